@@ -21,6 +21,8 @@ export interface StreamWish {
   readonly types?: readonly string[];
   /** Ends the iteration without an error. */
   readonly signal?: AbortSignal;
+  /** Finds the server again before it reconnects: a restart may change its address and its token. */
+  readonly renew?: () => Promise<Server>;
   /** Called before each pause between attempts to reconnect. */
   readonly onLost?: (error: SymphonyError | null, delayMs: number) => void;
   /** Waits `ms`; tests pass their own. */
@@ -32,6 +34,8 @@ const silenceMs = 45_000;
 const firstPauseMs = 250;
 const longestPauseMs = 10_000;
 const maxWaiting = 5_000;
+/** With the pauses between them 16 s: a server that starts again writes its new token only once it listens. */
+const maxRefusals = 6;
 const passing: readonly ErrorCode[] = [
   "server_unreachable",
   "unavailable",
@@ -44,19 +48,28 @@ const passing: readonly ErrorCode[] = [
  * received, without a limit on attempts. Rejects when the first connection fails, and with permanent refusals.
  */
 export async function* followEvents(
-  server: Server,
+  first: Server,
   wish: StreamWish,
 ): AsyncGenerator<StreamItem, void> {
+  let server = first;
   const pause = wish.pause ?? ((ms, signal) => sleep(ms, undefined, signal ? { signal } : {}));
   const progress = { lastSeq: wish.since, everOpened: false, failures: 0 };
   while (!wish.signal?.aborted) {
     const lost = yield* oneConnection(server, wish, progress);
     if (wish.signal?.aborted) return;
-    if (lost !== null && !(progress.everOpened && passing.includes(lost.code))) throw lost;
+    if (lost !== null && !(progress.everOpened && mayPass(lost, wish, progress))) throw lost;
     const delayMs = Math.min(firstPauseMs * 2 ** progress.failures++, longestPauseMs);
     wish.onLost?.(lost, delayMs);
     await pause(delayMs, wish.signal).catch(() => {});
+    if (wish.signal?.aborted) return;
+    server = (await wish.renew?.().catch(() => null)) ?? server;
   }
+}
+
+/** A token may be the one of before a restart. */
+function mayPass({ code }: SymphonyError, { renew }: StreamWish, { failures }: Progress): boolean {
+  if (passing.includes(code)) return true;
+  return code === "unauthorized" && renew !== undefined && failures < maxRefusals;
 }
 
 interface Progress {

@@ -7,7 +7,15 @@ import { reviewFacts } from "./deliver.ts";
 import { closest, onServerIssue, withHint } from "./failure.ts";
 import { ask, textOrStdin } from "./input.ts";
 import { keptElsewhereFacts, keptFacts } from "./kept.ts";
-import { factLines, plainLine, printPage, relative, since, statusStyle } from "./output.ts";
+import {
+  factLines,
+  foldLines,
+  plainLine,
+  printPage,
+  relative,
+  since,
+  statusStyle,
+} from "./output.ts";
 import type { SnapshotView } from "./snapshot.ts";
 import { atOption, issueArgument, row } from "./table.ts";
 import { templateText } from "./templates.ts";
@@ -261,10 +269,10 @@ function nextOf({ issue_identifier: id, delivery }: SnapshotView["review"][numbe
 function printItems(items: readonly Item[], context: CommandContext): Promise<void> {
   const nowMs = Date.now();
   const columns = [
-    { title: "ISSUE" },
-    { title: "NEEDS" },
-    { title: "FOR", align: "right" },
-    { title: "UNTIL" },
+    { title: "ISSUE", drop: 4 },
+    { title: "NEEDS", drop: 3 },
+    { title: "FOR", align: "right", drop: 2 },
+    { title: "UNTIL", drop: 1 },
     { title: "WHAT", flexible: true },
     { title: "ANSWER WITH" },
   ] as const;
@@ -329,7 +337,8 @@ export const explainCommand = row({
         ...keptElsewhereFacts(shown.kept_elsewhere),
       ],
       paint,
+      context.width,
     );
-    context.print([...facts, "", ...rows].join("\n"));
+    context.print([...facts, "", ...foldLines(rows, context.width, 4)].join("\n"));
   },
 });

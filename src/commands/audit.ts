@@ -57,13 +57,13 @@ export const auditCommand = row({
     onServerIssue(query.issue ?? "", context, (client) => client.audit.list({ query })),
   print(page, context) {
     const columns = [
-      { title: "SEQ", align: "right" },
+      { title: "SEQ", align: "right", drop: 3 },
       { title: "AT" },
-      { title: "ACTOR" },
-      { title: "ACTION" },
-      { title: "TARGET" },
-      { title: "OUTCOME" },
-      { title: "DETAIL", flexible: true },
+      { title: "ACTOR", drop: 2 },
+      { title: "ACTION", flexible: true },
+      { title: "TARGET", flexible: true },
+      { title: "OUTCOME", flexible: true },
+      { title: "DETAIL", flexible: true, drop: 1 },
     ] as const;
     return printPage({ columns, rows: page.entries.map(rowOf), page }, context);
   },

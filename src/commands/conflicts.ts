@@ -18,11 +18,11 @@ export const conflictsCommand = row({
   async print({ conflicts, total }, context) {
     if (conflicts.length === 0) return context.note("No two live branches change the same files");
     const columns = [
-      { title: "KIND" },
+      { title: "KIND", drop: 3 },
       { title: "FIRST" },
-      { title: "LINES" },
+      { title: "LINES", drop: 1 },
       { title: "SECOND" },
-      { title: "LINES" },
+      { title: "LINES", drop: 2 },
       { title: "FILE", flexible: true },
     ] as const;
     const rows = conflicts.flatMap(({ first, second, files }) =>

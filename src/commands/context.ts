@@ -25,6 +25,8 @@ export interface CommandContext extends CommandIo {
   readonly width: number | null;
   discovery(): Promise<Discovery>;
   server(): Promise<Server>;
+  /** Finds the server again, which a restart may have given another address or token; `server` and `client` are then those. */
+  renewed(): Promise<Server>;
   client(): Promise<Client<Api>>;
   paint(): Promise<Paint>;
   /** Human data: one or more lines on stdout. */
@@ -50,19 +52,35 @@ export function createContext(options: GlobalOptions, streams: Streams): Command
   const note = (text: string) => {
     if (!io.quiet && !io.json) io.stderr.write(`${plainLine(text)}\n`);
   };
+  const userAgent = `symphony-cli/${version()}`;
   const discovery = memo(async () => {
-    const found = await findServer(where, `symphony-cli/${version()}`);
+    const found = await findServer(where, userAgent);
     if (found.remark !== null) note(`${found.remark}; trying ${found.server.baseUrl}`);
     return found;
   });
-  const server = async () => (await discovery()).server;
+  let found: Server | null = null;
+  let made: { readonly server: Server; readonly client: Client<Api> } | null = null;
+  const server = async () => {
+    found ??= (await discovery()).server;
+    return found;
+  };
   return Object.assign(io, {
     where,
     // A terminal of unknown size reports 0.
     width: io.stdout.isTTY ? io.stdout.columns || 80 : null,
     discovery,
     server,
-    client: memo(async () => createClient(await server())),
+    async renewed() {
+      const again = await findServer(where, userAgent);
+      // Where no server runs for now, it is tried at its last address.
+      if (again.certain) found = again.server;
+      return server();
+    },
+    async client() {
+      const current = await server();
+      if (made?.server !== current) made = { server: current, client: createClient(current) };
+      return made.client;
+    },
     paint: memo(() => paintFor(io.colour)),
     print: (text: string) => void io.stdout.write(`${text}\n`),
     printJson: (value: unknown) => void io.stdout.write(`${jsonText(value)}\n`),

@@ -1,6 +1,6 @@
 import type { Server } from "../client/client.ts";
 import { followEvents, type StreamEvent, type StreamItem } from "../client/events.ts";
-import { SymphonyError } from "../core/model/errors.ts";
+import { type ErrorCode, SymphonyError } from "../core/model/errors.ts";
 import { eventTypes } from "../core/model/event.ts";
 import { type IssueStatus, statuses } from "../core/model/issue.ts";
 import type { CommandContext } from "./context.ts";
@@ -61,7 +61,8 @@ interface EventsOptions {
 
 async function printEvents(options: EventsOptions, context: CommandContext): Promise<number> {
   const client = await context.client();
-  const { seq: newest } = await client.system.state({ query: { limit: 1 } });
+  const signal = context.interrupted();
+  const { seq: newest } = await client.system.state({ query: { limit: 1 } }, { signal });
   const ids: string[] = [];
   for (const name of options.issue) ids.push(...(await requireKnown(name, options, context)));
   const since = await startOf(options, newest, context);
@@ -106,6 +107,7 @@ async function* itemsFrom(
     // Without --follow the command stops at the newest number, and a filter on the server might skip that event.
     ...(options.follow && { issues: options.issue, types: options.type }),
     signal: context.interrupted(),
+    renew: context.renewed,
     onLost: (_, delayMs) => context.note(`connection lost; trying again in ${delayMs} ms`),
   });
   for await (const item of stream) {
@@ -259,19 +261,51 @@ async function* statusesOf(
   signal: AbortSignal,
   context: CommandContext,
 ): AsyncGenerator<IssueStatus | null> {
-  const client = await context.client();
   // Taken before the first read of the status, so that no event between that read and the stream is missed.
-  const { seq } = await client.system.state({ query: { limit: 1 } });
-  const read = async () => (await client.issues.detail({ params: { id } })).status;
+  const { seq } = await (await context.client()).system.state(
+    { query: { limit: 1 } },
+    { signal: context.interrupted() },
+  );
+  const read = async () => {
+    const { issues } = await context.client();
+    return (await issues.detail({ params: { id } }, { signal })).status;
+  };
   yield await onServerIssue(id, context, read);
   for await (const _ of followEvents(await context.server(), {
     since: seq,
     issues: [id],
     signal,
+    renew: context.renewed,
   })) {
-    yield await read();
+    yield await untilRead(read, signal, context);
+    if (signal.aborted) return;
   }
 }
+
+const readAgainMs = 500;
+const restarting: readonly ErrorCode[] = ["server_unreachable", "unavailable", "unauthorized"];
+
+/** The server may stop between an event and this read; null once `signal` is aborted. */
+async function untilRead<T>(
+  read: () => Promise<T>,
+  signal: AbortSignal,
+  context: CommandContext,
+): Promise<T | null> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await read();
+    } catch (error) {
+      if (signal.aborted) return null;
+      const code = error instanceof SymphonyError ? error.code : null;
+      const passes = code !== null && restarting.includes(code);
+      if (!passes || (code === "unauthorized" && tries > maxRefusals)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, readAgainMs));
+      await context.renewed();
+    }
+  }
+}
+
+const maxRefusals = 20;
 
 /** Waiting for `completed` or `review` makes no sense once only a person can bring it about. */
 function requireHope(id: string, status: IssueStatus | null, wanted: readonly string[]): void {

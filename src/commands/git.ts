@@ -52,9 +52,9 @@ async function printRepository(
   const columns = [
     { title: "ISSUE" },
     { title: "BRANCH", flexible: true },
-    { title: "HEAD" },
-    { title: "AHEAD", align: "right" },
-    { title: "BEHIND", align: "right" },
+    { title: "HEAD", drop: 1 },
+    { title: "AHEAD", align: "right", drop: 3 },
+    { title: "BEHIND", align: "right", drop: 2 },
     { title: "WORK" },
   ] as const;
   const paint = await context.paint();
@@ -94,8 +94,8 @@ function printRules({ routing }: GitContextView, context: CommandContext): Promi
   const columns = [
     { title: "ISSUES WITH", flexible: true },
     { title: "REPOSITORY" },
-    { title: "BASE" },
-    { title: "BRANCH" },
+    { title: "BASE", drop: 1 },
+    { title: "BRANCH", drop: 2 },
   ] as const;
   const rows = routing.map(({ match, repository, base_branch: base, branch_template: branch }) => [
     match,

@@ -36,12 +36,12 @@ export const attemptsCommand = row({
   print(page, context) {
     const columns = [
       { title: "ATTEMPT" },
-      { title: "NO", align: "right" },
+      { title: "NO", align: "right", drop: 2 },
       { title: "STATUS" },
-      { title: "STARTED" },
-      { title: "TOOK", align: "right" },
-      { title: "TURNS", align: "right" },
-      { title: "TOKENS", align: "right" },
+      { title: "STARTED", drop: 5 },
+      { title: "TOOK", align: "right", drop: 4 },
+      { title: "TURNS", align: "right", drop: 1 },
+      { title: "TOKENS", align: "right", drop: 3 },
       { title: "ERROR", flexible: true },
     ] as const;
     return printPage({ columns, rows: page.attempts.map(rowOf), page }, context);
@@ -81,7 +81,7 @@ export const attemptCommand = row({
   async print({ events, ...facts }, context) {
     const paint = await context.paint();
     const lines = [
-      ...factLines(factsOf(facts), paint),
+      ...factLines(factsOf(facts), paint, context.width),
       "",
       ...events.map((one) => eventLine(one, paint)),
     ];
@@ -134,6 +134,8 @@ async function followAttempt(id: string, context: CommandContext): Promise<numbe
       since: events.at(-1)?.seq ?? 0,
       issues: [facts.issue_identifier],
       signal: context.interrupted(),
+      renew: context.renewed,
+      onLost: (_, delayMs) => context.note(`connection lost; trying again in ${delayMs} ms`),
     });
     for await (const item of stream) {
       if (item.kind !== "event" || item.event.attempt_id !== id) continue;
@@ -142,7 +144,9 @@ async function followAttempt(id: string, context: CommandContext): Promise<numbe
     }
     if (context.interrupted().aborted) return exitCodes.interrupted;
   }
-  const { status } = await client.attempts.detail({ params: { aid: id }, query: { limit: 1 } });
+  // A restart may have given the server another token.
+  const { attempts } = await context.client();
+  const { status } = await attempts.detail({ params: { aid: id }, query: { limit: 1 } });
   context.note(`${id}: ${status}`);
   return status === "succeeded" ? exitCodes.done : exitCodes.failed;
 }
@@ -204,12 +208,18 @@ function usageList(page: Reply<Api["usage"]["list"]>): ListShape {
     amount(tokens.output_tokens),
     cost === null ? "-" : cost.toFixed(2),
   ];
-  const figures = ["TOKENS", "INPUT", "CACHED", "OUTPUT", page.currency];
+  const figures = [
+    { title: "TOKENS" },
+    { title: "INPUT", drop: 2 },
+    { title: "CACHED", drop: 1 },
+    { title: "OUTPUT", drop: 3 },
+    { title: page.currency },
+  ];
   return {
     columns: [
       { title: page.by.toUpperCase() },
       ...(isSplit ? [{ title: "OUTCOME" }] : []),
-      ...figures.map((title) => ({ title, align: "right" }) as const),
+      ...figures.map((figure) => ({ ...figure, align: "right" }) as const),
     ],
     rows: page.rows.map((one) => line(one.key || "default", one)),
     sum: line("all", page.sum),

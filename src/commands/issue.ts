@@ -54,7 +54,7 @@ const showRow = subcommand({
     const paint = await context.paint();
     const { description } = detail.issue;
     const sections = [
-      factLines(factsOf(detail), paint),
+      factLines(factsOf(detail), paint, context.width),
       description === null ? [] : [plain(description).trim()],
       latestEvents(detail, paint),
     ];
@@ -75,10 +75,10 @@ const listRow = subcommand({
   print(page, context) {
     const columns = [
       { title: "ISSUE" },
-      { title: "STATE" },
+      { title: "STATE", drop: 3 },
       { title: "STATUS" },
-      { title: "PRI", align: "right" },
-      { title: "LABELS", flexible: true },
+      { title: "PRI", align: "right", drop: 1 },
+      { title: "LABELS", flexible: true, drop: 2 },
       { title: "TITLE", flexible: true },
     ] as const;
     const rows = page.issues.map((issue): Cell[] => [

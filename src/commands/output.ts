@@ -3,6 +3,8 @@ export interface Column {
   readonly align?: "right";
   /** Shrinks when the terminal is too narrow. */
   readonly flexible?: boolean;
+  /** Left out when the terminal is too narrow for what the rest needs: 1 first, then 2, … Without it the column stays. */
+  readonly drop?: number;
 }
 
 /** Text as received from the server, and its style; it is made safe here. */
@@ -18,20 +20,31 @@ export interface TableShape {
 
 const gap = 2;
 const narrowest = 8;
+/** Columns are left out rather than have a flexible one narrower than this. */
+const comfortable = 16;
 
-/** Lines of a table whose flexible columns shrink until it fits. */
+interface Sized {
+  readonly column: Column;
+  /** Its place in each row. */
+  readonly index: number;
+  width: number;
+}
+
+/** Lines of a table that fit: the columns of least worth are left out, and flexible ones shrink. */
 export function tableLines({ columns, rows, width, paint = noPaint }: TableShape): string[] {
   const cells = rows.map((row) => row.map(readable));
-  const natural = columns.map(({ title }, index) =>
-    Math.max(widthOf(title), ...cells.map((row) => widthOf(row[index]?.text ?? ""))),
-  );
-  const widths = width === null ? natural : shrink(columns, natural, width);
+  const natural = columns.map((column, index) => {
+    const widths = cells.map((row) => widthOf(row[index]?.text ?? ""));
+    return { column, index, width: Math.max(widthOf(column.title), ...widths) };
+  });
+  const shown = width === null ? natural : fitted(natural, width);
   const lineOf = (row: readonly { text: string; style: Style | null }[]) =>
-    row
-      .map(({ text, style }, index) => {
-        const cut = fit(text, widths[index] ?? 0);
-        const space = index === columns.length - 1 && columns[index]?.align !== "right";
-        const padded = space ? cut : pad(cut, widths[index] ?? 0, columns[index]?.align);
+    shown
+      .map(({ column, index, width: own }, place) => {
+        const { text = "", style = null } = row[index] ?? {};
+        const cut = fit(text, own);
+        const isLast = place === shown.length - 1 && column.align !== "right";
+        const padded = isLast ? cut : pad(cut, own, column.align);
         return style === null ? padded : padded.replace(cut, () => paint[style](cut));
       })
       .join(" ".repeat(gap))
@@ -45,21 +58,46 @@ function readable(cell: Cell): { text: string; style: Style | null } {
   return { text: plainLine(cell.text), style: cell.style };
 }
 
-function shrink(columns: readonly Column[], natural: readonly number[], width: number): number[] {
-  const widths = [...natural];
-  let excess = widths.reduce((sum, one) => sum + one + gap, -gap) - width;
-  // The widest column shrinks first, so that two long columns end up sharing the space.
-  while (excess > 0) {
-    const widest = columns.reduce(
-      (best, { flexible }, index) =>
-        flexible && (widths[index] ?? 0) > Math.max(widths[best] ?? 0, narrowest) ? index : best,
-      -1,
-    );
-    if (widest === -1) break;
-    widths[widest] = (widths[widest] ?? 0) - 1;
-    excess -= 1;
+function fitted(natural: readonly Sized[], width: number): readonly Sized[] {
+  const needs = ({ column, width: own }: Sized) =>
+    column.flexible ? Math.min(own, comfortable) : own;
+  let shown = [...natural];
+  while (excessOf(shown.map(needs), width) > 0) {
+    const least = shown.reduce<Sized | null>((best, one) => {
+      const order = one.column.drop ?? Number.POSITIVE_INFINITY;
+      return order < (best?.column.drop ?? Number.POSITIVE_INFINITY) ? one : best;
+    }, null);
+    if (least === null) break;
+    shown = shown.filter((one) => one !== least);
   }
-  return widths;
+  shrink(shown, width, { least: narrowest, which: ({ column }) => column.flexible === true });
+  // Names that are longer than the terminal is wide are cut as a last resort.
+  shrink(shown, width, { least: 4, which: () => true });
+  return shown;
+}
+
+function excessOf(widths: readonly number[], width: number): number {
+  return widths.reduce((sum, one) => sum + one + gap, -gap) - width;
+}
+
+interface Shrinking {
+  readonly least: number;
+  which(one: Sized): boolean;
+}
+
+/** The widest column shrinks first, so that two long columns end up sharing the space. */
+function shrink(shown: readonly Sized[], width: number, { least, which }: Shrinking): void {
+  let excess = excessOf(
+    shown.map((one) => one.width),
+    width,
+  );
+  for (; excess > 0; excess -= 1) {
+    const wide = shown.filter((one) => which(one) && one.width > least);
+    const [first, ...others] = wide;
+    if (first === undefined) return;
+    const widest = others.reduce((best, one) => (one.width > best.width ? one : best), first);
+    widest.width -= 1;
+  }
 }
 
 /** What a list needs of the context of its command. */
@@ -100,14 +138,47 @@ export async function printPage(
   if (page.total > shown) note(`${page.total - shown} more: --offset ${shown}`);
 }
 
-/** Lines of a list of facts: `name  value`, the names in one column. */
-export function factLines(facts: readonly (readonly [string, Cell])[], paint = noPaint): string[] {
-  const width = Math.max(0, ...facts.map(([name]) => widthOf(name)));
-  return facts.map(([name, cell]) => {
+/** Lines of a list of facts: `name  value`, the names in one column; long values continue below at `width`. */
+export function factLines(
+  facts: readonly (readonly [string, Cell])[],
+  paint = noPaint,
+  width: number | null = null,
+): string[] {
+  const names = Math.max(0, ...facts.map(([name]) => widthOf(name)));
+  return facts.flatMap(([name, cell]) => {
     const { text, style } = readable(cell);
     const shown = style === null ? text : paint[style](text);
-    return `${paint.dim(pad(name, width))}  ${shown}`.trimEnd();
+    const line = `${paint.dim(pad(name, names))}  ${shown}`.trimEnd();
+    return foldLines([line], width, names + gap);
   });
+}
+
+/** Lines broken between words to fit `width`, what follows indented; null leaves them. A longer word stays whole. */
+export function foldLines(
+  lines: readonly string[],
+  width: number | null,
+  indent = gap,
+): readonly string[] {
+  if (width === null || width <= indent + narrowest) return lines;
+  return lines.flatMap((line) => {
+    if (shownWidth(line) <= width) return [line];
+    const folded: string[] = [];
+    let last = "";
+    // With the spaces before each word, which align it.
+    for (const word of line.match(/ *[^ ]+/g) ?? []) {
+      if (last === "" || shownWidth(last + word) <= width) last += word;
+      else {
+        folded.push(last);
+        last = " ".repeat(indent) + word.trimStart();
+      }
+    }
+    return [...folded, last];
+  });
+}
+
+/** Colours take no columns. */
+function shownWidth(text: string): number {
+  return widthOf(plain(text));
 }
 
 /** JSON for a script or a terminal: characters that a terminal might act on are escaped. */

@@ -103,7 +103,7 @@ export async function printPlan(plan: Plan, context: CommandContext): Promise<vo
   const columns = [
     { title: "ISSUE" },
     { title: "WOULD" },
-    { title: "STATE" },
+    { title: "STATE", drop: 1 },
     { title: "TITLE", flexible: true },
     { title: "WHY NOT", flexible: true },
   ];

@@ -6,6 +6,7 @@ import { newestKeptLines } from "./kept.ts";
 import {
   amount,
   type Cell,
+  foldLines,
   type Paint,
   plainLine,
   relative,
@@ -26,10 +27,10 @@ interface ViewOptions {
 const columns = [
   { title: "ISSUE" },
   { title: "STATUS" },
-  { title: "STATE" },
-  { title: "FOR", align: "right" },
-  { title: "TURNS", align: "right" },
-  { title: "TOKENS", align: "right" },
+  { title: "STATE", drop: 3 },
+  { title: "FOR", align: "right", drop: 4 },
+  { title: "TURNS", align: "right", drop: 1 },
+  { title: "TOKENS", align: "right", drop: 2 },
   { title: "TITLE", flexible: true },
   { title: "NOW", flexible: true },
 ] as const;
@@ -46,7 +47,7 @@ interface Shown {
 export function stateLines(
   snapshot: SnapshotView,
   view: ViewOptions,
-): { head: string[]; rows: string[] } {
+): { head: readonly string[]; rows: readonly string[] } {
   const shown = [
     ...running(snapshot),
     ...blocked(snapshot),
@@ -63,7 +64,7 @@ export function stateLines(
   return { head: headOf(snapshot, view), rows: [...(shown.length === 0 ? [] : rows), ...kept] };
 }
 
-function headOf(snapshot: SnapshotView, { paint, nowMs }: ViewOptions): string[] {
+function headOf(snapshot: SnapshotView, { paint, nowMs, width }: ViewOptions): readonly string[] {
   const { counts, polling, tracker, problem, storage, unrecorded, codex_totals: totals } = snapshot;
   const filled = Object.entries(counts).filter(([, count]) => count > 0);
   const parts = filled.map(([status, count]) => paint[statusStyle(status)](`${count} ${status}`));
@@ -89,13 +90,14 @@ function headOf(snapshot: SnapshotView, { paint, nowMs }: ViewOptions): string[]
     `starting: the first read of the ${tracker.kind} tracker has not ended`,
   );
   const nothing = isStarting ? starting : "nothing to do";
-  return [
+  const lines = [
     `${parts.length === 0 ? nothing : parts.join(", ")}  ${paint.dim(plainLine(facts))}`,
     ...(isStarting && parts.length > 0 ? [paint.yellow(starting)] : []),
     ...paused.map((line) => paint.yellow(plainLine(line))),
     ...conflictLines(snapshot.conflicts).map((line) => paint.yellow(line)),
     ...faults.flatMap((fault) => (fault ? [paint.red(plainLine(fault))] : [])),
   ];
+  return foldLines(lines, width);
 }
 
 function cellsOf({ row, since: start, turns, tokens, now }: Shown, nowMs: number): Cell[] {

@@ -29,6 +29,7 @@ export const runtimeCommand = row({
         ["features", on.join(", ") || "-"],
       ],
       await context.paint(),
+      context.width,
     );
     context.print(lines.join("\n"));
   },
@@ -203,7 +204,11 @@ export const modelsCommand = row({
   examples: ["symphony models", "symphony models --json | jq -r '.models[].id'"],
   call: async (_, context) => (await context.client()).models.list(),
   print({ models, provider: { kind, base_url: url } }, context) {
-    const columns = [{ title: "MODEL" }, { title: "OWNER" }, { title: "CREATED" }] as const;
+    const columns = [
+      { title: "MODEL" },
+      { title: "OWNER", drop: 2 },
+      { title: "CREATED", drop: 1 },
+    ] as const;
     const rows = models.map(({ id, owned_by: owner, created_at: created }) => [
       id,
       owner ?? "-",

@@ -35,8 +35,8 @@ const listRow = subcommand({
     const columns = [
       { title: "TEMPLATE", flexible: true },
       { title: "ID" },
-      { title: "CHANGED" },
-      { title: "VARIABLES", flexible: true },
+      { title: "CHANGED", drop: 2 },
+      { title: "VARIABLES", flexible: true, drop: 1 },
     ] as const;
     const rows = page.templates.map((one): Cell[] => [
       one.name,

@@ -54,12 +54,12 @@ async function* snapshots(
   context: CommandContext,
   signal: AbortSignal,
 ): AsyncGenerator<SnapshotView> {
-  const client = await context.client();
-  let snapshot = await client.system.state();
+  let snapshot = await (await context.client()).system.state({}, { signal });
   yield snapshot;
   // The end of the first read of the tracker is no event.
   while (snapshot.tracker.status === "starting" && !signal.aborted) {
     await new Promise((resolve) => setTimeout(resolve, tickMs));
+    const client = await context.client();
     const next = await client.system.state({}, { signal }).catch(() => null);
     if (next === null) break;
     snapshot = next;
@@ -68,6 +68,7 @@ async function* snapshots(
   const stream = followEvents(await context.server(), {
     since: snapshot.seq,
     signal,
+    renew: context.renewed,
     onLost: (_, delayMs) => context.note(`connection lost; trying again in ${delayMs} ms`),
   });
   let newest = snapshot.seq;
@@ -75,6 +76,7 @@ async function* snapshots(
     if (item.kind === "event" && item.event.seq <= newest) continue;
     await new Promise((resolve) => setTimeout(resolve, settleMs));
     // When the server is gone, the stream reconnects; its next event triggers another read.
+    const client = await context.client();
     const next = await client.system.state({}, { signal }).catch(() => null);
     if (signal.aborted) return;
     if (next === null) continue;

@@ -22,11 +22,11 @@ const listRow = subcommand({
   print(page, context) {
     const columns = [
       { title: "KEY" },
-      { title: "ISSUE" },
+      { title: "ISSUE", drop: 3 },
       { title: "STATUS" },
       { title: "DISK", align: "right" },
-      { title: "USED" },
-      { title: "BRANCH", flexible: true },
+      { title: "USED", drop: 1 },
+      { title: "BRANCH", flexible: true, drop: 2 },
     ] as const;
     const rows = page.workspaces.map((one) => rowOf(one, page.root));
     const kept = page.workspaces.flatMap((one) => one.kept ?? []);

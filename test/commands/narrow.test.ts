@@ -1,0 +1,103 @@
+// S26 of the scheduler's and command line's case file: every table fits a narrow terminal.
+
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { foldLines, tableLines, widthOf } from "../../src/commands/output.ts";
+import { type LivingServer, livingServer } from "../support/worlds/living-server.ts";
+
+const onTerminal = fileURLToPath(new URL("../support/fakes/on-terminal.py", import.meta.url));
+const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
+const noTerminal = spawnSync("python3", ["--version"]).status === 0 ? false : "needs python3";
+
+let living: LivingServer;
+before(async () => {
+  living = await livingServer();
+  const { ask } = living.server;
+  const title =
+    "A title that is much longer than the terminal is wide, 界 with wide characters 界 too";
+  const labels = ["ready", "a-rather-long-label", "another-rather-long-label"];
+  const body = { title, labels };
+  const made = await ask("/api/v1/issues", { method: "POST", body });
+  assert.equal(made.status, 201, made.text);
+  await ask("/api/v1/ENG-124/abort", { method: "POST", body: { reason: `because ${title}` } });
+});
+after(() => living[Symbol.asyncDispose]());
+
+/** The lines that the command prints on a terminal of this width. */
+async function shown(args: readonly string[], columns: number): Promise<readonly string[]> {
+  const script = 'stty cols "$0" rows 50 2>/dev/null; exec "$@"';
+  const command = ["sh", "-c", script, String(columns), process.execPath, bin, ...args];
+  const child = spawn("python3", [onTerminal, "", "", ...command], {
+    env: { PATH: process.env["PATH"], SYMPHONY_URL: living.server.url, NO_COLOR: "1" },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const chunks = await child.stdout.setEncoding("utf8").toArray();
+  if (child.exitCode === null) await once(child, "exit");
+  assert.equal(child.exitCode, 0, `${args.join(" ")}: ${chunks.join("")}`);
+  return chunks.join("").replaceAll("\r", "").trimEnd().split("\n");
+}
+
+const lists = [
+  ["state"],
+  ["inbox"],
+  ["attempts", "ENG-123"],
+  ["audit"],
+  ["issue", "list", "--offset", "100"],
+  ["usage", "--outcome"],
+  ["templates", "list"],
+  ["workspaces", "list"],
+  ["config", "get", "--origin"],
+  ["transition", "ENG-123"],
+  ["explain", "ENG-123"],
+];
+
+for (const [columns, some] of [
+  [60, lists],
+  [80, lists.slice(0, 4)],
+] as const) {
+  test(`S26: every list fits ${columns} columns`, { skip: noTerminal }, async () => {
+    for (const args of some) {
+      const lines = await shown([...args, "--quiet"], columns);
+      for (const line of lines) {
+        // A path or an address is not broken: it has to be copied as one.
+        const isOneWord = /^ *\S+$/.test(line) || /^\S+ {2,}\S+$/.test(line);
+        assert.ok(widthOf(line) <= columns || isOneWord, `${args.join(" ")}: ${line}`);
+      }
+    }
+  });
+}
+
+test("S26: the columns of least worth are left out first, and the rest stays readable", () => {
+  const columns = [
+    { title: "ISSUE" },
+    { title: "STATE", drop: 2 },
+    { title: "TURNS", drop: 1 },
+    { title: "TITLE", flexible: true },
+  ] as const;
+  const rows = [["ENG-123", "In Progress", "12", "Fix the login page of the shop"]];
+  const heads = (width: number) => tableLines({ columns, rows, width })[0]?.split(/ +/);
+  assert.deepEqual(heads(80), ["ISSUE", "STATE", "TURNS", "TITLE"]);
+  assert.deepEqual(heads(40), ["ISSUE", "STATE", "TITLE"]);
+  assert.deepEqual(heads(30), ["ISSUE", "TITLE"]);
+  for (const width of [80, 60, 40, 30, 20]) {
+    for (const line of tableLines({ columns, rows, width }))
+      assert.ok(widthOf(line) <= width, line);
+  }
+  const names = [["a-name-that-alone-is-wider-than-the-terminal", "", "", "x"]];
+  for (const line of tableLines({ columns, rows: names, width: 20 })) {
+    assert.ok(widthOf(line) <= 20, line);
+  }
+});
+
+test("S26: long lines break between words, and what follows is indented", () => {
+  const line = "ok  gate: a sentence that is longer than the terminal";
+  assert.deepEqual(foldLines([line], 30, 4), [
+    "ok  gate: a sentence that is",
+    "    longer than the terminal",
+  ]);
+  assert.deepEqual(foldLines([line], null), [line]);
+  assert.deepEqual(foldLines(["x".repeat(50)], 30), ["x".repeat(50)]);
+});
