@@ -179,6 +179,7 @@ const pure = [
   "src/core/process/environment.ts",
   "src/core/agent/event-makers.ts",
   "src/core/agent/limits.ts",
+  "src/core/agent/refusals.ts",
   "src/core/agent/reset-time.ts",
   "src/core/agent/acp/updates.ts",
   "src/core/agent/command/output.ts",

@@ -2,31 +2,16 @@ import { SymphonyError } from "../../model/errors.ts";
 import { displayText } from "../../text/text.ts";
 import { ClaudeLimits } from "../command/claude.ts";
 import { limitError } from "../limits.ts";
+import { type Refusal, refusalError, refusalNamed, refusalOfStatus } from "../refusals.ts";
 import { turnCancelled } from "../session.ts";
 import type { MessageOf, Result } from "./protocol.ts";
 
 const maxReasonChars = 1_000;
 
-/**
- * What the provider refuses until a person mends it, by the program's own names. Trying again would
- * only repeat the refusal.
- */
-const refusals: Readonly<Record<string, string>> = {
-  authentication_failed:
-    "give it a valid credential: symphony secrets add ANTHROPIC_API_KEY, or log in with claude; then: symphony refresh",
-  billing_error: "add credit to the account of the key; then: symphony refresh",
-  model_not_found: "choose a model that exists: symphony models; then: symphony refresh",
-};
-const refusingStatus: ReadonlyMap<number, string> = new Map([
-  [401, "authentication_failed"],
-  [402, "billing_error"],
-  [403, "authentication_failed"],
-]);
-
 /** Keeps what the agent told about its provider, and says how a result ended a turn. */
 export class Outcomes {
   readonly #limits: ClaudeLimits;
-  #refusal: string | null = null;
+  #refusal: Refusal | null = null;
   #words = "";
 
   constructor(wall: () => number) {
@@ -42,16 +27,16 @@ export class Outcomes {
     const { content } = message.message;
     const blocks = typeof content === "string" ? [] : content;
     this.#limits.assistant(message, blocks);
-    this.#refusal = message.error ?? null;
+    this.#refusal = refusalNamed(message.error ?? null);
     this.#words = blocks.map(({ text }) => (typeof text === "string" ? text : "")).join("\n");
   }
 
   /** The error of a retry that cannot succeed; null for one that may. */
   hopeless(message: MessageOf<"system">): SymphonyError | null {
     if (message.subtype !== "api_retry") return null;
-    const named = refusingStatus.get(message.error_status ?? 0) ?? message.error ?? "";
-    if (!Object.hasOwn(refusals, named)) return null;
-    return refused(named, `status ${message.error_status ?? "unknown"}`);
+    const { error_status: status = null, error = null } = message;
+    const refusal = refusalOfStatus(status) ?? refusalNamed(error);
+    return refusal && refusalError(refusal, `status ${status ?? "unknown"}`);
   }
 
   /** null for a turn that ended well. */
@@ -64,9 +49,7 @@ export class Outcomes {
     const limit = this.#limits.limitOf(result);
     const words = reasonOf(result);
     if (limit) return limitError(words, limit);
-    if (this.#refusal !== null && Object.hasOwn(refusals, this.#refusal)) {
-      return refused(this.#refusal, words);
-    }
+    if (this.#refusal !== null) return refusalError(this.#refusal, words);
     const details = { reason: reason ?? subtype };
     return new SymphonyError("turn_failed", `the turn failed: ${words}`, { details });
   }
@@ -76,15 +59,6 @@ export class Outcomes {
     const limit = this.#limits.limitAtExit("");
     return limit && limitError(displayText(this.#words, maxReasonChars), limit);
   }
-}
-
-function refused(kind: string, words: string): SymphonyError {
-  const message = `Claude Code's provider refuses every request (${kind.replaceAll("_", " ")}): ${words}`;
-  const hint = refusals[kind];
-  return new SymphonyError("provider_refused", displayText(message, maxReasonChars), {
-    details: { reason: kind },
-    ...(hint !== undefined && { hint }),
-  });
 }
 
 /** The program's diagnostic lines are not for people. */

@@ -163,7 +163,8 @@ export class ClaudeSession extends Session<LiveTurn> {
     } catch (error) {
       if (!(error instanceof SymphonyError) || error.code !== "response_error") throw error;
       throw new SymphonyError(
-        error.details["code"] === "not_found" ? "provider_refused" : "response_error",
+        // A change between two turns is mostly that of one issue: the others can go on.
+        "response_error",
         `Claude Code does not accept ${what}: ${messageOf(error)}`,
         {
           details: error.details,

@@ -2,6 +2,7 @@ import { addTokens, noTokens, type Tokens } from "../../model/attempt.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import { messageEvents, noticeEvent } from "../event-makers.ts";
 import { type Limit, limitIn } from "../limits.ts";
+import { type Refusal, refusalNamed } from "../refusals.ts";
 import { timeOf } from "../reset-time.ts";
 import { type JsonReader, type OutputEvent, type ReaderOptions, ToolCalls } from "./reader.ts";
 
@@ -104,7 +105,9 @@ class ClaudeReader {
       errors.join("; ") ||
       textOf(message["subtype"]) ||
       "no reason given";
-    return { type: "result", failure, limit: this.#limits.limitOf(message) };
+    const { refusal } = this.#limits;
+    const limit = this.#limits.limitOf(message);
+    return { type: "result", failure, limit, ...(refusal !== null && { refusal }) };
   }
 }
 
@@ -120,6 +123,11 @@ export class ClaudeLimits {
 
   constructor(wall: () => number) {
     this.#wall = wall;
+  }
+
+  /** What the provider refuses until a person mends it, by the last line of the main conversation. */
+  get refusal(): Refusal | null {
+    return refusalNamed(this.#lastError);
   }
 
   /** The windows of the login, in a `rate_limit_event`. */

@@ -3,6 +3,7 @@ import type { JsonObject } from "../../text/text.ts";
 import type { AgentEvent } from "../agent.ts";
 import { commandEvent, fileChangeEvent, toolCallEvent } from "../event-makers.ts";
 import type { Limit } from "../limits.ts";
+import type { Refusal } from "../refusals.ts";
 
 /** Calls without an end must not fill the memory. */
 const maxOpen = 1_000;
@@ -68,7 +69,13 @@ export type OutputEvent =
   /** Absolute: for this turn, or for the whole thread if the reader says so. */
   | { readonly type: "usage"; readonly tokens: Tokens }
   /** How the turn ended: the program has to exit now. Without this event the exit code decides. */
-  | { readonly type: "result"; readonly failure: string | null; readonly limit: Limit | null }
+  | {
+      readonly type: "result";
+      readonly failure: string | null;
+      readonly limit: Limit | null;
+      /** The provider refuses until a person mends it. */
+      readonly refusal?: Refusal;
+    }
   /** A tool of the tracker, to be run by the server. */
   | {
       readonly type: "tool";

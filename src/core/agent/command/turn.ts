@@ -12,6 +12,7 @@ import { type Confinement, notShownHint } from "../confinement.ts";
 import { toolCallEvent } from "../event-makers.ts";
 import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
 import { type Limit, limitError } from "../limits.ts";
+import { type Refusal, refusalError } from "../refusals.ts";
 import type { OutputReader } from "./output.ts";
 import type { OutputEvent } from "./reader.ts";
 import type { CommandConfig } from "./settings.ts";
@@ -47,6 +48,7 @@ interface TurnResult {
   readonly failure: string | null;
   /** The provider's limit that made it fail. */
   readonly limit: Limit | null;
+  readonly refusal?: Refusal;
 }
 
 /** One turn: one process, from its start until everything it started has exited. */
@@ -112,7 +114,7 @@ export class CommandTurn {
   /**
    * Resolves when the turn succeeded and no process of the program is left. The program's own
    * result, which `result` resolves with, has priority over its exit status. Rejects with
-   * `turn_failed`, `provider_limited`, `agent_not_found`, `port_exit` (a signal),
+   * `turn_failed`, `provider_limited`, `provider_refused`, `agent_not_found`, `port_exit` (a signal),
    * or the reason it was stopped for.
    */
   async finished(result: () => Promise<TurnResult | null>): Promise<void> {
@@ -124,7 +126,9 @@ export class CommandTurn {
     if (ended?.failure === null) return;
     if (this.#stopped) throw this.#stopped;
     const { status } = end.details;
-    if (ended) throw this.#failed(ended.failure || "no reason given", ended.limit, status);
+    const failure = ended?.failure || "no reason given";
+    if (ended?.refusal && !ended.limit) throw refusalError(ended.refusal, failure);
+    if (ended) throw this.#failed(failure, ended.limit, status);
     if (end.code !== "port_exit" || typeof status !== "number") throw end;
     const { reader } = this.#options;
     if (status === 0 && !reader.tellsEnd) return;
@@ -234,7 +238,7 @@ export class LiveTurn {
         this.tokens = event.tokens;
         return used(event.tokens);
       case "result":
-        this.result ??= { failure: event.failure, limit: event.limit };
+        this.result ??= event;
         return over();
       case "tool":
         return this.#call(event);

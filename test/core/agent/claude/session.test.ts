@@ -246,7 +246,7 @@ describe("agent.kind claude", () => {
       [{ effortLevel: "low" }, { effortLevel: "high" }],
     );
     await assert.rejects(session.turn("four", { model: "nonesuch" }), {
-      code: "provider_refused",
+      code: "response_error",
       message: /nonesuch/,
     });
   });

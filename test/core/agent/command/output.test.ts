@@ -59,6 +59,14 @@ describe("output of known programs", () => {
       notice("the agent ended its turn early: max turns"),
       failed(null),
     ]);
+    const said = (error: string) => ({ type: "assistant", error, message: { content: [] } });
+    const words = { type: "result", subtype: "success", is_error: true, result: "Invalid API key" };
+    assert.deepEqual(eventsFrom("claude", [said("authentication_failed"), words]), [
+      { ...failed("Invalid API key"), refusal: "authentication_failed" },
+    ]);
+    assert.deepEqual(eventsFrom("claude", [said("server_error"), words]), [
+      failed("Invalid API key"),
+    ]);
     const fine = {
       ...{ subtype: "success", is_error: false, total_cost_usd: 0.25, modelUsage: { opus: {} } },
       permission_denials: [{ tool_name: "Bash" }, { tool_name: "Bash" }, { tool_name: "Write" }],

@@ -1,0 +1,44 @@
+import { SymphonyError } from "../model/errors.ts";
+import { displayText } from "../text/text.ts";
+
+/**
+ * What a provider refuses until a person mends it: trying again would only repeat the refusal. The
+ * names are those that Claude Code gives to its errors.
+ */
+export type Refusal = "authentication_failed" | "billing_error" | "model_not_found";
+
+const hints: Readonly<Record<Refusal, string>> = {
+  authentication_failed:
+    "give it a valid credential: symphony secrets add ANTHROPIC_API_KEY, or log in with claude; then: symphony refresh",
+  billing_error: "add credit to the account of the key; then: symphony refresh",
+  model_not_found: "choose a model that exists: symphony models; then: symphony refresh",
+};
+const byStatus: ReadonlyMap<number, Refusal> = new Map([
+  [401, "authentication_failed"],
+  [402, "billing_error"],
+  [403, "authentication_failed"],
+]);
+const maxReasonChars = 1_000;
+
+/** null for any other name of an error. */
+export function refusalNamed(name: string | null): Refusal | null {
+  return name !== null && isRefusal(name) ? name : null;
+}
+
+/** The refusal that a status of HTTP stands for; null for any other. */
+export function refusalOfStatus(status: number | null): Refusal | null {
+  return byStatus.get(status ?? 0) ?? null;
+}
+
+/** The error of a turn that a provider refused; `words` are the agent's about it. */
+export function refusalError(refusal: Refusal, words: string): SymphonyError {
+  const message = `the provider refuses every request (${refusal.replaceAll("_", " ")}): ${words}`;
+  return new SymphonyError("provider_refused", displayText(message, maxReasonChars), {
+    details: { reason: refusal },
+    hint: hints[refusal],
+  });
+}
+
+function isRefusal(name: string): name is Refusal {
+  return Object.hasOwn(hints, name);
+}
