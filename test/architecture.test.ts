@@ -210,6 +210,7 @@ const pure = [
   "src/core/tracker/kinds.ts",
   "src/core/tracker/linear/deliveries.ts",
   "src/core/tracker/linear/belonging.ts",
+  "src/core/tracker/blockers.ts",
   "src/core/tracker/linear/normalize.ts",
   "src/core/repository/routing.ts",
   "src/core/repository/key.ts",

@@ -12,7 +12,7 @@ import {
 } from "../prompt/prompt.ts";
 import type { Steer } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
-import { workspaceMark } from "../workspace/measured.ts";
+import { isSameContent, type WorkspaceMark, workspaceMark } from "../workspace/mark.ts";
 import type { Workspace } from "../workspace/workspaces.ts";
 
 /** What turns need of the server; the tracker is that of the attempt's start (T-14). */
@@ -188,7 +188,7 @@ export class Opening {
 export class Progress {
   readonly #path: string;
   #wrote = false;
-  #mark: string | null = null;
+  #mark: WorkspaceMark | null = null;
 
   constructor(path: string) {
     this.#path = path;
@@ -214,8 +214,8 @@ export class Progress {
 
   /** Call right after a turn: true if it made progress. */
   async moved(): Promise<boolean> {
-    const mark = await workspaceMark(this.#path);
-    const moved = this.#wrote || mark !== this.#mark;
+    const mark = await workspaceMark(this.#path, this.#mark);
+    const moved = this.#wrote || this.#mark === null || !isSameContent(mark, this.#mark);
     this.#mark = mark;
     this.#wrote = false;
     return moved;

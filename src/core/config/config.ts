@@ -55,6 +55,8 @@ export interface TrackerConfig {
   readonly excludedLabels: readonly string[];
   readonly activeStates: readonly string[];
   readonly terminalStates: readonly string[];
+  /** In these an issue with an open blocker does not run; null: in those in which work has not begun. */
+  readonly blockerStates: readonly string[] | null;
   /** Which comments on a running issue become guidance for its agent. */
   readonly commentSteering: "off" | "mention" | "all";
   /** The word that makes a comment a mention; trimmed. */

@@ -13,6 +13,8 @@ const meanings: Readonly<Record<string, string>> = {
   "tracker.labels.all": "It must have all of these",
   "tracker.labels.exclude": "It must have none of these",
   "tracker.active_states": "States whose issues are worked on",
+  "tracker.blocker_states":
+    "Active states in which an issue with an open blocker does not run; default: those of type triage, backlog or unstarted; without types, the first of active_states",
   "tracker.terminal_states": "States that end the work",
   "tracker.comment_steering":
     "Which comments on a running issue become guidance for its agent: off, mention or all",

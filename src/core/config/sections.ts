@@ -136,6 +136,7 @@ export const trackerSection = section({
   required_labels: texts.default([]),
   labels: labelsSection.prefault({}),
   active_states: z.array(solidText, "must be a list").min(1, noState).optional(),
+  blocker_states: texts.nullable().default(null),
   terminal_states: texts.optional(),
   comment_steering: z.enum(["off", "mention", "all"], "must be off, mention or all").default("off"),
   comment_mention: solidText.default("@symphony"),

@@ -1,9 +1,7 @@
-import { createHash } from "node:crypto";
 import type { Stats } from "node:fs";
 import { lstat, opendir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../clock.ts";
-import { gitHead } from "../repository/survey.ts";
 
 /** A figure of this age is measured again on request. */
 const staleMs = 60_000;
@@ -165,61 +163,4 @@ function isRepeated(found: Stats, seen: Set<string>): boolean {
 /** Blocks are 512 bytes whatever the file system's own block size (stat(2)). */
 function occupied({ blocks, size }: Stats): number {
   return Number.isFinite(blocks) ? blocks * 512 : size;
-}
-
-/** A limit, because an agent can create any number of files. */
-const maxStats = 20_000;
-/** Files read at the same time: other work uses the thread pool too. */
-const statsAtOnce = 16;
-/** Reading .git changes it; what a package manager installs is not the agent's work. */
-const leftOut: ReadonlySet<string> = new Set([".git", "node_modules"]);
-
-/**
- * A cheap fingerprint of the checkout at `path`: its commit, and the names, sizes and times of its
- * files. Reads no file's contents and runs nothing; links are not followed. Never rejects.
- */
-export async function workspaceMark(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  const head = await gitHead(path);
-  hash.update(JSON.stringify([head?.branch ?? null, head?.head ?? null]));
-  const dirs = [path];
-  let left = maxStats;
-  for (let dir = dirs.shift(); dir !== undefined && left > 0; dir = dirs.shift()) {
-    for await (const batch of namesOf(dir)) {
-      for (const { file, found } of batch) {
-        if (left-- <= 0) return hash.digest("hex");
-        // A directory's own time also changes with entries that are left out here.
-        const facts = found.isDirectory() ? [] : [found.size, found.mtimeMs, found.mode];
-        hash.update(JSON.stringify([file, ...facts]));
-        if (found.isDirectory()) dirs.push(file);
-      }
-    }
-  }
-  return hash.digest("hex");
-}
-
-async function* namesOf(dir: string) {
-  try {
-    let names: string[] = [];
-    for await (const { name } of await opendir(dir)) {
-      if (leftOut.has(name)) continue;
-      names.push(name);
-      if (names.length < statsAtOnce) continue;
-      yield await statsIn(dir, names);
-      names = [];
-    }
-    yield await statsIn(dir, names);
-  } catch {
-    // It was removed, or it cannot be read: either way it does not show work.
-  }
-}
-
-async function statsIn(dir: string, names: readonly string[]) {
-  const all = await Promise.all(
-    names.map(async (name) => {
-      const file = join(dir, name);
-      return { file, found: await lstat(file).catch(() => null) };
-    }),
-  );
-  return all.flatMap(({ file, found }) => (found ? [{ file, found }] : []));
 }

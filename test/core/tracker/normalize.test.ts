@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { blockerRulesOf } from "../../../src/core/tracker/blockers.ts";
 import { isCut, rowOf } from "../../../src/core/tracker/linear/normalize.ts";
 import {
   blockersOf,
@@ -133,7 +134,8 @@ test("N-9: native_ref is a JSON-safe object, verbatim, or null", () => {
     assert.equal(nativeRefOf(unsafe), null);
 });
 
-const rules = { assignee: null, terminalStates: new Set(["done", "canceled"]) };
+const states = { activeStates: ["Todo", "In Progress"], terminalStates: ["Done", "Canceled"] };
+const rules = { assignee: null, ...blockerRulesOf({ ...states, blockerStates: null }) };
 
 function node(state: string, blockers: readonly unknown[], more: object = {}): unknown {
   return {
@@ -160,6 +162,25 @@ test("L-9: an issue that has not begun waits for blockers that are open or have 
   assert.equal(judge("Todo", [blocks(" DONE ")]), true);
   assert.equal(judge("In Progress", [blocks("Todo")]), true);
   assert.equal(judge("Todo", [{ ...blocks("Todo"), type: "related" }]), true);
+});
+
+test("S10: a blocked issue waits in every active state in which work has not begun", () => {
+  const judge = (name: string, type: string | null, blockerStates: string[] | null = null) => {
+    const own = blockerRulesOf({ ...states, activeStates: ["Ready", "Doing"], blockerStates });
+    const state = { name, ...(type !== null && { type }) };
+    const more = { state };
+    return rowOf(node(name, [blocks("Doing")], more), { assignee: null, ...own })?.issue
+      .dispatchable;
+  };
+  assert.equal(judge("Ready", "unstarted"), false);
+  assert.equal(judge("Inbox", "triage"), false);
+  assert.equal(judge("Later", "backlog"), false);
+  assert.equal(judge("Doing", "started"), true);
+  assert.equal(judge(" READY", null), false, "without types the first of active_states");
+  assert.equal(judge("Doing", null), true);
+  assert.equal(judge("Ready", "unstarted", ["Todo"]), true, "the SPEC's rule");
+  assert.equal(judge("Todo", "started", [" todo "]), false);
+  assert.equal(judge("Ready", "unstarted", []), true);
 });
 
 test("L-9: an assignee filter accepts an issue that is assigned or delegated to the person, and no other", () => {

@@ -47,6 +47,7 @@ export function config(parts: Parts = {}): Config {
       anyLabels: [],
       excludedLabels: [],
       activeStates: ["Todo", "In Progress"],
+      blockerStates: null,
       terminalStates: ["Closed", "Cancelled", "Canceled", "Duplicate", "Done"],
       commentSteering: "off",
       commentMention: "@symphony",

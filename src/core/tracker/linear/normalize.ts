@@ -1,14 +1,13 @@
-import { type Blocker, type Issue, type IssueLink, normalState } from "../../model/issue.ts";
+import type { Blocker, Issue, IssueLink } from "../../model/issue.ts";
+import { type BlockerRules, isOpen, waitsForBlockers } from "../blockers.ts";
 import { isRecord, listOf, normalizeIssue } from "../normalize.ts";
 import { withheldFor } from "./belonging.ts";
 import type { Named } from "./scope.ts";
 
 /** The rules that decide whether an issue may be worked on (requirement L-9). */
-export interface LinearRules {
+export interface LinearRules extends BlockerRules {
   /** The user whose issues count; null: issues of all users. */
   readonly assignee: Named | null;
-  /** Compared in the form of `normalState`. */
-  readonly terminalStates: ReadonlySet<string>;
 }
 
 /** A normalized issue, and what is needed to evaluate it again when one of its blockers changes state. */
@@ -83,13 +82,10 @@ export function withBlockers(
   return judged({ ...row, issue: { ...row.issue, blockedBy } }, rules);
 }
 
-/** Blockers hold back only work that has not started; work in progress continues. */
 function judged(row: LinearRow, rules: LinearRules): LinearRow {
   const { issue } = row;
-  const open = (blocker: Blocker) =>
-    blocker.state === null || !rules.terminalStates.has(normalState(blocker.state));
-  const waits =
-    normalState(issue.state) === "todo" && (row.moreBlockers || issue.blockedBy.some(open));
+  const open = (blocker: Blocker) => isOpen(blocker, rules);
+  const waits = waitsForBlockers(issue, rules) && (row.moreBlockers || issue.blockedBy.some(open));
   return { ...row, issue: { ...issue, dispatchable: row.routed && !waits } };
 }
 

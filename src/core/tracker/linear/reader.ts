@@ -1,6 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { type Issue, normalState } from "../../model/issue.ts";
+import type { BlockerRules } from "../blockers.ts";
 import { instantOf, isRecord } from "../normalize.ts";
 import type { FoundIssue } from "../tracker.ts";
 import { belongingOf } from "./belonging.ts";
@@ -25,7 +26,7 @@ export interface ReaderOptions {
   readonly client: LinearClient;
   readonly scope: Scope;
   readonly clock: Clock;
-  readonly terminalStates: readonly string[];
+  readonly blockers: BlockerRules;
   /** Longest time between two full passes, as far as the rate budget allows. */
   readonly fullPassMs: number;
   /** Called with the number of malformed records that a read by states left out. */
@@ -266,9 +267,8 @@ export class IssueReader {
 
   async #context(): Promise<{ rules: LinearRules; scope: Filter; view: ScopeView }> {
     const view = await this.#options.scope.view();
-    const terminalStates = new Set(this.#options.terminalStates.map(normalState));
     const { assignee } = view;
-    return { rules: { assignee, terminalStates }, scope: filterOfScope(view), view };
+    return { rules: { assignee, ...this.#options.blockers }, scope: filterOfScope(view), view };
   }
 }
 

@@ -5,6 +5,7 @@ import type { Clock } from "../../clock.ts";
 import type { TrackerConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { type Issue, normalState } from "../../model/issue.ts";
+import { blockerRulesOf } from "../blockers.ts";
 import type { Lookup, Tracker, TrackerLink, TrackerWorkflow } from "../tracker.ts";
 import { type LinearBudget, type PassCost, slowedPollMs } from "./budget.ts";
 import { LinearClient, type RequestOutcome } from "./client.ts";
@@ -56,7 +57,7 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     client,
     scope,
     clock,
-    terminalStates: config.terminalStates,
+    blockers: blockerRulesOf(config),
     fullPassMs: options.fullPassMs ?? defaultFullPassMs,
     onMalformed: options.onMalformed ?? (() => {}),
   });

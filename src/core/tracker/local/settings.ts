@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { TrackerConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { normalState, type TrackerState } from "../../model/issue.ts";
+import { type BlockerRules, blockerRulesOf } from "../blockers.ts";
 
 const Provider = z.object({
   prefix: z
@@ -17,6 +18,7 @@ export interface LocalOptions {
   readonly prefix: string;
   /** Every state an issue may have, in the order of work; at least one. */
   readonly states: readonly TrackerState[];
+  readonly blockers: BlockerRules;
 }
 
 /**
@@ -48,7 +50,11 @@ export function localOptions(config: TrackerConfig): LocalOptions {
     const message = "tracker.active_states and tracker.terminal_states name no state";
     throw new SymphonyError("invalid_tracker_config", message);
   }
-  return { prefix: prefix ?? "LOCAL", states: [...byName.values()] };
+  return {
+    prefix: prefix ?? "LOCAL",
+    states: [...byName.values()],
+    blockers: blockerRulesOf(config),
+  };
 }
 
 /** The configured state with that name, ignoring case and spacing; null when there is none. */

@@ -1,5 +1,6 @@
-import { type Blocker, type Issue, normalState, withoutRelations } from "../../model/issue.ts";
+import { type Blocker, type Issue, withoutRelations } from "../../model/issue.ts";
 import { type Database, int, intOrNull, type Row, text, textOrNull } from "../../store/database.ts";
+import { type BlockerRules, isOpen, waitsForBlockers } from "../blockers.ts";
 import type { LocalOptions } from "./settings.ts";
 
 export interface Comment {
@@ -31,12 +32,11 @@ const selectBlockers = `SELECT blockers.issue AS number, issues.id, issues.ident
 /** Rows of `issues.db` as normalized issues. Not atomic by itself: callers provide the transaction. */
 export class IssueTable {
   readonly #db: Database;
-  readonly #terminal: ReadonlySet<string>;
+  readonly #blockers: BlockerRules;
 
   constructor(db: Database, options: LocalOptions) {
     this.#db = db;
-    const terminal = options.states.filter((state) => state.terminal);
-    this.#terminal = new Set(terminal.map((state) => normalState(state.name)));
+    this.#blockers = options.blockers;
   }
 
   insert(facts: NewFacts): void {
@@ -130,6 +130,7 @@ export class IssueTable {
 
   #issue(row: Row, blockedBy: readonly Blocker[]): Issue {
     const state = text(row, "state");
+    const waits = waitsForBlockers({ state, stateType: null }, this.#blockers);
     return {
       ...withoutRelations,
       id: text(row, "id"),
@@ -144,14 +145,10 @@ export class IssueTable {
       assigneeId: null,
       labels: JSON.parse(text(row, "labels")),
       blockedBy,
-      dispatchable: normalState(state) !== "todo" || blockedBy.every((one) => this.#isDone(one)),
+      dispatchable: !waits || !blockedBy.some((one) => isOpen(one, this.#blockers)),
       createdAt: int(row, "created_at"),
       updatedAt: int(row, "updated_at"),
     };
-  }
-
-  #isDone(blocker: Blocker): boolean {
-    return blocker.state !== null && this.#terminal.has(normalState(blocker.state));
   }
 }
 

@@ -347,7 +347,7 @@ test("two processes write at once: every issue exists, every number is given onc
     const { openLocalIssues } = await import(${from("tracker/local/issues.ts")});
     const { localOptions } = await import(${from("tracker/local/settings.ts")});
     const { systemClock } = await import(${from("clock.ts")});
-    const config = { kind: "local", provider: {}, requiredLabels: [], activeStates: ["Todo"], terminalStates: [] };
+    const config = { kind: "local", provider: {}, requiredLabels: [], activeStates: ["Todo"], terminalStates: [], blockerStates: null };
     const issues = openLocalIssues(${JSON.stringify(dataDir)}, localOptions(config), systemClock);
     for (let n = 0; n < 40; n++) issues.create({ title: "by " + process.pid });
     issues.close();`;
@@ -489,4 +489,22 @@ test("T-14: a session's tools outlive the tracker that made them; a lost store i
   writeFileSync(issuesFile(dataDir), "garbage");
   const failed = await tools.call("issue_comment", { body: "x" });
   assert.equal(JSON.parse(failed.output).error.code, "storage_corrupt");
+});
+
+test("S10: the first active state waits for blockers, or those of tracker.blocker_states", async (t) => {
+  for (const [blockerStates, ready, doing] of [
+    [null, false, true],
+    [["Doing"], true, false],
+    [["Todo"], true, true],
+  ] as const) {
+    const { issues } = setUp(t, { activeStates: ["Ready", "Doing"], blockerStates });
+    issues.create({ title: "first" });
+    issues.create({ title: "second", blockedBy: ["LOCAL-1"] });
+    const judge = () => issues.get("LOCAL-2")?.dispatchable;
+    assert.equal(judge(), ready);
+    issues.edit("LOCAL-2", { state: "Doing" });
+    assert.equal(judge(), doing);
+    issues.edit("LOCAL-1", { state: "Done" });
+    assert.equal(judge(), true);
+  }
 });

@@ -1,0 +1,126 @@
+import { constants } from "node:fs";
+import { lstat, opendir, readlink } from "node:fs/promises";
+import { join } from "node:path";
+import { gitHead } from "../repository/survey.ts";
+import { fileDigest } from "./tree-digest.ts";
+
+/** What a checkout holds, to tell later whether its content has changed. */
+export interface WorkspaceMark {
+  readonly head: string;
+  readonly entries: ReadonlyMap<string, Entry>;
+}
+
+interface Entry {
+  readonly size: number;
+  readonly mode: number;
+  readonly changedMs: number;
+  /** SHA-256 of a file, target of a link; null: it was not read. */
+  readonly content: string | null;
+}
+
+/** A limit, because an agent can create any number of files. */
+const maxStats = 20_000;
+/** Files read at the same time: other work uses the thread pool too. */
+const atOnce = 16;
+/** Reading .git changes it; what a package manager installs is not the agent's work. */
+const leftOut: ReadonlySet<string> = new Set([".git", "node_modules"]);
+/** What one mark reads: the files that were changed last, because an agent changes the same ones again. */
+const maxReadBytes = 32 * 1024 * 1024;
+const maxReadFiles = 2_000;
+
+/**
+ * The checkout at `path`: its commit, and names, sizes, modes and contents of its files. The content of a file that is
+ * unchanged since `before` is not read again. Runs nothing; links are not followed. Never rejects.
+ */
+export async function workspaceMark(
+  path: string,
+  before: WorkspaceMark | null = null,
+): Promise<WorkspaceMark> {
+  const head = await gitHead(path);
+  const entries = new Map<string, Entry>();
+  const files: string[] = [];
+  const dirs = [path];
+  for (let dir = dirs.shift(); dir !== undefined && entries.size < maxStats; dir = dirs.shift()) {
+    for await (const { file, found } of entriesIn(dir)) {
+      if (entries.size >= maxStats) break;
+      // A directory's own size and time also change with entries that are left out here.
+      const isDir = found.isDirectory();
+      const [size, changedMs] = isDir ? [0, 0] : [found.size, found.mtimeMs];
+      entries.set(file, { size, mode: found.mode, changedMs, content: null });
+      if (isDir) dirs.push(file);
+      else if (found.isFile() || found.isSymbolicLink()) files.push(file);
+    }
+  }
+  await readContents(files, { entries, before });
+  return { head: JSON.stringify([head?.branch ?? null, head?.head ?? null]), entries };
+}
+
+/** True when both hold the same. A file that was written again with the same bytes is the same. */
+export function isSameContent(a: WorkspaceMark, b: WorkspaceMark): boolean {
+  if (a.head !== b.head || a.entries.size !== b.entries.size) return false;
+  for (const [file, one] of a.entries) {
+    const other = b.entries.get(file);
+    if (!other || one.size !== other.size || one.mode !== other.mode) return false;
+    const isRead = one.content !== null && other.content !== null;
+    if (isRead ? one.content !== other.content : one.changedMs !== other.changedMs) return false;
+  }
+  return true;
+}
+
+interface Reading {
+  readonly entries: Map<string, Entry>;
+  readonly before: WorkspaceMark | null;
+}
+
+/** Fills in contents, newest change first, as far as the limits allow. */
+async function readContents(files: string[], { entries, before }: Reading): Promise<void> {
+  const changed = (file: string) => entries.get(file)?.changedMs ?? 0;
+  let bytes = maxReadBytes;
+  let left = maxReadFiles;
+  for (const file of files.sort((a, b) => changed(b) - changed(a))) {
+    const entry = entries.get(file);
+    if (!entry || left <= 0) return;
+    const known = before?.entries.get(file);
+    const isKnown = known?.size === entry.size && known.changedMs === entry.changedMs;
+    if (isKnown && known.content !== null) {
+      entries.set(file, { ...entry, content: known.content });
+      continue;
+    }
+    if (entry.size > bytes) continue;
+    bytes -= entry.size;
+    left -= 1;
+    // It was removed, or it cannot be read: then its time is compared.
+    entries.set(file, { ...entry, content: await contentOf(file, entry).catch(() => null) });
+  }
+}
+
+/** The target of a link is its content. */
+function contentOf(file: string, { mode }: Entry): Promise<string> {
+  return (mode & constants.S_IFMT) === constants.S_IFLNK ? readlink(file) : fileDigest(file);
+}
+
+async function* entriesIn(dir: string) {
+  try {
+    let names: string[] = [];
+    for await (const { name } of await opendir(dir)) {
+      if (leftOut.has(name)) continue;
+      names.push(name);
+      if (names.length < atOnce) continue;
+      yield* await statsIn(dir, names);
+      names = [];
+    }
+    yield* await statsIn(dir, names);
+  } catch {
+    // It was removed, or it cannot be read: either way it does not show work.
+  }
+}
+
+async function statsIn(dir: string, names: readonly string[]) {
+  const all = await Promise.all(
+    names.map(async (name) => {
+      const file = join(dir, name);
+      return { file, found: await lstat(file).catch(() => null) };
+    }),
+  );
+  return all.flatMap(({ file, found }) => (found ? [{ file, found }] : []));
+}
