@@ -113,6 +113,11 @@ function marked(mark: Mark, value: Json): Json {
   return { $: mark, v: value };
 }
 
+/** True if `decode` changes nothing of the JSON `text`: a text that holds this as data has it escaped. */
+export function isPlain(text: string): boolean {
+  return !text.includes('"$":');
+}
+
 /** The value that `encode` wrote; maps and sets in their order. Throws TypeError for anything else. */
 export function decode(json: Json, reading: Reading): unknown {
   if (typeof json !== "object" || json === null) return json;

@@ -3,7 +3,7 @@ import type { Context } from "../orchestrator/decision.ts";
 import type { Effect, Input } from "../orchestrator/messages.ts";
 import type { State } from "../orchestrator/state.ts";
 import { step } from "../orchestrator/step.ts";
-import { decode, isList, type Json } from "./codec.ts";
+import { decode, isList, isPlain, type Json } from "./codec.ts";
 import type { Batch, Checkpoint, Contents, Moment } from "./file.ts";
 import {
   type Decide,
@@ -51,9 +51,11 @@ interface Place {
   readonly now: number;
   readonly wall: number;
   readonly event: number;
+  /** It needs no decoding, which costs more than many decisions. */
+  readonly isPlain: boolean;
 }
 
-interface Asked extends Omit<Place, "event"> {
+interface Asked extends Pick<Place, "now" | "wall"> {
   readonly lookups: readonly Lookup[];
 }
 
@@ -153,12 +155,12 @@ export class Replay {
         if (until && isLater(until, { input: this.input + 1, at: wall, event })) return;
         if (typeof line[0] === "number") ticks += line[0];
         const now = typeof line[0] === "number" ? ticks / ticksPerMs : Number(line[0]);
-        yield this.#play(line, { now, wall, event });
+        yield this.#play(line, { now, wall, event, isPlain: isPlain(text) });
       }
     }
   }
 
-  #play(line: Line, { now, wall, event }: Place): Replayed {
+  #play(line: Line, { now, wall, event, isPlain: plain }: Place): Replayed {
     const [, , , recorded, written, more = {}] = line;
     if (more.config !== undefined) {
       this.#recorded = more.config;
@@ -166,7 +168,7 @@ export class Replay {
     }
     if (more.rest !== undefined) this.#rest = this.#decode(more.rest) as object;
     const before = this.state;
-    const input = this.#input(written, more);
+    const input = this.#input(plain ? written : this.#decode(written), more);
     const lookups = this.#lookups(more.asked);
     const context = this.#context({ now, wall, lookups });
     const { state, effects, refusal } = this.#decide(before, input, context);
@@ -199,8 +201,8 @@ export class Replay {
     }
   }
 
-  #input(written: Json, { list }: More): Input {
-    const input = this.#decode(written) as Input;
+  #input(decoded: unknown, { list }: More): Input {
+    const input = decoded as Input;
     if (list === undefined || input.type !== "candidates.fetched") return input;
     const { candidates } = this.state;
     const issues = isList(list) ? readList(candidates, list, this.#shared) : candidates;
@@ -240,7 +242,9 @@ export class Replay {
       }
     }
     const text = this.#contents.get(number);
-    return text === undefined ? null : this.#decode(JSON.parse(text));
+    if (text === undefined) return null;
+    const content = JSON.parse(text);
+    return isPlain(text) ? content : this.#decode(content);
   }
 
   #decode(json: Json): unknown {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { decode, encode, type Json } from "../../../src/core/journal/codec.ts";
+import { decode, encode, isPlain, type Json } from "../../../src/core/journal/codec.ts";
 import { IssueMap } from "../../../src/core/orchestrator/issues.ts";
 import { issue } from "../../support/makers/issue.ts";
 
@@ -46,6 +46,17 @@ test("the rows of issues keep their claims and their order", () => {
   assert.ok(read instanceof IssueMap);
   assert.deepStrictEqual([...read], [...rows]);
   assert.deepEqual([...read.of("held").keys()], ["id-ENG-2", "id-ENG-1"]);
+});
+
+test("a text without marks is told from one with marks, whatever its data looks like", () => {
+  const textOf = (value: unknown) => JSON.stringify(encode(value, inline));
+  for (const value of [{ a: [1, "x", null] }, { text: '{"$":"m","v":[]}' }, "$", ['"$":']]) {
+    assert.ok(isPlain(textOf(value)), textOf(value));
+    assert.deepStrictEqual(JSON.parse(textOf(value)), value);
+  }
+  for (const value of [{ a: undefined }, [new Map()], { $: 1 }, -0]) {
+    assert.ok(!isPlain(textOf(value)), textOf(value));
+  }
 });
 
 test("what could not be read back is refused", () => {

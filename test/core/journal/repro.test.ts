@@ -68,10 +68,10 @@ test("one redacted file replays the decisions about an issue, without the record
 test("a version that decides otherwise is told by the first decision that differs", async (t) => {
   const file = await recorded(t);
   const { parts } = await reproOf(file, { issue, version: "1.0.0", since: 0 });
-  const [part] = parts;
-  assert.ok(part);
+  const [part] = parts.toSorted((a, b) => b.decisions.length - a.decisions.length);
+  assert.ok(part && part.decisions.length > 3);
   const now = replayPart(part, issue.id);
-  const at = 7;
+  const at = Math.floor(part.decisions.length / 2);
   const then = part.decisions.map((one, n) => (n >= at ? { ...one, mark: "0000" } : one));
   const first = firstDifference(now, then);
   assert.equal(first?.now?.number, then[at]?.number);
