@@ -110,7 +110,7 @@ test("backtest reads the record where it is, and lists what another workflow fil
   const both = await symphony([...run, ...place]);
   assert.match(
     both.stdout,
-    /first difference \(exact\): decision \d+ at 2026-\S+, candidates\.fetched/,
+    /first difference \(exact\): decision \d+ at 2026-\S+, candidates\.fetched\n +recorded: verifyIssues id-ENG-1\n +now: +verifyIssues id-ENG-1,id-ENG-2\n/,
   );
   assert.match(both.stdout, /ENG-2 +start \* +2026-11-23T10:01\S+ +2026-11-23T10:00/);
   const json = JSON.parse((await symphony([...run, ...place, "--json"])).stdout);

@@ -69,7 +69,11 @@ function factsOf(key: string, value: unknown): string[] {
   if (key === "request") return [];
   if (typeof value === "string") return value === "" ? [] : [shortened(value)];
   if (typeof value === "number" || typeof value === "boolean") return [`${key}=${value}`];
-  if (typeof value !== "object" || Array.isArray(value)) return [];
+  if (Array.isArray(value)) {
+    const names = value.filter((one) => typeof one === "string");
+    return names.length === 0 ? [] : [shortened(names.join(","))];
+  }
+  if (typeof value !== "object") return [];
   const { type, identifier, message } = value as Readonly<Record<string, unknown>>;
   return [type, identifier, message].flatMap((one) =>
     typeof one === "string" && one !== "" ? [shortened(one)] : [],
