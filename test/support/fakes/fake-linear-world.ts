@@ -100,8 +100,8 @@ export class FakeWorld {
     switch (root) {
       case "viewer":
         return query.includes("issue(")
-          ? { ...this.#owner(), issue: this.#node(this.#require(value("id")), query) }
-          : this.#owner();
+          ? { ...this.#owner(query), issue: this.#node(this.#require(value("id")), query) }
+          : this.#owner(query);
       case "projects":
         return this.#scope(variables);
       case "users":
@@ -128,8 +128,9 @@ export class FakeWorld {
     }
   }
 
-  #owner(): Record<string, Json | null> {
-    return { viewer: this.#viewer === null ? null : { id: this.#viewer, displayName: "ada" } };
+  #owner(query: string): Record<string, Json | null> {
+    const owner = query.includes("displayName") ? { displayName: "ada" } : { name: "Ada" };
+    return { viewer: this.#viewer === null ? null : { id: this.#viewer, ...owner } };
   }
 
   #scope(variables: Json): Record<string, Json> {

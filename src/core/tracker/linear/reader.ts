@@ -8,18 +8,9 @@ import { belongingOf } from "./belonging.ts";
 import { fullPassSpacingMs, type PassCost } from "./budget.ts";
 import type { LinearClient } from "./client.ts";
 import { Listing } from "./listing.ts";
-import { isCut, type LinearRow, type LinearRules, rowOf } from "./normalize.ts";
-import {
-  detailPageSize,
-  documents,
-  findAnswer,
-  issuesPage,
-  membersAnswer,
-  newestAnswer,
-  type Operation,
-  pageSize,
-  shaped,
-} from "./queries.ts";
+import { type LinearRow, type LinearRules, rowOf } from "./normalize.ts";
+import { field, type IssuesQuery, idOf, readFiltered, readPages } from "./pages.ts";
+import { documents, findAnswer, membersAnswer, newestAnswer, pageSize, shaped } from "./queries.ts";
 import { filterOfScope, type Scope, type ScopeView } from "./scope.ts";
 
 export interface ReaderOptions {
@@ -225,7 +216,8 @@ export class IssueReader {
     const operation = "SymphonyNewest";
     const document = documents[operation];
     const learnedAt = clock.now();
-    const { data } = await client.read({ operation, document, variables: { filter } });
+    const request = { operation, document, variables: { filter } } as const;
+    const { data } = await readFiltered(client, request, filter);
     const at = instantOf(shaped(newestAnswer, operation, data).issues.nodes[0]?.updatedAt);
     return at === null ? null : { at, learnedAt, settled: false };
   }
@@ -328,124 +320,4 @@ function advanced(before: Watermark, rows: readonly LinearRow[], startedAt: numb
 function malformed(): SymphonyError {
   const message = "Linear described an issue without an id, identifier, title or state";
   return new SymphonyError("tracker_response", message);
-}
-
-interface IssuesQuery {
-  readonly operation: Operation;
-  readonly filter: Readonly<Record<string, unknown>>;
-  /** Issues per page; default `pageSize`. */
-  readonly first?: number;
-  /** Further variables of the document. */
-  readonly variables?: Filter;
-}
-
-/** One page of issues, with the labels and relations of each as complete as Linear returns them. */
-export interface IssuesPage {
-  readonly nodes: readonly unknown[];
-  /** The whole answer. */
-  readonly data: unknown;
-  readonly requests: number;
-  readonly complexity: number;
-}
-
-/** 20,000 issues; stops a tracker that always reports one more page. */
-const maxPages = 400;
-
-/**
- * The pages of a query, one request each; more requests only for issues with very many relations. Throws
- * `tracker_pagination` for a missing or a repeated cursor (requirement T-10).
- */
-async function* readPages(
-  client: LinearClient,
-  query: IssuesQuery,
-): AsyncGenerator<IssuesPage, void, void> {
-  const seen = new Set<string>();
-  let after: string | null = null;
-  for (let count = 0; count < maxPages; count++) {
-    const page = await readPage(client, query, after);
-    const { nodes, spent } = await completed(client, page.nodes);
-    yield {
-      nodes,
-      data: page.data,
-      requests: 1 + spent.requests,
-      complexity: page.complexity + spent.complexity,
-    };
-    if (!page.hasNextPage) return;
-    after = page.endCursor;
-    if (after === "") throw pagination("Linear has more issues, but returned no cursor");
-    if (seen.has(after)) throw pagination("Linear returned the same cursor twice");
-    seen.add(after);
-  }
-  throw pagination(`Linear has more than ${maxPages} pages of issues`);
-}
-
-async function readPage(client: LinearClient, query: IssuesQuery, after: string | null) {
-  const { operation, filter } = query;
-  const variables = { ...query.variables, filter, first: query.first ?? pageSize, after };
-  const request = { operation, document: documents[operation], variables };
-  const { data, complexity } = await client.read(request).catch((error: unknown) => {
-    throw isRefusedFilter(error, filter) ? refusedFilter(error) : error;
-  });
-  const { nodes, pageInfo } = shaped(issuesPage, operation, data).issues;
-  return {
-    nodes,
-    data,
-    complexity,
-    hasNextPage: pageInfo.hasNextPage,
-    endCursor: pageInfo.endCursor ?? "",
-  };
-}
-
-/** The other filters of a request are symphony's own, or Linear's. */
-function isRefusedFilter(error: unknown, filter: Filter): error is SymphonyError {
-  const isOfFilter = /got invalid value|Argument Validation/;
-  return (
-    filter["and"] !== undefined && error instanceof SymphonyError && isOfFilter.test(error.message)
-  );
-}
-
-function refusedFilter(error: SymphonyError): SymphonyError {
-  const path = "tracker.provider.filter";
-  const message = `${path} is refused: ${error.message}`;
-  const hint = "https://linear.app/developers/filtering describes filters";
-  return new SymphonyError("invalid_tracker_config", message, {
-    cause: error,
-    details: { ...error.details, path },
-    hint,
-  });
-}
-
-/** A missing label or blocker could decide about an issue, so truncated issues are read again with larger pages. */
-async function completed(client: LinearClient, nodes: readonly unknown[]) {
-  const cut = nodes
-    .filter(isCut)
-    .map(idOf)
-    .filter((id) => typeof id === "string");
-  const whole = new Map<unknown, unknown>();
-  const spent = { requests: 0, complexity: 0 };
-  for (let from = 0; from < cut.length; from += detailPageSize) {
-    const batch = cut.slice(from, from + detailPageSize);
-    const query: IssuesQuery = {
-      operation: "SymphonyIssueDetails",
-      filter: { id: { in: batch } },
-      first: batch.length,
-    };
-    const page = await readPage(client, query, null);
-    for (const node of page.nodes) whole.set(idOf(node), node);
-    spent.requests += 1;
-    spent.complexity += page.complexity;
-  }
-  return { nodes: nodes.map((node) => whole.get(idOf(node)) ?? node), spent };
-}
-
-function idOf(node: unknown): unknown {
-  return field(node, "id");
-}
-
-function field(node: unknown, name: string): unknown {
-  return isRecord(node) ? node[name] : undefined;
-}
-
-function pagination(message: string): SymphonyError {
-  return new SymphonyError("tracker_pagination", message);
 }

@@ -1,0 +1,139 @@
+import { SymphonyError } from "../../model/errors.ts";
+import { isRecord } from "../normalize.ts";
+import type { LinearClient, LinearRequest } from "./client.ts";
+import { isCut } from "./normalize.ts";
+import {
+  detailPageSize,
+  documents,
+  issuesPage,
+  type Operation,
+  pageSize,
+  shaped,
+} from "./queries.ts";
+
+type Filter = Readonly<Record<string, unknown>>;
+
+export interface IssuesQuery {
+  readonly operation: Operation;
+  readonly filter: Readonly<Record<string, unknown>>;
+  /** Issues per page; default `pageSize`. */
+  readonly first?: number;
+  /** Further variables of the document. */
+  readonly variables?: Filter;
+}
+
+/** One page of issues, with the labels and relations of each as complete as Linear returns them. */
+interface IssuesPage {
+  readonly nodes: readonly unknown[];
+  /** The whole answer. */
+  readonly data: unknown;
+  readonly requests: number;
+  readonly complexity: number;
+}
+
+/** 20,000 issues; stops a tracker that always reports one more page. */
+const maxPages = 400;
+
+/**
+ * The pages of a query, one request each; more requests only for issues with very many relations. Throws
+ * `tracker_pagination` for a missing or a repeated cursor (requirement T-10).
+ */
+export async function* readPages(
+  client: LinearClient,
+  query: IssuesQuery,
+): AsyncGenerator<IssuesPage, void, void> {
+  const seen = new Set<string>();
+  let after: string | null = null;
+  for (let count = 0; count < maxPages; count++) {
+    const page = await readPage(client, query, after);
+    const { nodes, spent } = await completed(client, page.nodes);
+    yield {
+      nodes,
+      data: page.data,
+      requests: 1 + spent.requests,
+      complexity: page.complexity + spent.complexity,
+    };
+    if (!page.hasNextPage) return;
+    after = page.endCursor;
+    if (after === "") throw pagination("Linear has more issues, but returned no cursor");
+    if (seen.has(after)) throw pagination("Linear returned the same cursor twice");
+    seen.add(after);
+  }
+  throw pagination(`Linear has more than ${maxPages} pages of issues`);
+}
+
+async function readPage(client: LinearClient, query: IssuesQuery, after: string | null) {
+  const { operation, filter } = query;
+  const variables = { ...query.variables, filter, first: query.first ?? pageSize, after };
+  const request = { operation, document: documents[operation], variables };
+  const { data, complexity } = await readFiltered(client, request, filter);
+  const { nodes, pageInfo } = shaped(issuesPage, operation, data).issues;
+  return {
+    nodes,
+    data,
+    complexity,
+    hasNextPage: pageInfo.hasNextPage,
+    endCursor: pageInfo.endCursor ?? "",
+  };
+}
+
+/** As `client.read`; a filter of the configuration that Linear refuses is `invalid_tracker_config`. */
+export async function readFiltered(client: LinearClient, request: LinearRequest, filter: Filter) {
+  return client.read(request).catch((error: unknown) => {
+    throw isRefusedFilter(error, filter) ? refusedFilter(error) : error;
+  });
+}
+
+/** The other filters of a request are symphony's own, or Linear's. */
+function isRefusedFilter(error: unknown, filter: Filter): error is SymphonyError {
+  const isOfFilter = /got invalid value|Argument Validation/;
+  return (
+    filter["and"] !== undefined && error instanceof SymphonyError && isOfFilter.test(error.message)
+  );
+}
+
+function refusedFilter(error: SymphonyError): SymphonyError {
+  const path = "tracker.provider.filter";
+  const message = `${path} is refused: ${error.message}`;
+  const hint = "https://linear.app/developers/filtering describes filters";
+  return new SymphonyError("invalid_tracker_config", message, {
+    cause: error,
+    details: { ...error.details, path },
+    hint,
+  });
+}
+
+/** A missing label or blocker could decide about an issue, so truncated issues are read again with larger pages. */
+async function completed(client: LinearClient, nodes: readonly unknown[]) {
+  const cut = nodes
+    .filter(isCut)
+    .map(idOf)
+    .filter((id) => typeof id === "string");
+  const whole = new Map<unknown, unknown>();
+  const spent = { requests: 0, complexity: 0 };
+  for (let from = 0; from < cut.length; from += detailPageSize) {
+    const batch = cut.slice(from, from + detailPageSize);
+    const query: IssuesQuery = {
+      operation: "SymphonyIssueDetails",
+      filter: { id: { in: batch } },
+      first: batch.length,
+    };
+    const page = await readPage(client, query, null);
+    for (const node of page.nodes) whole.set(idOf(node), node);
+    spent.requests += 1;
+    spent.complexity += page.complexity;
+  }
+  return { nodes: nodes.map((node) => whole.get(idOf(node)) ?? node), spent };
+}
+
+export function idOf(node: unknown): unknown {
+  return field(node, "id");
+}
+
+export function field(node: unknown, name: string): unknown {
+  return isRecord(node) ? node[name] : undefined;
+}
+
+function pagination(message: string): SymphonyError {
+  return new SymphonyError("tracker_pagination", message);
+}
