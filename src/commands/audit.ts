@@ -1,7 +1,9 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { z } from "zod";
 import type { AuditEntryView } from "../contract/audit.ts";
-import { SymphonyError } from "../core/model/errors.ts";
-import { type CommandContext, findDataDir } from "./context.ts";
+import type { CommandContext } from "./context.ts";
+import { filesFor } from "./data-dir.ts";
 import { exitCodes, onServerIssue, requireWord } from "./failure.ts";
 import { type Cell, printPage } from "./output.ts";
 import { pageOptions, row, subcommand } from "./table.ts";
@@ -106,15 +108,11 @@ function wordOf(value: unknown): string {
 
 /** Reads the files directly, also while a server runs: the check must not depend on the server that wrote the log. */
 async function verifyLog(context: CommandContext) {
-  const dataDir = findDataDir(context.where);
-  if (dataDir === null) {
-    throw new SymphonyError("usage", "there is no data directory here to check", {
-      hint: "symphony audit verify --data-dir DIR, on the machine of the server",
-    });
-  }
+  const dataDir = await filesFor("symphony audit verify", context);
   const { verifyOffline } = await import("./offline-secrets.ts");
   const { verdict, keyless } = await verifyOffline(dataDir, context.env);
-  const { entries, unchecked, head, fault } = verdict;
+  const { entries, unchecked, head } = verdict;
+  const fault = verdict.fault ?? absent(dataDir);
   return {
     ok: fault === null,
     data_dir: dataDir,
@@ -127,6 +125,12 @@ async function verifyLog(context: CommandContext) {
     message: fault?.message ?? null,
     keyless,
   };
+}
+
+/** A log that is not there is not whole: it may have been removed. */
+function absent(dataDir: string) {
+  if (existsSync(join(dataDir, "history.db"))) return null;
+  return { kind: "absent", seq: null, message: "there is no audit log (history.db)" } as const;
 }
 
 function printVerdict(

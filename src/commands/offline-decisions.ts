@@ -9,7 +9,8 @@ import { firstDifference, type Repro, replayPart, reproFormat } from "../core/jo
 import { sections } from "../core/kinds.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { parseJson } from "../core/text/text.ts";
-import { type CommandContext, findDataDir } from "./context.ts";
+import type { CommandContext } from "./context.ts";
+import { filesFor } from "./data-dir.ts";
 
 // Recorded decisions, made again without a server.
 
@@ -75,9 +76,9 @@ const weekMs = 7 * 24 * 60 * 60 * 1_000;
 
 /** Makes the record's decisions again under the workflow file at `path`. Rejects as `load`, and with `not_recorded`. */
 export async function tried(path: string, since: string | undefined, context: CommandContext) {
-  const dataDir = findDataDir(context.where);
-  const record = dataDir === null ? null : join(dataDir, "record.db");
-  if (dataDir === null || record === null || !existsSync(record)) {
+  const dataDir = await filesFor("symphony backtest", context);
+  const record = join(dataDir, "record.db");
+  if (!existsSync(record)) {
     throw new SymphonyError("not_recorded", "there is no record of decisions here", {
       hint: "symphony backtest --data-dir DIR, on the machine of the server",
     });

@@ -1,6 +1,7 @@
 import { SymphonyError } from "../core/model/errors.ts";
 import type { SecretsAccess } from "./access.ts";
-import { type CommandContext, findDataDir, findProject } from "./context.ts";
+import { type CommandContext, findProject } from "./context.ts";
+import { filesFor } from "./data-dir.ts";
 import { exitCodes, hintAt, withHint } from "./failure.ts";
 import { textOrStdin } from "./input.ts";
 import { row, subcommand } from "./table.ts";
@@ -86,12 +87,7 @@ const resetRow = subcommand({
   summary: "for a lost key: move the secrets aside and start without any, with no server running",
   examples: ["symphony secrets reset --yes"],
   async call(_, context) {
-    const dataDir = findDataDir(context.where);
-    if (dataDir === null) {
-      throw new SymphonyError("usage", "there is no data directory here", {
-        hint: "symphony secrets reset --yes --data-dir DIR",
-      });
-    }
+    const dataDir = await filesFor("symphony secrets reset --yes", context);
     if (!(await agreed(dataDir, context))) return null;
     const { resetOffline } = await import("./offline-secrets.ts");
     return { data_dir: dataDir, moved: await resetOffline(dataDir) };

@@ -1,9 +1,13 @@
+// S16 of the scheduler's and command line's case file is here too.
+
 import assert from "node:assert/strict";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { issue } from "../support/makers/issue.ts";
 import { createWorld } from "../support/worlds/core.ts";
+import { openReal } from "../support/worlds/real-server.ts";
 import { emptyDir, symphony } from "../support/worlds/run-symphony.ts";
 import { serve } from "../support/worlds/server.ts";
 
@@ -60,10 +64,7 @@ test("audit refuses wrong usage before any request to a server, and suggests the
   assert.match(answers[3] ?? "", /--data-dir/);
 });
 
-test("audit verify works without a server, also when there is no log", async () => {
-  using nowhere = emptyDir();
-  const { code, stdout } = await symphony(["audit", "verify", "--data-dir", nowhere.path]);
-  assert.deepEqual([code, stdout], [0, `${nowhere.path}: the audit log is empty\n`]);
+test("audit verify works without a server", async () => {
   const world = await createWorld();
   const { dataDir } = world;
   await using _ = world;
@@ -76,4 +77,38 @@ test("audit verify works without a server, also when there is no log", async () 
     detail: {},
   });
   assert.equal((await symphony(["audit", "verify", "--data-dir", dataDir])).code, 0);
+});
+
+test("S16: with another server named, verify checks that server's log and never the one of this directory", async (t) => {
+  await using world = await createWorld({ issues: [issue("ENG-1")] });
+  await using server = await serve(world);
+  using here = emptyDir();
+  writeFileSync(join(here.path, "WORKFLOW.md"), "---\ntracker: { kind: local }\n---\nWork\n");
+  const other = await openReal(here.path);
+  t.after(() => other.stop());
+  const env = { SYMPHONY_URL: `http://127.0.0.1:${server.listening.port}` };
+  const run = (...args: string[]) =>
+    symphony(["audit", "verify", ...args], { env, cwd: here.path });
+  await symphony(["abort", "ENG-1"], { env });
+  const own = await run("--json");
+  assert.equal(own.code, 0, own.stderr);
+  assert.equal(JSON.parse(own.stdout).data_dir, world.dataDir);
+  // Its files are elsewhere: no runtime.json of that process is at its path.
+  rmSync(join(world.dataDir, "runtime.json"));
+  const far = await run();
+  assert.deepEqual([far.code, far.stdout], [2, ""]);
+  assert.match(far.stderr, /not on this machine\n {2}next: symphony audit verify --data-dir DIR/);
+  const asked = await run("--data-dir", other.dataDir, "--json");
+  assert.equal(JSON.parse(asked.stdout).data_dir, other.dataDir);
+  const dead = await symphony(["audit", "verify", "--url", "http://127.0.0.1:1"], {
+    cwd: here.path,
+  });
+  assert.deepEqual([dead.code, dead.stdout], [5, ""]);
+});
+
+test("S16: a log that is not there is not whole", async () => {
+  using empty = emptyDir();
+  const { code, stdout } = await symphony(["audit", "verify", "--data-dir", empty.path, "--json"]);
+  const { ok, fault } = JSON.parse(stdout);
+  assert.deepEqual([code, ok, fault], [1, false, "absent"]);
 });

@@ -1,0 +1,44 @@
+import { SymphonyError } from "../core/model/errors.ts";
+import { type CommandContext, findDataDir } from "./context.ts";
+import { withHint } from "./failure.ts";
+
+const { existsSync, readFileSync } = process.getBuiltinModule("node:fs");
+const { join } = process.getBuiltinModule("node:path");
+
+/**
+ * The data directory of a command that works on its files: `--data-dir`, else that of the server that was named (`--url`,
+ * SYMPHONY_URL), else the project's. Rejects with `usage` where there is none, and where the server's files are on another
+ * machine: the project here is another one. `command` is what to type instead, without the directory.
+ */
+export async function filesFor(command: string, context: CommandContext): Promise<string> {
+  const { where } = context;
+  const url = where.url ?? (where.env["SYMPHONY_URL"] || undefined);
+  if (where.dataDir === undefined && url !== undefined) return filesOf(url, command, context);
+  const dataDir = findDataDir(where);
+  if (dataDir !== null) return dataDir;
+  throw new SymphonyError("usage", "there is no data directory here", {
+    hint: `${command} --data-dir DIR, on the machine of the server`,
+  });
+}
+
+async function filesOf(url: string, command: string, context: CommandContext): Promise<string> {
+  const hint = `${command} --data-dir DIR, on the machine of the server`;
+  const client = await context.client();
+  const { data_dir: dataDir, pid } = await client.system.runtime().catch((error: unknown) => {
+    throw error instanceof SymphonyError ? withHint(error, hint) : error;
+  });
+  if (runsIn(dataDir, pid)) return dataDir;
+  const message = `the files of the server at ${url} are not on this machine`;
+  throw new SymphonyError("usage", message, { details: { url, dataDir }, hint });
+}
+
+/** The same path may also exist here, without that server. */
+function runsIn(dataDir: string, pid: number): boolean {
+  const file = join(dataDir, "runtime.json");
+  if (!existsSync(file)) return false;
+  try {
+    return JSON.parse(readFileSync(file, "utf8")).pid === pid;
+  } catch {
+    return false;
+  }
+}
