@@ -102,3 +102,22 @@ test("a reader that closes the pipe early is no failure", async () => {
   const { code, stderr } = await running.ended;
   assert.deepEqual([code, stderr], [0, ""]);
 });
+
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  test(`S27: ${signal} ends each follower with 130`, async () => {
+    await using api = await startApiDouble();
+    const followers = [
+      ["events", "--follow"],
+      ["state", "--watch"],
+      ["wait", "ENG-1", "--for", "completed"],
+    ];
+    for (const args of followers) {
+      const running = startSymphony([...args, "--url", api.url]);
+      await api.streams(1);
+      running.child.kill(signal);
+      const { code, stderr } = await running.ended;
+      assert.deepEqual([code, stderr], [130, ""], args.join(" "));
+      api.dropStreams();
+    }
+  });
+}

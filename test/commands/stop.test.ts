@@ -1,3 +1,5 @@
+// S27 of the scheduler's and command line's case file is here and in live.test.ts.
+
 import assert from "node:assert/strict";
 import { type ChildProcess, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -112,6 +114,47 @@ test("demo can be stopped while it still creates its repository", async (t) => {
   assert.equal(await endOf(child), 0);
   assert.ok(!isAlive(Number(pid)));
   assert.deepEqual(await readdir(join(dir, "tmp")), []);
+});
+
+/** A running demo in a temporary folder of its own; `left` lists what remains there. */
+async function runningDemo(t: TestContext) {
+  const dir = temporaryDir(t);
+  const env = { HOME: dir, TMPDIR: dir };
+  const child = launch({ cwd: dir, env }, ["demo", "--port", "0"]);
+  t.after(() => child.kill("SIGKILL"));
+  child.stderr?.resume();
+  const { stdout } = child;
+  assert.ok(stdout);
+  await once(stdout, "data");
+  const left = async () => (await readdir(dir)).filter((name) => name.startsWith("symphony-demo"));
+  return { child, stdout, left };
+}
+
+test("S27: equal signals within a second are one graceful stop, with the cleaning done and 130", async (t) => {
+  const { child, stdout, left } = await runningDemo(t);
+  stdout.resume();
+  const end = endOf(child);
+  for (let times = 0; times < 3; times += 1) {
+    child.kill("SIGINT");
+    await delay(100);
+  }
+  assert.equal(await end, 130);
+  assert.deepEqual(await left(), []);
+});
+
+test("S27: a closed terminal ends the demo cleanly", async (t) => {
+  const { child, stdout, left } = await runningDemo(t);
+  stdout.resume();
+  child.kill("SIGHUP");
+  assert.equal(await endOf(child), 0);
+  assert.deepEqual(await left(), []);
+});
+
+test("S27: demo | head ends the demo cleanly", async (t) => {
+  const { child, stdout, left } = await runningDemo(t);
+  stdout.destroy();
+  assert.equal(await endOf(child), 0);
+  assert.deepEqual(await left(), []);
 });
 
 const namespaces = ["--mount", "--net"];
