@@ -70,7 +70,8 @@ export const trackerKinds: readonly TrackerKind[] = [
       states,
       minPollMs: 50,
       flatKeys: [],
-      providerKeys: ["prefix", "states"],
+      // Webhooks are received with every tracker.
+      providerKeys: ["prefix", "states", "webhook_secret"],
       example: {},
     },
     async load() {
