@@ -82,6 +82,7 @@ function attemptDepsOf(
     tracker: deps.trackers.tracker,
     runtime: () => deps.runtimes.get(agent),
     workspaces: deps.workspaces,
+    promptAt: template?.at ?? null,
     get promptTemplate() {
       if (!template) throw templateMissing(templateId);
       return template.body;

@@ -319,6 +319,7 @@ async function begin(
   orchestrator.start();
   // A template that could not be rendered may have been changed in between.
   orchestrator.post({ type: "prompt.changed", templateId: null });
+  for (const reason of await deps.templates.unusable()) log.warn("template", { reason });
   deps.deliveries.start(openOffers(orchestrator.state));
   webhooks.resume();
   return cleanup;

@@ -128,11 +128,33 @@ test("P-8, S7: a template that fails for one issue holds only that issue, which 
       .view(9)
       .snapshot.held.find((row) => row.issue.id === "id-TINY-9");
   });
-  assert.match(held.reason, /issue\.labels\.0.*; it continues when the template changes$/);
+  assert.match(
+    held.reason,
+    /WORKFLOW\.md line 8, column \d+: .*issue\.labels\.0.*; it continues when the template changes$/,
+  );
   assert.deepEqual(prompts, ["TINY-1 first"]);
   await writeFile(join(project.dir, "WORKFLOW.md"), workflow.replace("labels[0]", "labels"));
   await completed(server, 2);
   assert.deepEqual(prompts, ["TINY-1 first", "TINY-9 first"]);
+});
+
+test("an issue gets the prompt of its tracker state, which is followed like the workflow file", async () => {
+  await using project = await freshProject({
+    workflow: workflow.replace("hooks:", 'prompts: { " OPEN ": open.md }\nhooks:'),
+  });
+  await writeFile(join(project.dir, "open.md"), "state {{ issue.identifier }}");
+  const issues = new Map<string, Issue>();
+  put(issues, "TINY-1");
+  const prompts: string[] = [];
+  await using server = await open(project.dir, issues, { prompts });
+  await completed(server, 1);
+  await writeFile(join(project.dir, "open.md"), "changed {{ issue.identifier }}");
+  await eventually("the edit is in force", async () =>
+    server.core.config.current.prompts.get("open")?.text.startsWith("changed"),
+  );
+  put(issues, "TINY-2");
+  await completed(server, 2);
+  assert.deepEqual(prompts, ["state TINY-1", "changed TINY-2"]);
 });
 
 test("R-2: a restart cleans up closed issues, polls again, and continues in the remaining workspaces", async () => {

@@ -1,11 +1,12 @@
 import type { AgentEvent, AgentRuntime, AgentSession, SessionSpec } from "../agent/agent.ts";
 import { secretNamesOf } from "../config/config.ts";
+import type { Place } from "../config/places.ts";
 import type { AttemptGit, Needs } from "../model/attempt.ts";
 import { adviceOf, messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
 import { standingOf } from "../orchestrator/dispatch.ts";
 import type { AttemptOrder, Exit, Made } from "../orchestrator/messages.ts";
-import { readsComments, renderPrompt, resumePrompt } from "../prompt/prompt.ts";
+import { inFile, readsComments, renderPrompt, resumePrompt } from "../prompt/prompt.ts";
 import { gitChanges, gitHead } from "../repository/survey.ts";
 import { oneLine } from "../text/text.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
@@ -18,6 +19,8 @@ export interface AttemptDeps extends TurnDeps {
   runtime(): Promise<AgentRuntime>;
   readonly workspaces: Workspaces;
   readonly promptTemplate: string;
+  /** Where it begins in its file; null for a template of the API. */
+  readonly promptAt: Place | null;
   /** The cookie of this attempt's processes. */
   readonly runId: string;
   /** Resolves when nothing else writes into the issue's workspace. */
@@ -135,7 +138,10 @@ async function work(
 async function firstPromptOf({ issue, attempt }: AttemptOrder, deps: AttemptDeps): Promise<string> {
   const { promptTemplate, tracker } = deps;
   const list = readsComments(promptTemplate) ? await tracker.comments?.(issue) : null;
-  return renderPrompt(promptTemplate, { issue, attempt, comments: list?.comments ?? [] });
+  const subject = { issue, attempt, comments: list?.comments ?? [] };
+  return renderPrompt(promptTemplate, subject).catch((error: unknown) => {
+    throw inFile(error, deps.promptAt);
+  });
 }
 
 /** On a thread that knows the work: what came back, or the issue again, which was edited. */

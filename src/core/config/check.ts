@@ -27,6 +27,8 @@ import type { Workflow } from "./workflow.ts";
 export interface Effective {
   readonly config: Config;
   readonly promptTemplate: string;
+  /** Where it begins. */
+  readonly promptAt: Place;
   /** Prompts by tracker state, in normal form; they precede `promptTemplate`. */
   readonly prompts: ReadonlyMap<string, PromptText>;
   /** The same configuration with the keys of the file, including unknown ones; `$NAME` is not resolved. */
@@ -93,6 +95,7 @@ export async function checkConfig(content: Uint8Array, deps: CheckDeps): Promise
   const effective: Effective = {
     config: toConfig(written, root, sections),
     promptTemplate: chain.prompt.text,
+    promptAt: chain.prompt.at,
     prompts: chain.prompts,
     written,
     origins: { "workspace.root": "default", ...inspected.origins, ...shownOrigins(chain) },

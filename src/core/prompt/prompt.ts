@@ -1,5 +1,6 @@
 // Prompts: templates and their safe rendering.
 
+import type { Place } from "../config/places.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { SymphonyEvent } from "../model/event.ts";
 import type { Issue, IssueComment } from "../model/issue.ts";
@@ -81,6 +82,21 @@ export async function requireUsable(template: string): Promise<void> {
   throw new SymphonyError(code, `${all.join("; ")}`, {
     details: { line, column, problems: faults },
   });
+}
+
+/** An error of `renderPrompt` with the place in the file in which the template begins at `at`. */
+export function inFile(error: unknown, at: Place | null): unknown {
+  if (!(error instanceof SymphonyError) || at === null) return error;
+  const { line, column } = error.details;
+  if (typeof line !== "number" || typeof column !== "number") return error;
+  const place = {
+    file: at.file,
+    line: at.line + line - 1,
+    column: line === 1 ? at.column + column - 1 : column,
+  };
+  const shown = `${place.file} line ${place.line}, column ${place.column}`;
+  const message = error.message.replace(/^line \d+, column \d+ of the template/, shown);
+  return new SymphonyError(error.code, message, { cause: error, details: place });
 }
 
 /** The variables that a template uses, as sorted dotted paths; none if it does not parse. */

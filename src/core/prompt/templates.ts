@@ -1,7 +1,9 @@
 import { randomBytes } from "node:crypto";
 import type { Clock } from "../clock.ts";
+import type { PromptText } from "../config/chain.ts";
 import type { Effective } from "../config/check.ts";
-import { SymphonyError } from "../model/errors.ts";
+import type { Place } from "../config/places.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue, IssueComment, IssueLink } from "../model/issue.ts";
 import { overriddenWith, stateTemplateId, workflowTemplateId } from "../orchestrator/choice.ts";
 import type { Orchestrator } from "../orchestrator/orchestrator.ts";
@@ -21,6 +23,8 @@ export interface Template {
   readonly id: string;
   readonly name: string;
   readonly body: string;
+  /** Where it begins in its file; null for a named template. */
+  readonly at: Place | null;
   readonly readOnly: boolean;
   /** Milliseconds since the epoch; null for the body of the workflow file. */
   readonly createdAt: number | null;
@@ -46,7 +50,7 @@ export type PreviewWith =
 interface TemplatesDeps {
   readonly store: Pick<Store, "templates">;
   readonly clock: Clock;
-  readonly config: { readonly current: Pick<Effective, "promptTemplate" | "prompts"> };
+  readonly config: { readonly current: Pick<Effective, "promptAt" | "promptTemplate" | "prompts"> };
   readonly bus: EventSink;
   readonly redactor: Pick<Redactor, "redact">;
   orchestrator(): Pick<Orchestrator, "applySaved" | "post" | "state">;
@@ -70,13 +74,13 @@ export class Templates {
 
   /** The workflow's first: its body, then those of tracker states; then the others, oldest first. */
   all(): readonly Template[] {
-    const { promptTemplate, prompts } = this.#deps.config.current;
+    const { promptTemplate, promptAt, prompts } = this.#deps.config.current;
     const workflow = [
-      ofFile(workflowTemplateId, promptTemplate),
-      ...[...prompts].map(([state, { text }]) => ofFile(stateTemplateId(state), text)),
+      ofFile(workflowTemplateId, { text: promptTemplate, at: promptAt }),
+      ...[...prompts].map(([state, prompt]) => ofFile(stateTemplateId(state), prompt)),
     ];
     const named = this.#deps.store.templates.all().filter(({ id }) => !this.#leaving.has(id));
-    return [...workflow, ...named.map((one) => ({ ...one, readOnly: false }))];
+    return [...workflow, ...named.map((one) => ({ ...one, at: null, readOnly: false }))];
   }
 
   /** Finds a template by its id alone. */
@@ -113,7 +117,7 @@ export class Templates {
       return [...all, made];
     });
     this.#tell(made, "created");
-    return { ...made, readOnly: false };
+    return { ...made, at: null, readOnly: false };
   }
 
   /** Rejects as `create` does, and with `template_not_found`, `template_read_only`. */
@@ -133,7 +137,7 @@ export class Templates {
     if (!edited) throw templateMissing(id);
     this.#tell(edited, "edited");
     this.#deps.orchestrator().post({ type: "prompt.changed", templateId: id });
-    return { ...edited, readOnly: false };
+    return { ...edited, at: null, readOnly: false };
   }
 
   /** Rejects with `template_not_found`, `template_read_only`, `template_in_use` (`details.usedBy`). */
@@ -186,6 +190,15 @@ export class Templates {
     await this.#deps.orchestrator().applySaved(issue.id, input);
   }
 
+  /** One line for each named template that no attempt could use, such as one of an earlier version. */
+  async unusable(): Promise<readonly string[]> {
+    const lines = this.#deps.store.templates.all().map(async ({ name, body }) => {
+      const fault = await requireUsable(body).catch(messageOf);
+      return fault === undefined ? [] : [`template ${name} cannot be used: ${fault}`];
+    });
+    return (await Promise.all(lines)).flat();
+  }
+
   overrideOf(issueId: string): string | null {
     return this.#deps.orchestrator().state.issues.get(issueId)?.choices.templateId ?? null;
   }
@@ -210,8 +223,8 @@ export class Templates {
   }
 }
 
-function ofFile(id: string, body: string): Template {
-  return { id, name: id, body, readOnly: true, createdAt: null, updatedAt: null };
+function ofFile(id: string, { text: body, at }: PromptText): Template {
+  return { id, name: id, body, at, readOnly: true, createdAt: null, updatedAt: null };
 }
 
 function isOfFile(id: string): boolean {

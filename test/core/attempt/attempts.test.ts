@@ -96,6 +96,7 @@ async function bench(parts: Parts) {
       log,
       onHookFailed() {},
     }),
+    promptAt: null,
     promptTemplate: parts.template ?? "Do {{ issue.identifier }}",
     config: () => config,
     runId: `${root}/att_000000001`,

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import type { PromptText } from "../../../src/core/config/chain.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import type { EventDraft } from "../../../src/core/model/event.ts";
 import type { Input } from "../../../src/core/orchestrator/messages.ts";
@@ -11,12 +12,22 @@ import { config, issue } from "../../support/makers/issue.ts";
 import { coded, temporaryDir } from "../../support/makers/storage.ts";
 import { Scheduler } from "../../support/worlds/scheduler.ts";
 
-async function openIn(dir: string, scheduler = new Scheduler([])) {
+async function openIn(
+  dir: string,
+  scheduler = new Scheduler([]),
+  prompts: ReadonlyMap<string, PromptText> = new Map(),
+) {
   const events: EventDraft[] = [];
   const templates = new Templates({
     store: { templates: await openTemplates(dir) },
     clock: scheduler.clock,
-    config: { current: { promptTemplate: "Work on {{ issue.identifier }}", prompts: new Map() } },
+    config: {
+      current: {
+        promptAt: { file: "/srv/WORKFLOW.md", line: 1, column: 1 },
+        promptTemplate: "Work on {{ issue.identifier }}",
+        prompts,
+      },
+    },
     bus: { publish: (event) => events.push(event) },
     redactor: { redact: (text) => text.replaceAll("sk-canary", "[redacted]") },
     orchestrator: () => scheduler.orchestrator,
@@ -102,6 +113,38 @@ test("a body that does not parse is refused with line and column, and is not kep
   const { id } = await templates.create("x", "fine");
   await assert.rejects(templates.edit(id, { body: "{{" }), place("template_parse_error", 1));
   assert.equal(templates.get(id).body, "fine");
+});
+
+test("prompts of tracker states are templates of their own, read-only, and no other has such a name", async (t) => {
+  const at = { file: "/srv/review.md", line: 1, column: 1 };
+  const prompts = new Map([["review", { text: "Review {{ issue.title }}", at }]]);
+  const { templates } = await openIn(temporaryDir(t), new Scheduler([]), prompts);
+  assert.deepEqual(
+    templates.all().map(({ id, readOnly }) => [id, readOnly]),
+    [
+      ["workflow", true],
+      ["workflow:review", true],
+    ],
+  );
+  const variables = { issue: { title: "T" } };
+  assert.equal(await templates.preview("Workflow:Review", { variables }), "Review T");
+  const edit = templates.edit("workflow:review", { body: "x" });
+  await assert.rejects(edit, { code: "template_read_only", hint: /config get prompts/ });
+  await assert.rejects(templates.create("Workflow:Other", "x"), { code: "template_exists" });
+});
+
+test("S7: a stored template of an earlier version that no attempt could use is told at the start", async (t) => {
+  const dir = temporaryDir(t);
+  const { templates } = await openIn(dir);
+  await templates.create("good", "{{ issue.title }}");
+  const { id } = await templates.create("old", "{{ issue.title }}");
+  await (await openTemplates(dir)).change((all) =>
+    all.map((one) => (one.id === id ? { ...one, body: "{{ issue.titel }}" } : one)),
+  );
+  const again = await openIn(dir);
+  const [line, ...others] = await again.templates.unusable();
+  assert.match(line ?? "", /^template old cannot be used: line 1, column 4 .*issue\.titel/);
+  assert.deepEqual(others, []);
 });
 
 test("names are unique in any case, and `workflow` is taken and read-only", async (t) => {

@@ -221,7 +221,11 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
         clock,
         bus,
         config: {
-          current: { promptTemplate: "Work on {{ issue.identifier }}", prompts: new Map() },
+          current: {
+            promptAt: { file: "/srv/WORKFLOW.md", line: 1, column: 1 },
+            promptTemplate: "Work on {{ issue.identifier }}",
+            prompts: new Map(),
+          },
         },
         redactor: { redact: (text) => text.replaceAll("canary-secret", "[redacted]") },
         orchestrator: () => scheduler.orchestrator,
