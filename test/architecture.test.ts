@@ -41,6 +41,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/commands/demo.ts": ["src/commands", "src/demo", "src/core", "node:"],
   "src/commands/offline.ts": ["src/commands", "src/contract", "src/core", "zod", "node:"],
   "src/commands/offline-decisions.ts": ["src/commands", "src/core", "zod", "node:"],
+  "src/commands/config-check.ts": ["src/commands", "src/core", "node:"],
   "src/commands/plan.ts": ["src/commands", "src/core", "node:"],
   "src/commands/offline-secrets.ts": ["src/commands", "src/contract", "src/core", "node:"],
   "src/client": [

@@ -7,7 +7,7 @@ import { SymphonyError } from "../core/model/errors.ts";
 import { needsRestart } from "../core/model/event.ts";
 import { parseJson } from "../core/text/text.ts";
 import type { CommandContext } from "./context.ts";
-import { hintAt } from "./failure.ts";
+import { exitCodes, hintAt } from "./failure.ts";
 import { openEditor, textOfFile, textOrStdin } from "./input.ts";
 import { jsonText, plain, printPage } from "./output.ts";
 import { atOption, row, subcommand } from "./table.ts";
@@ -161,6 +161,69 @@ const configGet = subcommand({
   },
 });
 
+/** The whole check that a start makes, without a start. */
+const configCheck = subcommand({
+  name: "check",
+  summary: "check a workflow file as a whole: every fault at once, with its place",
+  examples: [
+    "symphony config check",
+    "symphony config check team/WORKFLOW.md --json",
+    "symphony config check --offline     the file alone, as in a check of a pull request",
+  ],
+  arguments: [
+    {
+      name: "file",
+      summary: "the workflow file (default: ./WORKFLOW.md)",
+      optional: true,
+      completion: "files",
+    },
+  ],
+  options: [
+    {
+      name: "offline",
+      summary: "ask neither this machine for the agent nor the tracker for its states",
+    },
+    {
+      name: "allow-unknown",
+      summary: "a key that narrows what runs, caps it or chooses an agent is only a warning",
+    },
+  ],
+  async call(given, context) {
+    const { checkFile } = await import("./config-check.ts");
+    return checkFile(given, context);
+  },
+  async print(report, context) {
+    const { printCheck } = await import("./config-check.ts");
+    printCheck(report, context);
+  },
+  exitCode: ({ ok }) => (ok ? exitCodes.done : exitCodes.failed),
+});
+
+const configMigrate = subcommand({
+  name: "migrate",
+  summary: "translate the keys of other tools in a workflow file",
+  examples: [
+    "symphony config migrate WORKFLOW.md                  print the translated file",
+    "symphony config migrate WORKFLOW.md --out NEW.md     write it to a new file",
+    "symphony config migrate WORKFLOW.md --in-place       change the file itself",
+  ],
+  arguments: [{ name: "file", summary: "the workflow file", completion: "files" }],
+  options: [
+    { name: "out", value: "file", summary: "write there; the file must not exist yet" },
+    { name: "in-place", summary: "change the file itself" },
+  ],
+  async call(given, context) {
+    const { migrateFile } = await import("./config-check.ts");
+    return migrateFile(given, context);
+  },
+  async print(result, context) {
+    const { printMigrated } = await import("./config-check.ts");
+    printMigrated(result, context);
+  },
+  // A key that is left as it is needs a person.
+  exitCode: ({ left }) => (left.length > 0 ? exitCodes.needsPerson : exitCodes.done),
+});
+
 /** Shows the configuration, and changes the overlay on top of it. */
 export const configCommand = row({
   examples: [
@@ -169,6 +232,8 @@ export const configCommand = row({
     "symphony config overlay set agent.max_turns 5",
   ],
   commands: [
+    configCheck,
+    configMigrate,
     configGet,
     subcommand({
       name: "schema",

@@ -48,6 +48,11 @@ export const serveCommand = row({
     },
     { name: "dry-run", summary: "print the plan of one poll and start nothing" },
     {
+      name: "allow-unknown",
+      summary:
+        "start although a key that narrows what runs, caps it or chooses an agent is not known",
+    },
+    {
       name: "log-format",
       value: "format",
       summary: "how to write the log to stderr: text or json",
@@ -57,9 +62,9 @@ export const serveCommand = row({
   ],
   stream: (given, context) =>
     given.dryRun ? null : import("./serve.ts").then(({ serve }) => serve(given, context)),
-  async call({ workflow }, context) {
+  async call({ workflow, allowUnknown }, context) {
     const { planOfOnePoll } = await import("./plan.ts");
-    return { plan: await planOfOnePoll(workflow, context) };
+    return planOfOnePoll({ workflow, allowUnknown }, context);
   },
   async print({ plan }, context) {
     const { printPlan } = await import("./plan.ts");

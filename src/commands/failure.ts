@@ -61,13 +61,31 @@ function isInterruption(error: unknown): boolean {
 }
 
 function asText({ message, details, hint }: SymphonyError): string {
+  const next = hint === null ? [] : [`  next: ${hint}`];
+  const problems = problemLines(details);
+  if (problems.length > 1) {
+    const [what] = message.split(": ", 1);
+    return `${plain([`symphony: ${what}:`, ...problems, ...next].join("\n"))}\n`;
+  }
   const faults = faultsIn(details).map(({ path, message: fault }) =>
     path === "" ? fault : `${path}: ${fault}`,
   );
   // A single fault often is the message.
   const issues = faults.filter((fault) => !message.includes(fault)).map((fault) => `  ${fault}`);
-  const next = hint === null ? [] : [`  next: ${hint}`];
   return `${plain([`symphony: ${message}`, ...issues, ...next].join("\n"))}\n`;
+}
+
+/** Every fault of a configuration, in a line of its own. */
+function problemLines({ problems }: SymphonyError["details"]): readonly string[] {
+  if (!Array.isArray(problems)) return [];
+  return problems.flatMap(({ message, file, line, column, source, next }) => {
+    const within = file === undefined ? "" : `${file} `;
+    const where = line === undefined ? source : `${within}line ${line}, column ${column}`;
+    return [
+      where === undefined ? `  ${message}` : `  ${where}: ${message}`,
+      ...(next === undefined ? [] : [`    next: ${next}`]),
+    ];
+  });
 }
 
 function faultsIn(details: SymphonyError["details"]): { path: string; message: string }[] {

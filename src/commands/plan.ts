@@ -6,6 +6,7 @@ import { openForge } from "../core/delivery/kinds.ts";
 import { siteProblems } from "../core/delivery/reachable.ts";
 import { fileChecks } from "../core/file-checks.ts";
 import { kinds, sections } from "../core/kinds.ts";
+import { machineProblems } from "../core/machine-checks.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { planOf } from "../core/orchestrator/records.ts";
 import { openSecrets } from "../core/secrets/secrets.ts";
@@ -18,10 +19,18 @@ import type { TrackerDeps } from "../core/tracker/tracker.ts";
 import { type CommandContext, servedProject } from "./context.ts";
 import { type Cell, printPage } from "./output.ts";
 
-type Plan = Awaited<ReturnType<typeof planOfOnePoll>>;
+type Plan = Awaited<ReturnType<typeof planOfOnePoll>>["plan"];
+
+interface PlanRequest {
+  readonly workflow: string | undefined;
+  readonly allowUnknown: boolean;
+}
 
 /** What a first poll would start and why the rest would not; starts and changes nothing. */
-export async function planOfOnePoll(workflow: string | undefined, context: CommandContext) {
+export async function planOfOnePoll(
+  { workflow, allowUnknown }: PlanRequest,
+  context: CommandContext,
+) {
   const { workflowPath, dataDir } = servedProject(workflow, context);
   const { env } = context;
   const redactor = createRedactor();
@@ -34,6 +43,7 @@ export async function planOfOnePoll(workflow: string | undefined, context: Comma
     env,
     flags: {},
     clock: systemClock,
+    allowUnknown,
     overlay: await readOverlay(dataDir),
     checks: fileChecks({
       ...{ env, redactor, lookup },
@@ -44,6 +54,12 @@ export async function planOfOnePoll(workflow: string | undefined, context: Comma
   const adapter = await loadTracker(kinds.trackers, config.tracker);
   const tracker = adapter.create(config.tracker, deps);
   try {
+    const hide = (value: string) => redactor.add(value);
+    const machine = { ...deps, env, hide, tracker, kinds: kinds.agents };
+    const asking = inTime(machineProblems(service.current, machine), trackerMs, "a check");
+    service.report(await asking.catch(() => []));
+    const warnings = service.warnings.map((warning) => redactor.redact(warning));
+    for (const warning of warnings) context.note(`warning: ${warning}`);
     const reading = tracker.fetchIssuesByStates(config.tracker.activeStates);
     const issues = await inTime(reading, trackerMs, `the tracker ${tracker.kind}`);
     const records = await readIssueRecords(dataDir);
@@ -61,7 +77,7 @@ export async function planOfOnePoll(workflow: string | undefined, context: Comma
     const problems = await checking.catch((error: unknown) => [messageOf(error)]);
     for (const problem of problems) context.note(problem);
     for (const forge of forges) forge.close();
-    return planOf(issues, config, { records, wall, storage, paused }).map(
+    const plan = planOf(issues, config, { records, wall, storage, paused }).map(
       ({ issue, runs, why }) => ({
         issue_identifier: issue.identifier,
         title: issue.title,
@@ -71,6 +87,7 @@ export async function planOfOnePoll(workflow: string | undefined, context: Comma
         why,
       }),
     );
+    return { plan, warnings };
   } finally {
     tracker.close();
     await service.close();

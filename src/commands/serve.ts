@@ -54,6 +54,8 @@ interface DaemonOptions {
   readonly redactor: Redactor;
   /** Refuse to serve where a restart would end turns. */
   readonly restartSafe?: boolean;
+  /** Start although a key that narrows what runs, caps it or chooses an agent is not known. */
+  readonly allowUnknown?: boolean;
   /** Aborts the start, which then rejects with the signal's reason. */
   readonly signal: AbortSignal;
 }
@@ -76,6 +78,7 @@ export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
     log,
     redactor,
     signal,
+    allowUnknown: options.allowUnknown ?? false,
     ...(options.restartSafe && {
       admit: (config: Config) => requireRestartSafe(kinds.agents, config, { dataDir, env, signal }),
     }),
@@ -138,6 +141,7 @@ interface ServeOptions {
   readonly webhookUrl: string | undefined;
   /** Refuse to serve unless turns outlive a restart. */
   readonly restartSafe: boolean;
+  readonly allowUnknown: boolean;
 }
 
 /** `symphony serve`: runs until SIGINT or SIGTERM, or with `--once` until its runs have ended. */
@@ -181,6 +185,7 @@ async function run(
     port: options.port,
     host: options.host,
     restartSafe: options.restartSafe,
+    allowUnknown: options.allowUnknown,
     env: options.iUnderstand ? { ...io.env, [understandVariable]: "1" } : io.env,
     log,
     redactor,

@@ -83,6 +83,7 @@ function headOf(snapshot: SnapshotView, { paint, nowMs, width }: ViewOptions): r
     unrecorded && `decisions are not recorded: ${unrecorded.reason}`,
     polling.slowed &&
       `polls come every ${Math.ceil(polling.slowed.interval_ms / 1_000)} s: ${polling.slowed.reason}`,
+    ...snapshot.warnings.map((warning) => `configuration: ${warning}`),
     tracker.last_error && `tracker: ${tracker.last_error.message}`,
   ];
   const isStarting = tracker.status === "starting";

@@ -204,6 +204,9 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     storage: null,
     unrecorded: null,
     problem: null,
+    warnings: [
+      "agent.max_turn is not a known key and is ignored; did you mean agent.max_turns? (line 8, column 3)",
+    ],
   },
   "system.runtime": {
     version: "0.1.0",

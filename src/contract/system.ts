@@ -110,6 +110,11 @@ export const Snapshot = z
       .nullable()
       .describe("Why decisions are not recorded now; the scheduler continues without its record"),
     problem: ErrorFact.nullable().describe("Why no new work is started, such as an invalid file"),
+    warnings: z
+      .array(z.string())
+      .describe(
+        "What is wrong with the configuration and does not stop the start, such as a key that nothing reads or a state that no team has",
+      ),
   })
   .meta({ id: "Snapshot" });
 

@@ -36,7 +36,8 @@ export async function asOf(
     const wall = "at" in moment ? moment.at : then.wall;
     // The monotonic clock went on after the last decision.
     const now = then.now + Math.max(wall - then.wall, 0);
-    const view = (limit: number) => viewIn(state, { config, problem }, { now, limit });
+    const view = (limit: number) =>
+      viewIn(state, { config, problem, warnings: [] }, { now, limit });
     return { state, config, shown, wall, event: then.event, view };
   });
 }

@@ -1,6 +1,5 @@
 import { priorOf } from "./attempt/recovery.ts";
 import type { AttemptDeps } from "./attempt/run.ts";
-import type { Config } from "./config/config.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { CoreDeps } from "./core.ts";
 import { madeBy } from "./delivery/made.ts";
@@ -65,9 +64,10 @@ export function portsOf(deps: CoreDeps): Ports {
   };
 }
 
-/** The configuration in force, and why nothing new may start. */
-export function inForce(service: ConfigService): { config: Config; problem: Fault | null } {
-  return { config: service.current.config, problem: faultOf(service.problem) };
+/** The configuration in force, why nothing new may start, and what else is wrong. */
+export function inForce(service: ConfigService) {
+  const { current, problem, warnings } = service;
+  return { config: current.config, problem: faultOf(problem), warnings };
 }
 
 /** The dependencies of one attempt: tracker and prompt as they are at its start (T-14). */

@@ -23,7 +23,8 @@ import {
 } from "./followers.ts";
 import { openInboxes } from "./inboxes.ts";
 import { type Kinds, kinds as ownKinds } from "./kinds.ts";
-import { adviceOf, messageOf } from "./model/errors.ts";
+import { followMachine } from "./machine-checks.ts";
+import { messageOf } from "./model/errors.ts";
 import {
   type Closers,
   closeAll,
@@ -102,7 +103,6 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     closers.push(() => config.close());
     signal?.throwIfAborted();
     await options.admit?.(config.current.config);
-    for (const warning of config.warnings) log.warn("configuration", { warning });
     const { level } = config.current.config.agent;
     if (level !== "safe") log.warn("agents are less confined", { level, means: levelWords[level] });
     const opening = await openStore(dataDir, secrets.auditKeys);
@@ -281,17 +281,18 @@ interface RunningDeps {
 interface Beginning {
   readonly closers: Closers;
   readonly webhooks: Core["webhooks"];
+  readonly secrets: Secrets;
   /** Aborted when the server is stopped before it has begun. */
   readonly signal: AbortSignal;
 }
 
 /** Runs once, before and with the first poll. */
 async function begin(
-  { clock, log, version }: CoreOptions,
+  { clock, log, version, env, redactor }: CoreOptions,
   deps: CoreDeps,
-  { closers, signal, webhooks }: Beginning,
+  { closers, signal, webhooks, secrets }: Beginning,
 ): Promise<Cleanup> {
-  const { config, bus, trackers, runtimes } = deps;
+  const { config, bus, trackers } = deps;
   const { tracker } = config.current.config;
   const orchestrator = deps.orchestrator();
   const cleanup = await cleanUpFinished({
@@ -313,9 +314,11 @@ async function begin(
     }),
   );
   bus.publish({ type: "server.started", message: `symphony ${version} started` });
-  runtimes.check().catch((error) => log.warn("no agent can start", { reason: adviceOf(error) }));
   const { paused } = orchestrator.state;
   if (paused) log.warn("nothing new is started", { reason: dispatchPauseText(paused) });
+  for (const warning of config.warnings) log.warn("configuration", { warning });
+  const lookup = (name: string) => secrets.lookup(name) ?? env[name];
+  closers.push(followMachine({ ...deps, env, kinds: deps.kinds.agents, lookup, redactor, signal }));
   orchestrator.start();
   // A template that could not be rendered may have been changed in between.
   orchestrator.post({ type: "prompt.changed", templateId: null });
@@ -396,7 +399,7 @@ function runningCore(
     finder: new IssueFinder({ clock, tracker: () => trackers.tracker }),
     localIssues: () => trackers.localIssues,
     async start() {
-      begun = begin(options, deps, { closers, webhooks, signal: stopping.signal });
+      begun = begin(options, deps, { closers, webhooks, secrets, signal: stopping.signal });
       await begun;
     },
     async once() {

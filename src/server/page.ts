@@ -58,7 +58,7 @@ const noSnapshot: Problem = {
   message: "The state cannot be read now. This page tries again by itself.",
 };
 
-function problemsOf({ problem, tracker, snapshot, storage }: View): readonly Problem[] {
+function problemsOf({ problem, tracker, snapshot, storage, warnings }: View): readonly Problem[] {
   const own = problem && { title: "Nothing new is started", message: problem.message };
   const unsaved = storage && {
     title: "Nothing new is started",
@@ -77,7 +77,8 @@ function problemsOf({ problem, tracker, snapshot, storage }: View): readonly Pro
     title: agent === null ? "Nothing new is started" : `Nothing new is started with ${agent}`,
     message: untilWall === null ? reason : `Until ${new Date(untilWall).toISOString()}: ${reason}`,
   }));
-  return [own, unsaved, starting, failing, ...paused].filter(
+  const ignored = warnings.map((message) => ({ title: "Configuration", message }));
+  return [own, unsaved, starting, failing, ...paused, ...ignored].filter(
     (one) => one !== null && one !== false,
   );
 }

@@ -230,6 +230,7 @@ export function snapshotView(
       decisions: unrecorded.lost,
     },
     problem: view.problem,
+    warnings: view.warnings,
   });
 }
 

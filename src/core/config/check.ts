@@ -69,6 +69,8 @@ export interface Checked {
   /** Every file that it depends on, and what changes with any of them. */
   readonly paths: readonly string[];
   readonly hash: string;
+  /** Problems that are found later, such as by asking the tracker, with their places in the same file. */
+  locate(problems: readonly Problem[]): readonly Finding[];
 }
 
 /**
@@ -105,15 +107,17 @@ export async function checkConfig(content: Uint8Array, deps: CheckDeps): Promise
     ...effective,
     isFaulty: (path) => errors.some((one) => isWithin(one.path, path) || isWithin(path, one.path)),
   };
-  for (const check of deps.checks ?? []) {
-    const origin = (path: string) => layerOf(effective.origins, path);
-    found.push(
-      ...(await problemsIn(check, file)).map((one) => ({ ...one, origin: origin(one.path) })),
-    );
-  }
-  const findings = found.map((one) => findingOf(one, chain));
+  const layered = (problems: readonly Problem[]): readonly LayerProblem[] =>
+    problems.map((one) => ({ ...one, origin: layerOf(effective.origins, one.path) }));
+  for (const check of deps.checks ?? []) found.push(...layered(await problemsIn(check, file)));
+  const locate = (problems: readonly LayerProblem[]) =>
+    inOrder(onceEach(problems.map((one) => findingOf(one, chain))));
   const { paths, hash } = chain;
-  return { effective, findings: inOrder(onceEach(findings)), paths, hash };
+  return {
+    ...{ effective, paths, hash },
+    findings: locate(found),
+    locate: (problems) => locate(layered(problems)),
+  };
 }
 
 /** The keys that only files have, as the configuration in force shows them: with absolute paths. */
@@ -222,7 +226,8 @@ function findingOf(problem: LayerProblem & Partial<ChainProblem>, chain: Workflo
     allowed,
     details: problem.details ?? {},
     next:
-      problem.next ?? (isAgent.test(path) && read !== null ? wayHere(read, allowed ?? []) : null),
+      problem.next?.replaceAll("FILE", at?.file ?? main.path) ??
+      (isAgent.test(path) && read !== null ? wayHere(read, allowed ?? []) : null),
   };
 }
 

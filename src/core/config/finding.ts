@@ -1,5 +1,6 @@
 // What the check of a workflow file finds, with the place of each finding and the next command.
 
+import { z } from "zod";
 import { type ErrorCode, SymphonyError } from "../model/errors.ts";
 import type { Place } from "./places.ts";
 
@@ -84,6 +85,25 @@ export function problemsOf(error: SymphonyError): readonly Problem[] {
       : {};
   const at = typeof path === "string" ? path : "";
   return [{ code, path: at, message, next: hint, details, ...within }];
+}
+
+/** The findings of a file that is not YAML, or not text: `problems` of its error have their place. */
+export function parseFindings(error: SymphonyError, file: string): readonly Finding[] {
+  const { code, message, hint, details } = error;
+  const { problems, line, column, path } = details;
+  // It may be a file that this one is based on.
+  const at = typeof path === "string" ? path : file;
+  const all: readonly unknown[] = Array.isArray(problems) ? problems : [{ message, line, column }];
+  return all.map((one): Finding => {
+    const found = z.object({ message: z.string(), line: z.int(), column: z.int() }).safeParse(one);
+    return {
+      ...{ severity: "error", code, path: "", source: null, read: null, allowed: null },
+      message: found.success && all.length > 1 ? found.data.message : message,
+      place: found.success ? { file: at, line: found.data.line, column: found.data.column } : null,
+      otherFile: at === file ? null : at,
+      ...{ next: hint, details: {} },
+    };
+  });
 }
 
 /** The error that refuses a file: with one fault its code, with several `invalid_config`. */

@@ -65,13 +65,24 @@ const same = (value: unknown, to: string): Translation => ({ [to]: value });
 const listOf = (value: unknown, to: string): Translation => ({
   [to]: Array.isArray(value) ? value : [value],
 });
-/** A name, or a map that has one. */
+/** A name, or a map of a name and a model; null for a map that says more. */
 const agentOf = (value: unknown): Translation | null => {
-  const name = isMap(value)
-    ? ["kind", "name", "type", "provider", "default"].map((key) => value[key]).find(Boolean)
-    : value;
-  return typeof name === "string" ? { agent: name } : null;
+  if (typeof value === "string") return { agent: value };
+  if (!isMap(value)) return null;
+  const { model, ...others } = value;
+  const [[key = "", name] = [], ...further] = Object.entries(others);
+  if (!agentWords.has(key) || typeof name !== "string" || further.length > 0) return null;
+  return { agent: name, ...(typeof model === "string" && { "agent.model": model }) };
 };
+const agentWords = new Set(["kind", "name", "type", "provider", "default"]);
+/** The section of an agent, of which only the model is known here. */
+const sectionOf =
+  (agent: string, modelKey: string) =>
+  (value: unknown): Translation | null => {
+    const { model, ...others } = isMap(value) ? value : {};
+    if (Object.keys(others).length > 0) return null;
+    return { agent, ...(typeof model === "string" && { [modelKey]: model }) };
+  };
 /** One failure more or less: attempts count the first one, retries do not. */
 const retriesOf = (value: unknown, to: string): Translation | null =>
   typeof value === "number" && value >= 1 ? { [to]: value - 1 } : null;
@@ -165,14 +176,14 @@ export const foreignKeys: readonly ForeignKey[] = [
     effect: "agent",
     to: ["acp.command"],
     note: "agent.kind: acp with acp.command: opencode acp",
-    translate: () => ({ agent: "opencode" }),
+    translate: sectionOf("opencode", "acp.model"),
   },
   {
     paths: ["claude"],
     effect: "agent",
     to: ["agent.kind"],
     note: `agent.kind: command with command.output: claude and command.line: ${claudeLines()["command.line"]}`,
-    translate: () => ({ agent: "claude" }),
+    translate: sectionOf("claude", "agent.model"),
   },
   {
     paths: anywhere("on_pickup_state"),
@@ -229,7 +240,7 @@ export const foreignKeys: readonly ForeignKey[] = [
     paths: ["qa"],
     effect: "other",
     to: ["delivery.checks"],
-    note: "delivery.checks are commands that must succeed before work is offered",
+    note: "its commands must succeed before work is offered",
   },
   {
     paths: ["observability"],
@@ -253,7 +264,7 @@ const effectWords: Readonly<Record<Effect, string>> = {
   moves: "moves issues between states",
   structure: "divides the work",
   limit: "limits the agent",
-  other: "belongs to another tool",
+  other: "sets up something else",
 };
 
 /** What a key of another tool does there, such as `narrows which issues run`. */

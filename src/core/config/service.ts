@@ -7,8 +7,8 @@ import type { Clock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { durableJson, removeLeftovers } from "../store/durable.ts";
 import { hashOfFiles } from "./chain.ts";
-import { type CheckDeps, checkConfig, type Effective } from "./check.ts";
-import { type Finding, findingText, refusal } from "./finding.ts";
+import { type CheckDeps, type Checked, checkConfig, type Effective } from "./check.ts";
+import { type Finding, findingText, type Problem, refusal } from "./finding.ts";
 import { leavesOf } from "./layers.ts";
 import { checkOverlay, type Overlay } from "./resolve.ts";
 import type { Sections } from "./sections.ts";
@@ -35,7 +35,13 @@ export interface ConfigService {
   readonly current: Effective;
   /** Why the current file is not in force; null when it is. While this is set, nothing is dispatched. */
   readonly problem: SymphonyError | null;
+  /** One line each: settings without effect, and what `report` found. The same array until one changes. */
   readonly warnings: readonly string[];
+  /**
+   * Takes what a check of this machine and of the tracker found, in place of what the previous one did; it never refuses a file.
+   * Returns the warnings that are new.
+   */
+  report(problems: readonly Problem[]): readonly string[];
   /** The operator's overrides, as written. */
   readonly overlay: Overlay;
   /**
@@ -64,6 +70,8 @@ class WatchedConfig implements ConfigService {
   #overlay: Overlay;
   #loaded: Loaded | null = null;
   #problem: SymphonyError | null = null;
+  #reported: readonly string[] = [];
+  #warnings: readonly string[] = [];
   #queue: Promise<unknown> = Promise.resolve();
   #watcher: FSWatcher | null = null;
   #cancelCheck = () => {};
@@ -77,6 +85,7 @@ class WatchedConfig implements ConfigService {
 
   async open(): Promise<void> {
     this.#loaded = await this.#load();
+    this.#setWarnings();
     this.#checkLater();
     this.#watcher = this.#watchFiles();
   }
@@ -94,7 +103,19 @@ class WatchedConfig implements ConfigService {
   }
 
   get warnings(): readonly string[] {
-    return this.#require().warnings;
+    return this.#warnings;
+  }
+
+  report(problems: readonly Problem[]): readonly string[] {
+    const before = this.#reported;
+    this.#reported = this.#require().locate(problems).map(findingText);
+    this.#setWarnings();
+    return this.#reported.filter((one) => !before.includes(one));
+  }
+
+  #setWarnings(): void {
+    const all = [...this.#require().warnings, ...this.#reported];
+    if (!isDeepStrictEqual(all, this.#warnings)) this.#warnings = all;
   }
 
   get overlay(): Overlay {
@@ -174,6 +195,7 @@ class WatchedConfig implements ConfigService {
       keys.length === 0 && isDeepStrictEqual(before.effective.origins, after.effective.origins);
     this.#loaded = same ? { ...after, effective: before.effective } : after;
     this.#watcher?.add(foldersOf(after.paths));
+    this.#setWarnings();
     // By what it says: an edit above it moves a warning to another line.
     const known = new Set(before.findings.map(({ message }) => message));
     const fresh = after.findings.filter(({ message }) => !known.has(message));
@@ -251,11 +273,12 @@ interface Loaded {
   /** What the check found that does not stop the start. */
   readonly findings: readonly Finding[];
   readonly warnings: readonly string[];
+  readonly locate: Checked["locate"];
 }
 
 /** The workflow file with all other layers. Rejects with every fault of any of them. */
 export async function load(content: Uint8Array, options: CheckDeps): Promise<Loaded> {
-  const { effective, findings, paths, hash } = await checkConfig(content, options);
+  const { effective, findings, locate, paths, hash } = await checkConfig(content, options);
   if (findings.some(({ severity }) => severity === "error")) {
     throw refusal(findings, options.workflowPath);
   }
@@ -264,6 +287,7 @@ export async function load(content: Uint8Array, options: CheckDeps): Promise<Loa
     hash,
     effective,
     findings,
+    locate,
     warnings: findings.map(findingText),
   };
 }

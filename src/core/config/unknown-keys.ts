@@ -2,19 +2,21 @@ import { z } from "zod";
 import { nearest } from "../text/nearest.ts";
 import type { Finding, Problem } from "./finding.ts";
 import {
+  agentNamed,
   effectText,
   type ForeignKey,
   foreignKeys,
   guessedKey,
   replacementText,
   stopsStart,
+  wayText,
 } from "./foreign-keys.ts";
 import type { Layer } from "./layers.ts";
 import { isMap } from "./schema.ts";
 import { isChainKey, type Sections } from "./sections.ts";
 
 /** The names of sections and keys. */
-export type Known = Pick<Sections, "keys" | "names" | "trackers">;
+export type Known = Pick<Sections, "agents" | "keys" | "names" | "trackers">;
 
 interface Rules {
   readonly known: Known;
@@ -34,7 +36,9 @@ export function unknownKeysOf(
   layer: Pick<Layer, "values">,
   { known, allowUnknown, shown, isVariable = false }: Rules,
 ): readonly Problem[] {
+  const kinds = known.agents.map(({ kind }) => kind);
   return strangers(layer.values, known, isVariable).map(({ path, siblings, foreign }) => {
+    const way = foreign?.effect === "agent" ? wayHere(layer.values, path, { foreign, kinds }) : "";
     const stops = foreign !== null && stopsStart(foreign) && !allowUnknown;
     const severity: Finding["severity"] = stops ? "error" : "warning";
     return {
@@ -43,10 +47,22 @@ export function unknownKeysOf(
       isKey: true,
       message: messageOf({ path, siblings, foreign, stops }, { known, shown }),
       next: stops
-        ? "symphony config migrate FILE writes the translated file; --allow-unknown starts without the key"
+        ? `${way}symphony config migrate FILE writes the translated file; --allow-unknown starts without the key`
         : null,
     };
   });
+}
+
+/** `write agent.kind: claude; `, for an agent that is known by its name in another tool. */
+function wayHere(
+  values: unknown,
+  path: string,
+  { foreign, kinds }: { readonly foreign: ForeignKey; readonly kinds: readonly string[] },
+): string {
+  const value = path.split(".").reduce((at, key) => (isMap(at) ? at[key] : undefined), values);
+  const name = foreign.translate?.(value, "agent.kind")?.["agent"];
+  const way = typeof name === "string" ? agentNamed(name, kinds) : null;
+  return way === null ? "" : `write ${wayText(way)}; `;
 }
 
 /** The same keys as errors: an overlay is written for symphony only. */
@@ -169,8 +185,10 @@ function unknownProvider(
   const row = trackers.find((one) => one.kind === kind);
   if (row === undefined || !isMap(provider)) return [];
   const siblings = row.section.providerKeys;
+  // One of another kind of tracker is refused by the check of its settings.
+  const known = new Set(trackers.flatMap(({ section }) => section.providerKeys));
   return Object.keys(provider)
-    .filter((key) => !siblings.includes(key))
+    .filter((key) => !known.has(key))
     .map((key) => ({ path: `tracker.provider.${key}`, siblings }));
 }
 

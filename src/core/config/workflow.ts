@@ -68,6 +68,34 @@ export function parsePrompt(
   return promptIn(decode(content, path).split(/\r?\n/), 0);
 }
 
+/** The parts of a file, which together are its text; without settings all of it is `after`. */
+export interface FileParts {
+  /** Up to the opening fence, with its line end. */
+  readonly before: string;
+  /** Between the fences. */
+  readonly settings: string;
+  readonly after: string;
+  readonly lineEnd: "\n" | "\r\n";
+}
+
+/** Throws like `loadWorkflow` for a file that is not text. */
+export function fencesIn(content: Uint8Array, path: string): FileParts {
+  const text = decode(content, path);
+  const lineEnd = text.includes("\r\n") ? "\r\n" : "\n";
+  const lines = text.split(/(?<=\n)/);
+  const isFence = (line: string) => fence.test(line.replace(/\r?\n$/, ""));
+  const first = lines.findIndex((line) => line.trim() !== "");
+  if (!isFence(lines[first] ?? "")) return { before: "", settings: "", after: text, lineEnd };
+  const found = lines.findIndex((line, at) => at > first && isFence(line));
+  const end = found === -1 ? lines.length : found;
+  return {
+    before: lines.slice(0, first + 1).join(""),
+    settings: lines.slice(first + 1, end).join(""),
+    after: lines.slice(end).join(""),
+    lineEnd,
+  };
+}
+
 function promptIn(lines: readonly string[], from: number) {
   const promptTemplate = lines.slice(from).join("\n").trim();
   const at = lines.findIndex((line, index) => index >= from && line.trim() !== "");

@@ -34,7 +34,11 @@ export interface OperationsDeps {
   readonly history: History;
   readonly clock: Clock;
   tracker(): Tracker;
-  config(): { readonly config: Config; readonly problem: Fault | null };
+  config(): {
+    readonly config: Config;
+    readonly problem: Fault | null;
+    readonly warnings: readonly string[];
+  };
 }
 
 const statusTargets = ["queued", "held", "completed"] as const;
@@ -55,8 +59,8 @@ export class Operations {
 
   /** What a view depends on in addition to the time: while these are equal, so is the view. */
   marks(): readonly unknown[] {
-    const { config, problem } = this.#deps.config();
-    return [this.#state, config, problem?.code, problem?.message];
+    const { config, problem, warnings } = this.#deps.config();
+    return [this.#state, config, warnings, problem?.code, problem?.message];
   }
 
   /** Live branches that change the same files, as last compared. */
@@ -276,12 +280,13 @@ function healthOf({ trackerRead, trackerError }: State): Pick<TrackerHealth, "st
 interface InForce {
   readonly config: Config;
   readonly problem: Fault | null;
+  readonly warnings: readonly string[];
 }
 
 /** What an operator sees of `state`; `now` is monotonic ms. */
 export function viewIn(
   state: State,
-  { config, problem }: InForce,
+  { config, problem, warnings }: InForce,
   moment: { readonly now: number; readonly limit: number },
 ): View {
   const { poll, trackerError } = state;
@@ -300,6 +305,7 @@ export function viewIn(
       lastError: trackerError,
     },
     problem,
+    warnings,
     storage: state.storage,
   };
 }
@@ -342,6 +348,8 @@ export interface View {
   readonly tracker: TrackerHealth;
   /** Why nothing new is started. */
   readonly problem: Fault | null;
+  /** What is wrong with the configuration and does not stop the start. */
+  readonly warnings: readonly string[];
   /** Refused writes that are being repeated; nothing new is started while there are any. */
   readonly storage: StorageTrouble | null;
 }

@@ -32,6 +32,8 @@ export interface Tracker {
   comment?(id: string): Promise<TrackerComment | null>;
   /** The newest comments of an issue, for people and templates. Absent when the tracker has no comments. */
   comments?(issue: IssueName): Promise<CommentList>;
+  /** The states and labels that the scope has, to check the names of a configuration. Absent where the configuration defines them. */
+  scopeNames?(): Promise<ScopeNames>;
   /** Makes the tracker send webhooks to an address. Absent when the tracker sends none. */
   registerWebhook?(order: WebhookOrder): Promise<WebhookRegistration>;
   /**
@@ -73,6 +75,14 @@ export interface PollPace {
   readonly intervalMs: number;
   /** For people. */
   readonly reason: string;
+}
+
+/** The names that the configured scope of a tracker has. */
+export interface ScopeNames {
+  /** Team to its states, in the tracker's order. */
+  readonly teams: ReadonlyMap<string, readonly string[]>;
+  /** null: not known. */
+  readonly labels: readonly string[] | null;
 }
 
 /** A comment, and whether it is by the `own` credential, by a `machine` (bot, app, integration), or by a `person`. */

@@ -71,6 +71,7 @@ export function snapshotOf(facts: Facts, seq: number) {
       completed: [],
       rate_limits: null,
       problem: null,
+      warnings: [],
       paused: [],
       storage: null,
       unrecorded: null,

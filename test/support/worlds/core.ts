@@ -158,7 +158,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     history,
     clock,
     tracker: () => tracker,
-    config: () => ({ config: world.config, problem: scheduler.problem }),
+    config: () => ({ config: world.config, problem: scheduler.problem, warnings: [] }),
   });
   const comments = new CommentSteering({
     ...{ clock, log, history, config: () => world.config, tracker: () => tracker },

@@ -1,0 +1,189 @@
+// What a configuration needs of this machine and of the tracker. It can end without a change of the file, so it never refuses one.
+
+import { commandsOf } from "./agent/guard/program.ts";
+import { type AgentKind, AgentRuntimes } from "./agent/kinds.ts";
+import type { Clock } from "./clock.ts";
+import type { Effective } from "./config/check.ts";
+import { type Config, settingsOf } from "./config/config.ts";
+import { type Problem, problemsOf } from "./config/finding.ts";
+import type { ConfigService } from "./config/service.ts";
+import type { Logger } from "./events/log.ts";
+import { messageOf, SymphonyError } from "./model/errors.ts";
+import { agentEnvironment } from "./process/environment.ts";
+import { runCommand } from "./process/run.ts";
+import type { Redactor } from "./text/redact.ts";
+import { nameProblems } from "./tracker/scope-names.ts";
+import type { Tracker } from "./tracker/tracker.ts";
+
+export interface MachineDeps {
+  readonly kinds: readonly AgentKind[];
+  readonly clock: Clock;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly dataDir: string;
+  lookup(name: string): string | undefined;
+  hide(value: string): void;
+  readonly tracker: Pick<Tracker, "scopeNames">;
+  readonly signal?: AbortSignal;
+}
+
+/** Agents that cannot be started here, a sandbox that does not work, and names that the tracker does not know. */
+export async function machineProblems(
+  effective: Effective,
+  deps: MachineDeps,
+): Promise<readonly Problem[]> {
+  const found = await Promise.all([
+    ...kindsIn(effective.config, deps.kinds).map((row) =>
+      agentProblems(row, effective.config, deps),
+    ),
+    trackerProblems(effective, deps.tracker),
+  ]);
+  return found.flat();
+}
+
+/** Every kind of agent that the configuration can choose. */
+function kindsIn({ agent }: Config, kinds: readonly AgentKind[]): readonly AgentKind[] {
+  const picks = [...agent.byState.values(), ...agent.byLabel.values()];
+  const named = new Set([agent.kind, ...picks.map(({ kind }) => kind)]);
+  return kinds.filter(({ kind }) => named.has(kind));
+}
+
+async function agentProblems(
+  row: AgentKind,
+  config: Config,
+  deps: MachineDeps,
+): Promise<readonly Problem[]> {
+  const missing = await missingProgram(row, config, deps);
+  if (missing !== null) return [missing];
+  // Agents that outlive the server belong to it alone, and have no check of their own.
+  if (row.outliving !== null) return [];
+  const { clock, env, dataDir, lookup, hide } = deps;
+  const runtimes = new AgentRuntimes({
+    ...{ clock, env, dataDir, lookup, hide, kinds: deps.kinds },
+    hosts: new Map(),
+    onTrouble() {},
+    config: () => config,
+  });
+  try {
+    const runtime = await runtimes.get(row.kind);
+    await runtime.check?.(config.agent.level);
+    return [];
+  } catch (error) {
+    if (!(error instanceof SymphonyError)) throw error;
+    return problemsOf(error).map((one) => ({ ...one, path: one.path || row.kind }));
+  }
+}
+
+const findTimeoutMs = 10_000;
+/** Words of the shell that begin a command without naming a program. */
+const prefixes = new Set(["exec", "command", "env", "nice", "time", "!", "{"]);
+const assignment = /^[A-Za-z_]\w*=/;
+/** A name or an absolute path; one that the shell expands is only known there. */
+const isProgram = /^[\w./+@-]+$/;
+
+/** The program that the command line begins with, when this machine has none of that name. */
+async function missingProgram(
+  row: AgentKind,
+  config: Config,
+  { env, clock, signal }: MachineDeps,
+): Promise<Problem | null> {
+  const line = row.command(settingsOf(config, row.kind));
+  const [first = []] = commandsOf(line);
+  const program = first.find((word) => !assignment.test(word) && !prefixes.has(word));
+  if (program === undefined || !isProgram.test(program) || program.startsWith(".")) return null;
+  const end = await runCommand({
+    // As the agents' own lines: the login profile may extend PATH.
+    argv: ["bash", "-lc", 'command -v -- "$1" >/dev/null', "bash", program],
+    cwd: "/",
+    env: agentEnvironment({ env, passthrough: [], secretNames: [], runId: "symphony-check" }),
+    name: "check",
+    outputBytes: 1_000,
+    timeoutMs: findTimeoutMs,
+    ...{ clock, ...(signal && { signal }) },
+  });
+  if (end.exitCode !== 1 && end.exitCode !== 127) return null;
+  const key = Object.hasOwn(row.section.schema.shape, "command") ? "command" : "line";
+  const path = `${row.kind}.${key}`;
+  return {
+    path,
+    code: row.kind === "codex" ? "codex_not_found" : "agent_not_found",
+    message: `${path} starts ${program}, and this machine has no such program`,
+    next: `install ${program}, or set ${path} to its path`,
+  };
+}
+
+/** Failures that end by themselves. */
+const temporary: ReadonlySet<string> = new Set([
+  "tracker_request",
+  "tracker_rate_limited",
+  "tracker_pagination",
+  "tracker_response",
+]);
+
+async function trackerProblems(
+  effective: Effective,
+  tracker: MachineDeps["tracker"],
+): Promise<readonly Problem[]> {
+  if (!tracker.scopeNames) return [];
+  try {
+    return nameProblems(effective, await tracker.scopeNames());
+  } catch (error) {
+    if (!(error instanceof SymphonyError)) throw error;
+    const severity = temporary.has(error.code) ? "warning" : "error";
+    return problemsOf(error).map((one) => ({
+      ...one,
+      severity,
+      path: one.path || "tracker",
+      message: `the tracker could not be asked for its states: ${one.message}`,
+    }));
+  }
+}
+
+/** A state, a label or a program may be added at any time. */
+const lookAgainMs = 1_800_000;
+/** While something is wrong, or the tracker does not answer. */
+const lookSoonMs = 60_000;
+
+interface FollowDeps extends Omit<MachineDeps, "tracker" | "hide"> {
+  readonly config: ConfigService;
+  readonly trackers: { readonly tracker: Tracker };
+  readonly log: Logger;
+  readonly redactor: Pick<Redactor, "add">;
+}
+
+/**
+ * Makes the checks at the start, after each change of the configuration, and from time to time; what they find is in the
+ * configuration's warnings. It delays nothing. Returns a function that stops it.
+ */
+export function followMachine(deps: FollowDeps): () => void {
+  const { config, clock, log, trackers, redactor } = deps;
+  let cancel = () => {};
+  let isStopped = false;
+  let turn: Promise<void> = Promise.resolve();
+  const look = async () => {
+    if (isStopped) return;
+    cancel();
+    const { current } = config;
+    const found = await machineProblems(current, {
+      ...deps,
+      tracker: trackers.tracker,
+      hide: (value) => redactor.add(value),
+    });
+    if (isStopped) return;
+    for (const warning of config.report(found)) log.warn("configuration", { warning });
+    cancel = clock.after(found.length > 0 ? lookSoonMs : lookAgainMs, again);
+  };
+  const again = () => {
+    turn = turn.then(look).catch((error) => {
+      log.error("the configuration was not checked", { reason: messageOf(error) });
+    });
+  };
+  again();
+  const unwatch = config.watch(({ type }) => {
+    if (type === "changed") again();
+  });
+  return () => {
+    isStopped = true;
+    cancel();
+    unwatch();
+  };
+}
