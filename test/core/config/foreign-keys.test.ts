@@ -88,7 +88,7 @@ const foreign = Object.keys(seen).filter((path) => !isKnownKey(path, sections));
 test("S5: every key that was seen is in the table, or a key of this version", () => {
   const paths = new Set(foreignKeys.flatMap((row) => row.paths));
   assert.deepEqual(
-    Object.keys(seen).filter((path) => !paths.has(path)),
+    foreign.filter((path) => !paths.has(path)),
     [],
   );
   assert.ok(foreign.length > 20);
