@@ -270,7 +270,13 @@ async function* statusesOf(
     const { issues } = await context.client();
     return (await issues.detail({ params: { id } }, { signal })).status;
   };
-  yield await onServerIssue(id, context, read);
+  const first = await onServerIssue(id, context, read).catch((error: unknown) => {
+    // The time to wait may be over before the first answer.
+    if (!signal.aborted) throw error;
+    return null;
+  });
+  if (signal.aborted) return;
+  yield first;
   for await (const _ of followEvents(await context.server(), {
     since: seq,
     issues: [id],
