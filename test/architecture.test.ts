@@ -195,6 +195,7 @@ const pure = [
   "src/core/agent/codex/approvals.ts",
   "src/core/config/config.ts",
   "src/core/config/agents.ts",
+  "src/core/config/host.ts",
   "src/core/config/hours.ts",
   "src/core/config/delivery.ts",
   "src/core/config/git.ts",

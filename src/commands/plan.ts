@@ -5,10 +5,12 @@ import type { Forge } from "../core/delivery/forge.ts";
 import { openForge } from "../core/delivery/kinds.ts";
 import { siteProblems } from "../core/delivery/reachable.ts";
 import { fileChecks } from "../core/file-checks.ts";
+import { shortagesOf, troubleOf } from "../core/host.ts";
 import { kinds, sections } from "../core/kinds.ts";
 import { machineProblems } from "../core/machine-checks.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { planOf } from "../core/orchestrator/records.ts";
+import { sampleHost } from "../core/process/host.ts";
 import { openSecrets } from "../core/secrets/secrets.ts";
 import { readIssueRecords } from "../core/store/documents.ts";
 import { isFull } from "../core/store/lock.ts";
@@ -64,6 +66,8 @@ export async function planOfOnePoll(
     const issues = await inTime(reading, trackerMs, `the tracker ${tracker.kind}`);
     const records = await readIssueRecords(dataDir);
     const paused = await readPause(dataDir);
+    const sample = await sampleHost({ paths: [dataDir, config.workspace.root] });
+    const host = troubleOf(shortagesOf(sample, config.host, []), systemClock.wall());
     const wall = systemClock.wall();
     const full = await isFull(dataDir);
     const storage = full ? { reason: "no space left on device", waiting: 0, sinceWall: 0 } : null;
@@ -77,7 +81,7 @@ export async function planOfOnePoll(
     const problems = await checking.catch((error: unknown) => [messageOf(error)]);
     for (const problem of problems) context.note(problem);
     for (const forge of forges) forge.close();
-    const plan = planOf(issues, config, { records, wall, storage, paused }).map(
+    const plan = planOf(issues, config, { records, wall, storage, paused, host }).map(
       ({ issue, runs, why }) => ({
         issue_identifier: issue.identifier,
         title: issue.title,

@@ -21,6 +21,7 @@ import {
   followRetention,
   keepCompleted,
 } from "./followers.ts";
+import { HostWatch } from "./host.ts";
 import { openInboxes } from "./inboxes.ts";
 import { type Kinds, kinds as ownKinds } from "./kinds.ts";
 import { followMachine } from "./machine-checks.ts";
@@ -263,10 +264,23 @@ function openOrchestratorUsers(
     secretEnvNames: () => trackers.tracker.secretEnvNames,
   });
   closers.push(() => models.close());
-  return { comments, webhooks, models };
+  const host = openHost(options, deps);
+  closers.push(() => host.close());
+  return { comments, webhooks, models, host };
+}
+
+function openHost({ clock, dataDir }: CoreOptions, { config, orchestrator }: CoreDeps): HostWatch {
+  const current = () => config.current.config;
+  return new HostWatch({
+    clock,
+    limits: () => current().host,
+    paths: () => [dataDir, current().workspace.root],
+    changed: (trouble) => orchestrator().post({ type: "host.changed", trouble }),
+  });
 }
 
 interface RunningDeps {
+  readonly host: HostWatch;
   readonly orchestrator: Orchestrator;
   readonly models: ModelList;
   readonly secrets: Secrets;
@@ -279,6 +293,7 @@ interface RunningDeps {
 }
 
 interface Beginning {
+  readonly host: HostWatch;
   readonly closers: Closers;
   readonly webhooks: Core["webhooks"];
   readonly secrets: Secrets;
@@ -290,7 +305,7 @@ interface Beginning {
 async function begin(
   { clock, log, version, env, redactor }: CoreOptions,
   deps: CoreDeps,
-  { closers, signal, webhooks, secrets }: Beginning,
+  { closers, host, signal, webhooks, secrets }: Beginning,
 ): Promise<Cleanup> {
   const { config, bus, trackers } = deps;
   const { tracker } = config.current.config;
@@ -314,6 +329,8 @@ async function begin(
     }),
   );
   bus.publish({ type: "server.started", message: `symphony ${version} started` });
+  // Before the first poll, which may start something.
+  await host.start();
   const { paused } = orchestrator.state;
   if (paused) log.warn("nothing new is started", { reason: dispatchPauseText(paused) });
   for (const warning of config.warnings) log.warn("configuration", { warning });
@@ -342,7 +359,17 @@ function followRoot({ bus, kept, log }: CoreDeps): () => void {
 function runningCore(
   options: CoreOptions,
   deps: CoreDeps,
-  { orchestrator, models, secrets, closers, leaving, webhooks, comments, unsaved }: RunningDeps,
+  {
+    orchestrator,
+    models,
+    secrets,
+    closers,
+    leaving,
+    webhooks,
+    comments,
+    host,
+    unsaved,
+  }: RunningDeps,
 ): Core {
   const { clock, log, version, dataDir } = options;
   const { config, trackers, bus } = deps;
@@ -399,7 +426,7 @@ function runningCore(
     finder: new IssueFinder({ clock, tracker: () => trackers.tracker }),
     localIssues: () => trackers.localIssues,
     async start() {
-      begun = begin(options, deps, { closers, webhooks, secrets, signal: stopping.signal });
+      begun = begin(options, deps, { closers, host, webhooks, secrets, signal: stopping.signal });
       await begun;
     },
     async once() {

@@ -4,6 +4,7 @@ import { SymphonyError } from "../model/errors.ts";
 import type { AgentConfig, BrakesConfig, UsageConfig } from "./agents.ts";
 import { type DeliveryConfig, forgeSecretNames, type OnSuccess } from "./delivery.ts";
 import { type GitConfig, gitSecretNames } from "./git.ts";
+import type { HostLimits } from "./host.ts";
 import type { WorkspaceConfig } from "./workspace.ts";
 
 /** The effective configuration without the agents' sections: validated, defaults filled in, paths absolute. Durations in ms. */
@@ -22,6 +23,8 @@ export interface CommonConfig {
     readonly retentionDays: number | null;
   };
   readonly server: ServerConfig;
+  /** What the host must have left for new work: `storage` and `host`. */
+  readonly host: HostLimits;
   /** Tracker states, in normal form, whose issues have a prompt of their own. */
   readonly promptStates: readonly string[];
 }

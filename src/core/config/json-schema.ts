@@ -97,6 +97,11 @@ const meanings: Readonly<Record<string, string>> = {
   "usage.prices":
     'By model, per million tokens, such as {"gpt-5.5": {"input": 1.25, "cached_input": 0.125, "output": 10}}',
   "history.retention_days": "Days after which attempts and events are removed; null: never",
+  "storage.min_free":
+    "Space that must be free on the disks of the data directory and the workspaces for new work, such as 2GiB or 5%; default: the smaller of 1GiB and 5%; 0: no limit",
+  "host.min_memory": "Memory that must be available for new work, such as 1GiB; 0: no limit",
+  "host.max_load":
+    "Highest load average of five minutes for each CPU at which new work starts; 0: no limit",
   "server.host": "Address to listen on; a change needs a restart",
   "server.port": "0 to 65535, 0 for any free port; a change needs a restart",
   "server.allowed_hosts": "Additional names allowed in a request's Host header",

@@ -6,6 +6,7 @@ import type { CommonConfig, Config } from "./config.ts";
 import { deliveryConfigOf, onSuccessOf } from "./delivery.ts";
 import type { Problem } from "./finding.ts";
 import { gitConfigOf } from "./git.ts";
+import { hostLimitsOf } from "./host.ts";
 import {
   type Layer,
   mergeLayers,
@@ -365,6 +366,7 @@ function commonOf(written: Written, root: string, forAll: ForAllAgents): CommonC
     usage: usageConfigOf(written.usage),
     history: { retentionDays: history.retention_days },
     server: renamed(serverSection, server),
+    host: hostLimitsOf(written.storage, written.host),
     promptStates: Object.keys(mapOf(written["prompts"])),
   };
 }

@@ -15,6 +15,7 @@ import {
 } from "./agents.ts";
 import { deliverySection } from "./delivery.ts";
 import { gitSection } from "./git.ts";
+import { hostSection, storageSection } from "./host.ts";
 import { workspaceSection } from "./workspace.ts";
 
 /** The keys that name further files; they are read from files alone, before every other key. */
@@ -182,7 +183,12 @@ function schemaOf(agents: ConfigKinds["agents"]) {
     brakes: brakesSection.prefault({}),
     usage: usageSection.prefault({}),
   };
-  const after = { history: history.prefault({}), server: serverSection.prefault({}) };
+  const after = {
+    history: history.prefault({}),
+    storage: storageSection.prefault({}),
+    host: hostSection.prefault({}),
+    server: serverSection.prefault({}),
+  };
   const common = { ...before, ...after };
   const taken = agents.find(({ kind }) => Object.hasOwn(common, kind));
   if (taken) throw new Error(`${taken.kind} is a section already, so no agent can have this name`);

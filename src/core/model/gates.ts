@@ -8,3 +8,10 @@ export interface DispatchPause {
   readonly by: string;
   readonly sinceWall: number;
 }
+
+/** The host has too little of something, as it was when that began or changed. */
+export interface HostTrouble {
+  /** A sentence with the figures. */
+  readonly detail: string;
+  readonly sinceWall: number;
+}

@@ -4,7 +4,7 @@ import { unsavedText } from "../model/event.ts";
 import { type Issue, normalState, type Wait } from "../model/issue.ts";
 import { grouped } from "../text/text.ts";
 import { choiceFor } from "./choice.ts";
-import { type Gate, hoursGate, pausedGate } from "./gates.ts";
+import { type Gate, hostGate, hoursGate, pausedGate } from "./gates.ts";
 import { conflictOf } from "./radar.ts";
 import { type Day, isFree, type Pause, type State } from "./state.ts";
 
@@ -223,7 +223,13 @@ export function shutGate(state: State, issue: Issue, config: Config): Gate | nul
 
 /** The closed gate that keeps every issue from starting now. */
 export function commonGate(state: State, config: Config): Gate | null {
-  return storageGate(state) ?? pausedGate(state) ?? hoursGate(state) ?? dayGate(state.day, config);
+  return (
+    storageGate(state) ??
+    pausedGate(state) ??
+    hoursGate(state) ??
+    hostGate(state) ??
+    dayGate(state.day, config)
+  );
 }
 
 /** While writes are not on disk, a crash could start the same work a second time. */

@@ -13,7 +13,7 @@ import {
   stateSets,
   storageGate,
 } from "./dispatch.ts";
-import { type Gate, hoursGate, pausedGate } from "./gates.ts";
+import { type Gate, hostGate, hoursGate, pausedGate } from "./gates.ts";
 import type { IssueRow } from "./issues.ts";
 import { conflictOf, orderGate } from "./radar.ts";
 import { isClaimed, type State } from "./state.ts";
@@ -109,6 +109,7 @@ function hostGates(issue: Issue, state: State, config: Config): readonly Explain
     passable("storage", storageGate(state), { own, open: "everything is saved" }),
     passable("paused", pausedGate(state), { own, open: "dispatch is not paused" }),
     passable("active_hours", hoursGate(state), { own, open: openHoursText(state) }),
+    passable("host", hostGate(state), { own, open: "the host has enough of everything" }),
     passable("day_budget", day, { own, open: "there are tokens left" }),
     passable("provider", providerGate(state, issue, config), {
       own,

@@ -1,4 +1,4 @@
-import type { DispatchPause } from "../model/gates.ts";
+import type { DispatchPause, HostTrouble } from "../model/gates.ts";
 import { type ActiveHours, hoursText, openingAt } from "../model/hours.ts";
 import type { Wait } from "../model/issue.ts";
 import { type Context, type Decision, decided } from "./decision.ts";
@@ -31,6 +31,24 @@ export function hoursGate({ hours }: Pick<State, "hours">): (Gate & { untilWall:
   if (hours === null || hours.open) return null;
   const detail = `outside agent.active_hours (${hoursText(hours.of)}), opens at ${timeOf(hours.untilWall)}`;
   return { wait: { gate: "active_hours" }, detail, untilWall: hours.untilWall };
+}
+
+/** The host has too little of something. */
+export function hostGate({ host }: Pick<State, "host">): Gate | null {
+  return host && { wait: { gate: "host" }, detail: host.detail, untilWall: null };
+}
+
+/** Running attempts continue; nothing new starts until the host has enough again. */
+export function hostChanged(state: State, trouble: HostTrouble | null): Decision {
+  if (trouble !== null) {
+    const short = tellAll("host.short", `nothing new is started: ${trouble.detail}`, {});
+    return decided({ ...state, host: trouble }, short);
+  }
+  if (state.host === null) return decided(state);
+  return decided(
+    { ...state, host: null },
+    tellAll("host.recovered", "the host has enough again", {}),
+  );
 }
 
 /** An operator pauses dispatch, or pauses it again with another reason. */
@@ -88,7 +106,10 @@ function sameHours(a: ActiveHours, b: ActiveHours): boolean {
 }
 
 function tellAll(
-  type: "dispatch.paused" | "dispatch.resumed" | "hours.closed" | "hours.opened",
+  type:
+    | `dispatch.${"paused" | "resumed"}`
+    | `hours.${"closed" | "opened"}`
+    | `host.${"short" | "recovered"}`,
   message: string,
   data: Readonly<Record<string, unknown>>,
 ): Effect {

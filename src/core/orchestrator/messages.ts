@@ -3,7 +3,7 @@ import type { PollOutcome } from "../events/meter.ts";
 import type { Attempt, AttemptGit, Needs, Phase } from "../model/attempt.ts";
 import type { Overlap } from "../model/delivery.ts";
 import type { EventDraft, StorageTrouble } from "../model/event.ts";
-import type { DispatchPause } from "../model/gates.ts";
+import type { DispatchPause, HostTrouble } from "../model/gates.ts";
 import type { Attached, Issue } from "../model/issue.ts";
 import type { Used } from "../store/store.ts";
 import type { PollPace } from "../tracker/tracker.ts";
@@ -21,6 +21,8 @@ export type Input =
   /** An operator paused all dispatch; it is on disk. */
   | { readonly type: "dispatch.paused"; readonly pause: DispatchPause }
   | { readonly type: "dispatch.resumed"; readonly by: string }
+  /** Something has run short on the host, or nothing is short any more. */
+  | { readonly type: "host.changed"; readonly trouble: HostTrouble | null }
   /** The active hours begin or end. */
   | { readonly type: "hours.due" }
   /** Refused writes are waiting for the disk, or none are waiting any more. */

@@ -1,7 +1,7 @@
 import type { Config } from "../config/config.ts";
 import { type Attempt, noTokens, type Tokens } from "../model/attempt.ts";
 import type { StorageTrouble } from "../model/event.ts";
-import type { DispatchPause } from "../model/gates.ts";
+import type { DispatchPause, HostTrouble } from "../model/gates.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import type { CompletedRecord, IssueRecord } from "../store/store.ts";
 import { idleOf } from "./brakes.ts";
@@ -335,6 +335,7 @@ interface Known {
   /** Why nothing could be saved now. */
   readonly storage?: StorageTrouble | null;
   readonly paused?: DispatchPause | null;
+  readonly host?: HostTrouble | null;
 }
 
 /** A plan restores no attempts, and completes nothing. */
@@ -344,13 +345,13 @@ const noPrior = { count: 0, resume: null, thread: null, tokens: 0, idle: null };
 export function planOf(
   issues: readonly Issue[],
   config: Config,
-  { records, wall, storage = null, paused = null }: Known,
+  { records, wall, storage = null, paused = null, host = null }: Known,
 ): readonly PlanRow[] {
   const totals = { tokens: noTokens, seconds: 0 };
   const before = restoredState({ records, totals, lastAttemptId: null, paused }, { now: 0, wall });
   const { state: restored } = hoursPassed(before, { config, wall });
   const queue = queueOf(issues, config.tracker);
-  const listed = { ...restored, candidates: issues, queue, storage };
+  const listed = { ...restored, candidates: issues, queue, storage, host };
   const { state } = rowsListed(
     listed,
     { issues, request: 0 },

@@ -6,7 +6,7 @@ import type { Issue, IssueStatus } from "../model/issue.ts";
 import type { FoundIssue } from "../tracker/tracker.ts";
 import { dayGate, slotsFor, waitingFor } from "./dispatch.ts";
 import { dispatchGates, type Explained } from "./explain.ts";
-import { hoursGate, pausedGate } from "./gates.ts";
+import { hostGate, hoursGate, pausedGate } from "./gates.ts";
 import type {
   Blocked,
   Completed,
@@ -105,6 +105,7 @@ function pausedNow(state: State, config: Config): readonly Paused[] {
   const shut = [
     { gate: "paused", shut: pausedGate(state) },
     { gate: "active_hours", shut: hoursGate(state) },
+    { gate: "host", shut: hostGate(state) },
     { gate: "day_budget", shut: dayGate(state.day, config) },
   ] as const;
   const all = shut.flatMap(({ gate, shut: one }) =>

@@ -8,7 +8,7 @@ import {
 } from "../model/attempt.ts";
 import type { Overlap } from "../model/delivery.ts";
 import type { StorageTrouble } from "../model/event.ts";
-import type { DispatchPause } from "../model/gates.ts";
+import type { DispatchPause, HostTrouble } from "../model/gates.ts";
 import type { ActiveHours } from "../model/hours.ts";
 import type { Issue } from "../model/issue.ts";
 import type { PollPace } from "../tracker/tracker.ts";
@@ -53,6 +53,8 @@ export interface State {
   readonly paused: DispatchPause | null;
   /** Whether `agent.active_hours` are open; null: there are none. */
   readonly hours: HoursNow | null;
+  /** The host has too little of something for new work. */
+  readonly host: HostTrouble | null;
   /** Set while refused writes wait to be repeated: nothing new is started. */
   readonly storage: StorageTrouble | null;
   readonly draining: boolean;
@@ -188,6 +190,7 @@ export function emptyState(): State {
     trackerRead: false,
     paused: null,
     hours: null,
+    host: null,
     storage: null,
     draining: false,
   };

@@ -3,7 +3,7 @@ import { turned } from "./brakes.ts";
 import { modelChosen, templateChosen } from "./choice.ts";
 import { andThen, type Context, type Decision, decided } from "./decision.ts";
 import { attemptExited } from "./exit.ts";
-import { dispatchPaused, dispatchResumed, hoursPassed } from "./gates.ts";
+import { dispatchPaused, dispatchResumed, hostChanged, hoursPassed } from "./gates.ts";
 import type { Stop } from "./issues.ts";
 import type { Effect, Input, TimerInput } from "./messages.ts";
 import { offerReported } from "./offer.ts";
@@ -53,6 +53,7 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "prompt.changed":
     case "dispatch.paused":
     case "dispatch.resumed":
+    case "host.changed":
     case "storage.changed":
       return surroundingsChanged(state, input, context);
     case "running.refreshed":
@@ -100,7 +101,7 @@ function decide(state: State, input: Input, context: Context): Decision {
 
 type Changed = Extract<
   Input,
-  { type: "config.changed" | "prompt.changed" | "storage.changed" | `dispatch.${string}` }
+  { type: `${"config" | "prompt" | "storage" | "host"}.changed` | `dispatch.${string}` }
 >;
 
 function surroundingsChanged(state: State, input: Changed, context: Context): Decision {
@@ -115,6 +116,8 @@ function surroundingsChanged(state: State, input: Changed, context: Context): De
       return dispatchPaused(state, input.pause);
     case "dispatch.resumed":
       return andThen(dispatchResumed(state, input.by), (next) => recheckGates(next, context));
+    case "host.changed":
+      return andThen(hostChanged(state, input.trouble), (next) => recheckGates(next, context));
   }
 }
 

@@ -117,3 +117,22 @@ test("a dry run says that dispatch is paused, or when the active hours open", ()
   const [closed] = planOf([issue("A-1")], hours(12, 13), known);
   assert.match(closed?.why ?? "", /opens at 2026-11-23T12:00/);
 });
+
+test("S9: while the host is short nothing starts, running attempts continue, and then the queue starts at once", async () => {
+  const world = await new Scheduler([issue("A-1"), issue("A-2")], settings).begin();
+  const trouble = { detail: "the host is short: 1 MiB free", sinceWall: 0 };
+  await world.orchestrator.apply({ type: "host.changed", trouble });
+  assert.equal(gateOf(world, "host", "A-2")?.detail, trouble.detail);
+  assert.deepEqual(world.live, ["A-1"]);
+  world.set(issue("A-1", { state: "Done" }));
+  await world.run("A-1").end();
+  await world.advance(2_000);
+  assert.deepEqual(world.live, []);
+  await world.orchestrator.apply({ type: "host.changed", trouble: null });
+  await world.advance(0);
+  assert.deepEqual(world.live, ["A-2"]);
+  const told = world.eventTypes().filter((type) => type.startsWith("host."));
+  assert.deepEqual(told, ["host.short", "host.recovered"]);
+  const known = { records: new Map(), wall: 0, host: trouble };
+  assert.equal(planOf([issue("A-1")], settings, known)[0]?.why, trouble.detail);
+});

@@ -33,7 +33,7 @@ test(`no invariant breaks in ${worlds} seeded worlds of ${eventsEach} events`, (
   t.diagnostic(`${dispatches} dispatches, ${restarts} restarts, ${refusedWrites} refused writes`);
   assert.ok(dispatches > worlds * 50, "the worlds were alive");
   assert.ok(restarts > 0, "some crashed");
-  assert.ok(dispatchPauses > worlds / 2, "dispatch was paused in some");
+  assert.ok(dispatchPauses > worlds / 4, "dispatch was paused in some");
   assert.ok(refusedWrites > worlds * 10, "their disks were full now and then");
   t.diagnostic(JSON.stringify(limits));
   const { holds, pauses, fullDays } = limits;

@@ -106,6 +106,12 @@ export function config(parts: Parts = {}): Config {
     acp: { ...acpSection.settings(acpSection.schema.parse({})), ...parts.acp },
     openai: { ...openaiSection.settings(openaiSection.schema.parse({})), ...parts.openai },
     history: { retentionDays: 90 },
+    host: {
+      minFree: { bytes: 2 ** 30, share: 0.05 },
+      minMemoryBytes: 2 ** 28,
+      maxLoad: 8,
+      ...parts.host,
+    },
     promptStates: [...(parts.promptStates ?? [])] as readonly string[],
     server: {
       host: "127.0.0.1",

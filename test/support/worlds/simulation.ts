@@ -133,6 +133,7 @@ export class Simulation {
   heal(): void {
     this.#faults = false;
     if (this.#paused !== null) this.#apply({ type: "dispatch.resumed", by: "cli" });
+    if (this.#state.host !== null) this.#apply({ type: "host.changed", trouble: null });
     const { day, pauses } = this.#state;
     const gates = [...pauses.values()].filter(({ active }) => active).map((p) => p.untilWall);
     if (day.reached) gates.push((day.index + 1) * 86_400_000);
@@ -521,7 +522,7 @@ export class Simulation {
     }
     if (dice < 88) return this.#apply({ type: "issue.hinted", issueId });
     if (dice < 89) return this.#changePrompt();
-    if (dice < 90) return this.#pause();
+    if (dice < 90) return this.#chance(0.5) ? this.#pause() : this.#runShort();
     if (dice < 94) {
       this.#fullUntil = this.#now + this.#pick(120_000);
       return;
@@ -553,6 +554,13 @@ export class Simulation {
     const run = () => this.#apply({ type: "dispatch.resumed", by: "cli" });
     const place = this.#agenda.findLastIndex((other) => other.at <= at);
     this.#agenda.splice(place + 1, 0, { at, order: this.#order++, epoch: null, run });
+  }
+
+  /** The host runs short of something for a while; a new process finds it out by itself. */
+  #runShort(): void {
+    const trouble = { detail: "simulated", sinceWall: epochWall + this.#now };
+    this.#apply({ type: "host.changed", trouble });
+    this.#later(this.#pick(60_000), () => this.#apply({ type: "host.changed", trouble: null }));
   }
 
   /** A window around the time at which worlds begin, in some of them. */

@@ -74,9 +74,10 @@ export class SlotWatch {
   }
 
   /** The tracker works, the first poll is done, and no pending read will start an attempt anyway. */
-  #isReady({ draining, trackerError, poll, storage, paused, hours }: State): boolean {
+  #isReady({ draining, trackerError, poll, storage, paused, hours, host }: State): boolean {
     const isIdle = poll.phase === "idle" && poll.lastWall !== null && this.#reads.size === 0;
-    const isShut = storage !== null || paused !== null || hours?.open === false;
+    const isHeld = paused !== null || hours?.open === false || host !== null;
+    const isShut = storage !== null || isHeld;
     return isIdle && !draining && trackerError === null && !isShut && this.#falseStarts < 3;
   }
 
