@@ -39,10 +39,12 @@ export const modelCommand = row({
   },
 });
 
-/** An unlisted model may still work, so only the cached list is consulted and the command does not wait for a new one. */
+/** An unlisted model may still work, so a list that cannot be had quickly is not waited for. */
+const listMs = 5_000;
+
 async function warnOfSlip(name: string, { client, note }: CommandContext): Promise<void> {
-  const query = { cached: "true" } as const;
-  const known = await (await client()).models.list({ query }).catch(() => null);
+  const server = await client();
+  const known = await server.models.list({}, { timeoutMs: listMs }).catch(() => null);
   const ids = known?.models.map(({ id }) => id) ?? [];
   if (ids.length === 0 || ids.includes(name)) return;
   const meant = closest(name, ids);

@@ -3,7 +3,7 @@ import type { Api } from "../contract/api.ts";
 import { paths } from "../contract/paths.ts";
 import type { Reply } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
-import { hintAt } from "./failure.ts";
+import { closest, hintAt } from "./failure.ts";
 import { factLines, printPage, span } from "./output.ts";
 import { row } from "./table.ts";
 import { parseDuration } from "./when.ts";
@@ -203,14 +203,25 @@ function unescaped(text: string): string {
 export const modelsCommand = row({
   examples: ["symphony models", "symphony models --json | jq -r '.models[].id'"],
   call: async (_, context) => (await context.client()).models.list(),
-  print({ models, provider: { kind, base_url: url } }, context) {
+  print({ models, model, provider: { kind, base_url: url, list } }, context) {
+    if (list === "agent") {
+      context.note(`The provider's address is not known: this is the list of ${kind} itself.`);
+    }
+    if (model !== null && models.length > 0 && !models.some(({ in_use: used }) => used)) {
+      const meant = closest(
+        model,
+        models.map(({ id }) => id),
+      );
+      const guess = meant === null ? "" : `; did you mean ${meant}?`;
+      context.note(`The model in use, ${model}, is not among them${guess}`);
+    }
     const columns = [
       { title: "MODEL" },
       { title: "OWNER", drop: 2 },
       { title: "CREATED", drop: 1 },
     ] as const;
-    const rows = models.map(({ id, owned_by: owner, created_at: created }) => [
-      id,
+    const rows = models.map(({ id, owned_by: owner, created_at: created, in_use: used }) => [
+      used ? `${id} (in use)` : id,
       owner ?? "-",
       created?.slice(0, 10) ?? "-",
     ]);

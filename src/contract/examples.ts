@@ -90,9 +90,11 @@ const otherExamples: Readonly<Record<string, unknown>> = {
     rotated_at: at,
   },
   "models.list": {
-    provider: { kind: "openai", base_url: "https://api.openai.com/v1" },
-    models: [{ id: "gpt-5.5", owned_by: "openai", created_at: at }],
+    provider: { kind: "openai", base_url: "https://api.openai.com/v1", list: "provider" },
+    model: "gpt-5.5",
+    models: [{ id: "gpt-5.5", owned_by: "openai", created_at: at, in_use: true }],
     fetched_at: later,
+    learned: [],
   },
   "git.context": {
     repositories: [

@@ -287,15 +287,34 @@ export const models = {
         provider: z.object({
           kind: z.string().describe("The kind of the agent"),
           base_url: z.string().nullable().describe("null: the agent has its own list"),
+          list: z
+            .enum(["provider", "agent"])
+            .describe("provider: what it offers; agent: what the agent's program knows of"),
         }),
+        model: z.string().nullable().describe("The model in use; null: the agent decides"),
         models: z.array(
           z.object({
             id: z.string(),
             owned_by: z.string().nullable(),
             created_at: Time.nullable().describe("null: the provider gives none"),
+            in_use: z.boolean(),
           }),
         ),
         fetched_at: Time.nullable().describe("null: nothing is cached; only with `cached`"),
+        learned: z
+          .array(
+            z.object({
+              base_url: z.string(),
+              model: z.string(),
+              learned_at: Time.describe("It is forgotten after 7 days, and by a refresh"),
+              chat_only: z.boolean().describe("It has no Responses API"),
+              unsealed: z.boolean().describe("It does not encrypt its reasoning"),
+              omit: z.array(z.string()).describe("Parts of a request that it refused"),
+              new_max_tokens: z.boolean().describe("It wants max_completion_tokens"),
+              context_tokens: z.number().int().nullable(),
+            }),
+          )
+          .describe("What answers showed about providers of the built-in agent"),
       })
       .meta({ id: "ModelList" }),
     errors: ["provider_error"],

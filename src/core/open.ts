@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { type AgentKind, AgentRuntimes, type RuntimesOptions } from "./agent/kinds.ts";
 import { ModelList } from "./agent/models.ts";
+import { learnedIn } from "./agent/openai/learned.ts";
 import { openRecovery, type Recovery } from "./attempt/recovery.ts";
 import { type Config, secretNamesOf } from "./config/config.ts";
 import { withoutCredentials } from "./config/resolve.ts";
@@ -194,6 +195,7 @@ export function openModels(options: CoreOptions, deps: OpenModelsDeps): ModelLis
   const { clock, env, version, redactor, dataDir } = options;
   return new ModelList({
     ...{ clock, env, version, runId: runIdOf(dataDir, "models") },
+    learned: learnedIn(dataDir, clock),
     ...deps,
     lookup(name) {
       const value = deps.lookup(name);

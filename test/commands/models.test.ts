@@ -8,10 +8,13 @@ import { serve } from "../support/worlds/server.ts";
 
 const data = [{ id: "gpt-5.5", created: 1_700_000_000, owned_by: "openai" }, { id: "local" }];
 
-test("models prints the list; after that a typing mistake in a model's name is noticed", async () => {
+test("S31: models prints the list with the model in use; a typing mistake in a model's name is noticed", async () => {
   let status = 200;
   await using provider = await startProvider((_, answer) => sendJson(answer, status, { data }));
-  const settings = config({ agent: { kind: "openai" }, openai: { baseUrl: provider.url } });
+  const settings = config({
+    agent: { kind: "openai" },
+    openai: { baseUrl: provider.url, model: "local" },
+  });
   const secrets = { OPENAI_API_KEY: "sk-canary-0123456789" };
   await using world = await createWorld({
     issues: [issue("ENG-1")],
@@ -21,13 +24,16 @@ test("models prints the list; after that a typing mistake in a model's name is n
   await using server = await serve(world);
   const env = { SYMPHONY_URL: `http://127.0.0.1:${server.listening.port}` };
   const early = await symphony(["model", "ENG-1", "gtp-5.5"], { env });
-  assert.equal(early.stderr, "ENG-1: gtp-5.5 from the next turn on\n");
-  assert.equal(provider.requests.length, 0, "choosing a model asks nobody");
+  assert.match(early.stderr, /gtp-5\.5 is not among .*did you mean gpt-5\.5\?/);
+  assert.equal(provider.requests.length, 1, "the list is asked for once");
   const { code, stdout, stderr } = await symphony(["models"], { env });
   assert.deepEqual([code, stderr], [0, `2 of openai, ${provider.url}\n`]);
-  assert.match(stdout, /^MODEL +OWNER +CREATED\ngpt-5\.5 +openai +2023-11-14\nlocal +- +-\n$/);
+  assert.match(
+    stdout,
+    /^MODEL +OWNER +CREATED\ngpt-5\.5 +openai +2023-11-14\nlocal \(in use\) +- +-\n$/,
+  );
   const json = JSON.parse((await symphony(["models", "--json"], { env })).stdout);
-  assert.deepEqual(json.models[1], { id: "local", owned_by: null, created_at: null });
+  assert.deepEqual(json.models[1], { id: "local", owned_by: null, created_at: null, in_use: true });
   const slip = await symphony(["model", "ENG-1", "gtp-5.5"], { env });
   assert.match(slip.stderr, /gtp-5\.5 is not among the provider's models; did you mean gpt-5\.5\?/);
   const right = await symphony(["model", "ENG-1", "local"], { env });

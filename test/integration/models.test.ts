@@ -54,7 +54,7 @@ test("the real codex lists its models, and none of its processes is left", async
     secretEnvNames: () => [],
   });
   const { models, provider } = await list.list();
-  assert.deepEqual(provider, { kind: "codex", baseUrl: null });
+  assert.deepEqual(provider, { kind: "codex", baseUrl: null, list: "agent" });
   assert.ok(models.length > 3 && models.some(({ id }) => id === "gpt-5.5"), JSON.stringify(models));
   assert.equal((await liveProcesses()).filter((entry) => entry.runId === runId).length, 0);
 });

@@ -16,17 +16,20 @@ test("GET /api/v1/models requests the list once, then remembers it; with cached 
   await using server = await serve(world);
   const before = await server.ask("/api/v1/models?cached=true");
   assert.deepEqual(before.json(), {
-    provider: { kind: "openai", base_url: provider.url },
+    provider: { kind: "openai", base_url: provider.url, list: "provider" },
+    model: before.json().model,
     models: [],
     fetched_at: null,
+    learned: [],
   });
   assert.equal(provider.requests.length, 0);
   const answer = await server.ask("/api/v1/models");
   assert.equal(answer.status, 200);
   const reply = api.models.list.reply.parse(answer.json());
   assert.deepEqual(reply.models, [
-    { id: "gpt-5.5", owned_by: "openai", created_at: "2023-11-14T22:13:20.000Z" },
+    { id: "gpt-5.5", owned_by: "openai", created_at: "2023-11-14T22:13:20.000Z", in_use: true },
   ]);
+  assert.equal(reply.model, "gpt-5.5");
   assert.notEqual(reply.fetched_at, null);
   for (const path of ["/api/v1/models", "/api/v1/models?cached=true"]) {
     assert.deepEqual((await server.ask(path)).json(), answer.json());

@@ -239,6 +239,28 @@ export interface RestartContext {
   readonly signal?: AbortSignal;
 }
 
+/** What the answers of a provider showed about one of its models. */
+export interface Quirks {
+  /** It has no Responses API. */
+  readonly chatOnly: boolean;
+  /** It does not encrypt its reasoning. */
+  readonly unsealed: boolean;
+  /** Parts of a request that it refused by name. */
+  readonly omit: readonly string[];
+  /** It wants `max_completion_tokens` and refuses `max_tokens`. */
+  readonly newMaxTokens: boolean;
+  /** The size of its context, where it named one; null: as configured. */
+  readonly contextTokens: number | null;
+}
+
+/** Shown by `models`. */
+export interface LearnedRow extends Quirks {
+  readonly baseUrl: string;
+  readonly model: string;
+  /** Wall-clock ms; it is forgotten 7 days after that. */
+  readonly learnedAt: number;
+}
+
 export interface Model {
   readonly id: string;
   readonly ownedBy: string | null;

@@ -49,6 +49,16 @@ export interface AgentModels<Settings extends object = object> {
   source(settings: Settings): readonly string[];
   /** The provider's address for display; null when the agent has its own list. */
   baseUrl(settings: Settings): string | null;
+  /** What the agent's own configuration says of its provider. Absent: it has none besides the section. */
+  own?(deps: ModelsDeps): Promise<OwnProvider>;
+}
+
+/** A provider of models that an agent's own configuration names. */
+export interface OwnProvider {
+  /** null: its address is not known, so the list is the agent's own. */
+  readonly baseUrl: string | null;
+  /** null: the agent decides. */
+  readonly model: string | null;
 }
 
 /**
@@ -103,11 +113,23 @@ export const agentKinds: readonly AgentKind[] = [
     command: ({ command }) => command,
     models: {
       async list(settings, deps, signal) {
+        const { codexProvider } = await import("./codex/provider.ts");
+        const { baseUrl, keyName } = await codexProvider(deps.env);
+        if (baseUrl !== null) {
+          const { askOpenai } = await import("./openai/models.ts");
+          const apiKey = keyName === null ? "none" : `$${keyName}`;
+          const place = { baseUrl, apiKey, apiKeyHeader: "authorization", headers: {} };
+          return askOpenai(place, { clock: deps.clock, lookup: deps.lookup, signal });
+        }
         const { askCodex } = await import("./codex/models.ts");
         return askCodex(settings, deps, signal);
       },
       source: ({ command }) => [command],
       baseUrl: () => null,
+      async own({ env }) {
+        const { codexProvider } = await import("./codex/provider.ts");
+        return codexProvider(env);
+      },
     },
     outliving: {
       isOn: ({ process }) => process === "shared",

@@ -1,16 +1,20 @@
-import { type Config, settingsOf } from "../config/config.ts";
-import { type Model, providerError } from "./agent.ts";
-import { type AgentKind, agentInUse, type ModelsDeps } from "./kinds.ts";
+import { type Config, modelOf, settingsOf } from "../config/config.ts";
+import { type LearnedRow, type Model, providerError } from "./agent.ts";
+import { type AgentKind, agentInUse, type ModelsDeps, type OwnProvider } from "./kinds.ts";
 
 export interface Provider {
   readonly kind: string;
   /** null: the agent has a list of its own. */
   readonly baseUrl: string | null;
+  /** Whose list it is: what the provider offers, or what the agent's program knows of. */
+  readonly list: "provider" | "agent";
 }
 
 export interface Catalog {
   readonly provider: Provider;
-  readonly models: readonly Model[];
+  /** The model in use; null: the agent decides. */
+  readonly model: string | null;
+  readonly models: readonly (Model & { readonly inUse: boolean })[];
   /** Wall-clock ms; null before the first request. */
   readonly fetchedAt: number | null;
 }
@@ -18,6 +22,8 @@ export interface Catalog {
 interface ModelListDeps extends ModelsDeps {
   readonly kinds: readonly AgentKind[];
   config(): Config;
+  /** What answers showed about providers. */
+  readonly learned?: { rows(): readonly LearnedRow[]; forget(): void };
 }
 
 interface Remembered {
@@ -60,8 +66,25 @@ export class ModelList {
 
   /** The remembered list, without a request. */
   remembered(): Catalog {
-    const none = { provider: this.#provider(this.#deps.config()), models: [], fetchedAt: null };
+    const config = this.#deps.config();
+    const none = {
+      provider: this.#provider(config, null),
+      model: this.#model(config),
+      models: [],
+      fetchedAt: null,
+    };
     return this.#fresh(this.#source()) ?? none;
+  }
+
+  /** What answers showed about providers and their models. */
+  learned(): readonly LearnedRow[] {
+    return this.#deps.learned?.rows() ?? [];
+  }
+
+  /** Asks providers anew: for the list, and for what they can take. */
+  forget(): void {
+    this.#remembered = null;
+    this.#deps.learned?.forget();
   }
 
   /** Ends running requests. */
@@ -74,8 +97,12 @@ export class ModelList {
     const { clock } = this.#deps;
     const config = this.#deps.config();
     const { signal } = this.#leaving;
-    const models = await this.#models(config, signal);
-    const catalog = { provider: this.#provider(config), models, fetchedAt: clock.wall() };
+    const own = (await this.#row(config)?.models?.own?.(this.#deps)) ?? null;
+    const listed = await this.#models(config, signal);
+    const model = this.#model(config) ?? own?.model ?? null;
+    const models = listed.map((one) => ({ ...one, inUse: one.id === model }));
+    const provider = this.#provider(config, own);
+    const catalog = { provider, model, models, fetchedAt: clock.wall() };
     this.#remembered = { catalog, at: clock.now(), source };
     return catalog;
   }
@@ -98,15 +125,27 @@ export class ModelList {
     const config = this.#deps.config();
     const { kind } = config.agent;
     const source = this.#row(config)?.models?.source(settingsOf(config, kind)) ?? [];
-    return JSON.stringify([kind, ...source]);
+    return JSON.stringify([kind, this.#model(config), ...source]);
   }
 
-  #provider(config: Config): Provider {
+  #provider(config: Config, own: OwnProvider | null): Provider {
     const { kind } = config.agent;
-    return { kind, baseUrl: this.#row(config)?.models?.baseUrl(settingsOf(config, kind)) ?? null };
+    const named = this.#row(config)?.models?.baseUrl(settingsOf(config, kind)) ?? null;
+    const baseUrl = named ?? shownUrl(own?.baseUrl ?? null);
+    return { kind, baseUrl, list: baseUrl === null ? "agent" : "provider" };
+  }
+
+  #model(config: Config): string | null {
+    return config.agent.model ?? modelOf(config, config.agent.kind);
   }
 
   #row(config: Config): AgentKind | null {
     return agentInUse(this.#deps.kinds, config);
   }
+}
+
+/** Without anything of it that may be a credential. */
+function shownUrl(written: string | null): string | null {
+  const url = written === null ? null : URL.parse(written);
+  return url && `${url.origin}${url.pathname}`;
 }

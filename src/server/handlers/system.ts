@@ -52,6 +52,7 @@ export function systemHandlers(deps: SystemDeps): Handlers<Api["system"]> {
     },
     runtime: (_, exchange) => runtimeView(deps, { port: exchange.localPort, auth }),
     async refresh({ query }, exchange) {
+      core.models.forget();
       if (query.wait === "false") return refreshView(core.orchestrator.refresh(), null);
       const refreshed = await core.orchestrator.refreshed(query.timeout_ms);
       // 202 would say that the work is still to be done.
@@ -204,8 +205,10 @@ async function transitionsView(core: Core, identifier: string | null) {
 
 export function modelHandlers({ models }: Core): Handlers<Api["models"]> {
   return {
-    list: async ({ query }) =>
-      writeModels(query.cached === "true" ? models.remembered() : await models.list()),
+    async list({ query }) {
+      const catalog = query.cached === "true" ? models.remembered() : await models.list();
+      return writeModels({ ...catalog, learned: models.learned() });
+    },
   };
 }
 

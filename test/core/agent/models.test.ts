@@ -1,10 +1,15 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { mkdtempDisposable, writeFile } from "node:fs/promises";
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { test } from "node:test";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { providerIn } from "../../../src/core/agent/codex/provider.ts";
 import { agentKinds } from "../../../src/core/agent/kinds.ts";
 import { ModelList } from "../../../src/core/agent/models.ts";
+import { Learned } from "../../../src/core/agent/openai/learned.ts";
 import type { OpenaiConfig } from "../../../src/core/agent/openai/settings.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";
@@ -23,6 +28,7 @@ interface Setting {
 
 function listOver(url: string, setting: Setting = {}) {
   const clock = new FakeClock();
+  const learned = new Learned(null, clock);
   const env: Readonly<Record<string, string>> = setting.env ?? { OPENAI_API_KEY: key };
   const live = {
     config: config({
@@ -35,13 +41,14 @@ function listOver(url: string, setting: Setting = {}) {
     kinds: agentKinds,
     clock,
     version: "1.2.3",
-    env: { PATH: process.env["PATH"], HOME: "/nonexistent" },
+    env: { PATH: process.env["PATH"], HOME: "/nonexistent", ...setting.env },
     runId: "models-test/models",
     config: () => live.config,
+    learned,
     lookup: (name) => env[name],
     secretEnvNames: () => [],
   });
-  return { clock, list, live };
+  return { clock, list, live, learned };
 }
 
 /** The content of a refusal; no part of it may contain the key. */
@@ -73,10 +80,11 @@ test("the list of a provider is read with the key, once a minute for any number 
   const [one, two] = await Promise.all([list.list(), list.list()]);
   assert.equal(one, two);
   assert.deepEqual(one, {
-    provider: { kind: "openai", baseUrl: provider.url },
+    provider: { kind: "openai", baseUrl: provider.url, list: "provider" },
+    model: "gpt-5.5",
     models: [
-      { id: "gpt-5.5", ownedBy: "openai", createdAt: 1_700_000_000_000 },
-      { id: "local", ownedBy: null, createdAt: null },
+      { id: "gpt-5.5", ownedBy: "openai", createdAt: 1_700_000_000_000, inUse: true },
+      { id: "local", ownedBy: null, createdAt: null, inUse: false },
     ],
     fetchedAt: clock.wall(),
   });
@@ -187,7 +195,7 @@ test("with codex the agent itself is queried, page by page, and then ended", asy
     cat >/dev/null`;
   const { list } = listOver("", { kind: "codex", command: answers });
   const { provider, models } = await list.list();
-  assert.deepEqual(provider, { kind: "codex", baseUrl: null });
+  assert.deepEqual(provider, { kind: "codex", baseUrl: null, list: "agent" });
   assert.deepEqual(
     models.map(({ id }) => id),
     ["gpt-a", "b"],
@@ -227,4 +235,64 @@ test("the scripted agent of the demo reports the name of its model", async () =>
     models.map(({ id }) => id),
     ["scripted"],
   );
+});
+
+// S31 is a row of the cases of scheduler and configuration: the models of codex with a provider of its own.
+describe("S31: codex with a provider of its own", () => {
+  async function codexHome(toml: string) {
+    const dir = await mkdtempDisposable(join(tmpdir(), "symphony-codex-"));
+    await writeFile(join(dir.path, "config.toml"), toml);
+    return dir;
+  }
+
+  test("S31: the list is the provider's, asked for with its key, and its model is marked", async () => {
+    await using provider = await startProvider((_, response) => sendJson(response, 200, listing));
+    await using home = await codexHome(
+      `model = "local" # mine
+model_provider = "mine"
+[model_providers.mine]
+base_url = "${provider.url}"
+env_key = "MINE_KEY"
+`,
+    );
+    const env = { CODEX_HOME: home.path, MINE_KEY: "sk-mine-canary" };
+    const { list } = listOver("https://nowhere.example", { kind: "codex", env });
+    const catalog = await list.list();
+    assert.deepEqual(catalog.provider, { kind: "codex", baseUrl: provider.url, list: "provider" });
+    assert.equal(catalog.model, "local");
+    assert.deepEqual(
+      catalog.models.map(({ id, inUse }) => [id, inUse]),
+      [
+        ["gpt-5.5", false],
+        ["local", true],
+      ],
+    );
+    assert.equal(provider.requests[0]?.headers.authorization, "Bearer sk-mine-canary");
+  });
+
+  test("S31: what codex's own configuration says, in each of its forms", () => {
+    const table = "[model_providers.\"a b\"]\nbase_url = 'https://x.example/v1'";
+    assert.deepEqual(providerIn(`model_provider = "ab"\n${table}`), {
+      ...{ baseUrl: "https://x.example/v1", keyName: null, model: null },
+    });
+    assert.equal(providerIn('openai_base_url = "https://y.example"').baseUrl, "https://y.example");
+    assert.equal(providerIn('model_provider = "oss"\nmodel = "m"').baseUrl, null);
+    assert.deepEqual(providerIn("not toml ["), { baseUrl: null, keyName: null, model: null });
+  });
+});
+
+// A16 is a row of the cases of agents: what providers refuse is remembered.
+test("A16: what was learned is shown with the list, and a refresh forgets it and the list", async () => {
+  await using provider = await startProvider((_, response) => sendJson(response, 200, listing));
+  const { list, learned } = listOver(provider.url);
+  learned.add({ baseUrl: provider.url, model: "local" }, { omit: ["store"] });
+  assert.deepEqual(
+    list.learned().map(({ model, omit }) => [model, omit]),
+    [["local", ["store"]]],
+  );
+  await list.list();
+  list.forget();
+  assert.deepEqual(list.learned(), []);
+  await list.list();
+  assert.equal(provider.requests.length, 2);
 });

@@ -321,7 +321,7 @@ function credentialNames(statement: string): string[] {
  * The lines of one setting or one table header each; a text or list over several lines stays
  * together.
  */
-function statements(text: string): Statement[] {
+export function statements(text: string): Statement[] {
   const found: Statement[] = [];
   let open: string[] = [];
   for (const line of text.split(/\r?\n/)) {

@@ -2,28 +2,7 @@ import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node
 import { dirname, join } from "node:path";
 import { z } from "zod";
 import type { Clock } from "../../clock.ts";
-
-/** What the answers of a provider showed about one of its models. */
-export interface Quirks {
-  /** It has no Responses API. */
-  readonly chatOnly: boolean;
-  /** It does not encrypt its reasoning. */
-  readonly unsealed: boolean;
-  /** Parts of a request that it refused by name. */
-  readonly omit: readonly string[];
-  /** It wants `max_completion_tokens` and refuses `max_tokens`. */
-  readonly newMaxTokens: boolean;
-  /** The size of its context, where it named one; null: as configured. */
-  readonly contextTokens: number | null;
-}
-
-/** Shown by `models`. */
-export interface LearnedRow extends Quirks {
-  readonly baseUrl: string;
-  readonly model: string;
-  /** Wall-clock ms; it is forgotten 7 days after that. */
-  readonly learnedAt: number;
-}
+import type { LearnedRow, Quirks } from "../agent.ts";
 
 const keptMs = 7 * 24 * 3_600_000;
 const maxRows = 200;

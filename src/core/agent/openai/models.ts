@@ -31,7 +31,7 @@ const Listing = z.object({
  * contains the key.
  */
 export async function askOpenai(
-  config: OpenaiConfig,
+  config: Pick<OpenaiConfig, "baseUrl" | "apiKey" | "apiKeyHeader" | "headers">,
   { clock, signal, lookup }: OpenaiModelsDeps,
 ): Promise<Model[]> {
   const baseURL = checkedUrl(config.baseUrl);

@@ -1,9 +1,10 @@
 import { type Clock, pause } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { SilenceWatch } from "../../process/program.ts";
+import type { Quirks } from "../agent.ts";
 import { askChat } from "./chat-api.ts";
 import { baseUrlOf, clientFor, type Failure, judgeFailure, keyNameOf, keyOf } from "./failures.ts";
-import type { Learned, Quirks } from "./learned.ts";
+import type { Learned } from "./learned.ts";
 import { shapeOf } from "./request.ts";
 import { askResponses } from "./responses-api.ts";
 import type { OpenaiConfig } from "./settings.ts";

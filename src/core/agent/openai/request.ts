@@ -1,6 +1,6 @@
 import { SymphonyError } from "../../model/errors.ts";
 import type { JsonObject } from "../../text/text.ts";
-import type { Quirks } from "./learned.ts";
+import type { Quirks } from "../agent.ts";
 import type { OpenaiConfig } from "./settings.ts";
 
 /** How the body of a request differs from the API's own form: by the settings, and by what was learned. */
