@@ -190,3 +190,40 @@ for (const api of ["responses", "chat"] as const) {
     await assert.rejects(filtered, coded("turn_failed", /filter/));
   });
 }
+
+// A5 is a row of the cases of agents: a context that is smaller than configured, in the words of other providers.
+for (const named of [true, false]) {
+  test(`A5: a turn goes on in a context that is smaller than configured, ${named ? "with" : "without"} its size in the refusal`, async () => {
+    const limit = 40_000;
+    const facts = named ? { n_ctx: 8_000, n_prompt_tokens: 14_429 } : {};
+    const error = {
+      ...{ code: 400, type: "exceed_context_size_error", ...facts },
+      message: "the request exceeds the available context size",
+    };
+    let commands = 0;
+    const answer = (body: Readonly<Record<string, unknown>>): Answer => {
+      if (JSON.stringify(body).length > limit) return { status: 400, error };
+      if (JSON.stringify(body).includes("CONTEXT CHECKPOINT")) return { text: "A summary." };
+      if (commands++ < 4) {
+        const command = `seq 1 4000 | head -c 15000; echo ${commands}`;
+        return { calls: [{ name: "shell", args: { command } }] };
+      }
+      return { text: "done" };
+    };
+    await using provider = await modelServer(Array(60).fill(answer), ["chat"]);
+    const settings = { base_url: provider.url, api: "chat", context_tokens: 200_000 } as const;
+    await using bench = await OpenaiBench.make(settings);
+    await using session = await bench.start();
+    await session.turn("Count.", { model: "gpt-test" });
+    assert.deepEqual(
+      bench
+        .of("message")
+        .map(({ text }) => text)
+        .at(-1),
+      "done",
+    );
+    assert.match(JSON.stringify(bench.of("notice")), /the conversation was shortened/);
+    const refused = provider.asked.filter(({ body }) => JSON.stringify(body).length > limit).length;
+    assert.ok(refused <= (named ? 2 : 8), `${refused} requests were too long`);
+  });
+}
