@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
-import { globSync, readFileSync } from "node:fs";
+import { globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import { parse } from "yaml";
 import { checkConfig } from "../../../src/core/config/check.ts";
@@ -8,6 +10,7 @@ import { isMap } from "../../../src/core/config/schema.ts";
 import { fileChecks } from "../../../src/core/file-checks.ts";
 import { kinds, sections } from "../../../src/core/kinds.ts";
 import { loadTracker } from "../../../src/core/tracker/kinds.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
 const root = new URL("../../../", import.meta.url).pathname;
 const env = {
@@ -16,10 +19,14 @@ const env = {
 };
 
 /** The part of `symphony config check` that asks neither the machine nor the tracker. */
-async function findingsIn(text: string, path: string): Promise<readonly string[]> {
+async function findingsIn(
+  text: string,
+  path: string,
+  home = homedir(),
+): Promise<readonly string[]> {
   const lookup = (name: string) => (name in env ? env[name as keyof typeof env] : "set");
   const { findings } = await checkConfig(Buffer.from(text), {
-    ...{ sections, workflowPath: path, env, flags: {} },
+    ...{ sections, workflowPath: path, env, flags: {}, home },
     checks: fileChecks({
       ...{ env, lookup, redactor: { add() {} } },
       checkTracker: async (next) => (await loadTracker(kinds.trackers, next)).check(next, lookup),
@@ -70,6 +77,13 @@ describe("config check finds nothing wrong with what the documentation shows", (
     });
   }
   for (const { name, text } of snippets) {
-    test(name, async () => assert.deepEqual(await findingsIn(text, `${root}WORKFLOW.md`), []));
+    test(name, async (t) => {
+      // The files that a snippet names are next to it, or one level up.
+      const home = temporaryDir(t);
+      mkdirSync(join(home, "project"));
+      writeFileSync(join(home, "WORKFLOW.md"), "---\ntracker: { kind: local }\n---\nhi\n");
+      writeFileSync(join(home, "project", "review.md"), "Review {{ issue.title }}\n");
+      assert.deepEqual(await findingsIn(text, join(home, "project", "WORKFLOW.md"), home), []);
+    });
   }
 });
