@@ -1,6 +1,7 @@
 import type { CheckedFile, FileCheck } from "./config/check.ts";
 import { type Config, checkLevel, type TrackerConfig } from "./config/config.ts";
-import type { Problem } from "./config/finding.ts";
+import { type Problem, problemsOf } from "./config/finding.ts";
+import { SymphonyError } from "./model/errors.ts";
 import { syntaxFault } from "./process/shell-syntax.ts";
 import { templateFaults } from "./prompt/prompt.ts";
 import { deliveryVariables, promptVariables, type ShapeMap } from "./prompt/variables.ts";
@@ -26,7 +27,14 @@ export function fileChecks(deps: FileCheckDeps): readonly FileCheck[] {
     ({ config }) => learnTracker(config.tracker, lookup, redactor),
     ({ config }) => checkLevel(config, env),
     async ({ config, isFaulty }) => {
-      if (!isFaulty("tracker.kind")) await deps.checkTracker(config.tracker);
+      if (isFaulty("tracker.kind")) return [];
+      try {
+        await deps.checkTracker(config.tracker);
+        return [];
+      } catch (error) {
+        if (!(error instanceof SymphonyError)) throw error;
+        return problemsOf(error).map((one) => withUnset(one, config.tracker, lookup));
+      }
     },
     (file) => shellProblems(file, env),
     templateProblems,
@@ -99,4 +107,18 @@ function scriptsOf({ hooks, delivery, codex, command, acp }: Config): readonly S
       bash(`delivery.regenerate.${key}`, text),
     ),
   ];
+}
+
+/** Adds that the variable which a setting names is not set: the setting then counts as missing. */
+function withUnset(
+  problem: Problem,
+  { provider }: TrackerConfig,
+  lookup: FileCheckDeps["lookup"],
+): Problem {
+  const [, key = ""] = /^tracker\.provider\.(.+)$/.exec(problem.path) ?? [];
+  const written = provider[key];
+  const name = typeof written === "string" ? /^\$([A-Za-z_]\w*)$/.exec(written.trim())?.[1] : null;
+  if (name == null || lookup(name)) return problem;
+  const message = `${problem.message}: ${name} is not set`;
+  return { ...problem, message, next: `symphony secrets add ${name}, or export ${name}` };
 }

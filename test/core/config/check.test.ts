@@ -152,3 +152,20 @@ test("S5: what narrows, caps or chooses an agent stops the start; --allow-unknow
   const allowed = await told(text, { allowUnknown: true });
   assert.ok(allowed.every((line) => line.startsWith("?")) && allowed.length === 2);
 });
+
+test("S19: a variable that a setting names and that is not set is named", async () => {
+  const [found = ""] = await told(
+    "---\ntracker: { kind: linear, provider: { project_slug: $NOWHERE } }\n---\nhi",
+  );
+  assert.match(found, /tracker\.provider\.project_slug .*NOWHERE is not set/);
+  const [key = ""] = await told(
+    "---\ntracker: { kind: linear, provider: { project_slug: a, api_key: $NO_KEY } }\n---\nhi",
+    { env: { LINEAR_API_KEY: "" } },
+  );
+  assert.match(key, /NO_KEY is not set/);
+  const pasted = "https://linear.app/acme/project/agents-a79254768c8f/overview";
+  assert.deepEqual(
+    await told(`---\ntracker: { kind: linear, provider: { project_slug: "${pasted}" } }\n---\nhi`),
+    [],
+  );
+});
