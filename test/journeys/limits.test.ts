@@ -110,7 +110,8 @@ test("the pause survives a restart, and a dry run shows it", async () => {
     await using server = await serve(world);
     id = (await paused(server)).retrying[0]?.issue_identifier ?? "";
   }
-  const plan = await symphony(world, "serve", world.workflowPath, "--dry-run", "--json");
+  const args = [world.workflowPath, "--i-understand", "--dry-run", "--json"];
+  const plan = await symphony(world, "serve", ...args);
   const [row] = JSON.parse(plan.stdout).plan;
   assert.deepEqual(
     [row.would_run, row.why],
@@ -181,7 +182,7 @@ const forms: readonly (readonly [name: string, make: () => Promise<LimitsWorld>]
       const lastWords =
         "Attempt 1 failed: You have exhausted your capacity on this model. Your quota will reset after 3h20m11s.. Retrying after 12773246ms...";
       const turn = { steps: [{ do: "cancelled" } as const], end: { stopReason: "cancelled" } };
-      return acpWorld({ lastWords, turns: [turn] }, 2_000);
+      return acpWorld({ lastWords, turns: [turn] }, 5_000);
     },
   ],
 ];
