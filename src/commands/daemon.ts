@@ -62,9 +62,9 @@ export const serveCommand = row({
   ],
   stream: (given, context) =>
     given.dryRun ? null : import("./serve.ts").then(({ serve }) => serve(given, context)),
-  async call({ workflow, allowUnknown }, context) {
+  async call({ workflow, allowUnknown, iUnderstand }, context) {
     const { planOfOnePoll } = await import("./plan.ts");
-    return planOfOnePoll({ workflow, allowUnknown }, context);
+    return planOfOnePoll({ workflow, allowUnknown, iUnderstand }, context);
   },
   async print({ plan }, context) {
     const { printPlan } = await import("./plan.ts");

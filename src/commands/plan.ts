@@ -1,4 +1,5 @@
 import { systemClock } from "../core/clock.ts";
+import { understandVariable } from "../core/config/config.ts";
 import type { RepositoryConfig } from "../core/config/git.ts";
 import { openConfig, readOverlay } from "../core/config/service.ts";
 import type { Forge } from "../core/delivery/forge.ts";
@@ -25,16 +26,17 @@ type Plan = Awaited<ReturnType<typeof planOfOnePoll>>["plan"];
 
 interface PlanRequest {
   readonly workflow: string | undefined;
+  readonly iUnderstand: boolean;
   readonly allowUnknown: boolean;
 }
 
 /** What a first poll would start and why the rest would not; starts and changes nothing. */
 export async function planOfOnePoll(
-  { workflow, allowUnknown }: PlanRequest,
+  { workflow, allowUnknown, iUnderstand }: PlanRequest,
   context: CommandContext,
 ) {
   const { workflowPath, dataDir } = servedProject(workflow, context);
-  const { env } = context;
+  const env = iUnderstand ? { ...context.env, [understandVariable]: "1" } : context.env;
   const redactor = createRedactor();
   const secrets = await openSecrets({ dir: dataDir, env, clock: systemClock, redactor });
   const lookup = (name: string) => secrets.lookup(name) ?? env[name];

@@ -152,7 +152,7 @@ export async function serve(options: ServeOptions, context: CommandContext): Pro
     return await run({ ...project, stop }, options, context);
   } catch (error) {
     // The start was aborted, and nothing of it is left.
-    if (error === stop.reason) return options.once ? exitCodes.interrupted : stopCode(stop);
+    if (error === stop.reason) return options.once ? exitCodes.interrupted : endOf(stop);
     throw error;
   } finally {
     leaveSoon();
@@ -223,7 +223,13 @@ async function untilStopped(daemon: Daemon, stop: AbortSignal, once: boolean): P
   if (once) await outcome.examineLast();
   if (core.unsaved().length > 0) return exitCodes.failed;
   if (once && wasStopped) return exitCodes.interrupted;
-  return once ? outcome.exitCode() : stopCode(stop);
+  return once ? outcome.exitCode() : endOf(stop);
+}
+
+/** An interrupt is the normal end of a server (C-5). */
+function endOf(stop: AbortSignal): number {
+  const code = stopCode(stop);
+  return code === exitCodes.interrupted ? exitCodes.done : code;
 }
 
 async function announce({ core, listening }: Daemon, io: CommandIo): Promise<void> {
