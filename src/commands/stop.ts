@@ -73,7 +73,10 @@ export function aborted(signal: AbortSignal): Promise<void> {
  */
 function leave(code: number): never {
   process.emit("exit", code);
-  if (process.execve && existsSync(shell)) process.execve(shell, ["sh", "-c", `exit ${code}`], {});
+  if (process.execve && existsSync(shell)) {
+    // A further signal must not change the exit code.
+    process.execve(shell, ["sh", "-c", `trap "" INT TERM HUP; exit ${code}`], {});
+  }
   process.exit(code);
 }
 

@@ -136,7 +136,7 @@ test("S27: equal signals within a second are one graceful stop, with the cleanin
   const end = endOf(child);
   for (let times = 0; times < 3; times += 1) {
     child.kill("SIGINT");
-    await delay(100);
+    await delay(10);
   }
   assert.equal(await end, 130);
   assert.deepEqual(await left(), []);
