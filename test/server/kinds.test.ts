@@ -77,7 +77,7 @@ test("the schema, the runtime, the models and the refusals include both", async 
   assert.deepEqual([kind, command, model], ["tiny-agent", "greet good morning", "tiny-1"]);
   assert.equal(features.models, true);
   const { models } = (await server.ask("/api/v1/models")).json();
-  assert.deepEqual(models, [{ id: "tiny-1", owned_by: null, created_at: null }]);
+  assert.deepEqual(models, [{ id: "tiny-1", owned_by: null, created_at: null, in_use: true }]);
   const put = (body: object) => server.ask("/api/v1/config/overlay", { method: "PUT", body });
   const blank = await put({ tracker: { provider: { board: "" } } });
   assert.deepEqual([blank.status, blank.json().error.code], [422, "invalid_tracker_config"]);
@@ -102,7 +102,7 @@ test("an issue may be given to a kind in the table, and to no other", async () =
   const unknown = await choose("nobody");
   assert.equal(unknown.status, 400);
   assert.deepEqual(unknown.json().error.details, [
-    { path: "agent", message: "must be codex, openai, command, acp or tiny-agent" },
+    { path: "agent", message: "must be codex, claude, openai, command, acp or tiny-agent" },
   ]);
   const known = await choose("tiny-agent");
   assert.deepEqual([known.status, known.json().agent], [200, "tiny-agent"], known.text);
