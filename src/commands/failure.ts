@@ -78,11 +78,12 @@ function asText({ message, details, hint }: SymphonyError): string {
 /** Every fault of a configuration, in a line of its own. */
 function problemLines({ problems }: SymphonyError["details"]): readonly string[] {
   if (!Array.isArray(problems)) return [];
-  return problems.flatMap(({ message, file, line, column, source, next }) => {
+  return problems.flatMap(({ path, message, file, line, column, source, next }) => {
     const within = file === undefined ? "" : `${file} `;
     const where = line === undefined ? source : `${within}line ${line}, column ${column}`;
+    // Without a place the message is a rule about the key.
     return [
-      where === undefined ? `  ${message}` : `  ${where}: ${message}`,
+      where === undefined ? `  ${path} ${message}` : `  ${where}: ${message}`,
       ...(next === undefined ? [] : [`    next: ${next}`]),
     ];
   });
