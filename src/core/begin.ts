@@ -1,0 +1,73 @@
+import type { Core, CoreDeps, CoreOptions } from "./core.ts";
+import { type Cleanup, cleanUpFinished, followConfig, followRetention } from "./followers.ts";
+import type { HostWatch } from "./host.ts";
+import { followMachine } from "./machine-checks.ts";
+import { messageOf } from "./model/errors.ts";
+import type { Closers } from "./open.ts";
+import { dispatchPauseText } from "./orchestrator/gates.ts";
+import { openOffers } from "./orchestrator/offer.ts";
+import type { Secrets } from "./secrets/secrets.ts";
+
+interface Beginning {
+  readonly host: HostWatch;
+  readonly closers: Closers;
+  readonly webhooks: Core["webhooks"];
+  readonly secrets: Secrets;
+  /** Aborted when the server is stopped before it has begun. */
+  readonly signal: AbortSignal;
+}
+
+/** Runs once, before and with the first poll: cleans up, follows the configuration, then starts the orchestrator. */
+export async function begin(
+  { clock, log, version, env, redactor }: CoreOptions,
+  deps: CoreDeps,
+  { closers, host, signal, webhooks, secrets }: Beginning,
+): Promise<Cleanup> {
+  const { config, bus, trackers } = deps;
+  const { tracker } = config.current.config;
+  const orchestrator = deps.orchestrator();
+  const cleanup = await cleanUpFinished({
+    ...deps,
+    tracker: trackers.tracker,
+    terminalStates: tracker.terminalStates,
+    isAtWork: (id) => orchestrator.state.issues.of("running").has(id),
+    signal,
+  });
+  closers.push(() => cleanup.over);
+  if (signal.aborted) return cleanup;
+  closers.push(followRoot(deps));
+  closers.push(followConfig(deps, orchestrator));
+  closers.push(
+    followRetention({
+      ...{ history: deps.store.history, clock, log },
+      days: () => config.current.config.history.retentionDays,
+      state: () => orchestrator.state,
+    }),
+  );
+  bus.publish({ type: "server.started", message: `symphony ${version} started` });
+  // Before the first poll, which may start something.
+  await host.start();
+  const { paused } = orchestrator.state;
+  if (paused) log.warn("nothing new is started", { reason: dispatchPauseText(paused) });
+  for (const warning of config.warnings) log.warn("configuration", { warning });
+  const lookup = (name: string) => secrets.lookup(name) ?? env[name];
+  closers.push(followMachine({ ...deps, env, kinds: deps.kinds.agents, lookup, redactor, signal }));
+  orchestrator.start();
+  // A template that could not be rendered may have been changed in between.
+  orchestrator.post({ type: "prompt.changed", templateId: null });
+  for (const reason of await deps.templates.unusable()) log.warn("template", { reason });
+  deps.deliveries.start(openOffers(orchestrator.state));
+  webhooks.resume();
+  return cleanup;
+}
+
+/** After a workspace is created: forgets what was in its place and examines earlier roots. */
+function followRoot({ bus, kept, log }: CoreDeps): () => void {
+  return bus.subscribe({ filter: { types: ["workspace.created"] } }, ({ issueId, data }) => {
+    if (issueId === null) return;
+    kept.forget(String(data["path"]));
+    const failed = (error: unknown) =>
+      log.warn("workspaces not examined", { reason: messageOf(error) });
+    kept.findLeft({ issueId }, (_, error) => failed(error)).catch(failed);
+  });
+}
