@@ -1,5 +1,6 @@
 // The core without HTTP: scheduler, attempts, trackers, agents and storage, connected here.
 
+import { join } from "node:path";
 import type { ModelList } from "./agent/models.ts";
 import { Attachments } from "./attach.ts";
 import { Attempts } from "./attempt/attempts.ts";
@@ -11,6 +12,7 @@ import { sectionsOf } from "./config/sections.ts";
 import { type ConfigService, openConfig, openOverlay } from "./config/service.ts";
 import type { Core, CoreDeps, CoreOptions } from "./core.ts";
 import { forgeKinds } from "./delivery/kinds.ts";
+import { deliveryMigrations } from "./delivery/store.ts";
 import { inForce, portsOf } from "./effects.ts";
 import { Meter } from "./events/meter.ts";
 import { fileChecks } from "./file-checks.ts";
@@ -44,11 +46,14 @@ import { Templates } from "./prompt/templates.ts";
 import { learnEnvironment } from "./secrets/learn.ts";
 import { openSecrets, type Secrets } from "./secrets/secrets.ts";
 import { beginSealed } from "./store/audit.ts";
+import { refuseLater } from "./store/database.ts";
 import { lockDataDir } from "./store/lock.ts";
 import { redactedStore } from "./store/redacted.ts";
 import type { Store } from "./store/store.ts";
+import { webhookMigrations } from "./tracker/deliveries.ts";
 import { IssueFinder } from "./tracker/finder.ts";
 import { TrackerInUse } from "./tracker/in-use.ts";
+import { issueMigrations } from "./tracker/local/table.ts";
 import type { TrackerDeps } from "./tracker/tracker.ts";
 import { KeptWorkspaces } from "./workspace/kept.ts";
 import { WorkspaceOverview } from "./workspace/overview.ts";
@@ -96,6 +101,9 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     await options.admit?.(config.current.config);
     const { level } = config.current.config.agent;
     if (level !== "safe") log.warn("agents are less confined", { level, means: levelWords[level] });
+    refuseLater(join(dataDir, "issues.db"), issueMigrations);
+    refuseLater(join(dataDir, "webhooks.db"), webhookMigrations);
+    refuseLater(join(dataDir, "delivery.db"), deliveryMigrations);
     const opening = await openStore(dataDir, secrets.auditKeys);
     const store = redactedStore(opening, (text) => redactor.redact(text));
     closers.push(() => store.close());

@@ -32,7 +32,7 @@ test("the demo finishes its first issue within 15 s, can be steered, and leaves 
     assert.ok(existsSync(root));
     child.kill("SIGINT");
     await eventually("it has ended", async () => child.exitCode !== null);
-    assert.equal(child.exitCode, 0);
+    assert.equal(child.exitCode, 130);
     assert.equal(existsSync(root), false, "the temporary folder is gone");
   } finally {
     child.kill("SIGKILL");

@@ -33,12 +33,12 @@ export const mutants: readonly Mutant[] = [
     "      if (isInUse(path)) return;\n",
     "",
   ]),
-  ...faults({ file: "src/core/start.ts", tests: [effects], only: "R-2" }, [
+  ...faults({ file: "src/core/begin.ts", tests: [effects], only: "R-2" }, [
     "O-36: clean-up reads active issues",
     "terminalStates: tracker.terminalStates,",
     "terminalStates: tracker.activeStates,",
   ]),
-  ...faults({ file: "src/core/begin.ts", tests: ["test/core/early-change.test.ts"] }, [
+  ...faults({ file: "src/core/start.ts", tests: ["test/core/early-change.test.ts"] }, [
     "H-1: the server reports 1970 as its start time",
     "startedWall: clock.wall(),",
     "startedWall: 0,",

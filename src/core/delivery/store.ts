@@ -12,7 +12,7 @@ import {
 } from "../store/database.ts";
 import type { Delivered } from "./delivered.ts";
 
-const migrations = [
+export const deliveryMigrations = [
   `
   CREATE TABLE deliveries (
     issue_id TEXT PRIMARY KEY,
@@ -136,7 +136,7 @@ export function openDeliveryStore(dir: string, wall: () => number): DeliveryStor
   const file = join(dir, "delivery.db");
   let opened: Database | null = null;
   const open = () => {
-    opened ??= openDatabase(file, { migrations, synchronous: "FULL" });
+    opened ??= openDatabase(file, { migrations: deliveryMigrations, synchronous: "FULL" });
     return opened;
   };
   const isThere = existsSync(file) || existsSync(`${file}-wal`);

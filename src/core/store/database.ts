@@ -54,6 +54,23 @@ export function openDatabase(file: string, options: DatabaseOptions): Database {
   });
 }
 
+/**
+ * Throws `storage_corrupt` for a file of a later release. For all files before the first one is migrated: a refused start
+ * changes nothing. What else may be wrong with a file is told when it is opened.
+ */
+export function refuseLater(file: string, migrations: readonly string[]): void {
+  const version = versionOr(file, 0);
+  if (version > migrations.length) throw newerVersion(file, version);
+}
+
+function versionOr(file: string, fallback: number): number {
+  try {
+    return sizeOf(file) ? userVersionIn(file) : fallback;
+  } catch {
+    return fallback;
+  }
+}
+
 /** One connection that caches its prepared statements. Calls are synchronous and throw only SymphonyErrors, or bugs. */
 export class Database {
   readonly #db: DatabaseSync;

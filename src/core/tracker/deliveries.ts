@@ -43,7 +43,7 @@ export interface WaitingDelivery {
   readonly work: DeliveryWork;
 }
 
-const migrations = [
+export const webhookMigrations = [
   `
   CREATE TABLE deliveries (
     signature TEXT PRIMARY KEY,
@@ -86,7 +86,10 @@ export function openDeliveries(dir: string, kept = maxKept): Deliveries {
   let sinceTrim = trimEvery;
   let isClosed = false;
   const database = () => {
-    opened ??= openDatabase(join(dir, "webhooks.db"), { migrations, synchronous: "FULL" });
+    opened ??= openDatabase(join(dir, "webhooks.db"), {
+      migrations: webhookMigrations,
+      synchronous: "FULL",
+    });
     return opened;
   };
   return {
