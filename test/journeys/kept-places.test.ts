@@ -144,7 +144,8 @@ test("a new issue with the identifier of an earlier one does not get its work", 
     const { issue, status } = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
     return issue.state === "Done" && status === "completed";
   });
-  assert.match(server.log, /Set aside what was in the way: it holds 1 changed file .*aside-1/);
+  const said = /Set aside what was in the way: it holds 1 changed file .*aside-1/;
+  await eventually("the log says so", async () => said.test(server.log));
   assert.ok(existsSync(join(aside, "greet.sh")));
   const detail = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
   assert.equal(detail.kept, null, "the new issue has no result");
