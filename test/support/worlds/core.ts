@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ModelList } from "../../../src/core/agent/models.ts";
 import { Attachments } from "../../../src/core/attach.ts";
+import { systemClock } from "../../../src/core/clock.ts";
 import { CommentSteering } from "../../../src/core/comments.ts";
 import type { Config } from "../../../src/core/config/config.ts";
 import type { Core } from "../../../src/core/core.ts";
@@ -250,7 +251,8 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
         secretEnvNames: () => [],
       }),
       tracker: () => tracker,
-      finder: new IssueFinder({ clock, tracker: () => tracker }),
+      // Nothing advances the clock of a test while a request waits for its turn.
+      finder: new IssueFinder({ clock: systemClock, tracker: () => tracker }),
       localIssues: () => local,
       start: async () => {},
       once: async () => {},
