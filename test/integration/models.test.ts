@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
 import { createCodexRuntime } from "../../src/core/agent/codex/runtime.ts";
 import { agentKinds } from "../../src/core/agent/kinds.ts";
@@ -41,6 +42,8 @@ test("an OpenAI-compatible provider lists its models", async () => {
 test("the real codex lists its models, and none of its processes is left", async () => {
   assert.ok(existsSync(codex), "set SYMPHONY_CODEX to the codex binary");
   await using home = await codexHome("http://127.0.0.1:9/v1");
+  // A provider of its own would be asked instead.
+  await writeFile(join(home.path, "config.toml"), "");
   const settings = config({
     codex: { command: `"${codex}" app-server`, readTimeoutMs: 30_000 },
   });

@@ -254,7 +254,9 @@ export class Orchestrator {
 
   #readFailed(effect: Read, error: Fault): Input {
     const { request } = effect;
-    const pace = effect.type === "fetchCandidates" ? (this.#ports.pollPace?.() ?? null) : null;
+    // A refusal for its rate says when to ask again, and that is kept by the tracker.
+    const isPaced = effect.type === "fetchCandidates" && error.code !== "tracker_rate_limited";
+    const pace = isPaced ? (this.#ports.pollPace?.() ?? null) : null;
     switch (effect.type) {
       case "refreshRunning":
         return { type: "running.refreshFailed", request, error };
