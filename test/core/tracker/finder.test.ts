@@ -58,7 +58,9 @@ test("S3: when the tracker is down, the last answer is told with its age, or the
     issues: [issue("ENG-1"), issue("ENG-2", { state: "Backlog" })],
   });
   await using _ = world;
-  const { core, scheduler } = world;
+  const { scheduler } = world;
+  const { clock } = scheduler;
+  const core = { ...world.core, finder: new IssueFinder({ clock, tracker: world.core.tracker }) };
   const calls = () => scheduler.calls.length;
   assert.equal((await findStatus(core, "ENG-2")).issue.state, "Backlog");
   const state = scheduler.orchestrator.state;
