@@ -3,13 +3,8 @@ import { readFile, realpath } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { z } from "zod";
 import type { Api } from "../contract/api.ts";
-import {
-  commentsView,
-  type IssueEdit,
-  type IssueView,
-  issueView,
-  type NewIssue,
-} from "../contract/issues.ts";
+import { commentsView } from "../contract/comments.ts";
+import { type IssueEdit, type IssueView, issueView, type NewIssue } from "../contract/issues.ts";
 import type { Call, Reply } from "../contract/route.ts";
 import { diffView } from "../contract/workspaces.ts";
 import { systemClock } from "../core/clock.ts";

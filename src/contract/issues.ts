@@ -1,8 +1,10 @@
 import { z } from "zod";
-import type { CommentList, Issue } from "../core/model/issue.ts";
+import type { Issue } from "../core/model/issue.ts";
 import { writerOf } from "../core/model/names.ts";
 import { attach, detach } from "./attach.ts";
 import { AttemptView } from "./attempts.ts";
+import { chooseModel } from "./choice.ts";
+import { comment, comments } from "./comments.ts";
 import { paths } from "./paths.ts";
 import { route } from "./route.ts";
 import {
@@ -18,64 +20,6 @@ import {
   Time,
 } from "./values.ts";
 import { KeptView } from "./work.ts";
-
-const model = z
-  .string()
-  .trim()
-  .min(1)
-  .max(200)
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: not every JSON Schema validator knows classes such as \p{Cc}
-  .regex(/^[^\x00-\x1f\x7f-\x9f]+$/, "no control characters")
-  .nullable()
-  .describe("A model of the provider; null: back to the configured one");
-
-const effort = z
-  .string()
-  .trim()
-  .regex(/^[a-z][a-z0-9_-]{0,39}$/, "one lower-case word, such as high")
-  .nullable();
-
-/** `POST /api/v1/:id/model`. */
-export const chooseModel = route({
-  ...paths.issues.model,
-  summary:
-    "Choose the model of an issue from its next turn on; the choice outlives attempts and restarts",
-  params: byIssue,
-  body: z
-    .strictObject({
-      model,
-      reasoning_effort: effort
-        .optional()
-        .describe("Such as low, medium or high, if the model supports it; default: the agent's"),
-      agent: z
-        .string()
-        .trim()
-        .min(1)
-        .max(64)
-        .nullable()
-        .optional()
-        .describe(
-          "Another agent from the next attempt on: a value of `agent.kind`; default: the configured one",
-        ),
-    })
-    .refine(({ model: name, reasoning_effort: word }) => name !== null || word == null, {
-      path: ["reasoning_effort"],
-      message: "needs a model",
-    })
-    .meta({ example: { model: "gpt-5.5", reasoning_effort: "high" } }),
-  audited: ["model", "reasoning_effort", "agent"],
-  status: 200,
-  reply: z.object({
-    issue_identifier: z.string(),
-    model: z.string().nullable(),
-    reasoning_effort: z.string().nullable(),
-    agent: z.string().nullable(),
-    applies: z
-      .enum(["next_turn", "next_attempt"])
-      .describe("A live thread keeps its settings, so a return to a default needs a new attempt"),
-  }),
-  errors: ["issue_not_found"],
-});
 
 const answerText = z.string().trim().min(1).max(16_384);
 
@@ -193,35 +137,6 @@ export const IssueEdit = z
     state: state.optional(),
   })
   .meta({ id: "IssueEdit", example: { state: "In Progress", priority: 2 } });
-
-/** The newest comments of an issue, oldest first. */
-const CommentsView = z
-  .object({
-    issue_identifier: z.string(),
-    comments: z.array(
-      z.object({
-        author: z.string(),
-        by: z
-          .enum(["person", "own", "machine"])
-          .describe("`own`: written with symphony's credential; `machine`: a bot or an app"),
-        body: z.string().describe("Plain text: control characters are removed"),
-        created_at: Time.nullable(),
-      }),
-    ),
-    truncated: z
-      .boolean()
-      .describe(
-        "There are older ones, or text was cut: at most 50 comments, 8,000 characters of each",
-      ),
-  })
-  .meta({ id: "Comments" });
-
-const writeComments = writerOf(CommentsView);
-
-/** The comments of an issue in wire form. */
-export function commentsView({ identifier }: Pick<Issue, "identifier">, list: CommentList) {
-  return writeComments({ issueIdentifier: identifier, ...list });
-}
 
 export const IssueDetail = z
   .object({
@@ -348,25 +263,8 @@ export const issues = {
     reply: IssueView,
     errors: ["issue_not_found", "tracker_read_only"],
   }),
-  comment: route({
-    ...paths.issues.comment,
-    summary: "Comment on an issue of the local tracker",
-    params: byIssue,
-    body: z
-      .strictObject({ body: z.string().trim().min(1).max(200_000) })
-      .meta({ example: { body: "The flag is called --verbose now." } }),
-    status: 201,
-    reply: z.object({ issue_identifier: z.string(), body: z.string(), at: Time }),
-    errors: ["issue_not_found", "tracker_read_only"],
-  }),
-  comments: route({
-    ...paths.issues.comments,
-    summary: "The newest comments of an issue, oldest first, read from the tracker",
-    params: byIssue,
-    status: 200,
-    reply: CommentsView,
-    errors: ["issue_not_found", "tracker_request"],
-  }),
+  comment,
+  comments,
   detail: route({
     ...paths.issues.detail,
     summary:

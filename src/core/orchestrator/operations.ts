@@ -271,52 +271,13 @@ export class Operations {
   }
 }
 
-function healthOf({ trackerRead, trackerError }: State): Pick<TrackerHealth, "status" | "healthy"> {
-  if (!trackerRead) return { status: "starting", healthy: null };
-  const healthy = trackerError === null;
-  return { status: healthy ? "healthy" : "failing", healthy };
-}
-
-interface InForce {
-  readonly config: Config;
-  readonly problem: Fault | null;
-  readonly warnings: readonly string[];
-}
-
-/** What an operator sees of `state`; `now` is monotonic ms. */
-export function viewIn(
-  state: State,
-  { config, problem, warnings }: InForce,
-  moment: { readonly now: number; readonly limit: number },
-): View {
-  const { poll, trackerError } = state;
-  return {
-    snapshot: snapshot(state, config, moment),
-    polling: {
-      intervalMs: config.polling.intervalMs,
-      lastWall: poll.lastWall,
-      nextWall: poll.nextWall,
-      slowed: poll.pace,
-      lastError: trackerError,
-    },
-    tracker: {
-      kind: config.tracker.kind,
-      ...healthOf(state),
-      lastError: trackerError,
-    },
-    problem,
-    warnings,
-    storage: state.storage,
-  };
-}
-
-/** A stop takes effect even if the disk refuses it; `SavedLater` tells the caller both. */
 export interface Refreshed extends PollReport {
   readonly coalesced: boolean;
   readonly requestedWall: number;
   readonly finishedWall: number;
 }
 
+/** A stop takes effect even if the disk refuses it; `SavedLater` tells the caller both. */
 async function tookEffect(work: Promise<unknown>, what: string): Promise<void> {
   try {
     await work;
@@ -333,25 +294,6 @@ function steeredBy(steer: Steer, issue: Issue): Steered {
     turnId: steer.turnId,
     status: steer.delivered ? "delivered" : "accepted",
   };
-}
-
-export interface View {
-  readonly snapshot: Snapshot;
-  readonly polling: {
-    readonly intervalMs: number;
-    readonly lastWall: number | null;
-    readonly nextWall: number | null;
-    /** Polls are slower than configured, and why. */
-    readonly slowed: PollPace | null;
-    readonly lastError: Fault | null;
-  };
-  readonly tracker: TrackerHealth;
-  /** Why nothing new is started. */
-  readonly problem: Fault | null;
-  /** What is wrong with the configuration and does not stop the start. */
-  readonly warnings: readonly string[];
-  /** Refused writes that are being repeated; nothing new is started while there are any. */
-  readonly storage: StorageTrouble | null;
 }
 
 interface Aborted {
@@ -374,77 +316,6 @@ interface Responded {
   readonly needs: Needs | null;
   /** `now`: a live agent received it. `next_attempt`: the next run of the issue begins with it. */
   readonly applies: "now" | "next_attempt";
-}
-
-interface Target {
-  readonly to: string;
-  readonly kind: "status" | "tracker";
-}
-
-interface Transitioned {
-  readonly identifier: string;
-  readonly from: string;
-  readonly to: string;
-  readonly kind: "status" | "tracker";
-}
-
-interface TransitionsView {
-  readonly trackerStates: readonly TrackerState[];
-  readonly issues: readonly {
-    readonly identifier: string;
-    readonly status: IssueStatus | null;
-    readonly state: string;
-    readonly targets: readonly Target[];
-  }[];
-}
-
-/** Limit of listed issues: some trackers need one request per team. */
-const maxListed = 1_000;
-
-/** The targets of each of `issues`: symphony's own statuses, and the states of the tracker. */
-async function transitionsOf(
-  state: State,
-  issues: readonly Issue[],
-  tracker: Tracker,
-): Promise<TransitionsView> {
-  const states = new Map<string, TrackerState>();
-  const rows: TransitionsView["issues"][number][] = [];
-  for (const issue of issues.slice(0, maxListed)) {
-    const own = await tracker.workflow.states(issue);
-    for (const one of own) states.set(normalState(one.name), one);
-    rows.push({
-      identifier: issue.identifier,
-      status: statusOf(state, issue),
-      state: issue.state,
-      targets: targetsIn(state, issue, own),
-    });
-  }
-  return { trackerStates: [...states.values()], issues: rows };
-}
-
-/** Moves the issue in its tracker; returns the state's name. Throws `transition_not_allowed`. */
-async function moveInTracker(
-  state: State,
-  { issue, to, tracker }: { readonly issue: Issue; readonly to: string; readonly tracker: Tracker },
-): Promise<string> {
-  const states = await tracker.workflow.states(issue);
-  const wanted = states.find(({ name }) => normalState(name) === normalState(to));
-  if (!wanted) {
-    const allowed = targetsIn(state, issue, states).map((target) => target.to);
-    throw new SymphonyError("transition_not_allowed", `${issue.identifier} cannot go to ${to}`, {
-      details: { allowed },
-    });
-  }
-  await tracker.workflow.move(issue, wanted.name);
-  return wanted.name;
-}
-
-function targetsIn(state: State, issue: Issue, states: readonly TrackerState[]): readonly Target[] {
-  const own = states.filter(({ name }) => normalState(name) !== normalState(issue.state));
-  return [
-    ...targetsOf(state, issue).map((to): Target => ({ to, kind: "status" })),
-    ...own.map(({ name }): Target => ({ to: name, kind: "tracker" })),
-  ];
 }
 
 /** The answer as guidance that opens the next turn of the agent's thread. */

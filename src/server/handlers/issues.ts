@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import type { Api } from "../../contract/api.ts";
+import { commentsView } from "../../contract/comments.ts";
 import {
-  commentsView,
   type IssueDetail,
   type IssueEdit,
   issueView,

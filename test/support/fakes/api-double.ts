@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { z } from "zod";
-import { chooseModel, IssueDetail, IssueView, issues } from "../../../src/contract/issues.ts";
+import { IssueDetail, IssueView, issues } from "../../../src/contract/issues.ts";
 import { Snapshot, system, Transitions } from "../../../src/contract/system.ts";
 import { EventView } from "../../../src/contract/values.ts";
 import {
@@ -159,7 +159,7 @@ class Double implements ApiDouble {
         };
         const applies = this.status === "running" ? "next_turn" : "next_attempt";
         return ok(
-          chooseModel.reply.parse({
+          issues.model.reply.parse({
             issue_identifier: "ENG-1",
             model,
             reasoning_effort,
