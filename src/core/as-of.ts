@@ -5,8 +5,8 @@ import type { Moment } from "./journal/file.ts";
 import { stateAt } from "./journal/reading.ts";
 import type { ShownConfig } from "./journal/record.ts";
 import { SymphonyError } from "./model/errors.ts";
-import { type View, viewIn } from "./orchestrator/operations.ts";
 import type { State } from "./orchestrator/state.ts";
+import { type View, viewIn } from "./orchestrator/view.ts";
 
 /** What the scheduler knew and was configured to do at an earlier moment. */
 export interface Then {
@@ -34,7 +34,7 @@ export async function asOf(
     const then = await stateAt(file, moment);
     const { state, config, problem, shown } = then;
     const wall = "at" in moment ? moment.at : then.wall;
-    // The monotonic clock went on after the last decision.
+    // The monotonic clock continued after the last decision.
     const now = then.now + Math.max(wall - then.wall, 0);
     const view = (limit: number) =>
       viewIn(state, { config, problem, warnings: [] }, { now, limit });

@@ -167,7 +167,7 @@ function trackerGauge(registry: Registry, core: Core): void {
     help: "1 if the last read of the tracker succeeded, else 0; no value before the first has ended",
     registers: [registry],
     collect() {
-      const { healthy } = core.orchestrator.view(1).tracker;
+      const healthy = core.orchestrator.trackerHealthy();
       if (healthy === null) this.remove();
       else this.set(healthy ? 1 : 0);
     },
@@ -207,7 +207,7 @@ function gateGauge(registry: Registry, core: Core): void {
     labelNames: ["gate"],
     registers: [registry],
     collect() {
-      const shut = new Set(core.orchestrator.view(0).snapshot.paused.map(({ gate }) => gate));
+      const shut = new Set(core.orchestrator.paused().map(({ gate }) => gate));
       for (const gate of commonGates) this.set({ gate }, shut.has(gate) ? 1 : 0);
     },
   });

@@ -5,7 +5,7 @@ import type { Snapshot } from "../contract/system.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Core } from "../core/core.ts";
 import { SymphonyError } from "../core/model/errors.ts";
-import type { View } from "../core/orchestrator/operations.ts";
+import type { View } from "../core/orchestrator/view.ts";
 import { redactDeep } from "../core/text/redact.ts";
 import { snapshotView, time } from "./views.ts";
 

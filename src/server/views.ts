@@ -30,8 +30,8 @@ import { type Unwritten, writerOf } from "../core/model/names.ts";
 import { workInWords } from "../core/model/work.ts";
 import type { TemplateChoice } from "../core/orchestrator/choice.ts";
 import type { Completed, Retry, Review, Running, Stopped } from "../core/orchestrator/issues.ts";
-import type { View } from "../core/orchestrator/operations.ts";
 import type { IssueStatusView, Waiting } from "../core/orchestrator/snapshot.ts";
+import type { View } from "../core/orchestrator/view.ts";
 import type { Kept } from "../core/workspace/kept.ts";
 
 // Core's values in the layout of the contract. The writers convert them to the wire's names and times, and write nothing

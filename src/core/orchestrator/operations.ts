@@ -1,44 +1,44 @@
 import { randomUUID } from "node:crypto";
 import type { Answer } from "../agent/agent.ts";
 import type { Clock } from "../clock.ts";
-import type { Config } from "../config/config.ts";
 import type { Needs } from "../model/attempt.ts";
 import type { Overlap } from "../model/delivery.ts";
 import { SymphonyError } from "../model/errors.ts";
-import type { StorageTrouble } from "../model/event.ts";
-import { type Issue, type IssueStatus, normalState, type TrackerState } from "../model/issue.ts";
+import type { Issue } from "../model/issue.ts";
 import { SavedLater } from "../store/durable.ts";
 import type { History, Steer } from "../store/store.ts";
-import type { FoundIssue, PollPace, Tracker, TrackerHealth } from "../tracker/tracker.ts";
+import type { FoundIssue, Tracker } from "../tracker/tracker.ts";
 import { choiceApplies } from "./choice.ts";
 import { storageGate } from "./dispatch.ts";
-import { targetsOf } from "./operator.ts";
 import type { Orchestrator } from "./orchestrator.ts";
 import { isPollNear } from "./poll.ts";
 import type { PollReport } from "./poll-watch.ts";
 import {
   type IssueStatusView,
   knownIssue,
-  type Snapshot,
+  type Paused,
+  pausedNow,
   secondsRunning,
-  snapshot,
   statusOf,
   statusOfFound,
   statusOfIdentifier,
   type Waiting,
 } from "./snapshot.ts";
-import type { Fault, State } from "./state.ts";
+import type { State } from "./state.ts";
+import {
+  moveInTracker,
+  type Transitioned,
+  type TransitionsView,
+  transitionsOf,
+} from "./transitions.ts";
+import { healthOf, type InForce, type View, viewIn } from "./view.ts";
 
 export interface OperationsDeps {
   readonly orchestrator: Orchestrator;
   readonly history: History;
   readonly clock: Clock;
   tracker(): Tracker;
-  config(): {
-    readonly config: Config;
-    readonly problem: Fault | null;
-    readonly warnings: readonly string[];
-  };
+  config(): InForce;
 }
 
 const statusTargets = ["queued", "held", "completed"] as const;
@@ -76,6 +76,16 @@ export class Operations {
   /** How many refused writes are not saved yet. */
   unsaved(): number {
     return this.#state.storage?.waiting ?? 0;
+  }
+
+  /** Whether the last read of the tracker succeeded; null: the first has not ended. */
+  trackerHealthy(): boolean | null {
+    return healthOf(this.#state).healthy;
+  }
+
+  /** What keeps issues from starting now. */
+  paused(): readonly Paused[] {
+    return pausedNow(this.#state, this.#deps.config().config);
   }
 
   /** The issue with `identifier` in any case, or null when it is not in memory. */

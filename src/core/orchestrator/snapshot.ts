@@ -101,7 +101,8 @@ export function snapshot(
   };
 }
 
-function pausedNow(state: State, config: Config): readonly Paused[] {
+/** The closed gates that concern more than one issue. */
+export function pausedNow(state: State, config: Config): readonly Paused[] {
   const shut = [
     { gate: "paused", shut: pausedGate(state) },
     { gate: "active_hours", shut: hoursGate(state) },

@@ -10,14 +10,14 @@ interface Target {
   readonly kind: "status" | "tracker";
 }
 
-interface Transitioned {
+export interface Transitioned {
   readonly identifier: string;
   readonly from: string;
   readonly to: string;
   readonly kind: "status" | "tracker";
 }
 
-interface TransitionsView {
+export interface TransitionsView {
   readonly trackerStates: readonly TrackerState[];
   readonly issues: readonly {
     readonly identifier: string;
@@ -31,7 +31,7 @@ interface TransitionsView {
 const maxListed = 1_000;
 
 /** The targets of each of `issues`: symphony's own statuses, and the states of the tracker. */
-async function transitionsOf(
+export async function transitionsOf(
   state: State,
   issues: readonly Issue[],
   tracker: Tracker,
@@ -52,7 +52,7 @@ async function transitionsOf(
 }
 
 /** Moves the issue in its tracker; returns the state's name. Throws `transition_not_allowed`. */
-async function moveInTracker(
+export async function moveInTracker(
   state: State,
   { issue, to, tracker }: { readonly issue: Issue; readonly to: string; readonly tracker: Tracker },
 ): Promise<string> {

@@ -25,13 +25,17 @@ export interface View {
 }
 
 /** What the last read says about the tracker. */
-export function healthOf({ trackerRead, trackerError }: State): Pick<TrackerHealth, "status" | "healthy"> {
+export function healthOf({
+  trackerRead,
+  trackerError,
+}: State): Pick<TrackerHealth, "status" | "healthy"> {
   if (!trackerRead) return { status: "starting", healthy: null };
   const healthy = trackerError === null;
   return { status: healthy ? "healthy" : "failing", healthy };
 }
 
-interface InForce {
+/** The configuration in force, why nothing new may start, and what else is wrong. */
+export interface InForce {
   readonly config: Config;
   readonly problem: Fault | null;
   readonly warnings: readonly string[];
