@@ -118,8 +118,8 @@ export interface SessionSpec {
   readonly adoption?: Adoption;
   readonly tools: AgentTools;
   /**
-   * What an agent that is about to end its turn is told once: its issue still has to be moved. null:
-   * the turn may end.
+   * A reminder for an agent that is about to end its turn, given once: its issue still has to be
+   * moved. null: the turn may end.
    */
   unfinished?(): Promise<string | null>;
   /** Names of environment variables the agent must never see. */

@@ -47,7 +47,7 @@ export interface AgentModels<Settings extends object = object> {
   list(settings: Settings, deps: ModelsDeps, signal: AbortSignal): Promise<readonly Model[]>;
   /** Identifies the source of the list: a change means a different list. */
   source(settings: Settings): readonly string[];
-  /** The provider's address for display; null when the agent has its own list. */
+  /** The provider's address as written; null when the agent has its own list. */
   baseUrl(settings: Settings): string | null;
   /** What the agent's own configuration says of its provider. Absent: it has none besides the section. */
   own?(deps: ModelsDeps): Promise<OwnProvider>;
@@ -175,12 +175,7 @@ export const agentKinds: readonly AgentKind[] = [
         return askOpenai(settings, { clock, lookup, signal });
       },
       source: ({ baseUrl, apiKey }) => [baseUrl, apiKey],
-      baseUrl({ baseUrl }) {
-        const url = URL.parse(baseUrl);
-        // The check of the setting refuses a url with a user in it, but the display must not depend
-        // on that.
-        return url && `${url.origin}${url.pathname}`;
-      },
+      baseUrl: ({ baseUrl }) => baseUrl,
     },
     outliving: null,
   }),

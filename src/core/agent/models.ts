@@ -131,7 +131,7 @@ export class ModelList {
   #provider(config: Config, own: OwnProvider | null): Provider {
     const { kind } = config.agent;
     const named = this.#row(config)?.models?.baseUrl(settingsOf(config, kind)) ?? null;
-    const baseUrl = named ?? shownUrl(own?.baseUrl ?? null);
+    const baseUrl = shownUrl(named ?? own?.baseUrl ?? null);
     return { kind, baseUrl, list: baseUrl === null ? "agent" : "provider" };
   }
 
@@ -144,7 +144,10 @@ export class ModelList {
   }
 }
 
-/** Without anything of it that may be a credential. */
+/**
+ * Without anything of it that may be a credential. A check of a setting may refuse such a url, but
+ * the display must not depend on that.
+ */
 function shownUrl(written: string | null): string | null {
   const url = written === null ? null : URL.parse(written);
   return url && `${url.origin}${url.pathname}`;

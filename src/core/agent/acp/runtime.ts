@@ -2,7 +2,7 @@ import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { probeSandbox } from "../../process/sandbox.ts";
 import { type AgentRuntime, openOrClose, type SessionSpec } from "../agent.ts";
-import { programConfinement } from "../confinement.ts";
+import { noNetwork, programConfinement } from "../confinement.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.ts";
 import { requireGuardedWorkspace } from "../guard/workspace.ts";
@@ -27,7 +27,7 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
   const check = async (level: SessionSpec["level"]) => {
     const config = options.config();
     if (config.command === null) throw noCommand();
-    if (level === "safe") throw noNetwork();
+    if (level === "safe") throw noNetwork("acp");
     const lines = [{ key: "acp.command", line: config.command }];
     const passthrough = config.envPassthrough;
     const guarded = guardedLaunch({ kind: "acp", lines, agent: null, passthrough, env });
@@ -63,15 +63,6 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
       return openOrClose(session, signal);
     },
   };
-}
-
-/** Without a network the agent has no model, and with a network the level would be wrong. */
-function noNetwork(): SymphonyError {
-  const message =
-    "agent.kind acp reaches its model over the network, which agent.level safe forbids";
-  return new SymphonyError("agent_unavailable", message, {
-    hint: "symphony config overlay set agent.level networked",
-  });
 }
 
 function noCommand(): SymphonyError {

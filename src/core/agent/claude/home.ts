@@ -30,7 +30,7 @@ const maxTranscriptBytes = 256 * 1024 * 1024;
  */
 export class ClaudeHomes {
   readonly #options: HomesOptions;
-  /** Resolves when directories that nobody needs are removed; null before the first start. */
+  /** Resolves when unused directories are removed; null before the first start. */
   swept: Promise<void> | null = null;
 
   constructor(options: HomesOptions) {

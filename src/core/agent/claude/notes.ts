@@ -7,8 +7,8 @@ const maxBytes = 64 * 1024;
 
 /**
  * The repository's own notes for agents, to be put before the first message; empty when there are
- * none. The program itself reads none of them: whoever writes to the repository writes them, so they
- * are text and no settings.
+ * none. The program itself reads none of them: everyone who can change the repository can write them,
+ * so they are text and no settings.
  */
 export async function repositoryNotes(workspace: string): Promise<string> {
   const found: string[] = [];

@@ -1,9 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "../../clock.ts";
-import { SymphonyError } from "../../model/errors.ts";
 import { probeSandbox, type Shown } from "../../process/sandbox.ts";
 import { type AgentRuntime, openOrClose, type SessionSpec } from "../agent.ts";
-import { type Confinement, programConfinement } from "../confinement.ts";
+import { type Confinement, noNetwork, programConfinement } from "../confinement.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { credentialOf } from "./credential.ts";
 import { type ClaudeHome, ClaudeHomes, transcriptOf } from "./home.ts";
@@ -32,7 +31,7 @@ export function createClaudeRuntime(options: ClaudeRuntimeOptions): AgentRuntime
   const homes = new ClaudeHomes({ env, dataDir });
   const check = async (level: SessionSpec["level"]) => {
     const config = options.config();
-    if (level === "safe") throw noNetwork();
+    if (level === "safe") throw noNetwork("claude");
     const credential = await credentialOf(config, { env, lookup, wall: () => clock.wall() });
     if (credential !== null) options.hide(credential.value);
     if (level !== "danger") await probeSandbox(level, env);
@@ -88,13 +87,4 @@ const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 function withHome(confinement: Confinement, { config }: ClaudeHome): Confinement {
   const shown: Shown = { from: config, to: config, as: "writable" };
   return { ...confinement, shown: [...confinement.shown, shown] };
-}
-
-/** Without a network the agent has no model, and with a network the level would be wrong. */
-function noNetwork(): SymphonyError {
-  const message =
-    "agent.kind claude reaches its model over the network, which agent.level safe forbids";
-  return new SymphonyError("agent_unavailable", message, {
-    hint: "symphony config overlay set agent.level networked",
-  });
 }

@@ -162,15 +162,12 @@ export class ClaudeSession extends Session<LiveTurn> {
       await this.#connection.request(subtype, fields);
     } catch (error) {
       if (!(error instanceof SymphonyError) || error.code !== "response_error") throw error;
-      throw new SymphonyError(
-        // A change between two turns is mostly that of one issue: the others can go on.
-        "response_error",
-        `Claude Code does not accept ${what}: ${messageOf(error)}`,
-        {
-          details: error.details,
-          hint: "symphony models",
-        },
-      );
+      const message = `Claude Code does not accept ${what}: ${messageOf(error)}`;
+      // Not `provider_refused`: the value was mostly chosen for one issue, and the others continue.
+      throw new SymphonyError("response_error", message, {
+        details: error.details,
+        hint: "symphony models",
+      });
     }
   }
 
@@ -249,12 +246,13 @@ export class ClaudeSession extends Session<LiveTurn> {
   }
 
   #ended(result: Result): void {
-    this.#emitAll([...this.#updates.result(result), ...Updates.costOf(result)], "result");
+    this.#emitAll(this.#updates.result(result), "result");
     const turn = this.live;
     // A turn that the agent began by itself is no answer to the prompt.
     if (!turn || turn.id === null) return;
-    if (result.subtype === "error_max_turns")
+    if (result.subtype === "error_max_turns") {
       this.notice("the agent ended its turn early: max turns");
+    }
     turn.end(this.#outcomes.errorOf(result));
   }
 
@@ -279,7 +277,7 @@ export class ClaudeSession extends Session<LiveTurn> {
   }
 
   /**
-   * The agent is about to end its turn. Once per turn it is told that its issue is not where it
+   * The agent is about to end its turn. Once per turn it is reminded that its issue is not where it
    * should be: that costs less than a further turn, and does not count as one.
    */
   async #atStop(): Promise<JsonObject> {
@@ -320,4 +318,4 @@ export class ClaudeSession extends Session<LiveTurn> {
 }
 
 const stopHook = "stop";
-const declined = "The operator declined this. Go on without it, or say why it is needed.";
+const declined = "The operator declined this. Continue without it, or say why it is needed.";

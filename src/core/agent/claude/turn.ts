@@ -6,7 +6,7 @@ import type { SessionTurn } from "../session.ts";
  */
 export class LiveTurn implements SessionTurn {
   readonly uuid: string;
-  /** The agent was told that its issue is not finished. */
+  /** The agent was reminded that its issue is not finished. */
   wasReminded = false;
   readonly #done = Promise.withResolvers<void>();
   /** Guidance that was sent and is not in a request to the model yet. */

@@ -1,11 +1,11 @@
 import { addTokens, noTokens, type Tokens } from "../../model/attempt.ts";
 import { objectOf, textOf } from "../../text/text.ts";
 import type { AgentEvent } from "../agent.ts";
+import { claudeTools, denialNotices, spoken } from "../command/claude.ts";
 import { ToolCalls } from "../command/reader.ts";
 import { messageEvents, noticeEvent } from "../event-makers.ts";
 import type { MessageOf, ModelUsage, Result } from "./protocol.ts";
 
-const names = { commands: ["Bash"], edits: ["Edit", "MultiEdit", "Write", "NotebookEdit"] };
 /** Tools that only read are no actions; the answer of the tracker's tools is reported when they ran. */
 const quiet = /^(Read|Grep|Glob|LS|TodoWrite|ToolSearch|AskUserQuestion)$|^mcp__/;
 
@@ -15,7 +15,7 @@ export class Updates {
   readonly #usage = new Usage();
 
   constructor(workspace: string) {
-    this.#calls = new ToolCalls({ ...names, workspace });
+    this.#calls = new ToolCalls({ ...claudeTools, workspace });
   }
 
   assistant({ message, error }: MessageOf<"assistant">): AgentEvent[] {
@@ -23,19 +23,9 @@ export class Updates {
     if (typeof content === "string") return messageEvents(content);
     // Its text is the program's own about a failure, which the result reports.
     if (error != null) return [];
-    return content.flatMap((part): AgentEvent[] => {
-      if (part.type === "text") return messageEvents(textOf(part["text"]) ?? "");
-      if (part.type !== "tool_use") return [];
-      const input = objectOf(part["input"]);
-      const tool = textOf(part["name"]) ?? "";
-      if (quiet.test(tool)) return [];
-      return this.#calls.begun({
-        id: textOf(part["id"]),
-        tool,
-        command: textOf(input["command"]),
-        path: textOf(input["file_path"]) ?? textOf(input["notebook_path"]),
-      });
-    });
+    const isQuiet = (part: (typeof content)[number]) =>
+      part.type === "tool_use" && quiet.test(textOf(part["name"]) ?? "");
+    return content.filter((part) => !isQuiet(part)).flatMap((part) => spoken(part, this.#calls));
   }
 
   /** The results of tools. Other lines of this type are the program's own and no work. */
@@ -61,24 +51,22 @@ export class Updates {
   /** What a result reports in addition to its outcome. */
   result(result: Result): AgentEvent[] {
     const total = this.#usage.settled(result);
-    const denied = result.permission_denials ?? [];
-    const tools = [...new Set(denied.map(({ tool_name: name }) => name))].join(", ");
     return [
       ...(total === null ? [] : [{ type: "tokens", total } as const]),
-      ...(denied.length === 0 ? [] : [noticeEvent(`denied by the agent's own rules: ${tools}`)]),
+      ...denialNotices(result),
+      ...costNotices(result),
     ];
   }
+}
 
-  /** Tokens and cost by model, and the provider's own estimate of the cost, since the last result. */
-  static costOf(result: Result): AgentEvent[] {
-    const used = Object.entries(result.model_usage_since_last_result ?? {});
-    if (used.length === 0) return [];
-    const models = used.map(([model, usage]) => {
-      const { input, output } = tokensOf(usage);
-      return `${model} ${input} in, ${output} out, $${usage.costUSD.toFixed(4)}`;
-    });
-    return [noticeEvent(`usage as the agent reports it: ${models.join("; ")}`)];
-  }
+/** Tokens and estimated cost by model, since the last result. */
+function costNotices({ model_usage_since_last_result: used = {} }: Result): AgentEvent[] {
+  const models = Object.entries(used).map(([model, usage]) => {
+    const { input, output } = tokensOf(usage);
+    return `${model} ${input} in, ${output} out, $${usage.costUSD.toFixed(4)}`;
+  });
+  if (models.length === 0) return [];
+  return [noticeEvent(`usage as the agent reports it: ${models.join("; ")}`)];
 }
 
 /** The tokens of one process, with those of requests that are still running. */

@@ -1,12 +1,17 @@
 import { addTokens, noTokens, type Tokens } from "../../model/attempt.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
+import type { AgentEvent } from "../agent.ts";
 import { messageEvents, noticeEvent } from "../event-makers.ts";
 import { type Limit, limitIn } from "../limits.ts";
 import { type Refusal, refusalNamed } from "../refusals.ts";
 import { timeOf } from "../reset-time.ts";
 import { type JsonReader, type OutputEvent, type ReaderOptions, ToolCalls } from "./reader.ts";
 
-const names = { commands: ["Bash"], edits: ["Edit", "MultiEdit", "Write", "NotebookEdit"] };
+/** Its own tools that are reported as commands and as changes of files. */
+export const claudeTools = {
+  commands: ["Bash"],
+  edits: ["Edit", "MultiEdit", "Write", "NotebookEdit"],
+};
 const tooManyRequests = 429;
 const maxOpenMessages = 10_000;
 
@@ -37,7 +42,7 @@ class ClaudeReader {
 
   constructor(options: ReaderOptions) {
     this.#limits = new ClaudeLimits(() => options.wall());
-    this.#calls = new ToolCalls({ ...names, workspace: options.workspace });
+    this.#calls = new ToolCalls({ ...claudeTools, workspace: options.workspace });
   }
 
   read(message: JsonObject): OutputEvent[] {
@@ -94,15 +99,11 @@ class ClaudeReader {
 
   #resultOf(message: JsonObject): OutputEvent {
     const failed = message["is_error"] === true || message["subtype"] !== "success";
-    // The maximum of turns ends the turn, and the work goes on in the next one.
+    // The maximum of turns ends the turn, and the work continues in the next one.
     if (!failed || isMaxTurns(message)) return { type: "result", failure: null, limit: null };
-    // Lines with this mark are for the maker of the program.
-    const errors = listOf(message["errors"]).filter(
-      (error) => typeof error === "string" && !error.startsWith("[ede_diagnostic]"),
-    );
     const failure =
       textOf(message["result"]) ||
-      errors.join("; ") ||
+      noDiagnostics(listOf(message["errors"])).join("; ") ||
       textOf(message["subtype"]) ||
       "no reason given";
     const { refusal } = this.#limits;
@@ -118,7 +119,7 @@ export class ClaudeLimits {
   #refusal: Limit | null = null;
   /** The error in the last line of the main conversation, such as `rate_limit`. */
   #lastError: string | null = null;
-  /** The text of that error. */
+  /** The text of the last line of the main conversation, which is that of the error if it is one. */
   #lastWords = "";
 
   constructor(wall: () => number) {
@@ -128,6 +129,10 @@ export class ClaudeLimits {
   /** What the provider refuses until a person mends it, by the last line of the main conversation. */
   get refusal(): Refusal | null {
     return refusalNamed(this.#lastError);
+  }
+
+  get lastWords(): string {
+    return this.#lastWords;
   }
 
   /** The windows of the login, in a `rate_limit_event`. */
@@ -200,21 +205,34 @@ function refusalIn(value: unknown, wall: number): Limit | null {
   return { untilWall: ahead.length === 0 ? null : Math.max(...ahead) };
 }
 
-function isMaxTurns(message: JsonObject): boolean {
+/** Whether a result ended its turn for the maximum of turns. */
+export function isMaxTurns(message: JsonObject): boolean {
   return message["subtype"] === "error_max_turns" || message["terminal_reason"] === "max_turns";
 }
 
-/** What a result reports in addition to its outcome and its tokens. */
-function noticesOf(message: JsonObject): OutputEvent[] {
+/** The errors of a result, without the lines for the maker of the program. */
+export function noDiagnostics(errors: readonly unknown[]): readonly string[] {
+  return errors.filter(
+    (error): error is string => typeof error === "string" && !error.startsWith("[ede_diagnostic]"),
+  );
+}
+
+/** The tools of a result that the agent's own rules denied. */
+export function denialNotices(message: JsonObject): AgentEvent[] {
   const denied = listOf(message["permission_denials"]).map((one) =>
     textOf(objectOf(one)["tool_name"]),
   );
   const tools = [...new Set(denied.filter((name) => name !== null))].join(", ");
+  return tools === "" ? [] : [noticeEvent(`denied by the agent's own rules: ${tools}`)];
+}
+
+/** What a result reports in addition to its outcome and its tokens. */
+function noticesOf(message: JsonObject): OutputEvent[] {
   const cost = message["total_cost_usd"];
   const models = Object.keys(objectOf(message["modelUsage"])).join(", ");
   return [
     ...(isMaxTurns(message) ? [noticeEvent("the agent ended its turn early: max turns")] : []),
-    ...(tools === "" ? [] : [noticeEvent(`denied by the agent's own rules: ${tools}`)]),
+    ...denialNotices(message),
     ...(typeof cost === "number" && cost > 0
       ? [
           noticeEvent(
@@ -230,7 +248,8 @@ function sessionOf(message: JsonObject): OutputEvent[] {
   return id === null ? [] : [{ type: "session", id }];
 }
 
-function spoken(block: JsonObject, calls: ToolCalls): OutputEvent[] {
+/** A block of the content of an `assistant` line. */
+export function spoken(block: JsonObject, calls: ToolCalls): AgentEvent[] {
   if (block["type"] === "text") return messageEvents(textOf(block["text"]) ?? "");
   if (block["type"] !== "tool_use") return [];
   const input = objectOf(block["input"]);

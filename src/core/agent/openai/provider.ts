@@ -2,6 +2,7 @@ import { type Clock, pause } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { SilenceWatch } from "../../process/program.ts";
 import type { Quirks } from "../agent.ts";
+import { limitError } from "../limits.ts";
 import { askChat } from "./chat-api.ts";
 import { baseUrlOf, clientFor, type Failure, judgeFailure, keyNameOf, keyOf } from "./failures.ts";
 import type { Learned } from "./learned.ts";
@@ -205,14 +206,14 @@ export class Provider {
   #waitAfter(failure: Exclude<Failure, { kind: "final" }>, retries: number): number {
     const { message } = failure;
     if (failure.kind === "too long") throw new TooLong(message, failure.contextTokens);
-    if (failure.kind === "limited") throw limited(message, failure.untilWall);
+    if (failure.kind === "limited") throw limitError(message, failure);
     if (failure.kind !== "passing") {
       throw new SymphonyError("provider_error", `the provider refused: ${message}`, {
         hint: "symphony config get openai",
       });
     }
     if (retries >= this.#options.config().maxRetries) {
-      if (failure.limited) throw limited(message, null);
+      if (failure.limited) throw limitError(message, { untilWall: null });
       throw new SymphonyError(
         "provider_error",
         `the provider failed ${retries + 1} times: ${message}`,
@@ -220,10 +221,4 @@ export class Provider {
     }
     return failure.waitMs ?? Math.min(firstWaitMs * 2 ** retries, maxWaitMs);
   }
-}
-
-function limited(message: string, untilWall: number | null): SymphonyError {
-  return new SymphonyError("provider_limited", `the provider's limit is reached: ${message}`, {
-    details: { untilWall },
-  });
 }
