@@ -55,7 +55,7 @@ export function sentenceOf({ path, message, isRule = false }: Problem): string {
 }
 
 /** `line 4, column 9`, with the file where it is another one; the variable, or nothing. */
-export function placeText({
+function placeText({
   place,
   otherFile,
   source,

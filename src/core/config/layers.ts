@@ -99,11 +99,11 @@ function pathsOf(
   );
 }
 
-function valueAt(values: unknown, path: readonly string[]): unknown {
+export function valueAt(values: unknown, path: readonly string[]): unknown {
   return path.reduce((value, key) => (isMap(value) ? value[key] : undefined), values);
 }
 
-function hasPath(values: unknown, path: readonly string[]): boolean {
+export function hasPath(values: unknown, path: readonly string[]): boolean {
   const [key, ...rest] = path;
   if (key === undefined) return true;
   return isMap(values) && Object.hasOwn(values, key) && hasPath(values[key], rest);

@@ -8,7 +8,7 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import { durableJson, removeLeftovers } from "../store/durable.ts";
 import { hashOfFiles } from "./chain.ts";
 import { type CheckDeps, type Checked, checkConfig, type Effective } from "./check.ts";
-import { type Finding, findingText, type Problem, refusal } from "./finding.ts";
+import { findingText, type Problem, refusal } from "./finding.ts";
 import { leavesOf } from "./layers.ts";
 import { checkOverlay, type Overlay } from "./resolve.ts";
 import type { Sections } from "./sections.ts";
@@ -68,7 +68,7 @@ class WatchedConfig implements ConfigService {
   readonly #options: ConfigOptions;
   readonly #listeners = new Set<(change: ConfigChange) => void>();
   #overlay: Overlay;
-  #loaded: Loaded | null = null;
+  #loaded: Checked | null = null;
   #problem: SymphonyError | null = null;
   #reported: readonly string[] = [];
   #warnings: readonly string[] = [];
@@ -114,7 +114,7 @@ class WatchedConfig implements ConfigService {
   }
 
   #setWarnings(): void {
-    const all = [...this.#require().warnings, ...this.#reported];
+    const all = [...this.#require().findings.map(findingText), ...this.#reported];
     if (!isDeepStrictEqual(all, this.#warnings)) this.#warnings = all;
   }
 
@@ -164,7 +164,7 @@ class WatchedConfig implements ConfigService {
     return overlay;
   }
 
-  async #load(overlay = this.#overlay): Promise<Loaded> {
+  async #load(overlay = this.#overlay): Promise<Checked> {
     const content = await readWorkflow(this.#options.workflowPath);
     return load(content, { ...this.#options, overlay });
   }
@@ -172,13 +172,12 @@ class WatchedConfig implements ConfigService {
   async #look(): Promise<boolean> {
     if (this.#closed) return false;
     const before = this.#require();
-    let after: Loaded;
+    let after: Checked;
     try {
       // A refused file is checked again each time: the missing part may be outside of it.
       const isSame = async () => (await hashOfFiles(before.paths)) === before.hash;
       if (this.#problem === null && (await isSame())) return false;
-      const content = await readWorkflow(this.#options.workflowPath);
-      after = await load(content, { ...this.#options, overlay: this.#overlay });
+      after = await this.#load();
     } catch (error) {
       this.#refuse(asSymphonyError(error));
       return false;
@@ -186,7 +185,7 @@ class WatchedConfig implements ConfigService {
     return this.#accept(before, after);
   }
 
-  #accept(before: Loaded, after: Loaded): boolean {
+  #accept(before: Checked, after: Checked): boolean {
     const keys = changedKeys(before.effective, after.effective, this.sections);
     const mended = this.#problem !== null;
     this.#problem = null;
@@ -244,7 +243,7 @@ class WatchedConfig implements ConfigService {
     return watcher;
   }
 
-  #require(): Loaded {
+  #require(): Checked {
     if (this.#loaded === null) throw new Error("the configuration is not open");
     return this.#loaded;
   }
@@ -265,31 +264,13 @@ export interface ConfigOptions extends CheckDeps {
   saveOverlay?(overlay: Overlay): Promise<void>;
 }
 
-interface Loaded {
-  /** Every file that it depends on, and what changes with any of them. */
-  readonly paths: readonly string[];
-  readonly hash: string;
-  readonly effective: Effective;
-  /** What the check found that does not stop the start. */
-  readonly findings: readonly Finding[];
-  readonly warnings: readonly string[];
-  readonly locate: Checked["locate"];
-}
-
-/** The workflow file with all other layers. Rejects with every fault of any of them. */
-export async function load(content: Uint8Array, options: CheckDeps): Promise<Loaded> {
-  const { effective, findings, locate, paths, hash } = await checkConfig(content, options);
-  if (findings.some(({ severity }) => severity === "error")) {
-    throw refusal(findings, options.workflowPath);
+/** The workflow file with all other layers; its findings are warnings. Rejects with every fault of any of them. */
+export async function load(content: Uint8Array, options: CheckDeps): Promise<Checked> {
+  const checked = await checkConfig(content, options);
+  if (checked.findings.some(({ severity }) => severity === "error")) {
+    throw refusal(checked.findings, options.workflowPath);
   }
-  return {
-    paths,
-    hash,
-    effective,
-    findings,
-    locate,
-    warnings: findings.map(findingText),
-  };
+  return checked;
 }
 
 /** The dotted paths that differ, including `prompt`. */

@@ -11,7 +11,7 @@ import {
   stopsStart,
   wayText,
 } from "./foreign-keys.ts";
-import type { Layer } from "./layers.ts";
+import { hasPath, type Layer, valueAt } from "./layers.ts";
 import { isMap } from "./schema.ts";
 import { isChainKey, type Sections } from "./sections.ts";
 
@@ -20,7 +20,7 @@ export type Known = Pick<Sections, "agents" | "keys" | "names" | "trackers">;
 
 interface Rules {
   readonly known: Known;
-  /** Goes on although a key that narrows, caps or chooses an agent is ignored. */
+  /** Continues although a key that narrows, caps or chooses an agent is ignored. */
   readonly allowUnknown: boolean;
   /** How a path is written in this layer. */
   shown(path: string): string;
@@ -59,8 +59,7 @@ function wayHere(
   path: string,
   { foreign, kinds }: { readonly foreign: ForeignKey; readonly kinds: readonly string[] },
 ): string {
-  const value = path.split(".").reduce((at, key) => (isMap(at) ? at[key] : undefined), values);
-  const name = foreign.translate?.(value, "agent.kind")?.["agent"];
+  const name = foreign.translate?.(valueAt(values, path.split(".")), "agent.kind")?.["agent"];
   const way = typeof name === "string" ? agentNamed(name, kinds) : null;
   return way === null ? "" : `write ${wayText(way)}; `;
 }
@@ -109,7 +108,7 @@ export function strangers(
     .flatMap(({ path, siblings }): readonly Stranger[] => {
       const rows = foreignKeys.flatMap((row) =>
         row.paths
-          .filter((one) => (one === path || one.startsWith(`${path}.`)) && has(values, one))
+          .filter((one) => (one === path || one.startsWith(`${path}.`)) && hasPath(values, one.split(".")))
           .map((one) => ({ path: one, siblings: [], foreign: row })),
       );
       return rows.length > 0 ? rows : [{ path, siblings, foreign: guessedKey(path) }];
@@ -242,12 +241,6 @@ function unwrapped(field: z.ZodType): z.ZodType {
   if (!isWrapper) return field;
   const inner = field.unwrap();
   return inner instanceof z.ZodType ? unwrapped(inner) : field;
-}
-
-function has(values: unknown, path: string): boolean {
-  const [key = "", ...rest] = path.split(".");
-  if (!isMap(values) || !Object.hasOwn(values, key)) return false;
-  return rest.length === 0 || has(values[key], rest.join("."));
 }
 
 /** Keys that begin with `x-` are reserved for the file's author. */

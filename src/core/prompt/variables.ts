@@ -1,4 +1,5 @@
 import type { Issue, IssueComment, IssueLink } from "../model/issue.ts";
+import { isObject } from "../text/text.ts";
 
 /**
  * What a template can read of a value: `time` is a number of ms that templates see as RFC 3339, `data` is anything. A list
@@ -92,16 +93,12 @@ export function commentVariables(comments: readonly IssueComment[]): readonly un
 
 /** `over` lies over `under`: maps are merged at every depth, everything else is replaced. */
 export function laidOver(under: unknown, over: unknown): unknown {
-  if (!isMap(under) || !isMap(over)) return over;
+  if (!isObject(under) || !isObject(over)) return over;
   const merged = new Map(Object.entries(under));
   for (const [key, value] of Object.entries(over)) {
     merged.set(key, merged.has(key) ? laidOver(merged.get(key), value) : value);
   }
   return Object.fromEntries(merged);
-}
-
-function isMap(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function valueFor(shape: Shape, value: unknown): unknown {
