@@ -71,13 +71,13 @@ export const catalogue: readonly CommandEntry[] = [
     name: "pause",
     summary: "start no new work until it is resumed; running agents continue",
     group: act,
-    load: async () => (await import("./dispatch.ts")).pauseCommand,
+    load: async () => (await import("./system.ts")).pauseCommand,
   },
   {
     name: "resume",
     summary: "start new work again after a pause",
     group: act,
-    load: async () => (await import("./dispatch.ts")).resumeCommand,
+    load: async () => (await import("./system.ts")).resumeCommand,
   },
   {
     name: "issue",
