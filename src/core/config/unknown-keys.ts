@@ -108,7 +108,10 @@ export function strangers(
     .flatMap(({ path, siblings }): readonly Stranger[] => {
       const rows = foreignKeys.flatMap((row) =>
         row.paths
-          .filter((one) => (one === path || one.startsWith(`${path}.`)) && hasPath(values, one.split(".")))
+          .filter(
+            (one) =>
+              (one === path || one.startsWith(`${path}.`)) && hasPath(values, one.split(".")),
+          )
           .map((one) => ({ path: one, siblings: [], foreign: row })),
       );
       return rows.length > 0 ? rows : [{ path, siblings, foreign: guessedKey(path) }];
