@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import type { Snapshot } from "../contract/system.ts";
-import { unsavedText } from "../core/model/event.ts";
+import { unsavedText } from "../core/model/gates.ts";
 import { conflictLines } from "./conflicts.ts";
 import { newestKeptLines } from "./kept.ts";
 import {

@@ -5,7 +5,7 @@ import type { CoreDeps } from "./core.ts";
 import { madeBy } from "./delivery/made.ts";
 import { messageOf, type SymphonyError } from "./model/errors.ts";
 import { choiceOfTurn } from "./orchestrator/choice.ts";
-import { conflictGate, dayGate } from "./orchestrator/dispatch.ts";
+import { conflictGate, dayGate } from "./orchestrator/gates.ts";
 import type { AttemptOrder } from "./orchestrator/messages.ts";
 import type { Ports } from "./orchestrator/orchestrator.ts";
 import type { Fault } from "./orchestrator/state.ts";

@@ -4,7 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Core } from "../core/core.ts";
 import { type Delivery, deliveryInWords } from "../core/model/delivery.ts";
 import { messageOf } from "../core/model/errors.ts";
-import { unsavedText } from "../core/model/event.ts";
+import { unsavedText } from "../core/model/gates.ts";
 import { type Issue, statuses } from "../core/model/issue.ts";
 import { workInWords } from "../core/model/work.ts";
 import type { Snapshot } from "../core/orchestrator/snapshot.ts";

@@ -159,7 +159,7 @@ export const ofTheScheduler: readonly Mutant[] = [
       "!issue.dispatchable) return false;",
     ],
   ),
-  ...faults({ file: `${orchestrator}/dispatch.ts`, tests: [`${decisions}/brakes.test.ts`] }, [
+  ...faults({ file: `${orchestrator}/gates.ts`, tests: [`${decisions}/brakes.test.ts`] }, [
     "the token budget of a day has no effect",
     "if (limit === null || day.tokens < limit) return null;",
     "return null;",

@@ -100,16 +100,3 @@ export interface SymphonyEvent {
 
 /** Keys of the configuration that a running server applies only at its next start. */
 export const needsRestart: readonly string[] = ["server.auth", "server.host", "server.port"];
-
-/** Why some writes are not on disk, and how many there are. */
-export interface StorageTrouble {
-  readonly reason: string;
-  readonly waiting: number;
-  readonly sinceWall: number;
-}
-
-/** The same as text for operators, used wherever it is shown. */
-export function unsavedText({ reason, waiting }: Omit<StorageTrouble, "sinceWall">): string {
-  if (waiting === 0) return `cannot save: ${reason}`;
-  return `cannot save: ${reason}; ${waiting} ${waiting === 1 ? "write waits" : "writes wait"}`;
-}

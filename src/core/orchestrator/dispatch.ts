@@ -1,12 +1,8 @@
 import type { Config, TrackerConfig } from "../config/config.ts";
 import type { Offer } from "../model/delivery.ts";
-import { unsavedText } from "../model/event.ts";
-import { type Issue, normalState, type Wait } from "../model/issue.ts";
-import { grouped } from "../text/text.ts";
-import { choiceFor } from "./choice.ts";
-import { type Gate, hostGate, hoursGate, pausedGate } from "./gates.ts";
-import { conflictOf } from "./radar.ts";
-import { type Day, isFree, type Pause, type State } from "./state.ts";
+import { type Issue, normalState } from "../model/issue.ts";
+import { commonGate, conflictGate, providerGate, shutGate } from "./gates.ts";
+import { isFree, type State } from "./state.ts";
 
 /** What an issue's tracker data means for scheduling. */
 export type Standing = "routable" | "waiting" | "inactive" | "terminal";
@@ -206,82 +202,4 @@ export function stateSets(tracker: TrackerConfig): StateSets {
   };
   knownSets.set(tracker, known);
   return known;
-}
-
-const dayMs = 86_400_000;
-
-type TimedGate = Gate & { readonly wait: Wait; readonly untilWall: number };
-
-/** The closed gate that keeps a valid issue from starting now; null when all are open. */
-export function shutGate(state: State, issue: Issue, config: Config): Gate | null {
-  return (
-    commonGate(state, config) ??
-    providerGate(state, issue, config) ??
-    conflictGate(state, issue, config)
-  );
-}
-
-/** The closed gate that keeps every issue from starting now. */
-export function commonGate(state: State, config: Config): Gate | null {
-  return (
-    storageGate(state) ??
-    pausedGate(state) ??
-    hoursGate(state) ??
-    hostGate(state) ??
-    dayGate(state.day, config)
-  );
-}
-
-/** While writes are not on disk, a crash could start the same work a second time. */
-export function storageGate({ storage }: Pick<State, "storage">): Gate | null {
-  if (storage === null) return null;
-  return { wait: { gate: "storage" }, detail: unsavedText(storage), untilWall: null };
-}
-
-/** The day's token budget, when it is used up. */
-export function dayGate(day: Day, { brakes }: Config): TimedGate | null {
-  const limit = brakes.tokensPerDay;
-  if (limit === null || day.tokens < limit) return null;
-  const untilWall = (day.index + 1) * dayMs;
-  const numbers = `${grouped(day.tokens)} of ${grouped(limit)}`;
-  return {
-    wait: { gate: "day_budget" },
-    detail: `the day's token budget is used up: ${numbers} (brakes.tokens_per_day), next day at ${timeOf(untilWall)}`,
-    untilWall,
-  };
-}
-
-/** The provider of the issue's agent, when it accepts no turns. */
-export function providerGate(state: State, issue: Issue, config: Config): TimedGate | null {
-  if (state.pauses.size === 0) return null;
-  const { agent } = choiceFor(state, issue, config);
-  const pause = state.pauses.get(agent);
-  if (!pause?.active) return null;
-  return {
-    wait: { gate: "provider", agent },
-    detail: pausedText(pause),
-    untilWall: pause.untilWall,
-  };
-}
-
-/** A live branch of an issue that began earlier, with which its own conflicts (`delivery.conflicts`). */
-export function conflictGate(state: State, issue: Issue, { delivery }: Config): Gate | null {
-  const reason = delivery.conflicts === "hold" ? conflictOf(state, issue) : null;
-  if (reason === null) return null;
-  const detail = `waits for ${reason} (delivery.conflicts: hold)`;
-  return { wait: { gate: "conflicts" }, detail, untilWall: null };
-}
-
-/** A short text that says why an agent's issues wait. */
-export function pausedText({ agent, untilWall }: Pick<Pause, "agent" | "untilWall">): string {
-  return `the provider (${agent}) accepts no turns until ${timeOf(untilWall)}`;
-}
-
-/** The day (UTC) that contains `wall`. */
-export function dayIndex(wall: number): number {
-  return Math.floor(wall / dayMs);
-}
-
-function timeOf(wall: number): string {
-  return new Date(wall).toISOString();
 }

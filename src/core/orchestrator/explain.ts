@@ -2,18 +2,17 @@ import type { Config, TrackerConfig } from "../config/config.ts";
 import { hoursText } from "../model/hours.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import type { ScopeLine } from "../tracker/tracker.ts";
+import { hasSlot, openBlockers, slotsFor, standingOf, stateSets } from "./dispatch.ts";
 import {
   conflictGate,
   dayGate,
-  hasSlot,
-  openBlockers,
+  type Gate,
+  hostGate,
+  hoursGate,
+  pausedGate,
   providerGate,
-  slotsFor,
-  standingOf,
-  stateSets,
   storageGate,
-} from "./dispatch.ts";
-import { type Gate, hostGate, hoursGate, pausedGate } from "./gates.ts";
+} from "./gates.ts";
 import type { IssueRow } from "./issues.ts";
 import { conflictOf, orderGate } from "./radar.ts";
 import { isClaimed, type State } from "./state.ts";

@@ -1,10 +1,16 @@
-import type { DispatchPause, HostTrouble } from "../model/gates.ts";
+import type { Config } from "../config/config.ts";
+import { type DispatchPause, type HostTrouble, unsavedText } from "../model/gates.ts";
 import { type ActiveHours, hoursText, openingAt } from "../model/hours.ts";
-import type { Wait } from "../model/issue.ts";
+import type { Issue, Wait } from "../model/issue.ts";
+import { grouped } from "../text/text.ts";
+import { choiceFor } from "./choice.ts";
 import { type Context, type Decision, decided } from "./decision.ts";
 import type { StorageWait } from "./issues.ts";
 import type { Effect } from "./messages.ts";
-import type { HoursNow, State } from "./state.ts";
+import { conflictOf } from "./radar.ts";
+import type { Day, HoursNow, Pause, State } from "./state.ts";
+
+const dayMs = 86_400_000;
 
 /** A condition that keeps an issue from starting, possibly until a known time. */
 export interface Gate {
@@ -12,6 +18,28 @@ export interface Gate {
   readonly detail: string;
   /** null if not known. */
   readonly untilWall: number | null;
+}
+
+type TimedGate = Gate & { readonly wait: Wait; readonly untilWall: number };
+
+/** The closed gate that keeps a valid issue from starting now; null when all are open. */
+export function shutGate(state: State, issue: Issue, config: Config): Gate | null {
+  return (
+    commonGate(state, config) ??
+    providerGate(state, issue, config) ??
+    conflictGate(state, issue, config)
+  );
+}
+
+/** The closed gate that keeps every issue from starting now. */
+export function commonGate(state: State, config: Config): Gate | null {
+  return (
+    storageGate(state) ??
+    pausedGate(state) ??
+    hoursGate(state) ??
+    hostGate(state) ??
+    dayGate(state.day, config)
+  );
 }
 
 /** An operator paused all dispatch. */
@@ -27,7 +55,7 @@ export function dispatchPauseText({ reason, by, sinceWall }: DispatchPause): str
 }
 
 /** The time is outside `agent.active_hours`. */
-export function hoursGate({ hours }: Pick<State, "hours">): (Gate & { untilWall: number }) | null {
+export function hoursGate({ hours }: Pick<State, "hours">): TimedGate | null {
   if (hours === null || hours.open) return null;
   const detail = `outside agent.active_hours (${hoursText(hours.of)}), opens at ${timeOf(hours.untilWall)}`;
   return { wait: { gate: "active_hours" }, detail, untilWall: hours.untilWall };
@@ -36,6 +64,56 @@ export function hoursGate({ hours }: Pick<State, "hours">): (Gate & { untilWall:
 /** The host has too little of something. */
 export function hostGate({ host }: Pick<State, "host">): Gate | null {
   return host && { wait: { gate: "host" }, detail: host.detail, untilWall: null };
+}
+
+/** While writes are not on disk, a crash could start the same work a second time. */
+export function storageGate({ storage }: Pick<State, "storage">): Gate | null {
+  if (storage === null) return null;
+  return { wait: { gate: "storage" }, detail: unsavedText(storage), untilWall: null };
+}
+
+/** The day's token budget, when it is used up. */
+export function dayGate(day: Day, { brakes }: Config): TimedGate | null {
+  const limit = brakes.tokensPerDay;
+  if (limit === null || day.tokens < limit) return null;
+  const untilWall = (day.index + 1) * dayMs;
+  const numbers = `${grouped(day.tokens)} of ${grouped(limit)}`;
+  return {
+    wait: { gate: "day_budget" },
+    detail: `the day's token budget is used up: ${numbers} (brakes.tokens_per_day), next day at ${timeOf(untilWall)}`,
+    untilWall,
+  };
+}
+
+/** The provider of the issue's agent, when it accepts no turns. */
+export function providerGate(state: State, issue: Issue, config: Config): TimedGate | null {
+  if (state.pauses.size === 0) return null;
+  const { agent } = choiceFor(state, issue, config);
+  const pause = state.pauses.get(agent);
+  if (!pause?.active) return null;
+  return {
+    wait: { gate: "provider", agent },
+    detail: pausedText(pause),
+    untilWall: pause.untilWall,
+  };
+}
+
+/** A live branch of an issue that began earlier, with which its own conflicts (`delivery.conflicts`). */
+export function conflictGate(state: State, issue: Issue, { delivery }: Config): Gate | null {
+  const reason = delivery.conflicts === "hold" ? conflictOf(state, issue) : null;
+  if (reason === null) return null;
+  const detail = `waits for ${reason} (delivery.conflicts: hold)`;
+  return { wait: { gate: "conflicts" }, detail, untilWall: null };
+}
+
+/** A short text that says why an agent's issues wait. */
+export function pausedText({ agent, untilWall }: Pick<Pause, "agent" | "untilWall">): string {
+  return `the provider (${agent}) accepts no turns until ${timeOf(untilWall)}`;
+}
+
+/** The day (UTC) that contains `wall`. */
+export function dayIndex(wall: number): number {
+  return Math.floor(wall / dayMs);
 }
 
 /** Running attempts continue; nothing new starts until the host has enough again. */

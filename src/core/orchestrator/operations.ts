@@ -9,7 +9,7 @@ import { SavedLater } from "../store/durable.ts";
 import type { History, Steer } from "../store/store.ts";
 import type { FoundIssue, Tracker } from "../tracker/tracker.ts";
 import { choiceApplies } from "./choice.ts";
-import { storageGate } from "./dispatch.ts";
+import { storageGate } from "./gates.ts";
 import type { Orchestrator } from "./orchestrator.ts";
 import { isPollNear } from "./poll.ts";
 import type { PollReport } from "./poll-watch.ts";

@@ -1,6 +1,5 @@
 import { andThen, type Context, type Decision, decided } from "./decision.ts";
-import { dayGate, dayIndex, pausedText, shutGate, storageGate } from "./dispatch.ts";
-import { hoursPassed } from "./gates.ts";
+import { dayGate, dayIndex, hoursPassed, pausedText, shutGate, storageGate } from "./gates.ts";
 import { type Retry, type Running, without } from "./issues.ts";
 import type { Effect, Exit } from "./messages.ts";
 import { queueRetry } from "./retry.ts";

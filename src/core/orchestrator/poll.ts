@@ -12,7 +12,8 @@ import {
   openRequest,
   raiseFences,
 } from "./decision.ts";
-import { hasSlot, selectForDispatch, shutGate, slotsFor, standingOf } from "./dispatch.ts";
+import { hasSlot, selectForDispatch, slotsFor, standingOf } from "./dispatch.ts";
+import { shutGate } from "./gates.ts";
 import type { Effect, Input } from "./messages.ts";
 import { applyRead, isSameList, type SingleRead, takeList } from "./queue.ts";
 import { overtaken, reconcile, rowsListed, seen, stopStalled, watched } from "./reconcile.ts";

@@ -9,8 +9,8 @@ import {
   openRequest,
   raiseFences,
 } from "./decision.ts";
-import { hasSlot, shutGate, slotsFor, standingOf, storageGate } from "./dispatch.ts";
-import type { Gate } from "./gates.ts";
+import { hasSlot, slotsFor, standingOf } from "./dispatch.ts";
+import { type Gate, shutGate, storageGate } from "./gates.ts";
 import type { Retry } from "./issues.ts";
 import type { Input } from "./messages.ts";
 import { startVerified } from "./poll.ts";

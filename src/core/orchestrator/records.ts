@@ -1,13 +1,12 @@
 import type { Config } from "../config/config.ts";
 import { type Attempt, noTokens, type Tokens } from "../model/attempt.ts";
-import type { StorageTrouble } from "../model/event.ts";
-import type { DispatchPause, HostTrouble } from "../model/gates.ts";
+import type { DispatchPause, HostTrouble, StorageTrouble } from "../model/gates.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import type { CompletedRecord, IssueRecord } from "../store/store.ts";
 import { idleOf } from "./brakes.ts";
-import { dayIndex, queueOf, selectForDispatch } from "./dispatch.ts";
+import { queueOf, selectForDispatch } from "./dispatch.ts";
 import { dispatchGates } from "./explain.ts";
-import { hoursPassed } from "./gates.ts";
+import { dayIndex, hoursPassed } from "./gates.ts";
 import {
   type Claim,
   type Completed,

@@ -7,7 +7,8 @@ import {
   decided,
   openRequest,
 } from "./decision.ts";
-import { byDispatchOrder, firstToFit, shutGate, slotsFor, slotsWithout } from "./dispatch.ts";
+import { byDispatchOrder, firstToFit, slotsFor, slotsWithout } from "./dispatch.ts";
+import { shutGate } from "./gates.ts";
 import type { Retry, Running } from "./issues.ts";
 import type { Exit, Input } from "./messages.ts";
 import { isProvidersOwn } from "./pauses.ts";

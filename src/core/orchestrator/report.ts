@@ -5,7 +5,7 @@ import type { EventDraft } from "../model/event.ts";
 import { braked } from "./brakes.ts";
 import { choiceOfTurn } from "./choice.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
-import { dayIndex } from "./dispatch.ts";
+import { dayIndex } from "./gates.ts";
 import type { Running } from "./issues.ts";
 import type { Effect, Input } from "./messages.ts";
 import { blockedNow, questionsAfter } from "./operator.ts";

@@ -4,9 +4,9 @@ import type { Tokens } from "../model/attempt.ts";
 import type { Offer, Overlap } from "../model/delivery.ts";
 import type { Issue, IssueStatus } from "../model/issue.ts";
 import type { FoundIssue } from "../tracker/tracker.ts";
-import { dayGate, slotsFor, waitingFor } from "./dispatch.ts";
+import { slotsFor, waitingFor } from "./dispatch.ts";
 import { dispatchGates, type Explained } from "./explain.ts";
-import { hostGate, hoursGate, pausedGate } from "./gates.ts";
+import { dayGate, hostGate, hoursGate, pausedGate } from "./gates.ts";
 import type {
   Blocked,
   Completed,

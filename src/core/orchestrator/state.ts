@@ -7,8 +7,7 @@ import {
   type Tokens,
 } from "../model/attempt.ts";
 import type { Overlap } from "../model/delivery.ts";
-import type { StorageTrouble } from "../model/event.ts";
-import type { DispatchPause, HostTrouble } from "../model/gates.ts";
+import type { DispatchPause, HostTrouble, StorageTrouble } from "../model/gates.ts";
 import type { ActiveHours } from "../model/hours.ts";
 import type { Issue } from "../model/issue.ts";
 import type { PollPace } from "../tracker/tracker.ts";

@@ -1,4 +1,4 @@
-import { type StorageTrouble, unsavedText } from "../model/event.ts";
+import { type StorageTrouble, unsavedText } from "../model/gates.ts";
 import { andThen, type Context, type Decision, decided } from "./decision.ts";
 import type { Effect } from "./messages.ts";
 import { timePassed } from "./pauses.ts";

@@ -1,5 +1,5 @@
 import type { Config } from "../config/config.ts";
-import type { StorageTrouble } from "../model/event.ts";
+import type { StorageTrouble } from "../model/gates.ts";
 import type { PollPace, TrackerHealth } from "../tracker/tracker.ts";
 import { type Snapshot, snapshot } from "./snapshot.ts";
 import type { Fault, State } from "./state.ts";

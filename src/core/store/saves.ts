@@ -1,6 +1,6 @@
 import type { Clock } from "../clock.ts";
 import { messageOf } from "../model/errors.ts";
-import type { StorageTrouble } from "../model/event.ts";
+import type { StorageTrouble } from "../model/gates.ts";
 import { isStorageError, reasonOf, SavedLater } from "./durable.ts";
 
 const firstDelayMs = 1_000;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
-import type { StorageTrouble } from "../../../src/core/model/event.ts";
+import type { StorageTrouble } from "../../../src/core/model/gates.ts";
 import { reasonOf, SavedLater, storageUnavailable } from "../../../src/core/store/durable.ts";
 import { SaveQueue } from "../../../src/core/store/saves.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";

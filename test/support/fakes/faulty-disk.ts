@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { Clock } from "../../../src/core/clock.ts";
 import type { Attempt } from "../../../src/core/model/attempt.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
-import type { StorageTrouble } from "../../../src/core/model/event.ts";
+import type { StorageTrouble } from "../../../src/core/model/gates.ts";
 import { recordOf } from "../../../src/core/orchestrator/records.ts";
 import type { State } from "../../../src/core/orchestrator/state.ts";
 import { SaveQueue } from "../../../src/core/store/saves.ts";
