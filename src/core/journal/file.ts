@@ -1,4 +1,4 @@
-import { deflateRawSync, inflateRawSync } from "node:zlib";
+import { inflateRawSync } from "node:zlib";
 import { type Database, int, openDatabase, type Row, text } from "../store/database.ts";
 
 const migrations: readonly string[] = [
@@ -73,12 +73,22 @@ export interface Contents {
   readonly texts: readonly string[];
 }
 
+/** A row whose body is compressed as `packing` says. */
+type Packed<T extends { readonly body: string }> = Omit<T, "body"> & { readonly body: Uint8Array };
+
 /** What one write adds: all of it or nothing. */
 export interface Addition {
+  readonly contents: Packed<ContentsRow> | null;
+  readonly batch: Packed<Batch> | null;
+  readonly checkpoint: Packed<Checkpoint> | null;
+}
+
+export interface ContentsRow {
   readonly segment: number;
-  readonly contents: Contents;
-  readonly batch: { readonly facts: Omit<Batch, "body">; readonly packed: Uint8Array } | null;
-  readonly checkpoint: Checkpoint | null;
+  readonly first: number;
+  readonly count: number;
+  /** The texts, one a line. */
+  readonly body: string;
 }
 
 /** Frequent texts of a batch, so that a small one is small on disk. Part of the format: it never changes. */
@@ -98,10 +108,6 @@ const dictionary = Buffer.from(
     '",{"type":"candidates.fetched","request":11},{"list":0}]',
   ].join(""),
 );
-
-export function packedNow(body: string): Uint8Array {
-  return deflateRawSync(body, packing);
-}
 
 export const packing = { dictionary, level: 6 };
 
@@ -137,26 +143,19 @@ export class RecordFile {
     return this.#db.get((row) => int(row, "id"), last) ?? 0;
   }
 
-  add({ segment, contents, batch, checkpoint }: Addition): void {
-    const { first, texts } = contents;
+  add({ contents, batch, checkpoint }: Addition): void {
     this.#db.transaction(() => {
-      if (texts.length > 0) {
-        this.#db.run("INSERT INTO contents VALUES ($segment, $first, $count, $body)", {
-          ...{ segment, first, count: texts.length },
-          body: packedNow(texts.join("\n")),
-        });
+      if (contents) {
+        const sql = "INSERT INTO contents VALUES ($segment, $first, $count, $body)";
+        this.#db.run(sql, { ...contents });
       }
       if (batch) {
-        this.#db.run("INSERT INTO batches VALUES ($first, $count, $at, $ticks, $event, $body)", {
-          ...batch.facts,
-          body: batch.packed,
-        });
+        const sql = "INSERT INTO batches VALUES ($first, $count, $at, $ticks, $event, $body)";
+        this.#db.run(sql, { ...batch });
       }
       if (checkpoint) {
-        this.#db.run(
-          "INSERT INTO checkpoints VALUES ($input, $segment, $at, $event, $hash, $body)",
-          { ...checkpoint, body: packedNow(checkpoint.body) },
-        );
+        const sql = "INSERT INTO checkpoints VALUES ($input, $segment, $at, $event, $hash, $body)";
+        this.#db.run(sql, { ...checkpoint });
       }
     });
   }
@@ -255,12 +254,12 @@ function columnOf(moment: Moment): readonly ["input" | "event" | "at", number] {
 }
 
 function segmentOf(row: Row): Segment {
-  const { id, at, version, why } = { id: int(row, "id"), ...factsOf(row) };
-  return { id, at, version, why };
-}
-
-function factsOf(row: Row) {
-  return { at: int(row, "at"), version: text(row, "version"), why: text(row, "why") };
+  return {
+    id: int(row, "id"),
+    at: int(row, "at"),
+    version: text(row, "version"),
+    why: text(row, "why"),
+  };
 }
 
 function checkpointOf(row: Row): Checkpoint {

@@ -9,7 +9,7 @@ import type { Context, Decision } from "../orchestrator/decision.ts";
 import type { Input } from "../orchestrator/messages.ts";
 import type { State } from "../orchestrator/state.ts";
 import { step } from "../orchestrator/step.ts";
-import { type Addition, type Batch, packing, RecordFile, type SegmentReason } from "./file.ts";
+import { packing, RecordFile, type SegmentReason } from "./file.ts";
 import { questionsOf, refusalOf, type ShownConfig, watched } from "./record.ts";
 import { type Noted, SegmentWriter } from "./writer.ts";
 
@@ -19,7 +19,7 @@ const decisionsBetween = 10_000;
 const batchSize = 250;
 /** How long decisions are kept in memory: what a crash of the process may lose. */
 const flushMs = 1_000;
-/** Decisions waiting for the disk; beyond it recording pauses, and the server goes on. */
+/** Decisions waiting for the disk; beyond it recording pauses, and the server continues. */
 const maxWaiting = 50_000;
 const retryMs = 30_000;
 const dayMs = 24 * 60 * 60 * 1_000;
@@ -45,7 +45,7 @@ export interface RecorderOptions {
   onTrouble?(reason: string | null): void;
 }
 
-/** Why nothing is recorded now, and how many decisions were not recorded since the server started. */
+/** Why nothing is recorded now, and since when. */
 export interface RecordTrouble {
   readonly reason: string;
   readonly sinceWall: number;
@@ -206,13 +206,13 @@ export class Recorder {
     return segment;
   }
 
-  async #add({ batch, ...rest }: ReturnType<SegmentWriter["take"]>): Promise<void> {
-    const packed = batch && (await deflated(batch.body, packing));
-    const addition: Addition = {
-      ...rest,
-      batch: batch && packed && { facts: factsOf(batch), packed },
-    };
-    this.#open().add(addition);
+  async #add(taken: ReturnType<SegmentWriter["take"]>): Promise<void> {
+    const [contents, batch, checkpoint] = await Promise.all([
+      packed(taken.contents),
+      packed(taken.batch),
+      packed(taken.checkpoint),
+    ]);
+    this.#open().add({ contents, batch, checkpoint });
   }
 
   #open(): RecordFile {
@@ -251,8 +251,9 @@ export class Recorder {
   }
 }
 
-function factsOf({ body: _, ...facts }: Batch): Omit<Batch, "body"> {
-  return facts;
+/** Compressed in the thread pool: a first list of issues, or a whole state, is large. */
+async function packed<T extends { readonly body: string }>(row: T | null) {
+  return row && { ...row, body: await deflated(row.body, packing) };
 }
 
 /** Why the decision `next` cannot be in the open segment; null: it can. */

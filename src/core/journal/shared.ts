@@ -71,25 +71,14 @@ export class SharedWriter {
     if (!this.#known.has(value)) this.#add(value);
   }
 
-  numberOf(value: object): number {
-    return (this.#known.get(value) ?? this.#add(value)).number;
+  /** The number of the content of `value`, and which copy of it this object is. */
+  know(value: object): Known {
+    return this.#known.get(value) ?? this.#add(value);
   }
 
   /** True if this very object was written before. */
   knows(value: object): boolean {
     return this.#known.has(value);
-  }
-
-  /** The number of a new object whose content is known, before it is written; null: the content is new. */
-  sameContent(value: object): number | null {
-    return this.#numbers.get(nameOf(this.#textOf(value))) ?? null;
-  }
-
-  /** Notes `value` as one more object with the content `number`; returns which copy it is. */
-  addCopy(value: object, number: number): number {
-    this.#copies += 1;
-    this.#known.set(value, { number, copy: this.#copies });
-    return this.#copies;
   }
 
   /** The contents added since the last call, and the number of the first. */
@@ -100,20 +89,25 @@ export class SharedWriter {
   }
 
   #add(value: object): Known {
-    const text = this.#textOf(value);
+    const text = JSON.stringify(encode(value, { refer: inline, redact: this.#redact }));
     const name = nameOf(text);
     const number = this.#numbers.get(name);
-    if (number !== undefined) return { number, copy: this.addCopy(value, number) };
-    const known = { number: this.#count, copy: 0 };
-    this.#count += 1;
-    this.#numbers.set(name, known.number);
+    const known = number === undefined ? this.#addContent(name, text) : this.#addCopy(number);
     this.#known.set(value, known);
-    this.#fresh.push(text);
     return known;
   }
 
-  #textOf(value: object): string {
-    return JSON.stringify(encode(value, { refer: inline, redact: this.#redact }));
+  #addContent(name: string, text: string): Known {
+    const number = this.#count;
+    this.#count += 1;
+    this.#numbers.set(name, number);
+    this.#fresh.push(text);
+    return { number, copy: 0 };
+  }
+
+  #addCopy(number: number): Known {
+    this.#copies += 1;
+    return { number, copy: this.#copies };
   }
 }
 
@@ -198,16 +192,12 @@ interface Previous {
 function runOf(issue: object, { before, places, shared }: Previous): Run {
   const from = places.get(Reflect.get(issue, "id")) ?? -1;
   const old = before[from];
-  if (old === issue && shared.knows(issue))
-    return { kind: kept, from, count: 1, copy: 0, refs: [] };
-  if (old !== undefined && !shared.knows(issue)) {
-    const number = shared.sameContent(issue);
-    if (number !== null && number === shared.numberOf(old)) {
-      const copy = shared.addCopy(issue, number);
-      return { kind: renewed, from, count: 1, copy, refs: [] };
-    }
-  }
-  return { kind: added, from: 0, count: 1, copy: 0, refs: [shared.refer(issue) ?? null] };
+  const isKnown = shared.knows(issue);
+  if (old === issue && isKnown) return { kind: kept, from, count: 1, copy: 0, refs: [] };
+  const same = old && shared.know(old).number;
+  const { number, copy } = shared.know(issue);
+  if (!isKnown && number === same) return { kind: renewed, from, count: 1, copy, refs: [] };
+  return { kind: added, from: 0, count: 1, copy: 0, refs: [refOf({ number, copy })] };
 }
 
 function continues(run: Run, next: Run): boolean {

@@ -1,7 +1,7 @@
 import type { Config } from "../config/config.ts";
 import type { State } from "../orchestrator/state.ts";
 import { encode, type Json } from "./codec.ts";
-import type { Batch, Checkpoint, Contents } from "./file.ts";
+import type { Batch, Checkpoint, ContentsRow } from "./file.ts";
 import {
   configHash,
   type Decided,
@@ -40,8 +40,7 @@ interface SegmentOptions {
 }
 
 interface Taken {
-  readonly segment: number;
-  readonly contents: Contents;
+  readonly contents: ContentsRow | null;
   readonly batch: Batch | null;
   readonly checkpoint: Checkpoint | null;
 }
@@ -92,7 +91,7 @@ export class SegmentWriter {
     this.#configure(context.config, shown);
     this.#rest = JSON.stringify(this.#encode(restOf(context)));
     const checkpoint = this.#checkpoint(first.before, context.wall, event);
-    return { segment: this.#options.id, contents: this.#shared.takeNew(), batch: null, checkpoint };
+    return { contents: this.#takeContents(), batch: null, checkpoint };
   }
 
   write(noted: Noted): void {
@@ -122,7 +121,6 @@ export class SegmentWriter {
 
   /** The lines since the last call, as one batch; with a checkpoint of the state after them if `isDue`. */
   take(isDue: boolean): Taken {
-    const { id } = this.#options;
     const count = this.#lines.length;
     const body = this.#lines.join("\n");
     const batch =
@@ -134,7 +132,13 @@ export class SegmentWriter {
       isDue && last && this.sinceCheckpoint > 0
         ? this.#checkpoint(last.after, last.context.wall, last.event)
         : null;
-    return { segment: id, contents: this.#shared.takeNew(), batch, checkpoint };
+    return { contents: this.#takeContents(), batch, checkpoint };
+  }
+
+  #takeContents(): ContentsRow | null {
+    const { first, texts } = this.#shared.takeNew();
+    const { length: count } = texts;
+    return count === 0 ? null : { segment: this.#options.id, first, count, body: texts.join("\n") };
   }
 
   #input({ input, before }: Noted): { readonly input: Json; readonly list?: Json } {
