@@ -31,8 +31,7 @@ export class About {
       .flatMap((one) => this.#part(one));
     const asked = refusal !== null && this.#mentions(input);
     if (own.length === 0 && !asked) return null;
-    const words = refusal === null ? own.map(wordsOf) : [`refused: ${refusal}`];
-    return { effects: own, words };
+    return { effects: own, words: wordsOf({ effects: own, refusal }) };
   }
 
   /** Of a read of many issues, what is about this one; that a live issue is read again is no decision. */
@@ -57,8 +56,13 @@ export class About {
 
 const shownChars = 160;
 
+/** What was decided: each order, or the refusal. */
+export function wordsOf({ effects, refusal }: Pick<Replayed, "effects" | "refusal">) {
+  return refusal === null ? effects.map(orderOf) : [`refused: ${refusal}`];
+}
+
 /** The order with its plain facts, such as `setTimer retry.due 10000`. */
-export function wordsOf(effect: Effect): string {
+function orderOf(effect: Effect): string {
   const facts = Object.entries(effect).flatMap(([key, value]) => factsOf(key, value));
   return [effect.type, ...facts].join(" ");
 }

@@ -1,5 +1,5 @@
 import type { Config } from "../config/config.ts";
-import type { TimerInput } from "../orchestrator/messages.ts";
+import { type TimerInput, timerKey } from "../orchestrator/messages.ts";
 import type { State } from "../orchestrator/state.ts";
 import { wordsOf } from "./about.ts";
 import { type Departure, Estimate, type Estimated, type Read } from "./estimate.ts";
@@ -150,10 +150,8 @@ class Exact {
       }
       return;
     }
-    const words = ({ effects, refusal }: Replayed) =>
-      refusal === null ? effects.map(wordsOf) : [`refused: ${refusal}`];
     const { number, wall, input } = then;
-    this.first = { number, wall, input: input.type, ...apart(words(then), words(now)) };
+    this.first = { number, wall, input: input.type, ...apart(wordsOf(then), wordsOf(now)) };
     this.departure = {
       state: this.#replay?.state ?? now.before,
       effects: now.effects,
@@ -174,14 +172,14 @@ class Exact {
   /** Which timers are set and which reads are open after the effects of all decisions before this one. */
   #note({ input, effects, context }: Replayed): void {
     for (const run of this.#pending) run();
-    this.#timers.delete(keyOf(input));
+    this.#timers.delete(timerKey(input));
     if ("request" in input) this.#reads.delete(input.request);
     this.#pending = effects.map((effect) => () => {
       if (effect.type === "setTimer") {
         const dueAt = context.now + effect.delayMs;
-        this.#timers.set(keyOf(effect.input), { input: effect.input, dueAt });
+        this.#timers.set(timerKey(effect.input), { input: effect.input, dueAt });
       }
-      if (effect.type === "clearTimer") this.#timers.delete(keyOf(effect.input));
+      if (effect.type === "clearTimer") this.#timers.delete(timerKey(effect.input));
       if ("request" in effect) this.#reads.set(effect.request, effect);
     });
   }
@@ -191,14 +189,9 @@ class Exact {
 function timersOf({ issues }: State) {
   const timers = [...issues.of("retrying")].map(([issueId, { dueAt }]) => {
     const input: TimerInput = { type: "retry.due", issueId };
-    return [keyOf(input), { input, dueAt }] as const;
+    return [timerKey(input), { input, dueAt }] as const;
   });
   return new Map(timers);
-}
-
-function keyOf(input: { readonly type: string }): string {
-  const { issueId, agent } = Object(input);
-  return `${input.type} ${issueId ?? agent ?? ""}`;
 }
 
 /** Only what is not in both. */

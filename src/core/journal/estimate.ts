@@ -2,7 +2,13 @@ import type { Config } from "../config/config.ts";
 import { noTokens } from "../model/attempt.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import type { Context, Prior } from "../orchestrator/decision.ts";
-import type { Effect, Exit, Input, TimerInput } from "../orchestrator/messages.ts";
+import {
+  type Effect,
+  type Exit,
+  type Input,
+  type TimerInput,
+  timerKey,
+} from "../orchestrator/messages.ts";
 import type { State } from "../orchestrator/state.ts";
 import { step } from "../orchestrator/step.ts";
 import { type Choice, choiceOf, medianOf, type PastAttempt, type PastWeek } from "./week.ts";
@@ -52,15 +58,15 @@ export class Estimate {
   readonly #week: PastWeek;
   readonly #from: Departure;
   readonly #offset: number;
-  readonly #timers = new Map<string, number>();
+  /** What each timer that is set runs: one that was replaced or cleared does nothing. */
+  readonly #timers = new Map<string, () => void>();
   readonly #runs = new Map<string, Run>();
   readonly #starts: Map<string, number[]>;
   readonly #spent = new Map<string, { readonly id: string; readonly tokens: number }[]>();
   /** Issues that an attempt without a record has closed. */
   readonly #closed = new Set<string>();
   readonly #moved = new Map<string, string>();
-  #agenda: { at: number; order: number; run: () => void }[] = [];
-  #order = 0;
+  readonly #agenda: { at: number; run: () => void }[] = [];
   #now: number;
   #state: State;
   readonly choices: Estimated[] = [];
@@ -100,7 +106,7 @@ export class Estimate {
     return this.#now + this.#offset;
   }
 
-  /** Attempts that run already go on as they did. */
+  /** Attempts that run already continue as they did. */
   #continueRunning(): void {
     for (const [issueId, row] of this.#state.issues.of("running")) {
       const past = this.#week.attempts
@@ -234,13 +240,13 @@ export class Estimate {
 
   #setTimer(input: TimerInput, delayMs: number): void {
     const key = timerKey(input);
-    const order = this.#order;
-    this.#timers.set(key, order);
-    this.#at(this.#now + delayMs, () => {
-      if (this.#timers.get(key) !== order) return;
+    const run = () => {
+      if (this.#timers.get(key) !== run) return;
       this.#timers.delete(key);
       this.#apply(input);
-    });
+    };
+    this.#timers.set(key, run);
+    this.#at(this.#now + delayMs, run);
   }
 
   #answer(effect: Read): void {
@@ -316,18 +322,12 @@ export class Estimate {
   }
 
   #at(at: number, run: () => void): void {
-    const entry = { at, order: this.#order++, run };
     const place = this.#agenda.findLastIndex((other) => other.at <= at);
-    this.#agenda.splice(place + 1, 0, entry);
+    this.#agenda.splice(place + 1, 0, { at, run });
   }
 }
 
 /** False for an attempt that was stopped, or that a restart cut off: how long it would have taken is not known. */
 function endsByItself({ exit }: PastAttempt): boolean {
   return exit !== null && exit.kind !== "stopped" && exit.kind !== "detached";
-}
-
-function timerKey(input: TimerInput): string {
-  const whose = "issueId" in input ? input.issueId : "agent" in input ? input.agent : "";
-  return `${input.type} ${whose}`;
 }

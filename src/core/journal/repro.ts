@@ -3,7 +3,7 @@ import { isList, type Json } from "./codec.ts";
 import type { Batch, Checkpoint, RecordFile } from "./file.ts";
 import { sourceOf } from "./reading.ts";
 import { type Line, markOf } from "./record.ts";
-import { Replay, type Source } from "./replay.ts";
+import { Replay, type Replayed, type Source } from "./replay.ts";
 import { Names } from "./shared.ts";
 
 /** The format of the file; a later version of symphony still replays it. */
@@ -89,11 +89,9 @@ async function partOf(
   for (;;) {
     const next = file.checkpointAfter(checkpoint);
     for (const one of replay.decisions(next && { input: next.input })) {
-      const own = about.of(one);
-      if (own === null) continue;
-      const { number, wall, input, refusal, recorded } = one;
-      const mark = one.mark === recorded ? markOf(own.effects, refusal, names) : null;
-      decisions.push({ number, wall, input: input.type, words: own.words, mark });
+      const decision = decisionOf(one, about, names);
+      if (decision === null) continue;
+      decisions.push({ ...decision, mark: one.mark === one.recorded ? decision.mark : null });
     }
     if (next === null) break;
     checkpoint = next;
@@ -172,13 +170,19 @@ export function replayPart(part: ReproPart, issueId: string): readonly ReproDeci
   const names = new Names((text) => text);
   const decisions: ReproDecision[] = [];
   for (const one of replay.decisions()) {
-    const own = about.of(one);
-    if (own === null) continue;
-    const { number, wall, input, refusal } = one;
-    const mark = markOf(own.effects, refusal, names);
-    decisions.push({ number, wall, input: input.type, words: own.words, mark });
+    const decision = decisionOf(one, about, names);
+    if (decision !== null) decisions.push(decision);
   }
   return decisions;
+}
+
+/** What is decided about the issue now; null: the decision has nothing to do with it. */
+function decisionOf(one: Replayed, about: About, names: Names): ReproDecision | null {
+  const own = about.of(one);
+  if (own === null) return null;
+  const { number, wall, input, refusal } = one;
+  const mark = markOf(own.effects, refusal, names);
+  return { number, wall, input: input.type, words: own.words, mark };
 }
 
 /** The first decision that is made differently now; null: all are made as they were. */

@@ -304,6 +304,12 @@ export type TimerInput = Extract<
   { type: "poll.due" | "refill.due" | "retry.due" | "provider.due" | "day.due" | "hours.due" }
 >;
 
+/** Names the timer that posts `input`; an input that no timer posts has a name that no timer has. */
+export function timerKey(input: Input): string {
+  const whose = "issueId" in input ? input.issueId : "agent" in input ? input.agent : "";
+  return `${input.type} ${whose}`;
+}
+
 export interface AttemptOrder {
   readonly attemptId: string;
   readonly issue: Issue;

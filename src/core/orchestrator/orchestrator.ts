@@ -13,17 +13,18 @@ import { isStorageError, nothingChanged } from "../store/durable.ts";
 import type { IssueRecord, Used } from "../store/store.ts";
 import type { PollPace } from "../tracker/tracker.ts";
 import type { Context, Prior } from "./decision.ts";
-import type {
-  AttemptOrder,
-  Effect,
-  EnteredWorkspace,
-  Exit,
-  Gone,
-  Input,
-  OfferOrder,
-  TimerInput,
-  Turned,
-  WorkspaceEnd,
+import {
+  type AttemptOrder,
+  type Effect,
+  type EnteredWorkspace,
+  type Exit,
+  type Gone,
+  type Input,
+  type OfferOrder,
+  type TimerInput,
+  type Turned,
+  timerKey,
+  type WorkspaceEnd,
 } from "./messages.ts";
 import { PollWatch } from "./poll-watch.ts";
 import { adoptionOf, recordOf } from "./records.ts";
@@ -352,11 +353,6 @@ export class Orchestrator {
 type Exited = Extract<Input, { type: "attempt.exited" }>;
 type ReadType = "refreshRunning" | "preflight" | "fetchCandidates" | "verifyIssues" | "checkIssue";
 type Read = Extract<Effect, { type: ReadType }>;
-
-function timerKey(input: TimerInput): string {
-  if (input.type === "retry.due") return `${input.type} ${input.issueId}`;
-  return input.type === "provider.due" ? `${input.type} ${input.agent}` : input.type;
-}
 
 function faultOf(error: unknown): Fault {
   const code = error instanceof SymphonyError ? error.code : "tracker_request";

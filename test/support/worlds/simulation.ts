@@ -11,7 +11,12 @@ import type { Decision } from "../../../src/core/orchestrator/decision.ts";
 import { standingOf } from "../../../src/core/orchestrator/dispatch.ts";
 import { dispatchGates } from "../../../src/core/orchestrator/explain.ts";
 import type { Running } from "../../../src/core/orchestrator/issues.ts";
-import type { Effect, Exit, Input, TimerInput } from "../../../src/core/orchestrator/messages.ts";
+import {
+  type Effect,
+  type Exit,
+  type Input,
+  timerKey,
+} from "../../../src/core/orchestrator/messages.ts";
 import { recordOf, restoredState } from "../../../src/core/orchestrator/records.ts";
 import type { State } from "../../../src/core/orchestrator/state.ts";
 import { step } from "../../../src/core/orchestrator/step.ts";
@@ -660,11 +665,6 @@ export class Simulation {
   #chance(share: number): boolean {
     return this.#random() < share;
   }
-}
-
-function timerKey(input: TimerInput): string {
-  const whose = "issueId" in input ? input.issueId : "agent" in input ? input.agent : "";
-  return `${input.type} ${whose}`.trim();
 }
 
 function describe(input: Input): string {
