@@ -48,7 +48,7 @@ function statesOf({ teams }: ScopeNames): string {
 function meant(name: string, known: readonly string[]): string {
   const letters = (text: string) => text.toLowerCase().replaceAll(/[^\p{L}\p{N}]/gu, "");
   const same = known.find((one) => letters(one) === letters(name));
-  const near = same ?? known.find((one) => one === nearest(name, known)) ?? null;
+  const near = same ?? nearest(name, known);
   return near === null ? "" : `; did you mean ${near}?`;
 }
 

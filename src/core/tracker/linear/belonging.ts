@@ -1,4 +1,4 @@
-import { isRecord } from "../normalize.ts";
+import { field } from "../normalize.ts";
 import type { ScopeLine } from "../tracker.ts";
 import type { Named, ScopeView } from "./scope.ts";
 
@@ -122,8 +122,4 @@ function person(node: unknown, name: string): Named | null {
 
 function text(value: unknown): string | null {
   return typeof value === "string" && value !== "" ? value : null;
-}
-
-function field(value: unknown, name: string): unknown {
-  return isRecord(value) ? value[name] : undefined;
 }

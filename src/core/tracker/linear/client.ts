@@ -90,7 +90,7 @@ export class LinearClient {
 
   /** The data of a query that a person waits for: sent once, and within 10 s. */
   async readOnce(request: LinearRequest): Promise<{ data: unknown; complexity: number }> {
-    return this.#once(request, impatientMs);
+    return this.#once(request, Math.min(impatientMs, this.#timeoutMs));
   }
 
   /** The data of a mutation, sent once: after a broken connection its outcome is unknown. */
@@ -103,7 +103,8 @@ export class LinearClient {
    * tools. Rejects only when there was no response; `missing_tracker_secret` comes from the caller.
    */
   execute(request: LinearRequest, authorization: string): Promise<LinearAnswer> {
-    return this.#send(request, { authorization, signal: new AbortController().signal });
+    const { signal } = new AbortController();
+    return this.#send(request, { authorization, signal, timeoutMs: this.#timeoutMs });
   }
 
   /** Ends the running reads and writes; their callers get `tracker_request`. */
@@ -151,8 +152,7 @@ export class LinearClient {
     // Not AbortSignal.timeout: AbortSignal.any holds its sources weakly, and a collected one never fires.
     const late = new AbortController();
     const expire = () => late.abort(new DOMException("no answer in time", "TimeoutError"));
-    const timeoutMs = Math.min(how.timeoutMs ?? this.#timeoutMs, this.#timeoutMs);
-    const timer = setTimeout(expire, timeoutMs);
+    const timer = setTimeout(expire, how.timeoutMs);
     const signal = AbortSignal.any([late.signal, how.signal]);
     try {
       const { endpoint } = this.#options;
@@ -162,7 +162,7 @@ export class LinearClient {
     } catch (cause) {
       if (how.signal.aborted) throw closedError();
       if (cause instanceof sdk.LinearError) return this.#refused(refusalOf(cause), redact);
-      throw transportError(cause, timeoutMs, redact);
+      throw transportError(cause, how.timeoutMs, redact);
     } finally {
       clearTimeout(timer);
     }
@@ -207,7 +207,7 @@ export class LinearClient {
 
 type Sdk = Pick<typeof import("@linear/sdk"), "GraphQLClientError" | "parseLinearError">;
 
-/** `rawRequest` of the SDK, which knows no other way out than `fetch`; its errors are the SDK's own. */
+/** As `rawRequest` of the SDK, which can only use `fetch`; the errors are the SDK's own. */
 async function sdkRequest(
   { GraphQLClientError, parseLinearError }: Sdk,
   { document: query, variables }: LinearRequest,
@@ -235,7 +235,7 @@ async function sdkRequest(
 interface How {
   readonly authorization: string;
   readonly signal: AbortSignal;
-  readonly timeoutMs?: number;
+  readonly timeoutMs: number;
 }
 
 function rateLimited(waitMs: number, details: Readonly<Record<string, unknown>>): SymphonyError {
@@ -346,10 +346,9 @@ function transportError(cause: unknown, timeoutMs: number, redact: Redact): Symp
   return new SymphonyError("tracker_request", message, { details: { retryable: true } });
 }
 
-/** The SDK throws a TypeError of its own for a body such as `null`. */
+/** A TypeError without a cause is the SDK's: it reads the errors of an answer without a check. */
 function isFetchFailure(cause: unknown): cause is Error {
-  if (!(cause instanceof TypeError)) return cause instanceof Error;
-  return cause.cause !== undefined || /fetch failed|terminated/.test(cause.message);
+  return cause instanceof Error && !(cause instanceof TypeError && cause.cause === undefined);
 }
 
 /** fetch reports "fetch failed" and keeps the reason in its cause. */

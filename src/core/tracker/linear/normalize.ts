@@ -1,6 +1,6 @@
 import type { Blocker, Issue, IssueLink } from "../../model/issue.ts";
 import { type BlockerRules, isOpen, waitsForBlockers } from "../blockers.ts";
-import { isRecord, listOf, normalizeIssue } from "../normalize.ts";
+import { field, isRecord, listOf, normalizeIssue } from "../normalize.ts";
 import { withheldFor } from "./belonging.ts";
 import type { Named } from "./scope.ts";
 
@@ -111,8 +111,4 @@ function nodesOf(connection: unknown): readonly unknown[] {
 
 function hasMore(connection: unknown): boolean {
   return field(field(connection, "pageInfo"), "hasNextPage") === true;
-}
-
-function field(value: unknown, name: string): unknown {
-  return isRecord(value) ? value[name] : undefined;
 }

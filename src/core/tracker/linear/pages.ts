@@ -1,5 +1,5 @@
 import { SymphonyError } from "../../model/errors.ts";
-import { isRecord } from "../normalize.ts";
+import { field } from "../normalize.ts";
 import type { LinearClient, LinearRequest } from "./client.ts";
 import { isCut } from "./normalize.ts";
 import {
@@ -10,16 +10,15 @@ import {
   pageSize,
   shaped,
 } from "./queries.ts";
-
-type Filter = Readonly<Record<string, unknown>>;
+import type { LinearFilter } from "./settings.ts";
 
 export interface IssuesQuery {
   readonly operation: Operation;
-  readonly filter: Readonly<Record<string, unknown>>;
+  readonly filter: LinearFilter;
   /** Issues per page; default `pageSize`. */
   readonly first?: number;
   /** Further variables of the document. */
-  readonly variables?: Filter;
+  readonly variables?: LinearRequest["variables"];
 }
 
 /** One page of issues, with the labels and relations of each as complete as Linear returns them. */
@@ -78,14 +77,18 @@ async function readPage(client: LinearClient, query: IssuesQuery, after: string 
 }
 
 /** As `client.read`; a filter of the configuration that Linear refuses is `invalid_tracker_config`. */
-export async function readFiltered(client: LinearClient, request: LinearRequest, filter: Filter) {
+export async function readFiltered(
+  client: LinearClient,
+  request: LinearRequest,
+  filter: LinearFilter,
+) {
   return client.read(request).catch((error: unknown) => {
     throw isRefusedFilter(error, filter) ? refusedFilter(error) : error;
   });
 }
 
 /** The other filters of a request are symphony's own, or Linear's. */
-function isRefusedFilter(error: unknown, filter: Filter): error is SymphonyError {
+function isRefusedFilter(error: unknown, filter: LinearFilter): error is SymphonyError {
   const isOfFilter = /got invalid value|Argument Validation/;
   return (
     filter["and"] !== undefined && error instanceof SymphonyError && isOfFilter.test(error.message)
@@ -128,10 +131,6 @@ async function completed(client: LinearClient, nodes: readonly unknown[]) {
 
 export function idOf(node: unknown): unknown {
   return field(node, "id");
-}
-
-export function field(node: unknown, name: string): unknown {
-  return isRecord(node) ? node[name] : undefined;
 }
 
 function pagination(message: string): SymphonyError {

@@ -2,16 +2,17 @@ import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { type Issue, normalState } from "../../model/issue.ts";
 import type { BlockerRules } from "../blockers.ts";
-import { instantOf, isRecord } from "../normalize.ts";
+import { field, instantOf } from "../normalize.ts";
 import type { FoundIssue } from "../tracker.ts";
 import { belongingOf } from "./belonging.ts";
 import { fullPassSpacingMs, type PassCost } from "./budget.ts";
 import type { LinearClient } from "./client.ts";
 import { Listing } from "./listing.ts";
 import { type LinearRow, type LinearRules, rowOf } from "./normalize.ts";
-import { field, type IssuesQuery, idOf, readFiltered, readPages } from "./pages.ts";
+import { type IssuesQuery, idOf, readFiltered, readPages } from "./pages.ts";
 import { documents, findAnswer, membersAnswer, newestAnswer, pageSize, shaped } from "./queries.ts";
 import { filterOfScope, type Scope, type ScopeView } from "./scope.ts";
+import { type LinearFilter, uuid } from "./settings.ts";
 
 export interface ReaderOptions {
   readonly client: LinearClient;
@@ -50,7 +51,6 @@ interface Watermark {
 const overlapMs = 10_000;
 /** A delta longer than this many full passes' pages costs more than the pass. */
 const leastDeltaPages = 4;
-const uuid = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 
 /** The two reads of the tracker, with a cache of the results. */
 export class IssueReader {
@@ -135,7 +135,7 @@ export class IssueReader {
     return { issue: row.issue, scope: scope.map(({ left: _, ...line }) => line) };
   }
 
-  async #findOnce(id: string, filter: Filter, view: ScopeView) {
+  async #findOnce(id: string, filter: LinearFilter, view: ScopeView) {
     const operation = "SymphonyFind";
     const variables = { id, ...membersWanted(filter, view) };
     const document = documents[operation];
@@ -211,7 +211,7 @@ export class IssueReader {
   }
 
   /** Where deltas begin. For every state, because a delta from the last change in a quiet state would be long. */
-  async #newestChange(filter: Filter): Promise<Watermark | null> {
+  async #newestChange(filter: LinearFilter): Promise<Watermark | null> {
     const { client, clock } = this.#options;
     const operation = "SymphonyNewest";
     const document = documents[operation];
@@ -252,29 +252,27 @@ export class IssueReader {
     for (const node of nodes) {
       const row = rowOf(node, rules);
       if (row !== null) rows.push(listing.settle(row));
-      else malformedIds.push(isRecord(node) ? String(node["id"]) : "");
+      else malformedIds.push(String(idOf(node) ?? ""));
     }
     return { rows, malformedIds };
   }
 
-  async #context(): Promise<{ rules: LinearRules; scope: Filter; view: ScopeView }> {
+  async #context(): Promise<{ rules: LinearRules; scope: LinearFilter; view: ScopeView }> {
     const view = await this.#options.scope.view();
     const { assignee } = view;
     return { rules: { assignee, ...this.#options.blockers }, scope: filterOfScope(view), view };
   }
 }
 
-type Filter = Readonly<Record<string, unknown>>;
-
 const nothing: readonly Issue[] = [];
 const mostGone = 1_000;
 /** `ENG-12`; any other text is no identifier of Linear, and costs no request. */
 const identifierForm = /^([A-Za-z][A-Za-z0-9]{0,9})-(\d{1,9})$/;
 /** Fits no issue: the filter is not set, and its answer is not used. */
-const noIssue: Filter = { id: { in: [] } };
+const noIssue: LinearFilter = { id: { in: [] } };
 
 /** Which of the issues that `filter` names are within the filter and the view of the scope. */
-function membersWanted(filter: Filter, { filter: own, view }: ScopeView) {
+function membersWanted(filter: LinearFilter, { filter: own, view }: ScopeView) {
   return {
     filtered: own === null ? noIssue : { and: [filter, own] },
     viewed: view === null ? noIssue : { and: [filter, view.filter] },

@@ -11,7 +11,7 @@ import {
   viewerAnswer,
   viewsAnswer,
 } from "./queries.ts";
-import type { LinearFilter, LinearSettings, ProjectSetting } from "./settings.ts";
+import { type LinearFilter, type LinearSettings, type ProjectSetting, uuid } from "./settings.ts";
 
 /** A state of a team's workflow. */
 export interface LinearState {
@@ -47,7 +47,6 @@ const oldestMs = 1_800_000;
 const missAgainMs = 300_000;
 /** The last part of an address: `agent-orchestration-a79254768c8f`. */
 const slugTail = /-([0-9a-f]{8,})$/;
-const uuid = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 /** No record has this id. */
 const nothing = { id: { in: [] } };
 const mostTeams = 50;

@@ -43,6 +43,8 @@ export type LinearFilter = Readonly<Record<string, unknown>>;
 const apiKeyVariable = "LINEAR_API_KEY";
 const assigneeVariable = "LINEAR_ASSIGNEE";
 const loopbackHosts = new Set(["localhost", "127.0.0.1", "[::1]"]);
+/** The form of Linear's ids. */
+export const uuid = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 const variableReference = /^\$([A-Za-z_][A-Za-z0-9_]*)$/;
 
 /**
