@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { ModelList } from "./agent/models.ts";
 import { Attachments } from "./attach.ts";
 import { Attempts } from "./attempt/attempts.ts";
-import { priorOf, recoverAttempts } from "./attempt/recovery.ts";
+import { endedOf, recoverAttempts } from "./attempt/recovery.ts";
 import { begin } from "./begin.ts";
 import { CommentSteering } from "./comments.ts";
 import { levelWords } from "./config/config.ts";
@@ -221,7 +221,10 @@ async function recovered(
       totals: history.totals(),
       lastAttemptId: history.lastAttemptId(),
       completed: history.completed(),
-      last: (issueId) => priorOf(history, issueId, "").last ?? null,
+      last(issueId) {
+        const latest = history.latestAttempt(issueId);
+        return latest && endedOf(latest);
+      },
       tokensToday: history.tokensOfDay(clock.wall()),
       adopted,
       paused: store.pause.current(),

@@ -5,20 +5,18 @@ import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import type { PollOutcome } from "../events/meter.ts";
 import type { Attempt, Phase } from "../model/attempt.ts";
-import { messageOf, SymphonyError } from "../model/errors.ts";
+import { messageOf } from "../model/errors.ts";
 import type { EventDraft } from "../model/event.ts";
 import { unsavedText } from "../model/gates.ts";
 import type { Issue } from "../model/issue.ts";
 import { isStorageError, nothingChanged } from "../store/durable.ts";
 import type { IssueRecord, Used } from "../store/store.ts";
-import type { PollPace } from "../tracker/tracker.ts";
 import type { Context, Prior } from "./decision.ts";
 import {
   type AttemptOrder,
   type Effect,
   type EnteredWorkspace,
   type Exit,
-  type Gone,
   type Input,
   type OfferOrder,
   type TimerInput,
@@ -27,6 +25,7 @@ import {
   type WorkspaceEnd,
 } from "./messages.ts";
 import { PollWatch } from "./poll-watch.ts";
+import { type ReadPorts, readFrom } from "./reads.ts";
 import { adoptionOf, recordOf } from "./records.ts";
 import type { Fault, State } from "./state.ts";
 import { step } from "./step.ts";
@@ -160,7 +159,7 @@ export class Orchestrator {
       case "fetchCandidates":
       case "verifyIssues":
       case "checkIssue":
-        void this.#read(effect).then((input) => this.post(input));
+        void readFrom(ports, effect).then((input) => this.post(input));
         return;
       case "startAttempt":
         return this.#beginAttempt(effect);
@@ -209,68 +208,6 @@ export class Orchestrator {
     // A refused write is repeated by the one that the decision asks for.
     const saved = this.#ports.saveRecordFirst(issueId, recordOf(state, issueId));
     await saved.catch(() => {});
-  }
-
-  async #read(effect: Read): Promise<Input> {
-    const { request } = effect;
-    const ports = this.#ports;
-    try {
-      switch (effect.type) {
-        case "refreshRunning": {
-          const issues = await ports.fetchIssues(effect.ids);
-          const gone = this.#gone(effect.ids, issues);
-          return { type: "running.refreshed", request, ids: effect.ids, issues, ...gone };
-        }
-        case "preflight":
-          return { type: "preflight.ended", request, problem: await ports.preflight() };
-        case "fetchCandidates": {
-          const issues = await ports.fetchCandidates();
-          return { type: "candidates.fetched", request, issues, pace: ports.pollPace?.() ?? null };
-        }
-        case "verifyIssues": {
-          const issues = await ports.fetchIssues(effect.ids);
-          return { type: "issues.verified", request, ids: effect.ids, issues };
-        }
-        case "checkIssue": {
-          const { issueId } = effect;
-          const issues = await ports.fetchIssues([issueId]);
-          const gone = this.#gone([issueId], issues);
-          return { type: "issue.checked", request, issueId, issue: issues[0] ?? null, ...gone };
-        }
-      }
-    } catch (error) {
-      return this.#readFailed(effect, faultOf(error));
-    }
-  }
-
-  /** What the tracker says about the issues that its answer leaves out. */
-  #gone(ids: readonly string[], issues: readonly Issue[]): { readonly gone?: Gone } {
-    if (ids.length === issues.length) return {};
-    const there = new Set(issues.map(({ id }) => id));
-    const said = ids.flatMap((id): (readonly [string, string])[] => {
-      const why = there.has(id) ? null : (this.#ports.whyGone?.(id) ?? null);
-      return why === null ? [] : [[id, why]];
-    });
-    return said.length === 0 ? {} : { gone: Object.fromEntries(said) };
-  }
-
-  #readFailed(effect: Read, error: Fault): Input {
-    const { request } = effect;
-    // A refusal for its rate says when to ask again, and that is kept by the tracker.
-    const isPaced = effect.type === "fetchCandidates" && error.code !== "tracker_rate_limited";
-    const pace = isPaced ? (this.#ports.pollPace?.() ?? null) : null;
-    switch (effect.type) {
-      case "refreshRunning":
-        return { type: "running.refreshFailed", request, error };
-      case "preflight":
-        return { type: "preflight.ended", request, problem: error };
-      case "fetchCandidates":
-        return { type: "candidates.failed", request, error, pace };
-      case "verifyIssues":
-        return { type: "issues.verifyFailed", request, error };
-      case "checkIssue":
-        return { type: "issue.checkFailed", request, issueId: effect.issueId, error };
-    }
   }
 
   /**
@@ -351,13 +288,6 @@ export class Orchestrator {
 }
 
 type Exited = Extract<Input, { type: "attempt.exited" }>;
-type ReadType = "refreshRunning" | "preflight" | "fetchCandidates" | "verifyIssues" | "checkIssue";
-type Read = Extract<Effect, { type: ReadType }>;
-
-function faultOf(error: unknown): Fault {
-  const code = error instanceof SymphonyError ? error.code : "tracker_request";
-  return { code, message: messageOf(error) };
-}
 
 /** What a live attempt reports while it runs. */
 export interface AttemptReports {
@@ -367,20 +297,12 @@ export interface AttemptReports {
 }
 
 /** All side effects of the orchestrator: the replaceable interfaces of the scheduler. */
-export interface Ports {
+export interface Ports extends ReadPorts {
   readonly clock: Clock;
   /** `step`, as it is recorded. */
   readonly decide: typeof step;
   /** The configuration in force, and why nothing new may start. */
   config(): { readonly config: Config; readonly problem: Fault | null };
-  /** Re-reads the workflow file if it changed, right before candidates are read. */
-  preflight(): Promise<Fault | null>;
-  fetchCandidates(): Promise<readonly Issue[]>;
-  /** What the tracker's budget asks of the next poll. */
-  pollPace?(): PollPace | null;
-  fetchIssues(ids: readonly string[]): Promise<readonly Issue[]>;
-  /** Why the last read by id left this issue out; null: not known. */
-  whyGone?(id: string): string | null;
   /** Runs one attempt until it ends; never rejects once the agent's processes are gone. */
   runAttempt(order: AttemptOrder, reports: AttemptReports): Promise<Exit>;
   /** Ends it at once, or after `graceMs` in which its turn may end by itself. */
