@@ -1,6 +1,7 @@
 import { lstat, realpath } from "node:fs/promises";
 import { homedir, userInfo } from "node:os";
 import { dirname, isAbsolute, join, resolve } from "node:path";
+import type { ProgramAccess } from "../config/agents.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { agentEnvironment, keptSecrets } from "../process/environment.ts";
 import { installedPrograms, loginPath } from "../process/programs.ts";
@@ -92,19 +93,13 @@ async function homesInside(
 /** The kinds of agents that are separate programs, each with the section of its name. */
 type ProgramKind = "acp" | "claude" | "command";
 
-interface ProgramSettings {
-  readonly readablePaths: readonly string[];
-  readonly writablePaths: readonly string[];
-  readonly envPassthrough: readonly string[];
-}
-
 /**
  * The same for an agent that is a separate program, started by a login shell. null at level
  * `danger`.
  */
 export async function programConfinement(
   kind: ProgramKind,
-  { readablePaths, writablePaths, envPassthrough: passthrough }: ProgramSettings,
+  { readablePaths, writablePaths, envPassthrough: passthrough }: ProgramAccess,
   options: Omit<ConfinementOptions, "path" | "readable" | "writable" | "spec"> & {
     readonly spec: SessionSpec;
   },

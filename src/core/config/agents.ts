@@ -38,6 +38,15 @@ export interface AgentPick {
   readonly effort: string | null;
 }
 
+/** What an agent that is a separate program may use of the machine, as its section says. */
+export interface ProgramAccess {
+  /** Paths of the machine that it sees in the sandbox in addition to the system and what is on PATH. */
+  readonly readablePaths: readonly string[];
+  /** Paths that it may write in addition to its workspace. */
+  readonly writablePaths: readonly string[];
+  readonly envPassthrough: readonly string[];
+}
+
 export type Approvals = "auto" | "ask" | "decline";
 
 /** Limits that put an issue to `held`; null: off. */
@@ -91,6 +100,22 @@ export function either(words: readonly string[]): string {
 /** A map of known keys; unknown keys are kept and ignored. */
 export function section<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
   return z.looseObject(shape, "must be a map");
+}
+
+/** The keys of a section for `ProgramAccess`. */
+export const accessKeys = {
+  readable_paths: z.array(solidText, "must be a list").default([]),
+  writable_paths: z.array(solidText, "must be a list").default([]),
+  env_passthrough: z.array(variableName, "must be a list").default([]),
+};
+
+/** What each of `accessKeys` means. */
+export function accessMeanings(who: "agent" | "program") {
+  return {
+    readable_paths: `Paths the ${who} sees in the sandbox in addition to the system and what is on PATH`,
+    writable_paths: `Paths the ${who} may write in addition to its workspace`,
+    env_passthrough: `Environment variables that the ${who} may see`,
+  };
 }
 
 const word = solidText.nullable().default(null);

@@ -1,5 +1,11 @@
-import { z } from "zod";
-import { positive, section, solidText, variableName } from "../../config/agents.ts";
+import {
+  accessKeys,
+  accessMeanings,
+  type ProgramAccess,
+  positive,
+  section,
+  solidText,
+} from "../../config/agents.ts";
 import type { AgentSection } from "../../config/sections.ts";
 import { renamed } from "../../model/names.ts";
 
@@ -17,12 +23,10 @@ const schema = section({
   auth_method: word,
   read_timeout_ms: positive.default(60_000),
   turn_timeout_ms: positive.default(3_600_000),
-  readable_paths: z.array(solidText, "must be a list").default([]),
-  writable_paths: z.array(solidText, "must be a list").default([]),
-  env_passthrough: z.array(variableName, "must be a list").default([]),
+  ...accessKeys,
 });
 
-export interface AcpConfig {
+export interface AcpConfig extends ProgramAccess {
   /** A shell line, run as `bash -lc`; null: not set, so the agent cannot run. */
   readonly command: string | null;
   readonly model: string | null;
@@ -32,11 +36,6 @@ export interface AcpConfig {
   readonly readTimeoutMs: number;
   /** Limit for silence in a turn. */
   readonly turnTimeoutMs: number;
-  /** Paths of the machine that the agent sees in the sandbox in addition to the system and what is on PATH. */
-  readonly readablePaths: readonly string[];
-  /** Paths that the agent may write in addition to its workspace. */
-  readonly writablePaths: readonly string[];
-  readonly envPassthrough: readonly string[];
 }
 
 /** Any agent that speaks the Agent Client Protocol. */
@@ -48,10 +47,7 @@ export const acpSection: AgentSection<AcpConfig, typeof schema> = {
     auth_method: "The agent's login method to use, by its id",
     read_timeout_ms: "Limit for the wait for one answer of the protocol, ms",
     turn_timeout_ms: "Limit for silence in a turn, ms",
-    readable_paths:
-      "Paths the agent sees in the sandbox in addition to the system and what is on PATH",
-    writable_paths: "Paths the agent may write in addition to its workspace",
-    env_passthrough: "Environment variables that the agent may see",
+    ...accessMeanings("agent"),
   },
   example: { command: "codex-acp" },
   settings: (written) => renamed(schema, written),

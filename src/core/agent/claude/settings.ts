@@ -1,5 +1,13 @@
 import { z } from "zod";
-import { oneOf, positive, section, solidText, variableName } from "../../config/agents.ts";
+import {
+  accessKeys,
+  accessMeanings,
+  oneOf,
+  type ProgramAccess,
+  positive,
+  section,
+  solidText,
+} from "../../config/agents.ts";
 import type { AgentSection } from "../../config/sections.ts";
 import { renamed } from "../../model/names.ts";
 
@@ -26,12 +34,10 @@ const schema = section({
   login: oneOf("auto", "api_key", "oauth_token", "user", "none").default("auto"),
   tools: z.array(toolName, "must be a list").default(defaultTools),
   read_timeout_ms: positive.default(60_000),
-  readable_paths: z.array(solidText, "must be a list").default([]),
-  writable_paths: z.array(solidText, "must be a list").default([]),
-  env_passthrough: z.array(variableName, "must be a list").default([]),
+  ...accessKeys,
 });
 
-export interface ClaudeConfig {
+export interface ClaudeConfig extends ProgramAccess {
   /** A shell line that starts Claude Code; its arguments are added at the end. */
   readonly command: string;
   readonly model: string | null;
@@ -41,11 +47,6 @@ export interface ClaudeConfig {
   readonly tools: readonly string[];
   /** Limit for the wait for one answer of the protocol. */
   readonly readTimeoutMs: number;
-  /** Paths of the machine that the agent sees in the sandbox in addition to the system and what is on PATH. */
-  readonly readablePaths: readonly string[];
-  /** Paths that the agent may write in addition to its workspace. */
-  readonly writablePaths: readonly string[];
-  readonly envPassthrough: readonly string[];
 }
 
 /** Claude Code, the user's own program. */
@@ -58,10 +59,7 @@ export const claudeSection: AgentSection<ClaudeConfig, typeof schema> = {
       "Which credential the agent gets: api_key, oauth_token, user (your login of Claude Code), none, or auto: the first that is there",
     tools: "Names of Claude Code's own tools that the agent gets",
     read_timeout_ms: "Limit for the wait for one answer of the protocol, ms",
-    readable_paths:
-      "Paths the agent sees in the sandbox in addition to the system and what is on PATH",
-    writable_paths: "Paths the agent may write in addition to its workspace",
-    env_passthrough: "Environment variables that the agent may see",
+    ...accessMeanings("agent"),
   },
   example: { model: "opus" },
   settings: (written) => renamed(schema, written),

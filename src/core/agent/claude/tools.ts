@@ -1,15 +1,14 @@
-import { messageOf } from "../../model/errors.ts";
 import type { JsonObject } from "../../text/text.ts";
 import { objectOf, oneLine, textOf } from "../../text/text.ts";
 import type { AgentEvent, AgentTools } from "../agent.ts";
 import { toolCallEvent } from "../event-makers.ts";
 import { ownVersion } from "../json-rpc.ts";
+import { answerTool } from "../tool-answer.ts";
 import { mcpMessage } from "./protocol.ts";
 
 /** The name of the MCP server whose tools are those of the tracker; it runs in symphony, on the agent's own pipe. */
 export const trackerServer = "tracker";
 
-const maxOutputChars = 1_000_000;
 const methodNotFound = -32_601;
 
 interface Answer {
@@ -65,14 +64,10 @@ async function call(
   name: string,
   args: unknown,
 ): Promise<{ readonly result: JsonObject; readonly event: AgentEvent }> {
-  const isKnown = tools.specs.some((spec) => spec.name === name);
-  const { success, output } = await tools
-    .call(name, objectOf(args))
-    .catch((error: unknown) => ({ success: false, output: messageOf(error) }));
-  const text = output.slice(0, maxOutputChars);
+  const { success, output, outcome } = await answerTool(tools, name, objectOf(args));
   return {
-    result: { content: [{ type: "text", text }], isError: !success },
-    event: toolCallEvent(name, !isKnown ? "unsupported" : success ? "completed" : "failed"),
+    result: { content: [{ type: "text", text: output }], isError: !success },
+    event: toolCallEvent(name, outcome),
   };
 }
 

@@ -4,10 +4,11 @@ import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
 import { AgentProcess } from "../../process/program.ts";
 import { type JsonObject, listOf, objectOf, oneLine, textOf } from "../../text/text.ts";
-import type { AgentEvent, AgentTools, SessionSpec, ToolResult } from "../agent.ts";
+import type { AgentEvent, SessionSpec } from "../agent.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { JsonRpcPeer, type PeerRequest } from "../json-rpc.ts";
 import { type Questions, unanswered } from "../session.ts";
+import { answerTool } from "../tool-answer.ts";
 import { judge, type Verdict } from "./approvals.ts";
 import type { CodexHome } from "./home.ts";
 import { readInputRequired, readOutcome, type TurnOutcome, translate } from "./protocol.ts";
@@ -182,9 +183,10 @@ export class CodexConnection {
   }
 
   async #callTool(id: PeerRequest["id"], tool: string, args: unknown): Promise<void> {
-    const { result, outcome } = await answerTool(this.#spec.tools, tool, args);
+    const { success, output, outcome } = await answerTool(this.#spec.tools, tool, args);
     this.#listener.received();
-    this.peer.reply(id, result);
+    const contentItems = [{ type: "inputText", text: output }];
+    this.peer.reply(id, { success, output, contentItems });
     this.#listener.emit({ type: "tool_call", tool: oneLine(tool, 200), outcome });
   }
 
@@ -223,42 +225,6 @@ export interface AgentHost {
   leave(threadId: string): Promise<void>;
   /** Disconnects from the agent without ending anything. */
   detach(): void;
-}
-
-const maxOutputChars = 1_000_000;
-
-export interface ToolAnswer {
-  readonly result: JsonObject;
-  readonly outcome: "completed" | "failed" | "unsupported";
-}
-
-/**
- * Runs one tool on the server. Every outcome, errors included, is an answer for the model (A-19,
- * A-20).
- */
-export async function answerTool(
-  tools: AgentTools,
-  name: string,
-  args: unknown,
-): Promise<ToolAnswer> {
-  const { success, output } = await called(tools, name, args);
-  if (!tools.specs.some((spec) => spec.name === name))
-    return { result: resultOf(false, output), outcome: "unsupported" };
-  return { result: resultOf(success, output), outcome: success ? "completed" : "failed" };
-}
-
-async function called(tools: AgentTools, name: string, args: unknown): Promise<ToolResult> {
-  try {
-    const { success, output } = await tools.call(name, args);
-    return { success, output: typeof output === "string" ? output : JSON.stringify(output) };
-  } catch (error) {
-    return { success: false, output: JSON.stringify({ error: { message: messageOf(error) } }) };
-  }
-}
-
-function resultOf(success: boolean, output: string): JsonObject {
-  const text = output.slice(0, maxOutputChars);
-  return { success, output: text, contentItems: [{ type: "inputText", text }] };
 }
 
 /** A small page: the output of one command may be a mebibyte. */

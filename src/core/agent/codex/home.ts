@@ -83,7 +83,7 @@ export class CodexHomes {
       await rm(join(base, "tmp"), { recursive: true, force: true, maxRetries: 3 });
     }
     await privately(base, path, databases, join(path, "sessions"), join(base, "tmp"));
-    const operatorHome = this.#operatorHome();
+    const operatorHome = operatorHomeOf(this.#options.env);
     await linkLogin(join(operatorHome, "auth.json"), join(path, "auth.json"));
     const text = await readFile(join(operatorHome, "config.toml"), "utf8").catch(() => "");
     const operator = pickOperatorConfig(text);
@@ -125,11 +125,7 @@ export class CodexHomes {
   }
 
   get #userHome(): string {
-    return this.#options.env["HOME"] || homedir();
-  }
-
-  #operatorHome(): string {
-    return this.#options.env["CODEX_HOME"] || join(this.#userHome, ".codex");
+    return userHome(this.#options.env);
   }
 
   /**
@@ -151,6 +147,17 @@ export class CodexHomes {
     const settings = join(await realpath(path), "config.toml");
     return [...new Set([...real.filter((each) => each !== null), settings])];
   }
+}
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+function userHome(env: Env): string {
+  return env["HOME"] || homedir();
+}
+
+/** The operator's own CODEX_HOME. */
+export function operatorHomeOf(env: Env): string {
+  return env["CODEX_HOME"] || join(userHome(env), ".codex");
 }
 
 /** A link, so that a login or a refreshed token in one home is also used in the other. */

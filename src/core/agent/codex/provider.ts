@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { statements } from "./home.ts";
+import { operatorHomeOf, statements } from "./home.ts";
 
 /** The provider of models that codex's own configuration chooses. */
 export interface CodexProvider {
@@ -17,8 +17,8 @@ const nowhere: CodexProvider = { baseUrl: null, keyName: null, model: null };
 export async function codexProvider(
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<CodexProvider> {
-  const home = env["CODEX_HOME"] || join(env["HOME"] ?? "", ".codex");
-  const text = await readFile(join(home, "config.toml"), "utf8").catch(() => null);
+  const file = join(operatorHomeOf(env), "config.toml");
+  const text = await readFile(file, "utf8").catch(() => null);
   return text === null ? nowhere : providerIn(text);
 }
 

@@ -1,5 +1,12 @@
-import { z } from "zod";
-import { oneOf, positive, section, solidText, variableName } from "../../config/agents.ts";
+import {
+  accessKeys,
+  accessMeanings,
+  oneOf,
+  type ProgramAccess,
+  positive,
+  section,
+  solidText,
+} from "../../config/agents.ts";
 import type { AgentSection } from "../../config/sections.ts";
 import { renamed } from "../../model/names.ts";
 
@@ -19,12 +26,10 @@ const schema = section({
   model: line,
   turn_timeout_ms: positive.default(3_600_000),
   exit_grace_ms: positive.default(5_000),
-  readable_paths: z.array(solidText, "must be a list").default([]),
-  writable_paths: z.array(solidText, "must be a list").default([]),
-  env_passthrough: z.array(variableName, "must be a list").default([]),
+  ...accessKeys,
 });
 
-export interface CommandConfig {
+export interface CommandConfig extends ProgramAccess {
   /** A shell line, run as `bash -lc` for each turn; null: not set, so the agent cannot run. */
   readonly line: string | null;
   /** The line for a turn that resumes `$SYMPHONY_SESSION`; null: each turn starts a new session. */
@@ -37,11 +42,6 @@ export interface CommandConfig {
   readonly turnTimeoutMs: number;
   /** How long a program may continue after it reported how its turn ended. */
   readonly exitGraceMs: number;
-  /** Paths of the machine that the program sees in the sandbox in addition to the system and what is on PATH. */
-  readonly readablePaths: readonly string[];
-  /** Paths that the program may write in addition to its workspace. */
-  readonly writablePaths: readonly string[];
-  readonly envPassthrough: readonly string[];
 }
 
 /** Any program as an agent: one process for each turn. */
@@ -55,10 +55,7 @@ export const commandSection: AgentSection<CommandConfig, typeof schema> = {
     model: "Passed on as $SYMPHONY_MODEL",
     turn_timeout_ms: "Limit for silence in a turn, ms",
     exit_grace_ms: "How long the program may continue after it reported its result, ms",
-    readable_paths:
-      "Paths the program sees in the sandbox in addition to the system and what is on PATH",
-    writable_paths: "Paths the program may write in addition to its workspace",
-    env_passthrough: "Environment variables that the program may see",
+    ...accessMeanings("program"),
   },
   example: { line: "./agent.sh", output: "text" },
   settings: (written) => renamed(schema, written),

@@ -7,12 +7,12 @@ import { AgentProcess, SilenceWatch } from "../../process/program.ts";
 import { sandboxLine } from "../../process/sandbox.ts";
 import { oneLine } from "../../text/text.ts";
 import type { AgentEvent, AgentTools, SessionSpec } from "../agent.ts";
-import { answerTool } from "../codex/connection.ts";
 import { type Confinement, notShownHint } from "../confinement.ts";
 import { toolCallEvent } from "../event-makers.ts";
 import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
 import { type Limit, limitError } from "../limits.ts";
 import { type Refusal, refusalError } from "../refusals.ts";
+import { answerTool } from "../tool-answer.ts";
 import type { OutputReader } from "./output.ts";
 import type { OutputEvent } from "./reader.ts";
 import type { CommandConfig } from "./settings.ts";
@@ -256,9 +256,8 @@ export class LiveTurn {
     this.spoke = true;
     const { tools, emit, reply } = this.#options;
     const run = async () => {
-      const { result, outcome } = await answerTool(tools, tool, args);
+      const { success, output, outcome } = await answerTool(tools, tool, args);
       emit(toolCallEvent(tool, outcome));
-      const { success, output } = result;
       reply({ type: "tool_result", id, success, output });
     };
     const running: Promise<void> = run().finally(() => this.#tools.delete(running));

@@ -252,7 +252,11 @@ export function baseUrlOf({ baseUrl }: Pick<Settings, "baseUrl">): string {
 
 /** The variable that a `$NAME` names; null for a literal key. */
 export function keyNameOf({ apiKey }: Pick<Settings, "apiKey">): string | null {
-  return /^\$([A-Za-z_][A-Za-z0-9_]*)$/.exec(apiKey.trim())?.[1] ?? null;
+  return nameIn(apiKey.trim());
+}
+
+function nameIn(written: string): string | null {
+  return /^\$([A-Za-z_][A-Za-z0-9_]*)$/.exec(written)?.[1] ?? null;
 }
 
 /** The current key. Throws `agent_unavailable` when there is none. */
@@ -310,8 +314,8 @@ export function headersOf(
   lookup: (name: string) => string | undefined,
 ): Record<string, string | null> {
   const further = Object.entries(headers).map(([name, written]) => {
-    const secret = /^\$([A-Za-z_][A-Za-z0-9_]*)$/.exec(written)?.[1];
-    const value = secret === undefined ? written : lookup(secret)?.trim();
+    const secret = nameIn(written);
+    const value = secret === null ? written : lookup(secret)?.trim();
     if (value) return [name, value];
     throw new SymphonyError("agent_unavailable", `openai.headers.${name}: ${secret} is not set`, {
       hint: `symphony secrets add ${secret}`,

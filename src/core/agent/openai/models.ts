@@ -4,7 +4,7 @@ import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { outbound } from "../../outbound.ts";
 import { type Model, type ProviderFault, providerError } from "../agent.ts";
-import { headersOf } from "./failures.ts";
+import { headersOf, keyNameOf } from "./failures.ts";
 import type { OpenaiConfig } from "./settings.ts";
 
 interface OpenaiModelsDeps {
@@ -17,7 +17,6 @@ interface OpenaiModelsDeps {
 const timeoutMs = 10_000;
 const maxBytes = 4 * 1024 * 1024;
 const maxModels = 5_000;
-const variableReference = /^\$([A-Za-z_][A-Za-z0-9_]*)$/;
 const modelId = /^[^\p{Cc}]{1,200}$/u;
 
 const Listing = z.object({
@@ -112,10 +111,10 @@ function checkedUrl(written: string): string {
 }
 
 function keyOf(written: string, lookup: OpenaiModelsDeps["lookup"]): string {
-  const name = variableReference.exec(written.trim())?.[1];
-  const key = (name === undefined ? written : lookup(name))?.trim();
+  const name = keyNameOf({ apiKey: written });
+  const key = (name === null ? written : lookup(name))?.trim();
   if (key) return key;
-  throw providerError("missing_key", `${name === undefined ? "openai.api_key" : name} is not set`, {
+  throw providerError("missing_key", `${name ?? "openai.api_key"} is not set`, {
     hint: `symphony secrets add ${name ?? "OPENAI_API_KEY"}`,
   });
 }
