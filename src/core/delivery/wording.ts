@@ -47,14 +47,14 @@ export async function pullRequestTexts(
  * on top of a template without headings. The rest of the template stays for people.
  */
 export function framed(text: string, frame: string | null): string {
-  const lines = (frame ?? "").trim().split(/\r?\n/);
-  const headings = headingsOf(lines);
-  const [first] = headings;
-  if (first === undefined) return [text, ...(frame?.trim() ? [frame.trim()] : [])].join("\n\n");
-  const end = headings[1] ?? lines.length;
-  const section = lines.slice(0, end).join("\n").trimEnd();
-  const rest = lines.slice(end).join("\n");
-  return `${section}\n\n${text}${rest === "" ? "" : `\n\n${rest}`}`;
+  const template = (frame ?? "").trim();
+  const lines = template.split(/\r?\n/);
+  const [first, second = lines.length] = headingsOf(lines);
+  const [above, below] =
+    first === undefined
+      ? ["", template]
+      : [lines.slice(0, second).join("\n").trimEnd(), lines.slice(second).join("\n")];
+  return [above, text, below].filter((part) => part !== "").join("\n\n");
 }
 
 /** The numbers of the lines that are headings; not those in code or in hidden comments. */
