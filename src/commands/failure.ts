@@ -1,7 +1,7 @@
 import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import { type ErrorCode, messageOf, SymphonyError } from "../core/model/errors.ts";
-import { editDistance } from "../core/text/nearest.ts";
+import { nearest } from "../core/text/nearest.ts";
 import { jsonText, plain } from "./output.ts";
 
 interface Occasion {
@@ -193,14 +193,9 @@ export function exitCodeTable(): string {
 /** The one of `names` that `typed` most probably misspells, ignoring case; null when none is similar. */
 export function closest(typed: string, names: readonly string[]): string | null {
   const limit = Math.max(1, Math.floor(typed.length / 3));
-  let best: { name: string; distance: number } | null = null;
-  for (const name of names) {
-    const distance = editDistance(typed.toLowerCase(), name.toLowerCase());
-    if (distance <= limit && distance < (best?.distance ?? Number.POSITIVE_INFINITY)) {
-      best = { name, distance };
-    }
-  }
-  return best?.name ?? null;
+  const known = names.map((name) => name.toLowerCase());
+  const near = nearest(typed.toLowerCase(), known, () => limit);
+  return near === null ? null : (names[known.indexOf(near)] ?? null);
 }
 
 /** A hint at the one of `names` that was probably meant; `otherwise` when none is similar. */

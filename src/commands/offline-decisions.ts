@@ -3,13 +3,14 @@ import { join } from "node:path";
 import { z } from "zod";
 import { systemClock } from "../core/clock.ts";
 import { load, readOverlay } from "../core/config/service.ts";
+import { readWorkflow } from "../core/config/workflow.ts";
 import { type Backtest, backtest } from "../core/journal/backtest.ts";
 import { RecordFile } from "../core/journal/file.ts";
 import { firstDifference, type Repro, replayPart, reproFormat } from "../core/journal/repro.ts";
 import { sections } from "../core/kinds.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { parseJson } from "../core/text/text.ts";
-import type { CommandContext } from "./context.ts";
+import { type CommandContext, servedProject } from "./context.ts";
 import { filesFor } from "./data-dir.ts";
 
 // Recorded decisions, made again without a server.
@@ -74,8 +75,8 @@ export type ReplayResult = ReturnType<typeof replayed>;
 
 const weekMs = 7 * 24 * 60 * 60 * 1_000;
 
-/** Makes the record's decisions again under the workflow file at `path`. Rejects as `load`, and with `not_recorded`. */
-export async function tried(path: string, since: string | undefined, context: CommandContext) {
+/** Makes the record's decisions again under another workflow file. Rejects as `load`, and with `not_recorded`. */
+export async function tried(workflow: string, since: string | undefined, context: CommandContext) {
   const dataDir = await filesFor("symphony backtest", context);
   const record = join(dataDir, "record.db");
   if (!existsSync(record)) {
@@ -83,11 +84,9 @@ export async function tried(path: string, since: string | undefined, context: Co
       hint: "symphony backtest --data-dir DIR, on the machine of the server",
     });
   }
-  if (!existsSync(path)) {
-    throw new SymphonyError("missing_workflow_file", `workflow file ${path} does not exist`);
-  }
-  const { effective } = await load(readFileSync(path), {
-    ...{ sections, workflowPath: path, env: context.env, flags: {}, clock: systemClock },
+  const { workflowPath } = servedProject(workflow, context);
+  const { effective } = await load(await readWorkflow(workflowPath), {
+    ...{ sections, workflowPath, env: context.env, flags: {}, clock: systemClock },
     overlay: await readOverlay(dataDir),
   });
   const file = new RecordFile(record);

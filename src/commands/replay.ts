@@ -72,7 +72,7 @@ export const backtestCommand = row({
   ],
   async call({ workflow, since }, context) {
     const { tried } = await import("./offline-decisions.ts");
-    return tried(resolve(context.where.cwd, workflow), since, context);
+    return tried(workflow, since, context);
   },
   print: printBacktest,
 });

@@ -1,9 +1,13 @@
-/** The known name nearest to `word`, if it is near enough to be a typing error. */
-export function nearest(word: string, known: Iterable<string>): string | null {
+/** The known name nearest to `word`, if it is near enough to be a typing error: at most `limitOf` its name steps away. */
+export function nearest(
+  word: string,
+  known: Iterable<string>,
+  limitOf = (name: string) => Math.max(1, Math.floor(name.length / 4)),
+): string | null {
   let best: { readonly name: string; readonly distance: number } | null = null;
   for (const name of known) {
     const distance = editDistance(word, name);
-    const near = distance <= Math.max(1, Math.floor(name.length / 4));
+    const near = distance <= limitOf(name);
     if (near && (best === null || distance < best.distance)) best = { name, distance };
   }
   return best?.name ?? null;
@@ -13,7 +17,7 @@ export function nearest(word: string, known: Iterable<string>): string | null {
  * Insertions, deletions, replacements and exchanges of two neighbours from one text to the other (optimal string alignment):
  * `trakcer` is one step from `tracker`.
  */
-export function editDistance(from: string, to: string): number {
+function editDistance(from: string, to: string): number {
   let before: number[] = [];
   let above = Array.from({ length: to.length + 1 }, (_, column) => column);
   for (let row = 1; row <= from.length; row++) {
