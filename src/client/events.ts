@@ -66,7 +66,7 @@ export async function* followEvents(
   }
 }
 
-/** A token may be the one of before a restart. */
+/** A token may be that of the server before its restart. */
 function mayPass({ code }: SymphonyError, { renew }: StreamWish, { failures }: Progress): boolean {
   if (passing.includes(code)) return true;
   return code === "unauthorized" && renew !== undefined && failures < maxRefusals;

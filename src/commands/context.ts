@@ -1,4 +1,5 @@
 import { type Client, createClient, open, type Server } from "../client/client.ts";
+import type { StreamWish } from "../client/events.ts";
 import type { Api } from "../contract/api.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { exitCodes } from "./failure.ts";
@@ -200,6 +201,17 @@ export function findDataDir(where: Omit<Whereabouts, "url">): string | null {
   const upward = ancestors(where.cwd).map((dir) => join(dir, ".symphony"));
   const all = home ? [...upward, join(home, ".symphony")] : upward;
   return all.find(isDirectory) ?? null;
+}
+
+/** How a command that shows events follows them through a restart of the server. */
+export function reconnecting({
+  renewed,
+  note,
+}: Pick<CommandContext, "renewed" | "note">): Pick<StreamWish, "renew" | "onLost"> {
+  return {
+    renew: renewed,
+    onLost: (_, delayMs) => note(`connection lost; trying again in ${delayMs} ms`),
+  };
 }
 
 /** What a command without a server works on. */

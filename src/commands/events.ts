@@ -1,9 +1,10 @@
 import type { Server } from "../client/client.ts";
 import { followEvents, type StreamEvent, type StreamItem } from "../client/events.ts";
+import { systemClock } from "../core/clock.ts";
 import { type ErrorCode, SymphonyError } from "../core/model/errors.ts";
 import { eventTypes } from "../core/model/event.ts";
 import { type IssueStatus, statuses } from "../core/model/issue.ts";
-import type { CommandContext } from "./context.ts";
+import { type CommandContext, reconnecting } from "./context.ts";
 import { exitCodes, onServerIssue, requireWord } from "./failure.ts";
 import { jsonText, type Paint, plainLine, type Style, span } from "./output.ts";
 import { issueArgument, row } from "./table.ts";
@@ -107,8 +108,7 @@ async function* itemsFrom(
     // Without --follow the command stops at the newest number, and a filter on the server might skip that event.
     ...(options.follow && { issues: options.issue, types: options.type }),
     signal: context.interrupted(),
-    renew: context.renewed,
-    onLost: (_, delayMs) => context.note(`connection lost; trying again in ${delayMs} ms`),
+    ...reconnecting(context),
   });
   for await (const item of stream) {
     if (item.kind === "gap" || isWanted(item, options)) yield item;
@@ -219,9 +219,6 @@ export const waitCommand = row({
   print: ({ issue_identifier: id, status }, { note }) => note(`${id} is ${status}`),
 });
 
-/** 24 days; Node fires a longer timer at once. */
-const longestTimerMs = 2 ** 31 - 1;
-
 interface Awaited {
   readonly id: string;
   readonly wanted: readonly IssueStatus[];
@@ -235,10 +232,7 @@ async function waitFor(
 ): Promise<IssueStatus> {
   const limit = new AbortController();
   // Not AbortSignal.timeout: AbortSignal.any holds its sources weakly, and a collected one never fires.
-  const timer =
-    timeoutMs === 0
-      ? undefined
-      : setTimeout(() => limit.abort(), Math.min(timeoutMs, longestTimerMs));
+  const cancel = timeoutMs === 0 ? () => {} : systemClock.after(timeoutMs, () => limit.abort());
   const spinner = await startSpinner(id, wanted, context);
   try {
     const signal = AbortSignal.any([context.interrupted(), limit.signal]);
@@ -247,7 +241,7 @@ async function waitFor(
       requireHope(id, status, wanted);
     }
   } finally {
-    clearTimeout(timer);
+    cancel();
     spinner?.stop();
   }
   context.interrupted().throwIfAborted();

@@ -4,7 +4,7 @@ import { followEvents, type StreamEvent } from "../client/events.ts";
 import type { Api } from "../contract/api.ts";
 import type { AttemptView } from "../contract/attempts.ts";
 import type { Reply } from "../contract/route.ts";
-import type { CommandContext } from "./context.ts";
+import { type CommandContext, reconnecting } from "./context.ts";
 import { eventLine, itemLine } from "./events.ts";
 import { exitCodes, onServerIssue, requireWord } from "./failure.ts";
 import { keptFacts } from "./kept.ts";
@@ -134,8 +134,7 @@ async function followAttempt(id: string, context: CommandContext): Promise<numbe
       since: events.at(-1)?.seq ?? 0,
       issues: [facts.issue_identifier],
       signal: context.interrupted(),
-      renew: context.renewed,
-      onLost: (_, delayMs) => context.note(`connection lost; trying again in ${delayMs} ms`),
+      ...reconnecting(context),
     });
     for await (const item of stream) {
       if (item.kind !== "event" || item.event.attempt_id !== id) continue;

@@ -1,5 +1,5 @@
 import { followEvents } from "../client/events.ts";
-import type { CommandContext } from "./context.ts";
+import { type CommandContext, reconnecting } from "./context.ts";
 import { exitCodes } from "./failure.ts";
 import { fit, jsonText } from "./output.ts";
 import { type SnapshotView, stateLines } from "./snapshot.ts";
@@ -68,8 +68,7 @@ async function* snapshots(
   const stream = followEvents(await context.server(), {
     since: snapshot.seq,
     signal,
-    renew: context.renewed,
-    onLost: (_, delayMs) => context.note(`connection lost; trying again in ${delayMs} ms`),
+    ...reconnecting(context),
   });
   let newest = snapshot.seq;
   for await (const item of stream) {

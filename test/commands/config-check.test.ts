@@ -53,7 +53,7 @@ test("S4: dry-run says on stderr, and in its document, what serve logs and shows
   });
 });
 
-test("S5: a key that narrows what runs stops start, dry-run and check; --allow-unknown goes on with a warning", async (t) => {
+test("S5: a key that narrows what runs stops start, dry-run and check; --allow-unknown continues with a warning", async (t) => {
   const place = await project(t, file("runner: claude-code\n"));
   for (const args of [["serve"], ["serve", "--dry-run"], ["config", "check"]]) {
     const refused = await symphony(place, ...args);

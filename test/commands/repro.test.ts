@@ -60,7 +60,7 @@ test("repro writes one private file; replay decides again: 0 as recorded, 1 with
   const made = await symphony(["repro", "ENG-1", "--out", file], { env });
   assert.equal(made.code, 0, made.stderr);
   assert.match(made.stderr, /symphony replay .* decides again/);
-  assert.equal(statSync(file).mode & 0o077, 0, "nobody else reads it");
+  assert.equal(statSync(file).mode & 0o077, 0, "no other user can read it");
   const same = await symphony(["replay", file]);
   assert.equal(same.code, 0, same.stderr);
   assert.match(same.stdout, /\d+ decisions about ENG-1: as recorded by 1\.2\.3\n$/);

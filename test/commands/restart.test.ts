@@ -8,7 +8,7 @@ import { temporaryDir } from "../support/makers/storage.ts";
 import { startSymphony, symphony } from "../support/worlds/run-symphony.ts";
 import { eventually, Served } from "../support/worlds/symphony.ts";
 
-test("S15: followers go on over a restart that changes the server's port and token", async (t) => {
+test("S15: followers continue over a restart that changes the server's port and token", async (t) => {
   const dir = temporaryDir(t);
   const workflowPath = join(dir, "WORKFLOW.md");
   const tracker = "tracker: { kind: local, required_labels: [ready] }";
