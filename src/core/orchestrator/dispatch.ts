@@ -1,6 +1,6 @@
 import type { Config, TrackerConfig } from "../config/config.ts";
 import type { Offer } from "../model/delivery.ts";
-import { type Issue, normalState } from "../model/issue.ts";
+import { type Blocker, type Issue, normalState } from "../model/issue.ts";
 import { commonGate, conflictGate, providerGate, shutGate } from "./gates.ts";
 import { isFree, type State } from "./state.ts";
 
@@ -100,7 +100,7 @@ export function waitingFor(
 ): string {
   if (!issue.dispatchable) {
     const blockers = openBlockers(issue, config.tracker);
-    return blockers.length > 0 ? `blocked by ${blockers.join(", ")}` : "not dispatchable now";
+    return blockers.length > 0 ? `blocked by ${blockersText(blockers)}` : "not dispatchable now";
   }
   const gate = shutGate(state, issue, config);
   if (gate) return gate.detail;
@@ -132,12 +132,21 @@ export function withoutBlocker(
   return { queue: next, unblocked };
 }
 
-/** Blockers that have not ended, each with its state. */
-export function openBlockers(issue: Issue, tracker: TrackerConfig): readonly string[] {
+/** Blockers that have not ended. */
+export function openBlockers(issue: Issue, tracker: TrackerConfig): readonly Blocker[] {
   const { terminal } = stateSets(tracker);
-  return issue.blockedBy
-    .filter((blocker) => blocker.state === null || !terminal.has(normalState(blocker.state)))
-    .map((blocker) => `${blocker.identifier ?? blocker.id ?? "?"} (${blocker.state ?? "unknown"})`);
+  return issue.blockedBy.filter(({ state }) => state === null || !terminal.has(normalState(state)));
+}
+
+/** Their names, each with its state. */
+export function blockersText(blockers: readonly Blocker[]): string {
+  return blockers
+    .map((blocker) => `${blockerName(blocker)} (${blocker.state ?? "unknown"})`)
+    .join(", ");
+}
+
+export function blockerName({ identifier, id }: Blocker): string {
+  return identifier ?? id ?? "?";
 }
 
 /** Whether the labels are those of the scope: all of the required, one of `any`, none of the excluded. */

@@ -2,7 +2,15 @@ import type { Config, TrackerConfig } from "../config/config.ts";
 import { hoursText } from "../model/hours.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import type { ScopeLine } from "../tracker/tracker.ts";
-import { hasSlot, openBlockers, slotsFor, standingOf, stateSets } from "./dispatch.ts";
+import {
+  blockerName,
+  blockersText,
+  hasSlot,
+  openBlockers,
+  slotsFor,
+  standingOf,
+  stateSets,
+} from "./dispatch.ts";
 import {
   conflictGate,
   dayGate,
@@ -43,11 +51,9 @@ function trackerGates(issue: Issue, tracker: TrackerConfig): readonly Explained[
   ];
 }
 
-function labelGates({ labels }: Issue, tracker: TrackerConfig): readonly Explained[] {
-  const { requiredLabels, anyLabels, excludedLabels } = tracker;
-  const missing = requiredLabels.filter((label) => !labels.includes(label));
-  const any = anyLabels.filter((label) => labels.includes(label));
-  const excluded = excludedLabels.filter((label) => labels.includes(label));
+function labelGates(issue: Issue, tracker: TrackerConfig): readonly Explained[] {
+  const { anyLabels, excludedLabels } = tracker;
+  const { missing, any, excluded } = labelsOf(issue, tracker);
   const all = gate("required_labels", missing.length === 0, {
     detail: missing.length === 0 ? "has every required label" : `misses ${quoted(missing)}`,
     opens: `add ${quoted(missing)}`,
@@ -68,12 +74,23 @@ function labelGates({ labels }: Issue, tracker: TrackerConfig): readonly Explain
   ];
 }
 
+/** The required labels that the issue misses, and those of the other two lists that it has. */
+function labelsOf({ labels }: Issue, tracker: TrackerConfig) {
+  const has = (label: string) => labels.includes(label);
+  return {
+    missing: tracker.requiredLabels.filter((label) => !has(label)),
+    any: tracker.anyLabels.filter(has),
+    excluded: tracker.excludedLabels.filter(has),
+  };
+}
+
 function dispatchable(issue: Issue, tracker: TrackerConfig): Explained {
   const blockers = openBlockers(issue, tracker);
   const isBlocked = blockers.length > 0;
-  const blocked = isBlocked ? `blockers: ${blockers.join(", ")}` : null;
+  const names = blockersText(blockers);
+  const blocked = isBlocked ? `blockers: ${names}` : null;
   const why = issue.withheld ?? blocked ?? "the tracker does not allow work now";
-  const ends = isBlocked ? `${blockers.join(", ")} must end` : "a change in the tracker";
+  const ends = isBlocked ? `${names} must end` : "a change in the tracker";
   return gate("dispatchable", issue.dispatchable, {
     detail: issue.dispatchable ? "the tracker allows work" : why,
     opens: issue.withheld === null ? ends : "assign it in the tracker",
@@ -193,21 +210,20 @@ export function whyLeft(before: Issue, now: Issue, tracker: TrackerConfig): stri
   if (now.withheld !== null) return now.withheld;
   const blockers = openBlockers(now, tracker);
   if (!now.dispatchable && blockers.length > 0) {
-    return `blocked by ${blockers.map((blocker) => blocker.replace(/ \(.*\)$/, "")).join(", ")}`;
+    return `blocked by ${blockers.map(blockerName).join(", ")}`;
   }
   if (standingOf(now, tracker) === "waiting") return "the tracker does not allow work now";
   return `issue left: ${now.state}`;
 }
 
 function whyByLabel(before: Issue, now: Issue, tracker: TrackerConfig): string | null {
-  const { requiredLabels, anyLabels, excludedLabels } = tracker;
-  const missing = requiredLabels.filter((label) => !now.labels.includes(label));
+  const { anyLabels } = tracker;
+  const { missing, any, excluded } = labelsOf(now, tracker);
   if (missing.length > 0) return withoutLabels(missing, before);
-  if (anyLabels.length > 0 && !anyLabels.some((label) => now.labels.includes(label))) {
-    const lost = anyLabels.filter((label) => before.labels.includes(label));
+  if (anyLabels.length > 0 && any.length === 0) {
+    const { any: lost } = labelsOf(before, tracker);
     return withoutLabels(lost.length > 0 ? lost : anyLabels, before);
   }
-  const excluded = excludedLabels.filter((label) => now.labels.includes(label));
   if (excluded.length === 0) return null;
   const isNew = excluded.some((label) => !before.labels.includes(label));
   return `${named(excluded)} ${isNew ? "added" : "excluded"}`;
