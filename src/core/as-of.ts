@@ -1,4 +1,3 @@
-import type { Clock } from "./clock.ts";
 import type { Config } from "./config/config.ts";
 import type { Core } from "./core.ts";
 import type { Moment } from "./journal/file.ts";
@@ -25,8 +24,7 @@ export interface Then {
  * the record does not reach back that far, and for a moment that is still to come.
  */
 export async function asOf(
-  { recorder, bus }: Pick<Core, "recorder" | "bus">,
-  clock: Clock,
+  { recorder, bus, clock }: Pick<Core, "recorder" | "bus" | "clock">,
   at: string,
 ): Promise<Then> {
   const moment = momentOf(at, { wall: clock.wall(), event: bus.lastSeq });

@@ -66,14 +66,14 @@ export function shortagesOf(
 ): readonly Shortage[] {
   const wasShort = (name: string) => before.some((one) => one.name === name);
   const all: Shortage[] = [];
-  const atLeast = (name: string, has: number, least: number, text: string) => {
-    if (has < least * (wasShort(name) ? better : 1)) all.push({ name, text });
+  const atLeast = (name: string, has: number, minimum: number, text: string) => {
+    if (has < minimum * (wasShort(name) ? better : 1)) all.push({ name, text });
   };
   const { minFree, minMemoryBytes, maxLoad } = limits;
   for (const { path, freeBytes, totalBytes } of disks) {
-    const least = freeWanted(minFree, totalBytes);
-    const text = `${sizeText(freeBytes)} free on the disk of ${path}, at least ${sizeText(least)} (storage.min_free)`;
-    atLeast(`disk ${path}`, freeBytes, least, text);
+    const minimum = freeWanted(minFree, totalBytes);
+    const text = `${sizeText(freeBytes)} free on the disk of ${path}, at least ${sizeText(minimum)} (storage.min_free)`;
+    atLeast(`disk ${path}`, freeBytes, minimum, text);
   }
   if (memory !== null) {
     const { availableBytes } = memory;
@@ -81,9 +81,9 @@ export function shortagesOf(
     atLeast("memory", availableBytes, minMemoryBytes, text);
   }
   if (load !== null && maxLoad > 0) {
-    const most = wasShort("load") ? maxLoad / better : maxLoad;
+    const maximum = wasShort("load") ? maxLoad / better : maxLoad;
     const text = `load ${load.toFixed(1)} for each CPU, at most ${maxLoad} (host.max_load)`;
-    if (load > most) all.push({ name: "load", text });
+    if (load > maximum) all.push({ name: "load", text });
   }
   return all;
 }

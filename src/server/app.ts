@@ -55,7 +55,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
     usage: usageHandlers(core),
     audit: auditHandlers(core),
     workspaces: workspaceHandlers(core),
-    config: configHandlers(core, clock),
+    config: configHandlers(core),
     secrets: secretHandlers(core),
     models: modelHandlers(core),
     git: gitHandlers(core),

@@ -168,7 +168,7 @@ const cutOff: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * True if the connection to the agent broke, or the agent fell silent. If that happens twice in a row
+ * True if the connection to the agent broke, or the agent stopped sending events. If that happens twice in a row
  * on one thread, the thread itself may be the cause, and a new one is begun.
  */
 function isBrokenOnce(history: History, last: Attempt): boolean {

@@ -89,9 +89,9 @@ function placeOf({
   return pushed === null ? `branch ${branch}, not pushed yet` : `branch ${branch}`;
 }
 
-/** Whether only a person can lead it on; else a check, the site or symphony does. */
+/** Whether it waits for a person; else it waits for a check, the site or symphony. */
 export function needsPerson({ problem, waitingFor }: Pick<Delivery, "problem" | "waitingFor">) {
-  // A check that is red on the base too starts no turn: a person has to mend the base.
+  // A check that also fails on the base starts no turn: a person has to repair the base.
   return problem !== null || /^a (?:person|review|new review)\b| too$/.test(waitingFor ?? "");
 }
 

@@ -128,7 +128,7 @@ export type Wait =
   | {
       readonly gate: "provider";
       readonly agent: string;
-      /** Nobody named the end of the wait. */
+      /** The end of the wait is not known. */
       readonly isOpen?: true;
     }
   | { readonly gate: "conflicts" };

@@ -141,7 +141,7 @@ export type Input =
       readonly summary: string;
     }
   | { readonly type: "offer.merged"; readonly issueId: string; readonly summary: string }
-  /** It needs a person: closed by somebody, refused for good, rounds used up. */
+  /** It needs a person: closed without a merge, refused for good, rounds used up. */
   | { readonly type: "offer.stopped"; readonly issueId: string; readonly reason: string }
   /** The live branches of one repository were compared. */
   | {

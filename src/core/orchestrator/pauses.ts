@@ -107,8 +107,8 @@ export function turnWentWell(state: State, agent: string): State {
 }
 
 /**
- * Applies what time alone changes: the active hours begin or end, a new day begins, paused providers may be tried, waiting retries
- * continue.
+ * Applies what time alone changes: the active hours begin or end, a new day begins, paused providers
+ * may be tried, waiting retries continue.
  */
 export function timePassed(state: State, context: PauseContext): Decision {
   const hours = hoursPassed(state, context);
@@ -156,7 +156,7 @@ export function pauseElapsed(state: State, agent: string, { wall }: PauseContext
   return { ...state, pauses: setIn(state.pauses, agent, { ...known, untilWall: wall }) };
 }
 
-/** An operator asks to try again: pauses whose end nobody named are over. */
+/** An operator asks to try again: pauses whose end the provider did not name are over. */
 export function pausesTried(state: State, context: PauseContext): Decision {
   const open = [...state.pauses.values()].filter(({ active, isNamed }) => active && !isNamed);
   if (open.length === 0) return decided(state);

@@ -114,7 +114,7 @@ async function copiesOf({ copies }: RetentionDeps): Promise<readonly Aged[]> {
   }));
 }
 
-/** The workspaces of recorded issues that no attempt uses and that nobody is about to work on. */
+/** The workspaces of recorded issues that no attempt uses and no work is planned for. */
 async function idleWorkspaces(deps: RetentionDeps): Promise<readonly Aged[]> {
   const { workspaces, kept, history, overview } = deps;
   const idle: Aged[] = [];

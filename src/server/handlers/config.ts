@@ -1,7 +1,6 @@
 import type { Api } from "../../contract/api.ts";
 import type { Reply } from "../../contract/route.ts";
 import { asOf, type Then } from "../../core/as-of.ts";
-import type { Clock } from "../../core/clock.ts";
 import { configSchema } from "../../core/config/json-schema.ts";
 import { leavesOf } from "../../core/config/layers.ts";
 import { type Overlay, withoutCredentials, withoutPath } from "../../core/config/resolve.ts";
@@ -12,11 +11,11 @@ import { strongTag } from "../replies.ts";
 
 type Shown = Reply<Api["config"]["show"]>;
 
-export function configHandlers(core: Core, clock: Clock): Handlers<Api["config"]> {
+export function configHandlers(core: Core): Handlers<Api["config"]> {
   const { config, redact } = core;
   return {
     async show({ query }) {
-      if (query.at !== undefined) return shownThen(await asOf(core, clock, query.at));
+      if (query.at !== undefined) return shownThen(await asOf(core, query.at));
       const { written, origins } = config.current;
       return { config: withoutCredentials(written, redact), origins: { ...origins } };
     },

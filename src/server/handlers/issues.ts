@@ -49,7 +49,7 @@ function readers(core: Core, clock: Clock) {
     async detail({ params, query }) {
       core.bus.flush();
       if (query.at !== undefined) {
-        return detailThen(core, params.id, await asOf(core, clock, query.at));
+        return detailThen(core, params.id, await asOf(core, query.at));
       }
       const { orchestrator, history, secretsKnown } = core;
       const known = orchestrator.statusOf(params.id);

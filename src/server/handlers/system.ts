@@ -45,7 +45,7 @@ export function systemHandlers(deps: SystemDeps): Handlers<Api["system"]> {
   let document: { readonly tag: string; readonly reply: Prepared<OpenApi> } | null = null;
   return {
     async state({ query }, exchange) {
-      if (query.at !== undefined) return stateThen(deps, query.at, query.limit);
+      if (query.at !== undefined) return stateThen(core, query.at, query.limit);
       const { tag, reply } = states.get(query.limit);
       exchange.setHeader("ETag", tag);
       return reply;
@@ -112,8 +112,8 @@ function issuesNamed(core: Core, names: readonly string[]) {
 }
 
 /** Workspaces that were kept, and where work was delivered, are not part of the record. */
-async function stateThen({ core, clock }: SystemDeps, at: string, limit: number) {
-  const { wall, event: seq, view } = await asOf(core, clock, at);
+async function stateThen(core: Core, at: string, limit: number) {
+  const { wall, event: seq, view } = await asOf(core, at);
   return snapshotView(view(limit), {
     wall,
     seq,
