@@ -143,7 +143,7 @@ export function agentFor(url: URL, proxy: URL | null): Agent {
  * null for this machine and for what `no_proxy` names. Throws for a proxy that cannot be used.
  */
 export function proxyFor(url: URL, env: Environment = process.env): URL | null {
-  if (isLoopback(url.hostname) || isExcepted(url, settingOf(env, "no_proxy"))) return null;
+  if (isThisMachine(url.hostname) || isExcepted(url, settingOf(env, "no_proxy"))) return null;
   const name = url.protocol === "https:" ? "https_proxy" : "http_proxy";
   const written = settingOf(env, name) || settingOf(env, "all_proxy");
   if (written === "") return null;
@@ -161,7 +161,7 @@ function settingOf(env: Environment, name: string): string {
 }
 
 /** Whether a host is this machine. */
-export function isLoopback(hostname: string): boolean {
+export function isThisMachine(hostname: string): boolean {
   const host = hostname
     .replace(/^\[|\]$/g, "")
     .replace(/\.$/, "")

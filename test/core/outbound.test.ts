@@ -12,7 +12,7 @@ import { askOpenai } from "../../src/core/agent/openai/models.ts";
 import { openaiSection } from "../../src/core/agent/openai/settings.ts";
 import { GithubClient } from "../../src/core/delivery/github/client.ts";
 import { githubOf } from "../../src/core/delivery/github/settings.ts";
-import { isLoopback, outbound, proxyFor, proxySecrets } from "../../src/core/outbound.ts";
+import { isThisMachine, outbound, proxyFor, proxySecrets } from "../../src/core/outbound.ts";
 import { remoteEnvironment } from "../../src/core/repository/credential.ts";
 import { learnEnvironment } from "../../src/core/secrets/learn.ts";
 import { type ConnectProxy, connectProxy } from "../support/fakes/connect-proxy.ts";
@@ -107,10 +107,10 @@ describe("S13: which proxy an address has", () => {
 
   test("S13: this machine has many names", () => {
     for (const host of ["localhost", "a.localhost", "127.9.9.9", "[::1]", "[::ffff:127.0.0.1]"]) {
-      assert.ok(isLoopback(new URL(`http://${host}/`).hostname), host);
+      assert.ok(isThisMachine(new URL(`http://${host}/`).hostname), host);
     }
     for (const host of ["localhost.example", "128.0.0.1", "10.0.0.1", "127.0.0.1.example"]) {
-      assert.ok(!isLoopback(host), host);
+      assert.ok(!isThisMachine(host), host);
     }
   });
 
