@@ -223,6 +223,7 @@ export async function openStore(dir: string, auditKeys = noAuditKeys): Promise<S
     async close() {
       await records.settled();
       await templates.settled();
+      await pause.settled();
       history.close();
     },
   };

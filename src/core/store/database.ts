@@ -38,8 +38,7 @@ export function openDatabase(file: string, options: DatabaseOptions): Database {
     if (size === undefined) create(file, options.migrations);
     // symphony completes the file under another name first, so it was never empty under this name.
     if (size === 0) throw corrupt(file, "it is empty");
-    const version = userVersionIn(file);
-    if (version > options.migrations.length) throw newerVersion(file, version);
+    requireKnown(file, userVersionIn(file), options.migrations);
     const db = new DatabaseSync(file, { timeout: options.busyTimeoutMs ?? defaultBusyTimeoutMs });
     try {
       db.exec(`PRAGMA synchronous = ${options.synchronous}; PRAGMA fullfsync = ON;
@@ -59,16 +58,17 @@ export function openDatabase(file: string, options: DatabaseOptions): Database {
  * changes nothing. What else may be wrong with a file is told when it is opened.
  */
 export function refuseLater(file: string, migrations: readonly string[]): void {
-  const version = versionOr(file, 0);
-  if (version > migrations.length) throw newerVersion(file, version);
+  let version = 0;
+  try {
+    if (sizeOf(file)) version = userVersionIn(file);
+  } catch {
+    // The file cannot be read: opening it says so.
+  }
+  requireKnown(file, version, migrations);
 }
 
-function versionOr(file: string, fallback: number): number {
-  try {
-    return sizeOf(file) ? userVersionIn(file) : fallback;
-  } catch {
-    return fallback;
-  }
+function requireKnown(file: string, version: number, migrations: readonly string[]): void {
+  if (version > migrations.length) throw newerVersion(file, version);
 }
 
 /** One connection that caches its prepared statements. Calls are synchronous and throw only SymphonyErrors, or bugs. */
@@ -220,7 +220,7 @@ function migrate(db: DatabaseSync, file: string, migrations: readonly string[]):
   try {
     // Read again under the lock: another process may have migrated it first.
     const version = userVersion(db);
-    if (version > migrations.length) throw newerVersion(file, version);
+    requireKnown(file, version, migrations);
     applyMigrations(db, version, migrations);
     db.exec("COMMIT");
   } catch (error) {

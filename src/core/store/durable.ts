@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { copyFile, link, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { getSystemErrorMessage } from "node:util";
-import type { Adapter } from "lowdb";
+import type { Adapter, Low } from "lowdb";
 import { z } from "zod";
 import { messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
 
@@ -35,6 +35,47 @@ export function durableJson<T>(file: string, version: number, schema: z.ZodType<
       await writeDurably(file, `${JSON.stringify({ version, sha256: digest(data), data })}\n`);
     },
   };
+}
+
+/** A loaded document that is written as a whole, one write after the other. */
+export class OneByOne<T> {
+  readonly #document: Low<T>;
+  #current: T;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(document: Low<T>) {
+    this.#document = document;
+    this.#current = document.data;
+  }
+
+  /** As it is on disk. */
+  get current(): T {
+    return this.#current;
+  }
+
+  /**
+   * Replaces it by the result of `change`; an error of `change` changes nothing. On disk (fsynced) when it resolves, with
+   * the new document. Rejects with `storage_unavailable`.
+   */
+  change(change: (current: T) => T): Promise<T> {
+    const done = this.#last.then(() => this.#write(change));
+    // The caller of this change gets its error; the next change starts anyway.
+    this.#last = done.catch(() => undefined);
+    return done;
+  }
+
+  /** Resolves when no write is running or waiting. */
+  async settled(): Promise<void> {
+    await this.#last;
+  }
+
+  async #write(change: (current: T) => T): Promise<T> {
+    const next = change(this.#current);
+    this.#document.data = next;
+    await this.#document.write();
+    this.#current = next;
+    return next;
+  }
 }
 
 async function readText(file: string): Promise<string | null> {

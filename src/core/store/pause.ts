@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { Low } from "lowdb";
 import { z } from "zod";
 import type { DispatchPause } from "../model/gates.ts";
-import { durableJson, removeLeftovers } from "./durable.ts";
+import { durableJson, OneByOne, removeLeftovers } from "./durable.ts";
 
 const formatVersion = 1;
 
@@ -20,24 +20,22 @@ export interface StoredPause {
   put(pause: DispatchPause | null): Promise<void>;
 }
 
+/** A pause whose opener waits for the last write before it exits. */
+interface OpenPause extends StoredPause {
+  /** Resolves when no write is running or waiting. */
+  settled(): Promise<void>;
+}
+
 /** Loads `pause.json` in `dir`; the caller holds the data directory's lock. Rejects with `storage_corrupt`. */
-export async function openPause(dir: string): Promise<StoredPause> {
+export async function openPause(dir: string): Promise<OpenPause> {
   await removeLeftovers(fileIn(dir));
-  const document = await load(dir);
-  let last: Promise<unknown> = Promise.resolve();
-  let current = document.data;
-  const write = async (pause: DispatchPause | null) => {
-    document.data = pause;
-    await document.write();
-    current = pause;
-  };
+  const document = new OneByOne(await load(dir));
   return {
-    current: () => current,
-    put(pause) {
-      const done = last.then(() => write(pause));
-      last = done.catch(() => {});
-      return done;
+    current: () => document.current,
+    async put(pause) {
+      await document.change(() => pause);
     },
+    settled: () => document.settled(),
   };
 }
 

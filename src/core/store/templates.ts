@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { Low } from "lowdb";
 import { z } from "zod";
-import { durableJson, removeLeftovers } from "./durable.ts";
+import { durableJson, OneByOne, removeLeftovers } from "./durable.ts";
 
 const formatVersion = 1;
 
@@ -46,39 +46,10 @@ export async function openTemplates(dir: string): Promise<OpenTemplates> {
   const adapter = durableJson<Templates>(file, formatVersion, z.array(Template));
   const document = new Low<Templates>(adapter, []);
   await document.read();
-  return new OneByOne(document);
-}
-
-class OneByOne implements OpenTemplates {
-  readonly #document: Low<Templates>;
-  #current: Templates;
-  #last: Promise<unknown> = Promise.resolve();
-
-  constructor(document: Low<Templates>) {
-    this.#document = document;
-    this.#current = document.data;
-  }
-
-  all(): Templates {
-    return this.#current;
-  }
-
-  change(change: (all: Templates) => Templates): Promise<Templates> {
-    const done = this.#last.then(() => this.#write(change));
-    // The caller of this change gets its error; the next change starts anyway.
-    this.#last = done.catch(() => undefined);
-    return done;
-  }
-
-  async settled(): Promise<void> {
-    await this.#last;
-  }
-
-  async #write(change: (all: Templates) => Templates): Promise<Templates> {
-    const next = change(this.#current);
-    this.#document.data = next;
-    await this.#document.write();
-    this.#current = next;
-    return next;
-  }
+  const templates = new OneByOne(document);
+  return {
+    all: () => templates.current,
+    change: (change) => templates.change(change),
+    settled: () => templates.settled(),
+  };
 }
