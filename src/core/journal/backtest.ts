@@ -5,7 +5,7 @@ import { wordsOf } from "./about.ts";
 import { type Departure, Estimate, type Estimated, type Read } from "./estimate.ts";
 import type { Checkpoint, RecordFile } from "./file.ts";
 import { sourceOf } from "./reading.ts";
-import { Replay, type Replayed } from "./replay.ts";
+import { Replay, type Replayed, type Source } from "./replay.ts";
 import { type Choice, PastWeek } from "./week.ts";
 
 export interface Backtest {
@@ -55,7 +55,7 @@ const sameMs = 2_000;
 export function backtest(file: RecordFile, config: Config, since: number): Backtest {
   const segments = segmentsSince(file, since);
   const week = new PastWeek();
-  const exact = new Exact(config);
+  const exact = new Exact(config, week);
   const oldStates = new Set<string>();
   let decisions = 0;
   let fromWall: number | null = null;
@@ -63,7 +63,7 @@ export function backtest(file: RecordFile, config: Config, since: number): Backt
     const source = sourceOf(file, checkpoint);
     const then = new Replay({ checkpoint, source });
     fromWall ??= checkpoint.at;
-    exact.begin(checkpoint, source, week);
+    exact.begin(checkpoint, source);
     for (const one of then.decisions()) {
       decisions += 1;
       week.add(one);
@@ -106,9 +106,9 @@ function segmentsSince(file: RecordFile, since: number): readonly Checkpoint[] {
 /** Decides again with the new configuration, as long as it decides the same. */
 class Exact {
   readonly #config: Config;
+  readonly #week: PastWeek;
   #replay: Replay | null = null;
   #now: Generator<Replayed, void, undefined> | null = null;
-  #week: PastWeek | null = null;
   #timers = new Map<string, { input: TimerInput; dueAt: number }>();
   #reads = new Map<number, Read>();
   readonly #starts = new Map<string, number[]>();
@@ -117,13 +117,13 @@ class Exact {
   first: FirstDifference | null = null;
   departure: Departure | null = null;
 
-  constructor(config: Config) {
+  constructor(config: Config, week: PastWeek) {
     this.#config = config;
+    this.#week = week;
   }
 
-  begin(checkpoint: Checkpoint, source: ReturnType<typeof sourceOf>, week: PastWeek): void {
+  begin(checkpoint: Checkpoint, source: Source): void {
     if (this.first !== null) return;
-    this.#week = week;
     this.#replay = new Replay({
       ...{ checkpoint, source },
       configure: () => this.#config,
@@ -143,7 +143,7 @@ class Exact {
     if (now === null) return;
     this.#note(now);
     if (now.mark === then.mark) {
-      const choices = this.#week?.choices.slice(this.choices.length) ?? [];
+      const choices = this.#week.choices.slice(this.choices.length);
       this.choices.push(...choices.map((one) => ({ ...one, estimated: false })));
       for (const effect of now.effects) {
         if (effect.type === "startAttempt") this.#startedAt(effect.issue.id, now.wall);

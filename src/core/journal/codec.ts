@@ -1,4 +1,5 @@
 import { IssueMap, type IssueRow } from "../orchestrator/issues.ts";
+import { redactKey } from "../text/redact.ts";
 
 /** What JSON can hold. */
 export type Json = string | number | boolean | null | readonly Json[] | JsonMap;
@@ -20,8 +21,6 @@ export interface Reading {
   resolve(ref: Ref): unknown;
 }
 
-/** The contract's own words are never a secret: see `redactDeep`. */
-const plainKey = /^[a-z][a-z_]{0,31}$/i;
 /** No secret contains it, so what stands on either side of it is examined separately. */
 const separator = "\0";
 
@@ -91,16 +90,12 @@ function writeObject(value: object, writer: Writer): Json {
   const entries = Object.entries(value);
   if (Object.hasOwn(value, "$")) return marked("o", flat(entries, writer));
   return Object.fromEntries(
-    entries.map(([key, item]) => [keyOf(key, writer), write(item, writer)]),
+    entries.map(([key, item]) => [redactKey(key, writer.text), write(item, writer)]),
   );
 }
 
 function flat(entries: Iterable<readonly [unknown, unknown]>, writer: Writer): readonly Json[] {
   return [...entries].flatMap(([key, item]) => [write(key, writer), write(item, writer)]);
-}
-
-function keyOf(key: string, writer: Writer): string {
-  return plainKey.test(key) ? key : writer.text(key);
 }
 
 function numberName(value: number): string {

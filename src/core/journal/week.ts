@@ -39,7 +39,7 @@ export interface Choice {
 }
 
 /** Which published events are decisions about an issue. */
-const told: ReadonlySet<string> = new Set([
+const decisionEvents: ReadonlySet<string> = new Set([
   "issue.held",
   "issue.failed",
   "issue.completed",
@@ -53,7 +53,7 @@ export function choiceOf(effect: Effect, wall: number): Choice | null {
   }
   if (effect.type !== "publish") return null;
   const { type, issueIdentifier } = effect.event;
-  if (!told.has(type) || !issueIdentifier) return null;
+  if (!decisionEvents.has(type) || !issueIdentifier) return null;
   return { wall, issue: issueIdentifier, what: type.replace("issue.", "") };
 }
 

@@ -97,6 +97,11 @@ function base64Within(bytes: Buffer, offset: number): string {
 /** The contract's own words. A secret that equals one of them would break the structure of every response. */
 const plainKey = /^[a-z][a-z_]{0,31}$/i;
 
+/** The key of an object with `redact` applied, but for the contract's own words. */
+export function redactKey(key: string, redact: (text: string) => string): string {
+  return plainKey.test(key) ? key : redact(key);
+}
+
 /** A copy of plain data with `redact` applied to every text in it, keys included. */
 export function redactDeep<T>(data: T, redact: (text: string) => string): T;
 export function redactDeep(data: unknown, redact: (text: string) => string): unknown {
@@ -104,10 +109,7 @@ export function redactDeep(data: unknown, redact: (text: string) => string): unk
   if (Array.isArray(data)) return data.map((item: unknown) => redactDeep(item, redact));
   if (!isPlain(data)) return data;
   return Object.fromEntries(
-    Object.entries(data).map(([key, value]) => [
-      plainKey.test(key) ? key : redact(key),
-      redactDeep(value, redact),
-    ]),
+    Object.entries(data).map(([key, value]) => [redactKey(key, redact), redactDeep(value, redact)]),
   );
 }
 
