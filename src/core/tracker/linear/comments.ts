@@ -3,7 +3,7 @@ import type { CommentList, IssueComment, IssueName } from "../../model/issue.ts"
 import { commentList, instantOf } from "../normalize.ts";
 import type { TrackerComment } from "../tracker.ts";
 import type { LinearClient } from "./client.ts";
-import { documents, shaped } from "./queries.ts";
+import { query } from "./queries.ts";
 
 const author = {
   body: z.string(),
@@ -48,10 +48,11 @@ export async function readComment(
   client: LinearClient,
   id: string,
 ): Promise<TrackerComment | null> {
-  const operation = "SymphonyComment";
-  const document = documents[operation];
-  const { data } = await client.read({ operation, document, variables: { id } });
-  const { viewer: owner, comment } = shaped(oneAnswer, operation, data);
+  const { viewer: owner, comment } = await query(client, {
+    operation: "SymphonyComment",
+    variables: { id },
+    shape: oneAnswer,
+  });
   if (!comment?.issue || comment.archivedAt) return null;
   return {
     id: comment.id,
@@ -64,10 +65,11 @@ export async function readComment(
 
 /** One request: the newest comments of an issue, and the key's owner. */
 export async function readComments(client: LinearClient, { id }: IssueName): Promise<CommentList> {
-  const operation = "SymphonyComments";
-  const document = documents[operation];
-  const { data } = await client.read({ operation, document, variables: { id } });
-  const { viewer: owner, issue } = shaped(listAnswer, operation, data);
+  const { viewer: owner, issue } = await query(client, {
+    operation: "SymphonyComments",
+    variables: { id },
+    shape: listAnswer,
+  });
   const rows = issue.comments.nodes.map((comment) => ({
     author:
       comment.user?.displayName ??

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { SymphonyError } from "../../model/errors.ts";
 import { maxComments, maxSubIssues } from "../normalize.ts";
+import type { LinearClient, LinearRequest } from "./client.ts";
 
 /** Issues on one page (requirement L-8). */
 export const pageSize = 50;
@@ -198,4 +199,28 @@ export function shaped<Shape extends z.ZodType>(
   const path = parsed.error.issues[0]?.path.join(".") ?? "";
   const message = `Linear's answer to ${operation} does not have the expected shape (at ${path || "data"})`;
   throw new SymphonyError("tracker_response", message, { details: { operation, path } });
+}
+
+interface Question<Shape extends z.ZodType> {
+  readonly operation: Operation;
+  readonly variables: LinearRequest["variables"];
+  readonly shape: Shape;
+}
+
+/** The data of one of the adapter's own queries. Rejects as `client.read`, and as `shaped` throws. */
+export async function query<Shape extends z.ZodType>(
+  client: LinearClient,
+  { operation, variables, shape }: Question<Shape>,
+): Promise<z.infer<Shape>> {
+  const { data } = await client.read({ operation, document: documents[operation], variables });
+  return shaped(shape, operation, data);
+}
+
+/** The same of a mutation, which is sent once. */
+export async function mutate<Shape extends z.ZodType>(
+  client: LinearClient,
+  { operation, variables, shape }: Question<Shape>,
+): Promise<z.infer<Shape>> {
+  const data = await client.write({ operation, document: documents[operation], variables });
+  return shaped(shape, operation, data);
 }

@@ -11,7 +11,7 @@ import { Listing } from "./listing.ts";
 import { type LinearRow, type LinearRules, rowOf } from "./normalize.ts";
 import { type IssuesQuery, idOf, readFiltered, readPages } from "./pages.ts";
 import { documents, findAnswer, membersAnswer, newestAnswer, pageSize, shaped } from "./queries.ts";
-import { filterOfScope, type Scope, type ScopeView } from "./scope.ts";
+import { filterOfScope, noRecord, type Scope, type ScopeView } from "./scope.ts";
 import { type LinearFilter, uuid } from "./settings.ts";
 
 export interface ReaderOptions {
@@ -268,14 +268,12 @@ const nothing: readonly Issue[] = [];
 const mostGone = 1_000;
 /** `ENG-12`; any other text is no identifier of Linear, and costs no request. */
 const identifierForm = /^([A-Za-z][A-Za-z0-9]{0,9})-(\d{1,9})$/;
-/** Fits no issue: the filter is not set, and its answer is not used. */
-const noIssue: LinearFilter = { id: { in: [] } };
 
-/** Which of the issues that `filter` names are within the filter and the view of the scope. */
+/** Which of the issues that `filter` names are within the filter and the view of the scope; no issue where one is not set. */
 function membersWanted(filter: LinearFilter, { filter: own, view }: ScopeView) {
   return {
-    filtered: own === null ? noIssue : { and: [filter, own] },
-    viewed: view === null ? noIssue : { and: [filter, view.filter] },
+    filtered: own === null ? noRecord : { and: [filter, own] },
+    viewed: view === null ? noRecord : { and: [filter, view.filter] },
   };
 }
 

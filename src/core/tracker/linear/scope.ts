@@ -3,9 +3,8 @@ import { SymphonyError } from "../../model/errors.ts";
 import { normalState } from "../../model/issue.ts";
 import type { LinearClient } from "./client.ts";
 import {
-  documents,
+  query,
   scopeAnswer,
-  shaped,
   type TeamNode,
   usersAnswer,
   viewerAnswer,
@@ -47,8 +46,8 @@ const oldestMs = 1_800_000;
 const missAgainMs = 300_000;
 /** The last part of an address: `agent-orchestration-a79254768c8f`. */
 const slugTail = /-([0-9a-f]{8,})$/;
-/** No record has this id. */
-const nothing = { id: { in: [] } };
+/** Fits no record. */
+export const noRecord = { id: { in: [] } };
 const mostTeams = 50;
 
 /** Linear's filter for the issues of the scope, sent with every list. */
@@ -161,22 +160,20 @@ export class Scope {
   async #places() {
     const { projects, team } = this.#settings.scope;
     const count = projects.length;
-    const operation = "SymphonyScope";
     // Each project's teams, and each team's states, are counted as if all were there.
     const teamsEach = Math.max(Math.min(Math.floor(110 / Math.max(count, 1)), mostTeams), 3);
     const anyTeam = count === 0 && team === null;
-    const { data } = await this.#client.read({
-      operation,
-      document: documents[operation],
+    const answer = await query(this.#client, {
+      operation: "SymphonyScope",
+      shape: scopeAnswer,
       variables: {
-        projects: count === 0 ? nothing : projectFilter(projects),
+        projects: count === 0 ? noRecord : projectFilter(projects),
         projectCount: Math.max(count, 1),
         teamsEach: count === 0 ? 1 : teamsEach,
-        teams: anyTeam ? {} : team === null ? nothing : teamFilter(team),
+        teams: anyTeam ? {} : team === null ? noRecord : teamFilter(team),
         teamCount: anyTeam ? mostTeams : 2,
       },
     });
-    const answer = shaped(scopeAnswer, operation, data);
     const found = answer.projects.nodes.map((one) => ({
       ...{ id: one.id ?? "", slugId: one.slugId, name: one.name ?? one.slugId },
       teams: one.teams.nodes,
@@ -195,10 +192,12 @@ export class Scope {
   }
 
   async #customView(wanted: string): Promise<ScopeView["view"]> {
-    const operation = "SymphonyViews";
-    const document = documents[operation];
-    const { data } = await this.#client.read({ operation, document, variables: {} });
-    const views = shaped(viewsAnswer, operation, data).customViews.nodes;
+    const { customViews } = await query(this.#client, {
+      operation: "SymphonyViews",
+      variables: {},
+      shape: viewsAnswer,
+    });
+    const views = customViews.nodes;
     const names = [wanted, slugTail.exec(wanted)?.[1] ?? wanted];
     const found =
       views.find(({ id, slugId }) => names.includes(id) || names.includes(slugId)) ??
@@ -219,10 +218,11 @@ export class Scope {
   }
 
   async #askViewer(setting: string): Promise<Named> {
-    const operation = "SymphonyViewer";
-    const document = documents[operation];
-    const { data } = await this.#client.read({ operation, document, variables: {} });
-    const viewer = shaped(viewerAnswer, operation, data).viewer;
+    const { viewer } = await query(this.#client, {
+      operation: "SymphonyViewer",
+      variables: {},
+      shape: viewerAnswer,
+    });
     if (viewer?.id) return { id: viewer.id, name: viewer.displayName ?? "me" };
     throw new SymphonyError("tracker_response", "Linear does not say whose API key this is", {
       details: { path: `tracker.provider.${setting}` },
@@ -231,12 +231,14 @@ export class Scope {
   }
 
   async #askUser(setting: string, name: string): Promise<Named> {
-    const operation = "SymphonyUsers";
-    const document = documents[operation];
     const same = { eqIgnoreCase: name };
     const filter = { or: [{ email: same }, { name: same }, { displayName: same }] };
-    const { data } = await this.#client.read({ operation, document, variables: { filter } });
-    const [found, second] = shaped(usersAnswer, operation, data).users.nodes;
+    const { users } = await query(this.#client, {
+      operation: "SymphonyUsers",
+      variables: { filter },
+      shape: usersAnswer,
+    });
+    const [found, second] = users.nodes;
     if (found && !second) return { id: found.id, name: found.displayName ?? name };
     const hint = "A user's name, email or id, or me";
     throw unknown(setting, found ? `several users ${name}` : `no user ${name}`, hint);

@@ -10,7 +10,7 @@ import type { Lookup, Tracker, TrackerLink, TrackerWorkflow } from "../tracker.t
 import { type LinearBudget, type PassCost, slowedPollMs } from "./budget.ts";
 import { LinearClient, type RequestOutcome } from "./client.ts";
 import { readComment, readComments } from "./comments.ts";
-import { commentAnswer, documents, linkAnswer, moveAnswer, shaped } from "./queries.ts";
+import { commentAnswer, linkAnswer, moveAnswer, mutate } from "./queries.ts";
 import { IssueReader } from "./reader.ts";
 import { Scope } from "./scope.ts";
 import { linearSettings } from "./settings.ts";
@@ -125,13 +125,12 @@ function workflowOf(
       const states = await scope.teamStates(issue.identifier);
       const target = states.find(({ name }) => normalState(name) === normalState(state));
       if (target === undefined) throw unknownState(issue.identifier, state, states);
-      const operation = "SymphonyMoveIssue";
-      const data = await client.write({
-        operation,
-        document: documents[operation],
+      const { issueUpdate } = await mutate(client, {
+        operation: "SymphonyMoveIssue",
         variables: { id: issue.id, stateId: target.id },
+        shape: moveAnswer,
       });
-      if (shaped(moveAnswer, operation, data).issueUpdate.success) return;
+      if (issueUpdate.success) return;
       throw new SymphonyError("tracker_response", `Linear did not move ${issue.identifier}`);
     },
     link: (issue, link) => linkIn(client, issue, link),
@@ -143,21 +142,21 @@ async function linkIn(client: LinearClient, { id: issueId, identifier }: Issue, 
   const { key, url, title } = link;
   const failed = () =>
     new SymphonyError("tracker_response", `Linear did not link the work in ${identifier}`);
-  const attached = await client.write({
+  const { attachmentCreate } = await mutate(client, {
     operation: "SymphonyLink",
-    document: documents.SymphonyLink,
     variables: { input: { issueId, url, title } },
+    shape: linkAnswer,
   });
-  if (!shaped(linkAnswer, "SymphonyLink", attached).attachmentCreate.success) throw failed();
+  if (!attachmentCreate.success) throw failed();
   const id = idFrom(key);
   if ((await readComment(client, id)) !== null) return;
   const body = `The work is ready for review: [${title}](${url})`;
-  const said = await client.write({
+  const { commentCreate } = await mutate(client, {
     operation: "SymphonyWriteComment",
-    document: documents.SymphonyWriteComment,
     variables: { input: { id, issueId, body } },
+    shape: commentAnswer,
   });
-  if (!shaped(commentAnswer, "SymphonyWriteComment", said).commentCreate.success) throw failed();
+  if (!commentCreate.success) throw failed();
 }
 
 /** Linear takes ids in the form of a random UUID (version 4). */

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { SymphonyError } from "../../model/errors.ts";
 import type { WebhookOrder, WebhookRegistration } from "../tracker.ts";
 import type { LinearClient } from "./client.ts";
-import { documents, type Operation, shaped } from "./queries.ts";
+import { mutate, query } from "./queries.ts";
 import type { Scope } from "./scope.ts";
 
 const Webhook = z.object({
@@ -92,10 +92,12 @@ class WebhookRequests {
   async find(url: string): Promise<Webhook | null> {
     let after: string | null = null;
     for (let page = 0; page < maxPages; page++) {
-      const operation: Operation = "SymphonyWebhooks";
-      const document = documents[operation];
-      const { data } = await this.#client.read({ operation, document, variables: { after } });
-      const { nodes, pageInfo } = shaped(listAnswer, operation, data).webhooks;
+      const answer: z.output<typeof listAnswer> = await query(this.#client, {
+        operation: "SymphonyWebhooks",
+        variables: { after },
+        shape: listAnswer,
+      });
+      const { nodes, pageInfo } = answer.webhooks;
       const found = nodes.find((one) => one.url && isSame(one.url, url));
       if (found) return found;
       if (!pageInfo.hasNextPage || !pageInfo.endCursor) return null;
@@ -105,17 +107,21 @@ class WebhookRequests {
   }
 
   async create(input: object): Promise<Webhook> {
-    const operation = "SymphonyCreateWebhook";
-    const document = documents[operation];
-    const data = await this.#client.write({ operation, document, variables: { input } });
-    return done(shaped(createAnswer, operation, data).webhookCreate);
+    const { webhookCreate } = await mutate(this.#client, {
+      operation: "SymphonyCreateWebhook",
+      variables: { input },
+      shape: createAnswer,
+    });
+    return done(webhookCreate);
   }
 
   async update(id: string, input: object): Promise<void> {
-    const operation = "SymphonyUpdateWebhook";
-    const document = documents[operation];
-    const data = await this.#client.write({ operation, document, variables: { id, input } });
-    done(shaped(updateAnswer, operation, data).webhookUpdate);
+    const { webhookUpdate } = await mutate(this.#client, {
+      operation: "SymphonyUpdateWebhook",
+      variables: { id, input },
+      shape: updateAnswer,
+    });
+    done(webhookUpdate);
   }
 }
 
