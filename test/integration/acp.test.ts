@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { liveProcesses } from "../../src/core/process/table.ts";
 import { type FakeOpenai, startFakeOpenai } from "../support/fakes/fake-openai.ts";
 import { type CodexHome, codexHome } from "../support/makers/codex-home.ts";
 import { hostileFiles, plant, ran } from "../support/makers/hostile-files.ts";
-import { breach, probes } from "../support/makers/hostile-probes.ts";
 import { AcpBench, type AcpBenchOptions } from "../support/worlds/acp-bench.ts";
+import { assertNoBreach, plantProbes } from "../support/worlds/prey.ts";
 
 const adapter = process.env["SYMPHONY_ACP"] ?? "";
 const plain = { model: null };
@@ -107,41 +107,10 @@ describe("the real codex-acp", () => {
       ],
       "agent-full-access",
     );
-    const prey = {
-      dataDir: join(b.root, "data"),
-      home: join(b.root, "user"),
-      otherWorkspace: join(b.root, "ENG-2"),
-      outside: join(b.root, "outside"),
-      neighbour: join(b.root, "user2", "diary"),
-      apiUrl: "http://127.0.0.1:9",
-      canary: "no-such-canary",
-    };
-    for (const file of [
-      join(prey.dataDir, "token"),
-      join(prey.home, ".codex", "auth.json"),
-      join(prey.otherWorkspace, "theirs"),
-      join(b.workspace, ".git", "hooks", "README"),
-      join(b.workspace, ".git", "config"),
-      join(prey.outside, "here"),
-      prey.neighbour,
-    ]) {
-      await mkdir(dirname(file), { recursive: true });
-      await writeFile(file, "prey\n");
-    }
-    // The level allows the network; processes and files are not limited.
-    const others = /^(asks|connects|starts)|large/;
-    const ways = probes(prey).filter(({ name }) => !others.test(name));
-    assert.equal(ways.length, 14);
-    const lines = ways.map(
-      ({ name, command }) => `echo '== ${name.replaceAll("'", "")}'\n${command}`,
-    );
-    await writeFile(join(b.workspace, "probes"), `${lines.join("\n")}\necho finished\n`);
+    const prey = await plantProbes(b);
     await using session = await b.start({ level: "networked" });
     await session.turn("please", plain);
-    const told = await readFile(join(b.workspace, "told.txt"), "utf8");
-    assert.match(told, /^finished$/m);
-    assert.doesNotMatch(told, new RegExp(`^${breach}$`, "m"));
-    assert.deepEqual(await readdir(prey.outside), ["here"]);
+    await assertNoBreach(b, prey);
   });
 
   test("what a repository configures for codex is not visible, although the adapter trusts it", async () => {

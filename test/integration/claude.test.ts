@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { AgentTools } from "../../src/core/agent/agent.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import { liveProcesses } from "../../src/core/process/table.ts";
 import { evilAddress, hostileFiles, plant, ran } from "../support/makers/hostile-files.ts";
-import { breach, probes } from "../support/makers/hostile-probes.ts";
+import { assertNoBreach, plantProbes } from "../support/worlds/prey.ts";
 import { type RealClaude, realClaude } from "../support/worlds/real-claude.ts";
 import { eventually } from "../support/worlds/symphony.ts";
 
@@ -273,44 +273,13 @@ describe("the real Claude Code", () => {
       { type: "bash", cmd: "bash probes > told.txt 2>&1; ls -A ~/.symphony/claude/*/*; echo ran" },
       { type: "text", text: "That was it." },
     ]);
-    const prey = {
-      dataDir: join(b.root, "data"),
-      home: join(b.root, "user"),
-      otherWorkspace: join(b.root, "ENG-2"),
-      outside: join(b.root, "outside"),
-      neighbour: join(b.root, "user2", "diary"),
-      apiUrl: "http://127.0.0.1:9",
-      canary: "no-such-canary",
-    };
-    for (const file of [
-      join(prey.dataDir, "token"),
-      join(prey.home, ".codex", "auth.json"),
-      join(prey.otherWorkspace, "theirs"),
-      join(b.workspace, ".git", "hooks", "README"),
-      join(b.workspace, ".git", "config"),
-      join(prey.outside, "here"),
-      prey.neighbour,
-    ]) {
-      await mkdir(dirname(file), { recursive: true });
-      await writeFile(file, "prey\n");
-    }
-    // The level allows the network; processes and files are not limited.
-    const others = /^(asks|connects|starts)|large/;
-    const ways = probes(prey).filter(({ name }) => !others.test(name));
-    assert.equal(ways.length, 14);
-    const lines = ways.map(
-      ({ name, command }) => `echo '== ${name.replaceAll("'", "")}'\n${command}`,
-    );
-    await writeFile(join(b.workspace, "probes"), `${lines.join("\n")}\necho finished\n`);
+    const prey = await plantProbes(b);
     // The private directory of another issue.
     const other = await b.start({ workspace: prey.otherWorkspace });
     await other[Symbol.asyncDispose]();
     await using session = await b.start(networked);
     await session.turn("please", plain);
-    const told = await readFile(join(b.workspace, "told.txt"), "utf8");
-    assert.match(told, /^finished$/m);
-    assert.doesNotMatch(told, new RegExp(`^${breach}$`, "m"));
-    assert.deepEqual(await readdir(prey.outside), ["here"]);
+    await assertNoBreach(b, prey);
     const command = b.events.findLast((event) => event.type === "command");
     assert.ok(command?.type === "command");
     assert.match(command.output ?? "", /^config\nran$/, "only its own private directory is there");

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -7,7 +7,7 @@ import { type AcpConfig, acpSection } from "../../../src/core/agent/acp/settings
 import type { AgentSession, SessionSpec } from "../../../src/core/agent/agent.ts";
 import { type Clock, systemClock } from "../../../src/core/clock.ts";
 import type { AcpScript } from "../fakes/acp-script.ts";
-import { Bench } from "./scripted-agent.ts";
+import { Bench, journalOf } from "./scripted-agent.ts";
 
 const agentFile = fileURLToPath(new URL("../fakes/acp-agent-child.ts", import.meta.url));
 
@@ -50,11 +50,8 @@ export class AcpBench extends Bench {
   }
 
   /** The messages that the scripted agent received, by method. */
-  async got(method: string): Promise<unknown[]> {
-    const text = await readFile(join(this.root, "journal"), "utf8").catch(() => "");
-    const lines = text.split("\n").filter(Boolean);
-    const all = lines.map((line): { method: string; params: unknown } => JSON.parse(line));
-    return all.filter((entry) => entry.method === method).map(({ params }) => params);
+  got(method: string): Promise<unknown[]> {
+    return journalOf(this.root, method);
   }
 }
 

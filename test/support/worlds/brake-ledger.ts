@@ -102,7 +102,7 @@ export class BrakeLedger {
     this.#idle.delete(issueId);
   }
 
-  /** An operator's refresh may end a pause whose end nobody named. */
+  /** An operator's refresh may end a pause whose end the provider did not name. */
   refreshed(): void {
     for (const agent of this.#pausedUntil.keys()) {
       if (!this.#named.has(agent)) this.#pausedUntil.delete(agent);

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -7,7 +7,7 @@ import { createClaudeRuntime } from "../../../src/core/agent/claude/runtime.ts";
 import { type ClaudeConfig, claudeSection } from "../../../src/core/agent/claude/settings.ts";
 import { type Clock, systemClock } from "../../../src/core/clock.ts";
 import type { ClaudeScript } from "../fakes/claude-script.ts";
-import { Bench } from "./scripted-agent.ts";
+import { Bench, journalOf } from "./scripted-agent.ts";
 
 const agentFile = fileURLToPath(new URL("../fakes/claude-child.ts", import.meta.url));
 
@@ -60,13 +60,8 @@ export class ClaudeBench extends Bench {
   }
 
   /** What the scripted agent noted, by name. */
-  async got(method: string): Promise<Readonly<Record<string, unknown>>[]> {
-    const text = await readFile(join(this.root, "journal"), "utf8").catch(() => "");
-    const lines = text.split("\n").filter(Boolean);
-    const all = lines.map((line): { method: string; params: Readonly<Record<string, unknown>> } =>
-      JSON.parse(line),
-    );
-    return all.filter((entry) => entry.method === method).map(({ params }) => params);
+  got(method: string): Promise<Readonly<Record<string, unknown>>[]> {
+    return journalOf(this.root, method);
   }
 }
 

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../../src/core/clock.ts";
@@ -8,6 +8,7 @@ import { localOptions } from "../../../src/core/tracker/local/settings.ts";
 import type { ClaudeScript } from "../fakes/claude-script.ts";
 import { config } from "../makers/issue.ts";
 import { claudeCommand } from "./claude-bench.ts";
+import { journalOf } from "./scripted-agent.ts";
 import { type Place, Served, symphony } from "./symphony.ts";
 
 export interface ClaudeWorldOptions {
@@ -62,14 +63,8 @@ export class ClaudeWorld implements Place, AsyncDisposable {
   }
 
   /** What the scripted agent noted, by name. */
-  async got(method: string): Promise<Readonly<Record<string, unknown>>[]> {
-    const text = await readFile(join(this.root, "journal"), "utf8").catch(() => "");
-    return text
-      .split("\n")
-      .filter(Boolean)
-      .map((line) => JSON.parse(line))
-      .filter((entry) => entry.method === method)
-      .map(({ params }) => params);
+  got(method: string): Promise<Readonly<Record<string, unknown>>[]> {
+    return journalOf(this.root, method);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

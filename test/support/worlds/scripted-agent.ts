@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -33,6 +33,19 @@ export const codexConfig: CodexConfig = {
   threadsPerProcess: 20,
   orphanLimitMs: 600_000,
 };
+
+/** What a scripted agent wrote into the journal of `root`, by name. */
+export async function journalOf(
+  root: string,
+  method: string,
+): Promise<Readonly<Record<string, unknown>>[]> {
+  const text = await readFile(join(root, "journal"), "utf8").catch(() => "");
+  const lines = text.split("\n").filter(Boolean);
+  const all = lines.map((line): { method: string; params: Readonly<Record<string, unknown>> } =>
+    JSON.parse(line),
+  );
+  return all.filter((entry) => entry.method === method).map(({ params }) => params);
+}
 
 export interface BenchOptions {
   readonly config?: Partial<CodexConfig>;

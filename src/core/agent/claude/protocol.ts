@@ -68,7 +68,6 @@ const result = z.looseObject({
     .array(z.looseObject({ tool_name: z.string() }))
     .optional()
     .catch(undefined),
-  total_cost_usd: z.number().optional().catch(undefined),
   user_message_uuids: uuids,
   model_usage_since_last_result: z.record(z.string(), modelUsage).optional().catch(undefined),
 });
