@@ -177,7 +177,8 @@ const lifeCheckMs = 2_000;
 /** The server to talk to and the token it may see, in the order of the command line contract. */
 export async function findServer(where: Whereabouts, userAgent: string): Promise<Discovery> {
   const given = where.url ?? (where.env["SYMPHONY_URL"] || undefined);
-  const runtime = readRuntime(where);
+  const dataDir = findDataDir(where);
+  const runtime = dataDir === null ? null : runtimeIn(dataDir);
   const ownToken = where.env["SYMPHONY_TOKEN"] || null;
   if (given !== undefined) {
     const sameServer = runtime !== null && originOf(given) === originOf(runtime.url);
@@ -271,10 +272,10 @@ function ancestors(dir: string): string[] {
   return above === dir ? [dir] : [dir, ...ancestors(above)];
 }
 
-function readRuntime(where: Whereabouts): RuntimeFile | null {
-  const dir = findDataDir(where);
-  const file = dir === null ? null : join(dir, "runtime.json");
-  if (file === null || !existsSync(file)) return null;
+/** The runtime.json of a data directory; null where there is none that can be read. */
+export function runtimeIn(dataDir: string): RuntimeFile | null {
+  const file = join(dataDir, "runtime.json");
+  if (!existsSync(file)) return null;
   try {
     const { url, pid, token } = JSON.parse(readFileSync(file, "utf8"));
     if (typeof url !== "string" || !Number.isSafeInteger(pid) || pid <= 0) return null;

@@ -1,9 +1,6 @@
 import { SymphonyError } from "../core/model/errors.ts";
-import { type CommandContext, findDataDir } from "./context.ts";
+import { type CommandContext, findDataDir, runtimeIn } from "./context.ts";
 import { withHint } from "./failure.ts";
-
-const { existsSync, readFileSync } = process.getBuiltinModule("node:fs");
-const { join } = process.getBuiltinModule("node:path");
 
 /**
  * The data directory of a command that works on its files: `--data-dir`, else that of the server that was named (`--url`,
@@ -27,18 +24,8 @@ async function filesOf(url: string, command: string, context: CommandContext): P
   const { data_dir: dataDir, pid } = await client.system.runtime().catch((error: unknown) => {
     throw error instanceof SymphonyError ? withHint(error, hint) : error;
   });
-  if (runsIn(dataDir, pid)) return dataDir;
+  // The same path may also exist here, without that server.
+  if (runtimeIn(dataDir)?.pid === pid) return dataDir;
   const message = `the files of the server at ${url} are not on this machine`;
   throw new SymphonyError("usage", message, { details: { url, dataDir }, hint });
-}
-
-/** The same path may also exist here, without that server. */
-function runsIn(dataDir: string, pid: number): boolean {
-  const file = join(dataDir, "runtime.json");
-  if (!existsSync(file)) return false;
-  try {
-    return JSON.parse(readFileSync(file, "utf8")).pid === pid;
-  } catch {
-    return false;
-  }
 }

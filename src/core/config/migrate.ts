@@ -126,13 +126,9 @@ function hasPath(document: Document, path: string): boolean {
 
 /** Removes the pair at `from` and sets the keys of `result`; comments of the pair go with it. */
 function replace(document: Document, from: string, result: Translation): void {
-  const above = from.split(".");
-  const name = above.pop() ?? "";
-  const parent: unknown = above.length === 0 ? document.contents : document.getIn(above, true);
-  if (!isMap(parent)) return;
-  const at = parent.items.findIndex(({ key }) => isScalar(key) && key.value === name);
-  const pair = parent.items[at];
-  if (pair === undefined) return;
+  const found = pairAt(document, from);
+  if (found === null) return;
+  const { above, parent, pair } = found;
   const [only, ...others] = Object.entries(result);
   const [key = "", value] = only ?? [];
   const isBeside = others.length === 0 && key.split(".").slice(0, -1).join(".") === above.join(".");
@@ -140,11 +136,11 @@ function replace(document: Document, from: string, result: Translation): void {
     rename(document, pair, { name: key.split(".").at(-1) ?? key, value });
     return;
   }
-  parent.items.splice(at, 1);
+  parent.items.splice(parent.items.indexOf(pair), 1);
   for (const [path, one] of Object.entries(result)) {
     document.setIn(path.split("."), nodeOf(document, pair, one));
   }
-  const first = key === "" ? null : pairAt(document, key);
+  const first = key === "" ? null : (pairAt(document, key)?.pair ?? null);
   if (first !== null) takeComments(first, pair);
   // A comment above the first key of a map belongs to the map, which goes with its last key.
   if (parent.items.length === 0 && isNode(first?.key)) {
@@ -182,12 +178,14 @@ function takeComments(to: Pair, from: Pair): void {
   }
 }
 
-function pairAt(document: Document, path: string): Pair | null {
+/** The pair of a key, and the map that holds it, which is at `above`. */
+function pairAt(document: Document, path: string) {
   const above = path.split(".");
   const name = above.pop() ?? "";
   const parent: unknown = above.length === 0 ? document.contents : document.getIn(above, true);
   if (!isMap(parent)) return null;
-  return parent.items.find(({ key }) => isScalar(key) && key.value === name) ?? null;
+  const pair = parent.items.find(({ key }) => isScalar(key) && key.value === name);
+  return pair === undefined ? null : { above, parent, pair };
 }
 
 /** Removes maps that are empty now, from the inside out. */
