@@ -29,6 +29,7 @@ import type { Issue, IssueStatus } from "../core/model/issue.ts";
 import { type Unwritten, writerOf } from "../core/model/names.ts";
 import { workInWords } from "../core/model/work.ts";
 import type { TemplateChoice } from "../core/orchestrator/choice.ts";
+import { reviewOpens } from "../core/orchestrator/explain.ts";
 import type { Completed, Retry, Review, Running, Stopped } from "../core/orchestrator/issues.ts";
 import type { IssueStatusView, Waiting } from "../core/orchestrator/snapshot.ts";
 import type { View } from "../core/orchestrator/view.ts";
@@ -303,8 +304,7 @@ export function detailView(status: IssueStatusView, past: Past): z.output<typeof
 function reviewGate({ review }: IssueStatusView, delivery: Delivery | null) {
   if (review === null) return [];
   const detail = delivery === null ? "waits for a person" : deliveryInWords(delivery);
-  const opens = "an answer of people or checks to its work";
-  return [{ gate: "not_in_review", pass: false, detail, opens }];
+  return [{ gate: "not_in_review", pass: false, detail, opens: reviewOpens }];
 }
 
 function workspaceOf(

@@ -186,10 +186,13 @@ function claimText(row: IssueRow | undefined): string {
   return row?.claim === "blocked" ? "waiting for a person" : "free";
 }
 
+/** What ends the wait of offered work. */
+export const reviewOpens = "an answer of people or checks to its work";
+
 function claimOpens(row: IssueRow | undefined, identifier: string): string {
   if (row?.claim === "retrying") return `its retry, due ${new Date(row.dueWall).toISOString()}`;
   if (row?.claim === "blocked") return `symphony respond ${identifier}`;
-  if (row?.claim === "review") return "an answer of people or checks to its work";
+  if (row?.claim === "review") return reviewOpens;
   return "the end of its attempt";
 }
 

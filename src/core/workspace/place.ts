@@ -1,6 +1,6 @@
 import { lstat, mkdir, realpath } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
-import { type ErrorCode, messageOf, SymphonyError } from "../model/errors.ts";
+import { type ErrorCode, messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
 import { readSmall } from "../repository/checkout.ts";
 import { isWorkspaceKey } from "../repository/key.ts";
 
@@ -81,7 +81,7 @@ export async function findAt(path: string): Promise<Found> {
     if (found.isSymbolicLink()) return "link";
     return found.isDirectory() ? "directory" : "other";
   } catch (cause) {
-    if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") return "nothing";
+    if (systemCodeOf(cause) === "ENOENT") return "nothing";
     throw fault(path, { what: messageOf(cause), cause });
   }
 }

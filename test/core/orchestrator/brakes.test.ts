@@ -96,7 +96,7 @@ test("tokens_per_day: nothing new starts, rows and gates say why, and midnight U
     world.eventTypes().filter((type) => type.startsWith("budget.")),
     ["budget.reached"],
   );
-  assert.equal(world.run("A-1").stopReason, null, "the turn goes on to its end");
+  assert.equal(world.run("A-1").stopReason, null, "the turn continues until it ends");
   await world.run("A-1").end();
   await world.advance(60_000);
   assert.deepEqual(world.live, []);

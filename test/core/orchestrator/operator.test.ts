@@ -139,7 +139,7 @@ test("attached, an issue is held over a restart, until the person detaches", asy
   await world.orchestrator.apply(attach(true));
   await assert.rejects(world.orchestrator.apply(detach), { code: "not_attached" });
   await world.run("A-1").end(stopped);
-  // The agent is gone, but nobody was told so before a crash.
+  // The agent is gone, but a crash came before that was recorded.
   await world.orchestrator.apply(attach(false, null));
   await world.orchestrator.apply(attach());
   await world.orchestrator.apply(attach(false, "decaf"));

@@ -180,7 +180,7 @@ test("O-24: a retry that was due without a free slot is checked when there is on
   await world.advance(10_000);
   await world.run("B-1").end(boom);
   await world.advance(0);
-  assert.deepEqual(world.live, ["A-1"], "before C-1, which nobody has begun");
+  assert.deepEqual(world.live, ["A-1"], "before C-1, which was not begun");
 });
 
 test("an issue that was moved meanwhile is not started, leaves the queue, and the next one is checked", async () => {

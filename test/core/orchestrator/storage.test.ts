@@ -62,7 +62,7 @@ test("while a save waits, no poll, hint, free slot or retry starts anything; all
   world.orchestrator.post({ type: "issue.hinted", issueId: "id-B-1" });
   await world.advance(70_000);
   assert.deepEqual([starts(world), world.live], [[], ["A-2"]]);
-  assert.equal(world.run("A-2").stopReason, null, "what runs goes on");
+  assert.equal(world.run("A-2").stopReason, null, "what runs continues");
   const waiting = [...world.orchestrator.state.issues.of("retrying").values()];
   assert.deepEqual(
     waiting.map(({ attempt, waits }) => [attempt, waits?.gate]),
