@@ -39,7 +39,7 @@ export const modelCommand = row({
   },
 });
 
-/** An unlisted model may still work, so a list that cannot be had quickly is not waited for. */
+/** An unlisted model may still work, so the command does not wait longer for the list. */
 const listMs = 5_000;
 
 async function warnOfSlip(name: string, { client, note }: CommandContext): Promise<void> {

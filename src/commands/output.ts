@@ -30,7 +30,7 @@ interface Sized {
   width: number;
 }
 
-/** Lines of a table that fit: the columns of least worth are left out, and flexible ones shrink. */
+/** Lines of a table that fit: the least important columns are left out, and flexible ones shrink. */
 export function tableLines({ columns, rows, width, paint = noPaint }: TableShape): string[] {
   const cells = rows.map((row) => row.map(readable));
   const natural = columns.map((column, index) => {

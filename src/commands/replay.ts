@@ -21,7 +21,7 @@ export const replayCommand = row({
 async function printReplay(result: ReplayResult, context: CommandContext): Promise<void> {
   const { first, same, decisions, version, issue_identifier: identifier } = result;
   const paint = await context.paint();
-  // What agents report is many lines, and decides little.
+  // Reports of agents are many lines, and decide little.
   const rows = decisions
     .filter(({ input }) => input !== "attempt.reported")
     .map(({ number, at, input, decided }) => [String(number), at, input, decided.join("; ")]);

@@ -196,7 +196,7 @@ class Check {
   }
 
   #report(code: ErrorCode, at: Token | undefined, message: string): void {
-    // Finding out the place takes as long as the text before it.
+    // The time to find the place grows with the length of the text before it.
     if (this.faults.length >= maxFaults) return;
     const [line = 1, column = 1] = at?.getPosition() ?? [];
     this.faults.push({ code, line, column, message });
