@@ -1,14 +1,13 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { backtest } from "../../../src/core/journal/backtest.ts";
 import { RecordFile } from "../../../src/core/journal/file.ts";
-import { Recorder } from "../../../src/core/journal/recorder.ts";
 import { noTokens } from "../../../src/core/model/attempt.ts";
 import type { Issue } from "../../../src/core/model/issue.ts";
 import { config, issue } from "../../support/makers/issue.ts";
+import { recorderFor } from "../../support/makers/record.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 import { Scheduler } from "../../support/worlds/scheduler.ts";
 
 // A record made by hand: with one slot, ENG-1 runs for 10 minutes and uses 1,000 tokens, then ENG-2 for 20 minutes and 3,000;
@@ -31,20 +30,10 @@ const works: readonly Work[] = [
 ];
 
 async function recorded(t: TestContext, issues: readonly Issue[]) {
-  const dir = mkdtempSync(join(tmpdir(), "backtest-"));
-  t.after(() => rmSync(dir, { recursive: true }));
+  const dir = temporaryDir(t);
   const path = join(dir, "record.db");
   const world = new Scheduler(issues, one);
-  const recorder = new Recorder({
-    file: path,
-    version: "1.0.0",
-    clock: world.clock,
-    redact: (text) => text,
-    secretsKnown: () => 0,
-    lastEvent: () => 0,
-    shown: () => ({ config: {}, origins: {} }),
-    days: () => null,
-  });
+  const recorder = recorderFor(path, { clock: world.clock });
   world.decides = (state, input, context) => recorder.decide(state, input, context);
   const start = world.clock.wall();
   await world.begin();

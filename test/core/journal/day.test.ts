@@ -1,27 +1,20 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { RecordFile } from "../../../src/core/journal/file.ts";
 import { sourceOf } from "../../../src/core/journal/reading.ts";
-import { Recorder } from "../../../src/core/journal/recorder.ts";
+import type { Recorder } from "../../../src/core/journal/recorder.ts";
 import { Replay } from "../../../src/core/journal/replay.ts";
-import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { recorderFor } from "../../support/makers/record.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 import { Simulation } from "../../support/worlds/simulation.ts";
 
 const dayMs = 24 * 60 * 60 * 1_000;
 
 function recorderIn(dir: string): Recorder {
-  return new Recorder({
-    file: join(dir, "record.db"),
-    version: "1.0.0",
-    clock: new FakeClock(),
+  return recorderFor(join(dir, "record.db"), {
     redact: (text) => text.replaceAll(/boom|version 1\d/g, "[redacted]"),
     secretsKnown: () => 1,
-    lastEvent: () => 0,
-    shown: () => ({ config: {}, origins: {} }),
-    days: () => null,
     checkpointEvery: 700,
   });
 }
@@ -54,8 +47,7 @@ async function recordedDay(dir: string, seed: number) {
 }
 
 test("a day with crashes replays to every recorded state, decision by decision", async (t) => {
-  const dir = mkdtempSync(join(tmpdir(), "record-"));
-  t.after(() => rmSync(dir, { recursive: true }));
+  const dir = temporaryDir(t);
   const { world, decided, lost, trouble } = await recordedDay(dir, 7);
   assert.ok(
     trouble.every((one) => one === undefined),

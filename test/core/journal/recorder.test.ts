@@ -1,12 +1,11 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import type { Config } from "../../../src/core/config/config.ts";
 import { RecordFile } from "../../../src/core/journal/file.ts";
 import { sourceOf, stateAt } from "../../../src/core/journal/reading.ts";
-import { Recorder, type RecorderOptions } from "../../../src/core/journal/recorder.ts";
+import type { Recorder, RecorderOptions } from "../../../src/core/journal/recorder.ts";
 import { Replay } from "../../../src/core/journal/replay.ts";
 import { noTokens } from "../../../src/core/model/attempt.ts";
 import type { Issue } from "../../../src/core/model/issue.ts";
@@ -15,15 +14,10 @@ import { emptyState, type State } from "../../../src/core/orchestrator/state.ts"
 import { createRedactor } from "../../../src/core/text/redact.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";
 import { config, issue } from "../../support/makers/issue.ts";
-import { batchesOf, recordTexts } from "../../support/makers/record.ts";
+import { batchesOf, recorderFor, recordTexts } from "../../support/makers/record.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
 const canary = "canary-5b1f0e77c2";
-
-function directory(t: TestContext): string {
-  const dir = mkdtempSync(join(tmpdir(), "record-"));
-  t.after(() => rmSync(dir, { recursive: true }));
-  return dir;
-}
 
 /** A scheduler whose every read is answered at once; the recorder decides. */
 class Bench {
@@ -39,15 +33,10 @@ class Bench {
   constructor(dir: string, settings = config(), options: Partial<RecorderOptions> = {}) {
     this.file = join(dir, "record.db");
     this.config = settings;
-    this.recorder = new Recorder({
-      file: this.file,
-      version: "1.0.0",
+    this.recorder = recorderFor(this.file, {
       clock: this.clock,
-      redact: (text) => text,
-      secretsKnown: () => 0,
       lastEvent: () => this.events,
       shown: () => ({ config: { agent: { ...this.config.agent } }, origins: {} }),
-      days: () => null,
       ...options,
     });
   }
@@ -89,7 +78,7 @@ class Bench {
 }
 
 test("an unchanged poll of 10,000 issues takes under 100 bytes on disk", async (t) => {
-  const bench = new Bench(directory(t), config({ agent: { maxConcurrentAgents: 0 } }));
+  const bench = new Bench(temporaryDir(t), config({ agent: { maxConcurrentAgents: 0 } }));
   bench.issues = Array.from({ length: 10_000 }, (_, n) =>
     issue(`ENG-${n}`, { description: `Text of ${n}`, dispatchable: false }),
   );
@@ -113,7 +102,7 @@ test("an unchanged poll of 10,000 issues takes under 100 bytes on disk", async (
 });
 
 test("a poll that brings one changed issue adds that issue alone", async (t) => {
-  const bench = new Bench(directory(t), config({ agent: { maxConcurrentAgents: 0 } }));
+  const bench = new Bench(temporaryDir(t), config({ agent: { maxConcurrentAgents: 0 } }));
   bench.issues = Array.from({ length: 500 }, (_, n) => issue(`ENG-${n}`));
   bench.poll();
   bench.issues = bench.issues.map((one, at) => (at === 250 ? { ...one, title: "Changed" } : one));
@@ -145,7 +134,7 @@ test("no secret that is known by its value reaches the record", async (t) => {
     secretsKnown: () => redactor.known(),
   };
   const settings = config({ tracker: { provider: { api_key: canary, [`x ${canary}`]: 1 } } });
-  const bench = new Bench(directory(t), settings, {
+  const bench = new Bench(temporaryDir(t), settings, {
     ...hidden,
     shown: () => ({ config: { note: `it is ${canary}` }, origins: {} }),
   });
@@ -189,7 +178,7 @@ async function replayed(file: RecordFile) {
 
 test("a secret that is learned later begins a new segment without it", async (t) => {
   const redactor = createRedactor();
-  const bench = new Bench(directory(t), config(), {
+  const bench = new Bench(temporaryDir(t), config(), {
     redact: (text) => redactor.redact(text),
     secretsKnown: () => redactor.known(),
   });
@@ -210,7 +199,7 @@ test("a secret that is learned later begins a new segment without it", async (t)
 });
 
 test("a disk that refuses the record stops no decision; what was lost is counted", async (t) => {
-  const dir = directory(t);
+  const dir = temporaryDir(t);
   const place = join(dir, "later");
   const said: (string | null)[] = [];
   const bench = new Bench(place, config(), { onTrouble: (reason) => said.push(reason) });
@@ -240,7 +229,7 @@ test("a disk that refuses the record stops no decision; what was lost is counted
 });
 
 test("a damaged record is left as it is, and stops no decision", async (t) => {
-  const bench = new Bench(directory(t));
+  const bench = new Bench(temporaryDir(t));
   writeFileSync(bench.file, "not a database, but long enough to be read as one".repeat(100));
   bench.poll();
   await bench.recorder.settled();
@@ -250,7 +239,7 @@ test("a damaged record is left as it is, and stops no decision", async (t) => {
 });
 
 test("segments older than the history is kept are removed whole", async (t) => {
-  const dir = directory(t);
+  const dir = temporaryDir(t);
   const bench = new Bench(dir, config(), { days: () => 2 });
   bench.issues = [issue("ENG-1", { dispatchable: false })];
   for (let day = 0; day < 5; day++) {
@@ -269,7 +258,7 @@ test("segments older than the history is kept are removed whole", async (t) => {
 });
 
 test("a configuration and what decisions asked are part of the record", async (t) => {
-  const bench = new Bench(directory(t));
+  const bench = new Bench(temporaryDir(t));
   bench.issues = [issue("ENG-1"), issue("ENG-2")];
   bench.config = config({ agent: { maxConcurrentAgents: 1 } });
   bench.poll();

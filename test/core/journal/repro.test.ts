@@ -1,28 +1,19 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { RecordFile } from "../../../src/core/journal/file.ts";
-import { Recorder } from "../../../src/core/journal/recorder.ts";
 import { firstDifference, replayPart, reproOf } from "../../../src/core/journal/repro.ts";
-import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { recorderFor } from "../../support/makers/record.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 import { Simulation } from "../../support/worlds/simulation.ts";
 
 /** The record of some hours in a world with a secret in the texts of its issues. */
 async function recorded(t: TestContext): Promise<RecordFile> {
-  const dir = mkdtempSync(join(tmpdir(), "repro-"));
-  t.after(() => rmSync(dir, { recursive: true }));
+  const dir = temporaryDir(t);
   const path = join(dir, "record.db");
-  const recorder = new Recorder({
-    file: path,
-    version: "1.0.0",
-    clock: new FakeClock(),
+  const recorder = recorderFor(path, {
     redact: (text) => text.replaceAll("boom", "[redacted]"),
     secretsKnown: () => 1,
-    lastEvent: () => 0,
-    shown: () => ({ config: {}, origins: {} }),
-    days: () => null,
     checkpointEvery: 400,
   });
   const world = new Simulation(11, {

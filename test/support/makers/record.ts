@@ -1,6 +1,23 @@
 import { type Batch, RecordFile } from "../../../src/core/journal/file.ts";
 import { sourceOf } from "../../../src/core/journal/reading.ts";
+import { Recorder, type RecorderOptions } from "../../../src/core/journal/recorder.ts";
 import { Replay } from "../../../src/core/journal/replay.ts";
+import { FakeClock } from "../fakes/fake-clock.ts";
+
+/** A recorder without secrets, events and a limit of age, but for `options`. */
+export function recorderFor(file: string, options: Partial<RecorderOptions> = {}): Recorder {
+  return new Recorder({
+    file,
+    version: "1.0.0",
+    clock: new FakeClock(),
+    redact: (text) => text,
+    secretsKnown: () => 0,
+    lastEvent: () => 0,
+    shown: () => ({ config: {}, origins: {} }),
+    days: () => null,
+    ...options,
+  });
+}
 
 /** Every batch of the record, in order. */
 export function batchesOf(file: RecordFile): Batch[] {

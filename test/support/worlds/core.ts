@@ -14,7 +14,6 @@ import { type Bus, createBus } from "../../../src/core/events/bus.ts";
 import { createLogger } from "../../../src/core/events/log.ts";
 import { type Cleanup, cleanUpFinished } from "../../../src/core/followers.ts";
 import { openInboxes } from "../../../src/core/inboxes.ts";
-import { Recorder } from "../../../src/core/journal/recorder.ts";
 import { kinds } from "../../../src/core/kinds.ts";
 import type { Attempt } from "../../../src/core/model/attempt.ts";
 import type { EventDraft } from "../../../src/core/model/event.ts";
@@ -36,6 +35,7 @@ import { WorkspaceOverview } from "../../../src/core/workspace/overview.ts";
 import { isAtWork, recordedPlaces, userOf } from "../../../src/core/workspace/owner.ts";
 import { createWorkspaces, type Workspaces } from "../../../src/core/workspace/workspaces.ts";
 import { config as defaultConfig } from "../makers/issue.ts";
+import { recorderFor } from "../makers/record.ts";
 import { Scheduler } from "./scheduler.ts";
 
 /** The scheduler of `support/worlds/scheduler.ts` with a real bus and a real history for its events and attempts. */
@@ -109,12 +109,11 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   const { history } = store;
   const bus = createBus({ history, clock, redact, onError: (error) => logged.push(String(error)) });
   scheduler.bus = bus;
-  const recorder = new Recorder({
-    ...{ clock, redact, version: "1.2.3", file: join(dataDir, "record.db") },
-    secretsKnown: () => 0,
+  const recorder = recorderFor(join(dataDir, "record.db"), {
+    clock,
+    version: "1.2.3",
     lastEvent: () => bus.lastSeq,
     shown: () => ({ config: { polling: { ...world.config.polling } }, origins: {} }),
-    days: () => null,
   });
   scheduler.decides = (state, input, context) => recorder.decide(state, input, context);
   scheduler.store = store;
