@@ -39,6 +39,11 @@ export class Names {
     return JSON.stringify(encode(value, { refer, redact: this.#redact }));
   }
 
+  /** Names an object whose text was needed anyway. */
+  note(object: object, name: string): void {
+    this.#names.set(object, name);
+  }
+
   #nameOf(object: object): string {
     const known = this.#names.get(object);
     if (known !== undefined) return known;
@@ -53,12 +58,15 @@ export class SharedWriter {
   readonly #known = new WeakMap<object, Known>();
   readonly #numbers = new Map<string, number>();
   readonly #redact: (text: string) => string;
+  readonly #names: Names;
   #copies = 0;
   #fresh: string[] = [];
   #count = 0;
 
-  constructor(redact: (text: string) => string) {
+  /** `names` redacts alike, and learns the name of each object. */
+  constructor(redact: (text: string) => string, names: Names) {
     this.#redact = redact;
+    this.#names = names;
   }
 
   refer(value: object): Ref | null {
@@ -91,6 +99,7 @@ export class SharedWriter {
   #add(value: object): Known {
     const text = JSON.stringify(encode(value, { refer: inline, redact: this.#redact }));
     const name = nameOf(text);
+    this.#names.note(value, name);
     const number = this.#numbers.get(name);
     const known = number === undefined ? this.#addContent(name, text) : this.#addCopy(number);
     this.#known.set(value, known);

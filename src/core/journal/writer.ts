@@ -66,8 +66,8 @@ export class SegmentWriter {
 
   constructor(options: SegmentOptions) {
     this.#options = options;
-    this.#shared = new SharedWriter(options.redact);
     this.#names = new Names(options.redact);
+    this.#shared = new SharedWriter(options.redact, this.#names);
     this.input = options.input;
   }
 
