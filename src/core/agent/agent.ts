@@ -261,6 +261,9 @@ export interface LearnedRow extends Quirks {
   readonly learnedAt: number;
 }
 
+/** The form of a model's name in a list of models; others are left out. */
+export const modelId = /^[^\p{Cc}]{1,200}$/u;
+
 export interface Model {
   readonly id: string;
   readonly ownedBy: string | null;

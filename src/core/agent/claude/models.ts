@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import { type Model, providerError } from "../agent.ts";
+import { type Model, modelId, providerError } from "../agent.ts";
 import { ClaudeConnection } from "./connection.ts";
 import { credentialOf } from "./credential.ts";
 import { launchOf } from "./launch.ts";
@@ -21,7 +21,6 @@ interface ClaudeModelsDeps {
   lookup(name: string): string | undefined;
 }
 
-const modelId = /^[^\p{Cc}]{1,200}$/u;
 const noTools = { specs: [], call: async () => ({ success: false, output: "there are no tools" }) };
 
 /**

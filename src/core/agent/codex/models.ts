@@ -6,7 +6,7 @@ import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
 import { AgentProcess } from "../../process/program.ts";
 import { listOf, objectOf, textOf } from "../../text/text.ts";
-import { type Model, providerError } from "../agent.ts";
+import { type Model, modelId, providerError } from "../agent.ts";
 import { JsonRpcPeer } from "../json-rpc.ts";
 import type { CodexConfig } from "./settings.ts";
 
@@ -23,7 +23,6 @@ export interface CodexModelsDeps {
 
 const maxPages = 20;
 const methodNotFound = -32_601;
-const modelId = /^[^\p{Cc}]{1,200}$/u;
 
 /**
  * codex's own list: starts an app-server in an empty directory, requests the list, and ends the

@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { outbound } from "../../outbound.ts";
-import { type Model, type ProviderFault, providerError } from "../agent.ts";
+import { type Model, modelId, type ProviderFault, providerError } from "../agent.ts";
 import { headersOf, keyNameOf } from "./failures.ts";
 import type { OpenaiConfig } from "./settings.ts";
 
@@ -17,7 +17,6 @@ interface OpenaiModelsDeps {
 const timeoutMs = 10_000;
 const maxBytes = 4 * 1024 * 1024;
 const maxModels = 5_000;
-const modelId = /^[^\p{Cc}]{1,200}$/u;
 
 const Listing = z.object({
   data: z.array(
