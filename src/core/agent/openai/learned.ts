@@ -40,13 +40,13 @@ interface Place {
 export class Learned {
   readonly #file: string | null;
   readonly #clock: Clock;
-  #rows: readonly LearnedRow[];
+  /** null until it is needed: most servers start without it. */
+  #known: readonly LearnedRow[] | null = null;
 
   /** `dir` null: only in memory. */
   constructor(dir: string | null, clock: Clock) {
     this.#file = dir === null ? null : join(dir, "providers.json");
     this.#clock = clock;
-    this.#rows = this.#file === null ? [] : read(this.#file);
   }
 
   of(place: Place): Quirks {
@@ -73,8 +73,13 @@ export class Learned {
     if (this.#rows.length > 0) this.#keep([]);
   }
 
+  get #rows(): readonly LearnedRow[] {
+    this.#known ??= this.#file === null ? [] : read(this.#file);
+    return this.#known;
+  }
+
   #keep(rows: readonly LearnedRow[]): void {
-    this.#rows = rows;
+    this.#known = rows;
     if (this.#file === null) return;
     try {
       mkdirSync(dirname(this.#file), { recursive: true });

@@ -1,8 +1,10 @@
 // A3 to A18 are rows of the cases of agents: answers of real providers. Each shape names its public document.
 
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { chatMessages } from "../../../../src/core/agent/openai/chat-api.ts";
@@ -14,6 +16,7 @@ import type { Item, ModelRequest } from "../../../../src/core/agent/openai/threa
 import { systemClock } from "../../../../src/core/clock.ts";
 import { SymphonyError } from "../../../../src/core/model/errors.ts";
 import { type JsonObject, listOf, objectOf } from "../../../../src/core/text/text.ts";
+import { temporaryDir } from "../../../support/makers/storage.ts";
 
 interface Asked {
   readonly path: string;
@@ -598,6 +601,19 @@ describe("A16: parts that a provider does not take", () => {
     wall = 7 * 86_400_000;
     assert.deepEqual(learned.of(here).omit, []);
   });
+});
+
+test("A16: what was learned is kept in the data directory, until it is forgotten", (t) => {
+  const dir = temporaryDir(t);
+  const here = { baseUrl: "https://a.example/v1", model: "m" };
+  new Learned(dir, systemClock).add(here, { omit: ["store"], contextTokens: 9_000 });
+  const later = new Learned(dir, systemClock);
+  assert.deepEqual(later.of(here).omit, ["store"]);
+  assert.equal(later.rows()[0]?.contextTokens, 9_000);
+  later.forget();
+  assert.deepEqual(new Learned(dir, systemClock).rows(), []);
+  writeFileSync(join(dir, "providers.json"), "[{");
+  assert.deepEqual(new Learned(dir, systemClock).rows(), []);
 });
 
 describe("A17: failed calls and failures inside of an answer", () => {
