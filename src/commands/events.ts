@@ -1,6 +1,5 @@
 import type { Server } from "../client/client.ts";
 import { followEvents, type StreamEvent, type StreamItem } from "../client/events.ts";
-import { systemClock } from "../core/clock.ts";
 import { type ErrorCode, SymphonyError } from "../core/model/errors.ts";
 import { eventTypes } from "../core/model/event.ts";
 import { type IssueStatus, statuses } from "../core/model/issue.ts";
@@ -219,6 +218,9 @@ export const waitCommand = row({
   print: ({ issue_identifier: id, status }, { note }) => note(`${id} is ${status}`),
 });
 
+/** 24 days; Node fires a longer timer at once. */
+const longestTimerMs = 2 ** 31 - 1;
+
 interface Awaited {
   readonly id: string;
   readonly wanted: readonly IssueStatus[];
@@ -232,7 +234,10 @@ async function waitFor(
 ): Promise<IssueStatus> {
   const limit = new AbortController();
   // Not AbortSignal.timeout: AbortSignal.any holds its sources weakly, and a collected one never fires.
-  const cancel = timeoutMs === 0 ? () => {} : systemClock.after(timeoutMs, () => limit.abort());
+  const timer =
+    timeoutMs === 0
+      ? undefined
+      : setTimeout(() => limit.abort(), Math.min(timeoutMs, longestTimerMs));
   const spinner = await startSpinner(id, wanted, context);
   try {
     const signal = AbortSignal.any([context.interrupted(), limit.signal]);
@@ -241,7 +246,7 @@ async function waitFor(
       requireHope(id, status, wanted);
     }
   } finally {
-    cancel();
+    clearTimeout(timer);
     spinner?.stop();
   }
   context.interrupted().throwIfAborted();
