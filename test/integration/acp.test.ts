@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { liveProcesses } from "../../src/core/process/table.ts";
@@ -135,7 +135,7 @@ describe("the real codex-acp", () => {
   test("guidance reaches the current turn, and an interrupt ends it", async () => {
     await using b = await real(
       [
-        { type: "shell", cmd: "echo up; sleep 1" },
+        { type: "shell", cmd: "echo up; while [ ! -e go ]; do sleep 0.05; done" },
         { type: "shell", cmd: "echo second; sleep 60" },
         { type: "text", text: "never" },
       ],
@@ -145,6 +145,7 @@ describe("the real codex-acp", () => {
     const turn = assert.rejects(session.turn("please", plain), { code: "turn_cancelled" });
     await b.until("command");
     await session.steer("str_1", "use tabs");
+    await writeFile(join(b.workspace, "go"), "");
     await b.until("steer.delivered", (event) => event.steerId === "str_1");
     await b.until("command", (event) => event.command.includes("second"));
     const inputs = (await b.openai.requests()).map(({ body }) => JSON.stringify(body.input));

@@ -7,6 +7,7 @@ import { liveProcesses } from "../../src/core/process/table.ts";
 import { startFakeModel } from "../support/fakes/fake-model.ts";
 import { claudeWorld } from "../support/worlds/claude-world.ts";
 import { realProgram } from "../support/worlds/real-agent.ts";
+import { recordOf } from "../support/worlds/real-claude.ts";
 import { eventually, symphony } from "../support/worlds/symphony.ts";
 
 describe("serve with the real Claude Code", () => {
@@ -51,6 +52,10 @@ describe("serve with the real Claude Code", () => {
       const { running } = await server.client.issues.detail({ params: { id: issue } });
       thread = running?.thread_id ?? null;
       attempt = running?.attempt_id ?? "";
+      assert.ok(thread !== null);
+      const home = join(world.root, "home");
+      const record = () => recordOf(home, thread ?? "");
+      await eventually("there is a record", async () => (await record()).includes("one.txt"));
       await server.crash();
     }
     await using server = await world.serve();

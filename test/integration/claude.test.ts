@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { glob, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { AgentTools } from "../../src/core/agent/agent.ts";
@@ -9,7 +9,7 @@ import { SymphonyError } from "../../src/core/model/errors.ts";
 import { liveProcesses } from "../../src/core/process/table.ts";
 import { evilAddress, hostileFiles, plant, ran } from "../support/makers/hostile-files.ts";
 import { assertNoBreach, plantProbes } from "../support/worlds/prey.ts";
-import { type RealClaude, realClaude } from "../support/worlds/real-claude.ts";
+import { type RealClaude, realClaude, recordOf } from "../support/worlds/real-claude.ts";
 import { eventually } from "../support/worlds/symphony.ts";
 
 // Rows of the case file of agents are named "A11: …". They need SYMPHONY_CLAUDE and SYMPHONY_EQUIPMENT.
@@ -20,6 +20,16 @@ const asking = { askPolicy: { approvals: "ask", timeoutMs: 60_000 } } as const;
 
 async function leftOf(b: RealClaude): Promise<readonly unknown[]> {
   return (await liveProcesses()).filter(({ runId }) => runId === b.runId);
+}
+
+/** The id of the message with this guidance. */
+async function sentAs(b: RealClaude, steerId: string): Promise<string> {
+  const [file = ""] = await Array.fromAsync(
+    glob(join(b.root, ".symphony/claude/*/*/guidance.jsonl")),
+  );
+  const lines = (await readFile(file, "utf8")).trim().split("\n");
+  const sent = lines.map((line) => JSON.parse(line)).find((one) => one.steer_id === steerId);
+  return sent.uuid;
 }
 
 function refusedBy(b: RealClaude): Promise<SymphonyError> {
@@ -223,6 +233,10 @@ describe("the real Claude Code", () => {
       await session.steer("str_taken", "use tabs");
       await writeFile(join(b.workspace, "go"), "");
       await eventually("it goes on", async () => existsSync(join(b.workspace, "two.txt")));
+      const uuid = await sentAs(b, "str_taken");
+      await eventually("the record has the guidance", async () =>
+        (await recordOf(b.root, thread)).includes(uuid),
+      );
       await session.steer("str_waiting", "use spaces");
       assert.ok(session.pid !== null);
       process.kill(session.pid, "SIGKILL");

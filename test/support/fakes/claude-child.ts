@@ -165,7 +165,7 @@ async function play(step: ClaudeStep): Promise<void> {
         await Promise.race([wake.promise, interrupted.promise]);
       for (const message of queue.splice(0)) {
         taken.push(message);
-        record({ type: "attachment", source_uuid: message.uuid });
+        if (step.records !== false) record({ type: "attachment", source_uuid: message.uuid });
         lifecycle(message.uuid, "started");
         assistant({ type: "text", text: `heard: ${message.message?.content}` });
       }

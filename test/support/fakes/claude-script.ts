@@ -20,8 +20,8 @@ export type ClaudeStep =
       readonly output: number;
       readonly cached?: number;
     }
-  /** Waits for a message in mid-turn, and takes it up. */
-  | { readonly do: "steered" }
+  /** Waits for a message in mid-turn, and takes it up; the real program writes its record later. */
+  | { readonly do: "steered"; readonly records?: boolean }
   /** Waits until the turn is interrupted. */
   | { readonly do: "interrupted" }
   | { readonly do: "write"; readonly line: object | string }

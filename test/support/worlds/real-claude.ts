@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp } from "node:fs/promises";
+import { glob, mkdir, mkdtemp, readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type FakeModel, startFakeModel } from "../fakes/fake-model.ts";
@@ -41,4 +41,11 @@ export async function realClaude(
   });
   await mkdir(made.workspace);
   return made;
+}
+
+/** The record of a session below its CLAUDE_CONFIG_DIR. The program writes it a little after it has reported something. */
+export async function recordOf(home: string, thread: string): Promise<string> {
+  const files = glob(join(home, ".symphony/claude/*/*/config/projects/*", `${thread}.jsonl`));
+  const texts = (await Array.fromAsync(files)).map((file) => readFile(file, "utf8"));
+  return (await Promise.all(texts)).join("");
 }

@@ -8,7 +8,7 @@ import type { SessionSpec, TurnOptions } from "../agent.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { noActiveTurn, Session, turnCancelled } from "../session.ts";
 import { ClaudeConnection } from "./connection.ts";
-import { Guidance } from "./guidance.ts";
+import { Guidance, guidanceAgain } from "./guidance.ts";
 import type { ClaudeHome } from "./home.ts";
 import type { Launch } from "./launch.ts";
 import { Outcomes } from "./outcome.ts";
@@ -64,7 +64,7 @@ export class ClaudeSession extends Session<LiveTurn> {
     this.#options = options;
     this.#updates = new Updates(spec.workspace);
     this.#outcomes = new Outcomes(() => clock.wall());
-    this.#guidance = new Guidance(home);
+    this.#guidance = new Guidance(home, options.thread.id);
     this.#preface = options.preface;
     this.#model = launch.model;
     this.#connection = new ClaudeConnection(
@@ -97,9 +97,9 @@ export class ClaudeSession extends Session<LiveTurn> {
     const { threadId, resumed } = this;
     // The process counts tokens from its own start.
     this.emit({ type: "session.started", threadId, resumed, countsAnew: resumed });
-    for (const steerId of await this.#guidance.takenUp(threadId)) {
-      this.emit({ type: "steer.delivered", steerId });
-    }
+    const { takenUp, lost } = await this.#guidance.earlier();
+    for (const steerId of takenUp) this.emit({ type: "steer.delivered", steerId });
+    this.#preface += guidanceAgain(lost);
   }
 
   async turn(prompt: string, options: TurnOptions): Promise<void> {
@@ -107,6 +107,7 @@ export class ClaudeSession extends Session<LiveTurn> {
     await this.#choose(options);
     const turn = new LiveTurn(randomUUID());
     await this.runTurn(turn, async () => {
+      await this.#guidance.sentAgain(turn.uuid);
       this.#connection.send(userLine(turn.uuid, `${this.#preface}${prompt}`));
       this.#preface = "";
       await turn.done;
@@ -116,7 +117,7 @@ export class ClaudeSession extends Session<LiveTurn> {
   async steer(steerId: string, message: string): Promise<{ readonly turnId: string }> {
     const turn = this.live;
     if (!turn || turn.ended) throw noActiveTurn("none is running");
-    const sent = await this.#guidance.sent(steerId);
+    const sent = await this.#guidance.sent(steerId, message);
     // The same guidance is never sent twice.
     if (sent.again) return { turnId: turn.uuid };
     const accepted = turn.awaits(sent.uuid);

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { AgentTools } from "../../../../src/core/agent/agent.ts";
 import { liveProcesses } from "../../../../src/core/process/table.ts";
@@ -178,6 +180,52 @@ describe("agent.kind claude", () => {
     assert.deepEqual(delivered, [{ type: "steer.delivered", steerId: "str_1" }]);
     assert.equal((await b.got("user")).length, 2);
     await assert.rejects(session.steer("str_2", "late"), { code: "no_active_turn" });
+  });
+
+  test("delivered guidance that the session's record lacks after a crash opens the next turn, once", async () => {
+    await using b = await claudeBench({
+      turns: [
+        {
+          steps: [
+            { do: "steered" },
+            { do: "steered", records: false },
+            { do: "say", text: "both" },
+            { do: "interrupted" },
+          ],
+        },
+      ],
+    });
+    let thread: string;
+    {
+      await using session = await b.start();
+      thread = session.threadId;
+      const turn = assert.rejects(session.turn("work", plain), { code: "port_exit" });
+      await b.until("turn.started");
+      await session.steer("str_1", "use tabs");
+      await session.steer("str_2", "no semicolons");
+      await b.until("message", ({ text }) => text === "both");
+      assert.ok(session.pid !== null);
+      process.kill(session.pid, "SIGKILL");
+      await turn;
+    }
+    b.events.length = 0;
+    const next = { turns: [{ steps: [{ do: "say", text: "ok" }], result: used(1, 1) }] };
+    await writeFile(join(b.root, "script.json"), JSON.stringify(next));
+    const heard = async () => (await b.got("user")).map((one) => Object(one["message"]).content);
+    {
+      await using session = await b.start({ resumeThreadId: thread });
+      assert.ok(session.resumed);
+      // Known from the record, so reported again in case the first report was lost.
+      const delivered = b.events.filter(({ type }) => type === "steer.delivered");
+      assert.deepEqual(delivered, [{ type: "steer.delivered", steerId: "str_1" }]);
+      await session.turn("continue", plain);
+    }
+    const again = (await heard()).at(-1);
+    assert.match(again, /no semicolons.*continue$/s);
+    assert.ok(!again.includes("use tabs"));
+    await using session = await b.start({ resumeThreadId: thread });
+    await session.turn("continue", plain);
+    assert.equal((await heard()).at(-1), "continue");
   });
 
   test("guidance while the last answer is written is answered before the turn ends", async () => {
