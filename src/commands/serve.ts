@@ -68,8 +68,10 @@ export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
   const { workflowPath, dataDir, port, host, env, log, redactor, signal } = options;
   const clock = systemClock;
   const flags = { ...(port !== undefined && { port }), ...(host !== undefined && { host }) };
+  let url: string | null = null;
   const core = await createCore({
     version: version(),
+    url: () => url,
     workflowPath,
     dataDir,
     env,
@@ -98,6 +100,7 @@ export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
       clock,
       signal,
     });
+    url = listening.url;
     const { level } = core.config.current.config.agent;
     if (listening.peerTables !== null && !wantsToken({ auth: server.auth, level })) {
       reportPeers(listening.peerTables, log);

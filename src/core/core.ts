@@ -93,6 +93,8 @@ export interface CoreOptions {
   readonly allowUnknown?: boolean;
   /** Aborted to cancel the start, which then rejects with the signal's reason. */
   readonly signal?: AbortSignal;
+  /** Where the API answers; null before it listens. By default there is none. */
+  url?(): string | null;
   /** Rejects when this configuration must not be served; nothing has been changed by then. */
   admit?(config: Config): Promise<void>;
 }

@@ -34,6 +34,8 @@ import { textOf } from "./text/text.ts";
 import type { Tracker } from "./tracker/tracker.ts";
 import { KeptCopies } from "./workspace/copies.ts";
 import { type BranchBook, fillWorkspace, keepApart } from "./workspace/fill.ts";
+import { writeHookCommand } from "./workspace/hook-command.ts";
+import { commandVariable } from "./workspace/hooks.ts";
 import { recordedPlaces } from "./workspace/owner.ts";
 import { OwnRoots } from "./workspace/roots.ts";
 import {
@@ -100,10 +102,11 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps) {
     clock,
     maxBytes: () => config().workspace.keepMaxBytes,
   });
+  const commandDir = writeHookCommand(dataDir);
   const workspaces = keepApart(
     createWorkspaces({
       settings: () => ({ root: config().workspace.root, hooks: config().hooks }),
-      env: () => hookEnvironment(options, config(), tracker()),
+      env: () => hookEnvironment(options, config(), tracker(), commandDir),
       clock,
       log,
       onHookFailed: (failure) => bus.publish(hookFailed(failure)),
@@ -137,18 +140,21 @@ function hookFailed({ hook, issue, error }: HookFailure): EventDraft {
   };
 }
 
-/** Hooks get an agent's environment: the allow-list, without any credential of the tracker. */
+/** Hooks get an agent's environment, without any credential of the tracker, and what their `symphony` needs. */
 function hookEnvironment(
-  { env, dataDir }: CoreOptions,
+  { env, dataDir, url }: CoreOptions,
   config: Config,
   tracker: Tracker,
+  commandDir: string,
 ): Record<string, string> {
-  return agentEnvironment({
+  const inherited = agentEnvironment({
     env,
     passthrough: config.hooks.envPassthrough,
     secretNames: secretNamesOf(config, tracker),
     runId: runIdOf(dataDir, "hook"),
   });
+  const where = { SYMPHONY_DATA_DIR: dataDir, SYMPHONY_URL: url?.() ?? "" };
+  return { ...inherited, ...where, [commandVariable]: commandDir };
 }
 
 /** How to close what was opened, in the order of opening. */

@@ -59,7 +59,7 @@ export async function runAttempt(
       );
       live.entered("preparing_workspace", workspace);
       before = (await gitHead(workspace.path))?.head ?? null;
-      await deps.workspaces.beforeRun(workspace, order.issue, live.signal);
+      await deps.workspaces.beforeRun(workspace, order, live.signal);
     }
     end = await work(order, { ...workspace, before }, { deps, live });
   } catch (error) {
@@ -74,7 +74,7 @@ export async function runAttempt(
   await deps.leases?.drop(order.attemptId);
   live.entered("finishing", null);
   if (workspace === null) return { ...end, git: null };
-  await deps.workspaces.afterRun(workspace, order.issue);
+  await deps.workspaces.afterRun(workspace, order, end);
   return { ...end, git: await gitFacts(workspace.path, before) };
 }
 

@@ -1,18 +1,39 @@
 import type { Clock } from "../clock.ts";
 import type { HooksConfig } from "../config/config.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
+import type { IssueName } from "../model/issue.ts";
 import { type CommandEnd, runCommand } from "../process/run.ts";
 
 export type HookName = "after_create" | "before_run" | "after_run" | "before_remove";
+
+/** The attempt that a hook runs for. */
+export interface HookAttempt {
+  readonly attemptId: string;
+  readonly issue: IssueName;
+  /** null on a first run, else the retry number. */
+  readonly attempt: number | null;
+}
+
+/** How the attempt ended, for `after_run`. */
+export interface HookOutcome {
+  readonly kind: "completed" | "failed" | "needs" | "stopped";
+  /** The error's code, unless it was completed or stopped. */
+  readonly code?: string;
+}
 
 export interface HookRun {
   readonly hook: HookName;
   readonly script: string;
   /** The workspace. */
   readonly cwd: string;
-  /** Everything the hook inherits; its issue and workspace are added. */
+  /**
+   * Everything the hook inherits; its issue, workspace and attempt are added. The directory in `commandVariable` comes
+   * first in the hook's PATH.
+   */
   readonly env: Readonly<Record<string, string>>;
-  readonly issue: { readonly id: string; readonly identifier: string } | null;
+  readonly issue: IssueName | null;
+  readonly attempt?: HookAttempt;
+  readonly outcome?: HookOutcome;
   readonly timeoutMs: number;
   readonly clock: Clock;
   /** Aborting it ends the hook. */
@@ -20,6 +41,12 @@ export interface HookRun {
 }
 
 const maxOutputBytes = 2_048;
+
+/** The variable that names the directory of the `symphony` command that belongs to this server. */
+export const commandVariable = "SYMPHONY_BIN";
+
+/** A login shell's profile sets PATH anew. On the script's first line, so that the shell's line numbers stay. */
+const commandFirst = `[ -z "$${commandVariable}" ] || export PATH="$${commandVariable}:$PATH"; `;
 
 /**
  * Runs `sh -lc <script>` in the workspace and resolves with the end of its output (2,048 bytes, stderr
@@ -29,7 +56,7 @@ const maxOutputBytes = 2_048;
 export async function runHook(run: HookRun): Promise<string> {
   const { cwd, timeoutMs, clock, signal } = run;
   const end = await runCommand({
-    argv: ["sh", "-lc", run.script],
+    argv: ["sh", "-lc", `${commandFirst}${run.script}`],
     env: environmentOf(run),
     name: "hook",
     outputBytes: maxOutputBytes,
@@ -42,12 +69,17 @@ export async function runHook(run: HookRun): Promise<string> {
 }
 
 /** An issue's text reaches a hook only as the value of a variable, never as a part of a shell line (X-6). */
-function environmentOf({ env, issue, cwd }: HookRun): Record<string, string> {
+function environmentOf({ env, issue, attempt, outcome, cwd }: HookRun): Record<string, string> {
   const own = issue && {
     SYMPHONY_ISSUE_ID: withoutNul(issue.id),
     SYMPHONY_ISSUE_IDENTIFIER: withoutNul(issue.identifier),
   };
-  return { ...env, ...own, SYMPHONY_WORKSPACE: cwd };
+  const run = attempt && {
+    SYMPHONY_ATTEMPT_ID: attempt.attemptId,
+    SYMPHONY_ATTEMPT: String(attempt.attempt ?? 0),
+  };
+  const end = outcome && { SYMPHONY_OUTCOME: outcome.kind, SYMPHONY_ERROR: outcome.code ?? "" };
+  return { ...env, ...own, ...run, ...end, SYMPHONY_WORKSPACE: cwd };
 }
 
 function withoutNul(text: string): string {

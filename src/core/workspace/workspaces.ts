@@ -14,7 +14,14 @@ import type { Loan, Mirrors } from "../repository/mirrors.ts";
 import { dropBaseline, readBaseline, writeBaseline } from "./baseline.ts";
 import { deleteTree } from "./deletion.ts";
 import { makeFresh, setAside } from "./directory.ts";
-import { type HookName, runHook, scriptOf } from "./hooks.ts";
+import {
+  type HookAttempt,
+  type HookName,
+  type HookOutcome,
+  type HookRun,
+  runHook,
+  scriptOf,
+} from "./hooks.ts";
 import {
   type Found,
   fault,
@@ -107,9 +114,9 @@ export interface Workspaces {
    */
   ensure(issue: Issue, signal: AbortSignal, tell?: (line: string) => void): Promise<Workspace>;
   /** Rejects with `hook_failed` or `hook_timeout`: the attempt must not continue. */
-  beforeRun(workspace: Workspace, issue: IssueName, signal: AbortSignal): Promise<void>;
+  beforeRun(workspace: Workspace, attempt: HookAttempt, signal: AbortSignal): Promise<void>;
   /** Never rejects; does nothing if the directory is gone. */
-  afterRun(workspace: Workspace, issue: IssueName): Promise<void>;
+  afterRun(workspace: Workspace, attempt: HookAttempt, outcome: HookOutcome): Promise<void>;
   /**
    * Deletes the recorded path or, without one, the issue's place in the current root, unless it
    * holds work that is nowhere else or that cannot be determined: of such work a copy is made and
@@ -207,15 +214,16 @@ class DirectoryWorkspaces implements Workspaces {
     return { key, path, createdNow: true };
   }
 
-  async beforeRun(workspace: Workspace, issue: IssueName, signal: AbortSignal): Promise<void> {
-    await this.requireCwd(workspace.path);
-    await this.#hook("before_run", workspace.path, { issue, signal });
+  async beforeRun({ path }: Workspace, attempt: HookAttempt, signal: AbortSignal): Promise<void> {
+    await this.requireCwd(path);
+    await this.#hook("before_run", path, { issue: attempt.issue, attempt, signal });
   }
 
-  async afterRun({ path }: Workspace, issue: IssueName): Promise<void> {
+  async afterRun({ path }: Workspace, attempt: HookAttempt, outcome: HookOutcome): Promise<void> {
+    const { issue } = attempt;
     try {
       if ((await requireInside(path, this.root())) !== "directory") return;
-      await this.#hook("after_run", path, { issue, signal: this.#leaving });
+      await this.#hook("after_run", path, { issue, attempt, outcome, signal: this.#leaving });
     } catch (error) {
       this.#note(`after_run was skipped or failed: ${messageOf(error)}`, path, issue);
     }
@@ -335,19 +343,19 @@ class DirectoryWorkspaces implements Workspaces {
   async #hook(
     hook: HookName,
     path: string,
-    { issue, signal }: { issue: IssueName | null; signal: AbortSignal },
+    { signal, ...subject }: Pick<HookRun, "issue" | "attempt" | "outcome" | "signal">,
   ): Promise<void> {
     const { hooks } = this.#options.settings();
     const script = scriptOf(hook, hooks);
     if (script === null) return;
     const { clock, env, onHookFailed } = this.#options;
     const ends = AbortSignal.any([signal, this.#leaving]);
-    const rest = { issue, env: env(), timeoutMs: hooks.timeoutMs, clock, signal: ends };
+    const rest = { ...subject, env: env(), timeoutMs: hooks.timeoutMs, clock, signal: ends };
     try {
       await runHook({ hook, script, cwd: path, ...rest });
     } catch (error) {
       const isFailure = error instanceof SymphonyError && !ends.aborted;
-      if (isFailure) onHookFailed({ hook, issue, path, error });
+      if (isFailure) onHookFailed({ hook, issue: subject.issue, path, error });
       throw error;
     }
   }

@@ -27,6 +27,8 @@ import { temporaryDir } from "../../support/makers/storage.ts";
 
 const none = new AbortController().signal;
 const eng1 = issue("ENG-1");
+const first = { attemptId: "att_1", issue: eng1, attempt: null };
+const done = { kind: "completed" } as const;
 
 interface Setup {
   readonly hooks?: Partial<HooksConfig>;
@@ -152,8 +154,8 @@ test("S-5, THREAT-14: a symlink at the path of a workspace is refused before any
     await symlink(target, path);
     const workspace = { key: "ENG-1", path, createdNow: false };
     assert.equal(await code(workspaces.ensure(eng1, none)), "workspace_symlink");
-    assert.equal(await code(workspaces.beforeRun(workspace, eng1, none)), "invalid_workspace_cwd");
-    await workspaces.afterRun(workspace, eng1);
+    assert.equal(await code(workspaces.beforeRun(workspace, first, none)), "invalid_workspace_cwd");
+    await workspaces.afterRun(workspace, first, done);
     assert.equal(await code(workspaces.remove({ path, issue: eng1 })), "workspace_symlink");
     assert.equal(await code(workspaces.remove({ path: null, issue: eng1 })), "workspace_symlink");
     await rm(path);
@@ -239,7 +241,7 @@ test("S-10: a stopped after_create leaves nothing behind and is not a failure of
 test("S-11: a failing before_run aborts the attempt and keeps the workspace", async (t) => {
   const { workspaces, failures } = open(t, { hooks: { beforeRun: "exit 3" } });
   const workspace = await workspaces.ensure(eng1, none);
-  assert.equal(await code(workspaces.beforeRun(workspace, eng1, none)), "hook_failed");
+  assert.equal(await code(workspaces.beforeRun(workspace, first, none)), "hook_failed");
   assert.ok(existsSync(workspace.path));
   assert.equal(failures[0]?.hook, "before_run");
 });
@@ -247,11 +249,11 @@ test("S-11: a failing before_run aborts the attempt and keeps the workspace", as
 test("S-12: a failing after_run is only reported", async (t) => {
   const { workspaces, failures } = open(t, { hooks: { afterRun: "echo why; exit 3" } });
   const workspace = await workspaces.ensure(eng1, none);
-  await workspaces.afterRun(workspace, eng1);
+  await workspaces.afterRun(workspace, first, done);
   assert.equal(failures[0]?.hook, "after_run");
   assert.equal(failures[0]?.error.details["output"], "why\n");
   await rm(workspace.path, { recursive: true });
-  await workspaces.afterRun(workspace, eng1);
+  await workspaces.afterRun(workspace, first, done);
   assert.equal(failures.length, 1);
 });
 
@@ -486,8 +488,8 @@ test("an attempt's hooks see the issue and its workspace", async (t) => {
     hooks: { afterCreate: script, beforeRun: script, afterRun: script, beforeRemove: script },
   });
   const workspace = await workspaces.ensure(eng1, none);
-  await workspaces.beforeRun(workspace, eng1, none);
-  await workspaces.afterRun(workspace, eng1);
+  await workspaces.beforeRun(workspace, first, none);
+  await workspaces.afterRun(workspace, first, done);
   await workspaces.remove({ path: workspace.path, issue: eng1 });
   const line = `id-ENG-1 ENG-1 ${workspace.path}`;
   assert.deepEqual(await trace(), [line, line, line, line]);

@@ -1,5 +1,5 @@
 import type { Clock } from "../../clock.ts";
-import type { Needs } from "../../model/attempt.ts";
+import type { Needs, Tokens } from "../../model/attempt.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
 import { AgentProcess } from "../../process/program.ts";
@@ -11,8 +11,15 @@ import { type Questions, unanswered } from "../session.ts";
 import { answerTool } from "../tool-answer.ts";
 import { judge, type Verdict } from "./approvals.ts";
 import type { CodexHome } from "./home.ts";
-import { readInputRequired, readOutcome, type TurnOutcome, translate } from "./protocol.ts";
+import {
+  readInputRequired,
+  readOutcome,
+  readWindow,
+  type TurnOutcome,
+  translate,
+} from "./protocol.ts";
 import type { CodexConfig } from "./settings.ts";
+import { ThreadTotals } from "./totals.ts";
 
 const strayLineChars = 1_000;
 const methodNotFound = -32_601;
@@ -60,6 +67,7 @@ export class CodexConnection {
   readonly #listener: ConnectionListener;
   readonly #transport: Transport;
   #hasTotals = false;
+  readonly #totals = new ThreadTotals();
 
   constructor(options: ConnectionOptions, listener: ConnectionListener) {
     const { spec, config, clock, home, scratch, host } = options;
@@ -126,14 +134,22 @@ export class CodexConnection {
     const hasTotals = this.#hasTotals;
     for (const event of translate(method, params, { threadId, workspace, steers, hasTotals })) {
       if (event.type === "steer.delivered") steers.delete(event.steerId);
-      if (event.type === "tokens" && method !== "turn/completed") this.#hasTotals = true;
       if (event.type === "rate_limits") this.limits = event.limits;
-      this.#listener.emit(event);
+      this.#listener.emit(
+        event.type === "tokens" ? this.#counted(event.total, method, params) : event,
+      );
     }
     const needs = readInputRequired(method, params);
     if (needs) this.#needPerson(unanswered(needs), needs);
     const outcome = readOutcome(method, params, threadId);
     if (outcome) this.#listener.turnEnded(outcome);
+  }
+
+  #counted(reported: Tokens, method: string, params: JsonObject): AgentEvent {
+    if (method === "turn/completed") return { type: "tokens", total: reported };
+    this.#hasTotals = true;
+    const total = this.#totals.counted(reported, readWindow(params));
+    return total === null ? { type: "activity", method } : { type: "tokens", total };
   }
 
   #requested({ id, method, params }: PeerRequest): void {

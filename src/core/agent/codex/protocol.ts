@@ -225,6 +225,11 @@ export function readTotals(params: JsonObject): Tokens | null {
   return readTokens(current) ?? readTokens(objectOf(info)["total_token_usage"]);
 }
 
+/** The size of the model's context in tokens; null when the notification names none. */
+export function readWindow(params: JsonObject): number | null {
+  return count(objectOf(params["tokenUsage"]), ["modelContextWindow"]);
+}
+
 /** The usage at the end of a turn (E-9), for a thread that has reported no total. */
 function readTurnUsage(params: JsonObject): Tokens | null {
   return readTokens(objectOf(params["turn"])["usage"]) ?? readTokens(params["usage"]);

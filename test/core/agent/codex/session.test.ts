@@ -3,6 +3,8 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { AgentTools } from "../../../../src/core/agent/agent.ts";
+import { ThreadTotals } from "../../../../src/core/agent/codex/totals.ts";
+import { noTokens } from "../../../../src/core/model/attempt.ts";
 import { SymphonyError } from "../../../../src/core/model/errors.ts";
 import { liveProcesses } from "../../../../src/core/process/table.ts";
 import { bench } from "../../../support/worlds/scripted-agent.ts";
@@ -60,6 +62,37 @@ describe("turns of the scripted agent", () => {
       event.type === "tokens" ? [event.total.total] : [],
     );
     assert.deepEqual(totals, [14, 16]);
+  });
+
+  test("A14: the total of a full context, which has no parts, is not used; what follows is", async () => {
+    const used = (total: Record<string, number>) =>
+      ({
+        do: "notify",
+        method: "thread/tokenUsage/updated",
+        params: { tokenUsage: { total, modelContextWindow: 258_400 } },
+      }) as const;
+    const parts = { cachedInputTokens: 0, reasoningOutputTokens: 0 };
+    const of = (inputTokens: number, outputTokens: number, totalTokens: number) =>
+      used({ ...parts, inputTokens, outputTokens, totalTokens });
+    await using b = await bench([
+      [of(90, 10, 100), of(0, 0, 258_400), of(30, 5, 258_435), { do: "say", text: "Done." }],
+    ]);
+    await using session = await b.start();
+    await session.turn("go", plain);
+    const totals = b.events.flatMap((event) =>
+      event.type === "tokens" ? [[event.total.input, event.total.output, event.total.total]] : [],
+    );
+    assert.deepEqual(totals, [
+      [90, 10, 100],
+      [120, 15, 135],
+    ]);
+  });
+
+  test("A14: of a thread that was full in an earlier session only the parts count", () => {
+    const totals = new ThreadTotals();
+    const reported = { ...noTokens, input: 30, output: 5, total: 258_435 };
+    assert.equal(totals.counted(reported, 258_400)?.total, 35);
+    assert.equal(new ThreadTotals().counted({ ...noTokens, total: 258_400 }, null), null);
   });
 
   test("A-19: a tool runs on the host and its result reaches the agent", async () => {
