@@ -206,6 +206,7 @@ const pure = [
   "src/core/config/sections.ts",
   "src/core/config/workspace.ts",
   "src/core/config/layers.ts",
+  "src/core/config/named-agents.ts",
   "src/core/config/resolve.ts",
   "src/core/config/json-schema.ts",
   "src/core/tracker/normalize.ts",

@@ -21,8 +21,8 @@ export const modelCommand = row({
     },
     {
       name: "agent",
-      value: "kind",
-      summary: "another agent, as agent.kind names it (default: as configured)",
+      value: "name",
+      summary: "another agent: a name in agents, or a kind (default: as configured)",
     },
     { name: "clear", summary: "forget the choice" },
   ],

@@ -246,7 +246,7 @@ async function announce({ core, listening }: Daemon, io: CommandIo): Promise<voi
       ["tracker", config.tracker.kind],
       [
         "agent",
-        `${config.agent.kind}  ${agentCommand(core.kinds.agents, config)}${outlivesServer(core.kinds.agents, config) ? sharedNote : ""}`,
+        `${config.agent.use}  ${agentCommand(core.kinds.agents, config)}${outlivesServer(core.kinds.agents, config) ? sharedNote : ""}`,
       ],
       ["level", `${config.agent.level}: ${levelWords[config.agent.level]}`],
       ["data", core.dataDir],

@@ -24,7 +24,12 @@ export const runtimeCommand = row({
         ["workflow", facts.workflow_path],
         ["data", facts.data_dir],
         ["tracker", `${tracker.kind}, ${health}`],
-        ["agent", [agent.kind, agent.model, agent.command].filter(Boolean).join(", ")],
+        [
+          "agent",
+          [...new Set([agent.name, agent.kind]), agent.model, agent.command]
+            .filter(Boolean)
+            .join(", "),
+        ],
         ["level", agent.level],
         ["features", on.join(", ") || "-"],
       ],

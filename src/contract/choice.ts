@@ -39,7 +39,7 @@ export const chooseModel = route({
         .nullable()
         .optional()
         .describe(
-          "Another agent from the next attempt on: a value of `agent.kind`; default: the configured one",
+          "Another agent from the next attempt on: a name in `agents`, or a kind; default: the configured one",
         ),
     })
     .refine(({ model: name, reasoning_effort: word }) => name !== null || word == null, {

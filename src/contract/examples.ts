@@ -221,7 +221,13 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     workflow_path: "/srv/symphony/WORKFLOW.md",
     server: { host: "127.0.0.1", port: 4000, auth: "none" },
     tracker,
-    agent: { kind: "codex", model: null, command: "codex app-server", level: "safe" },
+    agent: {
+      name: "codex",
+      kind: "codex",
+      model: null,
+      command: "codex app-server",
+      level: "safe",
+    },
     features: { events: true, local_issues: false, webhooks: true },
   },
   "system.refresh": {

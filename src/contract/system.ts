@@ -166,6 +166,7 @@ export const system = {
         server: z.object({ host: z.string(), port: z.number().int(), auth: z.string() }),
         tracker: TrackerView,
         agent: z.object({
+          name: z.string().describe("The agent that runs by default: agent.use"),
           kind: z.string(),
           model: z.string().nullable(),
           command: z.string(),

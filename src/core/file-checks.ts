@@ -90,7 +90,7 @@ async function shellProblems(
 }
 
 /** Each with the shell that runs it. */
-function scriptsOf({ hooks, delivery, codex, command, acp }: Config): readonly Script[] {
+function scriptsOf({ hooks, delivery, codex, command, acp, agents }: Config): readonly Script[] {
   const sh = (path: string, text: Script["text"]): Script => ({ path, text, shell: "sh" });
   const bash = (path: string, text: Script["text"]): Script => ({ path, text, shell: "bash" });
   return [
@@ -102,6 +102,13 @@ function scriptsOf({ hooks, delivery, codex, command, acp }: Config): readonly S
     bash("command.line", command?.line),
     bash("command.resume_line", command?.resumeLine),
     bash("acp.command", acp?.command),
+    ...[...agents].flatMap(([name, { settings }]) =>
+      (["command", "line", "resumeLine"] as const).map((key) => {
+        const written: unknown = Reflect.get(settings, key);
+        const path = `agents.${name}.provider.${key === "resumeLine" ? "resume_line" : key}`;
+        return bash(path, typeof written === "string" ? written : null);
+      }),
+    ),
     ...delivery.checks.map((text, at) => bash(`delivery.checks.${at}`, text)),
     ...Object.entries(delivery.regenerate).map(([key, text]) =>
       bash(`delivery.regenerate.${key}`, text),

@@ -1,10 +1,10 @@
 // What a configuration needs of this machine and of the tracker. It can end without a change of the file, so it never refuses one.
 
 import { commandsOf } from "./agent/guard/program.ts";
-import { type AgentKind, AgentRuntimes } from "./agent/kinds.ts";
+import { type AgentKind, AgentRuntimes, rowOf } from "./agent/kinds.ts";
 import type { Clock } from "./clock.ts";
 import type { Effective } from "./config/check.ts";
-import { type Config, settingsOf } from "./config/config.ts";
+import { agentsInUse, type Config, settingsOf } from "./config/config.ts";
 import { type Problem, problemsOf } from "./config/finding.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Logger } from "./events/log.ts";
@@ -32,27 +32,20 @@ export async function machineProblems(
   deps: MachineDeps,
 ): Promise<readonly Problem[]> {
   const found = await Promise.all([
-    ...kindsIn(effective.config, deps.kinds).map((row) =>
-      agentProblems(row, effective.config, deps),
-    ),
+    ...agentsInUse(effective.config).map((agent) => agentProblems(agent, effective.config, deps)),
     trackerProblems(effective, deps.tracker),
   ]);
   return found.flat();
 }
 
-/** Every kind of agent that the configuration can choose. */
-function kindsIn({ agent }: Config, kinds: readonly AgentKind[]): readonly AgentKind[] {
-  const picks = [...agent.byState.values(), ...agent.byLabel.values()];
-  const named = new Set([agent.kind, ...picks.map(({ kind }) => kind)]);
-  return kinds.filter(({ kind }) => named.has(kind));
-}
-
 async function agentProblems(
-  row: AgentKind,
+  agent: string,
   config: Config,
   deps: MachineDeps,
 ): Promise<readonly Problem[]> {
-  const missing = await missingProgram(row, config, deps);
+  const row = rowOf(deps.kinds, config, agent);
+  if (row === null) return [];
+  const missing = await missingProgram({ agent, row }, config, deps);
   if (missing !== null) return [missing];
   // Agents that outlive the server belong to it alone, and have no check of their own.
   if (row.outliving !== null) return [];
@@ -64,13 +57,18 @@ async function agentProblems(
     config: () => config,
   });
   try {
-    const runtime = await runtimes.get(row.kind);
+    const runtime = await runtimes.get(agent);
     await runtime.check?.(config.agent.level);
     return [];
   } catch (error) {
     if (!(error instanceof SymphonyError)) throw error;
-    return problemsOf(error).map((one) => ({ ...one, path: one.path || row.kind }));
+    return problemsOf(error).map((one) => ({ ...one, path: one.path || pathOf(config, agent) }));
   }
+}
+
+/** The key of an agent's settings. */
+function pathOf({ agents }: Config, agent: string): string {
+  return agents.has(agent) ? `agents.${agent}.provider` : agent;
 }
 
 const findTimeoutMs = 10_000;
@@ -82,11 +80,11 @@ const isProgram = /^[\w./+@-]+$/;
 
 /** The program that the command line begins with, when this machine has none of that name. */
 async function missingProgram(
-  row: AgentKind,
+  { agent, row }: { readonly agent: string; readonly row: AgentKind },
   config: Config,
   { env, clock, signal }: MachineDeps,
 ): Promise<Problem | null> {
-  const line = row.command(settingsOf(config, row.kind));
+  const line = row.command(settingsOf(config, agent));
   const [first = []] = commandsOf(line);
   const program = first.find((word) => !assignment.test(word) && !prefixes.has(word));
   if (program === undefined || !isProgram.test(program) || program.startsWith(".")) return null;
@@ -102,7 +100,7 @@ async function missingProgram(
   });
   if (end.exitCode !== 1 && end.exitCode !== 127) return null;
   const key = Object.hasOwn(row.section.schema.shape, "command") ? "command" : "line";
-  const path = `${row.kind}.${key}`;
+  const path = `${pathOf(config, agent)}.${key}`;
   return {
     path,
     code: row.kind === "codex" ? "codex_not_found" : "agent_not_found",

@@ -283,7 +283,7 @@ export function detailView(status: IssueStatusView, past: Past): z.output<typeof
     overrides: {
       model: status.override?.model ?? null,
       reasoningEffort: status.override?.effort ?? null,
-      agent: status.override?.kind ?? null,
+      agent: status.override?.agent ?? null,
       templateId: status.templateId,
     },
     template: past.template,

@@ -12,7 +12,7 @@ test("S31: models prints the list with the model in use; a typing mistake in a m
   let status = 200;
   await using provider = await startProvider((_, answer) => sendJson(answer, status, { data }));
   const settings = config({
-    agent: { kind: "openai" },
+    agent: { use: "openai" },
     openai: { baseUrl: provider.url, model: "local" },
   });
   const secrets = { OPENAI_API_KEY: "sk-canary-0123456789" };

@@ -19,7 +19,7 @@ const codex = process.env["SYMPHONY_CODEX"] ?? "";
 test("an OpenAI-compatible provider lists its models", async () => {
   await using openai = await startFakeOpenai({ models: ["fake-a", "fake-b"], steps: [] });
   const settings = config({
-    agent: { kind: "openai" },
+    agent: { use: "openai" },
     openai: { baseUrl: openai.url, apiKey: "$KEY" },
   });
   const list = new ModelList({

@@ -10,7 +10,7 @@ const listing = { data: [{ id: "gpt-5.5", created: 1_700_000_000, owned_by: "ope
 
 test("GET /api/v1/models requests the list once, then remembers it; with cached it makes no request", async () => {
   await using provider = await startProvider((_, response) => sendJson(response, 200, listing));
-  const settings = config({ agent: { kind: "openai" }, openai: { baseUrl: provider.url } });
+  const settings = config({ agent: { use: "openai" }, openai: { baseUrl: provider.url } });
   const env = { OPENAI_API_KEY: "sk-canary-0123456789" };
   await using world = await createWorld({ config: settings, env });
   await using server = await serve(world);
@@ -44,7 +44,7 @@ test("a provider that cannot be reached is 502 with its category; the answer doe
   await using provider = await startProvider((_, response) =>
     sendJson(response, 429, { error: { message: `slow down, ${key}` } }),
   );
-  const settings = config({ agent: { kind: "openai" }, openai: { baseUrl: provider.url } });
+  const settings = config({ agent: { use: "openai" }, openai: { baseUrl: provider.url } });
   await using world = await createWorld({ config: settings, env: { OPENAI_API_KEY: key } });
   await using server = await serve(world);
   const { status, text, json } = await server.ask("/api/v1/models");

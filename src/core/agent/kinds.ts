@@ -1,6 +1,6 @@
 import type { Clock } from "../clock.ts";
 import { either } from "../config/agents.ts";
-import { type Config, settingsOf } from "../config/config.ts";
+import { type Config, kindOf as kindOfAgent, settingsOf } from "../config/config.ts";
 import type { AgentSection } from "../config/sections.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { acpSection } from "./acp/settings.ts";
@@ -203,41 +203,40 @@ export const agentKinds: readonly AgentKind[] = [
   }),
 ];
 
-/**
- * The row of a kind. Throws an `invalid_request` that names `path` for a kind that is not in the
- * table.
- */
-export function requireAgentKind(
+/** Throws an `invalid_request` that names `path` for an agent that the configuration does not have. */
+export function requireAgent(
   kinds: readonly AgentKind[],
-  kind: string,
-  path: string,
-): AgentKind {
-  const found = kinds.find((row) => row.kind === kind);
-  if (found) return found;
-  const message = `must be ${either(kinds.map((row) => row.kind))}`;
+  { agents }: Config,
+  { agent, path }: { readonly agent: string; readonly path: string },
+): void {
+  const names = [...new Set([...agents.keys(), ...kinds.map(({ kind }) => kind)])];
+  if (names.includes(agent)) return;
+  const message = `must be ${either(names)}`;
   throw new SymphonyError("invalid_request", `${path} ${message}`, {
     details: { issues: [{ path, message }] },
   });
 }
 
-/** The row of `agent.kind`; null for a kind that is not in the table. */
-export function agentInUse(kinds: readonly AgentKind[], { agent }: Config): AgentKind | null {
-  return kinds.find(({ kind }) => kind === agent.kind) ?? null;
+/** The row of an agent's kind; null for a kind that is not in the table. */
+export function rowOf(
+  kinds: readonly AgentKind[],
+  config: Config,
+  agent = config.agent.use,
+): AgentKind | null {
+  const wanted = kindOfAgent(config, agent);
+  return kinds.find(({ kind }) => kind === wanted) ?? null;
 }
 
 /**
- * The command that runs by default, for display: the shell line of `agent.kind`, empty for a kind
- * without one.
+ * The command of the default agent, for display: its shell line, empty for a kind without one.
  */
 export function agentCommand(kinds: readonly AgentKind[], config: Config): string {
-  const row = agentInUse(kinds, config);
-  return row === null ? "" : row.command(settingsOf(config, row.kind));
+  return rowOf(kinds, config)?.command(settingsOf(config, config.agent.use)) ?? "";
 }
 
-/** Whether agents of `agent.kind` outlive the server with this configuration. */
+/** Whether agents of the default agent's kind outlive the server with this configuration. */
 export function outlivesServer(kinds: readonly AgentKind[], config: Config): boolean {
-  const row = agentInUse(kinds, config);
-  return row?.outliving?.isOn(settingsOf(config, row.kind)) ?? false;
+  return rowOf(kinds, config)?.outliving?.isOn(settingsOf(config, config.agent.use)) ?? false;
 }
 
 /**
@@ -249,12 +248,13 @@ export async function requireRestartSafe(
   config: Config,
   context: RestartContext,
 ): Promise<void> {
-  const row = agentInUse(kinds, config);
-  if (row?.outliving) return row.outliving.requireSafe(settingsOf(config, row.kind), context);
+  const { use } = config.agent;
+  const row = rowOf(kinds, config);
+  if (row?.outliving) return row.outliving.requireSafe(settingsOf(config, use), context);
   const able = either(kinds.filter(({ outliving }) => outliving).map(({ kind }) => kind));
-  const message = `agent.kind is ${config.agent.kind}, and only ${able} outlives the server`;
+  const message = `the agent is ${use}, and only ${able} outlives the server`;
   throw new SymphonyError("invalid_config", `not restart-safe: ${message}`, {
-    hint: `set agent.kind to ${able}, or serve without --restart-safe`,
+    hint: `set agent.use to ${able}, or serve without --restart-safe`,
   });
 }
 
@@ -267,7 +267,7 @@ export interface RuntimesOptions
   config(): Config;
 }
 
-/** The agents by `agent.kind`; each is loaded when the first attempt needs it. */
+/** The agents by name; each is loaded when the first attempt needs it. */
 export class AgentRuntimes {
   readonly #options: RuntimesOptions;
   readonly #made = new Map<string, Promise<AgentRuntime>>();
@@ -276,36 +276,29 @@ export class AgentRuntimes {
     this.#options = options;
   }
 
-  /** Rejects with `agent_unavailable` for a kind that is not in the table. */
-  get(kind: string): Promise<AgentRuntime> {
-    const made = this.#made.get(kind) ?? this.#make(kind);
-    this.#made.set(kind, made);
+  /** Rejects with `agent_unavailable` for an agent that the configuration does not have. */
+  get(agent: string): Promise<AgentRuntime> {
+    // A reload may give the name to an agent of another kind.
+    const key = `${agent} ${kindOfAgent(this.#options.config(), agent)}`;
+    const made = this.#made.get(key) ?? this.#make(agent);
+    this.#made.set(key, made);
     return made;
   }
 
-  /**
-   * Rejects with the reason why the configured agent cannot be started now, as far as this can be
-   * checked without starting it.
-   */
-  async check(): Promise<void> {
-    const { kind, level } = this.#options.config().agent;
-    await (await this.get(kind)).check?.(level);
-  }
-
-  async #make(kind: string): Promise<AgentRuntime> {
+  async #make(agent: string): Promise<AgentRuntime> {
     const { kinds, config, hosts, ...deps } = this.#options;
-    const row = kinds.find((one) => one.kind === kind);
+    const row = rowOf(kinds, config(), agent);
     if (!row) {
-      throw new SymphonyError("agent_unavailable", `there is no agent ${kind}`, {
-        hint: `symphony config overlay set agent.kind ${kinds[0]?.kind}`,
+      throw new SymphonyError("agent_unavailable", `there is no agent ${agent}`, {
+        hint: `symphony config overlay set agent.use ${kinds[0]?.kind}`,
       });
     }
     return row.create({
       ...deps,
-      settings: () => settingsOf(config(), kind),
+      settings: () => settingsOf(config(), agent),
       hosts() {
-        const own = hosts.get(kind);
-        if (!own) throw new Error(`no agent of kind ${kind} outlives the server`);
+        const own = hosts.get(row.kind);
+        if (!own) throw new Error(`no agent of kind ${row.kind} outlives the server`);
         return own;
       },
       workspaceRoot: () => config().workspace.root,

@@ -1,6 +1,6 @@
-import { type Config, modelOf, settingsOf } from "../config/config.ts";
+import { type Config, kindOf, modelOf, settingsOf } from "../config/config.ts";
 import { type LearnedRow, type Model, providerError } from "./agent.ts";
-import { type AgentKind, agentInUse, type ModelsDeps, type OwnProvider } from "./kinds.ts";
+import { type AgentKind, type ModelsDeps, type OwnProvider, rowOf } from "./kinds.ts";
 
 export interface Provider {
   readonly kind: string;
@@ -109,9 +109,9 @@ export class ModelList {
 
   async #models(config: Config, signal: AbortSignal): Promise<readonly Model[]> {
     const models = this.#row(config)?.models;
-    const { kind } = config.agent;
-    if (!models) throw providerError("unsupported", `the agent ${kind} has no list of them`);
-    return models.list(settingsOf(config, kind), this.#deps, signal);
+    const { use } = config.agent;
+    if (!models) throw providerError("unsupported", `the agent ${use} has no list of them`);
+    return models.list(settingsOf(config, use), this.#deps, signal);
   }
 
   #fresh(source: string): Catalog | null {
@@ -123,24 +123,25 @@ export class ModelList {
   /** A different provider or command means a different list. */
   #source(): string {
     const config = this.#deps.config();
-    const { kind } = config.agent;
-    const source = this.#row(config)?.models?.source(settingsOf(config, kind)) ?? [];
-    return JSON.stringify([kind, this.#model(config), ...source]);
+    const { use } = config.agent;
+    const source = this.#row(config)?.models?.source(settingsOf(config, use)) ?? [];
+    return JSON.stringify([use, this.#model(config), ...source]);
   }
 
   #provider(config: Config, own: OwnProvider | null): Provider {
-    const { kind } = config.agent;
-    const named = this.#row(config)?.models?.baseUrl(settingsOf(config, kind)) ?? null;
+    const { use } = config.agent;
+    const kind = kindOf(config, use);
+    const named = this.#row(config)?.models?.baseUrl(settingsOf(config, use)) ?? null;
     const baseUrl = shownUrl(named ?? own?.baseUrl ?? null);
     return { kind, baseUrl, list: baseUrl === null ? "agent" : "provider" };
   }
 
   #model(config: Config): string | null {
-    return config.agent.model ?? modelOf(config, config.agent.kind);
+    return modelOf(config, config.agent.use);
   }
 
   #row(config: Config): AgentKind | null {
-    return agentInUse(this.#deps.kinds, config);
+    return rowOf(this.#deps.kinds, config);
   }
 }
 

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { HostsDeps, OutlivingHosts } from "../agent/agent.ts";
 import type { AgentKind } from "../agent/kinds.ts";
 import type { Clock } from "../clock.ts";
-import { type Config, settingsOf } from "../config/config.ts";
+import { type Config, settingsOfKind } from "../config/config.ts";
 import type { Bus } from "../events/bus.ts";
 import type { Attempt } from "../model/attempt.ts";
 import type { Prior } from "../orchestrator/decision.ts";
@@ -70,7 +70,7 @@ export async function openRecovery({ kinds, ...deps }: RecoveryOptions): Promise
     async restore({ history, records, config, signal }) {
       await leases.restore();
       for (const { kind, outliving } of kinds) {
-        const isOn = outliving?.isOn(settingsOf(config, kind)) ?? false;
+        const isOn = settingsOfKind(config, kind).some((one) => outliving?.isOn(one) ?? false);
         await hosts.get(kind)?.restore(isOn, signal);
       }
       const rows = new Map(history.openAttempts().map((row) => [row.id, row]));

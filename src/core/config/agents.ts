@@ -4,9 +4,13 @@ import { renamed } from "../model/names.ts";
 import { activeHours, activeHoursOf } from "./hours.ts";
 
 export interface AgentConfig {
-  /** The runtime: a kind in the table of agents. */
-  readonly kind: string;
-  /** Takes precedence over the model in the runtime's own section; null: that model is used. */
+  /** The agent that runs by default: a name in `agents`, or a kind. */
+  readonly use: string;
+  /** Agents in the order in which they stand in for one that cannot take turns. */
+  readonly fallback: readonly string[];
+  /** Whether the next agent also continues work that another one has begun. */
+  readonly handover: boolean;
+  /** Takes precedence over the model in the section of the kind; null: that model is used. */
   readonly model: string | null;
   readonly effort: string | null;
   /** Overrides for issues in a tracker state, or with a label; a label takes precedence. Keys lowercased. */
@@ -33,9 +37,20 @@ export interface AgentConfig {
 
 /** null: no override. */
 export interface AgentPick {
-  readonly kind: string | null;
+  /** A name in `agents`, or a kind. */
+  readonly agent: string | null;
   readonly model: string | null;
   readonly effort: string | null;
+}
+
+/** An agent that the workflow gives a name. */
+export interface NamedAgent {
+  readonly kind: string;
+  /** null: that of its settings. */
+  readonly model: string | null;
+  readonly effort: string | null;
+  /** As the kind reads them. */
+  readonly settings: object;
 }
 
 /** What an agent that is a separate program may use of the machine, as its section says. */
@@ -119,13 +134,38 @@ export function accessMeanings(who: "agent" | "program") {
 }
 
 const word = solidText.nullable().default(null);
+/** It stands in addresses, in labels of metrics, and in dotted paths of the configuration. */
+const agentName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/);
+
+const namedAgent = section({
+  kind: word,
+  model: word,
+  reasoning_effort: word,
+  provider: map.default({}),
+});
+
+/** `agents`: by name; a word alone is a kind with its defaults. */
+export const agentsSection = z.record(
+  agentName,
+  z.union([solidText, namedAgent], "must be a kind of agent, or a map with kind, model, provider"),
+  {
+    error: ({ code }) =>
+      code === "invalid_key"
+        ? "must be a name of letters, digits, - and _, such as local"
+        : "must be a map of agents by name",
+  },
+);
+
 const pick = z.looseObject(
-  { kind: word, model: word, reasoning_effort: word },
-  "must be a map with kind, model or reasoning_effort",
+  { use: word, kind: word, model: word, reasoning_effort: word },
+  "must be a map with use, model or reasoning_effort",
 );
 const price = z.number("must be a number").min(0, "must not be negative");
 
 const agentRules = section({
+  use: word,
+  fallback: z.array(solidText, "must be a list of agents").default([]),
+  handover: z.boolean("must be true or false").default(false),
   model: word,
   reasoning_effort: word,
   by_state: z.record(text, pick, "must be a map").default({}),
@@ -187,7 +227,7 @@ export function agentConfigOf(
   } = renamed(agentRules, written);
   return {
     ...rules,
-    kind: written.kind,
+    use: written.use ?? written.kind,
     effort,
     activeHours: activeHoursOf(written.active_hours),
     byState: picksOf(written.by_state),
@@ -218,9 +258,9 @@ export function usageConfigOf(written: z.output<typeof usageSection>): UsageConf
 /** Keys trimmed and lowercased, in the order they were written. */
 function picksOf(written: WrittenAgent["by_state"]): ReadonlyMap<string, AgentPick> {
   return new Map(
-    Object.entries(written).map(([key, { kind, model, reasoning_effort: effort }]) => [
+    Object.entries(written).map(([key, { use, kind, model, reasoning_effort: effort }]) => [
       key.trim().toLowerCase(),
-      { kind, model, effort },
+      { agent: use ?? kind, model, effort },
     ]),
   );
 }

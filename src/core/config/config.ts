@@ -1,7 +1,7 @@
 // From the written configuration to the effective one: layers, sections, reload.
 
 import { SymphonyError } from "../model/errors.ts";
-import type { AgentConfig, BrakesConfig, UsageConfig } from "./agents.ts";
+import type { AgentConfig, BrakesConfig, NamedAgent, UsageConfig } from "./agents.ts";
 import { type DeliveryConfig, forgeSecretNames, type OnSuccess } from "./delivery.ts";
 import { type GitConfig, gitSecretNames } from "./git.ts";
 import type { HostLimits } from "./host.ts";
@@ -16,6 +16,8 @@ export interface CommonConfig {
   readonly git: GitConfig;
   readonly delivery: DeliveryConfig;
   readonly agent: AgentConfig;
+  /** By name; a kind is an agent of its name, with the settings of its own section. */
+  readonly agents: ReadonlyMap<string, NamedAgent>;
   readonly brakes: BrakesConfig;
   readonly usage: UsageConfig;
   readonly history: {
@@ -34,16 +36,45 @@ export interface Config extends CommonConfig {
   readonly agent: AgentConfig;
 }
 
-/** The settings of one kind of agent, whose shape only its row knows; empty for a kind without a section. */
-export function settingsOf(config: CommonConfig, kind: string): object {
-  const found: unknown = Object.hasOwn(config, kind) ? Reflect.get(config, kind) : null;
+/** The kind of an agent: what `agents` says, or its name. */
+export function kindOf({ agents }: CommonConfig, agent: string): string {
+  return agents.get(agent)?.kind ?? agent;
+}
+
+/** The settings of an agent, whose shape only the row of its kind knows; empty for one without a section. */
+export function settingsOf(config: CommonConfig, agent: string): object {
+  const named = config.agents.get(agent);
+  if (named) return named.settings;
+  const found: unknown = Object.hasOwn(config, agent) ? Reflect.get(config, agent) : null;
   return typeof found === "object" && found !== null ? found : {};
 }
 
-/** The model that the agent's own section names; null when it names none, or has no such key. */
-export function modelOf(config: CommonConfig, kind: string): string | null {
-  const { model }: { readonly model?: unknown } = settingsOf(config, kind);
-  return typeof model === "string" ? model : null;
+/** The settings of every agent of a kind. */
+export function settingsOfKind(config: CommonConfig, kind: string): readonly object[] {
+  const named = [...config.agents.values()].filter((one) => one.kind === kind);
+  return [settingsOf(config, kind), ...named.map(({ settings }) => settings)];
+}
+
+/** The model of an agent unless something else was chosen; null: it decides itself. */
+export function modelOf(config: CommonConfig, agent: string): string | null {
+  const { model }: { readonly model?: unknown } = settingsOf(config, agent);
+  const own = typeof model === "string" ? model : null;
+  return config.agents.get(agent)?.model ?? config.agent.model ?? own;
+}
+
+/** The reasoning effort of an agent unless something else was chosen; null: it decides itself. */
+export function effortOf(
+  { agents, agent: { effort } }: CommonConfig,
+  agent: string,
+): string | null {
+  return agents.get(agent)?.effort ?? effort;
+}
+
+/** Every agent that the configuration starts by itself, the default one first. */
+export function agentsInUse({ agent }: Pick<CommonConfig, "agent">): readonly string[] {
+  const picks = [...agent.byState.values(), ...agent.byLabel.values()];
+  const picked = picks.flatMap((pick) => pick.agent ?? []);
+  return [...new Set([agent.use, ...agent.fallback, ...picked])];
 }
 
 export interface TrackerConfig {

@@ -67,10 +67,18 @@ const meanings: Readonly<Record<string, string>> = {
   "delivery.poll_interval_ms": "Time between two reads of an open pull request, ms",
   "delivery.github":
     "GitHub, or a GitHub Enterprise Server: base_url, and token (default $GITHUB_TOKEN) or app {id, installation_id, private_key}; webhook_secret (default $GITHUB_WEBHOOK_SECRET)",
-  "agent.model": "Model of every agent; default: that of the agent's own section",
+  agents:
+    'Agents by name, such as {"local": {"kind": "openai", "model": "qwen3", "provider": {"base_url": "http://127.0.0.1:11434/v1"}}}; `provider` has the keys of the section of that kind',
+  "agent.use": "The agent that runs by default: a name in `agents`, or a kind; default: agent.kind",
+  "agent.fallback":
+    "Agents in order of preference, such as [claude, codex, local]: while one takes no turns, waiting issues start with the next one after it",
+  "agent.handover":
+    "Whether the next agent also continues work that another one has begun; it gets a record of that work",
+  "agent.model":
+    "Model of every agent without its own in `agents`; default: that of the section of its kind",
   "agent.reasoning_effort": "Such as low, medium or high; default: the agent's own",
   "agent.by_state":
-    'Another agent or model by tracker state, such as {"Rework": {"model": "gpt-5.5"}}',
+    'Another agent (use) or model by tracker state, such as {"Rework": {"use": "claude"}}',
   "agent.by_label": "The same by label; a label takes precedence over a state",
   "agent.level":
     "What the agent's commands may access: safe (the workspace), networked (and the network) or danger (everything)",
@@ -119,7 +127,7 @@ export function configSchema(sections: Sections): Json {
   const all = [
     ...Object.entries(meanings),
     ["tracker.kind", `Where issues come from: ${either(trackers.map(({ kind }) => kind))}`],
-    ["agent.kind", `Which agent runs: ${either(agents.map(({ kind }) => kind))}`],
+    ["agent.kind", `Which kind of agent runs: ${either(agents.map(({ kind }) => kind))}`],
     ...ofAgents,
   ] as const;
   for (const [path, description] of all) {

@@ -38,7 +38,7 @@ export function normalLayers(
   const flatKeys = trackers.find(({ kind }) => kind === chosen)?.section.flatKeys ?? [];
   return plain.map(({ origin, values }) => ({
     origin,
-    values: withNormalStates(withoutFlatKeys(values, flatKeys)),
+    values: withNormalStates(withLongAgents(withoutFlatKeys(values, flatKeys))),
   }));
 }
 
@@ -72,6 +72,11 @@ export function originsOf(
 
 type WholeMaps = Pick<Sections, "wholeMaps">;
 
+/** A map that a later layer replaces; in the settings of a named agent, each one. */
+function isWhole(path: string, { wholeMaps }: WholeMaps): boolean {
+  return wholeMaps.has(path) || /^agents\.[^.]+\.provider\.[^.]+$/.test(path);
+}
+
 function merge(
   below: Readonly<Record<string, unknown>>,
   above: Readonly<Record<string, unknown>>,
@@ -81,7 +86,7 @@ function merge(
   for (const [key, value] of Object.entries(above)) {
     const at = path === "" ? key : `${path}.${key}`;
     const old = merged.get(key);
-    const both = isMap(old) && isMap(value) && !wholeMaps.has(at);
+    const both = isMap(old) && isMap(value) && !isWhole(at, { wholeMaps });
     merged.set(key, both ? merge(old, value, { wholeMaps, path: at }) : value);
   }
   return Object.fromEntries(merged);
@@ -92,7 +97,8 @@ function pathsOf(
   { wholeMaps }: WholeMaps,
   path: readonly string[] = [],
 ): string[][] {
-  const isLeaf = !isMap(value) || Object.keys(value).length === 0 || wholeMaps.has(path.join("."));
+  const isLeaf =
+    !isMap(value) || Object.keys(value).length === 0 || isWhole(path.join("."), { wholeMaps });
   if (isLeaf) return path.length === 0 ? [] : [[...path]];
   return Object.entries(value).flatMap(([key, child]) =>
     pathsOf(child, { wholeMaps }, [...path, key]),
@@ -139,4 +145,17 @@ function withNormalStates(values: Readonly<Record<string, unknown>>): Record<str
     ...values,
     agent: { ...agent, max_concurrent_agents_by_state: Object.fromEntries(normal) },
   };
+}
+
+/** `agents` with every entry in its long form, so that the layers can be merged. */
+function withLongAgents(
+  values: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, unknown>> {
+  const { agents } = values;
+  if (!isMap(agents)) return values;
+  const long = Object.entries(agents).map(([name, entry]) => [
+    name,
+    typeof entry === "string" ? { kind: entry } : entry,
+  ]);
+  return { ...values, agents: Object.fromEntries(long) };
 }

@@ -15,6 +15,7 @@ import {
   originsOf,
   refusedKeysIn,
 } from "./layers.ts";
+import { agentProblems, namedAgentsOf } from "./named-agents.ts";
 import { invalidConfig, isMap, isStateLimit, mapOf, readWritten, type Written } from "./schema.ts";
 import { type ForAllAgents, type Sections, serverSection, trackerSection } from "./sections.ts";
 import { type Known, refusedStrangers, unknownKeysOf } from "./unknown-keys.ts";
@@ -79,7 +80,8 @@ export function inspectConfig(
   );
   const layers = normalLayers(refused.length > 0 ? given.map(plainKeys) : given, sections);
   const meant = layers.map((layer) => withoutStrangers(layer, sections));
-  const { written, problems } = readWritten(mergeLayers(meant, sections), sections);
+  const { written, problems: ofSections } = readWritten(mergeLayers(meant, sections), sections);
+  const problems = [...ofSections, ...agentProblems(written, sections)];
   return {
     written,
     origins: originsOf(written, meant, sections),
@@ -88,6 +90,7 @@ export function inspectConfig(
       ...problems.map((one) => ({ ...one, origin: originIn(meant, one.path) })),
       ...layers.flatMap((layer) => ignoredIn(layer, sections, allowUnknown)),
       ...unusedSections(layers, written, sections),
+      ...unusedKind(layers, written),
     ],
   };
 }
@@ -202,11 +205,15 @@ function ignoredIn(
 /** Sections of agents of which nothing would start one. */
 function unusedSections(
   layers: readonly Layer[],
-  { agent }: Written,
+  { agent, agents: named }: Written,
   { agents }: Sections,
 ): readonly LayerProblem[] {
   const picks = [...Object.values(agent.by_state), ...Object.values(agent.by_label)];
-  const used = new Set([agent.kind, ...picks.map(({ kind }) => kind)]);
+  const entries = Object.entries(named).map(([name, one]) =>
+    typeof one === "string" ? one : (one.kind ?? name),
+  );
+  const picked = picks.flatMap(({ kind, use }) => [kind, use]);
+  const used = new Set([agent.use ?? agent.kind, ...agent.fallback, ...picked, ...entries]);
   return layers.flatMap(({ origin, values }) =>
     agents
       .filter(({ kind, section }) => !section.forAll && !used.has(kind) && isMap(values[kind]))
@@ -215,9 +222,20 @@ function unusedSections(
         origin,
         isKey: true,
         severity: "warning" as const,
-        message: `${kind} is configured, but nothing uses it: agent.kind is ${agent.kind}`,
+        message: `${kind} is configured, but nothing uses it: agent.${agent.use === null ? "kind" : "use"} is ${agent.use ?? agent.kind}`,
       })),
   );
+}
+
+/** `agent.kind` next to `agent.use`, which takes precedence. */
+function unusedKind(layers: readonly Layer[], { agent: { use, kind } }: Written) {
+  if (use === null || use === kind) return [];
+  return layers
+    .filter(({ values: { agent } }) => isMap(agent) && typeof agent["kind"] === "string")
+    .map(({ origin }) => ({
+      ...{ path: "agent.kind", origin, isKey: true, severity: "warning" as const },
+      message: `agent.kind has no effect: agent.use is ${use}`,
+    }));
 }
 
 /** Other programs use the environment, too, so only the known keys of its layer are kept. */
@@ -227,7 +245,11 @@ function withoutStrangers(layer: Layer, { keys, names }: Pick<Known, "keys" | "n
     Object.fromEntries(Object.entries(section).filter(([key]) => keys.has(`${name}.${key}`)));
   const known = Object.entries(layer.values)
     .filter(([name]) => names.has(name))
-    .map(([name, section]) => [name, isMap(section) ? knownOf(name, section) : section]);
+    // The names of agents are the author's.
+    .map(([name, section]) => [
+      name,
+      isMap(section) && name !== "agents" ? knownOf(name, section) : section,
+    ]);
   return { origin: "env", values: Object.fromEntries(known) };
 }
 
@@ -331,13 +353,18 @@ export function toConfig(written: Written, root: string, { agents }: Sections): 
   const forAll = said.find((one) => one !== undefined) ?? { stallTimeoutMs: 0, envPassthrough: [] };
   const config: CommonConfig = {
     ...commonOf(written, root, forAll),
+    agents: namedAgentsOf(written, { agents }),
     ...Object.fromEntries(own.map(({ kind, settings }) => [kind, settings])),
   };
   // The folder of each kind declares the type of its section in `Config`.
   return config as Config;
 }
 
-function commonOf(written: Written, root: string, forAll: ForAllAgents): CommonConfig {
+function commonOf(
+  written: Written,
+  root: string,
+  forAll: ForAllAgents,
+): Omit<CommonConfig, "agents"> {
   const { tracker, polling, hooks, history, server } = written;
   const git = gitConfigOf(written.git);
   const delivery = deliveryConfigOf(written.delivery, git.repositories.length > 0);

@@ -2,6 +2,7 @@ import { z } from "zod";
 import {
   type Approvals,
   agentSectionOf,
+  agentsSection,
   brakesSection,
   map,
   oneOf,
@@ -93,14 +94,15 @@ export type WrittenSchema = ReturnType<typeof schemaOf>;
 export function sectionsOf(kinds: ConfigKinds): Sections {
   const { trackers, agents } = kinds;
   const schema = schemaOf(agents);
-  const shapes = Object.entries(schema.shape).map(
+  const { agents: _, ...sections } = schema.shape;
+  const shapes = Object.entries(sections).map(
     ([name, written]) => [name, unwrapped(written).shape] as const,
   );
   return {
     trackers,
     agents,
     schema,
-    names: new Set(shapes.map(([name]) => name)),
+    names: new Set([...shapes.map(([name]) => name), "agents"]),
     keys: new Map(
       shapes.flatMap(([name, shape]) =>
         Object.entries(shape).map(([key, field]) => [`${name}.${key}`, field as z.ZodType]),
@@ -180,6 +182,7 @@ function schemaOf(agents: ConfigKinds["agents"]) {
     git: gitSection.prefault({}),
     delivery: deliverySection.prefault({}),
     agent: agentSectionOf([first, ...others]).prefault({}),
+    agents: agentsSection.prefault({}),
     brakes: brakesSection.prefault({}),
     usage: usageSection.prefault({}),
   };

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { nearest } from "../text/nearest.ts";
+import { agentsSection } from "./agents.ts";
 import type { Finding, Problem } from "./finding.ts";
 import {
   agentNamed,
@@ -168,6 +169,7 @@ function unknownIn(
   return Object.entries(values).flatMap(([name, section]): readonly Unread[] => {
     if (!known.names.has(name) && !isVariable) return [alone(name)];
     if (!isMap(section)) return [];
+    if (name === "agents") return unknownOfAgents(section, known);
     return Object.entries(section).flatMap(([key, value]): readonly Unread[] => {
       const path = `${name}.${key}`;
       if (path === "tracker.provider") return unknownProvider(values, value, known);
@@ -175,6 +177,22 @@ function unknownIn(
       return field === undefined ? [alone(path)] : unknownWithin(value, field, path);
     });
   });
+}
+
+/** Keys of named agents that neither every agent has nor its kind. */
+function unknownOfAgents(
+  section: Readonly<Record<string, unknown>>,
+  { agents }: Known,
+): readonly Unread[] {
+  const ofEach = unknownWithin(section, agentsSection, "agents");
+  const ofKinds = Object.entries(section).flatMap(([name, entry]): readonly Unread[] => {
+    if (!isMap(entry)) return [];
+    // The kind may stand in another layer.
+    const row = agents.find(({ kind }) => kind === (entry["kind"] ?? name));
+    if (row === undefined) return [];
+    return unknownWithin(entry["provider"], row.section.schema, `agents.${name}.provider`);
+  });
+  return [...ofEach, ...ofKinds];
 }
 
 /** Keys that the chosen tracker does not read. */

@@ -1,5 +1,5 @@
 import type { AgentPick } from "../config/agents.ts";
-import { type Config, modelOf } from "../config/config.ts";
+import { type Config, effortOf, modelOf } from "../config/config.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import { type Decision, decided, tell } from "./decision.ts";
 import type { Input } from "./messages.ts";
@@ -20,12 +20,12 @@ export interface Choice {
  */
 export function choiceFor(state: State, issue: Issue, config: Config): Choice {
   const picks = [state.issues.get(issue.id)?.choices.pick, ...picksFor(issue, config)];
-  const agent = firstOf(picks, (pick) => pick.kind) ?? config.agent.kind;
-  const fitting = picks.filter((pick) => pick?.kind == null || pick.kind === agent);
+  const agent = firstOf(picks, (pick) => pick.agent) ?? config.agent.use;
+  const fitting = picks.filter((pick) => pick?.agent == null || pick.agent === agent);
   return {
     agent,
-    model: firstOf(fitting, (pick) => pick.model) ?? config.agent.model ?? modelOf(config, agent),
-    effort: firstOf(fitting, (pick) => pick.effort) ?? config.agent.effort,
+    model: firstOf(fitting, (pick) => pick.model) ?? modelOf(config, agent),
+    effort: firstOf(fitting, (pick) => pick.effort) ?? effortOf(config, agent),
   };
 }
 
@@ -39,10 +39,10 @@ export function choiceOfTurn(state: State, issueId: string, config: Config): Omi
 
 /** Saves or clears the operator's model for the issue; a running turn is not changed. */
 export function modelChosen(state: State, input: Chosen): Decision {
-  const { issue, model, effort, agent: kind } = input;
-  const pick = model === null && kind === null ? null : { kind, model, effort };
+  const { issue, model, effort, agent } = input;
+  const pick = model === null && agent === null ? null : { agent, model, effort };
   const chosen = [
-    kind && `agent ${kind}`,
+    agent && `agent ${agent}`,
     model && `model ${model}`,
     effort && `reasoning effort ${effort}`,
   ].filter(Boolean);
@@ -52,7 +52,7 @@ export function modelChosen(state: State, input: Chosen): Decision {
     tell("model.changed", issue, {
       attemptId: state.issues.of("running").get(issue.id)?.attemptId ?? null,
       message: chosen.length === 0 ? "the default model" : chosen.join(", "),
-      data: { model, reasoning_effort: effort, agent: kind },
+      data: { model, reasoning_effort: effort, agent },
     }),
   );
 }

@@ -41,7 +41,7 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
     offer,
     model: pick?.model ?? null,
     effort: pick?.effort ?? null,
-    agent: pick?.kind ?? null,
+    agent: pick?.agent ?? null,
     templateId,
     allowanceAfter,
   };
@@ -142,8 +142,8 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
     rows.set(id, { ...completed, choices: noChoices, offer: null });
   }
   for (const [id, record] of from.records) {
-    const { issue, model, effort, agent: kind, templateId, allowanceAfter, offer } = record;
-    const pick = model || kind ? { kind, model, effort } : null;
+    const { issue, model, effort, agent, templateId, allowanceAfter, offer } = record;
+    const pick = model || agent ? { agent, model, effort } : null;
     const known = done.get(id) ?? { claim: "free", issue, worked: offer !== null };
     const decided = claimFrom(record, done.get(id), clocks);
     const isBare = decided?.claim === "completed" && decided.attemptId === null;

@@ -8,7 +8,7 @@ import {
   type NewIssue,
 } from "../../contract/issues.ts";
 import type { Answer } from "../../core/agent/agent.ts";
-import { requireAgentKind } from "../../core/agent/kinds.ts";
+import { requireAgent } from "../../core/agent/kinds.ts";
 import { asOf, type Then } from "../../core/as-of.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Core } from "../../core/core.ts";
@@ -305,7 +305,10 @@ function locate(exchange: Exchange, identifier: string): void {
 function modelHandlers(core: Core) {
   return {
     async model({ params, body }) {
-      if (body.agent) requireAgentKind(core.kinds.agents, body.agent, "agent");
+      const { agent } = body;
+      if (agent) {
+        requireAgent(core.kinds.agents, core.config.current.config, { agent, path: "agent" });
+      }
       const { issue } = await findStatus(core, params.id);
       const choice = {
         model: body.model,

@@ -3,10 +3,10 @@
 import type { Api } from "../../contract/api.ts";
 import type { openApiDocument } from "../../contract/openapi.ts";
 import { models as modelRoutes } from "../../contract/system.ts";
-import { agentCommand, agentInUse, outlivesServer } from "../../core/agent/kinds.ts";
+import { agentCommand, outlivesServer, rowOf } from "../../core/agent/kinds.ts";
 import { asOf } from "../../core/as-of.ts";
 import type { Clock } from "../../core/clock.ts";
-import { modelOf, wantsToken } from "../../core/config/config.ts";
+import { kindOf, modelOf, wantsToken } from "../../core/config/config.ts";
 import type { Core } from "../../core/core.ts";
 import { findStatus, namesOf } from "../../core/find-issue.ts";
 import { writerOf } from "../../core/model/names.ts";
@@ -171,8 +171,9 @@ function runtimeView(
     },
     tracker: trackerView(viewOf(core, 1).tracker),
     agent: {
-      kind: config.agent.kind,
-      model: config.agent.model ?? modelOf(config, config.agent.kind),
+      name: config.agent.use,
+      kind: kindOf(config, config.agent.use),
+      model: modelOf(config, config.agent.use),
       command: agentCommand(core.kinds.agents, config),
       level: config.agent.level,
     },
@@ -181,7 +182,7 @@ function runtimeView(
       local_issues: core.localIssues() !== null,
       webhooks: core.webhooks.configured,
       shared_agents: outlivesServer(core.kinds.agents, config),
-      models: (agentInUse(core.kinds.agents, config)?.models ?? null) !== null,
+      models: (rowOf(core.kinds.agents, config)?.models ?? null) !== null,
     },
   };
 }

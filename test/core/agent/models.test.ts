@@ -32,7 +32,7 @@ function listOver(url: string, setting: Setting = {}) {
   const env: Readonly<Record<string, string>> = setting.env ?? { OPENAI_API_KEY: key };
   const live = {
     config: config({
-      agent: { kind: setting.kind ?? "openai" },
+      agent: { use: setting.kind ?? "openai" },
       openai: { baseUrl: url, ...setting.openai },
       codex: { command: setting.command ?? "exit 0" },
     }),
@@ -99,7 +99,7 @@ test("the list of a provider is read with the key, once a minute for any number 
   assert.equal(list.remembered().fetchedAt, null);
   await list.list();
   assert.equal(provider.requests.length, 2);
-  live.config = config({ agent: { kind: "openai" }, openai: { baseUrl: `${provider.url}/b` } });
+  live.config = config({ agent: { use: "openai" }, openai: { baseUrl: `${provider.url}/b` } });
   assert.equal(list.remembered().fetchedAt, null, "another provider, another list");
   await list.list();
   assert.equal(provider.requests.at(-1)?.url, "/v1/b/models");

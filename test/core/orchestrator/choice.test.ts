@@ -75,12 +75,12 @@ const picks = config({
   agent: {
     model: "for-all",
     byState: new Map([
-      ["rework", { kind: null, model: "for-rework", effort: "high" }],
-      ["review", { kind: "openai", model: null, effort: null }],
+      ["rework", { agent: null, model: "for-rework", effort: "high" }],
+      ["review", { agent: "openai", model: null, effort: null }],
     ]),
     byLabel: new Map([
-      ["docs", { kind: null, model: "for-docs", effort: null }],
-      ["quick", { kind: "command", model: "for-command", effort: null }],
+      ["docs", { agent: null, model: "for-docs", effort: null }],
+      ["quick", { agent: "command", model: "for-command", effort: null }],
     ]),
   },
   codex: { model: "codex-own" },
@@ -102,7 +102,7 @@ test("an operator's choice precedes a label, a label a state, and a state the ge
     "for-docs",
     null,
   ]);
-  const pick = { kind: "openai", model: null, effort: "low" };
+  const pick = { agent: "openai", model: null, effort: "low" };
   const own = state.issues.choosing(issue("A-1"), { pick });
   assert.deepEqual(choice({ labels: ["quick"] }, own), ["openai", "for-all", "low"]);
   const plain = config({ codex: { model: "codex-own" } });

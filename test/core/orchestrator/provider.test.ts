@@ -120,7 +120,7 @@ test("an attempt that was stopped as stalled while its agent waited for its prov
 });
 
 test("other agents continue, and so does an issue that is moved to one of them", async () => {
-  const byLabel = new Map([["other", { kind: "acp", model: null, effort: null }]]);
+  const byLabel = new Map([["other", { agent: "acp", model: null, effort: null }]]);
   const settings = config({ agent: { byLabel } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
   await world.run("A-1").end(limited(world.clock.wall() + 60 * minute));

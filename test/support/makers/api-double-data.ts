@@ -153,7 +153,13 @@ export function runtimeOf(pid: number) {
     ...{ uptime_seconds: 61, data_dir: "/d", workflow_path: "/d/WORKFLOW.md" },
     server: { host: "127.0.0.1", port: 4000, auth: "none" },
     tracker: { kind: "local", status: "healthy", healthy: true, last_error: null },
-    agent: { kind: "codex", model: null, command: "codex app-server", level: "safe" },
+    agent: {
+      name: "codex",
+      kind: "codex",
+      model: null,
+      command: "codex app-server",
+      level: "safe",
+    },
     features: { events: true },
   };
 }

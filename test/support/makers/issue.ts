@@ -75,7 +75,9 @@ export function config(parts: Parts = {}): Config {
     git: { repositories: [], timeoutMs: 600_000, ...parts.git },
     delivery: { ...deliveryConfigOf(deliverySection.parse({}), false), ...parts.delivery },
     agent: {
-      kind: "codex",
+      use: "codex",
+      fallback: [],
+      handover: false,
       model: null,
       effort: null,
       byState: new Map(),
@@ -99,6 +101,7 @@ export function config(parts: Parts = {}): Config {
       attemptTimeoutMs: null,
       ...parts.brakes,
     },
+    agents: new Map(),
     usage: { currency: "USD", prices: new Map(), ...parts.usage },
     codex: { ...codexSection.settings(codexSection.schema.parse({})), ...parts.codex },
     command: { ...commandSection.settings(commandSection.schema.parse({})), ...parts.command },

@@ -89,7 +89,7 @@ export class SlotWatch {
     const taken = [...state.issues.of("running").values(), ...continuing].map(({ issue }) => issue);
     const { tokensPerDay } = this.#config.brakes;
     const isSpent = tokensPerDay !== null && state.day.tokens >= tokensPerDay;
-    const isPaused = state.pauses.get(this.#config.agent.kind)?.active === true;
+    const isPaused = state.pauses.get(this.#config.agent.use)?.active === true;
     if (taken.length >= maxConcurrentAgents || isSpent || isPaused) return [];
     return state.queue.filter(({ id, state: name, dispatchable }) => {
       const own = normalState(name);

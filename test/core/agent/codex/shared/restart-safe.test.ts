@@ -38,7 +38,7 @@ test("each condition that would end turns with the server is named, with what to
     assert.rejects(at.check(config, own), { code: "invalid_config", message });
   await refused(at.settings({ process: "per_issue" }), /codex\.process is per_issue/);
   await refused(
-    config({ agent: { kind: "openai" } }),
+    config({ agent: { use: "openai" } }),
     /agent\.kind is openai, and only codex outlives/,
   );
   await refused(at.settings(), /it needs Linux, this is darwin/, { platform: "darwin" });
