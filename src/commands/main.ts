@@ -40,6 +40,11 @@ async function quickly(argv: readonly string[]): Promise<number | null> {
     return runRow(stateCommand, {}, createContext(options, process));
   }
   if (argv.length > 1) return null;
+  // Not in the catalogue: only agents start it.
+  if (argv[0] === "mcp-bridge") {
+    const { bridge } = await import("./mcp-bridge.ts");
+    return bridge(process.env["SYMPHONY_MCP_BRIDGE"]);
+  }
   if (argv[0] === "--version" || argv[0] === "-V") {
     process.stdout.write(`${version()}\n`);
     return exitCodes.done;

@@ -1,6 +1,8 @@
 import { appendFileSync, readFileSync, writeSync } from "node:fs";
 import { Readable, Writable } from "node:stream";
 import { type AgentContext, agent, ndJsonStream, RequestError } from "@agentclientprotocol/sdk";
+import { Client } from "@modelcontextprotocol/client";
+import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import type { AcpScript, AcpStep } from "./acp-script.ts";
 
 // An agent of the Agent Client Protocol that plays the script named by its argument; it uses the agent side of the protocol's library.
@@ -21,6 +23,30 @@ let turns = 0;
 let cancelled = Promise.withResolvers<void>();
 let steered = Promise.withResolvers<void>();
 
+interface McpServer {
+  readonly command: string;
+  readonly args: string[];
+  readonly env: readonly { readonly name: string; readonly value: string }[];
+}
+
+let server: McpServer | undefined;
+
+function opened(params: Record<string, unknown>): void {
+  [server] = params["mcpServers"] as McpServer[];
+}
+
+/** Like gemini it passes only the variables of the session to the server. */
+async function called(name: string, args: Record<string, unknown>): Promise<unknown> {
+  if (!server) return null;
+  const { command, args: words } = server;
+  const env = Object.fromEntries(server.env.map((one) => [one.name, one.value]));
+  await using client = Object.assign(new Client({ name: "scripted", version: "1" }), {
+    [Symbol.asyncDispose]: () => client.close(),
+  });
+  await client.connect(new StdioClientTransport({ command, args: words, env }));
+  return await client.callTool({ name, arguments: args });
+}
+
 async function play(step: AcpStep, client: AgentContext, sessionId: string): Promise<void> {
   switch (step.do) {
     case "update":
@@ -40,6 +66,8 @@ async function play(step: AcpStep, client: AgentContext, sessionId: string): Pro
         (result) => note("answer", result),
         (error) => note("refusal", error),
       );
+    case "tool":
+      return note("tool", await called(step.name, step.arguments));
     case "cancelled":
       return cancelled.promise;
     case "steered":
@@ -64,16 +92,19 @@ agent({ name: "scripted" })
   })
   .onRequest("session/new", raw, ({ params }) => {
     note("session/new", params);
+    opened(params);
     if (script.wantsLogin) throw RequestError.authRequired();
     return { sessionId: "s-1", ...script.opened };
   })
   .onRequest("session/resume", raw, ({ params }) => {
     note("session/resume", params);
+    opened(params);
     if (params["sessionId"] !== "s-1") throw RequestError.resourceNotFound();
     return { ...script.opened };
   })
   .onRequest("session/load", raw, async ({ params, client }) => {
     note("session/load", params);
+    opened(params);
     const content = { type: "text" as const, text: "said before" };
     await client.notify("session/update", {
       sessionId: String(params["sessionId"]),

@@ -5,6 +5,8 @@ export type AcpStep =
   | { readonly do: "update" | "foreign"; readonly update: SessionUpdate }
   | { readonly do: "ask"; readonly toolCall: ToolCallUpdate; readonly options: PermissionOption[] }
   | { readonly do: "request"; readonly method: string }
+  /** Calls a tool of the session's first MCP server, which it starts for this. */
+  | { readonly do: "tool"; readonly name: string; readonly arguments: Record<string, unknown> }
   /** Waits until the turn is cancelled or steered. */
   | { readonly do: "cancelled" | "steered" }
   | { readonly do: "write"; readonly line: string }

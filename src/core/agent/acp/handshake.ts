@@ -1,7 +1,9 @@
 import type { Approvals } from "../../config/agents.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { runCookie } from "../../process/environment.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";
+import type { BridgeCommand } from "../bridge.ts";
 import { type GuardedLaunch, sessionMeta } from "../guard/disarm.ts";
 import { ownVersion } from "../json-rpc.ts";
 import type { AcpLink } from "./link.ts";
@@ -23,6 +25,8 @@ interface HandshakeDeps {
   readonly spec: SessionSpec;
   readonly config: AcpConfig;
   readonly guarded: GuardedLaunch;
+  /** The server of the tracker's tools; null for none. */
+  readonly bridge: BridgeCommand | null;
   notice(message: string): void;
 }
 
@@ -61,8 +65,20 @@ export async function openSession(deps: HandshakeDeps): Promise<OpenSession> {
   }
 }
 
-async function begin({ link, spec, config }: HandshakeDeps) {
-  const params = { cwd: spec.workspace, mcpServers: [], _meta: sessionMeta };
+/** What a session is opened with, a new one as well as a resumed one. */
+function sessionParams({ spec, bridge }: HandshakeDeps): JsonObject {
+  const mcpServers = bridge === null ? [] : [serverOf(bridge, spec.runId)];
+  return { cwd: spec.workspace, mcpServers, _meta: sessionMeta };
+}
+
+function serverOf({ name, command, args, env }: BridgeCommand, runId: string): JsonObject {
+  const variables = Object.entries({ ...env, [runCookie]: runId });
+  return { name, command, args, env: variables.map(([key, value]) => ({ name: key, value })) };
+}
+
+async function begin(deps: HandshakeDeps) {
+  const { link, config } = deps;
+  const params = sessionParams(deps);
   const opened = await link.request("session/new", params, config.readTimeoutMs);
   const sessionId = textOf(objectOf(opened)["sessionId"]);
   if (sessionId === null || sessionId === "") {
@@ -71,12 +87,13 @@ async function begin({ link, spec, config }: HandshakeDeps) {
   return { sessionId, resumed: false, choices: choicesIn(opened) };
 }
 
-async function resume({ link, spec, config, notice }: HandshakeDeps, hello: JsonObject) {
+async function resume(deps: HandshakeDeps, hello: JsonObject) {
+  const { link, spec, config, notice } = deps;
   const sessionId = spec.resumeThreadId;
   const method = resumeMethod(objectOf(hello["agentCapabilities"]));
   if (sessionId === null || method === null) return null;
   try {
-    const params = { sessionId, cwd: spec.workspace, mcpServers: [], _meta: sessionMeta };
+    const params = { sessionId, ...sessionParams(deps) };
     const opened = await link.request(method, params, config.readTimeoutMs);
     return { sessionId, resumed: true, choices: choicesIn(opened) };
   } catch (error) {

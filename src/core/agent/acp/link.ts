@@ -18,6 +18,7 @@ import {
   textOf,
 } from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";
+import type { Bridge } from "../bridge.ts";
 import { type Confinement, notShownHint } from "../confinement.ts";
 import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
 import { geminiWait, limitError, limitIn } from "../limits.ts";
@@ -25,6 +26,8 @@ import type { AcpConfig } from "./settings.ts";
 import type { Outcome } from "./updates.ts";
 
 const keptStderrLines = 20;
+const shownStderrLines = 10;
+const maxShownStderr = 1_000;
 const drainLimitMs = 1_000;
 /**
  * Error codes of the protocol for a faulty request or a missing login: never a provider's limit,
@@ -38,6 +41,8 @@ export interface LinkOptions {
   readonly launch: Launch;
   readonly guarded: GuardedLaunch;
   readonly clock: Clock;
+  /** The tracker's tools; the session closes it. null: there are none. */
+  readonly bridge: Bridge | null;
 }
 
 interface Launch {
@@ -86,7 +91,8 @@ export class AcpLink {
         if (this.#stderr.push(line) > keptStderrLines) this.#stderr.shift();
         options.spec.onLog(line);
       },
-      onEnd: (error) => {
+      onEnd: (exit) => {
+        const error = this.#explained(exit);
         this.#ended = error;
         this.#over.resolve();
         this.#connection.close(error);
@@ -145,6 +151,15 @@ export class AcpLink {
     this.#connection.close();
   }
 
+  /** A crash is explained by the last lines on stderr; whoever shows it redacts it. */
+  #explained(exit: SymphonyError): SymphonyError {
+    const { code, message, details } = exit;
+    const lines = this.#stderr.filter((line) => line.trim() !== "").slice(-shownStderrLines);
+    if (code !== "port_exit" || lines.length === 0) return exit;
+    const words = displayText(lines.join("\n"), maxShownStderr);
+    return new SymphonyError(code, `${message}: ${words}`, { details, cause: exit });
+  }
+
   #refused(method: string, error: unknown): SymphonyError {
     const { code, data } = error instanceof RequestError ? error : { code: null, data: null };
     const fields = objectOf(data);
@@ -193,11 +208,12 @@ export interface LaunchFacts {
   readonly env: NodeJS.ProcessEnv;
   /** What the agent sees in the sandbox; null at level `danger`. */
   readonly confinement: Confinement | null;
+  readonly bridge: Bridge | null;
 }
 
 /** How the agent is started. */
 export async function launchOf(command: string, facts: LaunchFacts): Promise<Launch> {
-  const { spec, config, guarded, env, confinement } = facts;
+  const { spec, config, guarded, env, confinement, bridge } = facts;
   const { runId, secretEnvNames: secretNames, level } = spec;
   const passthrough = config.envPassthrough;
   const passed = agentEnvironment({ env, passthrough, secretNames, runId });
@@ -206,7 +222,8 @@ export async function launchOf(command: string, facts: LaunchFacts): Promise<Lau
     return { line: launchLine(command, secretNames, kept), env: passed };
   }
   const cwd = confinement.workspace;
-  const view = { ...confinement, level, cwd, emptied: emptiedFor(guarded) };
+  const shown = [...confinement.shown, ...(bridge?.shown ?? [])];
+  const view = { ...confinement, shown, level, cwd, emptied: emptiedFor(guarded) };
   // The temporary folder inside the sandbox is a new one.
   return {
     line: launchLine(await sandboxLine(command, view), secretNames, kept),

@@ -2,10 +2,12 @@ import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { probeSandbox } from "../../process/sandbox.ts";
 import { type AgentRuntime, openOrClose, type SessionSpec } from "../agent.ts";
+import { openBridge } from "../bridge.ts";
 import { noNetwork, programConfinement } from "../confinement.ts";
 import { noticeEvent } from "../event-makers.ts";
+import type { GuardedLaunch } from "../guard/disarm.ts";
 import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.ts";
-import { requireGuardedWorkspace } from "../guard/workspace.ts";
+import { isPlainForGemini, requireGuardedWorkspace } from "../guard/workspace.ts";
 import { launchOf } from "./link.ts";
 import { AcpSession } from "./session.ts";
 import type { AcpConfig } from "./settings.ts";
@@ -45,7 +47,9 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
     },
     async start(spec, signal) {
       signal.throwIfAborted();
-      const { config, command, guarded, notices } = await check(spec.level);
+      const { config, command, guarded: known, notices } = await check(spec.level);
+      const isPlain = known.agents.has("gemini") && (await isPlainForGemini(spec.workspace));
+      const guarded = { ...known, opens: isPlain && known.agents.size === 1 };
       if (spec.level !== "danger") {
         await requireGuardedWorkspace(spec.workspace, guarded, spec.title);
       }
@@ -56,13 +60,33 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
         dataDir: options.dataDir,
         workspaceRoot: options.workspaceRoot(),
       });
-      const launch = await launchOf(command, { spec, config, guarded, env, confinement });
-      signal.throwIfAborted();
-      for (const notice of notices) spec.onEvent(noticeEvent(notice));
-      const session = new AcpSession({ spec, config, launch, guarded, clock });
+      let session: AcpSession | null = null;
+      const bridge = await openBridge({
+        tools: spec.tools,
+        onUse: (event) => session?.toolUsed(event),
+      });
+      try {
+        const facts = { spec, config, guarded, bridge };
+        const launch = await launchOf(command, { ...facts, env, confinement });
+        signal.throwIfAborted();
+        const noTools = isUntrustedGemini(guarded, spec) ? [withoutTools] : [];
+        for (const notice of [...notices, ...noTools]) spec.onEvent(noticeEvent(notice));
+        session = new AcpSession({ ...facts, launch, clock });
+      } catch (error) {
+        await bridge?.[Symbol.asyncDispose]();
+        throw error;
+      }
       return openOrClose(session, signal);
     },
   };
+}
+
+const withoutTools =
+  "gemini gets no tools of the tracker, because the repository contains .gemini or .env, which it would then obey: its issue moves by tracker.on_success or a hook";
+
+/** Untrusted, it leaves out the servers of the session without a word. */
+function isUntrustedGemini({ agents, trusts, opens }: GuardedLaunch, spec: SessionSpec): boolean {
+  return agents.has("gemini") && !trusts && !opens && spec.tools.specs.length > 0;
 }
 
 function noCommand(): SymphonyError {

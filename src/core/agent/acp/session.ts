@@ -5,7 +5,7 @@ import { within } from "../../clock.ts";
 import { addTokens, noTokens } from "../../model/attempt.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { displayText, type JsonObject, objectOf } from "../../text/text.ts";
-import type { TurnOptions } from "../agent.ts";
+import type { AgentEvent, TurnOptions } from "../agent.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { plainPrompt } from "../guard/disarm.ts";
 import { noActiveTurn, Session, type SessionTurn, turnCancelled } from "../session.ts";
@@ -63,9 +63,13 @@ export class AcpSession extends Session<Turn> {
   }
 
   async open(): Promise<void> {
-    const { spec, config, guarded } = this.#options;
+    const { spec, config, guarded, bridge } = this.#options;
+    const link = this.#link;
     const notice = (message: string) => this.notice(message);
-    const opened = await openSession({ link: this.#link, spec, config, guarded, notice });
+    const opened = await openSession({
+      ...{ link, spec, config, guarded, notice },
+      bridge: bridge?.server ?? null,
+    });
     this.threadId = opened.sessionId;
     this.resumed = opened.resumed;
     this.#choices = opened.choices;
@@ -112,6 +116,13 @@ export class AcpSession extends Session<Turn> {
     }
     this.questions.close();
     await this.#link.stop();
+    await this.#options.bridge?.[Symbol.asyncDispose]();
+  }
+
+  /** The agent used the bridge to the tracker's tools. */
+  toolUsed(event: AgentEvent | null): void {
+    this.received();
+    if (event !== null && !this.isClosed) this.emit(event);
   }
 
   #prompt(text: string): Promise<unknown> {

@@ -3,9 +3,9 @@ import { sandboxLine } from "../../process/sandbox.ts";
 import { shellQuoted } from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";
 import type { Confinement } from "../confinement.ts";
+import { trackerServer } from "../mcp.ts";
 import type { Credential } from "./credential.ts";
 import type { ClaudeConfig } from "./settings.ts";
-import { trackerServer } from "./tools.ts";
 
 /** How a process is started. */
 export interface Launch {

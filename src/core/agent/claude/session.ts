@@ -24,7 +24,7 @@ import {
   userLine,
 } from "./protocol.ts";
 import type { ClaudeConfig } from "./settings.ts";
-import { answerMcp } from "./tools.ts";
+import { answerTracker } from "./tools.ts";
 import { LiveTurn } from "./turn.ts";
 import { Updates } from "./updates.ts";
 
@@ -263,7 +263,7 @@ export class ClaudeSession extends Session<LiveTurn> {
       case "can_use_tool":
         return this.#permit(id, request);
       case "mcp_message": {
-        const { response, event } = await answerMcp(request, tools);
+        const { response, event } = await answerTracker(request, tools);
         this.received();
         this.#connection.reply(id, { mcp_response: response });
         if (event) this.emit(event);

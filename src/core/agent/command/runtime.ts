@@ -2,6 +2,7 @@ import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { probeSandbox } from "../../process/sandbox.ts";
 import { type AgentRuntime, closeOnAbort, type SessionSpec } from "../agent.ts";
+import { openBridge } from "../bridge.ts";
 import { programConfinement } from "../confinement.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.ts";
@@ -54,8 +55,13 @@ export function createCommandRuntime(options: CommandRuntimeOptions): AgentRunti
       });
       signal.throwIfAborted();
       for (const notice of notices) spec.onEvent(noticeEvent(notice));
-      const session = new CommandSession({
-        ...{ spec, config, line, guarded, clock, env, confinement },
+      let session: CommandSession | null = null;
+      const bridge = await openBridge({
+        tools: spec.tools,
+        onUse: (event) => session?.toolUsed(event),
+      });
+      session = new CommandSession({
+        ...{ spec, config, line, guarded, clock, env, confinement, bridge },
       });
       closeOnAbort(session, signal);
       session.open();

@@ -8,7 +8,7 @@ import type { Clock } from "../../clock.ts";
 import { addTokens, noTokens, type Tokens } from "../../model/attempt.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { displayText } from "../../text/text.ts";
-import type { TurnOptions } from "../agent.ts";
+import type { AgentEvent, TurnOptions } from "../agent.ts";
 import { plainPrompt } from "../guard/disarm.ts";
 import { requireGuardedWorkspace } from "../guard/workspace.ts";
 import { noActiveTurn, Session, type SessionTurn, turnCancelled } from "../session.ts";
@@ -33,6 +33,8 @@ interface InFlight extends SessionTurn {
 interface Running {
   readonly live: LiveTurn;
   readonly process: CommandTurn;
+  /** A sign of life on the bridge to the tools; `acted` when it used one. */
+  used(acted: boolean): void;
 }
 
 /** A conversation of turns; each turn is a separate process. */
@@ -84,8 +86,16 @@ export class CommandSession extends Session<InFlight> {
     await this.idle;
   }
 
-  protected close(): Promise<void> {
-    return this.interrupt();
+  protected async close(): Promise<void> {
+    await this.interrupt();
+    await this.#options.bridge?.[Symbol.asyncDispose]();
+  }
+
+  /** The program used the bridge to the tracker's tools. */
+  toolUsed(event: AgentEvent | null): void {
+    if (this.isClosed) return;
+    this.live?.running?.used(event !== null);
+    this.emit(event ?? { type: "activity", method: "mcp" });
   }
 
   /** Only a program with symphony's own format reads more than its prompt. */
@@ -157,7 +167,11 @@ export class CommandSession extends Session<InFlight> {
       },
       onLingering: () => this.notice(lingering(config.exitGraceMs)),
     });
-    return { live, process };
+    const used = (acted: boolean) => {
+      process.received();
+      if (acted) live.spoke = true;
+    };
+    return { live, process, used };
   }
 
   #live(id: string, reader: OutputReader): LiveTurn {

@@ -7,6 +7,7 @@ import { AgentProcess, SilenceWatch } from "../../process/program.ts";
 import { sandboxLine } from "../../process/sandbox.ts";
 import { oneLine } from "../../text/text.ts";
 import type { AgentEvent, AgentTools, SessionSpec } from "../agent.ts";
+import type { Bridge } from "../bridge.ts";
 import { type Confinement, notShownHint } from "../confinement.ts";
 import { toolCallEvent } from "../event-makers.ts";
 import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
@@ -86,6 +87,11 @@ export class CommandTurn {
 
   get pid(): number | null {
     return this.#process.pid;
+  }
+
+  /** Records a sign of life other than its output. */
+  received(): void {
+    this.#watch.received();
   }
 
   tell(message: Readonly<Record<string, unknown>>): void {
@@ -290,6 +296,8 @@ export interface LaunchOptions {
   readonly env: NodeJS.ProcessEnv;
   /** What the program sees in the sandbox; null at level `danger`. */
   readonly confinement: Confinement | null;
+  /** The tracker's tools; the session closes it. null: there are none. */
+  readonly bridge: Bridge | null;
 }
 
 /**
@@ -301,8 +309,8 @@ export async function launchOf(
   facts: TurnFacts,
   options: LaunchOptions,
 ): Promise<Launch> {
-  const { spec, config, guarded, confinement } = options;
-  const variables = variablesOf(facts, spec);
+  const { spec, config, guarded, confinement, bridge } = options;
+  const variables = variablesOf(facts, options);
   const { runId, secretEnvNames: secretNames, level } = spec;
   const passthrough = config.envPassthrough;
   const env = {
@@ -318,7 +326,7 @@ export async function launchOf(
     ...confinement,
     level,
     cwd: confinement.workspace,
-    shown: [...confinement.shown, ...(await promptShown(facts))],
+    shown: [...confinement.shown, ...(await promptShown(facts)), ...(bridge?.shown ?? [])],
     emptied: emptiedFor(guarded),
   });
   // The temporary folder inside the sandbox is a new one.
@@ -330,7 +338,10 @@ async function promptShown({ promptFile }: TurnFacts): Promise<Confinement["show
   return [{ from: await realpath(promptFile), to: promptFile, as: "readable" }];
 }
 
-function variablesOf(facts: TurnFacts, { title, workspace }: SessionSpec): Record<string, string> {
+function variablesOf(
+  facts: TurnFacts,
+  { spec: { title, workspace }, bridge }: LaunchOptions,
+): Record<string, string> {
   const end = title.indexOf(": ");
   const variables: Record<string, string | null> = {
     SYMPHONY_ISSUE_IDENTIFIER: oneLine(end === -1 ? title : title.slice(0, end), maxTitleChars),
@@ -341,6 +352,7 @@ function variablesOf(facts: TurnFacts, { title, workspace }: SessionSpec): Recor
     SYMPHONY_MODEL: facts.model,
     SYMPHONY_REASONING_EFFORT: facts.effort,
     SYMPHONY_PROMPT_FILE: facts.promptFile,
+    SYMPHONY_MCP_CONFIG: bridge?.configPath ?? null,
   };
   const set = Object.entries(variables).filter(
     (entry): entry is [string, string] => entry[1] !== null,

@@ -11,6 +11,11 @@ export interface GuardedLaunch {
   readonly agents: ReadonlySet<KnownAgent>;
   /** gemini is told to obey the workspace. */
   readonly trusts: boolean;
+  /**
+   * Symphony lets gemini trust the workspace, which has nothing that it would obey: only then it
+   * takes the tools of the tracker.
+   */
+  readonly opens?: boolean;
 }
 
 /**
@@ -32,13 +37,14 @@ export const disarming: Readonly<Record<string, string>> = {
 };
 
 export function guardVariables(
-  { kind }: GuardedLaunch,
+  { kind, opens = false }: GuardedLaunch,
   approvals: Approvals,
 ): Readonly<Record<string, string>> {
+  const guards = { ...disarming, GEMINI_CLI_TRUST_WORKSPACE: String(opens) };
   // A command cannot ask a person: everything would be denied.
-  if (kind === "command" || approvals === "auto") return disarming;
+  if (kind === "command" || approvals === "auto") return guards;
   const permission = JSON.stringify({ bash: "ask", edit: "ask" });
-  return { ...disarming, OPENCODE_PERMISSION: permission };
+  return { ...guards, OPENCODE_PERMISSION: permission };
 }
 
 /**

@@ -15,6 +15,8 @@ interface Finding {
   does(paths: string): string;
 }
 
+/** Settings, hooks, servers and variables that a trusting gemini takes from a workspace. */
+const geminiNames = [".gemini", ".env"];
 const maxConfigBytes = 1024 * 1024;
 /** The keys in opencode's configuration that name programs; an escape might spell one of them. */
 const namesPlugins = /"plugins?"|\\u/;
@@ -37,6 +39,17 @@ export async function requireGuardedWorkspace(
     .filter(({ paths }) => paths.length > 0)
     .map(({ paths, does }) => ({ does, paths: paths.map((path) => relative(workspace, path)) }));
   if (shown.length > 0) throw refusal(shown, launch, title);
+}
+
+/**
+ * Whether gemini may trust the workspace: nothing in it, or above it in its repository, would act
+ * on gemini. Must be called before each start, as above.
+ */
+export async function isPlainForGemini(workspace: string): Promise<boolean> {
+  for (const root of await rootsOf(workspace)) {
+    if ((await present(root, geminiNames)).length > 0) return false;
+  }
+  return true;
 }
 
 /**
@@ -70,7 +83,7 @@ async function findingsIn(
   }
   if (trusts && agents.has("gemini")) {
     const does = (paths: string) => `gemini, told to trust the workspace, obeys ${paths}`;
-    findings.push({ paths: await present(root, [".gemini", ".env"]), does });
+    findings.push({ paths: await present(root, geminiNames), does });
   }
   return findings;
 }
