@@ -8,6 +8,7 @@ import { sections } from "../core/kinds.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { type CommandContext, servedProject } from "./context.ts";
 import { plain, plainLine } from "./output.ts";
+import { version } from "./version.ts";
 
 interface CheckRequest {
   readonly file: string | undefined;
@@ -19,7 +20,9 @@ interface CheckRequest {
 /** Everything that is wrong with a workflow file; changes nothing. */
 export async function checkFile({ file, ...how }: CheckRequest, context: CommandContext) {
   const project = servedProject(file, context);
-  const found = await checkProject({ ...project, ...how, env: context.env });
+  const found = await checkProject({
+    ...{ ...project, ...how, env: context.env, version: version() },
+  });
   const findings = found.map(({ details: _, otherFile: __, place, ...one }) => ({
     ...one,
     file: place?.file ?? null,

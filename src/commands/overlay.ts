@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { open, parseObject, refusal, type Server } from "../client/client.ts";
 import { paths } from "../contract/paths.ts";
+import { warningsHeader } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { needsRestart } from "../core/model/event.ts";
 import { isObject, objectOf, parseJson } from "../core/text/text.ts";
@@ -60,9 +61,11 @@ const overlaySet = subcommand({
     }
     return changed(await context.server(), (overlay) => withValue(overlay, keys, readValue(text)));
   },
-  print(_, { note }, { path, value: text }) {
+  document: ({ overlay }) => overlay,
+  print({ warnings }, { note }, { path, value: text }) {
     const when = needsRestart.includes(path) ? "; it takes effect at the next start" : "";
     note(`${path} is ${text} now${when}`);
+    for (const one of warnings) note(`warning: ${one}`);
   },
 });
 
@@ -100,9 +103,10 @@ const overlayReplace = subcommand({
     const etag = force ? "*" : (await readOverlay(server)).etag;
     const text =
       file === "-" ? await textOrStdin("-", context) : await textOfFile(file, context.cwd);
-    return (await writeOverlay(server, { overlay: overlayIn(text), etag })).overlay;
+    return writeOverlay(server, { overlay: overlayIn(text), etag });
   },
-  print: (_, { note }) => note("The overlay is replaced"),
+  document: ({ overlay }) => overlay,
+  print: printReplaced,
 });
 
 /**
@@ -115,9 +119,17 @@ const overlayEdit = subcommand({
   inputErrors: ["invalid_config"],
   examples: ["symphony config overlay edit"],
   call: (_, context) => editOverlay(context),
-  print: (stored, { note }) =>
-    note(stored === null ? "Nothing was changed" : "The overlay is replaced"),
+  document: (stored) => stored?.overlay ?? null,
+  print(stored, context) {
+    if (stored === null) context.note("Nothing was changed");
+    else printReplaced(stored, context);
+  },
 });
+
+function printReplaced({ warnings }: Stored, { note }: CommandContext): void {
+  note("The overlay is replaced");
+  for (const one of warnings) note(`warning: ${one}`);
+}
 
 /** Shows and changes the operator's overrides of the workflow file. */
 export const overlayCommand = subcommand({
@@ -139,6 +151,11 @@ interface Tagged {
   readonly etag: string;
 }
 
+/** An overlay that was written, and what it made doubtful. */
+interface Stored extends Tagged {
+  readonly warnings: readonly string[];
+}
+
 /** How often a change is tried when other clients keep changing the overlay first. */
 const maxTries = 20;
 
@@ -148,7 +165,7 @@ async function readOverlay(server: Server): Promise<Tagged> {
 }
 
 /** Stores `overlay`. Rejects with `overlay_changed` when the server's overlay no longer has `etag`. */
-function writeOverlay(server: Server, { overlay, etag }: Tagged): Promise<Tagged> {
+function writeOverlay(server: Server, { overlay, etag }: Tagged): Promise<Stored> {
   return exchange(server, {
     ...paths.config.replaceOverlay,
     headers: { "content-type": "application/json", "if-match": etag },
@@ -165,11 +182,11 @@ function overlayIn(text: string): Overlay {
   });
 }
 
-async function changed(server: Server, change: (overlay: Overlay) => Overlay): Promise<Overlay> {
+async function changed(server: Server, change: (overlay: Overlay) => Overlay): Promise<Stored> {
   for (let tries = 1; ; tries += 1) {
     const { overlay, etag } = await readOverlay(server);
     try {
-      return (await writeOverlay(server, { overlay: change(overlay), etag })).overlay;
+      return await writeOverlay(server, { overlay: change(overlay), etag });
     } catch (error) {
       const lost = error instanceof SymphonyError && error.code === "overlay_changed";
       if (!lost || tries === maxTries) throw error;
@@ -177,8 +194,8 @@ async function changed(server: Server, change: (overlay: Overlay) => Overlay): P
   }
 }
 
-/** The typed client does not return headers, and the ETag is one. */
-async function exchange(server: Server, request: Parameters<typeof open>[1]): Promise<Tagged> {
+/** The typed client does not return headers, and both the ETag and the warnings are some. */
+async function exchange(server: Server, request: Parameters<typeof open>[1]): Promise<Stored> {
   const response = await open(server, request);
   const chunks: Buffer[] = [];
   for await (const chunk of response) chunks.push(chunk as Buffer);
@@ -186,7 +203,16 @@ async function exchange(server: Server, request: Parameters<typeof open>[1]): Pr
   const { statusCode: status = 0, headers } = response;
   if (status >= 400) throw refusal(server, status, text);
   const contentType = headers["content-type"] ?? "";
-  return { overlay: parseObject(server, { status, contentType, text }), etag: headers.etag ?? "*" };
+  return {
+    overlay: parseObject(server, { status, contentType, text }),
+    etag: headers.etag ?? "*",
+    warnings: warningsIn(headers[warningsHeader.toLowerCase()]),
+  };
+}
+
+function warningsIn(header: string | readonly string[] | undefined): readonly string[] {
+  const written = typeof header === "string" ? parseJson(decodeURIComponent(header)) : [];
+  return Array.isArray(written) ? written.filter((one) => typeof one === "string") : [];
 }
 
 function withValue(
@@ -208,7 +234,7 @@ function readValue(text: string): unknown {
 }
 
 /** The overlay as stored; null when nothing was changed. */
-async function editOverlay(context: CommandContext): Promise<Overlay | null> {
+async function editOverlay(context: CommandContext): Promise<Stored | null> {
   const editor = context.env["VISUAL"] || context.env["EDITOR"];
   if (!editor) {
     throw new SymphonyError("usage", "No editor is set", {
@@ -230,7 +256,7 @@ async function editOverlay(context: CommandContext): Promise<Overlay | null> {
           throw keeping(error, file);
         });
   rmSync(dir, { recursive: true });
-  return stored?.overlay ?? null;
+  return stored;
 }
 
 function keeping(error: unknown, file: string): unknown {

@@ -21,6 +21,7 @@ import { loadTracker } from "../core/tracker/kinds.ts";
 import type { TrackerDeps } from "../core/tracker/tracker.ts";
 import { type CommandContext, servedProject } from "./context.ts";
 import { type Cell, printPage } from "./output.ts";
+import { version } from "./version.ts";
 
 type Plan = Awaited<ReturnType<typeof planOfOnePoll>>["plan"];
 
@@ -59,7 +60,7 @@ export async function planOfOnePoll(
   const tracker = adapter.create(config.tracker, deps);
   try {
     const hide = (value: string) => redactor.add(value);
-    const machine = { ...deps, env, hide, tracker, kinds: kinds.agents };
+    const machine = { ...deps, env, hide, tracker, kinds: kinds.agents, version: version() };
     const asking = inTime(machineProblems(service.current, machine), trackerMs, "a check");
     service.report(await asking.catch(() => []));
     const warnings = service.warnings.map((warning) => redactor.redact(warning));

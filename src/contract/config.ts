@@ -75,6 +75,7 @@ export const config = {
     body: OverlayBody,
     status: 200,
     reply: OverlayView,
+    warns: true,
     errors: ["overlay_changed", ...refusals],
   }),
   removeFromOverlay: route({
@@ -88,6 +89,7 @@ export const config = {
         .meta({ description: "Dotted path", example: "agent.max_turns" }),
     }),
     status: 204,
+    warns: true,
     errors: ["overlay_path_not_found", ...refusals],
   }),
 };

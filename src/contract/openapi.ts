@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { ErrorCode } from "../core/model/errors.ts";
 import { replyExamples } from "./examples.ts";
-import { type Route, type RouteGroup, routesOf } from "./route.ts";
+import { type Route, type RouteGroup, routesOf, warningsHeader } from "./route.ts";
 import { EventView, GapView } from "./values.ts";
 
 type Json = Record<string, unknown>;
@@ -146,6 +146,10 @@ function success(name: string, route: Route, schemas: SchemaBook): Json {
   const headers: Json = { ...requestIdHeader };
   if (route.etag)
     headers["ETag"] = { description: "For If-None-Match", schema: { type: "string" } };
+  if (route.warns) {
+    const description = "New warnings of the configuration: a percent-encoded list in JSON";
+    headers[warningsHeader] = { description, schema: { type: "string" } };
+  }
   if (route.status === 201) {
     headers["Location"] = { description: "Path of the new resource", schema: { type: "string" } };
   }

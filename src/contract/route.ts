@@ -23,6 +23,8 @@ export interface Route {
   readonly media?: "text/event-stream" | "text/plain" | "text/html";
   /** True when the reply carries an ETag and honours `If-None-Match`. */
   readonly etag?: boolean;
+  /** True when the reply says in `warningsHeader` what the change made doubtful. */
+  readonly warns?: boolean;
   /** Fields of the body that the audit log may show; all others are left out. */
   readonly audited?: readonly string[];
   /**
@@ -35,6 +37,9 @@ export interface Route {
   /** Error codes a caller should expect, in addition to those every route may give. */
   readonly errors?: readonly ErrorCode[];
 }
+
+/** Percent-encoded JSON, a list of sentences; absent when there is none. */
+export const warningsHeader = "X-Symphony-Warnings";
 
 export interface RouteGroup {
   readonly [name: string]: Route | RouteGroup;

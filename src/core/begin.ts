@@ -1,5 +1,5 @@
 import type { Core, CoreDeps, CoreOptions } from "./core.ts";
-import { type Cleanup, cleanUpFinished, followConfig, followRetention } from "./followers.ts";
+import { cleanUpFinished, followConfig, followRetention } from "./followers.ts";
 import type { HostWatch } from "./host.ts";
 import { followMachine } from "./machine-checks.ts";
 import { messageOf } from "./model/errors.ts";
@@ -17,12 +17,19 @@ interface Beginning {
   readonly signal: AbortSignal;
 }
 
+export interface Begun {
+  /** Resolves when the cleaning up after finished issues has ended. */
+  readonly over: Promise<void>;
+  /** Resolves when this machine and the tracker were compared with the configuration in force. */
+  checked(): Promise<void>;
+}
+
 /** Runs once, before and with the first poll: cleans up, follows the configuration, then starts the orchestrator. */
 export async function begin(
   { clock, log, version, env, redactor }: CoreOptions,
   deps: CoreDeps,
   { closers, host, signal, webhooks, secrets }: Beginning,
-): Promise<Cleanup> {
+): Promise<Begun> {
   const { config, bus, trackers } = deps;
   const { tracker } = config.current.config;
   const orchestrator = deps.orchestrator();
@@ -34,7 +41,7 @@ export async function begin(
     signal,
   });
   closers.push(() => cleanup.over);
-  if (signal.aborted) return cleanup;
+  if (signal.aborted) return { over: cleanup.over, checked: async () => {} };
   closers.push(followRoot(deps));
   closers.push(followConfig(deps, orchestrator));
   closers.push(
@@ -51,14 +58,17 @@ export async function begin(
   if (paused) log.warn("nothing new is started", { reason: dispatchPauseText(paused) });
   for (const warning of config.warnings) log.warn("configuration", { warning });
   const lookup = (name: string) => secrets.lookup(name) ?? env[name];
-  closers.push(followMachine({ ...deps, env, kinds: deps.kinds.agents, lookup, redactor, signal }));
+  const machine = followMachine({
+    ...{ ...deps, env, version, kinds: deps.kinds.agents, lookup, redactor, signal },
+  });
+  closers.push(() => machine.stop());
   orchestrator.start();
   // A template that could not be rendered may have been changed in between.
   orchestrator.post({ type: "prompt.changed", templateId: null });
   for (const reason of await deps.templates.unusable()) log.warn("template", { reason });
   deps.deliveries.start(openOffers(orchestrator.state));
   webhooks.resume();
-  return cleanup;
+  return { over: cleanup.over, checked: () => machine.settled() };
 }
 
 /** After a workspace is created: forgets what was in its place and examines earlier roots. */

@@ -18,6 +18,7 @@ export interface ProjectCheck {
   readonly workflowPath: string;
   readonly dataDir: string;
   readonly env: Readonly<Record<string, string | undefined>>;
+  readonly version: string;
   readonly allowUnknown: boolean;
   /** Only the file is checked: neither what is installed nor the tracker. */
   readonly offline: boolean;
@@ -48,7 +49,7 @@ export async function checkProject(options: ProjectCheck): Promise<readonly Find
   const further =
     checked === null || options.offline
       ? []
-      : await onMachine(checked, { dataDir, env, lookup, hide });
+      : await onMachine(checked, { dataDir, env, version: options.version, lookup, hide });
   const found = [...faults, ...(checked?.findings ?? []), ...further];
   const redacted = (text: string) => redactor.redact(text);
   return found.map((one) => ({
@@ -72,6 +73,7 @@ async function checkedOrFaults(
 }
 
 interface MachineDeps {
+  readonly version: string;
   readonly dataDir: string;
   readonly env: ProjectCheck["env"];
   lookup(name: string): string | undefined;

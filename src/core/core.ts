@@ -70,6 +70,11 @@ export interface Core {
   localIssues(): LocalIssues | null;
   /** Cleans up after finished issues, then polls. Nothing is dispatched before. */
   start(): Promise<void>;
+  /**
+   * Resolves when this machine, the tracker and the provider were compared with the configuration in force: what they miss is
+   * then in its warnings. May take some seconds.
+   */
+  checked(): Promise<void>;
   /** Resolves when the first poll and everything it started have ended; starts nothing else. */
   once(): Promise<void>;
   /** Ends agents, timers and files; safe to call twice. */

@@ -2,6 +2,7 @@
 
 import { commandsOf } from "./agent/guard/program.ts";
 import { type AgentKind, AgentRuntimes, rowOf } from "./agent/kinds.ts";
+import { ModelNames } from "./agent/model-names.ts";
 import type { Clock } from "./clock.ts";
 import type { Effective } from "./config/check.ts";
 import { agentsInUse, type Config, settingsOf } from "./config/config.ts";
@@ -11,8 +12,9 @@ import type { Logger } from "./events/log.ts";
 import { messageOf, SymphonyError } from "./model/errors.ts";
 import { agentEnvironment } from "./process/environment.ts";
 import { runCommand } from "./process/run.ts";
+import { runIdOf } from "./process/table.ts";
 import type { Redactor } from "./text/redact.ts";
-import { nameProblems } from "./tracker/scope-names.ts";
+import { labelsIn, nameProblems } from "./tracker/scope-names.ts";
 import type { Tracker } from "./tracker/tracker.ts";
 
 export interface MachineDeps {
@@ -22,20 +24,45 @@ export interface MachineDeps {
   readonly dataDir: string;
   lookup(name: string): string | undefined;
   hide(value: string): void;
-  readonly tracker: Pick<Tracker, "scopeNames">;
+  readonly version: string;
+  readonly tracker: Pick<Tracker, "scopeNames"> & Partial<Pick<Tracker, "secretEnvNames">>;
   readonly signal?: AbortSignal;
+  /** Remembers the lists of models between checks. */
+  readonly models?: ModelNames;
 }
 
-/** Agents that cannot be started here, a sandbox that does not work, and names that the tracker does not know. */
+/**
+ * Agents that cannot be started here, a sandbox that does not work, names that the tracker does not know, and models that
+ * their provider does not list.
+ */
 export async function machineProblems(
   effective: Effective,
   deps: MachineDeps,
 ): Promise<readonly Problem[]> {
+  const { config } = effective;
+  const models = deps.models ?? modelNames(deps, () => deps.tracker.secretEnvNames ?? []);
+  const agents = agentsInUse(config);
   const found = await Promise.all([
-    ...agentsInUse(effective.config).map((agent) => agentProblems(agent, effective.config, deps)),
+    ...agents.map((agent) => agentProblems(agent, config, deps)),
+    ...agents.map((agent) => models.problems(agent, config)),
     trackerProblems(effective, deps.tracker),
   ]);
   return found.flat();
+}
+
+function modelNames(
+  { kinds, clock, env, version, dataDir, lookup, hide }: Omit<MachineDeps, "tracker">,
+  secretEnvNames: () => readonly string[],
+): ModelNames {
+  return new ModelNames({
+    kinds,
+    ...{ clock, env, version, secretEnvNames, runId: runIdOf(dataDir, "models") },
+    lookup(name) {
+      const value = lookup(name);
+      if (value !== undefined) hide(value);
+      return value;
+    },
+  });
 }
 
 async function agentProblems(
@@ -123,7 +150,8 @@ async function trackerProblems(
 ): Promise<readonly Problem[]> {
   if (!tracker.scopeNames) return [];
   try {
-    return nameProblems(effective, await tracker.scopeNames());
+    const labels = labelsIn(effective).length > 0;
+    return nameProblems(effective, await tracker.scopeNames({ labels }));
   } catch (error) {
     if (!(error instanceof SymphonyError)) throw error;
     const severity = temporary.has(error.code) ? "warning" : "error";
@@ -148,12 +176,20 @@ interface FollowDeps extends Omit<MachineDeps, "tracker" | "hide"> {
   readonly redactor: Pick<Redactor, "add">;
 }
 
+export interface MachineWatch {
+  /** Resolves when the checks of every change so far have ended. */
+  settled(): Promise<void>;
+  stop(): void;
+}
+
 /**
  * Makes the checks at the start, after each change of the configuration, and from time to time; what they find is in the
- * configuration's warnings. It delays nothing. Returns a function that stops it.
+ * configuration's warnings. It delays nothing.
  */
-export function followMachine(deps: FollowDeps): () => void {
+export function followMachine(deps: FollowDeps): MachineWatch {
   const { config, clock, log, trackers, redactor } = deps;
+  const hide = (value: string) => redactor.add(value);
+  const models = modelNames({ ...deps, hide }, () => trackers.tracker.secretEnvNames);
   let cancel = () => {};
   let isStopped = false;
   let turn: Promise<void> = Promise.resolve();
@@ -163,8 +199,7 @@ export function followMachine(deps: FollowDeps): () => void {
     const { current } = config;
     const found = await machineProblems(current, {
       ...deps,
-      tracker: trackers.tracker,
-      hide: (value) => redactor.add(value),
+      ...{ hide, models, tracker: trackers.tracker },
     });
     if (isStopped) return;
     for (const warning of config.report(found)) log.warn("configuration", { warning });
@@ -179,9 +214,12 @@ export function followMachine(deps: FollowDeps): () => void {
   const unwatch = config.watch(({ type }) => {
     if (type === "changed") again();
   });
-  return () => {
-    isStopped = true;
-    cancel();
-    unwatch();
+  return {
+    settled: () => turn,
+    stop() {
+      isStopped = true;
+      cancel();
+      unwatch();
+    },
   };
 }

@@ -5,7 +5,7 @@ import type { ModelList } from "./agent/models.ts";
 import { Attachments } from "./attach.ts";
 import { Attempts } from "./attempt/attempts.ts";
 import { endedOf, recoverAttempts } from "./attempt/recovery.ts";
-import { begin } from "./begin.ts";
+import { type Begun, begin } from "./begin.ts";
 import { CommentSteering } from "./comments.ts";
 import { levelWords } from "./config/config.ts";
 import { sectionsOf } from "./config/sections.ts";
@@ -16,7 +16,7 @@ import { deliveryMigrations } from "./delivery/store.ts";
 import { inForce, portsOf } from "./effects.ts";
 import { Meter } from "./events/meter.ts";
 import { fileChecks } from "./file-checks.ts";
-import { type Cleanup, followDiskUse, keepCompleted } from "./followers.ts";
+import { followDiskUse, keepCompleted } from "./followers.ts";
 import { HostWatch } from "./host.ts";
 import { openInboxes } from "./inboxes.ts";
 import { type Kinds, kinds as ownKinds } from "./kinds.ts";
@@ -320,7 +320,7 @@ function runningCore(
   closers.push(followDiskUse(bus, overview, log));
   closers.push(followWorkspaceRetention({ ...deps, history, state, overview }));
   const stopping = new AbortController();
-  let begun: Promise<Cleanup> | null = null;
+  let begun: Promise<Begun> | null = null;
   let stopped: Promise<void> | null = null;
   const stop = async () => {
     stopping.abort();
@@ -365,6 +365,9 @@ function runningCore(
     async start() {
       begun = begin(options, deps, { closers, host, webhooks, secrets, signal: stopping.signal });
       await begun;
+    },
+    async checked() {
+      await (await begun)?.checked();
     },
     async once() {
       await orchestrator.once();

@@ -3,6 +3,7 @@ import type { ParsedUrlQuery } from "node:querystring";
 import type Router from "@koa/router";
 import type { Context, Middleware } from "koa";
 import type { z } from "zod";
+import type { warningsHeader } from "../contract/route.ts";
 import {
   type Method,
   type Reply,
@@ -30,6 +31,7 @@ export interface Exchange {
       | "Location"
       | "Content-Security-Policy"
       | "Retry-After"
+      | typeof warningsHeader
       | `RateLimit-${"Limit" | "Remaining" | "Reset"}`,
     value: string,
   ): void;

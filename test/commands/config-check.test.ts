@@ -79,13 +79,13 @@ test("S5: a key that narrows what runs stops start, dry-run and check; --allow-u
 test("S5: a reload that brings such a key is refused, with its place, and the last file stays in force", async (t) => {
   const place = await project(t, file());
   await using server = await Served.start(place);
-  await writeFile(place.workflowPath, file("budget: 5\nagents: [codex]\n"));
+  await writeFile(place.workflowPath, file("budget: 5\nengine: codex\n"));
   const { problem } = await eventually("the file is refused", async () => {
     const found = await server.client.system.state({});
     return found.problem === null ? null : found;
   });
   assert.match(problem?.message ?? "", /budget is not a known key.*\(line 5, column 1\)/);
-  assert.match(problem?.message ?? "", /agents is a key of another tool.*\(line 6, column 1\)/);
+  assert.match(problem?.message ?? "", /engine is a key of another tool.*\(line 6, column 1\)/);
 });
 
 test("S21: check, start and dry-run name the same faults, all at once, with their places", async (t) => {

@@ -50,13 +50,15 @@ export interface AgentModels<Settings extends object = object> {
   /** The provider's address as written; null when the agent has its own list. */
   baseUrl(settings: Settings): string | null;
   /** What the agent's own configuration says of its provider. Absent: it has none besides the section. */
-  own?(deps: ModelsDeps): Promise<OwnProvider>;
+  own?(settings: Settings, deps: ModelsDeps): Promise<OwnProvider>;
 }
 
 /** A provider of models that an agent's own configuration names. */
 export interface OwnProvider {
   /** null: its address is not known, so the list is the agent's own. */
   readonly baseUrl: string | null;
+  /** It is another one than the agent's own, so the agent's own list says nothing about its models. */
+  readonly isOther: boolean;
   /** null: the agent decides. */
   readonly model: string | null;
 }
@@ -114,7 +116,7 @@ export const agentKinds: readonly AgentKind[] = [
     models: {
       async list(settings, deps, signal) {
         const { codexProvider } = await import("./codex/provider.ts");
-        const { baseUrl, keyName } = await codexProvider(deps.env);
+        const { baseUrl, keyName } = await codexProvider(deps.env, settings);
         if (baseUrl !== null) {
           const { askOpenai } = await import("./openai/models.ts");
           const apiKey = keyName === null ? "none" : `$${keyName}`;
@@ -124,11 +126,11 @@ export const agentKinds: readonly AgentKind[] = [
         const { askCodex } = await import("./codex/models.ts");
         return askCodex(settings, deps, signal);
       },
-      source: ({ command }) => [command],
+      source: ({ command, home }) => [command, home],
       baseUrl: () => null,
-      async own({ env }) {
+      async own(settings, { env }) {
         const { codexProvider } = await import("./codex/provider.ts");
-        return codexProvider(env);
+        return codexProvider(env, settings);
       },
     },
     outliving: {

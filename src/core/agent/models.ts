@@ -97,7 +97,7 @@ export class ModelList {
     const { clock } = this.#deps;
     const config = this.#deps.config();
     const { signal } = this.#leaving;
-    const own = (await this.#row(config)?.models?.own?.(this.#deps)) ?? null;
+    const own = await this.#own(config);
     const listed = await this.#models(config, signal);
     const model = this.#model(config) ?? own?.model ?? null;
     const models = listed.map((one) => ({ ...one, inUse: one.id === model }));
@@ -105,6 +105,11 @@ export class ModelList {
     const catalog = { provider, model, models, fetchedAt: clock.wall() };
     this.#remembered = { catalog, at: clock.now(), source };
     return catalog;
+  }
+
+  async #own(config: Config): Promise<OwnProvider | null> {
+    const models = this.#row(config)?.models;
+    return (await models?.own?.(settingsOf(config, config.agent.use), this.#deps)) ?? null;
   }
 
   async #models(config: Config, signal: AbortSignal): Promise<readonly Model[]> {

@@ -22,7 +22,7 @@ export function nameProblems(effective: Effective, names: ScopeNames): readonly 
     ...unknown.map(({ path, name }) => ({
       path,
       severity: "warning" as const,
-      message: `${path}: no team knows "${name}"; ${statesOf(names)}${meant(name, states)}`,
+      message: `${path}: ${nobodyHas(names)} "${name}"; ${statesOf(names)}${meant(name, states)}`,
     })),
     ...(none && effective.origins["tracker.active_states"] === "default"
       ? [missingDefault(active, names)]
@@ -36,19 +36,29 @@ function missingDefault(active: readonly string[], names: ScopeNames): Problem {
   return {
     path,
     severity: "warning",
-    message: `${path} is not set, and no team knows ${active.join(" or ")}; ${statesOf(names)}: nothing would ever run`,
+    message: `${path} is not set, and ${nobodyHas(names)} ${active.join(" or ")}; ${statesOf(names)}: nothing would ever run`,
   };
+}
+
+function nobodyHas({ teams }: ScopeNames): string {
+  return teams.has(null) ? "the tracker has no state" : "no team knows";
 }
 
 /** `the states of ENG are Backlog, Todo and Done`. */
 function statesOf({ teams }: ScopeNames): string {
-  return [...teams].map(([team, all]) => `the states of ${team} are ${all.join(", ")}`).join("; ");
+  return [...teams]
+    .map(
+      ([team, all]) =>
+        `${team === null ? "its states" : `the states of ${team}`} are ${all.join(", ")}`,
+    )
+    .join("; ");
 }
 
 function meant(name: string, known: readonly string[]): string {
   const letters = (text: string) => text.toLowerCase().replaceAll(/[^\p{L}\p{N}]/gu, "");
   const same = known.find((one) => letters(one) === letters(name));
-  const near = same ?? nearest(name, known);
+  const byLowered = new Map(known.map((one) => [one.toLowerCase(), one]));
+  const near = same ?? byLowered.get(nearest(name.toLowerCase(), byLowered.keys()) ?? "") ?? null;
   return near === null ? "" : `; did you mean ${near}?`;
 }
 
@@ -66,6 +76,7 @@ function statesIn({ config, written, origins, prompts }: Effective): readonly Na
   return [
     ...list("active_states"),
     ...list("terminal_states"),
+    ...(tracker.blockerStates ?? []).map((name) => ({ path: "tracker.blocker_states", name })),
     ...one("tracker.in_progress", tracker.inProgress),
     ...one("tracker.on_success", success),
     ...one("tracker.on_merged", tracker.onMerged),
@@ -75,20 +86,35 @@ function statesIn({ config, written, origins, prompts }: Effective): readonly Na
       path: "agent.max_concurrent_agents_by_state",
       name,
     })),
+    ...matchesIn(written, "states"),
   ];
 }
 
-function unknownLabels(
-  { config, written }: Effective,
-  labels: readonly string[] | null,
-): readonly Problem[] {
+/** The names of one kind by which repositories are chosen, as written. */
+function matchesIn({ git }: Effective["written"], key: "states" | "labels"): readonly Named[] {
+  return git.repositories.flatMap(({ match }, at) =>
+    (match?.[key] ?? []).map((name) => ({ path: `git.repositories.${at}.match.${key}`, name })),
+  );
+}
+
+/** The labels that a configuration names; the tracker has to be asked for its own when there are any. */
+export function labelsIn({ written }: Effective): readonly Named[] {
+  const { tracker, agent } = written;
+  const list = (path: string, names: readonly string[]) => names.map((name) => ({ path, name }));
+  return [
+    ...list("tracker.required_labels", tracker.required_labels),
+    ...list("tracker.labels.any", tracker.labels.any),
+    ...list("tracker.labels.all", tracker.labels.all),
+    ...list("tracker.labels.exclude", tracker.labels.exclude),
+    ...list("agent.by_label", Object.keys(agent.by_label)),
+    ...matchesIn(written, "labels"),
+  ];
+}
+
+function unknownLabels(effective: Effective, labels: readonly string[] | null): readonly Problem[] {
   if (labels === null) return [];
   const known = new Set(labels.map((label) => label.trim().toLowerCase()));
-  const named: readonly Named[] = [
-    ...config.tracker.requiredLabels.map((name) => ({ path: "tracker.required_labels", name })),
-    ...Object.keys(written.agent.by_label).map((name) => ({ path: "agent.by_label", name })),
-  ];
-  return named
+  return labelsIn(effective)
     .filter(({ name }) => !known.has(name.trim().toLowerCase()))
     .map(({ path, name }) => ({
       path,

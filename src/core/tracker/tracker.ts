@@ -32,8 +32,11 @@ export interface Tracker {
   comment?(id: string): Promise<TrackerComment | null>;
   /** The newest comments of an issue, for people and templates. Absent when the tracker has no comments. */
   comments?(issue: IssueName): Promise<CommentList>;
-  /** The states and labels that the scope has, to check the names of a configuration. Absent where the configuration defines them. */
-  scopeNames?(): Promise<ScopeNames>;
+  /**
+   * The states that the scope has, and its labels if they are wanted, to check the names of a configuration. Absent where the
+   * tracker cannot be asked.
+   */
+  scopeNames?(wanted: { readonly labels: boolean }): Promise<ScopeNames>;
   /** Makes the tracker send webhooks to an address. Absent when the tracker sends none. */
   registerWebhook?(order: WebhookOrder): Promise<WebhookRegistration>;
   /**
@@ -79,9 +82,9 @@ export interface PollPace {
 
 /** The names that the configured scope of a tracker has. */
 export interface ScopeNames {
-  /** Team to its states, in the tracker's order. */
-  readonly teams: ReadonlyMap<string, readonly string[]>;
-  /** null: not known. */
+  /** Team to its states, in the tracker's order; null instead of a team: the states of all issues. */
+  readonly teams: ReadonlyMap<string | null, readonly string[]>;
+  /** null: not known, not wanted, or any text is a label. */
   readonly labels: readonly string[] | null;
 }
 

@@ -273,11 +273,13 @@ env_key = "MINE_KEY"
   test("S31: what codex's own configuration says, in each of its forms", () => {
     const table = "[model_providers.\"a b\"]\nbase_url = 'https://x.example/v1'";
     assert.deepEqual(providerIn(`model_provider = "ab"\n${table}`), {
-      ...{ baseUrl: "https://x.example/v1", keyName: null, model: null },
+      ...{ baseUrl: "https://x.example/v1", keyName: null, model: null, isOther: true },
     });
     assert.equal(providerIn('openai_base_url = "https://y.example"').baseUrl, "https://y.example");
     assert.equal(providerIn('model_provider = "oss"\nmodel = "m"').baseUrl, null);
-    assert.deepEqual(providerIn("not toml ["), { baseUrl: null, keyName: null, model: null });
+    assert.deepEqual(providerIn("not toml ["), {
+      ...{ baseUrl: null, keyName: null, model: null, isOther: false },
+    });
   });
 });
 

@@ -38,6 +38,7 @@ type Json = Readonly<Record<string, unknown>>;
 export class FakeWorld {
   readonly issues: FakeIssue[] = [];
   readonly views: { id: string; slugId: string; name: string; filterData: Json }[] = [];
+  readonly labels: { name: string; isGroup?: boolean; team?: { id: string } }[] = [];
   readonly users = ["ada", "grace", "me"].map((name) => ({
     id: `user-${name}`,
     email: `${name}@acme.test`,
@@ -104,6 +105,8 @@ export class FakeWorld {
           : this.#owner(query);
       case "projects":
         return this.#scope(variables);
+      case "issueLabels":
+        return { issueLabels: this.#labels(variables) };
       case "users":
         return { users: { nodes: this.#users(variables["filter"] as Filter) } };
       case "customViews":
@@ -150,6 +153,15 @@ export class FakeWorld {
       },
       teams: { nodes: teams.filter(({ key, name }) => isAny || named(key) || named(name)) },
     };
+  }
+
+  /** Two on a page. */
+  #labels({ after }: Json): Json {
+    const all = this.labels.map((label) => ({ isGroup: false, team: null, ...label }));
+    const from = typeof after === "string" ? Number(after) : 0;
+    const hasNextPage = from + 2 < all.length;
+    const endCursor = hasNextPage ? String(from + 2) : null;
+    return { nodes: all.slice(from, from + 2), pageInfo: { hasNextPage, endCursor } };
   }
 
   #project(slugId: string): Json {

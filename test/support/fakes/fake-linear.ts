@@ -30,6 +30,7 @@ export interface FakeLinear extends AsyncDisposable {
   readonly apiKey: string;
   readonly issues: FakeIssue[];
   readonly views: FakeWorld["views"];
+  readonly labels: FakeWorld["labels"];
   readonly requests: FakeRequest[];
   /** Sent with every answer, for example rate-limit headers. */
   readonly headers: Record<string, string>;
@@ -62,6 +63,7 @@ export async function startFakeLinear(options: FakeLinearOptions = {}): Promise<
     apiKey: world.apiKey,
     issues: world.issues,
     views: world.views,
+    labels: world.labels,
     requests: endpoint.requests,
     headers: endpoint.headers,
     fail: (fault) =>

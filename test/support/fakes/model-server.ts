@@ -48,6 +48,10 @@ export async function modelServer(
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const path = request.url ?? "";
+    if (request.method === "GET") {
+      reply(response, { status: 404, error: { message: `no route ${path}` } });
+      return;
+    }
     const body = JSON.parse(Buffer.concat(chunks).toString() || "{}") as ModelRequest["body"];
     const api = path.endsWith("/responses") ? "responses" : "chat";
     if (!apis.includes(api)) {

@@ -254,6 +254,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       finder: new IssueFinder({ clock: systemClock, tracker: () => tracker }),
       localIssues: () => local,
       start: async () => {},
+      checked: async () => {},
       once: async () => {},
       stop: async () => {},
       unsaved: () => [],

@@ -1,28 +1,55 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { commandsOf } from "../guard/program.ts";
 import { operatorHomeOf, statements } from "./home.ts";
+import type { CodexConfig } from "./settings.ts";
 
-/** The provider of models that codex's own configuration chooses. */
+/** The provider of models that codex's own configuration, or its command line, chooses. */
 export interface CodexProvider {
   /** null: that of codex itself, or one whose address is not known. */
   readonly baseUrl: string | null;
   /** The variable that holds its key; null: it needs none. */
   readonly keyName: string | null;
   readonly model: string | null;
+  /** The configuration names another provider than codex's own. */
+  readonly isOther: boolean;
 }
 
-const nowhere: CodexProvider = { baseUrl: null, keyName: null, model: null };
+const nowhere: CodexProvider = { baseUrl: null, keyName: null, model: null, isOther: false };
 
-/** As `config.toml` in `CODEX_HOME` has it; what cannot be read there is left out. */
+/** As the command line and `config.toml` in `CODEX_HOME` have it; what cannot be read there is left out. */
 export async function codexProvider(
   env: Readonly<Record<string, string | undefined>>,
+  { command, home }: Pick<CodexConfig, "command" | "home">,
 ): Promise<CodexProvider> {
   const file = join(operatorHomeOf(env), "config.toml");
-  const text = await readFile(file, "utf8").catch(() => null);
-  return text === null ? nowhere : providerIn(text);
+  const text = await readFile(file, "utf8").catch(() => "");
+  return providerIn(text, { command, withProfile: home === "inherit" });
 }
 
-export function providerIn(text: string): CodexProvider {
+interface Reading {
+  /** The shell line that starts codex. */
+  readonly command: string;
+  /** Profiles of older releases of codex count; a private home takes none over. */
+  readonly withProfile: boolean;
+}
+
+const alone: Reading = { command: "codex app-server", withProfile: false };
+
+export function providerIn(text: string, { command, withProfile } = alone): CodexProvider {
+  const values = new Map([...valuesIn(text), ...overridesIn(command)]);
+  const profile = withProfile ? values.get("profile") : undefined;
+  const chosen = (key: string) => values.get(`profiles.${profile}.${key}`) ?? values.get(key);
+  const model = chosen("model") ?? null;
+  const id = chosen("model_provider");
+  if (id === undefined || id === "openai")
+    return { ...nowhere, baseUrl: values.get("openai_base_url") ?? null, model };
+  const of = (key: string) => values.get(`model_providers.${id}.${key}`) ?? null;
+  return { baseUrl: of("base_url"), keyName: of("env_key"), model, isOther: true };
+}
+
+/** The texts of a `config.toml`, by their dotted keys. */
+function valuesIn(text: string): ReadonlyMap<string, string> {
   const values = new Map<string, string>();
   let table = "";
   for (const statement of statements(text)) {
@@ -33,10 +60,24 @@ export function providerIn(text: string): CodexProvider {
       if (written !== undefined) values.set(`${table}${statement.key}`, written);
     }
   }
-  const model = values.get("model") ?? null;
-  const id = values.get("model_provider");
-  if (id === undefined)
-    return { ...nowhere, baseUrl: values.get("openai_base_url") ?? null, model };
-  const of = (key: string) => values.get(`model_providers.${id}.${key}`) ?? null;
-  return { baseUrl: of("base_url"), keyName: of("env_key"), model };
+  return values;
+}
+
+/** `-c key=value` and `--config key=value` of the command line; the last one of a key counts. */
+function overridesIn(command: string): ReadonlyMap<string, string> {
+  const values = new Map<string, string>();
+  for (const words of commandsOf(command)) {
+    for (const [at, word] of words.entries()) {
+      const isOption = word === "-c" || word === "--config";
+      const pair = isOption ? words[at + 1] : /^(?:--config=|-c=?(?=\w))(.*)$/s.exec(word)?.[1];
+      const [, key, written] = /^([^=]+)=(.*)$/s.exec(pair ?? "") ?? [];
+      if (key === undefined || written === undefined) continue;
+      // A value that is no TOML is text as it stands.
+      values.set(
+        key.trim().replaceAll(/["']/g, ""),
+        written.trim().replace(/^(["'])(.*)\1$/s, "$2"),
+      );
+    }
+  }
+  return values;
 }

@@ -81,6 +81,12 @@ export const documents = {
     nodes { id key name states(first: 50) { nodes { id name } } }
   }
 }`,
+  SymphonyLabels: `query SymphonyLabels($after: String) {
+  issueLabels(first: 250, after: $after) {
+    nodes { name isGroup team { id } }
+    pageInfo { hasNextPage endCursor }
+  }
+}`,
   SymphonyViewer: "query SymphonyViewer { viewer { id displayName } }",
   SymphonyUsers: `query SymphonyUsers($filter: UserFilter!) {
   users(filter: $filter, first: 3) { nodes { id displayName } }
@@ -158,6 +164,19 @@ export const scopeAnswer = z.object({
     }),
   ),
   teams: connection(team),
+});
+
+export const labelsAnswer = z.object({
+  issueLabels: z.object({
+    nodes: z.array(
+      z.object({
+        name: z.string(),
+        isGroup: z.boolean().nullish(),
+        team: z.object({ id: z.string() }).nullish(),
+      }),
+    ),
+    pageInfo: z.object({ hasNextPage: z.boolean(), endCursor: z.string().nullish() }),
+  }),
 });
 
 export const viewerAnswer = z.object({

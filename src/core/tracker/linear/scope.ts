@@ -1,8 +1,10 @@
+import type { z } from "zod";
 import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { normalState } from "../../model/issue.ts";
 import type { LinearClient } from "./client.ts";
 import {
+  labelsAnswer,
   query,
   scopeAnswer,
   type TeamNode,
@@ -49,6 +51,8 @@ const slugTail = /-([0-9a-f]{8,})$/;
 /** Fits no record. */
 export const noRecord = { id: { in: [] } };
 const mostTeams = 50;
+/** 250 labels each. */
+const mostLabelPages = 20;
 
 /** Linear's filter for the issues of the scope, sent with every list. */
 export function filterOfScope({ projects, team, filter, view, delegate }: ScopeView): LinearFilter {
@@ -128,6 +132,33 @@ export class Scope {
     if (states !== undefined) return states;
     const message = `No team of the configured scope has the issue ${identifier}`;
     throw new SymphonyError("tracker_response", message, { details: { identifier } });
+  }
+
+  /**
+   * The labels that an issue of the scope can have: those of its teams and of the workspace, and no group of labels. null: there
+   * are too many to read.
+   */
+  async labels(): Promise<readonly string[] | null> {
+    const { teamIds } = await this.view();
+    const found: string[] = [];
+    let after: string | null = null;
+    for (let page = 0; page < mostLabelPages; page += 1) {
+      const { issueLabels } = await this.#labelPage(after);
+      const own = issueLabels.nodes.filter(
+        ({ isGroup, team }) => !isGroup && (team == null || teamIds.includes(team.id)),
+      );
+      found.push(...own.map(({ name }) => name));
+      const { hasNextPage, endCursor } = issueLabels.pageInfo;
+      if (!hasNextPage) return [...new Set(found)];
+      if (!endCursor || endCursor === after) return null;
+      after = endCursor;
+    }
+    return null;
+  }
+
+  #labelPage(after: string | null): Promise<z.output<typeof labelsAnswer>> {
+    const variables = { after };
+    return query(this.#client, { operation: "SymphonyLabels", variables, shape: labelsAnswer });
   }
 
   #ageMs(): number {

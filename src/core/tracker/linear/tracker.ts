@@ -70,10 +70,10 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     pollPace: paceOf(client),
     comment: (id) => readComment(client, id),
     comments: (issue) => readComments(client, issue),
-    async scopeNames() {
+    async scopeNames({ labels }) {
       const { teams } = await scope.view();
       const named = [...teams].map(([team, all]) => [team, all.map(({ name }) => name)] as const);
-      return { teams: new Map(named), labels: null };
+      return { teams: new Map(named), labels: labels ? await scope.labels() : null };
     },
     registerWebhook: (order) => registerWebhook(client, scope, order),
     bindTools: () => bindLinearTools(client, settings),

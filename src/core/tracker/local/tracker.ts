@@ -12,7 +12,7 @@ import {
   normalState,
   type TrackerState,
 } from "../../model/issue.ts";
-import type { FoundIssue, Tracker, TrackerLink, TrackerWorkflow } from "../tracker.ts";
+import type { FoundIssue, ScopeNames, Tracker, TrackerLink, TrackerWorkflow } from "../tracker.ts";
 import { issuesFile, type LocalIssues, openLocalIssues } from "./issues.ts";
 import { type LocalOptions, localOptions, stateNamed } from "./settings.ts";
 import { localTools } from "./tools.ts";
@@ -83,6 +83,10 @@ class LocalTracker implements Tracker {
     if (this.#isUnborn()) return null;
     const issue = this.#read((issues) => issues.get(identifier));
     return issue && { issue, scope: [] };
+  }
+
+  async scopeNames(): Promise<ScopeNames> {
+    return { teams: new Map([[null, this.#options.states.map(({ name }) => name)]]), labels: null };
   }
 
   bindTools(issue: Issue): AgentTools {
