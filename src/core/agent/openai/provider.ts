@@ -58,13 +58,15 @@ export class Provider {
   async ask(request: ModelRequest, signal: AbortSignal): Promise<ModelReply> {
     const { notice } = this.#options;
     for (let [retries, badCalls] = [0, 0]; ; ) {
+      // What another issue teaches in the meantime does not explain this refusal.
+      const sent = this.#quirks(request);
       const failure = await this.#once(request, signal);
       if ("reply" in failure) {
         this.#answered(request);
         return failure.reply;
       }
       signal.throwIfAborted();
-      if (this.#learned(failure, request)) continue;
+      if (this.#learned(failure, request, sent)) continue;
       if (failure.kind === "bad call" && badCalls++ === 0) {
         notice(`the model made a call that the provider could not read: ${failure.message}`);
         continue;
@@ -161,21 +163,20 @@ export class Provider {
     this.#options.notice("the provider has no Responses API: Chat Completions is used from now on");
   }
 
-  /** True when the failure changed what is known, so that the next request is different. */
-  #learned(failure: Failure, request: ModelRequest): boolean {
+  /** True when more is known than when the request was `sent`, so that the next one is different. */
+  #learned(failure: Failure, request: ModelRequest, sent: Quirks): boolean {
     const config = this.#options.config();
-    const quirks = this.#quirks(request);
     switch (failure.kind) {
       case "other api":
         if (config.api !== "auto") return false;
-        this.#tryChat = !this.#tryChat && !quirks.chatOnly;
+        this.#tryChat = !this.#tryChat && !sent.chatOnly;
         return this.#tryChat;
       case "no sealing":
-        if (quirks.unsealed) return false;
+        if (sent.unsealed) return false;
         this.#learn(request, { unsealed: true });
         return true;
       case "parts":
-        return this.#learnedParts(failure, request);
+        return this.#learnedParts(failure, request, sent);
       case "too long":
         if (failure.contextTokens !== null) {
           this.#learn(request, { contextTokens: failure.contextTokens });
@@ -186,8 +187,11 @@ export class Provider {
     }
   }
 
-  #learnedParts({ names, message }: Failure & { kind: "parts" }, request: ModelRequest): boolean {
-    const { omit, newMaxTokens } = this.#quirks(request);
+  #learnedParts(
+    { names, message }: Failure & { kind: "parts" },
+    request: ModelRequest,
+    { omit, newMaxTokens }: Quirks,
+  ): boolean {
     const wantsNew = names.includes("max_completion_tokens") && names.includes("max_tokens");
     if (wantsNew && !newMaxTokens) {
       this.#learn(request, { newMaxTokens: true });

@@ -17,6 +17,7 @@ import { systemClock } from "../../../../src/core/clock.ts";
 import { SymphonyError } from "../../../../src/core/model/errors.ts";
 import { type JsonObject, listOf, objectOf } from "../../../../src/core/text/text.ts";
 import { temporaryDir } from "../../../support/makers/storage.ts";
+import { eventually } from "../../../support/worlds/symphony.ts";
 
 interface Asked {
   readonly path: string;
@@ -60,20 +61,21 @@ async function place(replies: readonly Reply[], settings: object = {}): Promise<
   const config = openaiSection.settings(openaiSection.schema.parse({ ...written, ...settings }));
   const learned = new Learned(null, systemClock);
   const [notices, hidden]: [string[], string[]] = [[], []];
-  const provider = new Provider({
-    config: () => config,
-    lookup: (name) => (name === "UNSET" ? undefined : `sk-${name}-0123456789`),
-    hide: (value) => void hidden.push(value),
-    clock: systemClock,
-    learned,
-    received: () => {},
-    notice: (message) => void notices.push(message),
-  });
+  const provider = () =>
+    new Provider({
+      config: () => config,
+      lookup: (name) => (name === "UNSET" ? undefined : `sk-${name}-0123456789`),
+      hide: (value) => void hidden.push(value),
+      clock: systemClock,
+      learned,
+      received: () => {},
+      notice: (message) => void notices.push(message),
+    });
   return {
     ...{ asked, notices, hidden, learned },
     async ask(items = [hello], more = {}) {
       const request = { ...base, items, ...more };
-      return (await provider.ask(request, new AbortController().signal)).items;
+      return (await provider().ask(request, new AbortController().signal)).items;
     },
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
@@ -432,6 +434,29 @@ describe("A12: 200 without a stream", () => {
     assert.deepEqual(texts(await at.ask()), ["done"]);
     assert.equal(at.learned.rows()[0]?.chatOnly, true);
   });
+
+  for (const [name, refuse, api] of [
+    ["an API", json(200, { error: "Unexpected endpoint or method. (POST /v1/responses)" }), "auto"],
+    ["a part", json(400, { error: { message: "Unsupported parameter: stream_options" } }), "chat"],
+  ] as const) {
+    test(`A12, A16: two sessions that are refused ${name} at the same time both learn it`, async () => {
+      let release = () => {};
+      const first = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      const late: Reply = async (response, asked) => {
+        await first;
+        return refuse(response, asked);
+      };
+      const answer = chat({ content: "done" });
+      await using at = await place([late, refuse, answer, answer], { api });
+      const slow = at.ask();
+      await eventually("the first waits", async () => at.asked.length === 1);
+      assert.deepEqual(texts(await at.ask()), ["done"]);
+      release();
+      assert.deepEqual(texts(await slow), ["done"]);
+    });
+  }
 
   test("A12: an error is told in the provider's words, once", async () => {
     const error = { error: { message: "the model is not loaded", code: "model_error" } };
