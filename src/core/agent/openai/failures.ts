@@ -1,7 +1,7 @@
 import type OpenAI from "openai";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { outbound } from "../../outbound.ts";
-import { isObject, type JsonObject, objectOf, textOf } from "../../text/text.ts";
+import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import { timeIn, timeOf, waitOf } from "../reset-time.ts";
 import { asStream } from "./bodies.ts";
 import { optionalParts } from "./request.ts";
@@ -66,13 +66,24 @@ export function judgeFailure(
     if (status === 501) return { kind: "other api", message };
     return { kind: "passing", message, waitMs: wait, limited: status === 429 };
   }
-  return refusal({ status, code, keyName }, message);
+  const isModerated =
+    listOf(objectOf(body["metadata"])["reasons"]).length > 0 ||
+    moderated.test(`${code} ${message}`);
+  return refusal({ status, code, keyName, isModerated }, message);
 }
 
-function refusal(
-  { status, code, keyName }: { status: number; code: string; keyName: string | null },
-  message: string,
-): Failure {
+interface Refusal {
+  readonly status: number;
+  readonly code: string;
+  readonly keyName: string | null;
+  /** A moderation refused the text of this request. */
+  readonly isModerated: boolean;
+}
+
+/** OpenRouter names what it flagged in `metadata`; the others have words for it. */
+const moderated = /content_filter|content[_ ]policy|moderation|flagged|safety (?:system|filter)/i;
+
+function refusal({ status, code, keyName, isModerated }: Refusal, message: string): Failure {
   if (status === 413) return { kind: "too long", message, contextTokens: null };
   if (/tool_use_failed/.test(code)) return { kind: "bad call", message };
   if (/encrypted content|encrypted_content/i.test(message)) return { kind: "no sealing", message };
@@ -86,7 +97,8 @@ function refusal(
     return { kind: "other api", message };
   const names = status === 400 || status === 422 ? partsIn(message) : [];
   if (names.length > 0) return { kind: "parts", message, names };
-  const isKey = status === 401 || status === 403;
+  // One text that a moderation refused says nothing about the key.
+  const isKey = status === 401 || (status === 403 && !isModerated);
   if (isKey || noModel) {
     const hint = isKey
       ? `symphony secrets add ${keyName ?? "OPENAI_API_KEY"}`
@@ -232,22 +244,37 @@ type Settings = Pick<OpenaiConfig, "baseUrl" | "apiKey" | "apiKeyHeader" | "head
 
 const loopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 
+/** What a provider calls a key in an address, where logs would show it. */
+const keyInAddress = /key|token|secret|password|signature|^sig$/i;
+
 /**
- * The base URL of the provider. Throws `invalid_config` for anything but https, or http on this
- * machine.
+ * The base URL of the provider, and the query that its address ends with, such as Azure's `api-version`, for every
+ * request. Throws `invalid_config` for anything but https, or http on this machine, and for a key in the query.
  */
-export function baseUrlOf({ baseUrl }: Pick<Settings, "baseUrl">): string {
+export function addressOf({ baseUrl }: Pick<Settings, "baseUrl">): {
+  readonly baseUrl: string;
+  readonly query: Readonly<Record<string, string>>;
+} {
   const url = URL.parse(baseUrl);
   const safe =
     url?.protocol === "https:" || (url?.protocol === "http:" && loopback.test(url.hostname));
-  if (!url || !safe || url.username !== "" || url.password !== "") {
+  if (!url || !safe || url.username !== "" || url.password !== "" || url.hash !== "") {
     throw new SymphonyError(
       "invalid_config",
       "openai.base_url must be https, or http on this machine, without a password in it",
       { hint: "symphony config overlay set openai.base_url https://api.openai.com/v1" },
     );
   }
-  return url.href.replace(/\/+$/, "");
+  const query = Object.fromEntries(url.searchParams);
+  const key = Object.keys(query).find((name) => keyInAddress.test(name));
+  if (key !== undefined) {
+    throw new SymphonyError(
+      "invalid_config",
+      `openai.base_url must not contain the key: it has a parameter ${key}`,
+      { hint: "symphony secrets add OPENAI_API_KEY; openai.api_key_header names its header" },
+    );
+  }
+  return { baseUrl: `${url.origin}${url.pathname}`.replace(/\/+$/, ""), query };
 }
 
 /** The variable that a `$NAME` names; null for a literal key. */
@@ -286,10 +313,12 @@ export async function clientFor(
   { lookup, received }: { lookup(name: string): string | undefined; received(): void },
 ): Promise<OpenAI> {
   const { default: Client } = await import("openai");
+  const { baseUrl, query } = addressOf(settings);
   return new Client({
     apiKey: key,
     adminAPIKey: null,
-    baseURL: baseUrlOf(settings),
+    baseURL: baseUrl,
+    defaultQuery: query,
     organization: null,
     project: null,
     webhookSecret: null,

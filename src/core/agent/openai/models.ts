@@ -4,7 +4,7 @@ import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { outbound } from "../../outbound.ts";
 import { type Model, modelId, type ProviderFault, providerError } from "../agent.ts";
-import { headersOf, keyNameOf } from "./failures.ts";
+import { addressOf, headersOf, keyNameOf } from "./failures.ts";
 import type { OpenaiConfig } from "./settings.ts";
 
 interface OpenaiModelsDeps {
@@ -32,7 +32,7 @@ export async function askOpenai(
   config: Pick<OpenaiConfig, "baseUrl" | "apiKey" | "apiKeyHeader" | "headers">,
   { clock, signal, lookup }: OpenaiModelsDeps,
 ): Promise<Model[]> {
-  const baseURL = checkedUrl(config.baseUrl);
+  const { baseUrl: baseURL, query } = checkedAddress(config);
   const apiKey = keyOf(config.apiKey, lookup);
   const { default: Client } = await import("openai");
   const leaving = new AbortController();
@@ -42,6 +42,7 @@ export async function askOpenai(
   try {
     const client = new Client({
       baseURL,
+      defaultQuery: query,
       apiKey,
       adminAPIKey: null,
       organization: null,
@@ -97,16 +98,13 @@ async function boundedFetch(input: string | URL | Request, init?: RequestInit): 
 }
 
 /** https, or http on this machine only; no other part of it may hold a credential. */
-function checkedUrl(written: string): string {
-  const url = URL.parse(written);
-  const loopback = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(url?.hostname ?? "");
-  const safe = url?.protocol === "https:" || (url?.protocol === "http:" && loopback);
-  if (url !== null && safe && !url.username && !url.password && !url.search && !url.hash) {
-    return `${url.origin}${url.pathname}`;
+function checkedAddress(config: Pick<OpenaiConfig, "baseUrl">) {
+  try {
+    return addressOf(config);
+  } catch (error) {
+    if (!(error instanceof SymphonyError)) throw error;
+    throw providerError("invalid_url", error.message, { hint: error.hint ?? "" });
   }
-  throw providerError("invalid_url", "openai.base_url must be https, or http on this machine", {
-    hint: "symphony config overlay set openai.base_url https://api.openai.com/v1",
-  });
 }
 
 function keyOf(written: string, lookup: OpenaiModelsDeps["lookup"]): string {

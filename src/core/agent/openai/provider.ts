@@ -4,7 +4,7 @@ import { SilenceWatch } from "../../process/program.ts";
 import type { Quirks } from "../agent.ts";
 import { limitError } from "../limits.ts";
 import { askChat } from "./chat-api.ts";
-import { baseUrlOf, clientFor, type Failure, judgeFailure, keyNameOf, keyOf } from "./failures.ts";
+import { addressOf, clientFor, type Failure, judgeFailure, keyNameOf, keyOf } from "./failures.ts";
 import type { Learned } from "./learned.ts";
 import { shapeOf } from "./request.ts";
 import { askResponses } from "./responses-api.ts";
@@ -142,11 +142,11 @@ export class Provider {
   }
 
   #quirks({ model }: Pick<ModelRequest, "model">): Quirks {
-    return this.#options.learned.of({ baseUrl: baseUrlOf(this.#options.config()), model });
+    return this.#options.learned.of({ baseUrl: addressOf(this.#options.config()).baseUrl, model });
   }
 
   #learn({ model }: Pick<ModelRequest, "model">, news: Partial<Quirks>): void {
-    this.#options.learned.add({ baseUrl: baseUrlOf(this.#options.config()), model }, news);
+    this.#options.learned.add({ baseUrl: addressOf(this.#options.config()).baseUrl, model }, news);
   }
 
   /** A value of a header is a secret, too. */

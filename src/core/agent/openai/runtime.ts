@@ -4,7 +4,7 @@ import { agentEnvironment } from "../../process/environment.ts";
 import { probeSandbox } from "../../process/sandbox.ts";
 import { type AgentRuntime, type AgentSession, closeOnAbort, type SessionSpec } from "../agent.ts";
 import { confinementOf } from "../confinement.ts";
-import { baseUrlOf, keyNameOf, keyOf } from "./failures.ts";
+import { addressOf, keyNameOf, keyOf } from "./failures.ts";
 import { type Learned, learnedIn } from "./learned.ts";
 import { OpenaiSession, type SessionOptions } from "./session.ts";
 import type { OpenaiConfig } from "./settings.ts";
@@ -31,7 +31,7 @@ export function createOpenaiRuntime(options: OpenaiRuntimeOptions): AgentRuntime
   let forgetting: Promise<void> | null = null;
   const check = async (level: SessionSpec["level"]) => {
     const config = options.config();
-    baseUrlOf(config);
+    addressOf(config);
     keyOf(config, options.lookup);
     if (level !== "danger") await probeSandbox(level, options.env);
   };

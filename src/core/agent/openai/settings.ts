@@ -95,7 +95,8 @@ function openaiConfigOf(written: z.output<typeof schema>): OpenaiConfig {
 export const openaiSection: AgentSection<OpenaiConfig, typeof schema> = {
   schema,
   meanings: {
-    base_url: "The provider's address: https, or http on this machine",
+    base_url:
+      "The provider's address: https, or http on this machine; may end with a query such as ?api-version=…",
     api_key: "$NAME is resolved from the secrets, then from the environment, at each request",
     model: "Model of the built-in agent",
     api: "responses, chat (Chat Completions) or auto: responses where the provider has it",

@@ -43,7 +43,7 @@ const base: ModelRequest = {
 };
 
 /** A provider of models that answers with these, in order, and the client before it. */
-async function place(replies: readonly Reply[], settings: object = {}): Promise<Place> {
+async function place(replies: readonly Reply[], settings: object = {}, query = ""): Promise<Place> {
   const asked: Asked[] = [];
   const left = [...replies];
   const server = createServer(async (request, response) => {
@@ -57,7 +57,7 @@ async function place(replies: readonly Reply[], settings: object = {}): Promise<
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
-  const written = { base_url: `http://127.0.0.1:${port}/v1`, api: "chat", max_retries: 0 };
+  const written = { base_url: `http://127.0.0.1:${port}/v1${query}`, api: "chat", max_retries: 0 };
   const config = openaiSection.settings(openaiSection.schema.parse({ ...written, ...settings }));
   const learned = new Learned(null, systemClock);
   const [notices, hidden]: [string[], string[]] = [[], []];
@@ -426,6 +426,19 @@ describe("A11: a key, an account or a model that is not accepted", () => {
   }
 });
 
+test("A11: a text that a moderation refused is a failure of its issue, not of the key", async () => {
+  // https://openrouter.ai/docs/api-reference/errors (2026-11): 403 with the reasons in `metadata`
+  const metadata = { reasons: ["violence"], flagged_input: "…", provider_name: "OpenAI" };
+  for (const error of [
+    { code: 403, message: "Input was flagged", metadata },
+    { message: "Your request was rejected as a result of our safety system." },
+  ]) {
+    await using at = await place([json(403, { error })], { max_retries: 3 });
+    assert.equal((await refusal(at.ask())).code, "provider_error");
+    assert.equal(at.asked.length, 1);
+  }
+});
+
 describe("A12: 200 without a stream", () => {
   test("A12: LM Studio's unknown endpoint: auto tries Chat Completions", async () => {
     // https://github.com/lmstudio-ai/lmstudio-bug-tracker/issues/618 (2025-04-25)
@@ -582,6 +595,21 @@ describe("A16: parts that a provider does not take", () => {
     await using at = await place([refused, responses(done)], { api: "responses" });
     assert.deepEqual(texts(await at.ask()), ["a"]);
     assert.ok(!("prompt_cache_key" in (at.asked[1]?.body ?? {})));
+  });
+
+  test("A16: the query of openai.base_url is sent with each request", async () => {
+    // https://learn.microsoft.com/azure/ai-foundry/openai/reference: `api-version`
+    await using at = await place([chat({ content: "a" })], {}, "?api-version=2024-10-21");
+    assert.deepEqual(texts(await at.ask()), ["a"]);
+    assert.equal(at.asked[0]?.path, "/v1/chat/completions?api-version=2024-10-21");
+    assert.deepEqual(at.learned.rows(), []);
+  });
+
+  test("A16: a key in openai.base_url is refused", async () => {
+    await using at = await place([], {}, "?key=AIza-0123456789");
+    const error = await refusal(at.ask());
+    assert.equal(error.code, "invalid_config");
+    assert.ok(!JSON.stringify([error.message, error.hint]).includes("AIza"));
   });
 
   test("A16: what stays refused ends the request instead of repeating it", async () => {
