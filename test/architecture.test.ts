@@ -43,6 +43,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/commands/offline-decisions.ts": ["src/commands", "src/core", "zod", "node:"],
   "src/commands/config-check.ts": ["src/commands", "src/core", "node:"],
   "src/commands/plan.ts": ["src/commands", "src/core", "node:"],
+  "src/commands/examination.ts": ["src/commands", "src/server", "src/core", "node:"],
   "src/commands/offline-secrets.ts": ["src/commands", "src/contract", "src/core", "node:"],
   "src/client": [
     "src/contract",
@@ -458,6 +459,7 @@ const mainFiles: readonly string[] = [
   "src/core/config/config.ts",
   "src/core/delivery/forge.ts",
   "src/core/delivery/github/forge.ts",
+  "src/core/doctor/doctor.ts",
   "src/core/events/bus.ts",
   "src/core/journal/recorder.ts",
   "src/core/model/issue.ts",

@@ -26,6 +26,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./daemon.ts")).demoCommand,
   },
   {
+    name: "doctor",
+    summary: "check everything that a start and a run need, and say what mends it",
+    group: run,
+    load: async () => (await import("./doctor.ts")).doctorCommand,
+  },
+  {
     name: "state",
     summary: "show what is queued, running, waiting and done",
     group: inspect,

@@ -123,7 +123,8 @@ async function stopDaemon(core: Core, listening: Listening): Promise<void> {
 }
 
 /** The operator's token, else a random one on loopback or for `auth: token`: a change of `agent.level` may require it. */
-function tokenFor({ auth, host }: ServerConfig, env: CommandIo["env"]): string | null {
+/** The token that callers of a server with these settings need; null: none. */
+export function tokenFor({ auth, host }: ServerConfig, env: CommandIo["env"]): string | null {
   const given = env["SYMPHONY_TOKEN"];
   if (given) return given;
   return auth === "token" || isLoopback(host) ? randomBytes(32).toString("base64url") : null;

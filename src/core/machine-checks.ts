@@ -50,7 +50,8 @@ export async function machineProblems(
   return found.flat();
 }
 
-function modelNames(
+/** Compares the models of a configuration with what their providers list. */
+export function modelNames(
   { kinds, clock, env, version, dataDir, lookup, hide }: Omit<MachineDeps, "tracker">,
   secretEnvNames: () => readonly string[],
 ): ModelNames {
@@ -65,7 +66,8 @@ function modelNames(
   });
 }
 
-async function agentProblems(
+/** Why this agent cannot be started here. */
+export async function agentProblems(
   agent: string,
   config: Config,
   deps: MachineDeps,
@@ -144,7 +146,8 @@ const temporary: ReadonlySet<string> = new Set([
   "tracker_response",
 ]);
 
-async function trackerProblems(
+/** Names that the tracker does not know; a tracker that cannot be asked is a problem too. */
+export async function trackerProblems(
   effective: Effective,
   tracker: MachineDeps["tracker"],
 ): Promise<readonly Problem[]> {

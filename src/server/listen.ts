@@ -47,14 +47,8 @@ const wildcards: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", ":
 
 /** Binds `app` and announces it in `runtime.json`. Rejects with `cannot_listen`; then nothing is left bound. */
 export async function listen(app: Koa, options: ListenOptions): Promise<Listening> {
-  const { host, token, clock } = options;
-  if (token === null && !isLoopback(host)) {
-    const message = `a server on ${host} can be reached by other machines and needs a token`;
-    throw new SymphonyError("cannot_listen", message, {
-      details: { host, port: options.port },
-      hint: "set SYMPHONY_TOKEN, or listen on 127.0.0.1",
-    });
-  }
+  const { host, clock } = options;
+  requireToken(options);
   const handle = app.callback();
   // A request without a Host header is refused by the guard, with the error envelope.
   const server = http.createServer({ requireHostHeader: false }, async (request, response) => {
@@ -86,10 +80,33 @@ export async function listen(app: Koa, options: ListenOptions): Promise<Listenin
   };
 }
 
-async function bound(server: Server, { host, port, signal }: ListenOptions): Promise<number> {
+/** Whether a server could listen there now; rejects as `listen` does. Nothing stays bound. */
+export async function tryListen(
+  place: Pick<ListenOptions, "host" | "port" | "token">,
+): Promise<void> {
+  requireToken(place);
+  const server = http.createServer();
+  await bound(server, place);
+  server.close();
+  await once(server, "close");
+}
+
+function requireToken({ host, port, token }: Pick<ListenOptions, "host" | "port" | "token">): void {
+  if (token !== null || isLoopback(host)) return;
+  const message = `a server on ${host} can be reached by other machines and needs a token`;
+  throw new SymphonyError("cannot_listen", message, {
+    details: { host, port },
+    hint: "set SYMPHONY_TOKEN, or listen on 127.0.0.1",
+  });
+}
+
+async function bound(
+  server: Server,
+  { host, port, signal }: Pick<ListenOptions, "host" | "port" | "signal">,
+): Promise<number> {
   try {
     server.listen({ host, port });
-    await once(server, "listening", { signal });
+    await once(server, "listening", signal ? { signal } : {});
   } catch (cause) {
     server.close();
     signal?.throwIfAborted();

@@ -135,6 +135,26 @@ async function pushFrom(
   return { outcome: "refused", ...refusalIn(answer.lines, summary, order.credential) };
 }
 
+/**
+ * Whether the remote would take a branch of that name, by a dry run with an empty commit: nothing is written there. Returns
+ * the refusal; null: it would. Rejects with `git_not_found` or the signal's reason.
+ */
+export async function tryPush(order: RemoteOrder, branch: string): Promise<Refusal | null> {
+  if (!isBranchName(branch)) throw invalid(`${branch} is not a name of a branch`);
+  await using own = await openOwnDir(null, null);
+  const made = async (args: readonly string[]) => (await call(order, own.dir, args)).stdout.trim();
+  const tree = await made(["hash-object", "-t", "tree", "-w", "/dev/null"]);
+  const author = ["-c", "user.name=symphony", "-c", "user.email=symphony@localhost"];
+  const commit = await made([...author, "commit-tree", "-m", "dry run", tree]);
+  if (!commitId.test(commit)) throw invalid("git made no commit for the dry run");
+  const ref = `refs/heads/${branch}`;
+  const flags = ["--dry-run", "--porcelain", "--no-verify", "--no-signed"];
+  const what = ["--", order.address.address, `${commit}:${ref}`];
+  const answer = await call(order, own.dir, ["push", ...flags, ...what]);
+  if (answer.status === 0) return null;
+  return refusalIn(answer.lines, lineOf(answer.stdout, ref)[1], order.credential);
+}
+
 /** Whether each commit contains the one before it; false also when the workspace lacks one. */
 async function areInOrder(
   dir: string,

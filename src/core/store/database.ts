@@ -7,6 +7,7 @@ import {
   type SQLOutputValue,
   type StatementSync,
 } from "node:sqlite";
+import { pathToFileURL } from "node:url";
 import { SymphonyError, systemCodeOf } from "../model/errors.ts";
 import { newerVersion, storageUnavailable } from "./durable.ts";
 import { userVersionIn } from "./user-version.ts";
@@ -65,6 +66,34 @@ export function refuseLater(file: string, migrations: readonly string[]): void {
     // The file cannot be read: opening it says so.
   }
   requireKnown(file, version, migrations);
+}
+
+/**
+ * The checks of `openDatabase` on a file that may be there, by a connection that only reads. `isOurs`: no other process
+ * writes it, so that no journal has to be made. Throws as `openDatabase` does.
+ */
+export function inspectDatabase(
+  file: string,
+  { migrations, isOurs }: { readonly migrations: readonly string[]; readonly isOurs: boolean },
+): void {
+  translate(file, () => {
+    const size = sizeOf(file);
+    const journalSize = sizeOf(`${file}-wal`) ?? 0;
+    if (size === undefined) {
+      if (journalSize > 0) throw corrupt(file, "it is missing, but its journal exists");
+      return;
+    }
+    if (size === 0) throw corrupt(file, "it is empty");
+    requireKnown(file, userVersionIn(file), migrations);
+    const url = pathToFileURL(file);
+    if (isOurs && journalSize === 0) url.searchParams.set("immutable", "1");
+    const db = new DatabaseSync(url, { readOnly: true });
+    try {
+      check(db, file, isOurs && journalSize === 0 ? size : null);
+    } finally {
+      db.close();
+    }
+  });
 }
 
 function requireKnown(file: string, version: number, migrations: readonly string[]): void {

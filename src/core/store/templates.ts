@@ -41,15 +41,28 @@ interface OpenTemplates extends StoredTemplates {
  * instead of starting empty over a file that cannot be parsed.
  */
 export async function openTemplates(dir: string): Promise<OpenTemplates> {
-  const file = join(dir, "templates.json");
-  await removeLeftovers(file);
-  const adapter = durableJson<Templates>(file, formatVersion, z.array(Template));
-  const document = new Low<Templates>(adapter, []);
-  await document.read();
+  await removeLeftovers(fileIn(dir));
+  const document = await load(dir);
   const templates = new OneByOne(document);
   return {
     all: () => templates.current,
     change: (change) => templates.change(change),
     settled: () => templates.settled(),
   };
+}
+
+/** As last written, for callers without the lock. Rejects like `openTemplates`; changes nothing. */
+export async function readTemplates(dir: string): Promise<readonly StoredTemplate[]> {
+  return (await load(dir)).data;
+}
+
+async function load(dir: string): Promise<Low<Templates>> {
+  const adapter = durableJson<Templates>(fileIn(dir), formatVersion, z.array(Template));
+  const document = new Low<Templates>(adapter, []);
+  await document.read();
+  return document;
+}
+
+function fileIn(dir: string): string {
+  return join(dir, "templates.json");
 }

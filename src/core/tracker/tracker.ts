@@ -44,6 +44,10 @@ export interface Tracker {
    * tracker has no budget.
    */
   pollPace?(intervalMs: number): PollPace | null;
+  /** What is left of its budget after the last request, in words; null: it has not said. Absent without a budget. */
+  quota?(): string | null;
+  /** Where it is asked. Absent when its issues are on this machine. */
+  readonly address?: string;
   /** Tools for one agent session working on `issue`. */
   bindTools(issue: Issue): AgentTools;
   /** Environment variables holding this tracker's credential. */

@@ -89,6 +89,10 @@ class Endpoint {
   }
 
   async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.method !== "POST") {
+      response.writeHead(405).end();
+      return;
+    }
     const body = JSON.parse(await bodyOf(request)) as Pick<FakeRequest, "query"> &
       Partial<FakeRequest>;
     const { query, variables = {} } = body;

@@ -68,6 +68,8 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     find: (identifier) => reader.find(identifier),
     whyGone: (id) => reader.whyGone(id),
     pollPace: paceOf(client),
+    quota: () => restOf(client.budget).join(" and ") || null,
+    address: settings.endpoint,
     comment: (id) => readComment(client, id),
     comments: (issue) => readComments(client, issue),
     async scopeNames({ labels }) {
@@ -100,14 +102,19 @@ function paceOf(client: LinearClient): NonNullable<Tracker["pollPace"]> {
     before = spent;
     const slowedMs = slowedPollMs(intervalMs, cost, budget);
     if (slowedMs === null) return null;
-    const left = (allowance: LinearBudget["requests"], unit: string) =>
-      allowance === null ? [] : [`${allowance.remaining} of ${allowance.limit} ${unit}`];
-    const rest = [...left(budget.requests, "requests"), ...left(budget.complexity, "points")];
+    const rest = restOf(budget).join(" and ");
     return {
       intervalMs: slowedMs,
-      reason: `Linear's budget for this hour runs out: ${rest.join(" and ")} are left`,
+      reason: `Linear's budget for this hour runs out: ${rest} are left`,
     };
   };
+}
+
+/** `1400 of 1500 requests`, and the same in points of complexity. */
+function restOf({ requests, complexity }: LinearBudget): readonly string[] {
+  const left = (allowance: LinearBudget["requests"], unit: string) =>
+    allowance === null ? [] : [`${allowance.remaining} of ${allowance.limit} ${unit}`];
+  return [...left(requests, "requests"), ...left(complexity, "points")];
 }
 
 function workflowOf(

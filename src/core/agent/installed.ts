@@ -1,0 +1,107 @@
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { agentEnvironment } from "../process/environment.ts";
+import { runCommand } from "../process/run.ts";
+import type { KnownAgent } from "./guard/program.ts";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** A program that is an agent, and where it keeps its login. */
+interface KnownProgram {
+  readonly name: KnownAgent;
+  /** What people call it. */
+  readonly title: string;
+  /** The file that its own login leaves; it is never read here. */
+  loginFile(env: Environment): string;
+  /** Variables or secrets that it can use instead of a login. */
+  readonly keyNames: readonly string[];
+  /** The command by which a person logs in. */
+  readonly login: string;
+}
+
+const inHome = (env: Environment, ...parts: string[]) => join(env["HOME"] ?? "/", ...parts);
+
+/** In the order in which they are offered. */
+export const knownPrograms: readonly KnownProgram[] = [
+  {
+    name: "codex",
+    title: "codex",
+    loginFile: (env) => join(env["CODEX_HOME"] || inHome(env, ".codex"), "auth.json"),
+    keyNames: ["CODEX_API_KEY", "OPENAI_API_KEY"],
+    login: "codex login",
+  },
+  {
+    name: "claude",
+    title: "Claude Code",
+    loginFile: (env) =>
+      join(env["CLAUDE_CONFIG_DIR"] || inHome(env, ".claude"), ".credentials.json"),
+    keyNames: ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"],
+    login: "claude",
+  },
+  {
+    name: "gemini",
+    title: "Gemini CLI",
+    loginFile: (env) => inHome(env, ".gemini", "oauth_creds.json"),
+    keyNames: ["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+    login: "gemini",
+  },
+  {
+    name: "opencode",
+    title: "opencode",
+    loginFile: (env) =>
+      join(env["XDG_DATA_HOME"] || inHome(env, ".local", "share"), "opencode", "auth.json"),
+    keyNames: [],
+    login: "opencode auth login",
+  },
+];
+
+export interface InstalledAgent {
+  readonly name: KnownAgent;
+  readonly title: string;
+  readonly path: string;
+  /** `file`: its own login is there; `key`: a variable or a secret has a key; null: neither was found. */
+  readonly login: "file" | "key" | null;
+  /** The command by which a person logs in. */
+  readonly loginCommand: string;
+}
+
+const findTimeoutMs = 10_000;
+
+/** Where the login shell, by which agents are started, finds a program; null: it does not. */
+export async function programPath(program: string, env: Environment): Promise<string | null> {
+  const { exitCode, output } = await runCommand({
+    argv: ["bash", "-lc", 'command -v -- "$1"', "bash", program],
+    cwd: "/",
+    env: agentEnvironment({ env, passthrough: [], secretNames: [], runId: "symphony-find" }),
+    name: "check",
+    outputBytes: 4_000,
+    timeoutMs: findTimeoutMs,
+  });
+  const path = output.trim().split("\n").at(-1) ?? "";
+  return exitCode === 0 && path.startsWith("/") ? path : null;
+}
+
+/** The agents of this machine that are known by name. `has` says whether a key is stored or set. */
+export async function installedAgents(
+  env: Environment,
+  has: (name: string) => boolean,
+): Promise<readonly InstalledAgent[]> {
+  const found = knownPrograms.map(async (one): Promise<readonly InstalledAgent[]> => {
+    const path = await programPath(one.name, env);
+    if (path === null) return [];
+    const login = await loginOf(one, env, has);
+    return [{ name: one.name, title: one.title, path, login, loginCommand: one.login }];
+  });
+  return (await Promise.all(found)).flat();
+}
+
+/** By the presence of a file, which is not read, or of a key. */
+export async function loginOf(
+  { loginFile, keyNames }: KnownProgram,
+  env: Environment,
+  has: (name: string) => boolean,
+): Promise<InstalledAgent["login"]> {
+  const found = await stat(loginFile(env)).catch(() => null);
+  if (found !== null && found.size > 0) return "file";
+  return keyNames.some(has) ? "key" : null;
+}

@@ -1,0 +1,184 @@
+import { systemClock } from "../clock.ts";
+import type { Effective } from "../config/check.ts";
+import { secretNamesOf } from "../config/config.ts";
+import type { RepositoryConfig } from "../config/git.ts";
+import type { Forge } from "../delivery/forge.ts";
+import { openForge } from "../delivery/kinds.ts";
+import { siteProblems } from "../delivery/reachable.ts";
+import { kinds } from "../kinds.ts";
+import { trackerProblems } from "../machine-checks.ts";
+import { SymphonyError } from "../model/errors.ts";
+import { runIdOf } from "../process/table.ts";
+import { operatorIdentity, runGit } from "../repository/git.ts";
+import { RemoteFailure, type RemoteOrder, readRemote, tryPush } from "../repository/push.ts";
+import { loadTracker } from "../tracker/kinds.ts";
+import type { Tracker } from "../tracker/tracker.ts";
+import { inTime } from "./in-time.ts";
+import type { Project } from "./project.ts";
+import { type Answer, fail, failure, notAsked, ok, warn, worst } from "./result.ts";
+
+/** null where the tracker's settings have a fault: that is the answer of `workflow`. */
+export async function openTracker(project: Project): Promise<Tracker | null> {
+  const { checked, findings, dataDir, lookup } = project;
+  const isFaulty = findings.some(
+    ({ severity, path }) => severity === "error" && /^tracker\b/.test(path),
+  );
+  if (checked === null || isFaulty) return null;
+  const { tracker } = checked.effective.config;
+  const adapter = await loadTracker(kinds.trackers, tracker);
+  return adapter.create(tracker, { dataDir, clock: systemClock, lookup });
+}
+
+export function checkWorkflow(project: Project): Answer {
+  const { workflowFault, checked, findings, workflowPath } = project;
+  if (workflowFault?.code === "missing_workflow_file") {
+    return fail(workflowFault.code, `there is no workflow file ${workflowPath}`, "symphony init");
+  }
+  if (workflowFault !== null) return failure(workflowFault);
+  if (checked === null) return notAsked("secrets or the overlay cannot be read");
+  const warnings = findings.map(({ message, next }) =>
+    warn(message, next ?? `symphony config check ${workflowPath}`),
+  );
+  return warnings.length > 0 ? worst(warnings) : ok(`${workflowPath}: nothing is wrong`);
+}
+
+const trackerMs = 15_000;
+
+/** The query of a poll, and the names of the configuration that the tracker must know. */
+export async function checkTracker(tracker: Tracker, effective: Effective): Promise<Answer> {
+  const states = effective.config.tracker.activeStates;
+  try {
+    const reading = tracker.fetchIssuesByStates(states);
+    const issues = await inTime(reading, trackerMs, `the tracker ${tracker.kind}`);
+    const names = trackerProblems(effective, tracker);
+    const problems = await inTime(names, trackerMs, `the tracker ${tracker.kind}`);
+    if (problems.length > 0) {
+      return worst(
+        problems.map(({ message, next }) => warn(message, next ?? "symphony config check")),
+      );
+    }
+    const quota = tracker.quota?.() ?? null;
+    const left = quota === null ? "" : `; ${quota} are left this hour`;
+    const count = `${issues.length} issue${issues.length === 1 ? "" : "s"}`;
+    return ok(`${tracker.kind} answers: ${count} in ${states.join(", ")}${left}`);
+  } catch (error) {
+    return failure(error);
+  }
+}
+
+/** Whether git is there, and in whose name symphony commits. */
+export async function checkGit({ checked, env }: Project): Promise<Answer> {
+  const version = await gitVersion(env);
+  const isNeeded = checked !== null && checked.effective.config.git.repositories.length > 0;
+  if (version === null) {
+    const message = "there is no git on this machine";
+    if (isNeeded) return fail("git_not_found", message, "install git");
+    return notAsked(`${message}, and no repository is configured`);
+  }
+  const author = checked?.effective.config.delivery.author ?? (await operatorIdentity(env));
+  const who = `${author.name} <${author.email}>`;
+  if (isNeeded && author.email.endsWith("@localhost")) {
+    return warn(
+      `commits of agents' work are by ${who}, because git has no user.name and user.email`,
+      'git config --global user.name "NAME" && git config --global user.email ADDRESS',
+    );
+  }
+  return ok(`${version}; commits are by ${who}`);
+}
+
+async function gitVersion(env: Project["env"]): Promise<string | null> {
+  try {
+    const own = { PATH: env["PATH"] ?? "/usr/bin:/bin" };
+    const { stdout } = await runGit({
+      ...{ args: ["--version"], cwd: "/", env: own, outputBytes: 1_000, timeoutMs: 5_000 },
+      signal: AbortSignal.timeout(5_000),
+      onLine: () => {},
+    });
+    return stdout.trim();
+  } catch (error) {
+    if (error instanceof SymphonyError && error.code === "git_not_found") return null;
+    throw error;
+  }
+}
+
+const remoteMs = 20_000;
+const trialBranch = "symphony/doctor-dry-run";
+
+/** For each repository: whether it can be read and pushed to, and whether pull requests can be opened. */
+export async function checkPush(project: Project): Promise<Answer> {
+  const { checked, lookup, redactor } = project;
+  if (checked === null) return notAsked("the repositories are not known without the workflow file");
+  const { git, delivery } = checked.effective.config;
+  if (git.repositories.length === 0) return notAsked("no repository is configured");
+  const found = await Promise.all(git.repositories.map((rule) => tryRepository(rule, project)));
+  const forges = new Set<Forge>();
+  const forgeFor = (rule: RepositoryConfig) => {
+    const forge = openForge(delivery, rule.address, { clock: systemClock, lookup });
+    if (forge !== null) forges.add(forge);
+    return forge;
+  };
+  try {
+    const isReachable = found.every(({ status }) => status === "ok");
+    const sites = isReachable
+      ? await inTime(siteProblems({ git, delivery }, { forgeFor }), remoteMs, "the site")
+      : [];
+    const refused = sites.map((message) =>
+      fail(null, redactor.redact(message), "symphony secrets add GITHUB_TOKEN"),
+    );
+    return worst([...found, ...refused]);
+  } catch (error) {
+    return failure(error);
+  } finally {
+    for (const forge of forges) forge.close();
+  }
+}
+
+async function tryRepository(rule: RepositoryConfig, project: Project): Promise<Answer> {
+  const { env, dataDir, lookup, checked, redactor } = project;
+  const { login } = rule.address;
+  const password = login === null ? null : (lookup(login.secret)?.trim() ?? "");
+  if (password !== null && password !== "") redactor.add(password);
+  const order: RemoteOrder = {
+    address: rule.address,
+    credential: login === null || password === null ? null : { user: login.user, password },
+    ...{ env, runId: runIdOf(dataDir, "doctor"), timeoutMs: remoteMs },
+    signal: AbortSignal.timeout(remoteMs + 5_000),
+  };
+  const next =
+    login === null
+      ? `git ls-remote ${rule.address.address}`
+      : `symphony secrets add ${login.secret}`;
+  try {
+    const { head } = await readRemote(order);
+    if (checked?.effective.config.delivery.mode === "none") {
+      return ok(`${rule.name} can be read; nothing is pushed (delivery.mode none)`);
+    }
+    const refusal = await tryPush(order, trialBranch);
+    if (refusal !== null) {
+      return fail(null, `${rule.name} would refuse a push: ${refusal.reason}`, next);
+    }
+    return ok(`${rule.name} can be read (${head ?? "no default branch"}) and would take a push`);
+  } catch (error) {
+    if (error instanceof RemoteFailure) {
+      return fail("clone_failed", `${rule.name} cannot be read: ${error.message}`, next);
+    }
+    return failure(error);
+  }
+}
+
+export function checkWebhook({ checked, lookup }: Project): Answer {
+  if (checked === null) return notAsked("not known without the workflow file");
+  const { tracker } = checked.effective.config;
+  const row = kinds.trackers.find(({ kind }) => kind === tracker.kind);
+  if (!row?.webhook) return notAsked(`the ${tracker.kind} tracker sends no webhooks`);
+  const name = row.webhook.secretName(tracker.provider) ?? "the workflow file";
+  if (row.webhook.secret(tracker.provider, lookup) === null) {
+    return notAsked(`${name} is not set: changes are found by polling`);
+  }
+  return ok(`deliveries at /webhooks/${row.kind} are checked with ${name}`);
+}
+
+/** What no agent may see of the environment. */
+export function hiddenNames({ effective }: { effective: Effective }, tracker: Tracker | null) {
+  return secretNamesOf(effective.config, { secretEnvNames: tracker?.secretEnvNames ?? [] });
+}
