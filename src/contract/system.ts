@@ -35,8 +35,10 @@ const TrackerView = z
 const Paused = z
   .object({
     gate: z
-      .enum(["paused", "active_hours", "host", "day_budget", "provider"])
-      .describe("What is closed: `paused`: an operator paused all dispatch"),
+      .enum(["paused", "active_hours", "host", "day_budget", "provider", "agent"])
+      .describe(
+        "What is closed: `paused`: an operator paused all dispatch; `agent`: it cannot be started",
+      ),
     agent: z.string().nullable().describe("null: every agent"),
     until: Time.nullable().describe("null: not known, or until `symphony resume`"),
     reason: z.string(),

@@ -35,7 +35,10 @@ const types: readonly EventType[] = [
   ...deliverySteps,
   "issue.held",
   "issue.failed",
+  "issue.dispatched",
   "provider.paused",
+  "agent.unavailable",
+  "agent.available",
   "budget.reached",
   "attempt.ended",
   "workspace.removed",
@@ -103,6 +106,9 @@ function decisionOf(event: SymphonyEvent): AuditEntry | null {
   const { type, data } = event;
   // A removal by an operator is already in the log, under the operator's name.
   if (type === "workspace.removed" && data["by"] === "operator") return null;
+  // Only an agent in the place of another one is a decision.
+  const standsInFor = data["stands_in_for"] ?? null;
+  if (type === "issue.dispatched" && standsInFor === null) return null;
   const ended = type === "attempt.ended";
   const refused = type === "delivery.refused" ? "refused" : "ok";
   const outcome = ended ? String(data["outcome"]) : refused;
@@ -121,6 +127,7 @@ function decisionOf(event: SymphonyEvent): AuditEntry | null {
       reason: cut(event.message, reasonCharacters),
       ...brakeOf(data),
       ...(type === "workspace.removed" && { path: data["path"], kept: data["kept"] }),
+      ...(standsInFor !== null && { agent: data["agent"], stands_in_for: standsInFor }),
       ...factsOf(event),
     },
   };

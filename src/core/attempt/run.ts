@@ -149,9 +149,11 @@ function roundPrompt(opening: Opening, rendered: string | null): string {
   return opening.isWaiting() ? "" : (rendered ?? "");
 }
 
-/** Opens a thread that replaces a lost one: adds a summary of the previous attempt. */
-function firstPrompt({ resumeThreadId, issue }: AttemptOrder, first: string, deps: AttemptDeps) {
-  const earlier = resumeThreadId === null ? null : deps.earlierWork(issue.id);
+/** Opens a thread that replaces a lost one, or one of another agent: adds a summary of the previous attempt. */
+function firstPrompt(order: AttemptOrder, first: string, deps: AttemptDeps) {
+  const { resumeThreadId, takesOver = false, issue } = order;
+  const isNew = resumeThreadId === null && !takesOver;
+  const earlier = isNew ? null : deps.earlierWork(issue.id);
   return earlier === null ? first : `${first}\n\n${earlier}`;
 }
 

@@ -38,6 +38,7 @@ const levels: Partial<Record<EventType, LogLevel>> = {
   "storage.error": "error",
   "tracker.error": "warn",
   "provider.paused": "warn",
+  "agent.unavailable": "warn",
   "budget.reached": "warn",
   "dispatch.paused": "warn",
   "host.short": "warn",

@@ -55,6 +55,8 @@ export const eventTypes = [
   "tracker.pace",
   "provider.paused",
   "provider.resumed",
+  "agent.unavailable",
+  "agent.available",
   "dispatch.paused",
   "dispatch.resumed",
   "hours.closed",

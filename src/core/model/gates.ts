@@ -16,6 +16,14 @@ export interface HostTrouble {
   readonly sinceWall: number;
 }
 
+/** Why nothing can be started with an agent, as found without starting it. */
+export interface AgentTrouble {
+  readonly code: string;
+  /** A sentence that also says what mends it. */
+  readonly detail: string;
+  readonly sinceWall: number;
+}
+
 /** Why some writes are not on disk, and how many there are. */
 export interface StorageTrouble {
   readonly reason: string;

@@ -119,7 +119,7 @@ export const statuses = [
 
 export type IssueStatus = (typeof statuses)[number];
 
-/** What a retry waits for in addition to its time: an operator, the active hours, the host, the next budget day, an agent's provider, another branch. */
+/** What a retry waits for in addition to its time: an operator, the active hours, the host, the next budget day, an agent's provider, an agent that cannot be started, another branch. */
 export type Wait =
   | { readonly gate: "paused" }
   | { readonly gate: "active_hours" }
@@ -131,6 +131,7 @@ export type Wait =
       /** The end of the wait is not known. */
       readonly isOpen?: true;
     }
+  | { readonly gate: "agent"; readonly agent: string }
   | { readonly gate: "conflicts" };
 
 /** What names an issue: to the tracker, and to people. */

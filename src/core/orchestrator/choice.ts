@@ -10,31 +10,95 @@ type Chosen = Extract<Input, { type: "operator.modelChosen" }>;
 /** The agent, model and effort of an issue; null leaves the value to the agent. */
 export interface Choice {
   readonly agent: string;
+  /** The agent that it stands in for; null: it is the chosen one. */
+  readonly standsInFor: string | null;
   readonly model: string | null;
   readonly effort: string | null;
 }
 
 /**
- * The choice for an issue, in this order: the operator's, its labels', its tracker state's, the
- * configuration's. A model that was chosen together with another agent is ignored.
+ * The choice for an issue's next attempt. Its agent in this order: the operator's, its labels', its tracker state's, the
+ * configuration's; while that one takes no turns, the first after it in `agent.fallback` that does.
  */
 export function choiceFor(state: State, issue: Issue, config: Config): Choice {
-  const picks = [state.issues.get(issue.id)?.choices.pick, ...picksFor(issue, config)];
-  const agent = firstOf(picks, (pick) => pick.agent) ?? config.agent.use;
-  const fitting = picks.filter((pick) => pick?.agent == null || pick.agent === agent);
+  const agents = agentsFor(state, issue, config);
+  const [first = config.agent.use] = agents;
+  const agent = agents.find((one) => takesTurns(state, one)) ?? first;
+  return choiceWith(agent, { state, issue, config });
+}
+
+/**
+ * The agents that may run the issue's next attempt, the preferred one first. Work that has begun stays with its agent,
+ * unless `agent.handover` is set.
+ */
+export function agentsFor(state: State, issue: Issue, config: Config): readonly string[] {
+  const row = state.issues.get(issue.id);
+  const agents = eligibleFor(row?.choices.pick ?? null, issue, config);
+  const stays = row?.claim === "retrying" ? row.stays : undefined;
+  return stays === undefined ? agents : keepingTo(stays, agents, config);
+}
+
+/** `agents`, or the one that has begun the work: where it may continue, no other one does. */
+export function keepingTo(
+  begun: string,
+  agents: readonly string[],
+  { agent: { handover } }: Config,
+): readonly string[] {
+  return !handover && agents.includes(begun) ? [begun] : agents;
+}
+
+/** Neither paused nor known to be unable to start. */
+export function takesTurns({ pauses, troubles }: State, agent: string): boolean {
+  return pauses.get(agent)?.active !== true && !troubles.has(agent);
+}
+
+/**
+ * The chosen agent, and those that may stand in for it. An agent that a label or a state chose has stand-ins only if it is
+ * in the list itself; what an operator chose for the issue has none.
+ */
+function eligibleFor(pick: AgentPick | null, issue: Issue, config: Config): readonly string[] {
+  if (pick !== null && pick.agent !== null) return [pick.agent];
+  const { use, fallback } = config.agent;
+  const chosen = firstOf(picksFor(issue, config), (one) => one.agent) ?? use;
+  const place = fallback.indexOf(chosen);
+  if (place === -1 && chosen !== use) return [chosen];
+  return [...new Set([chosen, ...fallback.slice(place + 1)])];
+}
+
+interface ChoiceOf {
+  readonly state: State;
+  readonly issue: Issue;
+  readonly config: Config;
+}
+
+/** The choice with this agent. A model that was chosen together with another agent is ignored. */
+export function choiceWith(agent: string, { state, issue, config }: ChoiceOf): Choice {
+  const own = state.issues.get(issue.id)?.choices.pick ?? null;
+  const picks = [own, ...picksFor(issue, config)];
+  const [chosen = config.agent.use] = eligibleFor(own, issue, config);
+  // A model without an agent is meant for the chosen one: a stand-in may not have it.
+  const fits = (pick: AgentPick) => (pick.agent === null ? chosen === agent : pick.agent === agent);
+  const fitting = picks.filter((pick) => pick != null && fits(pick));
   return {
     agent,
+    standsInFor: chosen === agent ? null : chosen,
     model: firstOf(fitting, (pick) => pick.model) ?? modelOf(config, agent),
     effort: firstOf(fitting, (pick) => pick.effort) ?? effortOf(config, agent),
   };
 }
 
 /** The choice for the next turn of a live attempt; ignores a model chosen for a different agent. */
-export function choiceOfTurn(state: State, issueId: string, config: Config): Omit<Choice, "agent"> {
+export function choiceOfTurn(
+  state: State,
+  issueId: string,
+  config: Config,
+): Pick<Choice, "model" | "effort"> {
   const entry = state.issues.of("running").get(issueId);
   if (!entry) return { model: null, effort: null };
-  const choice = choiceFor(state, entry.issue, config);
-  return choice.agent === entry.agent ? choice : { model: entry.model, effort: null };
+  const { issue, agent, model } = entry;
+  return agentsFor(state, issue, config).includes(agent)
+    ? choiceWith(agent, { state, issue, config })
+    : { model, effort: null };
 }
 
 /** Saves or clears the operator's model for the issue; a running turn is not changed. */
@@ -68,13 +132,11 @@ export function choiceApplies(
 ): "next_turn" | "next_attempt" {
   const live = state.issues.of("running").get(input.issue.id);
   if (!live || live.stopping) return "next_attempt";
-  const before = choiceFor(state, live.issue, config);
-  const after = choiceFor(
-    modelChosen(state, { ...input, type: "operator.modelChosen" }).state,
-    live.issue,
-    config,
-  );
-  if (after.agent !== live.agent) return "next_attempt";
+  const { issue } = live;
+  const { state: next } = modelChosen(state, { ...input, type: "operator.modelChosen" });
+  if (!agentsFor(next, issue, config).includes(live.agent)) return "next_attempt";
+  const before = choiceWith(live.agent, { state, issue, config });
+  const after = choiceWith(live.agent, { state: next, issue, config });
   const keepsModel = before.model !== null && after.model === null;
   const keepsEffort = before.effort !== null && after.effort === null;
   return keepsModel || keepsEffort ? "next_attempt" : "next_turn";

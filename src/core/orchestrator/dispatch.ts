@@ -1,7 +1,7 @@
 import type { Config, TrackerConfig } from "../config/config.ts";
 import type { Offer } from "../model/delivery.ts";
 import { type Blocker, type Issue, normalState } from "../model/issue.ts";
-import { commonGate, conflictGate, providerGate, shutGate } from "./gates.ts";
+import { agentGate, commonGate, conflictGate, shutGate } from "./gates.ts";
 import { isFree, type State } from "./state.ts";
 
 /** What an issue's tracker data means for scheduling. */
@@ -70,7 +70,7 @@ export function selectForDispatch(
   if (commonGate(state, config)) return [];
   return firstToFit(state.queue, slotsFor(state, config), (issue) => {
     if (tried.has(issue.id) || !issue.dispatchable || !isFree(state, issue)) return false;
-    const isOpen = providerGate(state, issue, config) === null;
+    const isOpen = agentGate(state, issue, config) === null;
     return isOpen && conflictGate(state, issue, config) === null;
   });
 }

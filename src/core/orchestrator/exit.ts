@@ -4,7 +4,7 @@ import { standingOf } from "./dispatch.ts";
 import type { Dismissal, Ended, Running } from "./issues.ts";
 import type { Effect, Exit, Input } from "./messages.ts";
 import { wellEnded } from "./offer.ts";
-import { isProvidersOwn, providerLimited } from "./pauses.ts";
+import { agentRefused, isAgentsOwn } from "./pauses.ts";
 import { holdForPrompt, isPromptFault } from "./prompt-hold.ts";
 import { relisted } from "./queue.ts";
 import { waitForStorage } from "./recheck.ts";
@@ -169,7 +169,7 @@ function finished(
         }),
       );
     case "failed":
-      if (isProvidersOwn(exit)) return providerLimited(state, entry, { exit, context });
+      if (isAgentsOwn(exit)) return agentRefused(state, entry, { exit, context });
       // A retry cannot succeed: it would find the same files.
       if (exit.code === "workspace_refused") {
         return hold(state, entry.issue, { reason: exit.message, context });

@@ -2,6 +2,7 @@ import type { Config, TrackerConfig } from "../config/config.ts";
 import { hoursText } from "../model/hours.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import type { ScopeLine } from "../tracker/tracker.ts";
+import { choiceFor } from "./choice.ts";
 import {
   blockerName,
   blockersText,
@@ -12,13 +13,14 @@ import {
   stateSets,
 } from "./dispatch.ts";
 import {
+  agentGate,
   conflictGate,
   dayGate,
   type Gate,
+  gateOf,
   hostGate,
   hoursGate,
   pausedGate,
-  providerGate,
   storageGate,
 } from "./gates.ts";
 import type { IssueRow } from "./issues.ts";
@@ -127,10 +129,7 @@ function hostGates(issue: Issue, state: State, config: Config): readonly Explain
     passable("active_hours", hoursGate(state), { own, open: openHoursText(state) }),
     passable("host", hostGate(state), { own, open: "the host has enough of everything" }),
     passable("day_budget", day, { own, open: "there are tokens left" }),
-    passable("provider", providerGate(state, issue, config), {
-      own,
-      open: "the provider accepts turns",
-    }),
+    agentLine(state, issue, config),
     conflictLine(state, issue, config),
     gate("free_slot", own || hasSlot(slotsFor(state, config), issue), {
       detail: `${running} of ${maxConcurrentAgents} slots in use`,
@@ -142,6 +141,19 @@ function hostGates(issue: Issue, state: State, config: Config): readonly Explain
 function openHoursText({ hours }: State): string {
   if (hours === null) return "there are no agent.active_hours";
   return `${hoursText(hours.of)}, until ${new Date(hours.untilWall).toISOString()}`;
+}
+
+/** Named after the provider: its limit is what closes it most of the time. */
+function agentLine(state: State, issue: Issue, config: Config): Explained {
+  const own = state.issues.get(issue.id)?.claim === "running";
+  const shut = agentGate(state, issue, config);
+  const { agent, standsInFor } = choiceFor(state, issue, config);
+  const missing = standsInFor === null ? null : gateOf(state, standsInFor);
+  const open =
+    missing === null ? "the provider accepts turns" : `${agent} stands in: ${missing.detail}`;
+  const line = passable("provider", shut, { own, open });
+  if (line.pass || shut?.wait.gate !== "agent") return line;
+  return { ...line, opens: "what mends it; then it opens by itself, or with symphony refresh" };
 }
 
 function conflictLine(state: State, issue: Issue, config: Config): Explained {

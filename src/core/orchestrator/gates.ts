@@ -1,9 +1,14 @@
 import type { Config } from "../config/config.ts";
-import { type DispatchPause, type HostTrouble, unsavedText } from "../model/gates.ts";
+import {
+  type AgentTrouble,
+  type DispatchPause,
+  type HostTrouble,
+  unsavedText,
+} from "../model/gates.ts";
 import { type ActiveHours, hoursText, openingAt } from "../model/hours.ts";
 import type { Issue, Wait } from "../model/issue.ts";
 import { grouped } from "../text/text.ts";
-import { choiceFor } from "./choice.ts";
+import { agentsFor, takesTurns } from "./choice.ts";
 import { type Context, type Decision, decided } from "./decision.ts";
 import type { StorageWait } from "./issues.ts";
 import type { Effect } from "./messages.ts";
@@ -26,7 +31,7 @@ type TimedGate = Gate & { readonly wait: Wait; readonly untilWall: number };
 export function shutGate(state: State, issue: Issue, config: Config): Gate | null {
   return (
     commonGate(state, config) ??
-    providerGate(state, issue, config) ??
+    agentGate(state, issue, config) ??
     conflictGate(state, issue, config)
   );
 }
@@ -85,17 +90,36 @@ export function dayGate(day: Day, { brakes }: Config): TimedGate | null {
   };
 }
 
-/** The provider of the issue's agent, when it accepts no turns. */
-export function providerGate(state: State, issue: Issue, config: Config): TimedGate | null {
-  if (state.pauses.size === 0) return null;
-  const { agent } = choiceFor(state, issue, config);
-  const pause = state.pauses.get(agent);
-  if (!pause?.active) return null;
+/** None of the agents that may run the issue takes turns now; the gate of the preferred one. */
+export function agentGate(state: State, issue: Issue, config: Config): Gate | null {
+  if (state.pauses.size === 0 && state.troubles.size === 0) return null;
+  const agents = agentsFor(state, issue, config);
+  if (agents.some((agent) => takesTurns(state, agent))) return null;
+  const [first, ...others] = agents.flatMap((agent) => gateOf(state, agent) ?? []);
+  if (first === undefined) return null;
+  const times = [first, ...others].flatMap(({ untilWall }) => untilWall ?? []);
   return {
-    wait: { gate: "provider", agent },
-    detail: pausedText(pause),
-    untilWall: pause.untilWall,
+    wait: first.wait,
+    detail: [first, ...others].map(({ detail }) => detail).join("; "),
+    untilWall: times.length === 0 ? null : Math.min(...times),
   };
+}
+
+/** Why the agent takes no turns now; null when it does. */
+export function gateOf({ pauses, troubles }: State, agent: string): Gate | null {
+  const trouble = troubles.get(agent);
+  if (trouble) {
+    return { wait: { gate: "agent", agent }, detail: troubleText(agent, trouble), untilWall: null };
+  }
+  const pause = pauses.get(agent);
+  if (!pause?.active) return null;
+  const { untilWall } = pause;
+  return { wait: { gate: "provider", agent }, detail: pausedText(pause), untilWall };
+}
+
+/** A short text that says why nothing is started with an agent. */
+export function troubleText(agent: string, { detail }: Pick<AgentTrouble, "detail">): string {
+  return `nothing is started with ${agent}: ${detail}`;
 }
 
 /** A live branch of an issue that began earlier, with which its own conflicts (`delivery.conflicts`). */
@@ -107,7 +131,9 @@ export function conflictGate(state: State, issue: Issue, { delivery }: Config): 
 }
 
 /** A short text that says why an agent's issues wait. */
-export function pausedText({ agent, untilWall }: Pick<Pause, "agent" | "untilWall">): string {
+export function pausedText({ agent, untilWall, isStart, reason }: Pause): string {
+  if (isStart)
+    return `${agent} could not be started, tried again at ${timeOf(untilWall)}: ${reason}`;
   return `the provider (${agent}) accepts no turns until ${timeOf(untilWall)}`;
 }
 

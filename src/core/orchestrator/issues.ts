@@ -86,6 +86,8 @@ export interface Retry extends Claimed {
   readonly checking: number | null;
   /** A gate that it waits for in addition to its time; it continues when the gate opens. */
   readonly waits: Wait | StorageWait | null;
+  /** The agent that has begun the work: no other one continues it without `agent.handover`. */
+  readonly stays?: string;
   /** It was due and found no free slot: it may take the next one, even before its next due time. */
   readonly wantsSlot: boolean;
 }

@@ -3,7 +3,7 @@ import type { PollOutcome } from "../events/meter.ts";
 import type { Attempt, AttemptGit, Needs, Phase } from "../model/attempt.ts";
 import type { Overlap } from "../model/delivery.ts";
 import type { EventDraft } from "../model/event.ts";
-import type { DispatchPause, HostTrouble, StorageTrouble } from "../model/gates.ts";
+import type { AgentTrouble, DispatchPause, HostTrouble, StorageTrouble } from "../model/gates.ts";
 import type { Attached, Issue } from "../model/issue.ts";
 import type { Used } from "../store/store.ts";
 import type { PollPace } from "../tracker/tracker.ts";
@@ -23,6 +23,13 @@ export type Input =
   | { readonly type: "dispatch.resumed"; readonly by: string }
   /** Something has run short on the host, or nothing is short any more. */
   | { readonly type: "host.changed"; readonly trouble: HostTrouble | null }
+  /** Whether an agent could be started now, as far as this is known without starting it. */
+  | {
+      readonly type: "agent.checked";
+      readonly agent: string;
+      /** null: nothing keeps it from starting. */
+      readonly trouble: AgentTrouble | null;
+    }
   /** The active hours begin or end. */
   | { readonly type: "hours.due" }
   /** Refused writes are waiting for the disk, or none are waiting any more. */
@@ -321,6 +328,8 @@ export interface AttemptOrder {
   readonly isRound: boolean;
   /** The agent that runs the attempt. */
   readonly agent: string;
+  /** Another agent has begun the work: this one gets a record of it. */
+  readonly takesOver?: boolean;
   readonly templateId: string;
   /** Set if an earlier server began the attempt and its agent still runs. */
   readonly adopt?: Adopted;

@@ -15,21 +15,31 @@ type PauseContext = Pick<Context, "config" | "wall" | "now">;
 
 /** Codes of failures that are those of the provider and not of the issue. */
 const providersOwn: ReadonlySet<string> = new Set(["provider_limited", "provider_refused"]);
+/** The same of an agent that was not started. */
+const startsOwn: ReadonlySet<string> = new Set([
+  "agent_not_found",
+  "agent_unavailable",
+  "codex_not_found",
+]);
 
-/** True for a limit, and for a login, an account or a model that the provider does not accept. */
-export function isProvidersOwn(exit: Exit): boolean {
-  return exit.kind === "failed" && providersOwn.has(exit.code);
+/**
+ * True for a limit, for a login, an account or a model that the provider does not accept, and for a program that cannot be
+ * started.
+ */
+export function isAgentsOwn(exit: Exit): boolean {
+  return exit.kind === "failed" && (providersOwn.has(exit.code) || startsOwn.has(exit.code));
 }
 
-/** The provider refuses every turn for now: pauses the agent, counts no failure. */
-export function providerLimited(
+/** The agent takes no turns for now, whatever the issue: pauses it, counts no failure. */
+export function agentRefused(
   state: State,
   entry: Running,
   { exit, context }: { exit: Failed; context: Context },
 ): Decision {
   const paused = pause(state, entry.agent, { exit, context });
   const { untilWall = context.wall, isNamed = true } = paused.state.pauses.get(entry.agent) ?? {};
-  return andThen(paused, (next) =>
+  const hasBegun = entry.threadId !== null && entry.threadTokens.total > 0;
+  const queued = andThen(paused, (next) =>
     queueRetry(
       next,
       {
@@ -39,6 +49,7 @@ export function providerLimited(
         error: exit.message,
         workspacePath: entry.workspacePath,
         after: null,
+        ...(hasBegun && { stays: entry.agent }),
       },
       {
         delayMs: Math.max(untilWall - context.wall, 0),
@@ -48,6 +59,8 @@ export function providerLimited(
       },
     ),
   );
+  // Another agent may take it at once.
+  return andThen(queued, (next) => woken(next, context));
 }
 
 function pause(
@@ -67,6 +80,7 @@ function pause(
     agent,
     untilWall,
     reason: exit.message,
+    ...(startsOwn.has(exit.code) && { isStart: true }),
     isNamed: named !== null,
     hits,
     active: true,
@@ -82,7 +96,7 @@ function pause(
       type: "publish",
       event: {
         type: "provider.paused",
-        message: `${pausedText(next)}: ${exit.message}`,
+        message: next.isStart ? pausedText(next) : `${pausedText(next)}: ${exit.message}`,
         data: { agent, until: new Date(untilWall).toISOString(), told: named !== null },
       },
     },

@@ -69,9 +69,10 @@ function savedClaimOf(row: IssueRow): Partial<SavedClaim> | null {
     case "completed":
       return row.dismissed && { dismissed: savedDismissal(row.dismissed) };
     case "retrying": {
-      const { attempt, failures, dueWall, error, waits } = row;
+      const { attempt, failures, dueWall, error, waits, stays } = row;
       const kept = waits?.gate === "storage" ? null : waits;
-      return { retry: { attempt, failures, dueAt: dueWall, error, waits: kept } };
+      const retry = { attempt, failures, dueAt: dueWall, error, waits: kept };
+      return { retry: { ...retry, ...(stays !== undefined && { stays }) } };
     }
     case "running":
       return savedRunOf(row);

@@ -11,7 +11,7 @@ import { byDispatchOrder, firstToFit, slotsFor, slotsWithout } from "./dispatch.
 import { shutGate } from "./gates.ts";
 import type { Retry, Running } from "./issues.ts";
 import type { Exit, Input } from "./messages.ts";
-import { isProvidersOwn } from "./pauses.ts";
+import { isAgentsOwn } from "./pauses.ts";
 import { hasBegun, startAll } from "./poll.ts";
 import { recheck } from "./recheck.ts";
 import { isFree, type State } from "./state.ts";
@@ -142,7 +142,7 @@ function agentsStart({ refill }: State): boolean {
 /** Counts whether the attempt started; a stopped one and a provider's limit do not count. */
 export function withStart(state: State, { turnCount, stopping }: Running, exit: Exit): State {
   if (turnCount > 0) return withTurn(state);
-  if (stopping || exit.kind !== "failed" || isProvidersOwn(exit)) return state;
+  if (stopping || exit.kind !== "failed" || isAgentsOwn(exit)) return state;
   return { ...state, refill: { ...state.refill, falseStarts: state.refill.falseStarts + 1 } };
 }
 

@@ -41,7 +41,7 @@ export interface Snapshot {
 
 /** A closed gate that concerns more than one issue. */
 export interface Paused {
-  readonly gate: "paused" | "active_hours" | "host" | "day_budget" | "provider";
+  readonly gate: "paused" | "active_hours" | "host" | "day_budget" | "provider" | "agent";
   /** null: every agent. */
   readonly agent: string | null;
   /** null: not known. */
@@ -112,11 +112,14 @@ export function pausedNow(state: State, config: Config): readonly Paused[] {
   const all = shut.flatMap(({ gate, shut: one }) =>
     one ? [{ gate, agent: null, untilWall: one.untilWall, reason: one.detail }] : [],
   );
+  const unable = [...state.troubles].map(([agent, { detail: reason }]) => {
+    return { gate: "agent", agent, untilWall: null, reason } as const;
+  });
   const active = [...state.pauses.values()].filter((pause) => pause.active);
   const providers = active.map(({ agent, untilWall, reason }) => {
     return { gate: "provider", agent, untilWall, reason } as const;
   });
-  return [...all, ...providers];
+  return [...all, ...unable, ...providers];
 }
 
 /** True if its agent is live and waits for a person. */

@@ -1,12 +1,26 @@
-import type { TrackerConfig } from "../config/config.ts";
+import type { Config, TrackerConfig } from "../config/config.ts";
 import { noTokens } from "../model/attempt.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import { allowedAfter, brakedBefore, idleOf } from "./brakes.ts";
-import { choiceFor, templateFor } from "./choice.ts";
-import { type Context, type Decision, decided, tell } from "./decision.ts";
-import type { Running } from "./issues.ts";
+import {
+  agentsFor,
+  type Choice,
+  choiceFor,
+  choiceWith,
+  keepingTo,
+  takesTurns,
+  templateFor,
+} from "./choice.ts";
+import { type Context, type Decision, decided, type Prior, tell } from "./decision.ts";
+import { gateOf } from "./gates.ts";
+import { type Running, workspacePathOf } from "./issues.ts";
 import type { Effect } from "./messages.ts";
+import { queueRetry } from "./retry.ts";
 import { attemptOf, claimed, type State } from "./state.ts";
+
+/** As for every retry that waits for a gate: the wall clock may be behind, and a gate may open at no known time. */
+const shortestWaitMs = 1_000;
+const openWaitMs = 10 * 60_000;
 
 export interface Birth {
   /** The retry number; null on a first run. */
@@ -20,10 +34,14 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
   const prior = context.prior(issue.id, allowedAfter(state, issue.id));
   const braked = brakedBefore(state, issue, { prior, context });
   if (braked) return braked;
-  const chosen = state.issues.get(issue.id)?.choices.templateId ?? null;
-  const { id: templateId } = templateFor(chosen, issue, context.config);
-  const { agent, model } = choiceFor(state, issue, context.config);
-  const offer = state.issues.get(issue.id)?.offer ?? null;
+  const { choices, offer = null } = state.issues.get(issue.id) ?? {};
+  const { id: templateId } = templateFor(choices?.templateId ?? null, issue, context.config);
+  const begun = begunOf(prior, offer !== null);
+  const choice = choiceAfter(begun, { state, issue, config: context.config });
+  if (!takesTurns(state, choice.agent)) {
+    return waitForAgent(state, issue, { birth, agent: choice.agent, context });
+  }
+  const { agent } = choice;
   const thread = offer === null ? prior.resume : prior.thread;
   const resume = thread?.agent === agent ? thread : null;
   const entry: Running = {
@@ -34,7 +52,7 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
     attempt: birth.attempt,
     failures: birth.failures,
     agent,
-    model,
+    model: choice.model,
     templateId,
     startedAt: context.now,
     startedWall: context.wall,
@@ -58,29 +76,85 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
     idle: idleOf(prior, issue),
     stopping: null,
   };
-  const { attempt } = birth;
   const resumeThreadId = resume?.threadId ?? null;
   return decided(
     claimed({ ...state, lastAttemptStamp: stamp }, entry),
     { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
     { type: "saveRecord", issueId: issue.id },
-    tell("issue.dispatched", issue, {
-      attemptId: entry.attemptId,
-      message: attempt === null ? "dispatched" : `dispatched, retry ${attempt}`,
-      data: { attempt, number: entry.number, resume: resumeThreadId !== null },
-    }),
+    dispatched(entry, choice, resumeThreadId !== null),
     ...moveOf(entry, context.config.tracker),
     {
       type: "startAttempt",
       row: attemptOf(entry),
       attemptId: entry.attemptId,
       issue,
-      attempt,
+      attempt: birth.attempt,
       resumeThreadId,
       isRound: offer !== null,
       agent,
+      ...(begun !== null && begun !== agent && { takesOver: true }),
       templateId,
     },
+  );
+}
+
+function dispatched(entry: Running, { standsInFor }: Choice, resume: boolean): Effect {
+  const { issue, attemptId, attempt, number, agent } = entry;
+  const retry = attempt === null ? "" : `, retry ${attempt}`;
+  const instead = standsInFor === null ? "" : ` with ${agent} in place of ${standsInFor}`;
+  return tell("issue.dispatched", issue, {
+    attemptId,
+    message: `dispatched${instead}${retry}`,
+    data: { attempt, number, resume, agent, stands_in_for: standsInFor },
+  });
+}
+
+/** The agent that has begun work which the next attempt would continue; null: there is none. */
+function begunOf({ resume, thread, last }: Prior, isOffered: boolean): string | null {
+  const open = isOffered ? thread : resume;
+  if (open === null) return null;
+  // Refused before it did anything.
+  const isEmpty = open.tokens.total === 0 && last?.outcome === "failed";
+  return isEmpty ? null : open.agent;
+}
+
+interface ChoiceAfter {
+  readonly state: State;
+  readonly issue: Issue;
+  readonly config: Config;
+}
+
+/** The choice for an issue whose work `begun` has begun, if anyone has. */
+function choiceAfter(begun: string | null, { state, issue, config }: ChoiceAfter): Choice {
+  const choice = choiceFor(state, issue, config);
+  if (begun === null || config.agent.handover || choice.agent === begun) return choice;
+  const [agent = choice.agent] = keepingTo(begun, agentsFor(state, issue, config), config);
+  return agent === begun ? choiceWith(begun, { state, issue, config }) : choice;
+}
+
+/** Its work waits for the agent that has begun it, as no other one may continue it. */
+function waitForAgent(
+  state: State,
+  issue: Issue,
+  { birth, agent, context }: { birth: Birth; agent: string; context: Context },
+): Decision {
+  const { now, wall } = context;
+  const gate = gateOf(state, agent);
+  const { attempt, failures } = birth;
+  const delayMs = Math.max((gate?.untilWall ?? wall + openWaitMs) - wall, shortestWaitMs);
+  const waits = gate?.wait.gate === "storage" ? null : (gate?.wait ?? null);
+  return queueRetry(
+    state,
+    {
+      issue,
+      attempt: attempt ?? 1,
+      failures,
+      error: gate?.detail ?? null,
+      workspacePath: workspacePathOf(state.issues.get(issue.id)),
+      after: null,
+      stays: agent,
+    },
+    { delayMs, now, wall, waits },
   );
 }
 

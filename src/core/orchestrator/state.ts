@@ -7,7 +7,7 @@ import {
   type Tokens,
 } from "../model/attempt.ts";
 import type { Overlap } from "../model/delivery.ts";
-import type { DispatchPause, HostTrouble, StorageTrouble } from "../model/gates.ts";
+import type { AgentTrouble, DispatchPause, HostTrouble, StorageTrouble } from "../model/gates.ts";
 import type { ActiveHours } from "../model/hours.ts";
 import type { Issue } from "../model/issue.ts";
 import type { PollPace } from "../tracker/tracker.ts";
@@ -25,8 +25,10 @@ export interface State {
   readonly issues: IssueMap;
   /** Where in the finished and free rows the next poll continues to read. */
   readonly watchFrom: number;
-  /** Agents whose provider refused a turn because of its limit, by kind. */
+  /** Agents whose provider refused a turn because of its limit, by name. */
   readonly pauses: ReadonlyMap<string, Pause>;
+  /** Agents that cannot be started, by name. */
+  readonly troubles: ReadonlyMap<string, AgentTrouble>;
   readonly day: Day;
   /** Live branches that change the same files. */
   readonly overlaps: readonly Overlap[];
@@ -78,6 +80,8 @@ export interface Pause {
   readonly agent: string;
   readonly untilWall: number;
   readonly reason: string;
+  /** The agent could not be started: its program, not its provider, is at fault. */
+  readonly isStart?: boolean;
   /** The provider named the time; otherwise an operator's refresh ends the pause. */
   readonly isNamed: boolean;
   /** Consecutive refusals without a completed turn: each makes the next pause longer. */
@@ -164,6 +168,7 @@ export function emptyState(): State {
     issues: IssueMap.empty,
     watchFrom: 0,
     pauses: new Map(),
+    troubles: new Map(),
     day: { index: 0, tokens: 0, reached: false },
     overlaps: [],
     fences: new Map(),

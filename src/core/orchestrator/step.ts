@@ -1,4 +1,5 @@
 import { SymphonyError } from "../model/errors.ts";
+import { agentChecked } from "./agents.ts";
 import { turned } from "./brakes.ts";
 import { modelChosen, templateChosen } from "./choice.ts";
 import { andThen, type Context, type Decision, decided } from "./decision.ts";
@@ -54,6 +55,7 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "dispatch.paused":
     case "dispatch.resumed":
     case "host.changed":
+    case "agent.checked":
     case "storage.changed":
       return surroundingsChanged(state, input, context);
     case "running.refreshed":
@@ -101,7 +103,12 @@ function decide(state: State, input: Input, context: Context): Decision {
 
 type Changed = Extract<
   Input,
-  { type: `${"config" | "prompt" | "storage" | "host"}.changed` | `dispatch.${string}` }
+  {
+    type:
+      | `${"config" | "prompt" | "storage" | "host"}.changed`
+      | `dispatch.${string}`
+      | "agent.checked";
+  }
 >;
 
 function surroundingsChanged(state: State, input: Changed, context: Context): Decision {
@@ -116,9 +123,24 @@ function surroundingsChanged(state: State, input: Changed, context: Context): De
       return dispatchPaused(state, input.pause);
     case "dispatch.resumed":
       return andThen(dispatchResumed(state, input.by), (next) => recheckGates(next, context));
+    case "agent.checked":
+      return agentCame(state, input, context);
     case "host.changed":
       return andThen(hostChanged(state, input.trouble), (next) => recheckGates(next, context));
   }
+}
+
+/** What a check says of an agent; a mended one may run at once, also after a failed start. */
+function agentCame(
+  state: State,
+  input: Extract<Input, { type: "agent.checked" }>,
+  context: Context,
+): Decision {
+  const checked = agentChecked(state, input);
+  if (checked.effects.length === 0) return checked;
+  const isMended = input.trouble === null && state.pauses.get(input.agent)?.isStart;
+  const over = isMended ? pauseElapsed(checked.state, input.agent, context) : checked.state;
+  return andThen({ ...checked, state: over }, (next) => recheckGates(next, context));
 }
 
 /** A timer has fired. */

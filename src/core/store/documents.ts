@@ -169,6 +169,7 @@ const wait = z.discriminatedUnion("gate", [
     agent: z.string().min(1),
     isOpen: z.literal(true).exactOptional(),
   }),
+  z.strictObject({ gate: z.literal("agent"), agent: z.string().min(1) }),
   z.strictObject({ gate: z.literal("conflicts") }),
 ]);
 
@@ -195,6 +196,7 @@ const IssueRecordSchema = z.strictObject({
       dueAt: time,
       error: z.string().nullable(),
       waits: wait.nullable().default(null),
+      stays: z.string().min(1).exactOptional(),
     })
     .nullable(),
   dismissed: z.strictObject({ state: z.string(), since: time }).nullable(),

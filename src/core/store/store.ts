@@ -40,6 +40,8 @@ export interface IssueRecord {
     readonly dueAt: number;
     readonly error: string | null;
     readonly waits: Wait | null;
+    /** The agent that has begun the work. */
+    readonly stays?: string;
   } | null;
   /** Completed by an operator while the tracker's state is still active: not started while `state` is unchanged. */
   readonly dismissed: { readonly state: string; readonly since: number } | null;

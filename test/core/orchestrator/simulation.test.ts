@@ -11,6 +11,7 @@ test(`no invariant breaks in ${worlds} seeded worlds of ${eventsEach} events`, (
   let dispatchPauses = 0;
   let refusedWrites = 0;
   const limits = { holds: 0, pauses: 0, fullDays: 0 };
+  const agents = { standIns: 0, moves: 0, stays: 0 };
   for (let seed = 1; seed <= worlds; seed++) {
     const world = new Simulation(seed);
     try {
@@ -26,6 +27,9 @@ test(`no invariant breaks in ${worlds} seeded worlds of ${eventsEach} events`, (
     restarts += world.restarts;
     dispatchPauses += world.pauses;
     refusedWrites += world.disk.failures;
+    agents.standIns += world.agents.standIns;
+    agents.moves += world.agents.moves;
+    agents.stays += world.agents.stays;
     limits.holds += world.ledger.holds;
     limits.pauses += world.ledger.pauses;
     limits.fullDays += world.ledger.fullDays;
@@ -35,7 +39,9 @@ test(`no invariant breaks in ${worlds} seeded worlds of ${eventsEach} events`, (
   assert.ok(restarts > 0, "some crashed");
   assert.ok(dispatchPauses > worlds / 4, "dispatch was paused in some");
   assert.ok(refusedWrites > worlds * 10, "their disks were full now and then");
-  t.diagnostic(JSON.stringify(limits));
+  t.diagnostic(JSON.stringify({ ...limits, ...agents }));
+  const { standIns, moves, stays } = agents;
+  assert.ok(standIns > worlds && moves > 0 && stays > worlds, "agents stood in for others");
   const { holds, pauses, fullDays } = limits;
   assert.ok(holds > worlds && pauses > worlds / 2 && fullDays > 0, "some met a limit");
 });

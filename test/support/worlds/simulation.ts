@@ -22,6 +22,7 @@ import type { State } from "../../../src/core/orchestrator/state.ts";
 import { step } from "../../../src/core/orchestrator/step.ts";
 import { FaultyDisk } from "../fakes/faulty-disk.ts";
 import { config, issue } from "../makers/issue.ts";
+import { AgentWatch } from "./agent-watch.ts";
 import { BrakeLedger } from "./brake-ledger.ts";
 import { SlotWatch } from "./slot-watch.ts";
 import { StatusWatch, titleOf } from "./status-watch.ts";
@@ -79,11 +80,15 @@ export class Simulation {
   pauses = 0;
   trail: string[] = [];
   readonly ledger: BrakeLedger;
+  readonly agents: AgentWatch;
+  /** Decides what concerns agents, so that everything else happens as in a world with one agent. */
+  readonly #ownRandom: () => number;
   readonly #hooks: Hooks;
 
   constructor(seed: number, hooks: Hooks = {}) {
     this.#hooks = hooks;
     this.#random = randomFrom(seed);
+    this.#ownRandom = randomFrom(seed + 1_000_003);
     const cap = 1 + this.#pick(5);
     this.#settings = config({
       agent: {
@@ -92,6 +97,8 @@ export class Simulation {
         maxConcurrentAgentsByState: this.#chance(0.5) ? { todo: 1 + this.#pick(cap) } : {},
         stallTimeoutMs: this.#chance(0.3) ? 0 : 120_000,
         activeHours: this.#hours(),
+        fallback: this.#ownRandom() < 0.5 ? ["codex", "claude", "local"] : [],
+        handover: this.#ownRandom() < 0.4,
       },
       brakes: {
         tokensPerIssue: this.#chance(0.25) ? 100 : null,
@@ -101,6 +108,7 @@ export class Simulation {
       },
     });
     this.ledger = new BrakeLedger(this.#settings.brakes);
+    this.agents = new AgentWatch(this.#settings);
     this.#slots = new SlotWatch(this.#settings);
     this.#statuses = new StatusWatch(this.#settings);
     for (let n = 1; n <= 12; n++) {
@@ -139,6 +147,7 @@ export class Simulation {
     this.#faults = false;
     if (this.#paused !== null) this.#apply({ type: "dispatch.resumed", by: "cli" });
     if (this.#state.host !== null) this.#apply({ type: "host.changed", trouble: null });
+    for (const agent of this.agents.broken) this.#checkAgent(agent, false);
     const { day, pauses } = this.#state;
     const gates = [...pauses.values()].filter(({ active }) => active).map((p) => p.untilWall);
     if (day.reached) gates.push((day.index + 1) * 86_400_000);
@@ -194,6 +203,7 @@ export class Simulation {
 
   #next(): void {
     if (this.#faults && this.#chance(0.03)) this.#disturb();
+    if (this.#faults && this.#ownRandom() < 0.004) this.#breakAgent();
     const entry = this.#agenda.shift();
     assert.ok(entry, "the world has stopped: no timer, no reply, no process");
     this.#now = Math.max(this.#now, entry.at);
@@ -215,7 +225,10 @@ export class Simulation {
         problem: null,
         now: this.#now,
         wall: epochWall + this.#now,
-        prior: (issueId, after) => this.ledger.prior(issueId, after),
+        prior: (issueId, after) => {
+          const resume = this.agents.thread(issueId);
+          return { ...this.ledger.prior(issueId, after), resume, thread: resume };
+        },
       });
       if (input.type === "operator.transitioned" && input.to === "queued") {
         this.disk.saveRecordFirst(input.issueId, recordOf(decision.state, input.issueId));
@@ -227,7 +240,10 @@ export class Simulation {
         assert.equal(starts.length, 0, "FAULT-9: something is started while a save is outstanding");
       }
       this.#checkGates(decision);
-      for (const effect of decision.effects) this.#perform(effect);
+      for (const effect of decision.effects) {
+        if (effect.type === "startAttempt") this.agents.started(effect, before);
+        this.#perform(effect);
+      }
     } catch (error) {
       if (!(error instanceof SymphonyError)) throw error;
       assert.equal(this.#state, before, "a refusal changes nothing");
@@ -326,6 +342,7 @@ export class Simulation {
 
   #perform(effect: Effect): void {
     this.ledger.heard(effect);
+    this.agents.heard(effect);
     this.#slots.heard(effect);
     this.#statuses.heard(effect);
     switch (effect.type) {
@@ -392,19 +409,25 @@ export class Simulation {
     this.#processes.set(attemptId, { issueId: id, stopOrdered: false });
     const { maxConcurrentAgents, maxConcurrentAgentsByState } = this.#settings.agent;
     assert.ok(this.#processes.size <= maxConcurrentAgents, "INV-2: more agents than slots");
-    const own = normalState(order.issue.state);
-    const cap = maxConcurrentAgentsByState[own];
+    const ownState = normalState(order.issue.state);
+    const cap = maxConcurrentAgentsByState[ownState];
     const same = [...this.#state.issues.of("running").values()].filter(
-      (entry) => normalState(entry.issue.state) === own,
+      (entry) => normalState(entry.issue.state) === ownState,
     );
     if (cap !== undefined)
       assert.ok(same.length <= cap, "INV-3: more agents than the state's slots");
     const attemptRef = { issueId: id, attemptId };
-    const total = { ...noTokens, total: this.#pick(50) };
+    const own = { ...noTokens, total: this.#pick(50) };
     const starts = this.#chance(0.6);
+    const { resumeThreadId } = order;
+    const resumed = resumeThreadId !== null && this.#ownRandom() < 0.9;
+    const before = resumed ? order.row.threadTokens.total : 0;
+    const total = { ...own, total: before + own.total };
     this.#later(5, () => {
       if (!this.#processes.has(attemptId)) return;
       const turnId = "turn-1";
+      const threadId = resumed ? resumeThreadId : `t-${attemptId}`;
+      this.#hear(attemptRef, { type: "session.started", threadId, resumed });
       if (starts) this.#hear(attemptRef, { type: "turn.started", turnId });
       this.#hear(attemptRef, { type: "tokens", total });
     });
@@ -417,7 +440,9 @@ export class Simulation {
     const unusable = { ...failed, code: "template_render_error", message: "no such variable" };
     const failure = this.#faults && this.#chance(0.04) ? unusable : failed;
     const refused = this.#faults && this.#chance(0.04) ? limited : failure;
-    const exit: Exit = this.#chance(0.5) ? { kind: "completed", git: null } : refused;
+    const usual: Exit = this.#chance(0.5) ? { kind: "completed", git: null } : refused;
+    const isLimited = this.#faults && this.agents.agents.length > 1 && this.#ownRandom() < 0.1;
+    const exit: Exit = isLimited ? limited : usual;
     if (this.#faults && exit.kind === "completed" && this.#chance(0.6)) this.#move(id, "Done");
     this.#exit(attemptId, exit, this.#pick(90_000));
   }
@@ -568,6 +593,22 @@ export class Simulation {
     this.#later(this.#pick(60_000), () => this.#apply({ type: "host.changed", trouble: null }));
   }
 
+  /** The program of an agent goes missing for a while; a new process finds it out by itself. */
+  #breakAgent(): void {
+    const { agents } = this.agents;
+    const agent = agents[Math.floor(this.#ownRandom() * agents.length)] ?? "codex";
+    this.#checkAgent(agent, true);
+    const ms = Math.floor(this.#ownRandom() * 120_000);
+    this.#later(ms, () => this.#checkAgent(agent, false));
+  }
+
+  #checkAgent(agent: string, isBroken: boolean): void {
+    const sinceWall = epochWall + this.#now;
+    const trouble = isBroken ? { code: "agent_not_found", detail: "simulated", sinceWall } : null;
+    this.agents.checked(agent, isBroken);
+    this.#apply({ type: "agent.checked", agent, trouble });
+  }
+
   /** A window around the time at which worlds begin, in some of them. */
   #hours(): ActiveHours | null {
     if (this.#chance(0.8)) return null;
@@ -581,6 +622,8 @@ export class Simulation {
     this.restarts++;
     this.#hooks.crashed?.();
     this.ledger.crashed();
+    this.agents.interrupted();
+    this.agents.restarted();
     this.disk.restarted();
     this.#said = [];
     this.#epoch++;

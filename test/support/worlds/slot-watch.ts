@@ -89,7 +89,10 @@ export class SlotWatch {
     const taken = [...state.issues.of("running").values(), ...continuing].map(({ issue }) => issue);
     const { tokensPerDay } = this.#config.brakes;
     const isSpent = tokensPerDay !== null && state.day.tokens >= tokensPerDay;
-    const isPaused = state.pauses.get(this.#config.agent.use)?.active === true;
+    const { use, fallback } = this.#config.agent;
+    const isPaused = [use, ...fallback].every(
+      (agent) => state.pauses.get(agent)?.active === true || state.troubles.has(agent),
+    );
     if (taken.length >= maxConcurrentAgents || isSpent || isPaused) return [];
     return state.queue.filter(({ id, state: name, dispatchable }) => {
       const own = normalState(name);
