@@ -85,6 +85,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/core/events": [...base, "src/core/store"],
   "src/core/secrets": [...base, "src/core/store", "src/core/config", "lowdb"],
   "src/core/process": [...base, "src/core/config", "execa"],
+  "src/core/egress": [...base, "src/core/process"],
   "src/core/repository": [...base, "src/core/config", "src/core/process"],
   "src/core/delivery": [
     ...base,
@@ -102,11 +103,19 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "@octokit/auth-app",
     "@octokit/core",
   ],
-  "src/core/agent": [...base, "src/core/config", "src/core/process", "openai", "ws"],
+  "src/core/agent": [
+    ...base,
+    "src/core/config",
+    "src/core/egress",
+    "src/core/process",
+    "openai",
+    "ws",
+  ],
   "src/core/agent/acp": [
     ...base,
     "src/core/agent",
     "src/core/config",
+    "src/core/egress",
     "src/core/process",
     "@agentclientprotocol/sdk",
   ],

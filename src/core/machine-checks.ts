@@ -87,7 +87,7 @@ export async function agentProblems(
   });
   try {
     const runtime = await runtimes.get(agent);
-    await runtime.check?.(config.agent.level);
+    await runtime.check?.(config.agent.level, config.agent.network);
     return [];
   } catch (error) {
     if (!(error instanceof SymphonyError)) throw error;

@@ -132,7 +132,9 @@ export function agentFor(url: URL, proxy: URL | null): Agent {
   const proxyEnv = proxy && { HTTPS_PROXY: proxy.href, HTTP_PROXY: proxy.href };
   const made = new Agents({
     keepAlive: true,
-    ...(proxyEnv && { proxyEnv, timeout: tunnelMs }),
+    // Also the time that an unused connection is kept: a provider may end one that is idle for long.
+    timeout: tunnelMs,
+    ...(proxyEnv && { proxyEnv }),
   });
   agents.set(key, made);
   return made;

@@ -127,6 +127,8 @@ export interface SessionSpec {
   readonly askPolicy: AskPolicy;
   /** What the agent's commands may access. */
   readonly level: AgentConfig["level"];
+  /** The hosts that level `networked` reaches; null or absent: all. */
+  readonly network?: AgentConfig["network"] | undefined;
   onEvent(event: AgentEvent): void;
   /** One line of the agent's stderr or stray output, for the log. */
   onLog(line: string): void;
@@ -154,7 +156,7 @@ export interface AgentRuntime {
    * Rejects with the reason why no session can be started now: a missing key, a sandbox that does
    * not work.
    */
-  check?(level: AgentConfig["level"]): Promise<void>;
+  check?(level: AgentConfig["level"], network?: AgentConfig["network"]): Promise<void>;
   /**
    * Starts the agent and opens (or resumes) its thread. Rejects with `codex_not_found`,
    * `agent_not_found`, `port_exit`, `response_timeout` or `response_error`; after that no process

@@ -2,7 +2,6 @@ import { lstat, realpath } from "node:fs/promises";
 import { homedir, userInfo } from "node:os";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import type { ProgramAccess } from "../config/agents.ts";
-import { SymphonyError } from "../model/errors.ts";
 import { agentEnvironment, keptSecrets } from "../process/environment.ts";
 import { installedPrograms, loginPath } from "../process/programs.ts";
 import { isInside, isSystem, type Shown, serviceSockets, type View } from "../process/sandbox.ts";
@@ -38,7 +37,7 @@ export interface ConfinementOptions {
 }
 
 /** The part of a view that stays the same while a session lives. */
-export type Confinement = Pick<View, "workspace" | "homes" | "hidden" | "shown">;
+export type Confinement = Pick<View, "workspace" | "homes" | "hidden" | "shown" | "relay">;
 
 export async function confinementOf(options: ConfinementOptions): Promise<Confinement> {
   const { spec, lines, readable, writable, env, path } = options;
@@ -120,17 +119,6 @@ export async function programConfinement(
  */
 export function notShownHint(kind: ProgramKind, key: string): string {
   return `install it, or set ${key} to its path; below agent.level danger it has to be on PATH or named by its absolute path, and the other files it needs in ${kind}.readable_paths`;
-}
-
-/**
- * The refusal of level `safe`: without a network the agent has no model, and with a network the level
- * would be wrong.
- */
-export function noNetwork(kind: ProgramKind): SymphonyError {
-  const message = `agent.kind ${kind} reaches its model over the network, which agent.level safe forbids`;
-  return new SymphonyError("agent_unavailable", message, {
-    hint: "symphony config overlay set agent.level networked",
-  });
 }
 
 function loginsIn(home: string): readonly string[] {

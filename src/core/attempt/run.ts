@@ -192,6 +192,7 @@ function specOf(
     secretEnvNames: secretNamesOf(config, deps.tracker),
     askPolicy: { approvals: agent.approvals, timeoutMs: agent.approvalTimeoutMs },
     level: agent.level,
+    network: agent.network,
     onEvent,
     onLog: log,
   };

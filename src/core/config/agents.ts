@@ -18,6 +18,8 @@ export interface AgentConfig {
   readonly byLabel: ReadonlyMap<string, AgentPick>;
   /** What the agent's commands may access: the workspace only, also the network, or everything. */
   readonly level: "safe" | "networked" | "danger";
+  /** The hosts that level `networked` reaches, next to the model provider; null: all. */
+  readonly network: readonly string[] | null;
   /** The answer to an agent's request for approval: granted, decided by a person, declined. */
   readonly approvals: Approvals;
   /** How long an approval or a question waits for a person; 0: the run ends at once. */
@@ -162,6 +164,11 @@ const pick = z.looseObject(
 );
 const price = z.number("must be a number").min(0, "must not be negative");
 
+const networkEntry = solidText.regex(
+  /^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?(:\d{1,5})?$|^\[?[0-9A-Fa-f:.]+\]?(\/\d{1,3})?$/,
+  "must be the name of a host, *.suffix, an address or a network",
+);
+
 const agentRules = section({
   use: word,
   fallback: z.array(solidText, "must be a list of agents").default([]),
@@ -171,6 +178,7 @@ const agentRules = section({
   by_state: z.record(text, pick, "must be a map").default({}),
   by_label: z.record(text, pick, "must be a map").default({}),
   level: oneOf("safe", "networked", "danger").default("safe"),
+  network: z.array(networkEntry, "must be a list").nullable().default(null),
   approvals: oneOf("auto", "ask", "decline").optional(),
   approval_timeout_ms: notNegative.default(1_800_000),
   silence_timeout_ms: wholeNumber.optional(),

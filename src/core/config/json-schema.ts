@@ -82,6 +82,8 @@ const meanings: Readonly<Record<string, string>> = {
   "agent.by_label": "The same by label; a label takes precedence over a state",
   "agent.level":
     "What the agent's commands may access: safe (the workspace), networked (and the network) or danger (everything)",
+  "agent.network":
+    "Hosts that level networked reaches next to the model provider: names, *.suffix, addresses, networks; default: all",
   "agent.approvals":
     "How an agent's request for approval is answered: auto (granted), ask (by a person) or decline",
   "agent.approval_timeout_ms":

@@ -33,6 +33,11 @@ export interface View {
   readonly shown: readonly Shown[];
   /** Names in the workspace that are empty inside. */
   readonly emptied: readonly string[];
+  /**
+   * Shell lines that start the one way out, after which the command runs: the sandbox then has a
+   * network of its own at every level. Absent: none at `safe`, that of the machine at `networked`.
+   */
+  readonly relay?: string;
 }
 
 /**
@@ -112,8 +117,8 @@ const probeTimeoutMs = 10_000;
  * changed since the last one.
  */
 export async function sandboxArgs(view: View): Promise<readonly string[]> {
-  const { workspace, level, hidden } = view;
-  const networked = level === "networked";
+  const { workspace, level, hidden, relay } = view;
+  const networked = level === "networked" && relay === undefined;
   const covers = await coversOf(view);
   const inside = await Promise.all(hidden.filter((path) => isInside(path, workspace)).map(coverAt));
   const all = [...covers, ...inside.flat()];
@@ -134,6 +139,7 @@ export async function sandboxArgs(view: View): Promise<readonly string[]> {
     // At the end, because mounts inside these directories need to create their mount points.
     ...all.filter(({ isDirectory }) => isDirectory).flatMap(({ at }) => ["--remount-ro", at]),
     ...["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", view.cwd, "--"],
+    ...(relay === undefined ? [] : ["bash", "-c", `${relay}\nexec "$@"`, "bash"]),
   ];
 }
 

@@ -83,6 +83,7 @@ export function config(parts: Parts = {}): Config {
       byState: new Map(),
       byLabel: new Map(),
       level: "safe",
+      network: null,
       approvals: "auto",
       approvalTimeoutMs: 0,
       stallTimeoutMs: 300_000,

@@ -21,6 +21,7 @@ export interface AcpBenchOptions {
 
 /** A workspace for one agent of the Agent Client Protocol; only tests of the sandbox use the sandbox. */
 export class AcpBench extends Bench {
+  readonly hidden: string[] = [];
   readonly #own: AcpBenchOptions;
 
   constructor(root: string, options: AcpBenchOptions) {
@@ -39,10 +40,17 @@ export class AcpBench extends Bench {
     const { config, clock = systemClock, dataDir = join(this.root, "data") } = this.#own;
     const [script, journal] = ["script.json", "journal"].map((name) => join(this.root, name));
     const command = `exec "${process.execPath}" "${agentFile}" "${script}" "${journal}"`;
+    const env: NodeJS.ProcessEnv = {
+      PATH: process.env["PATH"],
+      HOME: this.root,
+      ...this.#own.env,
+    };
     const runtime = createAcpRuntime({
       config: () => ({ ...acpSection.settings(acpSection.schema.parse({})), command, ...config }),
       clock,
-      env: { PATH: process.env["PATH"], HOME: this.root, ...this.#own.env },
+      env,
+      lookup: (name) => env[name],
+      hide: (value) => this.hidden.push(value),
       workspaceRoot: () => this.root,
       dataDir,
     });

@@ -17,6 +17,7 @@ interface CommandBenchOptions {
 
 /** A workspace for one program as an agent; only tests of the sandbox use the sandbox. */
 export class CommandBench extends Bench {
+  readonly hidden: string[] = [];
   readonly #own: CommandBenchOptions;
 
   constructor(root: string, options: CommandBenchOptions) {
@@ -40,10 +41,17 @@ export class CommandBench extends Bench {
     signal: AbortSignal = new AbortController().signal,
   ): Promise<AgentSession> {
     const { config, clock = systemClock, dataDir = join(this.root, "data") } = this.#own;
+    const env: NodeJS.ProcessEnv = {
+      PATH: process.env["PATH"],
+      HOME: this.root,
+      ...this.#own.env,
+    };
     const runtime = createCommandRuntime({
       config: () => ({ ...commandSection.settings(commandSection.schema.parse({})), ...config }),
       clock,
-      env: { PATH: process.env["PATH"], HOME: this.root, ...this.#own.env },
+      env,
+      lookup: (name) => env[name],
+      hide: (value) => this.hidden.push(value),
       workspaceRoot: () => this.root,
       dataDir,
     });

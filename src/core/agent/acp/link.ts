@@ -19,9 +19,10 @@ import {
 } from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";
 import type { Bridge } from "../bridge.ts";
-import { type Confinement, notShownHint } from "../confinement.ts";
+import { notShownHint } from "../confinement.ts";
 import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
 import { geminiWait, limitError, limitIn } from "../limits.ts";
+import type { WayOut } from "../way-out.ts";
 import type { AcpConfig } from "./settings.ts";
 import type { Outcome } from "./updates.ts";
 
@@ -41,8 +42,10 @@ export interface LinkOptions {
   readonly launch: Launch;
   readonly guarded: GuardedLaunch;
   readonly clock: Clock;
-  /** The tracker's tools; the session closes it. null: there are none. */
+  /** The tracker's tools; null: there are none. */
   readonly bridge: Bridge | null;
+  /** What the agent uses, closed after its last process. */
+  readonly opened: AsyncDisposable;
 }
 
 interface Launch {
@@ -203,21 +206,23 @@ export class AcpLink {
 
 export interface LaunchFacts {
   readonly spec: SessionSpec;
-  readonly config: AcpConfig;
   readonly guarded: GuardedLaunch;
   readonly env: NodeJS.ProcessEnv;
-  /** What the agent sees in the sandbox; null at level `danger`. */
-  readonly confinement: Confinement | null;
+  readonly way: WayOut;
   readonly bridge: Bridge | null;
 }
 
 /** How the agent is started. */
 export async function launchOf(command: string, facts: LaunchFacts): Promise<Launch> {
-  const { spec, config, guarded, env, confinement, bridge } = facts;
+  const { spec, guarded, env, way, bridge } = facts;
+  const { confinement, passthrough } = way;
   const { runId, secretEnvNames: secretNames, level } = spec;
-  const passthrough = config.envPassthrough;
   const passed = agentEnvironment({ env, passthrough, secretNames, runId });
-  const kept = { passthrough, set: guardVariables(guarded, spec.askPolicy.approvals) };
+  const kept = {
+    passthrough,
+    ownVariables: Object.keys(way.variables),
+    set: guardVariables(guarded, spec.askPolicy.approvals),
+  };
   if (level === "danger" || confinement === null) {
     return { line: launchLine(command, secretNames, kept), env: passed };
   }
@@ -226,8 +231,12 @@ export async function launchOf(command: string, facts: LaunchFacts): Promise<Lau
   const view = { ...confinement, shown, level, cwd, emptied: emptiedFor(guarded) };
   // The temporary folder inside the sandbox is a new one.
   return {
-    line: launchLine(await sandboxLine(command, view), secretNames, kept),
-    env: { ...passed, TMPDIR: "/tmp" },
+    line: launchLine(
+      [...way.lines, await sandboxLine(command, view)].join("\n"),
+      secretNames,
+      kept,
+    ),
+    env: { ...passed, ...way.variables, TMPDIR: "/tmp" },
   };
 }
 

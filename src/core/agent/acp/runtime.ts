@@ -3,11 +3,13 @@ import { SymphonyError } from "../../model/errors.ts";
 import { probeSandbox } from "../../process/sandbox.ts";
 import { type AgentRuntime, openOrClose, type SessionSpec } from "../agent.ts";
 import { openBridge } from "../bridge.ts";
-import { noNetwork, programConfinement } from "../confinement.ts";
+import { programConfinement } from "../confinement.ts";
 import { noticeEvent } from "../event-makers.ts";
 import type { GuardedLaunch } from "../guard/disarm.ts";
 import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.ts";
 import { isPlainForGemini, requireGuardedWorkspace } from "../guard/workspace.ts";
+import { providerWayOf } from "../provider-way.ts";
+import { noProvider, openWayOut, readableCredentials, requireWayOut } from "../way-out.ts";
 import { launchOf } from "./link.ts";
 import { AcpSession } from "./session.ts";
 import type { AcpConfig } from "./settings.ts";
@@ -21,33 +23,23 @@ export interface AcpRuntimeOptions {
   workspaceRoot(): string;
   /** Hidden from a confined agent. */
   readonly dataDir: string;
+  lookup(name: string): string | undefined;
+  /** Registers a value that must never be shown. */
+  hide(value: string): void;
 }
 
 /** Runs an agent of the Agent Client Protocol; in the sandbox below level `danger`. */
 export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
   const { clock, env } = options;
-  const check = async (level: SessionSpec["level"]) => {
-    const config = options.config();
-    if (config.command === null) throw noCommand();
-    if (level === "safe") throw noNetwork("acp");
-    const lines = [{ key: "acp.command", line: config.command }];
-    const passthrough = config.envPassthrough;
-    const guarded = guardedLaunch({ kind: "acp", lines, agent: null, passthrough, env });
-    if (level !== "danger") {
-      requireGuardedLines(guarded, lines);
-      await probeSandbox(level, env);
-    }
-    const notices = guardNotices(guarded, lines);
-    return { config, command: config.command, guarded, notices };
-  };
+  const check = (reach: Reach) => checkOf(options, reach);
   return {
     kind: "acp",
-    async check(level) {
-      await check(level);
+    async check(level, network) {
+      await check({ level, network });
     },
     async start(spec, signal) {
       signal.throwIfAborted();
-      const { config, command, guarded: known, notices } = await check(spec.level);
+      const { config, command, guarded: known, notices, provider } = await check(spec);
       const isPlain = known.agents.has("gemini") && (await isPlainForGemini(spec.workspace));
       const guarded = { ...known, opens: isPlain && known.agents.size === 1 };
       if (spec.level !== "danger") {
@@ -60,25 +52,60 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
         dataDir: options.dataDir,
         workspaceRoot: options.workspaceRoot(),
       });
+      signal.throwIfAborted();
       let session: AcpSession | null = null;
+      await using opened = new AsyncDisposableStack();
       const bridge = await openBridge({
         tools: spec.tools,
         onUse: (event) => session?.toolUsed(event),
       });
-      try {
-        const facts = { spec, config, guarded, bridge };
-        const launch = await launchOf(command, { ...facts, env, confinement });
-        signal.throwIfAborted();
-        const noTools = isUntrustedGemini(guarded, spec) ? [withoutTools] : [];
-        for (const notice of [...notices, ...noTools]) spec.onEvent(noticeEvent(notice));
-        session = new AcpSession({ ...facts, launch, clock });
-      } catch (error) {
-        await bridge?.[Symbol.asyncDispose]();
-        throw error;
-      }
+      opened.use(bridge);
+      const { envPassthrough: passthrough } = config;
+      const way = opened.use(await openWayOut({ spec, provider, confinement, passthrough, env }));
+      const launch = await launchOf(command, { spec, guarded, env, way, bridge });
+      signal.throwIfAborted();
+      const kept = { key: "acp.env_passthrough", passthrough: way.passthrough, env };
+      const said = [
+        ...notices,
+        ...(isUntrustedGemini(guarded, spec) ? [withoutTools] : []),
+        ...(confinement === null ? [] : readableCredentials(kept)),
+      ];
+      for (const notice of said) spec.onEvent(noticeEvent(notice));
+      session = new AcpSession({
+        spec,
+        config,
+        launch,
+        guarded,
+        clock,
+        bridge,
+        opened: opened.move(),
+      });
       return openOrClose(session, signal);
     },
   };
+}
+
+type Reach = Pick<SessionSpec, "level" | "network">;
+
+async function checkOf(options: AcpRuntimeOptions, { level, network }: Reach) {
+  const { env, lookup, hide } = options;
+  const config = options.config();
+  if (config.command === null) throw noCommand();
+  const lines = [{ key: "acp.command", line: config.command }];
+  const passthrough = config.envPassthrough;
+  const guarded = guardedLaunch({ kind: "acp", lines, agent: null, passthrough, env });
+  if (level !== "danger") {
+    requireGuardedLines(guarded, lines);
+    await probeSandbox(level, env);
+  }
+  const { agents } = guarded;
+  const { provider: settings } = config;
+  const provider =
+    level === "danger" ? null : providerWayOf({ agents, settings, passthrough, env, lookup, hide });
+  if (level === "safe" && provider === null) throw noProvider("acp", providerHint);
+  await requireWayOut({ spec: { level, network }, provider, env });
+  const notices = guardNotices(guarded, lines);
+  return { config, command: config.command, guarded, notices, provider };
 }
 
 const withoutTools =
@@ -88,6 +115,8 @@ const withoutTools =
 function isUntrustedGemini({ agents, trusts, opens }: GuardedLaunch, spec: SessionSpec): boolean {
   return agents.has("gemini") && !trusts && !opens && spec.tools.specs.length > 0;
 }
+const providerHint =
+  "name the variable of its key in acp.env_passthrough (claude-agent-acp, gemini), or set acp.provider";
 
 function noCommand(): SymphonyError {
   return new SymphonyError("agent_unavailable", "agent.kind is acp, and acp.command is not set", {

@@ -116,7 +116,7 @@ export class AcpSession extends Session<Turn> {
     }
     this.questions.close();
     await this.#link.stop();
-    await this.#options.bridge?.[Symbol.asyncDispose]();
+    await this.#options.opened[Symbol.asyncDispose]();
   }
 
   /** The agent used the bridge to the tracker's tools. */

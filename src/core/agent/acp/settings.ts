@@ -8,6 +8,12 @@ import {
 } from "../../config/agents.ts";
 import type { AgentSection } from "../../config/sections.ts";
 import { renamed } from "../../model/names.ts";
+import {
+  type ProviderSettings,
+  providerKey,
+  providerMeaning,
+  providerSettingsOf,
+} from "../provider-way.ts";
 
 declare module "../../config/config.ts" {
   interface Config {
@@ -23,6 +29,7 @@ const schema = section({
   auth_method: word,
   read_timeout_ms: positive.default(60_000),
   turn_timeout_ms: positive.default(3_600_000),
+  provider: providerKey,
   ...accessKeys,
 });
 
@@ -34,6 +41,8 @@ export interface AcpConfig extends ProgramAccess {
   readonly authMethod: string | null;
   /** Limit for the wait for one answer of the protocol, except for that of a turn. */
   readonly readTimeoutMs: number;
+  /** The model provider that the program is led to; null: a known agent's own. */
+  readonly provider: ProviderSettings | null;
   /** Limit for silence in a turn. */
   readonly turnTimeoutMs: number;
 }
@@ -47,8 +56,12 @@ export const acpSection: AgentSection<AcpConfig, typeof schema> = {
     auth_method: "The agent's login method to use, by its id",
     read_timeout_ms: "Limit for the wait for one answer of the protocol, ms",
     turn_timeout_ms: "Limit for silence in a turn, ms",
+    provider: providerMeaning,
     ...accessMeanings("agent"),
   },
   example: { command: "codex-acp" },
-  settings: (written) => renamed(schema, written),
+  settings: (written) => ({
+    ...renamed(schema, written),
+    provider: providerSettingsOf(written.provider),
+  }),
 };

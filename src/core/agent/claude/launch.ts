@@ -2,8 +2,8 @@ import { agentEnvironment, launchLine } from "../../process/environment.ts";
 import { sandboxLine } from "../../process/sandbox.ts";
 import { shellQuoted } from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";
-import type { Confinement } from "../confinement.ts";
 import { trackerServer } from "../mcp.ts";
+import type { WayOut } from "../way-out.ts";
 import type { Credential } from "./credential.ts";
 import type { ClaudeConfig } from "./settings.ts";
 
@@ -32,21 +32,21 @@ export interface LaunchFacts {
   readonly env: NodeJS.ProcessEnv;
   readonly configDir: string;
   readonly credential: Credential | null;
-  /** null at level `danger`. */
-  readonly confinement: Confinement | null;
+  readonly way: Pick<WayOut, "confinement" | "passthrough" | "lines" | "variables">;
   /** null for a process that opens no session. */
   readonly thread: { readonly id: string; readonly resumes: boolean } | null;
 }
 
 export async function launchOf(facts: LaunchFacts): Promise<Launch> {
-  const { spec, config, env, configDir, credential, confinement } = facts;
+  const { spec, config, env, configDir, credential, way } = facts;
+  const { confinement } = way;
   const { runId, secretEnvNames: secretNames, level } = spec;
   const model = spec.model ?? config.model;
-  const passthrough = config.envPassthrough.filter((name) => name !== "CLAUDE_CONFIG_DIR");
+  const passthrough = way.passthrough.filter((name) => name !== "CLAUDE_CONFIG_DIR");
   const passed = agentEnvironment({ env, passthrough, secretNames, runId });
   const kept = {
     passthrough,
-    ownVariables: [credentialVariable],
+    ownVariables: [credentialVariable, ...Object.keys(way.variables)],
     set: {
       CLAUDE_CONFIG_DIR: configDir,
       CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
@@ -71,11 +71,12 @@ export async function launchOf(facts: LaunchFacts): Promise<Launch> {
         });
   const give = credential
     ? [`export ${credential.name}="$${credentialVariable}"`, `unset ${credentialVariable}`]
-    : [];
+    : way.lines;
   return {
     line: launchLine([...give, inside].join("\n"), secretNames, kept),
     env: {
       ...passed,
+      ...way.variables,
       ...(credential && { [credentialVariable]: credential.value }),
       // The temporary folder inside the sandbox is a new one.
       ...(confinement !== null && { TMPDIR: "/tmp" }),

@@ -39,7 +39,8 @@ export async function askClaude(
   const wall = () => clock.wall();
   const credential = await credentialOf(config, { env, lookup, wall }).catch(() => null);
   const launch = await launchOf({
-    ...{ spec, config, env, credential, confinement: null, thread: null },
+    ...{ spec, config, env, credential, thread: null },
+    way: { confinement: null, passthrough: config.envPassthrough, lines: [], variables: {} },
     configDir: join(empty.path, "config"),
   });
   const connection = new ClaudeConnection(

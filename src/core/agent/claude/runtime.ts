@@ -2,12 +2,14 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "../../clock.ts";
 import { probeSandbox, type Shown } from "../../process/sandbox.ts";
 import { type AgentRuntime, openOrClose, type SessionSpec } from "../agent.ts";
-import { type Confinement, noNetwork, programConfinement } from "../confinement.ts";
+import { type Confinement, programConfinement } from "../confinement.ts";
 import { noticeEvent } from "../event-makers.ts";
+import { noProvider, openWayOut, readableCredentials, requireWayOut } from "../way-out.ts";
 import { credentialOf } from "./credential.ts";
 import { type ClaudeHome, ClaudeHomes, transcriptOf } from "./home.ts";
 import { launchOf } from "./launch.ts";
 import { repositoryNotes } from "./notes.ts";
+import { claudeProvider } from "./provider.ts";
 import { ClaudeSession } from "./session.ts";
 import type { ClaudeConfig } from "./settings.ts";
 
@@ -29,22 +31,28 @@ export interface ClaudeRuntimeOptions {
 export function createClaudeRuntime(options: ClaudeRuntimeOptions): AgentRuntime {
   const { clock, env, lookup, dataDir } = options;
   const homes = new ClaudeHomes({ env, dataDir });
-  const check = async (level: SessionSpec["level"]) => {
+  const check = async ({ level, network }: Pick<SessionSpec, "level" | "network">) => {
     const config = options.config();
-    if (level === "safe") throw noNetwork("claude");
-    const credential = await credentialOf(config, { env, lookup, wall: () => clock.wall() });
+    const deps = { env, lookup, wall: () => clock.wall() };
+    const credential = await credentialOf(config, deps);
     if (credential !== null) options.hide(credential.value);
+    const provider =
+      level === "danger"
+        ? null
+        : claudeProvider(config, credential, { ...deps, hide: options.hide });
+    if (level === "safe" && provider === null) throw noProvider("claude", providerHint);
     if (level !== "danger") await probeSandbox(level, env);
-    return { config, credential };
+    await requireWayOut({ spec: { level, network }, provider, env });
+    return { config, credential, provider };
   };
   return {
     kind: "claude",
-    async check(level) {
-      await check(level);
+    async check(level, network) {
+      await check({ level, network });
     },
     async start(spec, signal) {
       signal.throwIfAborted();
-      const { config, credential } = await check(spec.level);
+      const { config, credential, provider } = await check(spec);
       const home = await homes.prepare(spec.workspace, clock.wall());
       const seen = await programConfinement("claude", config, {
         spec,
@@ -53,19 +61,37 @@ export function createClaudeRuntime(options: ClaudeRuntimeOptions): AgentRuntime
         dataDir,
         workspaceRoot: options.workspaceRoot(),
       });
-      const confinement = seen && withHome(seen, home);
       const thread = await threadOf(spec, home);
-      const launch = await launchOf({
-        ...{ spec, config, env, credential, confinement, thread },
-        configDir: home.config,
-      });
       const preface = thread.resumes ? "" : await repositoryNotes(spec.workspace);
       signal.throwIfAborted();
-      const session = new ClaudeSession({ spec, config, clock, home, launch, thread, preface });
+      await using opened = new AsyncDisposableStack();
+      const way = opened.use(
+        await openWayOut({
+          ...{ spec, provider, env, confinement: seen && withHome(seen, home) },
+          passthrough: config.envPassthrough,
+        }),
+      );
+      const launch = await launchOf({
+        ...{ spec, config, env, way, thread },
+        credential: provider === null ? credential : null,
+        configDir: home.config,
+      });
+      signal.throwIfAborted();
+      if (seen !== null) {
+        const kept = { key: "claude.env_passthrough", passthrough: way.passthrough, env };
+        for (const notice of readableCredentials(kept)) spec.onEvent(noticeEvent(notice));
+      }
+      const session = new ClaudeSession({
+        ...{ spec, config, clock, home, launch, thread, preface },
+        way: opened.move(),
+      });
       return openOrClose(session, signal);
     },
   };
 }
+
+const providerHint =
+  "symphony secrets add ANTHROPIC_API_KEY, or CLAUDE_CODE_OAUTH_TOKEN with the token of: claude setup-token";
 
 /** Continues the requested session if its record is there, else begins a new one. */
 async function threadOf(spec: SessionSpec, home: ClaudeHome) {

@@ -41,6 +41,8 @@ export interface ClaudeSessionOptions {
   readonly thread: { readonly id: string; readonly resumes: boolean };
   /** Added before the first message of a new session: the repository's own notes. */
   readonly preface: string;
+  /** Closed after the last process. */
+  readonly way: AsyncDisposable;
 }
 
 /** One process of Claude Code with one session. */
@@ -143,6 +145,7 @@ export class ClaudeSession extends Session<LiveTurn> {
     if (!isIdle) await within(this.interrupt(), interruptGraceMs);
     this.questions.close();
     await this.#connection.stop({ isIdle });
+    await this.#options.way[Symbol.asyncDispose]();
   }
 
   /** Sets the model and the effort if they have changed. */

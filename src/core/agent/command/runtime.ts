@@ -7,6 +7,8 @@ import { programConfinement } from "../confinement.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.ts";
 import type { KnownAgent } from "../guard/program.ts";
+import { providerWayOf } from "../provider-way.ts";
+import { openWayOut, readableCredentials, requireWayOut } from "../way-out.ts";
 import { CommandSession } from "./session.ts";
 import type { CommandConfig } from "./settings.ts";
 
@@ -19,12 +21,15 @@ export interface CommandRuntimeOptions {
   workspaceRoot(): string;
   /** Hidden from a confined program. */
   readonly dataDir: string;
+  lookup(name: string): string | undefined;
+  /** Registers a value that must never be shown. */
+  hide(value: string): void;
 }
 
 /** Runs any program, one process for each turn; in the sandbox below level `danger`. */
 export function createCommandRuntime(options: CommandRuntimeOptions): AgentRuntime {
-  const { clock, env } = options;
-  const check = async (level: SessionSpec["level"]) => {
+  const { clock, env, lookup, hide } = options;
+  const check = async ({ level, network }: Pick<SessionSpec, "level" | "network">) => {
     const config = options.config();
     if (config.line === null) throw noLine();
     const lines = linesOf(config, config.line);
@@ -35,17 +40,24 @@ export function createCommandRuntime(options: CommandRuntimeOptions): AgentRunti
       requireGuardedLines(guarded, lines);
       await probeSandbox(level, env);
     }
+    const { agents } = guarded;
+    const { provider: settings } = config;
+    const provider =
+      level === "danger"
+        ? null
+        : providerWayOf({ agents, settings, passthrough, env, lookup, hide });
+    await requireWayOut({ spec: { level, network }, provider, env });
     const notices = guardNotices(guarded, lines);
-    return { config, line: config.line, lines, guarded, notices };
+    return { config, line: config.line, lines, guarded, notices, provider };
   };
   return {
     kind: "command",
-    async check(level) {
-      await check(level);
+    async check(level, network) {
+      await check({ level, network });
     },
     async start(spec, signal) {
       signal.throwIfAborted();
-      const { config, line, lines, guarded, notices } = await check(spec.level);
+      const { config, line, lines, guarded, notices, provider } = await check(spec);
       const confinement = await programConfinement("command", config, {
         spec,
         lines: lines.map((one) => one.line),
@@ -54,14 +66,21 @@ export function createCommandRuntime(options: CommandRuntimeOptions): AgentRunti
         workspaceRoot: options.workspaceRoot(),
       });
       signal.throwIfAborted();
-      for (const notice of notices) spec.onEvent(noticeEvent(notice));
       let session: CommandSession | null = null;
+      await using opened = new AsyncDisposableStack();
       const bridge = await openBridge({
         tools: spec.tools,
         onUse: (event) => session?.toolUsed(event),
       });
+      opened.use(bridge);
+      const { envPassthrough: passthrough } = config;
+      const way = opened.use(await openWayOut({ spec, provider, confinement, passthrough, env }));
+      const kept = { key: "command.env_passthrough", passthrough: way.passthrough, env };
+      const readable = confinement === null ? [] : readableCredentials(kept);
+      for (const notice of [...notices, ...readable]) spec.onEvent(noticeEvent(notice));
       session = new CommandSession({
-        ...{ spec, config, line, guarded, clock, env, confinement, bridge },
+        ...{ spec, config, line, guarded, clock, env, way, bridge },
+        opened: opened.move(),
       });
       closeOnAbort(session, signal);
       session.open();

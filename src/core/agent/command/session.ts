@@ -17,11 +17,13 @@ import { CommandTurn, type Launch, type LaunchOptions, LiveTurn, launchOf } from
 
 const maxLogChars = 1_000;
 const noNetworkHint =
-  "for a program that needs the network: symphony config overlay set agent.level networked";
+  "for a program that asks a model: set command.provider, or name the variable of its key in command.env_passthrough; for the whole network: symphony config overlay set agent.level networked";
 
 export interface SessionOptions extends LaunchOptions {
   readonly line: string;
   readonly clock: Clock;
+  /** What the program uses, closed after its last process. */
+  readonly opened: AsyncDisposable;
 }
 
 interface InFlight extends SessionTurn {
@@ -88,7 +90,7 @@ export class CommandSession extends Session<InFlight> {
 
   protected async close(): Promise<void> {
     await this.interrupt();
-    await this.#options.bridge?.[Symbol.asyncDispose]();
+    await this.#options.opened[Symbol.asyncDispose]();
   }
 
   /** The program used the bridge to the tracker's tools. */

@@ -9,6 +9,12 @@ import {
 } from "../../config/agents.ts";
 import type { AgentSection } from "../../config/sections.ts";
 import { renamed } from "../../model/names.ts";
+import {
+  type ProviderSettings,
+  providerKey,
+  providerMeaning,
+  providerSettingsOf,
+} from "../provider-way.ts";
 
 declare module "../../config/config.ts" {
   interface Config {
@@ -26,6 +32,7 @@ const schema = section({
   model: line,
   turn_timeout_ms: positive.default(3_600_000),
   exit_grace_ms: positive.default(5_000),
+  provider: providerKey,
   ...accessKeys,
 });
 
@@ -38,6 +45,8 @@ export interface CommandConfig extends ProgramAccess {
   /** The output format: text, symphony's own JSON lines, or that of a known program. */
   readonly output: "text" | "jsonl" | "claude" | "gemini" | "codex";
   readonly model: string | null;
+  /** The model provider that the program is led to; null: a known agent's own. */
+  readonly provider: ProviderSettings | null;
   /** Limit for silence in a turn. */
   readonly turnTimeoutMs: number;
   /** How long a program may continue after it reported how its turn ended. */
@@ -55,8 +64,12 @@ export const commandSection: AgentSection<CommandConfig, typeof schema> = {
     model: "Passed on as $SYMPHONY_MODEL",
     turn_timeout_ms: "Limit for silence in a turn, ms",
     exit_grace_ms: "How long the program may continue after it reported its result, ms",
+    provider: providerMeaning,
     ...accessMeanings("program"),
   },
   example: { line: "./agent.sh", output: "text" },
-  settings: (written) => renamed(schema, written),
+  settings: (written) => ({
+    ...renamed(schema, written),
+    provider: providerSettingsOf(written.provider),
+  }),
 };

@@ -14,6 +14,7 @@ import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.
 import { type Limit, limitError } from "../limits.ts";
 import { type Refusal, refusalError } from "../refusals.ts";
 import { answerTool } from "../tool-answer.ts";
+import type { WayOut } from "../way-out.ts";
 import type { OutputReader } from "./output.ts";
 import type { OutputEvent } from "./reader.ts";
 import type { CommandConfig } from "./settings.ts";
@@ -294,9 +295,8 @@ export interface LaunchOptions {
   readonly config: CommandConfig;
   readonly guarded: GuardedLaunch;
   readonly env: NodeJS.ProcessEnv;
-  /** What the program sees in the sandbox; null at level `danger`. */
-  readonly confinement: Confinement | null;
-  /** The tracker's tools; the session closes it. null: there are none. */
+  readonly way: WayOut;
+  /** The tracker's tools; null: there are none. */
   readonly bridge: Bridge | null;
 }
 
@@ -309,16 +309,17 @@ export async function launchOf(
   facts: TurnFacts,
   options: LaunchOptions,
 ): Promise<Launch> {
-  const { spec, config, guarded, confinement, bridge } = options;
+  const { spec, guarded, way, bridge } = options;
+  const { confinement, passthrough } = way;
   const variables = variablesOf(facts, options);
   const { runId, secretEnvNames: secretNames, level } = spec;
-  const passthrough = config.envPassthrough;
   const env = {
     ...agentEnvironment({ env: options.env, passthrough, secretNames, runId }),
     ...variables,
+    ...way.variables,
   };
   const set = guardVariables(guarded, spec.askPolicy.approvals);
-  const kept = { passthrough, ownVariables: Object.keys(variables), set };
+  const kept = { passthrough, ownVariables: Object.keys({ ...variables, ...way.variables }), set };
   if (level === "danger" || confinement === null) {
     return { line: launchLine(command, secretNames, kept), env };
   }
@@ -330,7 +331,8 @@ export async function launchOf(
     emptied: emptiedFor(guarded),
   });
   // The temporary folder inside the sandbox is a new one.
-  return { line: launchLine(confined, secretNames, kept), env: { ...env, TMPDIR: "/tmp" } };
+  const lines = [...way.lines, confined].join("\n");
+  return { line: launchLine(lines, secretNames, kept), env: { ...env, TMPDIR: "/tmp" } };
 }
 
 async function promptShown({ promptFile }: TurnFacts): Promise<Confinement["shown"]> {

@@ -1,0 +1,144 @@
+import { type Egress, openEgress } from "../egress/egress.ts";
+import { relayPort, relaySocket, requireRelay } from "../egress/relay.ts";
+import { SymphonyError } from "../model/errors.ts";
+import { shellQuoted } from "../text/text.ts";
+import type { SessionSpec } from "./agent.ts";
+import type { Confinement } from "./confinement.ts";
+import { noticeEvent } from "./event-makers.ts";
+import type { ProviderWay } from "./provider-way.ts";
+
+/** Where the token stands until the program starts, so that no command line contains it. */
+const tokenVariable = "SYMPHONY_PROVIDER_TOKEN";
+/** The sandbox's own addresses, which need no way out. */
+const noProxy = "127.0.0.1,localhost,::1";
+const proxyVariables = ["HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"];
+
+/** How a confined program gets out, and what it is given for that. */
+export interface WayOut extends AsyncDisposable {
+  /** With the socket of the way; null at level `danger`. */
+  readonly confinement: Confinement | null;
+  /** The variables of the operator that the program still gets. */
+  readonly passthrough: readonly string[];
+  /** Shell lines before the program. */
+  readonly lines: readonly string[];
+  /** What these lines read; the names are symphony's own. */
+  readonly variables: Readonly<Record<string, string>>;
+}
+
+export interface WayOutFacts {
+  readonly spec: Pick<SessionSpec, "level" | "network" | "onEvent">;
+  readonly provider: ProviderWay | null;
+  readonly confinement: Confinement | null;
+  readonly passthrough: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+}
+
+type Reach = Pick<WayOutFacts, "provider" | "env"> & {
+  readonly spec: Pick<SessionSpec, "level" | "network">;
+};
+
+/**
+ * Whether a sandbox gets a network of its own with one way out: below `danger`, when the program's
+ * provider is known or `agent.network` limits the hosts.
+ */
+function isBoxed({ spec, provider }: Omit<Reach, "env">): boolean {
+  if (spec.level === "safe") return provider !== null;
+  return spec.level === "networked" && (spec.network ?? null) !== null;
+}
+
+/** Rejects with `agent_unavailable` when the way out cannot be opened here. */
+export async function requireWayOut(reach: Reach): Promise<void> {
+  if (isBoxed(reach)) await requireRelay(reach.env);
+}
+
+/**
+ * Opens the way out of one session. At level `safe` it leads to the provider alone; at `networked` also
+ * to the hosts of `agent.network`, and without that list the machine's network is shared and only
+ * the provider is reached by it. Whoever calls this disposes it after the last process of the session.
+ */
+export async function openWayOut(facts: WayOutFacts): Promise<WayOut> {
+  const { spec, provider, confinement, passthrough, env } = facts;
+  const isBox = isBoxed(facts);
+  if (confinement === null || (!isBox && provider === null)) {
+    return {
+      confinement,
+      passthrough,
+      lines: [],
+      variables: {},
+      [Symbol.asyncDispose]: async () => {},
+    };
+  }
+  const relay = isBox ? await requireRelay(env) : null;
+  const hosts = spec.level === "networked" ? (spec.network ?? []) : [];
+  const egress = await openEgress({
+    provider,
+    hosts,
+    listens: isBox ? "socket" : "port",
+    onRefused: (host, reason) =>
+      spec.onEvent(noticeEvent(`the network was refused: ${host} ${reason}`)),
+  });
+  const at = `http://127.0.0.1:${egress.port ?? relayPort}`;
+  const proxied = isBox && spec.level === "networked";
+  const replaced = [
+    ...(provider === null ? [] : [provider.addressVariable, provider.keyVariable]),
+    ...(proxied ? [...proxyVariables, "NO_PROXY", "no_proxy", "NODE_USE_ENV_PROXY"] : []),
+  ];
+  return {
+    confinement: relay === null ? confinement : withRelay(confinement, egress, relay),
+    passthrough: passthrough.filter((name) => !replaced.includes(name)),
+    lines: [
+      ...(provider === null ? [] : providerLines(provider, at)),
+      ...(proxied ? proxyLines(at) : []),
+    ],
+    variables: provider === null ? {} : { [tokenVariable]: egress.token },
+    [Symbol.asyncDispose]: () => egress[Symbol.asyncDispose](),
+  };
+}
+
+function withRelay(confinement: Confinement, { socket }: Egress, relay: string): Confinement {
+  const from = socket ?? "";
+  const shown = [...confinement.shown, { from, to: relaySocket, as: "writable" } as const];
+  return { ...confinement, shown, relay };
+}
+
+function providerLines({ addressVariable, keyVariable }: ProviderWay, at: string): string[] {
+  return [
+    `export ${keyVariable}="$${tokenVariable}" ${addressVariable}=${shellQuoted(at)}`,
+    `unset ${tokenVariable}`,
+  ];
+}
+
+/** Node reads the variables of a proxy only when it is told to. */
+function proxyLines(at: string): string[] {
+  const proxies = proxyVariables.map((name) => `${name}=${shellQuoted(at)}`);
+  return [
+    `export ${proxies.join(" ")} NO_PROXY=${noProxy} no_proxy=${noProxy} NODE_USE_ENV_PROXY=1`,
+  ];
+}
+
+/** The refusal of level `safe` for a program that has nothing to reach its model by. */
+export function noProvider(kind: "acp" | "claude", hint: string): SymphonyError {
+  const message = `at agent.level safe an agent reaches its model provider and nothing else, and the provider of agent.kind ${kind} is not known`;
+  return new SymphonyError("agent_unavailable", message, {
+    hint: `${hint}; or: symphony config overlay set agent.level networked`,
+  });
+}
+
+const credential = /(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)$/;
+
+/** What is said at the start of a confined program: the credentials that it can read, and so send away. */
+export function readableCredentials({
+  key,
+  passthrough,
+  env,
+}: {
+  readonly key: string;
+  readonly passthrough: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+}): readonly string[] {
+  const names = passthrough.filter((name) => credential.test(name) && env[name]);
+  if (names.length === 0) return [];
+  return [
+    `${key}: the agent can read ${names.join(", ")}, and whatever its text makes it do can send it away`,
+  ];
+}

@@ -1,0 +1,236 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, test } from "node:test";
+import type { AgentEvent } from "../../src/core/agent/agent.ts";
+import { liveProcesses } from "../../src/core/process/table.ts";
+import { type CommandBench, commandBench } from "../support/worlds/command-bench.ts";
+
+/*
+ * The one way out of the sandbox, tried by a program in it: the agent is a Node program, and the
+ * provider a server of the test.
+ */
+
+const key = "sk-the-real-key-of-the-operator-0123456789";
+const plain = { model: null };
+
+/** Other test files open ways too. */
+const ownTmp = await mkdtemp(join(tmpdir(), "symphony-egress-"));
+process.env["TMPDIR"] = ownTmp;
+after(() => rm(ownTmp, { recursive: true, force: true }));
+
+interface Seen {
+  readonly url: string;
+  readonly authorization: string | undefined;
+}
+
+async function provider() {
+  const seen: Seen[] = [];
+  const server = createServer((incoming, response) => {
+    seen.push({ url: incoming.url ?? "", authorization: incoming.headers.authorization });
+    response.end("an answer of the model");
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  return {
+    ...{ seen, port, url: `http://127.0.0.1:${port}/api/v1` },
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+/** A program that writes what `body` puts into `said` to said.json. */
+async function agent(
+  body: string,
+  baseUrl: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<CommandBench> {
+  const bench: CommandBench = await commandBench({
+    config: {
+      line: `exec "${process.execPath}" program.mjs`,
+      envPassthrough: ["MODEL_KEY", "OTHER_TOKEN"],
+      provider: {
+        ...{ baseUrl, apiKey: "$MODEL_KEY", apiKeyHeader: "authorization" },
+        ...{ baseUrlVariable: "MODEL_URL", apiKeyVariable: "MODEL_KEY" },
+      },
+    },
+    env: { MODEL_KEY: key, ...env },
+  });
+  await writeFile(
+    join(bench.workspace, "program.mjs"),
+    `import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+const said = {};
+const tried = async (what) => { try { return await what() } catch (error) { return String(error.cause?.code ?? error.code ?? error.message) } };
+const ask = (url, init) => tried(async () => { const answer = await fetch(url, init); return [answer.status, await answer.text()] });
+const { MODEL_URL, MODEL_KEY } = process.env;
+const model = { headers: { authorization: "Bearer " + MODEL_KEY } };
+${body}
+writeFileSync("said.json", JSON.stringify(said));
+`,
+  );
+  return bench;
+}
+
+async function said(bench: CommandBench) {
+  return JSON.parse(await readFile(join(bench.workspace, "said.json"), "utf8"));
+}
+
+function notices(events: readonly AgentEvent[]): string {
+  return events.flatMap((one) => (one.type === "notice" ? [one.message] : [])).join("\n");
+}
+
+describe("an agent at level safe", () => {
+  test("reaches its model provider and nothing else, and nothing in the sandbox has the key", async () => {
+    await using model = await provider();
+    await using other = await provider();
+    await using b = await agent(
+      `said.model = await ask(MODEL_URL + "/chat", model);
+said.withoutToken = await ask(MODEL_URL + "/chat");
+said.machine = await ask("${other.url}");
+said.directly = await ask("${model.url}/chat", model);
+said.world = await ask("http://1.1.1.1/");
+const way = new URL(MODEL_URL);
+const raw = (text) => tried(() => new Promise((resolve, reject) => {
+  const socket = connect(way.port, way.hostname, () => socket.write(text));
+  let got = ""; socket.on("data", (data) => { got += data }).on("close", () => resolve(got.split("\\r\\n")[0])).on("error", reject);
+}));
+said.tunnel = await raw("CONNECT 127.0.0.1:${other.port} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n");
+said.proxied = await raw("GET ${other.url} HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n");
+const environs = readdirSync("/proc").filter((name) => /^\\d+$/.test(name)).map((pid) => {
+  try { return readFileSync("/proc/" + pid + "/environ", "utf8") + readFileSync("/proc/" + pid + "/cmdline", "utf8") } catch { return "" }
+});
+said.processes = environs.join("\\n");
+said.env = process.env;`,
+      model.url,
+    );
+    const own = { secretEnvNames: ["MODEL_KEY"], level: "safe" } as const;
+    {
+      await using session = await b.start(own);
+      await session.turn("work", plain);
+    }
+    const told = await said(b);
+    assert.deepEqual(told.model, [200, "an answer of the model"]);
+    assert.equal(told.withoutToken[0], 401);
+    for (const way of ["machine", "directly", "world"]) {
+      assert.equal(typeof told[way], "string", `${way}: ${told[way]}`);
+    }
+    assert.match(told.tunnel, /^HTTP\/1\.1 403 /);
+    assert.match(told.proxied, /^HTTP\/1\.1 403 /);
+    assert.ok(!JSON.stringify(told).includes(key), "the key is nowhere in the sandbox");
+    assert.deepEqual(model.seen, [{ url: "/api/v1/chat", authorization: `Bearer ${key}` }]);
+    assert.deepEqual(other.seen, []);
+    assert.ok(b.hidden.includes(key));
+    const left = (await liveProcesses()).filter(({ runId }) => runId === b.runId);
+    assert.deepEqual(left, []);
+  });
+
+  test("the token of an attempt is worth nothing to another attempt, nor after its end", async () => {
+    await using model = await provider();
+    const body = `said.token = MODEL_KEY; said.answer = await ask(MODEL_URL, model);
+said.earlier = await ask(MODEL_URL, { headers: { authorization: "Bearer " + (process.env.OTHER_TOKEN ?? "") } });`;
+    let token: string;
+    {
+      await using b = await agent(body, model.url);
+      await using session = await b.start({ level: "safe" });
+      await session.turn("work", plain);
+      token = (await said(b)).token;
+      assert.equal((await said(b)).answer[0], 200);
+      assert.notEqual(token, key);
+    }
+    await using b = await agent(body, model.url, { OTHER_TOKEN: token });
+    {
+      await using session = await b.start({ level: "safe" });
+      await session.turn("work", plain);
+    }
+    assert.equal((await said(b)).answer[0], 200);
+    assert.equal((await said(b)).earlier[0], 401);
+    assert.deepEqual(await ways(), [], "no socket is left");
+    // Its other credential is in the environment, and that is said.
+    assert.match(notices(b.events), /command\.env_passthrough: the agent can read OTHER_TOKEN/);
+    assert.doesNotMatch(notices(b.events), /MODEL_KEY/);
+  });
+
+  test("each turn of a session has the way, and what it streams is passed on", async () => {
+    await using model = await provider();
+    await using b = await agent(`said.model = await ask(MODEL_URL + "/chat", model);`, model.url);
+    await using session = await b.start({ level: "safe" });
+    await session.turn("work", plain);
+    await session.turn("and again", plain);
+    assert.equal(model.seen.length, 2);
+  });
+});
+
+describe("an agent at level networked", () => {
+  test("with agent.network it reaches the named hosts through the proxy variables, and no other", async () => {
+    await using model = await provider();
+    await using named = await provider();
+    await using b = await agent(
+      `const host = await ask("${named.url}");
+said.named = host;
+said.other = await ask("http://127.0.0.2:${named.port}/");
+said.model = await ask(MODEL_URL + "/chat", model);
+said.proxies = [process.env.HTTPS_PROXY, process.env.https_proxy, process.env.NO_PROXY];`,
+      model.url,
+    );
+    // The list has this machine's address, which NO_PROXY would take out for Node's own fetch.
+    const program = join(b.workspace, "program.mjs");
+    const text = await readFile(program, "utf8");
+    await writeFile(
+      program,
+      text.replaceAll('await ask("http:', 'await viaProxy("http:').replace(
+        "const said = {};",
+        `import { request } from "node:http";
+const viaProxy = (url) => tried(() => new Promise((resolve, reject) => {
+  const proxy = new URL(process.env.HTTP_PROXY);
+  request({ host: proxy.hostname, port: proxy.port, path: url }, (answer) => {
+    let text = ""; answer.on("data", (data) => { text += data }).on("end", () => resolve([answer.statusCode, text]));
+  }).on("error", reject).end();
+}));
+const said = {};`,
+      ),
+    );
+    {
+      await using session = await b.start({ level: "networked", network: ["127.0.0.1"] });
+      await session.turn("work", plain);
+    }
+    const told = await said(b);
+    assert.deepEqual(told.named, [200, "an answer of the model"]);
+    assert.equal(told.other[0], 403);
+    assert.deepEqual(told.model, [200, "an answer of the model"]);
+    assert.match(told.proxies[0], /^http:\/\/127\.0\.0\.1:\d+$/);
+    assert.equal(told.proxies[2], "127.0.0.1,localhost,::1");
+    assert.match(notices(b.events), /127\.0\.0\.2:\d+ is not in agent\.network/);
+  });
+
+  test("without agent.network it reaches all, and its key is still not in the sandbox", async () => {
+    await using model = await provider();
+    await using other = await provider();
+    await using b = await agent(
+      `said.model = await ask(MODEL_URL + "/chat", model);
+said.machine = await ask("${other.url}");
+said.env = process.env;`,
+      model.url,
+    );
+    {
+      await using session = await b.start({ level: "networked" });
+      await session.turn("work", plain);
+    }
+    const told = await said(b);
+    assert.deepEqual(told.model, [200, "an answer of the model"]);
+    assert.deepEqual(told.machine, [200, "an answer of the model"]);
+    assert.ok(!JSON.stringify(told).includes(key));
+    assert.equal(model.seen[0]?.authorization, `Bearer ${key}`);
+  });
+});
+
+/** The sockets of ways out that are open. */
+async function ways(): Promise<readonly string[]> {
+  return (await readdir(ownTmp)).filter((name) => name.startsWith("symphony-way-"));
+}
