@@ -469,6 +469,7 @@ const mainFiles: readonly string[] = [
   "src/core/delivery/forge.ts",
   "src/core/delivery/github/forge.ts",
   "src/core/doctor/doctor.ts",
+  "src/core/egress/egress.ts",
   "src/core/events/bus.ts",
   "src/core/journal/recorder.ts",
   "src/core/model/issue.ts",

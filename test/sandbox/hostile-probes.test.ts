@@ -15,12 +15,12 @@ import {
 
 type Kind = keyof typeof confinedKinds;
 
-/** acp has no level safe: its agents call their models over the network. */
 const table: readonly (readonly [Kind, View["level"]])[] = [
   ["openai", "safe"],
   ["openai", "networked"],
   ["command", "safe"],
   ["command", "networked"],
+  ["acp", "safe"],
   ["acp", "networked"],
 ];
 
@@ -87,7 +87,7 @@ async function hunt({ dataDir, home, root, workspace, workspaceRoot }: Confined)
 describe("THREAT-1: the ways out of a workspace are closed", () => {
   for (const [kind, level] of table) {
     test(`for ${kind} at level ${level}`, async () => {
-      await using agent = await confinedKinds[kind](plain);
+      await using agent = await confinedKinds[kind]({ ...plain, hasProvider: level === "safe" });
       await using hunted = await hunt(agent);
       const { prey } = hunted;
       const ways = probes(prey).filter(
@@ -129,7 +129,7 @@ describe("THREAT-1: the ways out of a workspace are closed", () => {
     });
   }
 
-  test("acp is not started at level safe", async () => {
+  test("acp without a known provider is not started at level safe", async () => {
     await using agent = await confinedKinds.acp(plain);
     await assert.rejects(agent.run(["true"], { level: "safe" }), {
       code: "agent_unavailable",

@@ -23,6 +23,8 @@ export interface WayOut extends AsyncDisposable {
   readonly lines: readonly string[];
   /** What these lines read; the names are symphony's own. */
   readonly variables: Readonly<Record<string, string>>;
+  /** The variables of the proxy, which `lines` export too; empty without `agent.network`. */
+  readonly proxies: Readonly<Record<string, string>>;
 }
 
 export interface WayOutFacts {
@@ -65,6 +67,7 @@ export async function openWayOut(facts: WayOutFacts): Promise<WayOut> {
       passthrough,
       lines: [],
       variables: {},
+      proxies: {},
       [Symbol.asyncDispose]: async () => {},
     };
   }
@@ -78,18 +81,16 @@ export async function openWayOut(facts: WayOutFacts): Promise<WayOut> {
       spec.onEvent(noticeEvent(`the network was refused: ${host} ${reason}`)),
   });
   const at = `http://127.0.0.1:${egress.port ?? relayPort}`;
-  const proxied = isBox && spec.level === "networked";
+  const proxies = isBox && spec.level === "networked" ? proxiesAt(at) : {};
   const replaced = [
     ...(provider === null ? [] : [provider.addressVariable, provider.keyVariable]),
-    ...(proxied ? [...proxyVariables, "NO_PROXY", "no_proxy", "NODE_USE_ENV_PROXY"] : []),
+    ...Object.keys(proxies),
   ];
   return {
     confinement: relay === null ? confinement : withRelay(confinement, egress, relay),
     passthrough: passthrough.filter((name) => !replaced.includes(name)),
-    lines: [
-      ...(provider === null ? [] : providerLines(provider, at)),
-      ...(proxied ? proxyLines(at) : []),
-    ],
+    lines: [...(provider === null ? [] : providerLines(provider, at)), ...exported(proxies)],
+    proxies,
     variables: provider === null ? {} : { [tokenVariable]: egress.token },
     [Symbol.asyncDispose]: () => egress[Symbol.asyncDispose](),
   };
@@ -109,11 +110,19 @@ function providerLines({ addressVariable, keyVariable }: ProviderWay, at: string
 }
 
 /** Node reads the variables of a proxy only when it is told to. */
-function proxyLines(at: string): string[] {
-  const proxies = proxyVariables.map((name) => `${name}=${shellQuoted(at)}`);
-  return [
-    `export ${proxies.join(" ")} NO_PROXY=${noProxy} no_proxy=${noProxy} NODE_USE_ENV_PROXY=1`,
-  ];
+function proxiesAt(at: string): Readonly<Record<string, string>> {
+  const proxies = proxyVariables.map((name) => [name, at]);
+  return {
+    ...Object.fromEntries(proxies),
+    NO_PROXY: noProxy,
+    no_proxy: noProxy,
+    NODE_USE_ENV_PROXY: "1",
+  };
+}
+
+function exported(variables: Readonly<Record<string, string>>): string[] {
+  const all = Object.entries(variables).map(([name, value]) => `${name}=${shellQuoted(value)}`);
+  return all.length === 0 ? [] : [`export ${all.join(" ")}`];
 }
 
 /** The refusal of level `safe` for a program that has nothing to reach its model by. */

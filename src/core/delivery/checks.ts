@@ -1,5 +1,7 @@
 import { homedir } from "node:os";
-import { confinementOf } from "../agent/confinement.ts";
+import type { AgentEvent, SessionSpec } from "../agent/agent.ts";
+import { type ConfinementOptions, confinementOf } from "../agent/confinement.ts";
+import { openWayOut, type WayOut } from "../agent/way-out.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { agentEnvironment } from "../process/environment.ts";
@@ -64,18 +66,16 @@ export async function failedCheck(
       readable: { key: "delivery.checks", paths: [] },
       writable: null,
     };
+    await using way = await wayOutOf(confined, { level, network: agent.network, tell });
     const box =
-      level === "danger"
+      level === "danger" || way?.confinement == null
         ? []
-        : await sandboxArgs({
-            ...(await confinementOf(confined)),
-            ...{ level, cwd: workspace, emptied: [] },
-          });
+        : await sandboxArgs({ ...way.confinement, level, cwd: workspace, emptied: [] });
     const end = await runCommand({
       argv: [...box, "bash", "-c", command],
       name: "check",
       cwd: workspace,
-      env: { ...env, PATH: path, HOME: env["HOME"] ?? homedir() },
+      env: { ...env, ...way?.proxies, PATH: path, HOME: env["HOME"] ?? homedir() },
       ...{ clock, signal, timeoutMs: delivery.checksTimeoutMs, outputBytes: maxOutputBytes },
       keep: "end",
     });
@@ -85,4 +85,24 @@ export async function failedCheck(
     return { command, output: `${displayTail(end.output, maxOutputChars)}${late}` };
   }
   return null;
+}
+
+/** A check reaches what its agent reaches: it runs what the agent wrote. */
+async function wayOutOf(
+  confined: ConfinementOptions,
+  {
+    level,
+    network,
+    tell,
+  }: Pick<SessionSpec, "level" | "network"> & { readonly tell: (line: string) => void },
+): Promise<WayOut | null> {
+  if (level === "danger") return null;
+  const onEvent = (event: AgentEvent) => {
+    if (event.type === "notice") tell(event.message);
+  };
+  const confinement = await confinementOf(confined);
+  const { env } = confined;
+  return openWayOut({
+    ...{ spec: { level, network, onEvent }, provider: null, confinement, passthrough: [], env },
+  });
 }

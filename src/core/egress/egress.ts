@@ -1,4 +1,4 @@
-// The one way out of an attempt's sandbox: to its model provider with the provider's key, and to the hosts that agent.network names.
+// The one way out of an agent's sandbox: to its model provider and to the hosts it may reach.
 
 import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";

@@ -96,7 +96,11 @@ async function tcpEcho() {
 
 describe("the way to the model provider", () => {
   test("the provider gets the key in place of the token, on its own address, and nothing else is changed", async () => {
-    await using w = await world(echo);
+    const seen: IncomingMessage[] = [];
+    await using w = await world((incoming, response) => {
+      seen.push(incoming);
+      echo(incoming, response);
+    });
     const { status, body } = await w.ask({
       path: "/v1/messages?beta=true",
       headers: {
@@ -122,10 +126,9 @@ describe("the way to the model provider", () => {
       ...["accept-encoding", "anthropic-version", "content-length", "host"],
       "x-api-key",
     ]);
-    const value = (name: string) => got.rawHeaders[got.rawHeaders.indexOf(name) + 1];
-    assert.equal(value("x-api-key"), key);
-    assert.equal(value("Host"), `127.0.0.1:${w.port}`);
-    assert.ok(!body.replaceAll(key, "").includes(w.egress.token));
+    assert.equal(seen[0]?.headers["x-api-key"], key);
+    assert.equal(seen[0]?.headers.host, `127.0.0.1:${w.port}`);
+    assert.ok(!body.includes(w.egress.token));
   });
 
   test("without the token of the attempt nothing reaches the provider", async () => {
@@ -316,10 +319,11 @@ describe("the way to other hosts", () => {
       ...["2130706433", "[::1]", "[::ffff:127.0.0.1]", "localhost", "a.test@127.0.0.1"],
       ...["127.0.0.1#.test", "127.0.0.1?.test"],
     ]) {
-      assert.equal((await w.connect(`${host}:${port}`)).status, 403, host);
-      const { status } = await w.ask({ path: `http://${host}:${port}/` });
       // Node itself refuses an address with a fragment.
-      assert.equal(status, host.includes("#") ? 400 : 403, host);
+      const right = host.includes("#") ? 400 : 403;
+      assert.equal((await w.connect(`${host}:${port}`)).status, right, host);
+      const { status } = await w.ask({ path: `http://${host}:${port}/` });
+      assert.equal(status, right, host);
     }
     assert.ok(w.refused.some((line) => line.startsWith("rebound.test:") && line.includes("inner")));
   });

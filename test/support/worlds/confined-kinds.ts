@@ -24,6 +24,8 @@ export interface Confined extends AsyncDisposable {
 export interface ConfinedOptions {
   readonly env: Readonly<Record<string, string>>;
   readonly passthrough: readonly string[];
+  /** The agent has a model provider, and so a way out at level safe. */
+  readonly hasProvider?: boolean;
 }
 
 const project = fileURLToPath(new URL("../../..", import.meta.url));
@@ -55,7 +57,7 @@ export const confinedKinds = {
     });
     return confined(bench, places);
   },
-  acp: async ({ env, passthrough }: ConfinedOptions): Promise<Confined> => {
+  acp: async ({ env, passthrough, hasProvider }: ConfinedOptions): Promise<Confined> => {
     const places = await placesIn(await mkdtemp(join(tmpdir(), "symphony-acp-")));
     const [script, journal] = ["script.json", "journal"].map((name) => join(places.root, name));
     await writeFile(script ?? "", JSON.stringify({ turns: [{ steps: [] }] }));
@@ -66,6 +68,7 @@ export const confinedKinds = {
         envPassthrough: passthrough,
         readablePaths: [join(project, "package.json")],
         writablePaths: [journal ?? ""],
+        ...(hasProvider && { provider: nowhere }),
       },
       env: { ...env, HOME: places.home },
       dataDir: places.dataDir,
@@ -73,6 +76,11 @@ export const confinedKinds = {
     return confined(bench, places);
   },
 } as const;
+
+const nowhere = {
+  ...{ baseUrl: "http://127.0.0.1:9", apiKey: null, apiKeyHeader: "authorization" },
+  ...{ baseUrlVariable: "MODEL_URL", apiKeyVariable: "MODEL_KEY" },
+};
 
 type Places = Pick<Confined, "root" | "dataDir" | "workspaceRoot" | "home">;
 

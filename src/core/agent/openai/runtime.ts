@@ -4,6 +4,7 @@ import { agentEnvironment } from "../../process/environment.ts";
 import { probeSandbox } from "../../process/sandbox.ts";
 import { type AgentRuntime, type AgentSession, closeOnAbort, type SessionSpec } from "../agent.ts";
 import { confinementOf } from "../confinement.ts";
+import { openWayOut, requireWayOut } from "../way-out.ts";
 import { addressOf, keyNameOf, keyOf } from "./failures.ts";
 import { type Learned, learnedIn } from "./learned.ts";
 import { OpenaiSession, type SessionOptions } from "./session.ts";
@@ -29,18 +30,19 @@ export interface OpenaiRuntimeOptions {
 export function createOpenaiRuntime(options: OpenaiRuntimeOptions): AgentRuntime {
   const learned = learnedIn(options.dataDir, options.clock);
   let forgetting: Promise<void> | null = null;
-  const check = async (level: SessionSpec["level"]) => {
+  const check = async (level: SessionSpec["level"], network: SessionSpec["network"]) => {
     const config = options.config();
     addressOf(config);
     keyOf(config, options.lookup);
     if (level !== "danger") await probeSandbox(level, options.env);
+    await requireWayOut({ spec: { level, network }, provider: null, env: options.env });
   };
   return {
     kind: "openai",
     check,
     async start(spec, signal) {
       signal.throwIfAborted();
-      await check(spec.level);
+      await check(spec.level, spec.network);
       signal.throwIfAborted();
       const session = await openSession(options, spec, learned);
       forgetting ??= forgetThreads(threadsDir(options), options.clock.wall() - threadsKeptMs);
@@ -107,5 +109,7 @@ async function boxOf(
     dataDir,
     workspaceRoot: options.workspaceRoot(),
   });
-  return { confinement, env: plain };
+  if (spec.level === "danger") return { confinement, env: plain, way: null };
+  const way = await openWayOut({ spec, provider: null, confinement, passthrough, env });
+  return { confinement: way.confinement ?? confinement, env: { ...plain, ...way.proxies }, way };
 }

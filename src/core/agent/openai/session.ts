@@ -28,7 +28,10 @@ export interface SessionOptions {
   hide(value: string): void;
   readonly clock: Clock;
   readonly learned: Learned;
-  readonly box: Pick<CommandsOptions, "confinement" | "env">;
+  readonly box: Pick<CommandsOptions, "confinement" | "env"> & {
+    /** Closed after the last command. */
+    readonly way: AsyncDisposable | null;
+  };
 }
 
 interface Live extends SessionTurn {
@@ -102,6 +105,7 @@ export class OpenaiSession extends Session<Live> {
     await within(this.idle, settleLimitMs);
     this.questions.close();
     await killRun(spec.runId);
+    await this.#options.box.way?.[Symbol.asyncDispose]();
     await thread.close();
   }
 

@@ -460,7 +460,8 @@ describe("how turns and sessions of an ACP agent end", () => {
     await assert.rejects(unset.start(), { code: "agent_unavailable" });
     await assert.rejects(b.start({ level: "safe" }), {
       code: "agent_unavailable",
-      hint: "symphony config overlay set agent.level networked",
+      message: /the provider of agent\.kind acp is not known/,
+      hint: /acp\.provider; or: symphony config overlay set agent\.level networked$/,
     });
   });
 

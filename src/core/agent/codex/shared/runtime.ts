@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "../../../clock.ts";
+import { SymphonyError } from "../../../model/errors.ts";
 import { agentEnvironment, daemonMark, launchLine } from "../../../process/environment.ts";
 import { killRun, runIdOf } from "../../../process/table.ts";
 import { isObject, parseJson } from "../../../text/text.ts";
@@ -274,9 +275,23 @@ export function createCodexKind(options: CodexKindOptions): AgentRuntime {
   const shared = createSharedRuntime({ config, homes, clock, env, daemons, onTrouble });
   return {
     kind: "codex",
-    start(spec, signal) {
+    async check(level, network) {
+      requireNoList({ level, network });
+    },
+    async start(spec, signal) {
+      // A turn that outlived a restart was begun by other settings.
+      if (!spec.adoption) requireNoList(spec);
       const isShared = config().process === "shared" || spec.adoption !== undefined;
       return (isShared ? shared : perIssue).start(spec, signal);
     },
   };
+}
+
+/** codex confines its commands itself, with the network or without it. */
+function requireNoList({ level, network }: Pick<SessionSpec, "level" | "network">): void {
+  if (level !== "networked" || (network ?? null) === null) return;
+  const message = "codex cannot limit the network of its commands to the hosts of agent.network";
+  throw new SymphonyError("agent_unavailable", message, {
+    hint: "use agent.level safe, or another kind of agent, or remove agent.network",
+  });
 }
