@@ -43,6 +43,10 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/commands/offline-decisions.ts": ["src/commands", "src/core", "zod", "node:"],
   "src/commands/config-check.ts": ["src/commands", "src/core", "node:"],
   "src/commands/plan.ts": ["src/commands", "src/core", "node:"],
+  "src/commands/setup.ts": ["src/commands", "src/core", "node:"],
+  "src/commands/setup-answers.ts": ["src/commands", "src/core", "@inquirer/prompts", "node:"],
+  "src/commands/setup-facts.ts": ["src/commands", "src/core", "node:"],
+  "src/commands/setup-file.ts": ["src/core/agent", "src/core/tracker", "node:"],
   "src/commands/examination.ts": ["src/commands", "src/server", "src/core", "node:"],
   "src/commands/offline-secrets.ts": ["src/commands", "src/contract", "src/core", "node:"],
   "src/client": [

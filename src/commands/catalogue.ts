@@ -26,6 +26,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./daemon.ts")).demoCommand,
   },
   {
+    name: "init",
+    summary: "set up a project: find what is there, ask, write a checked WORKFLOW.md",
+    group: run,
+    load: async () => (await import("./init.ts")).initCommand,
+  },
+  {
     name: "doctor",
     summary: "check everything that a start and a run need, and say what mends it",
     group: run,

@@ -1,5 +1,5 @@
-import { existsSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { basename, dirname, join, relative, resolve } from "node:path";
+import { existsSync, statSync } from "node:fs";
+import { basename, relative, resolve } from "node:path";
 import { checkProject } from "../core/check-project.ts";
 import { findingText } from "../core/config/finding.ts";
 import { migrated } from "../core/config/migrate.ts";
@@ -9,6 +9,7 @@ import { SymphonyError } from "../core/model/errors.ts";
 import { type CommandContext, servedProject } from "./context.ts";
 import { plain, plainLine } from "./output.ts";
 import { version } from "./version.ts";
+import { writeWhole } from "./whole-file.ts";
 
 interface CheckRequest {
   readonly file: string | undefined;
@@ -89,19 +90,8 @@ export async function migrateFile({ file, out, inPlace }: MigrateRequest, contex
       hint: `choose another --out, or symphony config migrate ${file} --in-place`,
     });
   }
-  if (target !== null) writeWhole(target, text, statSync(workflowPath).mode);
+  if (target !== null) await writeWhole(target, text, { mode: statSync(workflowPath).mode });
   return { workflow_path: workflowPath, written: target, moved, left, text };
-}
-
-/** A reader, such as a running server, sees the old file or the new one. */
-function writeWhole(target: string, text: string, mode: number): void {
-  const dir = mkdtempSync(join(dirname(target), ".symphony-migrate-"));
-  try {
-    writeFileSync(join(dir, "file"), text, { mode });
-    renameSync(join(dir, "file"), target);
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
-  }
 }
 
 type Migrated = Awaited<ReturnType<typeof migrateFile>>;

@@ -252,7 +252,7 @@ export function servedProject(
     const why = found === undefined ? "does not exist" : "is not a file";
     throw new SymphonyError("missing_workflow_file", `workflow file ${workflowPath} ${why}`, {
       details: { path: workflowPath },
-      hint: "write one (docs/workflow.md), or try symphony demo",
+      hint: "symphony init writes one, or try symphony demo",
     });
   }
   const given = where.dataDir ?? (where.env["SYMPHONY_DATA_DIR"] || undefined);

@@ -7,7 +7,7 @@ import type { KnownAgent } from "./guard/program.ts";
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** A program that is an agent, and where it keeps its login. */
-interface KnownProgram {
+export interface KnownProgram {
   readonly name: KnownAgent;
   /** What people call it. */
   readonly title: string;
@@ -17,6 +17,10 @@ interface KnownProgram {
   readonly keyNames: readonly string[];
   /** The command by which a person logs in. */
   readonly login: string;
+  /** The levels that it can run at, the first being the one to begin with. */
+  readonly levels: readonly ["safe" | "networked", ...("networked" | "danger")[]];
+  /** Its settings in a workflow file, as lines of YAML. */
+  readonly settings: readonly string[];
 }
 
 const inHome = (env: Environment, ...parts: string[]) => join(env["HOME"] ?? "/", ...parts);
@@ -29,6 +33,8 @@ export const knownPrograms: readonly KnownProgram[] = [
     loginFile: (env) => join(env["CODEX_HOME"] || inHome(env, ".codex"), "auth.json"),
     keyNames: ["CODEX_API_KEY", "OPENAI_API_KEY"],
     login: "codex login",
+    levels: ["safe", "networked"],
+    settings: ["agent:", "  kind: codex"],
   },
   {
     name: "claude",
@@ -37,6 +43,8 @@ export const knownPrograms: readonly KnownProgram[] = [
       join(env["CLAUDE_CONFIG_DIR"] || inHome(env, ".claude"), ".credentials.json"),
     keyNames: ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"],
     login: "claude",
+    levels: ["networked"],
+    settings: ["agent:", "  kind: claude"],
   },
   {
     name: "gemini",
@@ -44,6 +52,15 @@ export const knownPrograms: readonly KnownProgram[] = [
     loginFile: (env) => inHome(env, ".gemini", "oauth_creds.json"),
     keyNames: ["GEMINI_API_KEY", "GOOGLE_API_KEY"],
     login: "gemini",
+    levels: ["networked"],
+    settings: [
+      "acp:",
+      "  command: gemini --acp",
+      "  env_passthrough: [GEMINI_API_KEY]",
+      "  writable_paths: [~/.gemini] # its login and its sessions",
+      "agent:",
+      "  kind: acp",
+    ],
   },
   {
     name: "opencode",
@@ -52,17 +69,23 @@ export const knownPrograms: readonly KnownProgram[] = [
       join(env["XDG_DATA_HOME"] || inHome(env, ".local", "share"), "opencode", "auth.json"),
     keyNames: [],
     login: "opencode auth login",
+    levels: ["networked"],
+    settings: [
+      "acp:",
+      "  command: opencode acp",
+      "  readable_paths: [~/.config/opencode]",
+      "  writable_paths: [~/.local/share/opencode, ~/.local/state/opencode, ~/.cache/opencode]",
+      "agent:",
+      "  kind: acp",
+    ],
   },
 ];
 
 export interface InstalledAgent {
-  readonly name: KnownAgent;
-  readonly title: string;
+  readonly program: KnownProgram;
   readonly path: string;
   /** `file`: its own login is there; `key`: a variable or a secret has a key; null: neither was found. */
   readonly login: "file" | "key" | null;
-  /** The command by which a person logs in. */
-  readonly loginCommand: string;
 }
 
 const findTimeoutMs = 10_000;
@@ -89,8 +112,7 @@ export async function installedAgents(
   const found = knownPrograms.map(async (one): Promise<readonly InstalledAgent[]> => {
     const path = await programPath(one.name, env);
     if (path === null) return [];
-    const login = await loginOf(one, env, has);
-    return [{ name: one.name, title: one.title, path, login, loginCommand: one.login }];
+    return [{ program: one, path, login: await loginOf(one, env, has) }];
   });
   return (await Promise.all(found)).flat();
 }

@@ -4,7 +4,7 @@ import type { TrackerSection } from "../config/sections.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { linearWebhook } from "./linear/deliveries.ts";
 import type { LocalIssues } from "./local/issues.ts";
-import type { Lookup, Tracker, TrackerDeps, TrackerWebhook } from "./tracker.ts";
+import type { Lookup, ScopeProject, Tracker, TrackerDeps, TrackerWebhook } from "./tracker.ts";
 
 /** The functions of a kind of tracker once its modules are loaded. */
 export interface TrackerAdapter {
@@ -12,8 +12,34 @@ export interface TrackerAdapter {
   check(config: TrackerConfig, lookup: Lookup): void;
   /** Sends no request yet. Throws as `check` does. */
   create(config: TrackerConfig, deps: TrackerDeps): Tracker;
+  /**
+   * The projects that a credential can see, to choose one for a new set-up. Absent where there are none. Rejects with a
+   * tracker's code.
+   */
+  projects?(
+    provider: TrackerConfig["provider"],
+    deps: TrackerDeps,
+  ): Promise<readonly ScopeProject[]>;
   /** The issues themselves, if symphony stores them; null: they are edited in the tracker. */
   openIssues(config: TrackerConfig, deps: TrackerDeps): LocalIssues | null;
+}
+
+/** How a new project is set up on a kind of tracker. */
+export interface TrackerSetup {
+  /** For people. */
+  readonly title: string;
+  /** The variable or secret with its credential; null: it needs none. */
+  readonly keyName: string | null;
+  /** Where a person gets one. */
+  readonly keyFrom: string | null;
+  /** The setting of `tracker.provider` that takes a project; null: there are no projects. */
+  readonly projectKey: string | null;
+  /** What else `tracker.provider` has, as lines of YAML. */
+  readonly provider: readonly string[];
+  /** How an agent moves its issue, as a sentence of a prompt: it names a tool that the tracker has. */
+  readonly move: string;
+  /** The command that makes a first issue; null: issues are made in the tracker. */
+  readonly first: string | null;
 }
 
 /** A row of the table of trackers: all that the rest of symphony needs to know of one kind. */
@@ -25,6 +51,7 @@ export interface TrackerKind {
   load(): Promise<TrackerAdapter>;
   /** null: this kind sends no webhooks. */
   readonly webhook: TrackerWebhook | null;
+  readonly setup: TrackerSetup;
 }
 
 /** The states of a file that names none, for kinds with workflows of this shape. */
@@ -63,6 +90,15 @@ export const trackerKinds: readonly TrackerKind[] = [
       return linearAdapter;
     },
     webhook: linearWebhook,
+    setup: {
+      title: "Linear",
+      keyName: "LINEAR_API_KEY",
+      keyFrom: "https://linear.app/settings/account/security",
+      projectKey: "project_slug",
+      provider: ["api_key: $LINEAR_API_KEY"],
+      move: "When you are done, comment on the issue with what you did and move it to the state for review, both with the tool linear_graphql.",
+      first: null,
+    },
   },
   {
     kind: "local",
@@ -79,6 +115,15 @@ export const trackerKinds: readonly TrackerKind[] = [
       return localAdapter;
     },
     webhook: null,
+    setup: {
+      title: "symphony's own tracker, without an account",
+      keyName: null,
+      keyFrom: null,
+      projectKey: null,
+      provider: ["states: [In Review] # where finished work waits for a person"],
+      move: "When you are done, move the issue to In Review with the tool issue_move.",
+      first: 'symphony issue create --title "What is to be done"',
+    },
   },
 ];
 
@@ -106,6 +151,7 @@ export async function loadTracker(
       adapter.check(config, lookup);
     },
     create: (config, deps) => adapter.create(config, deps),
+    ...(adapter.projects && { projects: adapter.projects }),
     openIssues: (config, deps) => adapter.openIssues(config, deps),
   };
 }

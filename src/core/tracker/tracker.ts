@@ -92,6 +92,12 @@ export interface ScopeNames {
   readonly labels: readonly string[] | null;
 }
 
+/** A project of a tracker: what its setting takes, and its name for people. */
+export interface ScopeProject {
+  readonly id: string;
+  readonly name: string;
+}
+
 /** A comment, and whether it is by the `own` credential, by a `machine` (bot, app, integration), or by a `person`. */
 export interface TrackerComment {
   readonly id: string;

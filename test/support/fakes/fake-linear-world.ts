@@ -104,6 +104,9 @@ export class FakeWorld {
           ? { ...this.#owner(query), issue: this.#node(this.#require(value("id")), query) }
           : this.#owner(query);
       case "projects":
+        if (query.includes("SymphonyProjects")) {
+          return { projects: { nodes: [this.#project(this.project)] } };
+        }
         return this.#scope(variables);
       case "issueLabels":
         return { issueLabels: this.#labels(variables) };

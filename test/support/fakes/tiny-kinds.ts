@@ -33,6 +33,11 @@ export function tinyTracker(issues: Map<string, Issue>): TrackerKind {
       openIssues: () => null,
     }),
     webhook: null,
+    setup: {
+      title: "Tiny",
+      ...{ keyName: null, keyFrom: null, projectKey: null, provider: [], first: null },
+      move: "Move the issue.",
+    },
   };
 }
 

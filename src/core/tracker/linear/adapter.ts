@@ -1,5 +1,6 @@
 import type { TrackerConfig } from "../../config/config.ts";
 import type { Lookup, Tracker, TrackerDeps } from "../tracker.ts";
+import { listProjects } from "./projects.ts";
 import { linearSettings } from "./settings.ts";
 import { createLinearTracker } from "./tracker.ts";
 
@@ -22,5 +23,6 @@ export const linearAdapter = {
           remaining: budget.requests?.remaining ?? null,
         }),
     }),
+  projects: listProjects,
   openIssues: () => null,
 };

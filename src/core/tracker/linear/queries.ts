@@ -81,6 +81,7 @@ export const documents = {
     nodes { id key name states(first: 50) { nodes { id name } } }
   }
 }`,
+  SymphonyProjects: "query SymphonyProjects { projects(first: 50) { nodes { slugId name } } }",
   SymphonyLabels: `query SymphonyLabels($after: String) {
   issueLabels(first: 250, after: $after) {
     nodes { name isGroup team { id } }
@@ -181,6 +182,9 @@ export const labelsAnswer = z.object({
 
 export const viewerAnswer = z.object({
   viewer: z.object({ id: z.string().nullish(), displayName: z.string().nullish() }).nullish(),
+});
+export const projectsAnswer = z.object({
+  projects: connection(z.object({ slugId: z.string(), name: z.string() })),
 });
 export const usersAnswer = z.object({
   users: connection(z.object({ id: z.string(), displayName: z.string().nullish() })),

@@ -54,15 +54,22 @@ const variableReference = /^\$([A-Za-z_][A-Za-z0-9_]*)$/;
  */
 export function linearSettings(config: TrackerConfig, lookup: Lookup): LinearSettings {
   const { provider } = config;
+  return {
+    ...reachOf(provider, lookup),
+    scope: scopeOf(provider, lookup),
+    secretEnvNames: secretEnvNamesOf(provider),
+  };
+}
+
+/** Where Linear is and with which key, whatever else is set. Throws as `linearSettings` does. */
+export function reachOf(
+  provider: TrackerConfig["provider"],
+  lookup: Lookup,
+): Pick<LinearSettings, "endpoint" | "authorization"> {
   const endpoint = endpointOf(written(provider["endpoint"], lookup));
   const authorization = () => authorizationOf(provider["api_key"], lookup);
   authorization();
-  return {
-    endpoint,
-    scope: scopeOf(provider, lookup),
-    secretEnvNames: secretEnvNamesOf(provider),
-    authorization,
-  };
+  return { endpoint, authorization };
 }
 
 /** The value with `$NAME` resolved; undefined when it is omitted, null, or names an unset variable. */

@@ -1,0 +1,97 @@
+import { basename } from "node:path";
+import { type InstalledAgent, installedAgents } from "../core/agent/installed.ts";
+import { isGitAddress, parseGitAddress } from "../core/config/git.ts";
+import { GitFailure, runGit } from "../core/repository/git.ts";
+import type { CommandIo } from "./context.ts";
+import { type AgentChoice, builtIn, type FoundRepository } from "./setup-file.ts";
+
+type Env = CommandIo["env"];
+
+/** What this machine and this directory have. */
+export interface SetupFacts {
+  readonly repository: FoundRepository | null;
+  /** What is to be known about it. */
+  readonly remark: string | null;
+  readonly installed: readonly InstalledAgent[];
+}
+
+/** Looks around; `has` says whether a key is stored or set. Starts git and a login shell, asks no network, reads no login. */
+export async function lookAround(
+  cwd: string,
+  env: Env,
+  has: (name: string) => boolean,
+): Promise<SetupFacts> {
+  const [found, installed] = await Promise.all([
+    repositoryIn(cwd, env, has),
+    installedAgents(env, has),
+  ]);
+  return { ...found, installed };
+}
+
+/** The agents to offer: those that were found, the ones with a login first. */
+export function offered(
+  installed: readonly InstalledAgent[],
+  has: (name: string) => boolean,
+): readonly AgentChoice[] {
+  const sorted = installed.toSorted((a, b) => Number(a.login === null) - Number(b.login === null));
+  const programs = sorted.map(({ program }): AgentChoice => program);
+  return builtIn.keyNames.some(has) ? [...programs, builtIn] : programs;
+}
+
+type Found = Pick<SetupFacts, "repository" | "remark">;
+
+async function repositoryIn(cwd: string, env: Env, has: (name: string) => boolean): Promise<Found> {
+  const git = async (...args: string[]) => {
+    try {
+      const own = { PATH: env["PATH"] ?? "/usr/bin:/bin", HOME: env["HOME"] ?? "/" };
+      const signal = AbortSignal.timeout(5_000);
+      const call = { args, cwd, env: { ...own, GIT_TERMINAL_PROMPT: "0" }, timeoutMs: 5_000 };
+      const { status, stdout } = await runGit({ ...call, signal });
+      return status === 0 && stdout.trim() !== "" ? stdout.trim() : null;
+    } catch (error) {
+      if (error instanceof GitFailure) return null;
+      return null;
+    }
+  };
+  const top = await git("rev-parse", "--show-toplevel");
+  if (top === null) return { repository: null, remark: "this is no git repository" };
+  const remote = await git("remote", "get-url", "origin");
+  const head = await git("symbolic-ref", "--short", "refs/remotes/origin/HEAD");
+  const branch = head?.replace(/^origin\//, "") ?? (await git("branch", "--show-current"));
+  const name = nameOf(remote ?? top);
+  if (remote === null) {
+    const remark = "it has no remote: finished work becomes branches of this very repository";
+    return { repository: { name, url: top, branch, keyName: null }, remark };
+  }
+  return addressed({ name, branch }, remote, has);
+}
+
+/** The remote as a workflow file may name it: without a credential, and with the name of one that is known. */
+function addressed(
+  known: Pick<FoundRepository, "name" | "branch">,
+  remote: string,
+  has: (name: string) => boolean,
+): Found {
+  const url = URL.parse(remote);
+  const isHttp = url !== null && /^https?:$/.test(url.protocol);
+  if (isHttp) {
+    url.username = "";
+    url.password = "";
+  }
+  const plain = isHttp ? url.href : remote;
+  const keyName = isHttp && url.hostname === "github.com" && has(tokenName) ? tokenName : null;
+  const address = keyName === null ? plain : plain.replace("://", `://$${keyName}@`);
+  if (isGitAddress(parseGitAddress(address))) {
+    const remark = isHttp && keyName === null ? `pushing to it may need a token: ${plain}` : null;
+    return { repository: { ...known, url: address, keyName }, remark };
+  }
+  return { repository: null, remark: "the address of origin cannot be used by symphony" };
+}
+
+const tokenName = "GITHUB_TOKEN";
+
+function nameOf(place: string): string {
+  const last = basename(place.replace(/\.git\/?$/, "").replace(/:/g, "/"));
+  const name = last.replaceAll(/[^A-Za-z0-9._-]/g, "-").replace(/^[^A-Za-z0-9]+/, "");
+  return name.slice(0, 100) || "project";
+}

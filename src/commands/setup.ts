@@ -1,0 +1,224 @@
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { diff } from "node:util";
+import { systemClock } from "../core/clock.ts";
+import { messageOf, SymphonyError } from "../core/model/errors.ts";
+import { openSecrets } from "../core/secrets/secrets.ts";
+import { createRedactor } from "../core/text/redact.ts";
+import { checkFile, printCheck } from "./config-check.ts";
+import type { CommandContext } from "./context.ts";
+import { openOfflineSecrets } from "./offline-secrets.ts";
+import { plain, plainLine } from "./output.ts";
+import { type Answers, chooseAll, type Keys, requireAnswers } from "./setup-answers.ts";
+import { lookAround, type SetupFacts } from "./setup-facts.ts";
+import { type SetupChoice, workflowText } from "./setup-file.ts";
+import { keepCopy, writeWhole } from "./whole-file.ts";
+
+interface SetupRequest extends Answers {
+  readonly workflow: string | undefined;
+  readonly dryRun: boolean;
+  readonly force: boolean;
+}
+
+/** Finds out, asks, writes the file as a whole, stores the keys that it names, and checks it. */
+export async function setUp(request: SetupRequest, context: CommandContext) {
+  requireAnswers(request, context);
+  const { workflowPath, dataDir } = placeOf(request.workflow, context);
+  const old = existsSync(workflowPath) ? readFileSync(workflowPath, "utf8") : null;
+  if (old !== null && !request.force && !request.dryRun) {
+    context.note(`${workflowPath} exists: without --force it stays as it is`);
+  }
+  const keys = await knownKeys(dataDir, context.env);
+  const facts = await lookAround(context.where.cwd, context.env, keys.has);
+  sayFound(facts, context);
+  const { installed, repository } = facts;
+  const { dryRun } = request;
+  const asking = { answers: request, keys, installed, dataDir, dryRun, context };
+  const choice: SetupChoice = { ...(await chooseAll(asking)), repository };
+  const text = workflowText(choice);
+  const { first } = choice.tracker.setup;
+  const base = { ...facts, workflow_path: workflowPath, ...summaryOf(choice), text, first };
+  const nothing = { written: false, copy: null, stored: [], check: null };
+  const difference = old === null ? [] : differenceOf(old, text);
+  if (dryRun) return shown({ ...base, ...nothing, refused: false, difference });
+  const written = await write({ workflowPath, text, force: request.force });
+  if (written === null) return shown({ ...base, ...nothing, refused: true, difference });
+  const stored = await storeKeys(keysOf(choice), { dataDir, keys, context });
+  const check = await checkFile(
+    { file: workflowPath, allowUnknown: false, offline: false },
+    context,
+  );
+  return shown({ ...base, written: true, refused: false, ...written, stored, check, difference });
+}
+
+function placeOf(workflow: string | undefined, { where }: CommandContext) {
+  const workflowPath = resolve(where.cwd, workflow ?? "WORKFLOW.md");
+  const given = where.dataDir ?? (where.env["SYMPHONY_DATA_DIR"] || undefined);
+  const dataDir = given ? resolve(where.cwd, given) : join(dirname(workflowPath), ".symphony");
+  return { workflowPath, dataDir };
+}
+
+interface KnownKeys extends Keys {
+  isStored(name: string): boolean;
+}
+
+/** The stored secrets first, then the environment. */
+async function knownKeys(dataDir: string, env: CommandContext["env"]): Promise<KnownKeys> {
+  const redactor = createRedactor();
+  const secrets = existsSync(dataDir)
+    ? await openSecrets({ dir: dataDir, env, clock: systemClock, redactor })
+    : null;
+  const typed = new Map<string, string>();
+  const lookup = (name: string) =>
+    typed.get(name) ?? secrets?.lookup(name) ?? (env[name]?.trim() || undefined);
+  return {
+    lookup,
+    has: (name) => lookup(name) !== undefined,
+    learn: (name, value) => void typed.set(name, value),
+    isStored: (name) => !typed.has(name) && secrets?.lookup(name) !== undefined,
+  };
+}
+
+function sayFound({ repository, remark, installed }: SetupFacts, { note }: CommandContext): void {
+  const where = repository === null ? "none" : `${repository.url}, branch ${repository.branch}`;
+  note(`repository: ${remark === null ? where : `${where}; ${remark}`}`);
+  const agents = installed.map(
+    ({ program, login }) => `${program.name}${login === null ? " (no login)" : ""}`,
+  );
+  note(`agents: ${agents.join(", ") || "none of codex, claude, gemini and opencode"}`);
+}
+
+function summaryOf({ tracker, project, agent, level }: SetupChoice) {
+  return { tracker: tracker.kind, project, agent: agent.name, level };
+}
+
+interface Order {
+  readonly workflowPath: string;
+  readonly text: string;
+  readonly force: boolean;
+}
+
+/** null: there is a file, and it was not to be replaced. */
+async function write({
+  workflowPath,
+  text,
+  force,
+}: Order): Promise<{ copy: string | null } | null> {
+  try {
+    if (!force || !existsSync(workflowPath)) {
+      return (await writeWhole(workflowPath, text, { mode: 0o644, isNew: true }))
+        ? { copy: null }
+        : null;
+    }
+    const copy = await keepCopy(workflowPath);
+    await writeWhole(workflowPath, text, { mode: statSync(workflowPath).mode & 0o777 });
+    return { copy };
+  } catch (cause) {
+    throw new SymphonyError(
+      "storage_unavailable",
+      `Cannot write ${workflowPath}: ${messageOf(cause)}`,
+      {
+        cause,
+        hint: "check the directory's permissions and free space, then: symphony init",
+      },
+    );
+  }
+}
+
+function keysOf({ tracker, repository, agent }: SetupChoice): readonly string[] {
+  const names = [tracker.setup.keyName, repository?.keyName ?? null, ...agent.keyNames];
+  return [...new Set(names.filter((name) => name !== null))];
+}
+
+interface Storing {
+  readonly dataDir: string;
+  readonly keys: KnownKeys;
+  readonly context: CommandContext;
+}
+
+/** Stores those that are known and not stored yet; returns their names. */
+async function storeKeys(names: readonly string[], { dataDir, keys, context }: Storing) {
+  const found = names.flatMap((name) => {
+    const value = keys.lookup(name);
+    return value === undefined || keys.isStored(name) ? [] : [{ name, value }];
+  });
+  if (found.length === 0) return [];
+  const access = await openOfflineSecrets(dataDir, context.env);
+  try {
+    for (const { name, value } of found) await access.put(name, value);
+  } finally {
+    await access.close();
+  }
+  return found.map(({ name }) => name);
+}
+
+const contextLines = 2;
+
+/** Lines that differ, as in a patch, with some around them; empty when none does. */
+function differenceOf(old: string, text: string): readonly string[] {
+  const entries = diff(old.split("\n"), text.split("\n"));
+  const near = new Set(
+    entries.flatMap(([kind], at) =>
+      kind === 0
+        ? []
+        : Array.from({ length: 2 * contextLines + 1 }, (_, step) => at + step - contextLines),
+    ),
+  );
+  const signs: Readonly<Record<number, string>> = { 1: "-", [-1]: "+" };
+  return entries.flatMap(([kind, line], at) =>
+    near.has(at) ? [`${signs[kind] ?? " "}${line}`] : [],
+  );
+}
+
+interface Done extends ReturnType<typeof summaryOf>, SetupFacts {
+  readonly workflow_path: string;
+  readonly text: string;
+  /** The command that makes a first issue. */
+  readonly first: string | null;
+  readonly written: boolean;
+  /** It exists, and was not to be replaced. */
+  readonly refused: boolean;
+  readonly copy: string | null;
+  readonly stored: readonly string[];
+  readonly check: Awaited<ReturnType<typeof checkFile>> | null;
+  readonly difference: readonly string[];
+}
+
+/** In the words of the document. */
+function shown({ installed, remark, repository, first, ...rest }: Done) {
+  const agents = installed.map(({ program, path, login }) => ({ name: program.name, path, login }));
+  const found = { repository: repository?.url ?? null, remark, agents };
+  return { ...rest, found, next: nextOf(rest, first) };
+}
+
+function nextOf(
+  { refused, written, check }: Pick<Done, "refused" | "written" | "check">,
+  first: string | null,
+): readonly string[] {
+  if (refused) return ["symphony init --force"];
+  if (!written) return ["symphony init"];
+  if (check !== null && !check.ok) return ["symphony doctor"];
+  return [...(first === null ? [] : [first]), "symphony serve"];
+}
+
+type SetupReport = Awaited<ReturnType<typeof setUp>>;
+
+export function printSetup(report: SetupReport, context: CommandContext): void {
+  const { workflow_path: path, refused, written, difference, text, copy, stored, check } = report;
+  if (refused) {
+    const same = difference.length === 0;
+    if (!same) context.print(plain(difference.join("\n")));
+    context.note(`${path} exists and was not changed${same ? ": it is the same" : ""}`);
+  } else if (!written) context.print(plain(text.trimEnd()));
+  else {
+    context.print(
+      plainLine(
+        `Written to ${path}: ${report.tracker} tracker, ${report.agent} at level ${report.level}`,
+      ),
+    );
+    if (copy !== null) context.print(plainLine(`The earlier file is kept in ${copy}`));
+    if (stored.length > 0) context.print(plainLine(`Stored as secrets: ${stored.join(", ")}`));
+    if (check !== null) printCheck(check, context);
+  }
+  for (const one of report.next) context.note(`next: ${one}`);
+}

@@ -1,0 +1,246 @@
+// `symphony init`. "D" and a number name a row of what went wrong for others in the first minutes with such a program and at
+// the operator's desk: D2 (no network), D3 (no terminal), D4 (a second time, no agent).
+
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { startFakeLinear } from "../support/fakes/fake-linear.ts";
+import { gitIn } from "../support/makers/git-repository.ts";
+import { temporaryDir } from "../support/makers/storage.ts";
+import { type Around, finished, launch, symphony } from "../support/worlds/symphony.ts";
+
+const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
+const onTerminal = fileURLToPath(new URL("../support/fakes/on-terminal.py", import.meta.url));
+const noTerminal = spawnSync("python3", ["--version"]).status === 0 ? false : "needs python3";
+const noNetwork =
+  spawnSync("unshare", ["--net", "sh", "-c", "ip link set lo up"]).status === 0
+    ? false
+    : "needs root, unshare and ip";
+
+/** A repository and a home whose login shell finds only the programs named here. */
+function project(t: TestContext, ...agents: readonly string[]) {
+  const root = temporaryDir(t);
+  const [home, programs, cwd] = ["home", "programs", "work"].map((name) => join(root, name));
+  assert.ok(home && programs && cwd);
+  for (const dir of [home, programs, cwd]) mkdirSync(dir);
+  for (const name of ["bash", "sh", "git", "cat", "env", "bwrap"]) {
+    const { stdout } = spawnSync("sh", ["-c", `command -v ${name}`], { encoding: "utf8" });
+    if (stdout.trim() !== "") symlinkSync(stdout.trim(), join(programs, name));
+  }
+  for (const name of agents) {
+    writeFileSync(join(programs, name), "#!/bin/sh\nexit 1\n");
+    chmodSync(join(programs, name), 0o755);
+  }
+  writeFileSync(join(home, ".bash_profile"), `export PATH=${programs}\n`);
+  const git = gitIn(cwd);
+  git("init", "-q", "-b", "trunk");
+  writeFileSync(join(cwd, "a"), "a\n");
+  git("add", "-A");
+  git("commit", "-q", "-m", "a");
+  const none = ["OPENAI_API_KEY", "LINEAR_API_KEY", "GITHUB_TOKEN", "ANTHROPIC_API_KEY"];
+  const unset = Object.fromEntries(none.map((name) => [name, undefined]));
+  const env = { ...unset, HOME: home, PATH: `${programs}:${process.env["PATH"]}` };
+  return { root, home, cwd, env, git, workflowPath: join(cwd, "WORKFLOW.md") };
+}
+
+const quick = ["--tracker", "local", "--agent", "codex", "--level", "safe"];
+const written = ({ workflowPath }: { workflowPath: string }) => readFileSync(workflowPath, "utf8");
+
+test("D3: without a terminal every missing flag is in one message, exit 2, and no file is written", async (t) => {
+  const place = project(t, "codex");
+  for (const stdin of ["ignore", "pipe"] as const) {
+    const child = launch(place, ["init"], stdin);
+    const { code, stdout, stderr } = await finished(child);
+    assert.equal(code, 2, stderr);
+    assert.equal(stdout, "");
+    for (const flag of ["--tracker", "--agent", "--level", "--project"]) {
+      assert.ok(stderr.includes(flag), `${flag}: ${stderr}`);
+    }
+    assert.match(stderr, /next: .*symphony init --yes/);
+    child.stdin?.destroy();
+  }
+  const some = await symphony(place, "init", "--tracker", "linear", "--agent", "codex", "--json");
+  assert.equal(some.code, 2);
+  assert.equal(some.stdout, "");
+  const { error } = JSON.parse(some.stderr);
+  assert.deepEqual(error.details.missing, ["--project", "--level"]);
+  assert.deepEqual(
+    [existsSync(place.workflowPath), existsSync(join(place.cwd, ".symphony"))],
+    [false, false],
+  );
+});
+
+test("D3: with all flags, or with --yes, it finishes without asking; what it writes can be served", async (t) => {
+  const place = project(t, "codex");
+  const { code, stdout, stderr } = await symphony(place, "init", ...quick);
+  assert.equal(code, 0, stdout + stderr);
+  assert.match(stdout, /nothing is wrong/);
+  assert.match(stderr, /next: symphony serve\n$/);
+  const text = written(place);
+  // Without a remote its own directory is the repository.
+  assert.match(text, /url: \/.*\/work\n {6}base_branch: trunk\n/);
+  assert.doesNotMatch(text, /issue_move|linear_graphql/, "symphony itself moves the issue");
+  const plan = await symphony(place, "serve", "--dry-run");
+  assert.equal(plan.code, 0, plan.stderr);
+  const yes = project(t, "codex");
+  assert.equal((await symphony(yes, "init", "--yes")).code, 0);
+  assert.equal(written(yes).replaceAll(yes.root, place.root), text);
+});
+
+test("D4: a second run changes no byte, shows the difference and exits with 7; --force replaces with a copy kept", async (t) => {
+  const place = project(t, "codex");
+  await symphony(place, "init", ...quick);
+  const mine = `${written(place)}\nmy own line\n`;
+  writeFileSync(place.workflowPath, mine);
+  const again = await symphony(place, "init", ...quick);
+  assert.equal(again.code, 7, again.stderr);
+  assert.equal(written(place), mine);
+  assert.match(again.stdout, /^-my own line$/m);
+  assert.match(again.stderr, /was not changed/);
+  assert.match(again.stderr, /next: symphony init --force/);
+  const forced = await symphony(place, "init", ...quick, "--force");
+  assert.equal(forced.code, 0, forced.stderr);
+  assert.equal(readFileSync(`${place.workflowPath}.bak`, "utf8"), mine);
+  assert.notEqual(written(place), mine);
+  await symphony(place, "init", ...quick, "--force");
+  assert.equal(readFileSync(`${place.workflowPath}.bak`, "utf8"), mine, "a copy is never replaced");
+  assert.ok(existsSync(`${place.workflowPath}.2.bak`));
+});
+
+test("D4: an agent that is not installed is refused before anything is written, also when none is", async (t) => {
+  const place = project(t, "codex");
+  const refused = await symphony(
+    place,
+    "init",
+    "--tracker",
+    "local",
+    "--agent",
+    "claude",
+    "--level",
+    "networked",
+  );
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /claude is not installed/);
+  assert.match(refused.stderr, /next: .*--agent codex/);
+  const none = project(t);
+  const found = await symphony(none, "init", "--yes");
+  assert.equal(found.code, 1);
+  assert.match(found.stderr, /no agent was found/);
+  for (const one of [place, none]) assert.equal(existsSync(one.workflowPath), false);
+  // The built-in agent needs no program, only a key, which is stored.
+  const env = { ...none.env, OPENAI_API_KEY: "sk-the-key-of-the-test-0123456789" };
+  const builtIn = await symphony({ ...none, env }, "init", "--yes");
+  assert.match(builtIn.stdout, /openai at level safe/);
+  assert.match(builtIn.stdout, /Stored as secrets: OPENAI_API_KEY/);
+  assert.ok(!written(none).includes("sk-the-key"));
+  const list = await symphony(none, "secrets", "list", "--json");
+  assert.match(list.stdout, /OPENAI_API_KEY/);
+});
+
+test("D4: only agents that were found are offered, those with a login first", {
+  skip: noTerminal,
+}, async (t) => {
+  const place = project(t, "codex", "gemini");
+  mkdirSync(join(place.home, ".gemini"));
+  writeFileSync(join(place.home, ".gemini", "oauth_creds.json"), "not read");
+  const asked = ["init", "--tracker", "local"];
+  const command = [process.execPath, bin, ...asked];
+  const child = spawn("python3", [onTerminal, "Which agent works?", "", ...command], {
+    cwd: place.cwd,
+    env: { ...process.env, ...place.env, NO_COLOR: "1" },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const shown = (await child.stdout.setEncoding("utf8").toArray()).join("");
+  if (child.exitCode === null) await once(child, "exit");
+  assert.match(shown, /gemini: Gemini CLI, logged in/);
+  assert.match(shown, /codex: codex, no login yet: codex login/);
+  assert.doesNotMatch(shown, /claude|opencode:|openai:/);
+  // Enter takes the first; gemini has one level, so that is not asked.
+  assert.match(written(place), /command: gemini --acp/);
+  assert.match(written(place), /level: networked/);
+});
+
+test("init with a tracker that has projects: takes the key's only one, and stores the key as a secret", async (t) => {
+  await using linear = await startFakeLinear();
+  const place = project(t, "codex");
+  const env = { ...place.env, LINEAR_API_KEY: linear.apiKey };
+  const flags = ["--tracker", "linear", "--endpoint", linear.url];
+  const { code, stdout, stderr } = await symphony({ ...place, env }, "init", "--yes", ...flags);
+  assert.equal(code, 0, stdout + stderr);
+  const text = written(place);
+  assert.ok(text.includes(`project_slug: ${linear.project}`), text);
+  assert.ok(!text.includes(linear.apiKey));
+  // Without the variable: the stored key is used.
+  const check = await symphony(place, "config", "check");
+  assert.equal(check.code, 0, check.stdout);
+  const wrong = project(t, "codex");
+  const bad = { ...wrong.env, LINEAR_API_KEY: "lin_api_wrong_0123456789" };
+  const refused = await symphony({ ...wrong, env: bad }, "init", "--yes", ...flags);
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /Linear/);
+  assert.deepEqual(
+    [existsSync(wrong.workflowPath), existsSync(join(wrong.cwd, ".symphony"))],
+    [false, false],
+  );
+});
+
+test("init names a credential of the remote, and never writes one", async (t) => {
+  const place = project(t, "codex");
+  const secret = "ghp_notARealTokenButLongEnough0123456789";
+  place.git("remote", "add", "origin", `https://me:${secret}@github.com/me/app.git`);
+  const env = { ...place.env, GITHUB_TOKEN: secret };
+  const { stdout, stderr } = await symphony({ ...place, env }, "init", "--dry-run", ...quick);
+  assert.match(stdout, /name: app\n {6}url: https:\/\/\$GITHUB_TOKEN@github\.com\/me\/app\.git\n/);
+  assert.ok(!`${stdout}${stderr}`.includes(secret));
+  assert.equal(existsSync(place.workflowPath), false);
+});
+
+test("init without a repository names the tool by which the tracker's issues are moved", async (t) => {
+  const place = project(t, "codex");
+  const cwd = join(place.root, "empty");
+  mkdirSync(cwd);
+  const env = { ...place.env, GIT_CEILING_DIRECTORIES: place.root };
+  const { stdout } = await symphony({ cwd, env }, "init", "--dry-run", ...quick);
+  assert.match(stdout, /with the tool issue_move/);
+  assert.doesNotMatch(stdout, /\ngit:/);
+});
+
+const withoutNetwork: Around["through"] = (command) => [
+  ...["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"],
+  ...command,
+];
+
+test("D2: without any network --version, help and init --dry-run work", {
+  skip: noNetwork,
+}, async (t) => {
+  const alone = { ...project(t, "codex"), through: withoutNetwork };
+  assert.equal((await symphony(alone, "--version")).code, 0);
+  assert.match((await symphony(alone, "help")).stdout, /symphony demo/);
+  const dry = await symphony(alone, "init", "--dry-run", "--yes");
+  assert.equal(dry.code, 0, dry.stderr);
+  assert.match(dry.stdout, /kind: codex/);
+});
+
+test("D2: without any network the demo delivers", { skip: noNetwork }, async (t) => {
+  const alone = { ...project(t), through: withoutNetwork };
+  const child = launch(alone, ["demo", "--port", "0"]);
+  let shown = "";
+  child.stdout?.setEncoding("utf8").on("data", (part: string) => {
+    shown += part;
+    if (/ pushed /.test(shown)) child.kill("SIGINT");
+  });
+  await once(child, "close");
+  assert.match(shown, / pushed /);
+  assert.equal(child.exitCode, 130);
+});
