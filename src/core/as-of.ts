@@ -4,13 +4,14 @@ import type { Moment } from "./journal/file.ts";
 import { stateAt } from "./journal/reading.ts";
 import type { ShownConfig } from "./journal/record.ts";
 import { SymphonyError } from "./model/errors.ts";
-import type { State } from "./orchestrator/state.ts";
+import type { Fault, State } from "./orchestrator/state.ts";
 import { type View, viewIn } from "./orchestrator/view.ts";
 
 /** What the scheduler knew and was configured to do at an earlier moment. */
 export interface Then {
   readonly state: State;
   readonly config: Config;
+  readonly problem: Fault | null;
   readonly shown: ShownConfig;
   /** The time that was asked for, or that of the decision that published the event. */
   readonly wall: number;
@@ -36,7 +37,7 @@ export async function asOf(
     const now = then.now + Math.max(wall - then.wall, 0);
     const view = (limit: number) =>
       viewIn(state, { config, problem, warnings: [] }, { now, limit });
-    return { state, config, shown, wall, event: then.event, view };
+    return { state, config, problem, shown, wall, event: then.event, view };
   });
 }
 

@@ -226,17 +226,15 @@ test("an overlay cannot set level danger on a server that was not started for it
 });
 
 test("a pause is set and ended by the command line, and a dry run and serve --once say it", async () => {
-  await using place = await project(
-    [{ title: "One" }],
-    done,
-    "agent: { max_concurrent_agents: 1 }\n",
-  );
+  await using place = await project([], done, "agent: { max_concurrent_agents: 1 }\n");
   const run = (...args: string[]) => symphony(place, ...args);
   {
     await using server = await Served.start(place);
     const first = await run("pause", "--reason", "release day");
     assert.deepEqual([first.code, first.stdout], [0, ""]);
     assert.match(first.stderr, /Dispatch is paused: release day\. Running agents continue/);
+    // Only now: an agent that had begun before the pause would continue.
+    assert.equal((await run("issue", "create", "--title", "One")).code, 0);
     const state = await run("state");
     assert.match(state.stdout, /nothing new is started: dispatch is paused \(cli, .*release day/);
     await server.stop();

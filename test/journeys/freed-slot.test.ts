@@ -1,3 +1,5 @@
+// "S9" is a row of the cases of scheduler and configuration: a freed slot is used at once.
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EventReader } from "../support/fakes/event-reader.ts";
@@ -7,7 +9,7 @@ import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 /** Two issues, one slot, and an hour between two polls. */
 const project = () => hangingWorld({ issues: ["ENG-1", "ENG-2"], pollMs: 3_600_000, agents: 1 });
 
-test("an abort gives its slot to the next issue at once, with one request and without a poll", async (t) => {
+test("S9: an abort gives its slot to the next issue at once, with one request and without a poll", async (t) => {
   await using place = await project();
   await using server = await Served.start(place);
   const [first = "", second = ""] = await eventually("one issue runs, one waits", async () => {

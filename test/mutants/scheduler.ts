@@ -307,4 +307,27 @@ export const ofTheScheduler: readonly Mutant[] = [
       '    } catch (error) {\n      throw error;\n    }\n    return { ...answered, applies: "next_attempt" };',
     ],
   ),
+  ...faults(
+    { file: `${orchestrator}/explain.ts`, tests: [`${decisions}/simulation.test.ts`] },
+    [
+      "a completed issue passes all gates and is never started",
+      'if (row?.claim !== "completed") return [];',
+      "if (row) return [];",
+    ],
+    [
+      "a tracker that fails is no gate",
+      'own || claim === "retrying" || notRead === null',
+      "own || notRead !== undefined",
+    ],
+    [
+      "an issue starts beside a closed gate",
+      "own || shut === null, { detail: shut?.detail ?? open, opens });",
+      "own || shut === undefined, { detail: shut?.detail ?? open, opens });",
+    ],
+  ),
+  ...faults({ file: `${orchestrator}/poll.ts`, tests: [`${decisions}/simulation.test.ts`] }, [
+    "an issue starts while the tracker is said to fail",
+    "recovered(closeRequest(fenced, request)),",
+    "decided(closeRequest(fenced, request)),",
+  ]),
 ];

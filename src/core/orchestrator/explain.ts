@@ -1,7 +1,7 @@
 import type { Config, TrackerConfig } from "../config/config.ts";
 import { hoursText } from "../model/hours.ts";
 import { type Issue, normalState } from "../model/issue.ts";
-import type { ScopeLine } from "../tracker/tracker.ts";
+import type { PollPace, ScopeLine } from "../tracker/tracker.ts";
 import { choiceFor } from "./choice.ts";
 import {
   blockerName,
@@ -25,16 +25,30 @@ import {
 } from "./gates.ts";
 import type { IssueRow } from "./issues.ts";
 import { conflictOf, orderGate } from "./radar.ts";
-import { isClaimed, type State } from "./state.ts";
+import { type Fault, isClaimed, type State } from "./state.ts";
 
 /** One rule that an issue must pass to be started, and its result. */
 export type Explained = ScopeLine;
 
-/** Every rule an issue must pass to be started now, in order, each with its result. */
-export function dispatchGates(issue: Issue, state: State, config: Config): readonly Explained[] {
+/** The configuration in force, and why the file that should replace it cannot. */
+export interface Configured {
+  readonly config: Config;
+  readonly problem: Fault | null;
+}
+
+/**
+ * Every rule an issue must pass to be started now, in order, each with its result: an issue that passes all of them is started
+ * by the next look at the queue, unless one before it takes its slot.
+ */
+export function dispatchGates(
+  issue: Issue,
+  state: State,
+  { config, problem }: Configured,
+): readonly Explained[] {
   return [
     ...trackerGates(issue, config.tracker),
     ...claimGates(issue, state),
+    ...serverGates(issue, state, problem),
     ...hostGates(issue, state, config),
   ];
 }
@@ -110,11 +124,60 @@ function claimGates({ id, identifier }: Issue, state: State): readonly Explained
       detail: row?.claim === "failed" ? row.reason : "no",
       opens: queue,
     }),
+    ...completedGate(row, identifier),
     gate("not_claimed", !isClaimed(state, id) && row?.claim !== "review", {
       detail: claimText(row),
       opens: claimOpens(row, identifier),
     }),
   ];
+}
+
+/** An issue that is open again, or that an operator completed although it is open. */
+function completedGate(row: IssueRow | undefined, identifier: string): readonly Explained[] {
+  if (row?.claim !== "completed") return [];
+  const { dismissed } = row;
+  const detail = dismissed === null ? "it was completed" : `an operator completed it`;
+  const opens =
+    dismissed === null
+      ? "the next poll, if the tracker has it open"
+      : `symphony transition ${identifier} queued, or another state in the tracker`;
+  return [gate("not_completed", false, { detail, opens })];
+}
+
+/** What symphony itself must be able to do. */
+function serverGates(
+  { id }: Issue,
+  { draining, issues, poll, trackerError }: State,
+  problem: Fault | null,
+): readonly Explained[] {
+  const claim = issues.get(id)?.claim;
+  const own = claim === "running";
+  const hasBegun = poll.phase !== "idle" || poll.lastWall !== null;
+  const failed = trackerError && `its last read failed: ${trackerError.message}`;
+  const notRead = hasBegun ? failed : "it was not read yet";
+  const stopping = gate("server", own, {
+    detail: "the server is stopping",
+    opens: "its next start",
+  });
+  const slowed = gate("polls", true, { detail: slowedText(poll.pace), opens: "" });
+  return [
+    ...(draining ? [stopping] : []),
+    gate("workflow", own || problem === null, {
+      detail: problem?.message ?? "the workflow file is in force",
+      opens: "a workflow file without faults: symphony config check",
+    }),
+    // A retry reads its issue by itself.
+    gate("tracker", own || claim === "retrying" || notRead === null, {
+      detail: notRead ?? "it answers",
+      opens: "the next poll that reads it",
+    }),
+    ...(poll.pace === null ? [] : [slowed]),
+  ];
+}
+
+function slowedText(pace: PollPace | null): string {
+  if (pace === null) return "as often as configured";
+  return `every ${Math.ceil(pace.intervalMs / 1_000)} s: ${pace.reason}`;
 }
 
 /** What must hold for every issue at this moment. */

@@ -91,12 +91,12 @@ export class Operations {
   /** The issue with `identifier` in any case, or null when it is not in memory. */
   statusOf(identifier: string): IssueStatusView | null {
     const { config, history } = this.#deps;
-    return statusOfIdentifier(this.#state, config().config, identifier, history);
+    return statusOfIdentifier(this.#state, config(), identifier, history);
   }
 
   /** The status of an issue that only the tracker knows; changes nothing. */
   statusOfFound(found: FoundIssue & { readonly atWall: number }): IssueStatusView {
-    return statusOfFound(this.#state, this.#deps.config().config, found);
+    return statusOfFound(this.#state, this.#deps.config(), found);
   }
 
   /** The newest snapshot of the issue, also of one that is neither listed nor claimed any more. */

@@ -172,7 +172,7 @@ export function startAll(
       const read = { issueId, request, issue: byId.get(issueId) ?? null };
       return andThen(decision, (next) => startOrPlace(next, read, context));
     },
-    decided(closeRequest(fenced, request)),
+    recovered(closeRequest(fenced, request)),
   );
 }
 

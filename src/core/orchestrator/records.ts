@@ -351,7 +351,8 @@ export function planOf(
   const before = restoredState({ records, totals, lastAttemptId: null, paused }, { now: 0, wall });
   const { state: restored } = hoursPassed(before, { config, wall });
   const queue = queueOf(issues, config.tracker);
-  const listed = { ...restored, candidates: issues, queue, storage, host };
+  const poll = { ...restored.poll, lastWall: wall };
+  const listed = { ...restored, candidates: issues, queue, storage, host, poll };
   const { state } = rowsListed(
     listed,
     { issues, request: 0 },
@@ -361,7 +362,7 @@ export function planOf(
   const others = issues.filter((issue) => !queue.includes(issue));
   return [...queue, ...others].map((issue) => {
     if (selected.has(issue)) return { issue, runs: true, why: null };
-    const shut = dispatchGates(issue, state, config).filter(({ pass }) => !pass);
+    const shut = dispatchGates(issue, state, { config, problem: null }).filter(({ pass }) => !pass);
     // The gate that a retry waits for says more than the fact that it waits.
     const gate = shut.find((one) => one.gate !== "not_claimed") ?? shut[0];
     const why = gate ? gate.detail : "every slot is taken by an issue before it";

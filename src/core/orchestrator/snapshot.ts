@@ -5,7 +5,7 @@ import type { Offer, Overlap } from "../model/delivery.ts";
 import type { Issue, IssueStatus } from "../model/issue.ts";
 import type { FoundIssue } from "../tracker/tracker.ts";
 import { slotsFor, waitingFor } from "./dispatch.ts";
-import { dispatchGates, type Explained } from "./explain.ts";
+import { type Configured, dispatchGates, type Explained } from "./explain.ts";
 import { dayGate, hostGate, hoursGate, pausedGate } from "./gates.ts";
 import type {
   Blocked,
@@ -176,12 +176,12 @@ export interface TrackerRead {
 /** The status of the issue with `identifier` (any case), or null. */
 export function statusOfIdentifier(
   state: State,
-  config: Config,
+  configured: Configured,
   identifier: string,
   names?: EarlierNames,
 ): IssueStatusView | null {
   const id = idNow(state, identifier, names);
-  return id === null ? null : statusOfId(state, config, id);
+  return id === null ? null : statusOfId(state, configured, id);
 }
 
 /** The newest snapshot of an issue in memory. An issue without a claim is taken from the list. */
@@ -195,7 +195,7 @@ export function candidateOf(state: State, id: string): Issue | null {
   return candidatesById(state.candidates).get(id) ?? null;
 }
 
-function statusOfId(state: State, config: Config, id: string): IssueStatusView | null {
+function statusOfId(state: State, configured: Configured, id: string): IssueStatusView | null {
   const issue = knownIssue(state, id);
   if (issue === null) return null;
   const row = state.issues.get(id);
@@ -216,7 +216,7 @@ function statusOfId(state: State, config: Config, id: string): IssueStatusView |
     overlaps: state.overlaps.filter(
       ({ first, second }) => first.issueId === id || second.issueId === id,
     ),
-    explain: dispatchGates(issue, state, config),
+    explain: dispatchGates(issue, state, configured),
     read: { atWall: readWall(state, id), ...nextRead(state, id) },
   };
 }
@@ -224,11 +224,11 @@ function statusOfId(state: State, config: Config, id: string): IssueStatusView |
 /** The status of an issue that is not in memory, as the tracker just described it. */
 export function statusOfFound(
   state: State,
-  config: Config,
+  configured: Configured,
   { issue, scope, atWall }: FoundIssue & { readonly atWall: number },
 ): IssueStatusView {
   const row = state.issues.get(issue.id);
-  const gates = [...scope, ...dispatchGates(issue, state, config)];
+  const gates = [...scope, ...dispatchGates(issue, state, configured)];
   const isOpen = gates.every(({ pass }) => pass);
   return {
     issue,

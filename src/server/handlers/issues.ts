@@ -118,9 +118,10 @@ function reproView({ parts, ...repro }: Repro) {
 }
 
 /** Of the past, only what was there then; where its work was delivered is not part of the record. */
-function detailThen(core: Core, identifier: string, { state, config, wall, event }: Then) {
+function detailThen(core: Core, identifier: string, then: Then) {
   const { history } = core;
-  const status = statusOfIdentifier(state, config, identifier, history);
+  const { state, config, wall, event } = then;
+  const status = statusOfIdentifier(state, then, identifier, history);
   if (status === null) {
     throw new SymphonyError("issue_not_found", `no issue ${identifier} was known here then`, {
       hint: "symphony state --at shows what was",

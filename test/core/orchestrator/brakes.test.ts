@@ -110,7 +110,9 @@ test("tokens_per_day: nothing new starts, rows and gates say why, and midnight U
     shown.paused.map(({ agent }) => agent),
     [null],
   );
-  const gates = statusOfIdentifier(world.orchestrator.state, settings, "A-2")?.explain ?? [];
+  const gates =
+    statusOfIdentifier(world.orchestrator.state, { config: settings, problem: null }, "A-2")
+      ?.explain ?? [];
   assert.equal(gates.find(({ gate }) => gate === "day_budget")?.pass, false);
   await world.advance(14 * 3_600_000);
   assert.deepEqual(world.live, ["A-1"]);

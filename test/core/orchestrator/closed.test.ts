@@ -26,7 +26,7 @@ const shown = ({ orchestrator, config: settings, clock }: Scheduler): Snapshot =
 function statusFacts(world: Scheduler) {
   const view = shown(world);
   const lists = statuses.filter((name) => view[name].some((row) => row.issue.id === "id-A-1"));
-  const detail = statusOfIdentifier(world.orchestrator.state, world.config, "A-1");
+  const detail = statusOfIdentifier(world.orchestrator.state, world, "A-1");
   return {
     lists,
     status: detail?.status ?? null,

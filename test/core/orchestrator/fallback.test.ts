@@ -23,7 +23,7 @@ function agentOf(world: Scheduler, identifier: string) {
 }
 
 function providerLine(world: Scheduler, identifier: string) {
-  const status = statusOfIdentifier(world.orchestrator.state, world.config, identifier);
+  const status = statusOfIdentifier(world.orchestrator.state, world, identifier);
   return status?.explain.find(({ gate }) => gate === "provider");
 }
 

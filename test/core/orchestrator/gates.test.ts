@@ -14,11 +14,11 @@ const starts = (world: Scheduler) => world.calls.filter((call) => call.startsWit
 
 function gateOf(world: Scheduler, name: string, identifier: string) {
   const { state } = world.orchestrator;
-  const gates = dispatchGates(issue(identifier), state, world.config);
+  const gates = dispatchGates(issue(identifier), state, world);
   return gates.find(({ gate }) => gate === name);
 }
 
-test("S9: while dispatch is paused nothing starts, running attempts continue, and after it the queue starts at once", async () => {
+test("while dispatch is paused nothing starts, running attempts continue, and after it the queue starts at once", async () => {
   const world = await new Scheduler([issue("A-1"), issue("A-2")], settings).begin();
   assert.deepEqual(world.live, ["A-1"]);
   await world.orchestrator.apply({ type: "dispatch.paused", pause });
@@ -77,7 +77,7 @@ const hours = (from: number, to: number) =>
     },
   });
 
-test("S9: outside of the active hours nothing starts; a timer starts the queue when they open", async () => {
+test("outside of the active hours nothing starts; a timer starts the queue when they open", async () => {
   const world = await new Scheduler([issue("A-1"), issue("A-2")], hours(12, 13)).begin();
   assert.deepEqual(world.live, []);
   const shut = gateOf(world, "active_hours", "A-1");
@@ -118,7 +118,7 @@ test("a dry run says that dispatch is paused, or when the active hours open", ()
   assert.match(closed?.why ?? "", /opens at 2026-11-23T12:00/);
 });
 
-test("S9: while the host is short nothing starts, running attempts continue, and then the queue starts at once", async () => {
+test("while the host is short nothing starts, running attempts continue, and then the queue starts at once", async () => {
   const world = await new Scheduler([issue("A-1"), issue("A-2")], settings).begin();
   const trouble = { detail: "the host is short: 1 MiB free", sinceWall: 0 };
   await world.orchestrator.apply({ type: "host.changed", trouble });
@@ -135,4 +135,54 @@ test("S9: while the host is short nothing starts, running attempts continue, and
   assert.deepEqual(told, ["host.short", "host.recovered"]);
   const known = { records: new Map(), wall: 0, host: trouble };
   assert.equal(planOf([issue("A-1")], settings, known)[0]?.why, trouble.detail);
+});
+
+test("each fault that keeps issues from starting is a closed gate: the file, the tracker, the stop", async () => {
+  const world = await new Scheduler([issue("A-1"), issue("A-2")], settings).begin();
+  const shut = (identifier: string) =>
+    dispatchGates(issue(identifier), world.orchestrator.state, world)
+      .filter(({ pass, gate }) => !pass && gate !== "free_slot")
+      .map(({ gate, detail, opens }) => [gate, detail, opens]);
+  assert.deepEqual(shut("A-2"), []);
+  world.problem = { code: "invalid_config", message: "agent.max_turns must be greater than 0" };
+  const opens = "a workflow file without faults: symphony config check";
+  assert.deepEqual(shut("A-2"), [["workflow", world.problem.message, opens]]);
+  assert.deepEqual(shut("A-1"), [["not_claimed", "running", "the end of its attempt"]]);
+  world.problem = null;
+  world.readFails = "down";
+  await world.advance(hourMs);
+  assert.deepEqual(shut("A-2"), [
+    ["tracker", "its last read failed: down", "the next poll that reads it"],
+  ]);
+  world.readFails = null;
+  await world.advance(hourMs);
+  assert.deepEqual(shut("A-2"), []);
+  world.orchestrator.post({ type: "drain.requested", stopAttempts: false });
+  await world.advance(0);
+  assert.deepEqual(shut("A-2"), [["server", "the server is stopping", "its next start"]]);
+});
+
+test("before the first read of the tracker nothing starts, and an issue that is completed has a gate that says so", async () => {
+  const world = new Scheduler([issue("A-1"), issue("A-2")], settings);
+  assert.equal(gateOf(world, "tracker", "A-1")?.detail, "it was not read yet");
+  await world.begin();
+  assert.equal(gateOf(world, "tracker", "A-1")?.pass, true);
+  await world.orchestrator.apply({
+    ...{ type: "operator.transitioned", issueId: "id-A-2", to: "completed", reason: null },
+  });
+  await world.advance(0);
+  const gate = gateOf(world, "not_completed", "A-2");
+  assert.equal(gate?.detail, "an operator completed it");
+  assert.match(gate?.opens ?? "", /^symphony transition A-2 queued, or another state/);
+});
+
+// S8 is a row of the cases of scheduler and configuration: polls that use up the hour's budget.
+test("S8: explain says that polls are slower, and why", async () => {
+  const world = new Scheduler([issue("A-1"), issue("A-2")], settings);
+  assert.equal(gateOf(world, "polls", "A-2"), undefined);
+  world.pace = { intervalMs: 120_000, reason: "the budget runs out" };
+  await world.begin();
+  assert.deepEqual(gateOf(world, "polls", "A-2"), {
+    ...{ gate: "polls", pass: true, detail: "every 120 s: the budget runs out", opens: null },
+  });
 });

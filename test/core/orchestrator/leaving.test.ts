@@ -111,11 +111,7 @@ test("labels any, all and exclude decide what runs, and each is a gate that says
   const issues = labels.map((some, at) => issue(`ENG-${at + 1}`, { labels: some }));
   const world = await new Scheduler(issues, config({ tracker })).begin();
   assert.deepEqual(world.live, ["ENG-1"]);
-  const gates = dispatchGates(
-    issue("ENG-6", { labels: ["wip"] }),
-    world.orchestrator.state,
-    world.config,
-  );
+  const gates = dispatchGates(issue("ENG-6", { labels: ["wip"] }), world.orchestrator.state, world);
   const shut = gates.filter(({ pass }) => !pass);
   assert.deepEqual(shut, [
     { gate: "required_labels", pass: false, detail: 'misses "agent"', opens: 'add "agent"' },

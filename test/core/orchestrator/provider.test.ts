@@ -42,7 +42,9 @@ test("a limited provider pauses until the time it names; no failure is counted",
   assert.deepEqual(shown.paused, [
     { gate: "provider", agent: "codex", untilWall: until, reason: limited(null).message },
   ]);
-  const gates = statusOfIdentifier(world.orchestrator.state, settings, "A-2")?.explain ?? [];
+  const gates =
+    statusOfIdentifier(world.orchestrator.state, { config: settings, problem: null }, "A-2")
+      ?.explain ?? [];
   assert.equal(gates.find(({ gate }) => gate === "provider")?.pass, false);
   await world.advance(10 * minute);
   assert.equal(world.live.length, 1);

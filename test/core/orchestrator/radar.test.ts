@@ -55,7 +55,7 @@ const told = (world: Scheduler) =>
     .filter(({ type }) => type.startsWith("conflict."))
     .map(({ type, message }) => `${type}: ${message}`);
 const gateOf = (world: Scheduler, name: string) =>
-  dispatchGates(issue(name), world.orchestrator.state, world.config).find(
+  dispatchGates(issue(name), world.orchestrator.state, world).find(
     ({ gate }) => gate === "conflicts",
   );
 

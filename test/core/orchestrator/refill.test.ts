@@ -1,3 +1,5 @@
+// "S9" is a row of the cases of scheduler and configuration: a freed slot is used at once.
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { noTokens } from "../../../src/core/model/attempt.ts";
@@ -71,7 +73,7 @@ const frees: Readonly<Record<string, (world: Scheduler) => Promise<void>>> = {
 };
 
 for (const [what, free] of Object.entries(frees)) {
-  test(`a slot that was freed by an operator or an agent (${what}) is used at once`, async () => {
+  test(`S9: a slot that was freed by an operator or an agent (${what}) is used at once`, async () => {
     const world = await busy();
     await free(world);
     await world.advance(0);
@@ -79,7 +81,7 @@ for (const [what, free] of Object.entries(frees)) {
   });
 }
 
-test("a slot that was freed by a change in the tracker is used at once", async () => {
+test("S9: a slot that was freed by a change in the tracker is used at once", async () => {
   const world = await busy();
   world.set(issue("A-1", { state: "Backlog" }));
   world.orchestrator.post({ type: "issue.hinted", issueId: "id-A-1" });
@@ -89,7 +91,7 @@ test("a slot that was freed by a change in the tracker is used at once", async (
   assert.deepEqual([world.live, reads(world)], [["A-2"], ["issues A-1", "issues A-2"]]);
 });
 
-test("an issue that is done after a success leaves its slot to the next one", async () => {
+test("S9: an issue that is done after a success leaves its slot to the next one", async () => {
   const world = await busy();
   world.set(issue("A-1", { state: "Done" }));
   await world.run("A-1").end();
@@ -97,7 +99,7 @@ test("an issue that is done after a success leaves its slot to the next one", as
   assert.deepEqual([world.live, reads(world)], [["A-2"], ["issues A-1", "issues A-2"]]);
 });
 
-test("a higher limit, in total or for one state, takes effect at once", async () => {
+test("S9: a higher limit, in total or for one state, takes effect at once", async () => {
   const byState = config({
     polling: { intervalMs: pollMs },
     agent: { maxConcurrentAgentsByState: { todo: 1 } },
@@ -111,7 +113,7 @@ test("a higher limit, in total or for one state, takes effect at once", async ()
   }
 });
 
-test("a running issue that moves to another state frees its state's slot", async () => {
+test("S9: a running issue that moves to another state frees its state's slot", async () => {
   const world = await busy(
     config({
       polling: { intervalMs: pollMs },
@@ -124,7 +126,7 @@ test("a running issue that moves to another state frees its state's slot", async
   assert.deepEqual(world.live, ["A-1", "A-2"]);
 });
 
-test("slots that become free together share one request, and are filled in order", async () => {
+test("S9: slots that become free together share one request, and are filled in order", async () => {
   const names = ["A-1", "A-2", "B-3", "B-1", "B-2"];
   const settings = oneSlot({ agent: { maxConcurrentAgents: 2 } });
   const priorities = [1, 1, 4, 2, 3];
@@ -288,7 +290,7 @@ test("with --once, an issue that waited for a slot in the only poll is not start
   );
 });
 
-test("an issue whose last blocker has just ended is read and started at once", async () => {
+test("S9: an issue whose last blocker has just ended is read and started at once", async () => {
   const blockers = (...names: string[]) => names.map((name) => linkTo(issue(name)));
   const waits = { dispatchable: false };
   const world = await new Scheduler(

@@ -4,12 +4,18 @@ import { Simulation } from "../../support/worlds/simulation.ts";
 
 const worlds = Number(process.env["SIMULATED_WORLDS"] ?? 60);
 const eventsEach = 3_000;
+/** Each of them kept some issue from starting; `test/core/orchestrator/gates.test.ts` has the others. */
+const gatesMet = [
+  ...["dispatchable", "not_held", "not_failed", "not_completed", "not_claimed", "tracker"],
+  ...["paused", "active_hours", "host", "storage", "day_budget", "provider", "free_slot"],
+];
 
 test(`no invariant breaks in ${worlds} seeded worlds of ${eventsEach} events`, (t) => {
   let dispatches = 0;
   let restarts = 0;
   let dispatchPauses = 0;
   let refusedWrites = 0;
+  const closed = new Set<string>();
   const limits = { holds: 0, pauses: 0, fullDays: 0 };
   const agents = { standIns: 0, moves: 0, stays: 0 };
   for (let seed = 1; seed <= worlds; seed++) {
@@ -30,6 +36,7 @@ test(`no invariant breaks in ${worlds} seeded worlds of ${eventsEach} events`, (
     agents.standIns += world.agents.standIns;
     agents.moves += world.agents.moves;
     agents.stays += world.agents.stays;
+    for (const gate of world.gates.closed) closed.add(gate);
     limits.holds += world.ledger.holds;
     limits.pauses += world.ledger.pauses;
     limits.fullDays += world.ledger.fullDays;
@@ -39,6 +46,11 @@ test(`no invariant breaks in ${worlds} seeded worlds of ${eventsEach} events`, (
   assert.ok(restarts > 0, "some crashed");
   assert.ok(dispatchPauses > worlds / 4, "dispatch was paused in some");
   assert.ok(refusedWrites > worlds * 10, "their disks were full now and then");
+  assert.deepEqual(
+    gatesMet.filter((gate) => !closed.has(gate)),
+    [],
+    "each gate was closed now and then",
+  );
   t.diagnostic(JSON.stringify({ ...limits, ...agents }));
   const { standIns, moves, stays } = agents;
   assert.ok(standIns > worlds && moves > 0 && stays > worlds, "agents stood in for others");

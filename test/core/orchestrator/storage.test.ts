@@ -86,7 +86,8 @@ test("a storage error and its end are reported once, and every view says why not
   const { state } = world.orchestrator;
   const shown = snapshot(state, settings, { now: 0, limit: 9 });
   assert.equal(shown.queued[0]?.waitingFor, words);
-  const gates = statusOfIdentifier(state, settings, "A-2")?.explain ?? [];
+  const gates =
+    statusOfIdentifier(state, { config: settings, problem: null }, "A-2")?.explain ?? [];
   const gate = gates.find((one) => one.gate === "storage");
   assert.deepEqual(gate, {
     gate: "storage",
@@ -94,7 +95,7 @@ test("a storage error and its end are reported once, and every view says why not
     detail: words,
     opens: "it opens by itself",
   });
-  const own = statusOfIdentifier(state, settings, "A-1")?.explain.find(
+  const own = statusOfIdentifier(state, { config: settings, problem: null }, "A-1")?.explain.find(
     (one) => one.gate === "storage",
   );
   assert.equal(own?.pass, true, "what runs has passed it");

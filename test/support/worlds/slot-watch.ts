@@ -48,6 +48,11 @@ export class SlotWatch {
     this.#asked.clear();
   }
 
+  /** A read of issues before their launch is under way. */
+  get isReading(): boolean {
+    return this.#reads.size > 0;
+  }
+
   answered(request: number): void {
     this.#reads.delete(request);
   }
