@@ -22,6 +22,19 @@ if (lastWords !== undefined) {
 let turns = 0;
 let cancelled = Promise.withResolvers<void>();
 let steered = Promise.withResolvers<void>();
+const prompted = Promise.withResolvers<void>();
+
+async function say(client: AgentContext, text: string, sessionId = "s-1"): Promise<void> {
+  const content = { type: "text" as const, text };
+  const update = { sessionUpdate: "agent_message_chunk" as const, content };
+  await client.notify("session/update", { sessionId, update });
+}
+
+/** The line after it is logged, and says that all of it was received. */
+async function sayAll(client: AgentContext, texts: readonly string[], line: string): Promise<void> {
+  for (const text of texts) await say(client, text);
+  process.stdout.write(`${line}\n`);
+}
 
 interface McpServer {
   readonly command: string;
@@ -75,6 +88,12 @@ async function play(step: AcpStep, client: AgentContext, sessionId: string): Pro
     case "write":
       process.stdout.write(`${step.line}\n`);
       return;
+    case "prompted":
+      return prompted.promise;
+    case "die":
+      return new Promise(() => {
+        process.stderr.write(`${step.words}\n`, () => process.exit(9));
+      });
     case "exit":
       process.exit(step.status);
   }
@@ -110,6 +129,7 @@ agent({ name: "scripted" })
       sessionId: String(params["sessionId"]),
       update: { sessionUpdate: "agent_message_chunk", content },
     });
+    if (script.replays) setImmediate(() => sayAll(client, script.replays ?? [], "replayed"));
     return { ...script.opened };
   })
   .onRequest("session/set_config_option", raw, ({ params }) => {
@@ -144,6 +164,8 @@ agent({ name: "scripted" })
       await play(step, client, String(params["sessionId"]));
     }
     if (turn?.dies) setImmediate(() => process.stdout.write("", () => process.exit(3)));
+    if (turns > 1) prompted.resolve();
+    if (turn?.after) setImmediate(() => sayAll(client, turn.after ?? [], "said late"));
     const { error } = turn ?? {};
     if (error) throw new RequestError(error.code, error.message, error.data);
     return turn?.end ?? { stopReason: "end_turn" };

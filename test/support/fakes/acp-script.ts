@@ -9,6 +9,10 @@ export type AcpStep =
   | { readonly do: "tool"; readonly name: string; readonly arguments: Record<string, unknown> }
   /** Waits until the turn is cancelled or steered. */
   | { readonly do: "cancelled" | "steered" }
+  /** Waits until a further prompt of the same turn has been played. */
+  | { readonly do: "prompted" }
+  /** Crashes with these last words on stderr. */
+  | { readonly do: "die"; readonly words: string }
   | { readonly do: "write"; readonly line: string }
   | { readonly do: "exit"; readonly status: number };
 
@@ -22,6 +26,8 @@ export interface AcpTurn {
     readonly message: string;
     readonly data?: unknown;
   };
+  /** Chunks of its message that it sends after the answer. */
+  readonly after?: readonly string[];
   /** Exits after it has answered. */
   readonly dies?: boolean;
 }
@@ -37,6 +43,8 @@ export interface AcpScript {
   /** Whether every change of the mode is refused. */
   readonly fixedMode?: boolean;
   readonly steering?: string;
+  /** The history that it sends after it has answered `session/load`. */
+  readonly replays?: readonly string[];
   /** The last turn is repeated. */
   readonly turns: readonly AcpTurn[];
 }

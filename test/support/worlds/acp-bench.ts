@@ -8,12 +8,15 @@ import type { AgentSession, SessionSpec } from "../../../src/core/agent/agent.ts
 import { type Clock, systemClock } from "../../../src/core/clock.ts";
 import type { AcpScript } from "../fakes/acp-script.ts";
 import { Bench, journalOf } from "./scripted-agent.ts";
+import { eventually } from "./symphony.ts";
 
 const agentFile = fileURLToPath(new URL("../fakes/acp-agent-child.ts", import.meta.url));
 
 export interface AcpBenchOptions {
   readonly config?: Partial<AcpConfig>;
   readonly clock?: Clock;
+  /** A known agent that the scripted one is taken for. */
+  readonly program?: "gemini" | "opencode";
   readonly env?: NodeJS.ProcessEnv;
   /** Default: `data` next to the workspace. */
   readonly dataDir?: string;
@@ -39,7 +42,8 @@ export class AcpBench extends Bench {
   ): Promise<AgentSession> {
     const { config, clock = systemClock, dataDir = join(this.root, "data") } = this.#own;
     const [script, journal] = ["script.json", "journal"].map((name) => join(this.root, name));
-    const command = `exec "${process.execPath}" "${agentFile}" "${script}" "${journal}"`;
+    const known = this.#own.program === undefined ? "" : ` ${this.#own.program}`;
+    const command = `exec "${process.execPath}" "${agentFile}" "${script}" "${journal}"${known}`;
     const env: NodeJS.ProcessEnv = {
       PATH: process.env["PATH"],
       HOME: this.root,
@@ -55,6 +59,11 @@ export class AcpBench extends Bench {
       dataDir,
     });
     return runtime.start({ ...this.spec(), ...spec }, signal);
+  }
+
+  /** Resolves when the scripted agent has written a line that is no message. */
+  async logged(line: string): Promise<void> {
+    await eventually(`it wrote ${line}`, async () => this.logs.includes(line));
   }
 
   /** The messages that the scripted agent received, by method. */

@@ -24,11 +24,12 @@ import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.
 import { geminiWait, limitError, limitIn } from "../limits.ts";
 import type { WayOut } from "../way-out.ts";
 import type { AcpConfig } from "./settings.ts";
-import type { Outcome } from "./updates.ts";
+import type { Outcome } from "./permissions.ts";
 
 const keptStderrLines = 20;
 const shownStderrLines = 10;
 const maxShownStderr = 1_000;
+const quietExitMs = 500;
 const drainLimitMs = 1_000;
 /**
  * Error codes of the protocol for a faulty request or a missing login: never a provider's limit,
@@ -149,6 +150,11 @@ export class AcpLink {
 
   /** Ends every process of the run, in bounded time. */
   async stop(): Promise<void> {
+    if (this.#ended === null && this.#requested.size === 0) {
+      // An idle agent writes what is left and exits when its input is closed.
+      this.#process.endInput();
+      await within(this.#over.promise, quietExitMs);
+    }
     await this.#process.stop();
     await within(this.#over.promise, drainLimitMs);
     this.#connection.close();
@@ -195,12 +201,19 @@ export class AcpLink {
       return;
     }
     const { method, params } = message;
+    const id = this.#requestId(message["id"]);
     const called = typeof method === "string";
     if (called && !("id" in message)) {
       if (method === "session/update") listener.updated(objectOf(params));
-    } else if (isMessage(message) && (called || this.#requested.delete(message.id))) {
-      if (!this.#connection.signal.aborted) this.#inbox?.enqueue(message);
+    } else if (isMessage(message) && (called || this.#requested.delete(id))) {
+      const read = called ? message : { ...message, id };
+      if (!this.#connection.signal.aborted) this.#inbox?.enqueue(read as AnyMessage);
     }
+  }
+
+  /** Our ids are numbers; some agents answer with the same id as text. */
+  #requestId(id: unknown): unknown {
+    return typeof id === "string" && !this.#requested.has(id) ? Number(id) : id;
   }
 }
 

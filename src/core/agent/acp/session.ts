@@ -2,7 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import { within } from "../../clock.ts";
-import { addTokens, noTokens } from "../../model/attempt.ts";
+import { addTokens, noTokens, type Tokens } from "../../model/attempt.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { displayText, type JsonObject, objectOf } from "../../text/text.ts";
 import type { AgentEvent, TurnOptions } from "../agent.ts";
@@ -12,13 +12,14 @@ import { noActiveTurn, Session, type SessionTurn, turnCancelled } from "../sessi
 import { type Choice, type Choices, openSession } from "./handshake.ts";
 import { AcpLink, type LinkOptions } from "./link.ts";
 import {
+  isTrackerCall,
   type Outcome,
   outcomeOf,
   permissionNeeds,
-  readUsage,
-  Updates,
   unanswered,
-} from "./updates.ts";
+} from "./permissions.ts";
+import { Updates } from "./updates.ts";
+import { readUsage, UsageEstimate } from "./usage.ts";
 
 const cancelGraceMs = 2_000;
 const maxLogChars = 1_000;
@@ -34,18 +35,31 @@ export class AcpSession extends Session<Turn> {
   readonly #options: LinkOptions;
   readonly #link: AcpLink;
   readonly #updates: Updates;
+  readonly #isTrackerCall: (call: JsonObject) => boolean;
   readonly #chosen = new Map<string, string>();
   #choices: Choices = { model: null, effort: null, mode: null };
   #steers = false;
   /** The turn as the agent sees it: it may still run after the session's turn was given up. */
   #prompting: Promise<unknown> | null = null;
   #counted = noTokens;
+  /** Guidance in mid-turn, until the agent has answered it. */
+  readonly #folded = new Set<Promise<void>>();
+  readonly #estimate = new UsageEstimate();
+  /** Before the first prompt, an agent that loads a session replays its history. */
+  #wasPrompted = false;
+  /** The turn in progress was asked to end. */
+  #wasCancelled = false;
+  /** False once a turn has ended without a count of the agent. */
+  #countsItself = true;
+  readonly #said = new Set<string>();
 
   constructor(options: LinkOptions) {
     const { spec, clock, config } = options;
     super({ spec, clock, silenceLimitMs: config.turnTimeoutMs });
     this.#options = options;
-    this.#updates = new Updates(spec.workspace);
+    const tools = spec.tools.specs.map(({ name }) => name);
+    this.#isTrackerCall = (call) => isTrackerCall(call, tools);
+    this.#updates = new Updates(spec.workspace, this.#isTrackerCall);
     this.#link = new AcpLink(options, {
       received: () => this.received(),
       updated: (params) => this.#updated(params),
@@ -85,9 +99,11 @@ export class AcpSession extends Session<Turn> {
     await this.#choose("effort", options.effort ?? null);
     const turn = newTurn();
     await this.runTurn(turn, async () => {
+      // What came after the end of the last turn belongs to it.
+      this.#flush();
       this.emit({ type: "turn.started", turnId: turn.id });
       try {
-        this.#finish(objectOf(await Promise.race([this.#prompt(prompt), turn.failed])));
+        this.#finish(await this.#answered(this.#prompt(prompt), turn));
       } catch (error) {
         throw await this.#causeOf(error);
       }
@@ -100,22 +116,46 @@ export class AcpSession extends Session<Turn> {
     // Guidance that the agent refuses now is added to the next turn.
     if (this.#steers && (await this.#injected(message))) {
       this.emit({ type: "steer.delivered", steerId });
-    }
+    } else if (this.#foldsPrompts) this.#fold(steerId, message);
     return { turnId: turn.id };
   }
 
+  /** opencode adds a second prompt to the turn in progress; gemini would cancel that turn. */
+  get #foldsPrompts(): boolean {
+    const { agents } = this.#options.guarded;
+    return agents.size === 1 && agents.has("opencode");
+  }
+
+  /** The turn ends with the answers to all its prompts. */
+  #fold(steerId: string, message: string): void {
+    const work = async () => {
+      const result = await this.#request(message).catch(() => null);
+      if (objectOf(result)["stopReason"] === "end_turn") {
+        this.emit({ type: "steer.delivered", steerId });
+      }
+    };
+    const folded: Promise<void> = work().finally(() => this.#folded.delete(folded));
+    this.#folded.add(folded);
+  }
+
   async interrupt(): Promise<void> {
-    if (this.live) this.#link.notify("session/cancel", { sessionId: this.threadId });
+    if (this.live) this.#cancel();
+  }
+
+  #cancel(): void {
+    this.#wasCancelled = true;
+    this.#link.notify("session/cancel", { sessionId: this.threadId });
   }
 
   protected async close(): Promise<void> {
     if (this.#prompting !== null) {
       // Lets the agent record the turn as cancelled, without waiting for an answer.
-      this.#link.notify("session/cancel", { sessionId: this.threadId });
+      this.#cancel();
       await within(this.#prompting, cancelGraceMs);
     }
     this.questions.close();
     await this.#link.stop();
+    this.#flush();
     await this.#options.opened[Symbol.asyncDispose]();
   }
 
@@ -125,10 +165,16 @@ export class AcpSession extends Session<Turn> {
     if (event !== null && !this.isClosed) this.emit(event);
   }
 
-  #prompt(text: string): Promise<unknown> {
+  #request(text: string): Promise<unknown> {
     const prompt = [{ type: "text", text: plainPrompt(text) }];
-    const params = { sessionId: this.threadId, prompt };
-    const asked = this.#link.request("session/prompt", params, null);
+    return this.#link.request("session/prompt", { sessionId: this.threadId, prompt }, null);
+  }
+
+  #prompt(text: string): Promise<unknown> {
+    this.#wasPrompted = true;
+    this.#wasCancelled = false;
+    this.#estimate.begin(text);
+    const asked = this.#request(text);
     this.#prompting = asked
       .catch(() => {})
       .finally(() => {
@@ -137,17 +183,52 @@ export class AcpSession extends Session<Turn> {
     return asked;
   }
 
-  #finish(result: JsonObject): void {
-    for (const event of this.#updates.flush()) this.emit(event);
-    const used = readUsage(result);
-    if (used) {
-      this.#counted = addTokens(this.#counted, used);
-      this.emit({ type: "tokens", total: this.#counted });
+  /** The answer to the prompt; the turn is counted, also one that fails. */
+  async #answered(prompted: Promise<unknown>, turn: Turn): Promise<JsonObject> {
+    let answer: JsonObject | null = null;
+    try {
+      answer = objectOf(await Promise.race([prompted, turn.failed]));
+      while (this.#folded.size > 0) await Promise.race([...this.#folded, turn.failed]);
+      return answer;
+    } finally {
+      this.#flush();
+      this.#count(answer);
     }
+  }
+
+  #flush(): void {
+    for (const event of this.#updates.flush()) this.emit(event);
+  }
+
+  /**
+   * Counts a turn. `result` is null for one that ended without an answer, which cost tokens all the
+   * same. What an agent leaves out is estimated.
+   */
+  #count(result: JsonObject | null): void {
+    const reported = readUsage(result);
+    const least = this.#estimate.floor(false);
+    const isPart = this.#options.guarded.agents.has("opencode") && this.#estimate.requests > 1;
+    const isEnough = reported !== null && !isPart && reported.total >= least.total;
+    const used = isEnough ? reported : larger(reported, this.#estimate.estimate());
+    if (used.total === 0) return;
+    if (reported === null && result !== null) this.#countsItself = false;
+    if (!isEnough && used !== reported) this.#sayOnce(estimated(reported, result));
+    this.#counted = addTokens(this.#counted, used);
+    this.emit({ type: "tokens", total: this.#counted });
+  }
+
+  #sayOnce(message: string): void {
+    if (this.#said.has(message)) return;
+    this.#said.add(message);
+    this.notice(message);
+  }
+
+  #finish(result: JsonObject): void {
     const { stopReason } = result;
     switch (stopReason) {
       case "cancelled":
-        throw turnCancelled();
+        if (this.#wasCancelled) throw turnCancelled();
+        return this.notice("the agent ended its turn early: it cancelled it by itself");
       case "refusal":
         throw new SymphonyError("turn_failed", "the turn failed: the agent refuses to continue");
       case "max_tokens":
@@ -175,7 +256,13 @@ export class AcpSession extends Session<Turn> {
     const params = { sessionId: this.threadId, prompt };
     const limitMs = this.#options.config.readTimeoutMs;
     const result = await this.#link.request("_session/steering", params, limitMs).catch(() => null);
-    return objectOf(result)["outcome"] === "injected";
+    const { outcome } = objectOf(result);
+    // The turn had just ended. What the agent has begun is no turn of this session, and the
+    // guidance opens the next one.
+    if (outcome === "startedNewTurn") {
+      this.#link.notify("session/cancel", { sessionId: this.threadId });
+    }
+    return outcome === "injected";
   }
 
   /** Sets the model or the effort if it has changed. */
@@ -204,10 +291,22 @@ export class AcpSession extends Session<Turn> {
   }
 
   #updated(params: JsonObject): void {
-    // Before the session is open this is the history of a loaded one; after that it may be the
-    // update of a sub-agent.
-    if (this.threadId === "" || params["sessionId"] !== this.threadId) return;
-    for (const event of this.#updates.read(objectOf(params["update"]))) this.emit(event);
+    // Another session is that of a sub-agent.
+    if (!this.#wasPrompted || params["sessionId"] !== this.threadId) return;
+    const update = objectOf(params["update"]);
+    for (const event of this.#updates.read(update)) this.emit(event);
+    if (this.live) this.#countSoFar(update);
+  }
+
+  /** For the brakes, which act in mid-turn. */
+  #countSoFar(update: JsonObject): void {
+    const guessed = !this.#countsItself;
+    const before = this.#estimate.floor(guessed).total;
+    this.#estimate.read(update);
+    const least = this.#estimate.floor(guessed);
+    if (least.total > before) {
+      this.emit({ type: "tokens", total: addTokens(this.#counted, least) });
+    }
   }
 
   #stray(line: string): void {
@@ -215,24 +314,53 @@ export class AcpSession extends Session<Turn> {
     else this.#options.spec.onLog(displayText(line, maxLogChars));
   }
 
+  #permitted(call: JsonObject): void {
+    for (const event of this.#updates.permitted(call)) this.emit(event);
+  }
+
   async #permit(params: JsonObject): Promise<Outcome> {
+    const call = objectOf(params["toolCall"]);
+    if (this.#isTrackerCall(call)) return outcomeOf(params, true);
     const { approvals } = this.#options.spec.askPolicy;
     if (approvals !== "ask") {
       const outcome = outcomeOf(params, approvals === "auto");
       const { outcome: chosen } = outcome;
       const decision = chosen.outcome === "selected" ? chosen.optionId : chosen.outcome;
       this.emit({ type: "approval.resolved", decision, automatic: true });
+      if (chosen.outcome === "cancelled") this.#sayOnce(noSuchOption);
+      if (approvals === "auto") this.#permitted(call);
       return outcome;
     }
     try {
       const answer = await this.questions.ask(permissionNeeds(params), 0);
       this.received();
-      return outcomeOf(params, answer.type === "decision" && answer.approve);
+      const isGranted = answer.type === "decision" && answer.approve;
+      const outcome = outcomeOf(params, isGranted);
+      if (outcome.outcome.outcome === "cancelled") this.#sayOnce(noSuchOption);
+      if (isGranted) this.#permitted(call);
+      return outcome;
     } catch (error) {
       this.live?.fail(error);
       return unanswered;
     }
   }
+}
+
+const noSuchOption =
+  "the agent offered no option that fits the decision: its request was answered as cancelled";
+
+function larger(a: Tokens | null, b: Tokens): Tokens {
+  return a !== null && a.total >= b.total ? a : b;
+}
+
+function estimated(reported: Tokens | null, result: JsonObject | null): string {
+  const isPart = reported !== null;
+  const what = isPart
+    ? "the agent reports only a part of its tokens"
+    : result === null || result["stopReason"] === "cancelled"
+      ? "the agent does not report the tokens of a turn that was cut short"
+      : "the agent does not report its tokens";
+  return `${what}: they are estimated from what it shows, and the token brakes use the estimate`;
 }
 
 function newTurn(): Turn {

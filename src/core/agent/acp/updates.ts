@@ -1,12 +1,4 @@
-import type { Needs } from "../../model/attempt.ts";
-import {
-  displayText,
-  isObject,
-  type JsonObject,
-  listOf,
-  objectOf,
-  textOf,
-} from "../../text/text.ts";
+import { type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import type { AgentEvent } from "../agent.ts";
 import {
   commandEvent,
@@ -26,13 +18,16 @@ const maxOpenCalls = 1_000;
  */
 export class Updates {
   readonly #workspace: string;
+  readonly #isOwnTool: (call: JsonObject) => boolean;
   readonly #calls = new Map<string, ToolCall>();
   #held = "";
   #heldId: string | null = null;
   #plan = "";
 
-  constructor(workspace: string) {
+  /** `isOwnTool`: whether a call is one of the tracker's tools, which are reported where they run. */
+  constructor(workspace: string, isOwnTool: (call: JsonObject) => boolean) {
     this.#workspace = workspace;
+    this.#isOwnTool = isOwnTool;
   }
 
   read(update: JsonObject): AgentEvent[] {
@@ -40,6 +35,17 @@ export class Updates {
     const activity: AgentEvent = { type: "activity", method: kind.slice(0, 100) };
     const events = this.#translate(kind, update);
     return events.length > 0 ? events : [activity];
+  }
+
+  /**
+   * The call that a permission was given for. It may be the first that is known of it, and it names
+   * the command and the files.
+   */
+  permitted(toolCall: JsonObject): AgentEvent[] {
+    if (toolCall["kind"] !== "execute") return this.#call(toolCall);
+    const input = objectOf(toolCall["rawInput"]);
+    const rawInput = { ...input, command: input["command"] ?? toolCall["title"] };
+    return this.#call({ ...toolCall, rawInput });
   }
 
   /** The last message, when nothing follows it. */
@@ -53,7 +59,7 @@ export class Updates {
   #translate(kind: string, update: JsonObject): AgentEvent[] {
     switch (kind) {
       case "agent_message_chunk":
-        return this.#chunk(update);
+        return isProgramNote(update) ? this.#note(update) : this.#chunk(update);
       case "tool_call":
       case "tool_call_update":
         return this.#call(update);
@@ -80,17 +86,25 @@ export class Updates {
     return before;
   }
 
+  #note(update: JsonObject): AgentEvent[] {
+    const text = textOf(objectOf(update["content"])["text"])?.trim() ?? "";
+    return text === "" ? [] : [...this.flush(), noticeEvent(text)];
+  }
+
   #call(update: JsonObject): AgentEvent[] {
     const id = textOf(update["toolCallId"]) ?? "";
     const before = this.#calls.get(id);
-    const call = mergedCall(before ?? null, update);
+    const merged = mergedCall(before ?? null, update);
+    const hasEnded = merged.status === "completed" || merged.status === "failed";
+    const starts = !merged.isTold && (hasEnded || isCommandKnown(merged, update));
+    const call = { ...merged, isTold: merged.isTold || starts };
     const events = this.flush();
-    if (!before) events.push(...callStarted(call));
-    if (call.status === "completed" || call.status === "failed") {
+    if (starts) events.push(...callStarted(call));
+    if (hasEnded) {
       this.#calls.delete(id);
-      events.push(...callEnded(call, this.#workspace));
+      if (!call.isOwn && !this.#isOwnTool(update)) events.push(...callEnded(call, this.#workspace));
     } else if (before || this.#calls.size < maxOpenCalls) {
-      this.#calls.set(id, call);
+      this.#calls.set(id, { ...call, isOwn: call.isOwn || this.#isOwnTool(update) });
     }
     return events;
   }
@@ -104,26 +118,6 @@ export class Updates {
     this.#plan = plan;
     return [...this.flush(), noticeEvent(plan)];
   }
-}
-
-/** The usage reported at the end of a turn; null when the agent does not count. */
-export function readUsage(result: unknown) {
-  const { usage } = objectOf(result);
-  if (!isObject(usage)) return null;
-  const count = (name: string) => {
-    const value = usage[name];
-    return typeof value === "number" && Number.isSafeInteger(value) && value > 0 ? value : 0;
-  };
-  const output = count("outputTokens");
-  // Agents differ in whether their input includes cached tokens; their total always does.
-  const total = Math.max(count("totalTokens"), count("inputTokens") + output);
-  return {
-    input: total - output,
-    cachedInput: count("cachedReadTokens"),
-    output,
-    reasoningOutput: count("thoughtTokens"),
-    total,
-  };
 }
 
 const maxHeldOutput = 16_000;
@@ -140,6 +134,27 @@ interface ToolCall {
   readonly paths: readonly string[];
   readonly output: string | null;
   readonly exitCode: number | null;
+  /** Its start was reported. */
+  readonly isTold: boolean;
+  /** It is one of the tracker's tools. */
+  readonly isOwn: boolean;
+}
+
+/**
+ * Words of the agent's program and not of its model, such as the warning of claude-agent-acp about
+ * the cost of a mode.
+ */
+function isProgramNote(update: JsonObject): boolean {
+  return objectOf(objectOf(update["_meta"])["claudeCode"])["kind"] === "informational";
+}
+
+/**
+ * Agents report a call before its input is complete, with a general title; only an agent that never
+ * sends the input has the command in the title.
+ */
+function isCommandKnown({ status }: ToolCall, update: JsonObject): boolean {
+  if (commandOf(update) !== null) return true;
+  return status === "in_progress" && !("rawInput" in update);
 }
 
 /** Merges an update into a call; fields that the update omits are unchanged. */
@@ -155,6 +170,8 @@ function mergedCall(before: ToolCall | null, update: JsonObject): ToolCall {
     paths: paths.length > 0 ? paths : (before?.paths ?? []),
     output: outputOf(before?.output ?? null, update, raw),
     exitCode: exitCodeOf(update, raw) ?? before?.exitCode ?? null,
+    isTold: before?.isTold ?? false,
+    isOwn: before?.isOwn ?? false,
   };
 }
 
@@ -192,56 +209,18 @@ function pathsOf(update: JsonObject): string[] {
 function outputOf(before: string | null, update: JsonObject, raw: JsonObject): string | null {
   const delta = textOf(objectOf(objectOf(update["_meta"])["terminal_output_delta"])["data"]);
   if (delta !== null) return `${before ?? ""}${delta}`.slice(-maxHeldOutput);
+  // claude-agent-acp puts the content into a block of Markdown, and the output itself here.
+  const whole =
+    textOf(update["rawOutput"]) ?? textOf(raw["formatted_output"]) ?? textOf(raw["output"]);
+  if (whole) return whole.slice(-maxHeldOutput);
   const texts = listOf(update["content"])
     .map((part) => textOf(objectOf(objectOf(part)["content"])["text"]))
     .filter((text) => text !== null);
-  if (texts.length > 0) return texts.join("\n").slice(-maxHeldOutput);
-  const whole =
-    textOf(update["rawOutput"]) ?? textOf(raw["formatted_output"]) ?? textOf(raw["output"]);
-  return whole?.slice(-maxHeldOutput) ?? before;
+  return texts.length > 0 ? texts.join("\n").slice(-maxHeldOutput) : before;
 }
 
 function exitCodeOf(update: JsonObject, raw: JsonObject): number | null {
   const terminal = objectOf(objectOf(update["_meta"])["terminal_exit"]);
   const codes = [terminal["exit_code"], raw["exitCode"], raw["exit_code"]];
   return codes.find((code) => typeof code === "number") ?? null;
-}
-
-const allowing = ["allow_once", "allow_always"];
-const rejecting = ["reject_once", "reject_always"];
-
-/** The answer to `session/request_permission`: one of the agent's options, or none. */
-export interface Outcome {
-  readonly outcome:
-    | { readonly outcome: "selected"; readonly optionId: string }
-    | { readonly outcome: "cancelled" };
-}
-
-export const unanswered: Outcome = { outcome: { outcome: "cancelled" } };
-
-/**
- * The option that approves or declines, for this call only if possible; without such an option
- * nothing is chosen.
- */
-export function outcomeOf(params: JsonObject, approve: boolean): Outcome {
-  const options = listOf(params["options"]).map(objectOf);
-  for (const kind of approve ? allowing : rejecting) {
-    const optionId = textOf(options.find((option) => option["kind"] === kind)?.["optionId"]);
-    if (optionId !== null) return { outcome: { outcome: "selected", optionId } };
-  }
-  return unanswered;
-}
-
-/** The question for a person. */
-export function permissionNeeds(params: JsonObject): Needs {
-  const call = objectOf(params["toolCall"]);
-  const title = textOf(call["title"]) ?? "an action that it does not name";
-  const command = textOf(objectOf(call["rawInput"])["command"]);
-  const reason = textOf(objectOf(call["rawInput"])["reason"]);
-  const lines = [title, command === title ? null : command, reason].filter(Boolean);
-  return {
-    kind: "approval",
-    prompt: displayText(`May the agent do this?\n${lines.join("\n")}`, 2_000),
-    options: ["accept", "decline"],
-  };
 }

@@ -1,0 +1,177 @@
+import { addTokens, noTokens, type Tokens } from "../../model/attempt.ts";
+import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
+
+const charsPerToken = 4;
+/**
+ * Instructions and definitions of tools, which an agent does not show: coding agents send 5,000 to
+ * 15,000 tokens of them with each request.
+ */
+const hiddenTokens = 8_000;
+/** Agents shorten the output of a tool before their model reads it. */
+const maxOutputChars = 16_000;
+/** Calls without an end must not fill the memory. */
+const maxOpenCalls = 1_000;
+
+/**
+ * The usage reported at the end of a turn; null when the agent does not count. It is in `usage`, in
+ * `_meta.quota.token_count`, or in the rows of `_meta.quota.model_usage`, which also contain requests
+ * for titles and permissions: the largest of them.
+ */
+export function readUsage(result: unknown): Tokens | null {
+  const { usage, _meta: meta } = objectOf(result);
+  const quota = objectOf(objectOf(meta)["quota"]);
+  const models = listOf(quota["model_usage"]).map((row) => counted(objectOf(row)["token_count"]));
+  const all = [counted(usage), counted(quota["token_count"]), models.reduce(addTokens, noTokens)];
+  const largest = all.reduce((a, b) => (b.total > a.total ? b : a), noTokens);
+  return largest.total === 0 ? null : largest;
+}
+
+function counted(usage: unknown): Tokens {
+  if (!isObject(usage)) return noTokens;
+  const count = (...names: readonly string[]) => {
+    const values = names.map((name) => usage[name]);
+    return values.find((value) => Number.isSafeInteger(value) && Number(value) > 0) as
+      | number
+      | undefined;
+  };
+  const output = count("outputTokens", "output_tokens") ?? 0;
+  const input = count("inputTokens", "input_tokens") ?? 0;
+  // Agents differ in whether their input includes cached tokens; their total always does.
+  const total = Math.max(count("totalTokens", "total_tokens") ?? 0, input + output);
+  return {
+    input: total - output,
+    cachedInput:
+      count("cachedReadTokens", "cachedInputTokens", "cached_read_tokens", "cached_input_tokens") ??
+      0,
+    output,
+    reasoningOutput:
+      count("thoughtTokens", "reasoningOutputTokens", "thought_tokens", "reasoning_tokens") ?? 0,
+    total,
+  };
+}
+
+/** One request of the agent to its model, as far as it can be seen. */
+interface ModelRequest {
+  /** The characters of the conversation so far. */
+  readonly chars: number;
+  /** The size of the context in tokens, if the agent reported it for this request. */
+  readonly used: number | null;
+}
+
+/**
+ * Estimates the tokens of a turn from the updates of its session: each answer of the model, after
+ * the prompt or after the result of a tool, is one request with the whole conversation.
+ */
+export class UsageEstimate {
+  #chars = 0;
+  #outputChars = 0;
+  #requests: ModelRequest[] = [];
+  /** Reported by `usage_update` since the last request. */
+  #used: number | null = null;
+  #lastUsed: number | null = null;
+  /** The model is answering; after the result of a tool it is asked again. */
+  #answers = false;
+  readonly #calls = new Map<string, number>();
+
+  begin(prompt: string): void {
+    this.#chars += prompt.length;
+    this.#outputChars = 0;
+    this.#requests = [];
+    this.#used = null;
+    this.#answers = false;
+    this.#calls.clear();
+  }
+
+  read(update: JsonObject): void {
+    switch (update["sessionUpdate"]) {
+      case "usage_update":
+        return this.#reported(update["used"]);
+      case "agent_message_chunk":
+      case "agent_thought_chunk":
+        return this.#said(textOf(objectOf(update["content"])["text"])?.length ?? 0);
+      case "tool_call":
+      case "tool_call_update":
+        return this.#call(update);
+      default:
+        return;
+    }
+  }
+
+  /** How many requests were seen in the turn. */
+  get requests(): number {
+    return this.#requests.length + (this.#used === null || this.#answers ? 0 : 1);
+  }
+
+  /**
+   * What the turn used at least, by what the agent reported of its context; with `guessed`, also by
+   * the text. It never falls within a turn.
+   */
+  floor(guessed: boolean): Tokens {
+    const each = this.#requests.map(({ chars, used }) => used ?? (guessed ? tokensOf(chars) : 0));
+    const input = each.reduce((all, one) => all + one, 0);
+    return { ...noTokens, input, total: input };
+  }
+
+  /** What the turn probably used. */
+  estimate(): Tokens {
+    const late = this.#used === null || this.#answers ? [] : [this.#used];
+    const last = this.#requests.at(-1);
+    const known = last !== undefined && this.#lastUsed !== null;
+    // What the last request had in addition to the text was in each of the others as well.
+    const hidden = known
+      ? Math.max(0, (this.#lastUsed ?? 0) - tokensOf(this.#chars))
+      : hiddenTokens;
+    const each = this.#requests.map(({ chars, used }) => used ?? tokensOf(chars) + hidden);
+    const input = [...each, ...late].reduce((all, one) => all + one, 0);
+    const output = tokensOf(this.#outputChars);
+    return { ...noTokens, input, output, total: input + output };
+  }
+
+  #reported(used: unknown): void {
+    if (typeof used !== "number" || !Number.isSafeInteger(used) || used <= 0) return;
+    this.#used = used;
+    this.#lastUsed = used;
+  }
+
+  #said(chars: number): void {
+    this.#answered();
+    this.#outputChars += chars;
+    this.#chars += chars;
+  }
+
+  #call(update: JsonObject): void {
+    const id = textOf(update["toolCallId"]) ?? "";
+    const isNew = !this.#calls.has(id);
+    if (isNew && this.#calls.size >= maxOpenCalls) return;
+    if (isNew) this.#answered();
+    const before = this.#calls.get(id) ?? 0;
+    const written = isObject(update["rawInput"]) ? JSON.stringify(update["rawInput"]).length : 0;
+    this.#calls.set(id, Math.max(before, written));
+    if (update["status"] !== "completed" && update["status"] !== "failed") return;
+    const chars = Math.max(before, written);
+    this.#outputChars += chars;
+    this.#chars += chars + Math.min(outputChars(update), maxOutputChars);
+    // Parallel calls are one answer: the model is asked again when all have ended.
+    this.#calls.set(id, 0);
+    this.#answers = false;
+    this.#used = null;
+  }
+
+  #answered(): void {
+    if (this.#answers) return;
+    this.#answers = true;
+    this.#requests.push({ chars: this.#chars, used: this.#used });
+    this.#used = null;
+  }
+}
+
+function tokensOf(chars: number): number {
+  return Math.ceil(chars / charsPerToken);
+}
+
+function outputChars(update: JsonObject): number {
+  const texts = listOf(update["content"]).map(
+    (part) => textOf(objectOf(objectOf(part)["content"])["text"])?.length ?? 0,
+  );
+  return texts.reduce((all, one) => all + one, 0);
+}
