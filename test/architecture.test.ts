@@ -197,6 +197,7 @@ const pure = [
   "src/core/agent/refusals.ts",
   "src/core/agent/reset-time.ts",
   "src/core/agent/acp/updates.ts",
+  "src/core/agent/acp/usage.ts",
   "src/core/agent/command/output.ts",
   "src/core/agent/command/reader.ts",
   "src/core/agent/command/readers.ts",

@@ -182,7 +182,7 @@ const forms: readonly (readonly [name: string, make: () => Promise<LimitsWorld>]
       const lastWords =
         "Attempt 1 failed: You have exhausted your capacity on this model. Your quota will reset after 3h20m11s.. Retrying after 12773246ms...";
       const turn = { steps: [{ do: "cancelled" } as const], end: { stopReason: "cancelled" } };
-      return acpWorld({ lastWords, turns: [turn] }, 5_000);
+      return acpWorld({ lastWords, turns: [turn] }, { stallMs: 5_000 });
     },
   ],
 ];

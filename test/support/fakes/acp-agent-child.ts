@@ -24,16 +24,23 @@ let cancelled = Promise.withResolvers<void>();
 let steered = Promise.withResolvers<void>();
 const prompted = Promise.withResolvers<void>();
 
-async function say(client: AgentContext, text: string, sessionId = "s-1"): Promise<void> {
-  const content = { type: "text" as const, text };
-  const update = { sessionUpdate: "agent_message_chunk" as const, content };
-  await client.notify("session/update", { sessionId, update });
-}
+/** Written together with the next message: a reader gets both at once. */
+let trailing = "";
+const stdout = new Writable({
+  write(chunk, _encoding, done) {
+    const text = `${chunk}${trailing}`;
+    trailing = "";
+    process.stdout.write(text, done);
+  },
+});
 
-/** The line after it is logged, and says that all of it was received. */
-async function sayAll(client: AgentContext, texts: readonly string[], line: string): Promise<void> {
-  for (const text of texts) await say(client, text);
-  process.stdout.write(`${line}\n`);
+function linesOf(texts: readonly string[]): string {
+  const lines = texts.map((text) => {
+    const update = { sessionUpdate: "agent_message_chunk", content: { type: "text", text } };
+    const params = { sessionId: "s-1", update };
+    return `${JSON.stringify({ jsonrpc: "2.0", method: "session/update", params })}\n`;
+  });
+  return lines.join("");
 }
 
 interface McpServer {
@@ -129,7 +136,7 @@ agent({ name: "scripted" })
       sessionId: String(params["sessionId"]),
       update: { sessionUpdate: "agent_message_chunk", content },
     });
-    if (script.replays) setImmediate(() => sayAll(client, script.replays ?? [], "replayed"));
+    trailing = linesOf(script.replays ?? []);
     return { ...script.opened };
   })
   .onRequest("session/set_config_option", raw, ({ params }) => {
@@ -165,9 +172,9 @@ agent({ name: "scripted" })
     }
     if (turn?.dies) setImmediate(() => process.stdout.write("", () => process.exit(3)));
     if (turns > 1) prompted.resolve();
-    if (turn?.after) setImmediate(() => sayAll(client, turn.after ?? [], "said late"));
+    if (turn?.after) trailing = linesOf(turn.after);
     const { error } = turn ?? {};
     if (error) throw new RequestError(error.code, error.message, error.data);
     return turn?.end ?? { stopReason: "end_turn" };
   })
-  .connect(ndJsonStream(Writable.toWeb(process.stdout), Readable.toWeb(process.stdin)));
+  .connect(ndJsonStream(Writable.toWeb(stdout), Readable.toWeb(process.stdin)));

@@ -8,7 +8,6 @@ import type { AgentSession, SessionSpec } from "../../../src/core/agent/agent.ts
 import { type Clock, systemClock } from "../../../src/core/clock.ts";
 import type { AcpScript } from "../fakes/acp-script.ts";
 import { Bench, journalOf } from "./scripted-agent.ts";
-import { eventually } from "./symphony.ts";
 
 const agentFile = fileURLToPath(new URL("../fakes/acp-agent-child.ts", import.meta.url));
 
@@ -59,11 +58,6 @@ export class AcpBench extends Bench {
       dataDir,
     });
     return runtime.start({ ...this.spec(), ...spec }, signal);
-  }
-
-  /** Resolves when the scripted agent has written a line that is no message. */
-  async logged(line: string): Promise<void> {
-    await eventually(`it wrote ${line}`, async () => this.logs.includes(line));
   }
 
   /** The messages that the scripted agent received, by method. */

@@ -55,14 +55,25 @@ function jsonLines(lines: readonly object[]): string {
   return lines.map((line) => `${JSON.stringify(line)}\n`).join("");
 }
 
-/** One issue for an agent of the Agent Client Protocol that plays `script`; it counts as stalled after `stallMs` without activity. */
-export async function acpWorld(script: AcpScript, stallMs = 60_000): Promise<LimitsWorld> {
+interface AcpSettings {
+  /** It counts as stalled after this time without activity. */
+  readonly stallMs?: number;
+  readonly agent?: Readonly<Record<string, unknown>>;
+  readonly brakes?: Readonly<Record<string, unknown>>;
+}
+
+/** One issue for an agent of the Agent Client Protocol that plays `script`. */
+export async function acpWorld(
+  script: AcpScript,
+  { stallMs = 60_000, agent, brakes = {} }: AcpSettings = {},
+): Promise<LimitsWorld> {
   const root = await mkdtemp(join(tmpdir(), "symphony-limits-"));
   await writeFile(join(root, "script.json"), JSON.stringify(script));
   const parts = [process.execPath, acpAgent, join(root, "script.json"), join(root, "journal")];
   const command = `exec ${parts.map((part) => `'${part}'`).join(" ")}`;
   return world(root, 1, {
-    ...{ agent: { kind: "acp" }, acp: { command }, codex: { stall_timeout_ms: stallMs } },
+    ...{ agent: { kind: "acp", ...agent }, acp: { command }, codex: { stall_timeout_ms: stallMs } },
+    brakes,
   });
 }
 

@@ -15,6 +15,8 @@ const authRequired = -32_000;
 export interface OpenSession {
   readonly sessionId: string;
   readonly resumed: boolean;
+  /** The agent sends the history of the session, some agents also after it was opened. */
+  readonly replays: boolean;
   readonly choices: Choices;
   /** True when guidance can be sent during a turn. */
   readonly steers: boolean;
@@ -84,7 +86,7 @@ async function begin(deps: HandshakeDeps) {
   if (sessionId === null || sessionId === "") {
     throw new SymphonyError("response_error", "session/new: the answer contains no session id");
   }
-  return { sessionId, resumed: false, choices: choicesIn(opened) };
+  return { sessionId, resumed: false, replays: false, choices: choicesIn(opened) };
 }
 
 async function resume(deps: HandshakeDeps, hello: JsonObject) {
@@ -95,7 +97,8 @@ async function resume(deps: HandshakeDeps, hello: JsonObject) {
   try {
     const params = { sessionId, ...sessionParams(deps) };
     const opened = await link.request(method, params, config.readTimeoutMs);
-    return { sessionId, resumed: true, choices: choicesIn(opened) };
+    const replays = method === "session/load";
+    return { sessionId, resumed: true, replays, choices: choicesIn(opened) };
   } catch (error) {
     if (!(error instanceof SymphonyError) || error.code !== "response_error") throw error;
     notice(`the session could not be resumed, a new one is started: ${messageOf(error)}`);

@@ -23,8 +23,8 @@ import { notShownHint } from "../confinement.ts";
 import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
 import { geminiWait, limitError, limitIn } from "../limits.ts";
 import type { WayOut } from "../way-out.ts";
-import type { AcpConfig } from "./settings.ts";
 import type { Outcome } from "./permissions.ts";
+import type { AcpConfig } from "./settings.ts";
 
 const keptStderrLines = 20;
 const shownStderrLines = 10;

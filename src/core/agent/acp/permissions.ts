@@ -37,7 +37,9 @@ function named(options: readonly JsonObject[], approve: boolean): JsonObject | u
   const known = new Set([...allowing, ...rejecting]);
   const open = options.filter((option) => !known.has(String(option["kind"])));
   const fitting = open.filter((option) => meaning(option) === approve);
-  return fitting.find((option) => !wordsOf(option).some((text) => lasting.test(text))) ?? fitting[0];
+  return (
+    fitting.find((option) => !wordsOf(option).some((text) => lasting.test(text))) ?? fitting[0]
+  );
 }
 
 /** Whether an option approves; null when its words do not say it, or contradict each other. */
@@ -53,7 +55,13 @@ function wordsOf(option: JsonObject): readonly string[] {
   const texts = [option["kind"], option["optionId"], option["name"]].map(textOf);
   return texts
     .filter((text) => text !== null)
-    .map((text) => text.slice(0, 200).toLowerCase().replaceAll(/[_\-.:/\s]+/g, " ").trim());
+    .map((text) =>
+      text
+        .slice(0, 200)
+        .toLowerCase()
+        .replaceAll(/[_\-.:/\s]+/g, " ")
+        .trim(),
+    );
 }
 
 /** Kinds of calls that act on the machine: none of them is a tool of the tracker. */

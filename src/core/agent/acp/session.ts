@@ -22,6 +22,9 @@ import { Updates } from "./updates.ts";
 import { readUsage, UsageEstimate } from "./usage.ts";
 
 const cancelGraceMs = 2_000;
+/** The silence after which a replay is over, and the limit for the wait: 10 s. */
+const replayQuietMs = 200;
+const maxReplayWaits = 50;
 const maxLogChars = 1_000;
 
 interface Turn extends SessionTurn {
@@ -47,6 +50,8 @@ export class AcpSession extends Session<Turn> {
   readonly #estimate = new UsageEstimate();
   /** Before the first prompt, an agent that loads a session replays its history. */
   #wasPrompted = false;
+  /** An update was received. */
+  #isReplaying = false;
   /** The turn in progress was asked to end. */
   #wasCancelled = false;
   /** False once a turn has ended without a count of the agent. */
@@ -88,9 +93,20 @@ export class AcpSession extends Session<Turn> {
     this.resumed = opened.resumed;
     this.#choices = opened.choices;
     this.#steers = opened.steers;
+    if (opened.replays) await this.#replayEnded();
     const { threadId, resumed } = this;
     // The agent counts tokens from the start of its process.
     this.emit({ type: "session.started", threadId, resumed, countsAnew: resumed });
+  }
+
+  /** Waits until a replay that came after the answer to `session/load` has been silent. */
+  async #replayEnded(): Promise<void> {
+    const { promise: never } = Promise.withResolvers<void>();
+    for (let waits = 0; waits < maxReplayWaits && !this.isClosed; waits += 1) {
+      this.#isReplaying = false;
+      await within(never, replayQuietMs);
+      if (!this.#isReplaying) return;
+    }
   }
 
   async turn(prompt: string, options: TurnOptions): Promise<void> {
@@ -291,6 +307,7 @@ export class AcpSession extends Session<Turn> {
   }
 
   #updated(params: JsonObject): void {
+    this.#isReplaying = true;
     // Another session is that of a sub-agent.
     if (!this.#wasPrompted || params["sessionId"] !== this.threadId) return;
     const update = objectOf(params["update"]);

@@ -139,8 +139,6 @@ describe("A13: what comes early or late", () => {
       turns: [{ steps: [piece("new")] }],
     });
     await using session = await b.start({ resumeThreadId: "s-1" });
-    await b.until("session.started");
-    await b.logged("replayed");
     await session.turn("go on", plain);
     assert.deepEqual(b.said, ["new"]);
     assert.ok(!b.types().includes("command"));
@@ -153,9 +151,8 @@ describe("A13: what comes early or late", () => {
     {
       await using session = await b.start();
       await session.turn("please", plain);
-      await b.logged("said late");
       await session.turn("go on", plain);
-      assert.deepEqual(b.said.slice(-2), ["done.", "Again."]);
+      assert.deepEqual(b.said, ["Nearly done.", "Again."]);
     }
     await using last = await acpBench({ turns: [{ steps: [], after: ["The end."] }] });
     {
@@ -185,7 +182,11 @@ describe("A20: permissions and crashes", () => {
       ],
       [options(["1", "Always allow"], ["2", "Allow once"], ["3", "Deny"]), "2", "3"],
       [options(["a", "Yes, and don't ask again"], ["b", "No, tell it what to do"]), "a", "b"],
-      [options(["proceed_always", "Allow for this session"], ["cancel", "No"]), "proceed_always", "cancel"],
+      [
+        options(["proceed_always", "Allow for this session"], ["cancel", "No"]),
+        "proceed_always",
+        "cancel",
+      ],
       [options(["do_not_allow", "Don't allow"], ["ok", "OK"]), "ok", "do_not_allow"],
       [options(["x", "Blue"], ["y", "Green"]), null, null],
       [options(["allow", "Reject"]), null, null],
@@ -349,7 +350,9 @@ describe("the tracker's tools of an ACP agent", () => {
     call: async () => ({ success: true, output: "moved" }),
   };
   const trust = async (b: Bench) =>
-    (await b.got("environment")).map((env) => Reflect.get(env as object, "GEMINI_CLI_TRUST_WORKSPACE"));
+    (await b.got("environment")).map((env) =>
+      Reflect.get(env as object, "GEMINI_CLI_TRUST_WORKSPACE"),
+    );
 
   test("gemini trusts a workspace without .gemini and .env, looked at before each session", async () => {
     await using b = await acpBench({ turns: [] }, { program: "gemini" });
