@@ -1,8 +1,8 @@
 // What a configuration needs of this machine and of the tracker. It can end without a change of the file, so it never refuses one.
 
-import { commandsOf } from "./agent/guard/program.ts";
-import { type AgentKind, AgentRuntimes, rowOf } from "./agent/kinds.ts";
+import { type AgentKind, AgentRuntimes, commandKey, rowOf, settingsKey } from "./agent/kinds.ts";
 import { ModelNames } from "./agent/model-names.ts";
+import { missingProgram } from "./agent/program-of.ts";
 import type { Clock } from "./clock.ts";
 import type { Effective } from "./config/check.ts";
 import { agentsInUse, type Config, settingsOf } from "./config/config.ts";
@@ -10,8 +10,6 @@ import { type Problem, problemsOf } from "./config/finding.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Logger } from "./events/log.ts";
 import { messageOf, SymphonyError } from "./model/errors.ts";
-import { agentEnvironment } from "./process/environment.ts";
-import { runCommand } from "./process/run.ts";
 import { runIdOf } from "./process/table.ts";
 import type { Redactor } from "./text/redact.ts";
 import { labelsIn, nameProblems } from "./tracker/scope-names.ts";
@@ -74,8 +72,13 @@ export async function agentProblems(
 ): Promise<readonly Problem[]> {
   const row = rowOf(deps.kinds, config, agent);
   if (row === null) return [];
-  const missing = await missingProgram({ agent, row }, config, deps);
-  if (missing !== null) return [missing];
+  const key = commandKey(deps.kinds, config, agent);
+  const line = row.command(settingsOf(config, agent));
+  const missing = await missingProgram({ key, line, kind: row.kind }, deps.env);
+  if (missing !== null) {
+    const { code, message, hint: next } = missing;
+    return [{ path: key, code, message, next }];
+  }
   // Agents that outlive the server belong to it alone, and have no check of their own.
   if (row.outliving !== null) return [];
   const { clock, env, dataDir, lookup, hide } = deps;
@@ -91,51 +94,11 @@ export async function agentProblems(
     return [];
   } catch (error) {
     if (!(error instanceof SymphonyError)) throw error;
-    return problemsOf(error).map((one) => ({ ...one, path: one.path || pathOf(config, agent) }));
+    return problemsOf(error).map((one) => ({
+      ...one,
+      path: one.path || settingsKey(config, agent),
+    }));
   }
-}
-
-/** The key of an agent's settings. */
-function pathOf({ agents }: Config, agent: string): string {
-  return agents.has(agent) ? `agents.${agent}.provider` : agent;
-}
-
-const findTimeoutMs = 10_000;
-/** Words of the shell that begin a command without naming a program. */
-const prefixes = new Set(["exec", "command", "env", "nice", "time", "!", "{"]);
-const assignment = /^[A-Za-z_]\w*=/;
-/** A name or an absolute path; one that the shell expands is only known there. */
-const isProgram = /^[\w./+@-]+$/;
-
-/** The program that the command line begins with, when this machine has none of that name. */
-async function missingProgram(
-  { agent, row }: { readonly agent: string; readonly row: AgentKind },
-  config: Config,
-  { env, clock, signal }: MachineDeps,
-): Promise<Problem | null> {
-  const line = row.command(settingsOf(config, agent));
-  const [first = []] = commandsOf(line);
-  const program = first.find((word) => !assignment.test(word) && !prefixes.has(word));
-  if (program === undefined || !isProgram.test(program) || program.startsWith(".")) return null;
-  const end = await runCommand({
-    // As the agents' own lines: the login profile may extend PATH.
-    argv: ["bash", "-lc", 'command -v -- "$1" >/dev/null', "bash", program],
-    cwd: "/",
-    env: agentEnvironment({ env, passthrough: [], secretNames: [], runId: "symphony-check" }),
-    name: "check",
-    outputBytes: 1_000,
-    timeoutMs: findTimeoutMs,
-    ...{ clock, ...(signal && { signal }) },
-  });
-  if (end.exitCode !== 1 && end.exitCode !== 127) return null;
-  const key = Object.hasOwn(row.section.schema.shape, "command") ? "command" : "line";
-  const path = `${pathOf(config, agent)}.${key}`;
-  return {
-    path,
-    code: row.kind === "codex" ? "codex_not_found" : "agent_not_found",
-    message: `${path} starts ${program}, and this machine has no such program`,
-    next: `install ${program}, or set ${path} to its path`,
-  };
 }
 
 /** Failures that end by themselves. */

@@ -2,8 +2,9 @@ import { lstat, realpath } from "node:fs/promises";
 import { homedir, userInfo } from "node:os";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import type { ProgramAccess } from "../config/agents.ts";
-import { agentEnvironment, keptSecrets } from "../process/environment.ts";
-import { installedPrograms, loginPath } from "../process/programs.ts";
+import { keptSecrets } from "../process/environment.ts";
+import { loginEnvironment } from "../process/login.ts";
+import { installedPrograms } from "../process/programs.ts";
 import { isInside, isSystem, type Shown, serviceSockets, type View } from "../process/sandbox.ts";
 import type { SessionSpec } from "./agent.ts";
 import { allCommands } from "./guard/program.ts";
@@ -98,17 +99,16 @@ type ProgramKind = "acp" | "claude" | "command";
  */
 export async function programConfinement(
   kind: ProgramKind,
-  { readablePaths, writablePaths, envPassthrough: passthrough }: ProgramAccess,
+  { readablePaths, writablePaths }: Omit<ProgramAccess, "envPassthrough">,
   options: Omit<ConfinementOptions, "path" | "readable" | "writable" | "spec"> & {
     readonly spec: SessionSpec;
   },
 ): Promise<Confinement | null> {
   const { spec, env } = options;
   if (spec.level === "danger") return null;
-  const { secretEnvNames: secretNames, runId } = spec;
   return confinementOf({
     ...options,
-    path: await loginPath(agentEnvironment({ env, passthrough, secretNames, runId })),
+    path: (await loginEnvironment(env))["PATH"] ?? "",
     readable: { key: `${kind}.readable_paths`, paths: readablePaths },
     writable: { key: `${kind}.writable_paths`, paths: writablePaths },
   });

@@ -1,10 +1,8 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { agentEnvironment } from "../process/environment.ts";
-import { runCommand } from "../process/run.ts";
+import { findProgram } from "../process/find-program.ts";
+import { type Environment, loginEnvironment } from "../process/login.ts";
 import type { KnownAgent } from "./guard/program.ts";
-
-type Environment = Readonly<Record<string, string | undefined>>;
 
 /** A program that is an agent, and where it keeps its login. */
 export interface KnownProgram {
@@ -88,20 +86,10 @@ export interface InstalledAgent {
   readonly login: "file" | "key" | null;
 }
 
-const findTimeoutMs = 10_000;
-
-/** Where the login shell, by which agents are started, finds a program; null: it does not. */
+/** Where the user's login shell finds a program; null: it does not. */
 export async function programPath(program: string, env: Environment): Promise<string | null> {
-  const { exitCode, output } = await runCommand({
-    argv: ["bash", "-lc", 'command -v -- "$1"', "bash", program],
-    cwd: "/",
-    env: agentEnvironment({ env, passthrough: [], secretNames: [], runId: "symphony-find" }),
-    name: "check",
-    outputBytes: 4_000,
-    timeoutMs: findTimeoutMs,
-  });
-  const path = output.trim().split("\n").at(-1) ?? "";
-  return exitCode === 0 && path.startsWith("/") ? path : null;
+  const { PATH: path = "" } = await loginEnvironment(env);
+  return findProgram(program, path);
 }
 
 /** The agents of this machine that are known by name. `has` says whether a key is stored or set. */

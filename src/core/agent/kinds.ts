@@ -236,6 +236,17 @@ export function agentCommand(kinds: readonly AgentKind[], config: Config): strin
   return rowOf(kinds, config)?.command(settingsOf(config, config.agent.use)) ?? "";
 }
 
+/** The dotted key of an agent's settings. */
+export function settingsKey({ agents }: Config, agent: string): string {
+  return agents.has(agent) ? `agents.${agent}.provider` : agent;
+}
+
+/** The dotted key of an agent's command line. */
+export function commandKey(kinds: readonly AgentKind[], config: Config, agent: string): string {
+  const shape = rowOf(kinds, config, agent)?.section.schema.shape ?? {};
+  return `${settingsKey(config, agent)}.${Object.hasOwn(shape, "command") ? "command" : "line"}`;
+}
+
 /** Whether agents of the default agent's kind outlive the server with this configuration. */
 export function outlivesServer(kinds: readonly AgentKind[], config: Config): boolean {
   return rowOf(kinds, config)?.outliving?.isOn(settingsOf(config, config.agent.use)) ?? false;
@@ -295,7 +306,7 @@ export class AgentRuntimes {
         hint: `symphony config overlay set agent.use ${kinds[0]?.kind}`,
       });
     }
-    return row.create({
+    const runtime = await row.create({
       ...deps,
       settings: () => settingsOf(config(), agent),
       hosts() {
@@ -305,5 +316,25 @@ export class AgentRuntimes {
       },
       workspaceRoot: () => config().workspace.root,
     });
+    // Reading a configuration loads none of this.
+    const { missingProgram } = await import("./program-of.ts");
+    const requireProgram = async () => {
+      const key = commandKey(kinds, config(), agent);
+      const line = row.command(settingsOf(config(), agent));
+      const missing = await missingProgram({ key, line, kind: row.kind }, deps.env);
+      if (missing === null) return;
+      throw new SymphonyError(missing.code, missing.message, { hint: missing.hint });
+    };
+    return {
+      kind: runtime.kind,
+      async check(level) {
+        await requireProgram();
+        await runtime.check?.(level);
+      },
+      async start(spec, signal) {
+        await requireProgram();
+        return runtime.start(spec, signal);
+      },
+    };
   }
 }

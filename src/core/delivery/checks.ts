@@ -5,7 +5,7 @@ import { openWayOut, type WayOut } from "../agent/way-out.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { agentEnvironment } from "../process/environment.ts";
-import { loginPath } from "../process/programs.ts";
+import { loginEnvironment } from "../process/login.ts";
 import { runCommand } from "../process/run.ts";
 import { probeSandbox, sandboxArgs } from "../process/sandbox.ts";
 import { displayTail } from "../text/text.ts";
@@ -56,7 +56,7 @@ export async function failedCheck(
     ...{ env: deps.env, secretNames, runId },
     passthrough: hooks.envPassthrough,
   });
-  const path = await loginPath(env);
+  const { PATH: path = "" } = await loginEnvironment(deps.env);
   const spec = { workspace, level, borrowed: await deps.borrowedBy(workspace), onLog: tell };
   if (level !== "danger") await probeSandbox(level, deps.env);
   for (const command of commands) {

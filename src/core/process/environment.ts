@@ -56,6 +56,8 @@ export function agentEnvironment(options: EnvironmentOptions): Record<string, st
 }
 
 interface Kept {
+  /** PATH for the program, whatever a login profile makes of it. */
+  readonly path?: string | undefined;
   /** If omitted, everything that a login profile exports is kept. */
   readonly passthrough?: readonly string[];
   /** Symphony's own variables that are meant for the program. */
@@ -76,7 +78,7 @@ interface Kept {
 export function launchLine(
   command: string,
   secretNames: readonly string[],
-  { passthrough, ownVariables = [], set = {} }: Kept = {},
+  { path, passthrough, ownVariables = [], set = {} }: Kept = {},
 ): string {
   const names = secretNames.filter((name) => variableName.test(name));
   const secrets = names.length > 0 ? [`unset ${names.join(" ")}`] : [];
@@ -86,7 +88,8 @@ export function launchLine(
     const line = `export ${name}=${shellQuoted(value)}`;
     return passthrough?.includes(name) ? `[ -n "\${${name}+set}" ] || ${line}` : line;
   });
-  return [...secrets, ...rest, own, ...exported, command].join("\n");
+  const search = path === undefined ? [] : [`export PATH=${shellQuoted(path)}`];
+  return [...secrets, ...rest, own, ...search, ...exported, command].join("\n");
 }
 
 /** Unsets what a login profile exported beyond `names`; keeps the shell's own variables. */

@@ -1,6 +1,5 @@
 import { lstat, open, readdir, readlink, realpath } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { runCommand } from "./run.ts";
 import { isInside, isSystem, type Shown } from "./sandbox.ts";
 
 /*
@@ -30,8 +29,6 @@ const maxPlaces = 150;
 const maxHops = 10;
 const anyMayRun = 0o111;
 const shebangBytes = 256;
-const pathTimeoutMs = 10_000;
-const pathMark = "symphony-path:";
 
 export interface ProgramsOptions {
   /** The PATH that the programs will have. */
@@ -56,22 +53,6 @@ export async function installedPrograms(options: ProgramsOptions): Promise<reado
   for (const dir of new Set(dirs.map((dir) => resolve(dir)))) await found.directory(dir);
   for (const file of options.files) await found.program(resolve(file), "named");
   return found.places();
-}
-
-/**
- * PATH after the login profile, which may add to it: a login shell starts the programs. The PATH of
- * `env` when that fails.
- */
-export async function loginPath(env: Readonly<Record<string, string>>): Promise<string> {
-  const { output } = await runCommand({
-    argv: ["bash", "-lc", `printf '\\n%s%s\\n' ${pathMark} "$PATH"`],
-    cwd: "/",
-    env,
-    timeoutMs: pathTimeoutMs,
-    outputBytes: 65_536,
-  });
-  const line = output.split("\n").findLast((one) => one.startsWith(pathMark));
-  return line?.slice(pathMark.length) ?? env["PATH"] ?? "";
 }
 
 class Found {

@@ -3,7 +3,7 @@ import { chmod, mkdir, mkdtemp, realpath, rm, symlink, writeFile } from "node:fs
 import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { describe, test } from "node:test";
-import { installedPrograms, loginPath } from "../../../src/core/process/programs.ts";
+import { installedPrograms } from "../../../src/core/process/programs.ts";
 
 interface Machine extends AsyncDisposable {
   readonly root: string;
@@ -142,13 +142,4 @@ describe("which installed programs are visible", () => {
     assert.equal(shown.length, 151);
     assert.ok(shown.includes("srv/own/program"));
   });
-});
-
-test("PATH is the one that the login profile sets, whatever else the profile writes", async () => {
-  await using m = await machine();
-  const env = { PATH: process.env["PATH"] ?? "", HOME: join(m.root, "home") };
-  await writeFile(join(env.HOME, ".profile"), "echo noise\nexport PATH=/own/bin:/usr/bin:/bin\n");
-  assert.equal(await loginPath(env), "/own/bin:/usr/bin:/bin");
-  await writeFile(join(env.HOME, ".profile"), "exit 3\n");
-  assert.equal(await loginPath(env), env.PATH);
 });

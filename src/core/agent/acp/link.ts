@@ -7,6 +7,7 @@ import {
 import { type Clock, within } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
+import { loginEnvironment } from "../../process/login.ts";
 import { AgentProcess } from "../../process/program.ts";
 import { sandboxLine } from "../../process/sandbox.ts";
 import {
@@ -230,8 +231,10 @@ export async function launchOf(command: string, facts: LaunchFacts): Promise<Lau
   const { spec, guarded, env, way, bridge } = facts;
   const { confinement, passthrough } = way;
   const { runId, secretEnvNames: secretNames, level } = spec;
-  const passed = agentEnvironment({ env, passthrough, secretNames, runId });
+  const login = await loginEnvironment(env);
+  const passed = agentEnvironment({ env: login, passthrough, secretNames, runId });
   const kept = {
+    path: login["PATH"],
     passthrough,
     ownVariables: Object.keys(way.variables),
     set: guardVariables(guarded, spec.askPolicy.approvals),

@@ -1,4 +1,5 @@
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
+import { loginEnvironment } from "../../process/login.ts";
 import { sandboxLine } from "../../process/sandbox.ts";
 import { shellQuoted } from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";
@@ -43,8 +44,10 @@ export async function launchOf(facts: LaunchFacts): Promise<Launch> {
   const { runId, secretEnvNames: secretNames, level } = spec;
   const model = spec.model ?? config.model;
   const passthrough = way.passthrough.filter((name) => name !== "CLAUDE_CONFIG_DIR");
-  const passed = agentEnvironment({ env, passthrough, secretNames, runId });
+  const login = await loginEnvironment(env);
+  const passed = agentEnvironment({ env: login, passthrough, secretNames, runId });
   const kept = {
+    path: login["PATH"],
     passthrough,
     ownVariables: [credentialVariable, ...Object.keys(way.variables)],
     set: {

@@ -94,7 +94,10 @@ export class CodexConnection {
     this.#transport = host
       ? host.connect(events)
       : new AgentProcess({
-          line: launchLine(config.command, secretNames, { passthrough: config.envPassthrough }),
+          line: launchLine(config.command, secretNames, {
+            path: options.env["PATH"],
+            passthrough: config.envPassthrough,
+          }),
           cwd: spec.workspace,
           env: agentEnvironment({ env, passthrough: config.envPassthrough, secretNames, runId }),
           runId,

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
+import { loginEnvironment } from "../../process/login.ts";
 import { AgentProcess } from "../../process/program.ts";
 import { listOf, objectOf, textOf } from "../../text/text.ts";
 import { type Model, modelId, providerError } from "../agent.ts";
@@ -34,7 +35,8 @@ export async function askCodex(
   signal: AbortSignal,
 ): Promise<Model[]> {
   await using empty = await mkdtempDisposable(join(tmpdir(), "symphony-models-"));
-  const { peer, stop } = start(config, deps, empty.path);
+  const login = await loginEnvironment(deps.env);
+  const { peer, stop } = start(config, { ...deps, env: login }, empty.path);
   const leave = () => peer.close(stopping());
   signal.addEventListener("abort", leave, { once: true });
   if (signal.aborted) leave();
@@ -52,7 +54,7 @@ function start(config: CodexConfig, deps: CodexModelsDeps, cwd: string) {
   const { clock, env, runId } = deps;
   const secretNames = deps.secretEnvNames();
   const agent = new AgentProcess({
-    line: launchLine(config.command, secretNames),
+    line: launchLine(config.command, secretNames, { path: env["PATH"] }),
     cwd,
     env: agentEnvironment({ env, passthrough: config.envPassthrough, secretNames, runId }),
     runId,

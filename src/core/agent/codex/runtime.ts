@@ -1,4 +1,5 @@
 import type { Clock } from "../../clock.ts";
+import { loginEnvironment } from "../../process/login.ts";
 import { type AgentRuntime, openOrClose } from "../agent.ts";
 import type { CodexHomes } from "./home.ts";
 import { CodexSession } from "./session.ts";
@@ -33,7 +34,8 @@ export function createCodexRuntime({
       try {
         signal.throwIfAborted();
         const session = new CodexSession({
-          ...{ spec, config: settings, clock, env, home, scratch },
+          ...{ spec, config: settings, clock, home, scratch },
+          env: await loginEnvironment(env),
           probedOnce: (key, probe) => onceFor(probed, key, probe),
         });
         return await openOrClose(session, signal);

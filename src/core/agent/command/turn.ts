@@ -3,6 +3,7 @@ import type { Clock } from "../../clock.ts";
 import { noTokens, type Tokens } from "../../model/attempt.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
+import { loginEnvironment } from "../../process/login.ts";
 import { AgentProcess, SilenceWatch } from "../../process/program.ts";
 import { sandboxLine } from "../../process/sandbox.ts";
 import { oneLine } from "../../text/text.ts";
@@ -313,13 +314,19 @@ export async function launchOf(
   const { confinement, passthrough } = way;
   const variables = variablesOf(facts, options);
   const { runId, secretEnvNames: secretNames, level } = spec;
+  const login = await loginEnvironment(options.env);
   const env = {
-    ...agentEnvironment({ env: options.env, passthrough, secretNames, runId }),
+    ...agentEnvironment({ env: login, passthrough, secretNames, runId }),
     ...variables,
     ...way.variables,
   };
   const set = guardVariables(guarded, spec.askPolicy.approvals);
-  const kept = { passthrough, ownVariables: Object.keys({ ...variables, ...way.variables }), set };
+  const kept = {
+    path: login["PATH"],
+    passthrough,
+    ownVariables: Object.keys({ ...variables, ...way.variables }),
+    set,
+  };
   if (level === "danger" || confinement === null) {
     return { line: launchLine(command, secretNames, kept), env };
   }

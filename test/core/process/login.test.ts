@@ -1,0 +1,104 @@
+import assert from "node:assert/strict";
+import { chmod, mkdir, mkdtempDisposable, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { findProgram } from "../../../src/core/process/find-program.ts";
+import { loginEnvironment } from "../../../src/core/process/login.ts";
+
+// Rows of the case file of agents are named "A21: …".
+
+async function home() {
+  const dir = await mkdtempDisposable(join(tmpdir(), "symphony-login-"));
+  const env = (more: object = {}) => ({
+    HOME: dir.path,
+    SHELL: "/bin/bash",
+    PATH: "/usr/bin:/bin",
+    ...more,
+  });
+  const write = (name: string, text: string) => writeFile(join(dir.path, name), text);
+  return { ...dir, env, write, [Symbol.asyncDispose]: () => dir.remove() };
+}
+
+describe("the environment of the user's shell", () => {
+  test("A21: what a terminal of the user has: the profile and what only interactive shells read", async () => {
+    await using h = await home();
+    await h.write(
+      ".profile",
+      'export FROM_PROFILE=yes PATH="$HOME/.asdf/shims:$PATH"\n. ~/.bashrc\n',
+    );
+    const guard = "case $- in *i*) ;; *) return ;; esac\n";
+    await h.write(
+      ".bashrc",
+      `${guard}echo noise\nexport PATH="$HOME/.nvm/versions/node/v24/bin:$PATH"\n`,
+    );
+    const found = await loginEnvironment(h.env());
+    const dirs = found["PATH"]?.split(":") ?? [];
+    assert.deepEqual(dirs.slice(0, 2), [
+      join(h.path, ".nvm/versions/node/v24/bin"),
+      join(h.path, ".asdf/shims"),
+    ]);
+    assert.equal(found["FROM_PROFILE"], "yes");
+  });
+
+  test("A21: the home's own directories and those of the server are searched too, after the shell's", async () => {
+    await using h = await home();
+    await mkdir(join(h.path, "bin"));
+    await mkdir(join(h.path, ".local/bin"), { recursive: true });
+    await h.write(".bash_profile", "export PATH=/own/bin:/usr/bin\n");
+    const found = await loginEnvironment(h.env({ PATH: "/server/bin:/usr/bin" }));
+    const dirs = found["PATH"]?.split(":") ?? [];
+    assert.deepEqual(dirs, [
+      "/own/bin",
+      "/usr/bin",
+      "/server/bin",
+      join(h.path, ".local/bin"),
+      join(h.path, "bin"),
+    ]);
+  });
+
+  test("the server's own values stay, and no secret reaches the shell", async () => {
+    await using h = await home();
+    await h.write(".bash_profile", `export LANG=C SEEN="\${MY_SECRET:-nothing}"\n`);
+    const found = await loginEnvironment(h.env({ LANG: "C.UTF-8", MY_SECRET: "canary" }));
+    assert.equal(found["LANG"], "C.UTF-8");
+    assert.equal(found["SEEN"], "nothing");
+    assert.equal(found["MY_SECRET"], "canary");
+  });
+
+  test("it is read once for each environment", async () => {
+    await using h = await home();
+    await h.write(".bash_profile", 'echo x >> "$HOME/reads"\nexport PATH=/first:$PATH\n');
+    const env = h.env();
+    const [one, two] = await Promise.all([loginEnvironment(env), loginEnvironment(env)]);
+    await h.write(".bash_profile", "export PATH=/second:$PATH\n");
+    assert.equal(one, two);
+    assert.equal(await loginEnvironment(one), one);
+    assert.match((await loginEnvironment(env))["PATH"] ?? "", /^\/first:/);
+  });
+
+  test("a profile that breaks off leaves what the server has", async () => {
+    await using h = await home();
+    await h.write(".bash_profile", "exit 3\n");
+    assert.equal((await loginEnvironment(h.env()))["PATH"], "/usr/bin:/bin");
+  });
+
+  test("a shell that only works without a terminal's settings is asked as bash -lc is", async () => {
+    await using h = await home();
+    await h.write(".bash_profile", "case $- in *i*) exit 0 ;; esac\nexport PATH=/plain:$PATH\n");
+    assert.match((await loginEnvironment(h.env()))["PATH"] ?? "", /^\/plain:/);
+  });
+});
+
+test("a program is found as a shell finds it: the first that may be executed", async () => {
+  await using h = await home();
+  const [a, b] = [join(h.path, "a"), join(h.path, "b")];
+  await mkdir(join(a, "agent"), { recursive: true });
+  await mkdir(b);
+  await writeFile(join(b, "agent"), "#!/bin/sh\n");
+  assert.equal(await findProgram("agent", `${a}:${b}`), null, "a directory and a plain file");
+  await chmod(join(b, "agent"), 0o755);
+  assert.equal(await findProgram("agent", `${a}::relative:${b}`), join(b, "agent"));
+  assert.equal(await findProgram(join(b, "agent"), ""), join(b, "agent"));
+  assert.equal(await findProgram("./agent", b), null);
+});
