@@ -48,6 +48,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/commands/setup-facts.ts": ["src/commands", "src/core", "node:"],
   "src/commands/setup-file.ts": ["src/core/agent", "src/core/tracker", "node:"],
   "src/commands/examination.ts": ["src/commands", "src/server", "src/core", "node:"],
+  "src/commands/offline-pause.ts": ["src/commands", "src/core", "node:"],
   "src/commands/offline-secrets.ts": ["src/commands", "src/contract", "src/core", "node:"],
   "src/client": [
     "src/contract",

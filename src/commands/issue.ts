@@ -1,6 +1,6 @@
 import type { Api } from "../contract/api.ts";
 import type { Reply } from "../contract/route.ts";
-import { SymphonyError } from "../core/model/errors.ts";
+import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { closingState, withIssues } from "./access.ts";
 import type { CommandContext } from "./context.ts";
 import { reviewFacts } from "./deliver.ts";
@@ -45,7 +45,7 @@ const fieldOptions = [
 
 const showRow = subcommand({
   name: "show",
-  summary: "show an issue: status, live attempt, latest events",
+  summary: "show an issue: status, live attempt, newest comments, latest events",
   examples: ["symphony issue show ENG-123", "symphony issue show ENG-123 --json | jq .status"],
   arguments: [issueArgument],
   call: ({ issue: id }, context) =>
@@ -56,6 +56,7 @@ const showRow = subcommand({
     const sections = [
       factLines(factsOf(detail), paint, context.width),
       description === null ? [] : [plain(description).trim()],
+      await newestComments(detail.issue.identifier, context, paint),
       latestEvents(detail, paint),
     ];
     const filled = sections.filter((lines) => lines.length > 0);
@@ -163,16 +164,46 @@ const commentsRow = subcommand({
     withIssues(context, (access) => onIssue(id, access, () => access.comments(id))),
   async print({ issue_identifier: issue, comments, truncated }, context) {
     const paint = await context.paint();
-    const texts = comments.map(({ author, by, body, created_at: at }) => {
-      const who = by === "person" ? plainLine(author) : `${plainLine(author)} (${by})`;
-      const when = at === null ? "" : `  ${paint.dim(relative(at, Date.now()))}`;
-      return `${paint.cyan(who)}${when}\n${plain(body).trim()}`;
-    });
+    const texts = comments.map((one) => commentText(one, paint));
     if (texts.length === 0) return context.note(`${issue} has no comments`);
     context.print(texts.join("\n\n"));
     if (truncated) context.note("Older comments or long texts are cut; the tracker has them whole");
   },
 });
+
+type Comments = Reply<Api["issues"]["comments"]>;
+
+function commentText(
+  { author, by, body, created_at: at }: Comments["comments"][number],
+  paint: Paint,
+): string {
+  const who = by === "person" ? plainLine(author) : `${plainLine(author)} (${by})`;
+  const when = at === null ? "" : `  ${paint.dim(relative(at, Date.now()))}`;
+  return `${paint.cyan(who)}${when}\n${plain(body).trim()}`;
+}
+
+const commentsShown = 3;
+/** The tracker is asked for them; what else is known of the issue does not wait longer. */
+const commentsMs = 5_000;
+
+/** The newest comments, oldest first, and where the others are. */
+async function newestComments(
+  issue: string,
+  { client, note }: CommandContext,
+  paint: Paint,
+): Promise<string[]> {
+  const server = await client();
+  const options = { timeoutMs: commentsMs };
+  const found = await server.issues
+    .comments({ params: { id: issue } }, options)
+    .catch((error: unknown) => note(`the comments cannot be read: ${messageOf(error)}`));
+  if (!found || found.comments.length === 0) return [];
+  const { comments, truncated } = found;
+  const shown = comments.slice(-commentsShown);
+  const all = `symphony issue comments ${issue}`;
+  const rest = comments.length > shown.length || truncated ? [paint.dim(`more: ${all}`)] : [];
+  return [shown.map((one) => commentText(one, paint)).join("\n\n"), ...rest];
+}
 
 const closeRow = subcommand({
   name: "close",

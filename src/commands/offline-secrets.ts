@@ -74,7 +74,7 @@ interface About {
 }
 
 /** Writes to the same log as a server of this directory. */
-async function record(
+export async function record(
   dataDir: string,
   action: string,
   { target = null, detail = {}, secrets }: About & { readonly secrets?: Secrets },

@@ -3,6 +3,7 @@ import type { Api } from "../contract/api.ts";
 import { paths } from "../contract/paths.ts";
 import type { Reply } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
+import { type CommandContext, findProject } from "./context.ts";
 import { closest, hintAt } from "./failure.ts";
 import { factLines, plainLine, printPage, relative, span } from "./output.ts";
 import { row } from "./table.ts";
@@ -88,15 +89,28 @@ export const refreshCommand = row({
   },
 });
 
-/** Pauses all dispatch of the running server. */
+/** The data directory when no server was named or runs for this project; null: a server has to be asked. */
+async function offlineDir(context: CommandContext): Promise<string | null> {
+  const { certain } = await context.discovery();
+  return certain ? null : (findProject(context.where)?.dataDir ?? null);
+}
+
+/** Pauses all dispatch: of the running server, or of the next one. */
 export const pauseCommand = row({
   examples: ["symphony pause", 'symphony pause --reason "release day"'],
   options: [
     { name: "reason", value: "text", summary: "shown wherever the pause is, and in the audit log" },
   ],
   async call({ reason }, context) {
-    const client = await context.client();
-    return client.system.pause({ body: reason === undefined ? {} : { reason } });
+    const dataDir = await offlineDir(context);
+    if (dataDir === null) {
+      const client = await context.client();
+      return client.system.pause({ body: reason === undefined ? {} : { reason } });
+    }
+    const { switchOffline } = await import("./offline-pause.ts");
+    const { now } = await switchOffline(dataDir, context, reasonOf(reason));
+    const since = new Date(now?.sinceWall ?? 0).toISOString();
+    return { paused: true as const, reason: now?.reason ?? null, by: now?.by ?? "cli", since };
   },
   print({ reason }, { note }) {
     const why = reason === null ? "" : `: ${plainLine(reason)}`;
@@ -104,10 +118,29 @@ export const pauseCommand = row({
   },
 });
 
-/** Ends the pause. */
+const maxReason = 1_000;
+
+/** As the route takes it. */
+function reasonOf(text: string | undefined): string | null {
+  if (text === undefined) return null;
+  const reason = text.trim();
+  if (reason !== "" && reason.length <= maxReason) return reason;
+  throw new SymphonyError("usage", `--reason needs 1 to ${maxReason} characters`, {
+    hint: 'symphony pause --reason "release day"',
+  });
+}
+
+/** Ends the pause: of the running server, or before the next one. */
 export const resumeCommand = row({
   examples: ["symphony resume"],
-  call: async (_, context) => (await context.client()).system.resume({ body: {} }),
+  async call(_, context) {
+    const dataDir = await offlineDir(context);
+    if (dataDir === null) return (await context.client()).system.resume({ body: {} });
+    const { switchOffline } = await import("./offline-pause.ts");
+    const { before } = await switchOffline(dataDir, context);
+    const since = before && new Date(before.sinceWall).toISOString();
+    return { paused: false as const, was_paused: before !== null, since };
+  },
   print({ was_paused: wasPaused, since }, { note }) {
     if (!wasPaused || since === null) return note("Dispatch was not paused");
     note(`Dispatch is resumed; it was paused ${relative(since, Date.now())}`);

@@ -22,6 +22,17 @@ export async function findStatus(core: Core, identifier: string): Promise<IssueS
 }
 
 /**
+ * `status`, or what the tracker says of the issue now if memory may be older than the last poll, as of an issue that is done. A
+ * tracker that does not answer leaves `status` as it is, without a time.
+ */
+export async function freshStatus(core: Core, status: IssueStatusView): Promise<IssueStatusView> {
+  if (status.read.atWall !== null || core.orchestrator.trackerHealthy() !== true) return status;
+  const { id, identifier } = status.issue;
+  const found = await lookUp(core, identifier).catch(() => null);
+  return found?.issue.id === id ? core.orchestrator.statusWith(status, found) : status;
+}
+
+/**
  * The issue's id for queries of the history; the tracker is read only when the history does not
  * know it either.
  */

@@ -163,3 +163,22 @@ test("S3: when the tracker cannot be asked, the answer is 502 with what is last 
   assert.match(error.message, /nothing is known of it here$/);
   assert.equal(error.details.last_known, null);
 });
+
+test("S3: an issue that is done is read again when a person asks, since no poll does; its age is that of the answer", async () => {
+  await using it = await world();
+  const post = { method: "POST", body: { to: "completed" } };
+  const moved = await it.server.ask("/api/v1/ENG-6/transition", post);
+  assert.equal(moved.status, 200, moved.text);
+  it.fake.change("ENG-6", { title: "A newer title", state: "In Progress" });
+  const { detail, gates } = await shut(it, "ENG-6");
+  assert.equal(detail.status, "completed");
+  assert.deepEqual([detail.issue.title, detail.issue.state], ["A newer title", "In Progress"]);
+  assert.ok(detail.tracker_read.at);
+  assert.ok(gates.includes("not_completed: an operator completed it"), gates.join());
+  assert.equal(finds(it), 1);
+  await shut(it, "ENG-6");
+  assert.equal(finds(it), 1, "an answer is used again for 10 s");
+  it.fake.fail({ kind: "reset", times: 99 });
+  const known = await shut(it, "ENG-6");
+  assert.equal(known.detail.issue.title, "A newer title");
+});

@@ -65,7 +65,7 @@ test("a pause that the disk refuses is no pause, and a resume that it refuses is
   assert.match(JSON.stringify(scheduler.orchestrator.state.paused), /"reason":"x"/);
 });
 
-test("a pause outlives the server; two requests at once are kept in their order", async () => {
+test("a pause and its end outlive the server; two requests at once are kept in their order", async () => {
   await using project = await freshProject();
   {
     await using server = await openReal(project.dir);
@@ -75,10 +75,14 @@ test("a pause outlives the server; two requests at once are kept in their order"
       server.core.dispatch.pause("second", "cli"),
     ]);
   }
+  {
+    await using server = await openReal(project.dir);
+    const { paused } = (await server.ask("/api/v1/state")).json();
+    assert.match(paused[0].reason, /^dispatch is paused \(cli, .*\): second$/);
+    assert.ok(server.logged.some((line) => /nothing new is started.*second/.test(line)));
+    await server.ask("/api/v1/resume", post());
+    assert.deepEqual((await server.ask("/api/v1/state")).json().paused, []);
+  }
   await using server = await openReal(project.dir);
-  const { paused } = (await server.ask("/api/v1/state")).json();
-  assert.match(paused[0].reason, /^dispatch is paused \(cli, .*\): second$/);
-  assert.ok(server.logged.some((line) => /nothing new is started.*second/.test(line)));
-  await server.ask("/api/v1/resume", post());
   assert.deepEqual((await server.ask("/api/v1/state")).json().paused, []);
 });

@@ -22,6 +22,7 @@ import {
   statusOf,
   statusOfFound,
   statusOfIdentifier,
+  statusWith,
   type Waiting,
 } from "./snapshot.ts";
 import type { State } from "./state.ts";
@@ -97,6 +98,14 @@ export class Operations {
   /** The status of an issue that only the tracker knows; changes nothing. */
   statusOfFound(found: FoundIssue & { readonly atWall: number }): IssueStatusView {
     return statusOfFound(this.#state, this.#deps.config(), found);
+  }
+
+  /** `status` with the issue as the tracker has just described it; changes nothing. */
+  statusWith(
+    status: IssueStatusView,
+    found: FoundIssue & { readonly atWall: number },
+  ): IssueStatusView {
+    return statusWith(this.#state, this.#deps.config(), { status, found });
   }
 
   /** The newest snapshot of the issue, also of one that is neither listed nor claimed any more. */

@@ -255,7 +255,22 @@ const unlistedGate: Explained = {
   opens: "the next poll",
 };
 
-/** Every poll reads what is in the list, what runs and what waits. */
+/** A status with the issue as the tracker has just described it, which may be newer than what is in memory. */
+export function statusWith(
+  state: State,
+  configured: Configured,
+  { status, found: { issue, scope, atWall } }: StatusAndRead,
+): IssueStatusView {
+  const explain = [...scope, ...dispatchGates(issue, state, configured)];
+  return { ...status, issue, explain, read: { ...status.read, atWall } };
+}
+
+interface StatusAndRead {
+  readonly status: IssueStatusView;
+  readonly found: FoundIssue & { readonly atWall: number };
+}
+
+/** Every poll reads what is in the list, what runs and what waits; what is done only now and then. */
 function readWall({ poll, issues, trackerError }: State, id: string): number | null {
   const claim = issues.get(id)?.claim;
   return claim === "completed" || trackerError !== null ? null : poll.lastWall;

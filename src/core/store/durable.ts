@@ -72,7 +72,8 @@ export class OneByOne<T> {
   async #write(change: (current: T) => T): Promise<T> {
     const next = change(this.#current);
     this.#document.data = next;
-    await this.#document.write();
+    // Not with `write` of the document, which writes no null.
+    await this.#document.adapter.write(next);
     this.#current = next;
     return next;
   }

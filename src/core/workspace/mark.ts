@@ -1,12 +1,13 @@
 import { constants } from "node:fs";
 import { lstat, opendir, readlink } from "node:fs/promises";
 import { join } from "node:path";
-import { gitHead } from "../repository/survey.ts";
+import { gitChanges, gitHead } from "../repository/survey.ts";
 import { fileDigest } from "./tree-digest.ts";
 
 /** What a checkout holds, to tell later whether its content has changed. */
 export interface WorkspaceMark {
-  readonly head: string;
+  /** The first commit seen with these files; null: there is none. */
+  readonly head: string | null;
   readonly entries: ReadonlyMap<string, Entry>;
 }
 
@@ -30,13 +31,13 @@ const maxReadFiles = 2_000;
 
 /**
  * The checkout at `path`: its commit, and names, sizes, modes and contents of its files. The content of a file that is
- * unchanged since `before` is not read again. Runs nothing; links are not followed. Never rejects.
+ * unchanged since `before` is not read again. Runs nothing of the checkout; links are not followed. Never rejects.
  */
 export async function workspaceMark(
   path: string,
   before: WorkspaceMark | null = null,
 ): Promise<WorkspaceMark> {
-  const head = await gitHead(path);
+  const head = await contentHead(path, before?.head ?? null);
   const entries = new Map<string, Entry>();
   const files: string[] = [];
   const dirs = [path];
@@ -52,7 +53,15 @@ export async function workspaceMark(
     }
   }
   await readContents(files, { entries, before });
-  return { head: JSON.stringify([head?.branch ?? null, head?.head ?? null]), entries };
+  return { head, entries };
+}
+
+/** An empty commit, or one that was written again with the same files, is the commit of before: it adds no content. */
+async function contentHead(path: string, before: string | null): Promise<string | null> {
+  const head = (await gitHead(path))?.head ?? null;
+  if (head === null || before === null || head === before) return head;
+  const changes = await gitChanges(path, before, head);
+  return changes?.changedFiles === 0 ? before : head;
 }
 
 /** True when both hold the same. A file that was written again with the same bytes is the same. */

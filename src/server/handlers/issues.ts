@@ -12,7 +12,7 @@ import { requireAgent } from "../../core/agent/kinds.ts";
 import { asOf, type Then } from "../../core/as-of.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Core } from "../../core/core.ts";
-import { commentsOf, findIssueId, findStatus } from "../../core/find-issue.ts";
+import { commentsOf, findIssueId, findStatus, freshStatus } from "../../core/find-issue.ts";
 import { type Repro, reproOf } from "../../core/journal/repro.ts";
 import type { Delivery } from "../../core/model/delivery.ts";
 import { SymphonyError } from "../../core/model/errors.ts";
@@ -54,6 +54,8 @@ function readers(core: Core, clock: Clock) {
       const { orchestrator, history, secretsKnown } = core;
       const known = orchestrator.statusOf(params.id);
       if (known === null) return detailOf(core, await findStatus(core, params.id));
+      const fresh = await freshStatus(core, known);
+      if (fresh !== known) return detailOf(core, fresh);
       const versions = [core.workspaces.kept.version, core.deliveries.version];
       const marks = [...orchestrator.marks(), history.changes(), secretsKnown(), ...versions];
       return details.get(params.id, marks, () => Prepared.of(detailOf(core, known), core.redact));

@@ -63,6 +63,32 @@ test("S34: a file that is written again with the same bytes, or only touched, is
   assert.ok(!isSameContent(fresh, last), "the time does not hide another content");
 });
 
+test("S34: empty commits and commits written again with the same files are no progress, however many", async (t) => {
+  const dir = temporaryDir(t);
+  const git = (...args: string[]) =>
+    execFileSync("git", ["-C", dir, "-c", "user.name=a", "-c", "user.email=a@b", ...args]);
+  git("init", "--quiet");
+  writeFileSync(join(dir, "file"), "one");
+  git("add", ".");
+  git("commit", "--quiet", "-m", "first");
+  // As a clone has it: in a pack.
+  git("gc", "--quiet");
+  let last = await workspaceMark(dir);
+  for (const message of ["again", "and again"]) {
+    git("commit", "--quiet", "--allow-empty", "-m", message);
+    const now = await workspaceMark(dir, last);
+    assert.ok(isSameContent(now, last), message);
+    last = now;
+  }
+  git("commit", "--quiet", "--amend", "--allow-empty", "-m", "other words");
+  git("switch", "--quiet", "-c", "another-name");
+  assert.ok(isSameContent(await workspaceMark(dir, last), last));
+  writeFileSync(join(dir, "file"), "two");
+  last = await workspaceMark(dir, last);
+  git("commit", "--quiet", "-am", "the work");
+  assert.ok(!isSameContent(await workspaceMark(dir, last), last), "committed work is progress");
+});
+
 test("a file that is too large to read counts by its time", async (t) => {
   const dir = temporaryDir(t);
   const file = join(dir, "large");
