@@ -39,6 +39,16 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   // Commands that work without a server: they build the core, or open its files.
   "src/commands/serve.ts": ["src/commands", "src/server", "src/core", "node:"],
   "src/commands/demo.ts": ["src/commands", "src/demo", "src/core", "node:"],
+  // Serves MCP: nothing else loads its package.
+  "src/commands/mcp-server.ts": [
+    "src/commands",
+    "src/client",
+    "src/contract",
+    "src/core/model",
+    "@modelcontextprotocol/server",
+    "zod",
+    "node:",
+  ],
   "src/commands/offline.ts": ["src/commands", "src/contract", "src/core", "zod", "node:"],
   "src/commands/offline-decisions.ts": ["src/commands", "src/core", "zod", "node:"],
   "src/commands/config-check.ts": ["src/commands", "src/core", "node:"],

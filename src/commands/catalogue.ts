@@ -266,6 +266,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./api.ts")).openapiCommand,
   },
   {
+    name: "mcp",
+    summary: "offer the API to your own MCP client; read-only without --write",
+    group: integrate,
+    load: async () => (await import("./mcp.ts")).mcpCommand,
+  },
+  {
     name: "completion",
     summary: "print a script that completes commands in bash, zsh or fish",
     group: integrate,
