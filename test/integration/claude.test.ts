@@ -7,7 +7,13 @@ import { describe, test } from "node:test";
 import type { AgentTools } from "../../src/core/agent/agent.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import { liveProcesses } from "../../src/core/process/table.ts";
-import { evilAddress, hostileFiles, plant, ran } from "../support/makers/hostile-files.ts";
+import {
+  canaryKey,
+  evilAddress,
+  hostileFiles,
+  plant,
+  ran,
+} from "../support/makers/hostile-files.ts";
 import { assertNoBreach, plantProbes } from "../support/worlds/prey.ts";
 import { type RealClaude, realClaude, recordOf } from "../support/worlds/real-claude.ts";
 import { eventually } from "../support/worlds/symphony.ts";
@@ -16,6 +22,14 @@ import { eventually } from "../support/worlds/symphony.ts";
 
 const plain = { model: null };
 const networked = { level: "networked" } as const;
+const safe = { level: "safe" } as const;
+/** Reads what a command can reach of a key: variables, processes, files. */
+const search = [
+  "env",
+  "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline | tr '\\0' '\\n'",
+  'grep -rsa --exclude=told.txt "" "$CLAUDE_CONFIG_DIR" ~ /tmp /run | cut -c -2000',
+  "echo finished",
+].join("; ");
 const asking = { askPolicy: { approvals: "ask", timeoutMs: 60_000 } } as const;
 
 async function leftOf(b: RealClaude): Promise<readonly unknown[]> {
@@ -56,7 +70,7 @@ describe("the real Claude Code", () => {
     git("init", "-q", ".");
     let thread: string;
     {
-      await using session = await b.start(networked);
+      await using session = await b.start(safe);
       await session.turn("please", plain);
       thread = session.threadId;
     }
@@ -69,7 +83,7 @@ describe("the real Claude Code", () => {
     assert.deepEqual((await readdir(b.workspace)).sort(), [".git", "made.txt", "ran.txt"]);
     git("add", "-A");
     assert.deepEqual(await leftOf(b), []);
-    await using session = await b.start({ ...networked, resumeThreadId: thread });
+    await using session = await b.start({ ...safe, resumeThreadId: thread });
     assert.ok(session.resumed && session.threadId === thread);
     await session.turn("and again", plain);
     assert.equal(b.said.at(-1), "Still done.");
@@ -298,4 +312,30 @@ describe("the real Claude Code", () => {
     assert.ok(command?.type === "command");
     assert.match(command.output ?? "", /^config\nran$/, "only its own private directory is there");
   });
+
+  for (const [login, name, level] of [
+    ["api_key", "ANTHROPIC_API_KEY", "safe"],
+    ["oauth_token", "CLAUDE_CODE_OAUTH_TOKEN", "safe"],
+    ["api_key", "ANTHROPIC_API_KEY", "networked"],
+  ] as const) {
+    test(`THREAT-1: at ${level} no command reads the credential (${login}), which the provider gets`, async () => {
+      await using b = await realClaude(
+        [
+          { type: "bash", cmd: `{ ${search}; } > told.txt 2>&1` },
+          { type: "bash", cmd: 'bash -c ": < /dev/tcp/1.1.1.1/80" > net.txt 2>&1; cat net.txt' },
+          { type: "text", text: "That was it." },
+        ],
+        { config: { login }, secrets: { [name]: canaryKey }, key: canaryKey },
+      );
+      await using session = await b.start({ level });
+      await session.turn("please", plain);
+      assert.equal(b.said.at(-1), "That was it.");
+      const told = await readFile(join(b.workspace, "told.txt"), "utf8");
+      assert.match(told, /^finished$/m);
+      assert.match(told, new RegExp(`^${name}=`, "m"), "it has the token of the attempt");
+      assert.ok(!told.includes(canaryKey), "the credential is nowhere");
+      const net = await readFile(join(b.workspace, "net.txt"), "utf8");
+      if (level === "safe") assert.match(net, /unreachable/);
+    });
+  }
 });

@@ -26,6 +26,44 @@ const made = { type: "bash", cmd: "echo made > by-agent.txt" };
 
 const asking = { askPolicy: { approvals: "ask", timeoutMs: 60_000 } } as const;
 
+/** Reads what a command can reach of a key: variables, processes, files. */
+const search =
+  "{ env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline; grep -rsa --exclude=told.txt '' ~ /tmp /run | cut -c -2000; echo; echo finished; } > told.txt 2>&1";
+
+/** An agent at safe, where it reaches its provider alone, looks for the key. */
+async function searched(b: RealAgent): Promise<void> {
+  await using session = await b.start({ level: "safe" });
+  await session.turn("please", plain);
+  const told = await readFile(join(b.workspace, "told.txt"), "utf8");
+  assert.match(told, /^finished$/m);
+  assert.ok(!told.includes(canaryKey), "the key is nowhere");
+  assert.equal(b.said.at(-1), "All done.");
+}
+
+describe("THREAT-1: real agents of the Agent Client Protocol at level safe do not have their key", () => {
+  const looks = { type: "bash", cmd: search };
+
+  test("claude-agent-acp", async () => {
+    const suggestions = { when: { userText: "[SUGGESTION MODE" }, steps: [done] };
+    await using b = await realAgents.claude({
+      routes: [suggestions],
+      steps: [looks, done],
+      onEnd: "last",
+    });
+    await searched(b);
+  });
+
+  test("gemini", async () => {
+    await using b = await realAgents.gemini([looks, done]);
+    await searched(b);
+  });
+
+  test("opencode, by acp.provider", async () => {
+    await using b = await realAgents.opencode([looks, done]);
+    await searched(b);
+  });
+});
+
 /** A turn whose only action is declined, kill -9, and a turn of the next attempt. Nothing in the repository may run in either. */
 async function attacked(b: RealAgent): Promise<boolean> {
   const secret = join(b.home, "secret.txt");

@@ -15,10 +15,14 @@ export interface FakeModel extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** Starts a scriptable model provider of the equipment (SYMPHONY_EQUIPMENT) as a separate process. */
+/**
+ * Starts a scriptable model provider of the equipment (SYMPHONY_EQUIPMENT) as a separate process. With
+ * `key` it refuses every other one.
+ */
 export async function startFakeModel(
   name: "fake-openai" | "fake-anthropic" | "fake-llm",
   script: unknown,
+  key?: string,
 ): Promise<FakeModel> {
   const equipment = process.env["SYMPHONY_EQUIPMENT"];
   if (!equipment) throw new Error("set SYMPHONY_EQUIPMENT to the directory of the test equipment");
@@ -26,7 +30,8 @@ export async function startFakeModel(
   const file = join(dir, "script.json");
   await writeFile(file, JSON.stringify(script));
   const program = join(equipment, name, `${name}.mjs`);
-  const child = spawn(process.execPath, [program, "--script", file], {
+  const only = key === undefined ? [] : ["--key", key];
+  const child = spawn(process.execPath, [program, "--script", file, ...only], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const exited = once(child, "exit");

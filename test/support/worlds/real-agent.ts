@@ -26,6 +26,8 @@ export interface RealAgentParts {
   /** Writes the files that an operator would have in that home. */
   prepare?(url: string, home: string): Promise<void>;
   readonly config?: Partial<AcpConfig>;
+  /** `acp.provider`. */
+  provider?(url: string): AcpConfig["provider"];
 }
 
 /** A real agent of the Agent Client Protocol, its provider, and an address that must receive no request. */
@@ -65,6 +67,7 @@ export async function realAgent(parts: RealAgentParts): Promise<RealAgent> {
       command: parts.command(program),
       envPassthrough: Object.keys(env),
       writablePaths: [home],
+      provider: parts.provider?.(model.url) ?? null,
       ...parts.config,
     },
     env: { PATH: `${dirname(process.execPath)}:${process.env["PATH"]}`, HOME: home, ...env },
@@ -103,16 +106,21 @@ export const realAgents = {
       fake: "fake-llm",
       script,
       command: (program) => `exec "${program}" acp`,
-      env: () => ({
+      env: (url) => ({
         OC_KEY: canaryKey,
+        OC_URL: `${url}/v1`,
         OPENCODE_DISABLE_AUTOUPDATE: "1",
         OPENCODE_DISABLE_MODELS_FETCH: "1",
       }),
-      prepare: async (url, home) => {
+      provider: (url) => ({
+        ...{ baseUrl: `${url}/v1`, apiKey: "$OC_KEY", apiKeyHeader: "authorization" },
+        ...{ baseUrlVariable: "OC_URL", apiKeyVariable: "OC_KEY" },
+      }),
+      prepare: async (_, home) => {
         const limit = { context: 100_000, output: 1_000 };
         const fake = {
           npm: "@ai-sdk/openai-compatible",
-          options: { baseURL: `${url}/v1`, apiKey: "{env:OC_KEY}" },
+          options: { baseURL: "{env:OC_URL}", apiKey: "{env:OC_KEY}" },
           models: { m: { limit } },
         };
         const config = { model: "fake/m", small_model: "fake/m", provider: { fake } };

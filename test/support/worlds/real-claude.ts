@@ -23,10 +23,10 @@ export class RealClaude extends ClaudeBench {
 
 export async function realClaude(
   script: unknown,
-  options: ClaudeBenchOptions = {},
+  { key, ...options }: ClaudeBenchOptions & { readonly key?: string } = {},
 ): Promise<RealClaude> {
   const program = realProgram("SYMPHONY_CLAUDE");
-  const model = await startFakeModel("fake-anthropic", script);
+  const model = await startFakeModel("fake-anthropic", script, key);
   const root = await mkdtemp(join(tmpdir(), "symphony-real-claude-"));
   const made = new RealClaude(root, model, {
     secrets: { ANTHROPIC_API_KEY: canaryKey },
