@@ -305,11 +305,13 @@ describe("agent.kind claude", () => {
       capabilities: ["interrupt_receipt_v1"],
       turns: [{ steps: [{ do: "interrupted" }] }],
     });
-    await using session = await b.start();
-    await assert.rejects(session.turn("please", plain), {
-      code: "agent_unavailable",
-      message: "Claude Code 2.0.1 is too old: it lacks msg_lifecycle_v1",
-    });
+    {
+      await using session = await b.start();
+      await assert.rejects(session.turn("please", plain), {
+        code: "agent_unavailable",
+        message: "Claude Code 2.0.1 is too old: it lacks msg_lifecycle_v1",
+      });
+    }
     const left = (await liveProcesses()).filter(({ runId }) => runId === b.runId);
     assert.deepEqual(left, []);
   });
