@@ -68,6 +68,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "zod",
     "node:",
   ],
+  // Runs in a browser: of the contract it uses the types alone.
+  "src/web": ["src/contract", "preact", "htm", "zod"],
   "src/contract": ["src/core/model", "zod"],
   // The routes that trackers and sites post to; their tables define what they post.
   "src/contract/webhooks.ts": [
@@ -504,6 +506,7 @@ const mainFiles: readonly string[] = [
   "src/demo/agent.ts",
   "src/server/app.ts",
   "src/server/handlers/system.ts",
+  "src/web/main.ts",
 ];
 
 test("the main file of each folder opens with one sentence that says what the folder is for", () => {

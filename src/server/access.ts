@@ -26,13 +26,23 @@ const wildcards = new Set(["0.0.0.0", "::"]);
  */
 export function guard(rules: AccessRules): Middleware {
   const tokenAlways = !isLoopback(rules.host);
+  const requireCaller = async (ctx: Context) => {
+    if (tokenAlways || rules.tokenWanted()) requireToken(ctx, rules.token);
+    else if (!(await isOwnUser(ctx.req.socket))) requireToken(ctx, rules.token, notOwnUser);
+  };
   return async (ctx, next) => {
     if (ctx.path.startsWith("/webhooks/")) return next();
     refuseProxies(ctx);
     requireHost(ctx, rules);
+    // The page's program says nothing about this server: it has to ask for the token before it can send one.
+    if (ctx.method === "GET" && ctx.path.startsWith("/web/")) return next();
     if (!safeMethods.has(ctx.method)) requireOwnPage(ctx);
-    if (tokenAlways || rules.tokenWanted()) requireToken(ctx, rules.token);
-    else if (!(await isOwnUser(ctx.req.socket))) requireToken(ctx, rules.token, notOwnUser);
+    try {
+      await requireCaller(ctx);
+    } catch (error) {
+      if (ctx.path !== "/" || !ctx.accepts("json", "html").toString().includes("html")) throw error;
+      ctx.state["locked"] = true;
+    }
     return next();
   };
 }

@@ -27,6 +27,7 @@ import { createMetrics } from "./metrics.ts";
 import { type Audit, type AuditEnd, bind, mount, notFound } from "./mount.ts";
 import { statusPage } from "./page.ts";
 import { redacted } from "./replies.ts";
+import { webModule, webPath } from "./web.ts";
 
 interface AppOptions {
   readonly clock: Clock;
@@ -63,6 +64,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
   };
   const router = mount(api, handlers, auditTo(core, clock));
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));
+  bind(router, webPath, new Map([["GET", webModule]]));
   bind(router, docsAssetPath, new Map([["GET", docsAsset]]));
   const config = () => core.config.current.config;
   // Applied at the next start only (model/restart.ts): applied now, a token that no client has would lock all clients out.

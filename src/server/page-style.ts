@@ -40,7 +40,52 @@ td:first-child b { display: block; }
 .empty { padding: 40px 16px; text-align: center; color: var(--soft); }
 footer { padding-bottom: 32px; }
 footer nav { display: flex; flex-wrap: wrap; gap: 4px 16px; }
+.bar { display: flex; flex-wrap: wrap; align-items: center; gap: 6px 14px; margin: 16px 0; font-size: 13px; }
+.badge { border: 1px solid currentColor; border-radius: 20px; padding: 1px 10px; }
+.badge.live { color: var(--run); } .badge.wait, .badge.stale { color: var(--wait); } .badge.lost { color: var(--bad); }
+.search { margin-left: auto; display: flex; gap: 8px; align-items: center; color: var(--soft); }
+input, textarea, select, button { font: inherit; font-size: 16px; color: inherit; background: var(--paper); border: 1px solid var(--soft);
+  border-radius: 8px; padding: 6px 10px; max-width: 100%; }
+button { cursor: pointer; background: var(--card); border-color: var(--accent); color: var(--accent); font-size: 14px; }
+button:hover:enabled, button:focus-visible { background: var(--accent); color: var(--card); }
+button:disabled { cursor: default; opacity: .55; }
+button.danger { border-color: var(--bad); color: var(--bad); }
+button.danger:hover:enabled, button.danger:focus-visible { background: var(--bad); color: var(--card); }
+button.small { padding: 1px 8px; font-size: 12px; margin-left: 8px; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+.lane.needs { border-color: var(--wait); border-left-width: 5px; }
+.rows, .timeline, .gates { list-style: none; margin: 0; padding: 0; }
+.rows li { display: grid; grid-template-columns: minmax(180px, 32%) 1fr; gap: 4px 16px; border-top: 1px solid var(--line); padding: 8px 16px; }
+.rows p { margin: 0; overflow-wrap: anywhere; }
+.issue { display: flex; flex-direction: column; overflow-wrap: anywhere; } .issue a, .issue b { font-weight: 600; }
+.prompt { white-space: pre-wrap; overflow-wrap: anywhere; }
+.bad, .refused { color: var(--bad); } .done { color: var(--run); }
+.padded { padding: 0 16px 12px; }
+.answer, .control { display: flex; flex-direction: column; gap: 6px; align-items: flex-start; }
+.answer { margin-top: 8px; }
+.buttons { display: flex; flex-wrap: wrap; gap: 8px; }
+.line { display: flex; flex-wrap: wrap; gap: 8px; align-items: end; }
+.control label, .line label { display: flex; flex-direction: column; gap: 3px; color: var(--soft); font-size: 13px; width: 100%; }
+.line label { width: auto; flex: 1 1 220px; } .control textarea, .control input, .control select, .line input { color: var(--ink); width: 100%; }
+.answer p, .control p { margin: 0; }
+.command { color: var(--soft); font-size: 12px; overflow-wrap: anywhere; }
+.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 16px 24px; padding: 0 16px 16px; }
+.heading { border: 0; background: none; } .heading h2, .heading .padded { padding-left: 0; } .heading bdi { font-weight: 400; }
+.timeline { max-height: 420px; overflow-y: auto; font-size: 13px; }
+.timeline li { display: grid; grid-template-columns: 90px 150px 1fr; gap: 10px; border-top: 1px solid var(--line); padding: 4px 16px; }
+.timeline time { color: var(--soft); } .timeline b { font-weight: 500; } .timeline span { overflow-wrap: anywhere; }
+.gates li { display: grid; grid-template-columns: minmax(150px, 25%) 1fr; gap: 10px; border-top: 1px solid var(--line); padding: 5px 16px; font-size: 13px; }
+.gates b { font-weight: 500; } .gates .closed b { color: var(--wait); } .gates .open { color: var(--soft); }
+section > details > summary { padding: 6px 16px; cursor: pointer; color: var(--soft); font-size: 13px; }
+.diff details { border-top: 1px solid var(--line); } .diff summary { padding: 6px 16px; cursor: pointer; overflow-wrap: anywhere; }
+.diff pre { margin: 0; padding: 6px 0; overflow-x: auto; font: 12px/1.5 ui-monospace, monospace; border-top: 1px solid var(--line); }
+.diff pre span { display: block; padding: 0 16px; min-width: max-content; }
+.diff .add { background: color-mix(in srgb, var(--run) 14%, transparent); } .diff .del { background: color-mix(in srgb, var(--bad) 14%, transparent); }
+.diff .hunk { color: var(--accent); }
+.spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 @media (max-width: 700px) {
+  .rows li, .gates li { grid-template-columns: 1fr; } .timeline li { grid-template-columns: 74px 1fr; } .timeline span { grid-column: 1 / -1; }
+  .search { margin-left: 0; width: 100%; } .search input { flex: 1; }
   main, header, footer { padding-left: 12px; padding-right: 12px; }
   .counts { grid-template-columns: repeat(3, 1fr); gap: 8px; }
   .counts li { padding: 8px 10px; } .counts b { font-size: 20px; }

@@ -11,29 +11,43 @@ import type { Snapshot } from "../core/orchestrator/snapshot.ts";
 import type { View } from "../core/orchestrator/view.ts";
 import { redactDeep } from "../core/text/redact.ts";
 import type { Kept } from "../core/workspace/kept.ts";
+import { Html, html, webAddress } from "./markup.ts";
 import { pageStyle } from "./page-style.ts";
+import { entry, importMap } from "./web.ts";
 
 const refreshSeconds = 5;
-const styleHash = createHash("sha256").update(pageStyle).digest("base64");
+const hashOf = (text: string) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
 const contentPolicy = [
   "default-src 'none'",
-  `style-src 'sha256-${styleHash}'`,
+  `style-src ${hashOf(pageStyle)}`,
+  `script-src 'self' ${hashOf(importMap)}`,
+  "connect-src 'self'",
+  // No text can become markup or a program, whatever a library does.
+  "require-trusted-types-for 'script'",
   "base-uri 'none'",
   "form-action 'none'",
   "frame-ancestors 'none'",
 ].join("; ");
 
-/** `GET /`: the current state for a browser. It runs no script, and also loads when there is no snapshot (H-13). */
+/**
+ * `GET /`: the current state for a browser, also without its script, and when there is no snapshot (H-13). The script
+ * takes the place of what is shown here. A caller who needs the token gets a page without any data that asks for it.
+ */
 export function statusPage(core: Core, clock: Clock): Middleware {
   return (ctx) => {
+    ctx.set("Content-Security-Policy", contentPolicy);
+    ctx.set("Cache-Control", "no-store");
+    ctx.type = "text/html; charset=utf-8";
+    if (ctx.state["locked"] === true) {
+      ctx.status = 401;
+      ctx.body = layout(null, [alerts([locked])], "symphony").text;
+      return;
+    }
     const wall = clock.wall();
     const view = viewOrNull(core);
     const problems = view === null ? [noSnapshot] : problemsOf(view);
     const kept = redactDeep(core.workspaces.kept.list(), core.redact);
     const main = view === null ? null : content(view, { wall, kept, core });
-    ctx.set("Content-Security-Policy", contentPolicy);
-    ctx.set("Cache-Control", "no-store");
-    ctx.type = "text/html; charset=utf-8";
     ctx.body = layout(core, [alerts(problems), main], heading(view)).text;
   };
 }
@@ -52,6 +66,11 @@ interface Problem {
   readonly title: string;
   readonly message: string;
 }
+
+const locked: Problem = {
+  title: "This server wants its token",
+  message: "The page asks for it with scripts on; symphony commands find it by themselves.",
+};
 
 const noSnapshot: Problem = {
   title: "No snapshot",
@@ -125,7 +144,7 @@ function polled({ polling, tracker }: View, wall: number): Html {
 }
 
 function layout(
-  core: Core,
+  core: Core | null,
   parts: readonly (Html | null | readonly Html[])[],
   title: string,
 ): Html {
@@ -136,12 +155,13 @@ function layout(
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="refresh" content="${refreshSeconds}">
+<noscript><meta http-equiv="refresh" content="${refreshSeconds}"></noscript>
 <title>${title}</title>
 ${style}
+${scripts}
 </head>
 <body>
-<header><h1>symphony</h1><p>version ${core.version}, ${core.workflowPath}</p></header>
+<header><h1><a href="#/">symphony</a></h1>${core === null ? null : html`<p>version ${core.version}, ${core.workflowPath}</p>`}</header>
 <main>${parts}</main>
 <footer><nav><a href="/api/v1/state">State as JSON</a><a href="/api/v1/runtime">Runtime</a><a href="/api/v1/openapi.json">API document</a></nav></footer>
 </body>
@@ -149,46 +169,10 @@ ${style}
 `;
 }
 
-/** Markup that is safe to send: only `html` creates it. */
-class Html {
-  readonly text: string;
-
-  constructor(text: string) {
-    this.text = text;
-  }
-}
-
-type Part = Html | string | number | null | readonly Part[];
-
-/** Markup in which every interpolated value is escaped, unless it is markup itself. null renders as nothing. */
-function html(strings: TemplateStringsArray, ...parts: readonly Part[]): Html {
-  return new Html(strings.map((text, index) => text + render(parts[index] ?? null)).join(""));
-}
-
-function render(part: Part): string {
-  if (part === null) return "";
-  if (part instanceof Html) return part.text;
-  if (typeof part === "string" || typeof part === "number") return escaped(String(part));
-  return part.map(render).join("");
-}
-
-const entities: Readonly<Record<string, string>> = {
-  "&": "&amp;",
-  "<": "&lt;",
-  ">": "&gt;",
-  '"': "&quot;",
-  "'": "&#39;",
-};
-
-function escaped(text: string): string {
-  return text.replaceAll(/[&<>"']/g, (character) => entities[character] ?? "");
-}
-
-/** The address unchanged, or null unless it is absolute http or https (H-13). */
-function webAddress(url: string | null): string | null {
-  if (url === null || !URL.canParse(url)) return null;
-  return ["http:", "https:"].includes(new URL(url).protocol) ? url : null;
-}
+/** The page's program. Like the style, the import map must arrive byte for byte as it was hashed. */
+const scripts = new Html(
+  `<script type="importmap">${importMap}</script>\n<script type="module" src="${entry}"></script>`,
+);
 
 /** Maximum number of rows per section on the page. */
 const rowsShown = 50;

@@ -11,7 +11,9 @@ const size = 2 * 1024 ** 3;
 const options = { issue: { id: "1", identifier: "ENG-1" }, work: [] };
 
 for (const form of ["archive", "bundle"] as const) {
-  test(`a file of 2 GiB is kept and restored as it is: ${form}`, async (t) => {
+  test(`a file of 2 GiB is kept and restored as it is: ${form}`, {
+    timeout: 900_000,
+  }, async (t) => {
     const dir = realpathSync(temporaryDir(t));
     const path = join(dir, "ENG-1");
     mkdirSync(path);

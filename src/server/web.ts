@@ -1,0 +1,82 @@
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { stripTypeScriptTypes } from "node:module";
+import { fileURLToPath } from "node:url";
+import type { Context, Middleware } from "koa";
+import { SymphonyError } from "../core/model/errors.ts";
+
+/** The modules of the page: its own, and the libraries that it uses, from this package alone. */
+export const webPath = "/web/:file";
+
+/** Names in imports, and the address that each has in the page. */
+const libraries: Readonly<Record<string, string>> = {
+  preact: "/web/preact.js",
+  "preact/hooks": "/web/preact-hooks.js",
+  htm: "/web/htm.js",
+  "htm/preact": "/web/htm-preact.js",
+};
+
+/** What the page's modules mean by those names. Byte for byte what the policy of the page allows. */
+export const importMap = JSON.stringify({ imports: libraries });
+
+/** In a checkout the sources, of which the types are left out here; else what was built of them. */
+const sources = new URL("../web/", import.meta.url);
+const isCheckout = existsSync(new URL("main.ts", sources));
+export const entry = `/web/main.${isCheckout ? "ts" : "js"}`;
+
+const ownName = isCheckout ? /^[a-z-]+\.ts$/ : /^[a-z-]+\.js$/;
+
+interface Module {
+  readonly body: string;
+  readonly tag: string;
+}
+
+/** Each is read once: the files do not change while a server runs. */
+const modules = new Map<string, Promise<Module | null>>();
+
+export const webModule: Middleware = async (ctx) => {
+  const { params } = ctx as Context & { params: Readonly<Record<string, string>> };
+  const name = params["file"] ?? "";
+  const own = modules.get(name) ?? read(name);
+  modules.set(name, own);
+  const found = await own;
+  if (found === null) {
+    modules.delete(name);
+    throw new SymphonyError("not_found", `there is nothing at ${ctx.path.slice(0, 200)}`);
+  }
+  ctx.set("Content-Type", "text/javascript; charset=utf-8");
+  ctx.set("Cache-Control", "no-cache");
+  ctx.set("ETag", found.tag);
+  ctx.body = found.body;
+  ctx.status = 200;
+  if (ctx.fresh) {
+    ctx.status = 304;
+    ctx.body = null;
+  }
+};
+
+async function read(name: string): Promise<Module | null> {
+  const file = fileOf(name);
+  if (file === null || !existsSync(file)) return null;
+  const text = await readFile(file, "utf8");
+  const body = name.endsWith(".ts") ? withoutTypes(text) : text;
+  return { body, tag: `"${createHash("sha256").update(body).digest("base64url").slice(0, 22)}"` };
+}
+
+function fileOf(name: string): string | null {
+  const library = Object.keys(libraries).find((one) => libraries[one] === `/web/${name}`);
+  if (library !== undefined) return fileURLToPath(import.meta.resolve(library));
+  return ownName.test(name) ? fileURLToPath(new URL(name, sources)) : null;
+}
+
+/** Node's own removal of types warns that it is experimental, which is of no use to the operator of a checkout. */
+function withoutTypes(text: string): string {
+  const warn = process.emitWarning;
+  process.emitWarning = () => {};
+  try {
+    return stripTypeScriptTypes(text);
+  } finally {
+    process.emitWarning = warn;
+  }
+}

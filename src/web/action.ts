@@ -1,0 +1,223 @@
+import type { VNode } from "preact";
+import { useRef, useState } from "preact/hooks";
+import { call, issuePath, Refusal } from "./api.ts";
+import { html, shellWord } from "./markup.ts";
+
+/** How an action stands: it is over only when the server has answered. */
+export interface Progress {
+  readonly pending: boolean;
+  /** What the server said last; null: nothing was asked, or it is under way. */
+  readonly told: { readonly ok: boolean; readonly text: string } | null;
+}
+
+/**
+ * One action at a time: a second click while the first is under way does nothing. `run` resolves with what to say about
+ * its success; a text that was not sent stays where it was written.
+ */
+export function useAction(
+  run: (key: string) => Promise<string>,
+): [Progress, () => Promise<boolean>] {
+  const [progress, setProgress] = useState<Progress>({ pending: false, told: null });
+  const busy = useRef(false);
+  // A repeat after a lost reply carries the same key, so that it has one effect.
+  const key = useRef<string | null>(null);
+  const start = async () => {
+    if (busy.current) return false;
+    busy.current = true;
+    key.current ??= crypto.randomUUID?.() ?? String(Math.random()).slice(2);
+    setProgress({ pending: true, told: null });
+    try {
+      const text = await run(key.current);
+      key.current = null;
+      setProgress({ pending: false, told: { ok: true, text } });
+      return true;
+    } catch (error) {
+      if (error instanceof Refusal) key.current = null;
+      setProgress({ pending: false, told: { ok: false, text: reasonOf(error) } });
+      return false;
+    } finally {
+      busy.current = false;
+    }
+  };
+  return [progress, start];
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof Refusal) {
+    return error.hint === null ? error.message : `${error.message}; next: ${error.hint}`;
+  }
+  return "The server did not answer. Nothing is known to have changed; try again.";
+}
+
+/** What the last try came to, next to the control that was used. */
+export function Outcome({ told }: { told: Progress["told"] }): VNode | null {
+  if (told === null) return null;
+  return html`<p class=${told.ok ? "done" : "refused"} role="status">${told.text}</p>`;
+}
+
+/** The command that does the same. */
+export function Command({ words }: { words: readonly string[] }): VNode {
+  return html`<code class="command">${words.map(shellWord).join(" ")}</code>`;
+}
+
+interface Needs {
+  readonly kind: "approval" | "question";
+  readonly prompt: string;
+  readonly options: readonly string[];
+}
+
+/** The question of an agent, with the answers as buttons. */
+export function Answer({ issue, needs }: { issue: string; needs: Needs }): VNode {
+  const [text, setText] = useState("");
+  const body = useRef<object>({});
+  const [progress, start] = useAction(async () => {
+    const reply = await call<{ applies: string }>(
+      "POST",
+      issuePath(issue, "respond"),
+      body.current,
+    );
+    return reply.applies === "now"
+      ? "Answered; the agent continues."
+      : "Answered; the next attempt begins with it.";
+  });
+  const answer = async (what: object) => {
+    body.current = what;
+    if (await start()) setText("");
+  };
+  const button = (label: string, what: object) =>
+    html`<button type="button" disabled=${progress.pending} onClick=${() => void answer(what)}>${label}</button>`;
+  const send = (event: Event) => {
+    event.preventDefault();
+    if (text.trim() !== "") void answer({ answers: [text] });
+  };
+  const buttons =
+    needs.kind === "approval"
+      ? [button("Approve", { decision: "approve" }), button("Decline", { decision: "decline" })]
+      : needs.options.map((option) => button(option, { answers: [option] }));
+  const words = [
+    "symphony",
+    "respond",
+    issue,
+    needs.kind === "approval" ? "approve" : text.trim() || "ANSWER",
+  ];
+  return html`<div class="answer">
+    <div class="buttons">${buttons}</div>
+    ${
+      needs.kind === "question" &&
+      html`<form class="line" onSubmit=${send}>
+      <label>Answer to ${issue}<input value=${text} autocomplete="off" onInput=${(event: InputEvent) => setText((event.target as HTMLInputElement).value)} /></label>
+      <button disabled=${progress.pending || text.trim() === ""}>Send</button>
+    </form>`
+    }
+    <${Outcome} told=${progress.told} />
+    <${Command} words=${words} />
+  </div>`;
+}
+
+/** Guidance for the agent in mid-turn. */
+export function Steer({ issue }: { issue: string }): VNode {
+  const draft = `symphony.draft.${issue}`;
+  const [text, setText] = useState(sessionStorage.getItem(draft) ?? "");
+  const keep = (next: string) => {
+    setText(next);
+    sessionStorage.setItem(draft, next);
+  };
+  const [progress, start] = useAction(async (key) => {
+    const path = issuePath(issue, "steer");
+    const { status } = await call<{ status: string }>("POST", path, { message: text }, key);
+    return status === "delivered"
+      ? "The agent has it."
+      : "Accepted: the agent gets it at its next step.";
+  });
+  const send = async (event: Event) => {
+    event.preventDefault();
+    if (text.trim() !== "" && (await start())) keep("");
+  };
+  return html`<form class="control" onSubmit=${send}>
+    <label>Guidance for the agent<textarea rows="2" value=${text} onInput=${(event: InputEvent) => keep((event.target as HTMLTextAreaElement).value)}></textarea></label>
+    <button disabled=${progress.pending || text.trim() === ""}>${progress.pending ? "Sending …" : "Steer"}</button>
+    <${Outcome} told=${progress.told} />
+    <${Command} words=${["symphony", "steer", issue, text.trim() || "MESSAGE"]} />
+  </form>`;
+}
+
+/** Stops the attempt, after a second click that is meant. */
+export function Abort({ issue }: { issue: string }): VNode {
+  const [asked, setAsked] = useState(false);
+  const [progress, start] = useAction(async () => {
+    await call("POST", issuePath(issue, "abort"), {});
+    setAsked(false);
+    return "Stopping. The issue is held, and its work is kept.";
+  });
+  return html`<div class="control">
+    ${
+      asked
+        ? html`<div class="buttons"><button type="button" class="danger" disabled=${progress.pending} onClick=${() => void start()}>${progress.pending ? "Stopping …" : `Stop ${issue} now`}</button><button type="button" onClick=${() => setAsked(false)}>Let it run</button></div>`
+        : html`<button type="button" class="danger" onClick=${() => setAsked(true)}>Abort</button>`
+    }
+    <${Outcome} told=${progress.told} />
+    <${Command} words=${["symphony", "abort", issue]} />
+  </div>`;
+}
+
+interface Move {
+  readonly to: string;
+  readonly kind: "status" | "tracker";
+}
+
+/** Moves the issue to a status or to a state of its tracker. */
+export function Transition({
+  issue,
+  moves,
+}: {
+  issue: string;
+  moves: readonly Move[];
+}): VNode | null {
+  const [to, setTo] = useState(moves[0]?.to ?? "");
+  const chosen = moves.some((move) => move.to === to) ? to : (moves[0]?.to ?? "");
+  const [progress, start] = useAction(async () => {
+    const reply = await call<{ from: string; to: string }>("POST", issuePath(issue, "transition"), {
+      to: chosen,
+    });
+    return `Moved from ${reply.from} to ${reply.to}.`;
+  });
+  if (moves.length === 0) return null;
+  const send = (event: Event) => {
+    event.preventDefault();
+    void start();
+  };
+  return html`<form class="control" onSubmit=${send}>
+    <label>Move to<select value=${chosen} onChange=${(event: Event) => setTo((event.target as HTMLSelectElement).value)}>${moves.map((move) => html`<option key=${move.to} value=${move.to}>${move.to}${move.kind === "status" ? " (here)" : ""}</option>`)}</select></label>
+    <button disabled=${progress.pending}>${progress.pending ? "Moving …" : "Move"}</button>
+    <${Outcome} told=${progress.told} />
+    <${Command} words=${["symphony", "transition", issue, chosen]} />
+  </form>`;
+}
+
+/** The model from the next turn on; empty: the configured one. */
+export function Model({ issue, model }: { issue: string; model: string | null }): VNode {
+  const [text, setText] = useState(model ?? "");
+  const [progress, start] = useAction(async () => {
+    const name = text.trim() === "" ? null : text.trim();
+    const reply = await call<{ model: string | null; applies: string }>(
+      "POST",
+      issuePath(issue, "model"),
+      { model: name },
+    );
+    return `${reply.model ?? "The configured model"} from the ${reply.applies.replace("_", " ")} on.`;
+  });
+  const send = (event: Event) => {
+    event.preventDefault();
+    void start();
+  };
+  const words =
+    text.trim() === ""
+      ? ["symphony", "model", issue, "--clear"]
+      : ["symphony", "model", issue, text.trim()];
+  return html`<form class="control" onSubmit=${send}>
+    <label>Model<input value=${text} autocomplete="off" placeholder="the configured one" onInput=${(event: InputEvent) => setText((event.target as HTMLInputElement).value)} /></label>
+    <button disabled=${progress.pending}>Choose</button>
+    <${Outcome} told=${progress.told} />
+    <${Command} words=${words} />
+  </form>`;
+}

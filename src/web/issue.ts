@@ -1,0 +1,191 @@
+import type { VNode } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import type { z } from "zod";
+import type { IssueDetail } from "../contract/issues.ts";
+import type { Transitions } from "../contract/system.ts";
+import { Abort, Answer, Command, Model, Steer, Transition } from "./action.ts";
+import { call, issuePath, Refusal } from "./api.ts";
+import { offered } from "./board.ts";
+import { DiffView } from "./diff.ts";
+import { cut, distance, html, plural, thousands, webAddress, words } from "./markup.ts";
+import type { State, Store } from "./store.ts";
+import type { StreamEvent } from "./stream.ts";
+
+type Detail = z.output<typeof IssueDetail>;
+type Moves = z.output<typeof Transitions>["issues"][string]["transitions"];
+
+interface Line {
+  readonly seq: number;
+  readonly at: string;
+  readonly type: string;
+  readonly message: string;
+}
+
+/** Lines of the timeline that are kept in the page. */
+const keptLines = 500;
+
+/** One issue: what it does now, what it did, and what can be done about it. */
+export function IssuePage({
+  issue,
+  store,
+  now,
+}: {
+  issue: string;
+  store: Store;
+  now: number;
+}): VNode {
+  const [detail, setDetail] = useState<Detail | null>(null);
+  const [moves, setMoves] = useState<Moves>([]);
+  const [lines, setLines] = useState<readonly Line[]>([]);
+  const [fault, setFault] = useState<string | null>(null);
+  const { state } = store.seen;
+  const version = versionOf(state, issue);
+  useEffect(() => {
+    let current = true;
+    void readIssue(issue)
+      .then((read) => {
+        if (!current) return;
+        setDetail(read.detail);
+        setMoves(read.moves);
+        setLines((known) => merged(linesOf(read.detail), known));
+        setFault(null);
+      })
+      .catch((error) => {
+        if (current)
+          setFault(error instanceof Refusal ? error.message : "The server did not answer.");
+      });
+    return () => {
+      current = false;
+    };
+  }, [issue, version]);
+  useEffect(
+    () =>
+      store.onEvent((event) => {
+        if (event.issue_identifier === issue) setLines((known) => merged(known, [lineOf(event)]));
+      }),
+    [issue],
+  );
+  if (detail === null)
+    return html`<section class="empty">${fault ?? `Reading ${issue} …`}</section>`;
+  return html`<article>
+    ${fault !== null && html`<div class="alert" role="alert">${fault}</div>`}
+    <${Heading} detail=${detail} />
+    ${detail.needs !== null && html`<section class="lane needs"><h2>Needs you</h2><div class="padded"><p class="prompt">${detail.needs.prompt}</p><${Answer} key=${detail.needs.since} issue=${issue} needs=${detail.needs} /></div></section>`}
+    <section class="controls"><h2>Act</h2><div class="grid">
+      ${detail.running !== null && html`<${Steer} issue=${issue} />`}
+      ${detail.running !== null && html`<${Abort} issue=${issue} />`}
+      <${Transition} issue=${issue} moves=${moves} />
+      <${Model} key=${detail.overrides.model} issue=${issue} model=${detail.overrides.model} />
+    </div></section>
+    <${Timeline} lines=${lines} now=${now} />
+    <${DiffView} issue=${issue} />
+    <${Gates} detail=${detail} />
+    <${Attempts} detail=${detail} now=${now} />
+  </article>`;
+}
+
+/** Changes when the issue's row does: only then is the issue read again. */
+function versionOf(state: State | null, issue: string): string {
+  if (state === null) return "";
+  const { queued, running, retrying, blocked, review, held, failed, completed } = state;
+  const row = [
+    ...queued,
+    ...running,
+    ...retrying,
+    ...blocked,
+    ...review,
+    ...held,
+    ...failed,
+    ...completed,
+  ].find((one) => one.issue_identifier === issue);
+  if (row === undefined) return "none";
+  const attempt = "attempt_id" in row ? row.attempt_id : "";
+  const turn = "turn_count" in row ? row.turn_count : "";
+  return `${row.status} ${row.state} ${row.updated_at} ${attempt} ${turn}`;
+}
+
+async function readIssue(issue: string): Promise<{ detail: Detail; moves: Moves }> {
+  const query = `?issue=${encodeURIComponent(issue)}`;
+  const [detail, moves] = await Promise.all([
+    call<Detail>("GET", issuePath(issue)),
+    call<z.output<typeof Transitions>>("GET", `/api/v1/transitions${query}`).catch(() => null),
+  ]);
+  return { detail, moves: Object.values(moves?.issues ?? {})[0]?.transitions ?? [] };
+}
+
+function linesOf(detail: Detail): readonly Line[] {
+  return detail.recent_events.map(({ seq, at, event, message }) => ({
+    seq,
+    at,
+    type: event,
+    message,
+  }));
+}
+
+function lineOf({ seq, at, type, message }: StreamEvent): Line {
+  return { seq, at, type, message };
+}
+
+/** Each event once, in order, the newest kept. */
+function merged(one: readonly Line[], other: readonly Line[]): readonly Line[] {
+  const bySeq = new Map([...one, ...other].map((line) => [line.seq, line]));
+  return [...bySeq.values()].sort((a, b) => a.seq - b.seq).slice(-keptLines);
+}
+
+function Heading({ detail }: { detail: Detail }): VNode {
+  const { issue, running, delivery } = detail;
+  const address = webAddress(issue.url);
+  const facts = [
+    detail.status ?? "not queued",
+    issue.state,
+    running === null
+      ? null
+      : `${running.agent}${running.model === null ? "" : ` · ${running.model}`}`,
+    running === null ? null : `${thousands(running.tokens.total_tokens)} tokens`,
+    detail.workspace.branch === null ? null : `branch ${detail.workspace.branch}`,
+  ].filter((fact) => fact !== null);
+  return html`<section class="heading"><h2><a href="#/">All issues</a> / ${detail.issue_identifier} <bdi>${issue.title}</bdi></h2>
+    <div class="padded"><p class="soft">${facts.join(" · ")}${address !== null && html` · <a href=${address} rel="noopener noreferrer">in the tracker</a>`}</p>
+    ${running?.last_message && html`<p class="prompt">${cut(running.last_message, 2_000)}</p>`}
+    ${delivery !== null && html`<p>${offered(delivery)}</p>`}
+    ${detail.last_error !== null && html`<p class="bad">${cut(detail.last_error, 1_000)}</p>`}
+    ${detail.workspace.path !== null && html`<p class="soft">${detail.workspace.path}</p>`}</div></section>`;
+}
+
+function Timeline({ lines, now }: { lines: readonly Line[]; now: number }): VNode {
+  const shown = [...lines].reverse();
+  return html`<section><h2>Timeline <span>newest first</span></h2>
+    ${shown.length === 0 && html`<p class="soft padded">Nothing has happened yet.</p>`}
+    <ol class="timeline">${shown.map(
+      ({ seq, at, type, message }) =>
+        html`<li key=${seq}><time datetime=${at} title=${at}>${distance(at, now)}</time><b>${words(type.replace(".", " "))}</b><span>${cut(message, 1_000)}</span></li>`,
+    )}</ol></section>`;
+}
+
+function Gates({ detail }: { detail: Detail }): VNode {
+  const [closed, open] = [false, true].map((pass) =>
+    detail.explain.filter((gate) => gate.pass === pass),
+  );
+  return html`<section><h2>Why it runs, or not</h2>
+    <${GateList} gates=${closed ?? []} />
+    <details><summary>${plural(open?.length ?? 0, "open gate")}</summary><${GateList} gates=${open ?? []} /></details>
+    <p class="padded"><${Command} words=${["symphony", "explain", detail.issue_identifier]} /></p></section>`;
+}
+
+function GateList({ gates }: { gates: Detail["explain"] }): VNode {
+  return html`<ul class="gates">${gates.map(
+    ({ gate, pass, detail: found, opens }) =>
+      html`<li key=${gate} class=${pass ? "open" : "closed"}><b>${pass ? "open" : "closed"}: ${words(gate)}</b><span>${found}${opens !== null && html`<br />opens: ${opens}`}</span></li>`,
+  )}</ul>`;
+}
+
+function Attempts({ detail, now }: { detail: Detail; now: number }): VNode | null {
+  const { latest, count } = detail.attempts;
+  if (latest.length === 0) return null;
+  return html`<section><h2>Attempts <span>${count}</span></h2><ul class="rows">${latest.map(
+    (
+      attempt,
+    ) => html`<li key=${attempt.id}><div class="issue"><b>${words(attempt.status)}</b><span>${attempt.agent}${attempt.model === null ? "" : ` · ${attempt.model}`}</span></div>
+      <div class="facts"><p>${attempt.error === null ? `${plural(attempt.turn_count, "turn")}, ${thousands(attempt.tokens.total_tokens)} tokens` : cut(attempt.error.message)}</p><p class="soft">${distance(attempt.started_at, now)}</p></div></li>`,
+  )}</ul></section>`;
+}

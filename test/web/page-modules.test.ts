@@ -1,0 +1,101 @@
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { test } from "node:test";
+import { filesOf, kindOf } from "../../src/web/diff.ts";
+import { cut, distance, plural, shellWord, webAddress } from "../../src/web/markup.ts";
+import { config } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { serve } from "../support/worlds/server.ts";
+
+const patch = [
+  "diff --git a/src/a.ts b/src/a.ts",
+  "--- a/src/a.ts",
+  "+++ b/src/a.ts",
+  "@@ -1 +1 @@ <table>",
+  "-old",
+  "+new",
+  "diff --git a/b.bin b/b.bin",
+  "Binary files differ",
+].join("\n");
+
+test("a patch is read by file, and each line by its sign", () => {
+  const files = filesOf(patch);
+  assert.deepEqual(
+    files.map(({ name, lines }) => [name, lines.length]),
+    [
+      ["src/a.ts", 5],
+      ["b.bin", 1],
+    ],
+  );
+  assert.deepEqual(files[0]?.lines.map(kindOf), ["same", "same", "hunk", "del", "add"]);
+});
+
+test("text is cut between characters as people see them", () => {
+  assert.equal(cut("abc", 3), "abc");
+  assert.equal(cut("abcd", 3), "abc…");
+  const family = "👩‍👩‍👧";
+  assert.equal(cut(`ab${family}cd`, 6), "ab…");
+  assert.equal(cut(`${family}cd`, family.length), `${family}…`);
+});
+
+test("times, counts, addresses and words of a command", () => {
+  assert.equal(distance("2026-01-01T00:00:00.000Z", Date.UTC(2026, 0, 1, 0, 2)), "2 min ago");
+  assert.equal(distance(90_000, 0), "in 2 min");
+  assert.equal(distance(null, 0), "–");
+  assert.deepEqual([plural(1, "turn"), plural(1_200, "turn")], ["1 turn", "1,200 turns"]);
+  assert.deepEqual(
+    ["https://a.example/", "javascript:alert(1)", "//a.example", null].map(webAddress),
+    ["https://a.example/", null, null, null],
+  );
+  assert.deepEqual(["ENG-1", "a b", "it's", "$(x)"].map(shellWord), [
+    "ENG-1",
+    "'a b'",
+    `'it'\\''s'`,
+    "'$(x)'",
+  ]);
+});
+
+test("the page's modules come from this server, with no types left, and nothing else does", async () => {
+  await using world = await createWorld();
+  await using server = await serve(world);
+  const own = readdirSync("src/web").filter((name) => name.endsWith(".ts"));
+  const libraries = ["preact.js", "preact-hooks.js", "htm.js", "htm-preact.js"];
+  for (const name of [...own, ...libraries]) {
+    const answer = await server.ask(`/web/${name}`);
+    assert.equal(answer.status, 200, name);
+    assert.equal(answer.headers["content-type"], "text/javascript; charset=utf-8");
+    assert.doesNotMatch(answer.text, /^(?:interface|type|import type) /m, name);
+    const tag = String(answer.headers.etag);
+    const again = await server.ask(`/web/${name}`, { headers: { "if-none-match": tag } });
+    assert.deepEqual([again.status, again.text], [304, ""], name);
+  }
+  for (const path of [
+    "/web/tsconfig.json",
+    "/web/..%2fserver%2fapp.ts",
+    "/web/../server/app.ts",
+    "/web/%2e%2e/server/app.ts",
+    "/web/none.ts",
+    "/web/",
+  ]) {
+    assert.equal((await server.ask(path)).status, 404, path);
+  }
+});
+
+test("where the token is required, the page asks for it and contains nothing else", async () => {
+  const settings = config({ server: { auth: "token" } });
+  await using world = await createWorld({ config: settings });
+  await using server = await serve(world, { token: "the-token" });
+  const page = await server.ask("/", { headers: { accept: "text/html,*/*" } });
+  assert.equal(page.status, 401);
+  assert.match(page.text, /wants its token/);
+  assert.ok(!page.text.includes(world.core.workflowPath) && !page.text.includes("the-token"));
+  assert.equal((await server.ask("/web/api.ts")).status, 200);
+  for (const path of ["/web/../api/v1/state", "/web/%2e%2e/api/v1/state", "/api/v1/state"]) {
+    const refused = await server.ask(path);
+    assert.ok([401, 404].includes(refused.status), `${path}: ${refused.status}`);
+  }
+  const program = await server.ask("/", { headers: { accept: "application/json" } });
+  assert.deepEqual([program.status, program.json().error.code], [401, "unauthorized"]);
+  const foreign = await server.ask("/web/api.ts", { headers: { host: "evil.example" } });
+  assert.equal(foreign.status, 403);
+});
