@@ -140,7 +140,7 @@ describe("a hostile repository and real agents of the Agent Client Protocol", ()
 describe("a hostile repository and the real claude -p", () => {
   test("the recipe disables the repository's settings", async () => {
     await using b = await claudeCommand([worked, done, done], {});
-    const session = await b.bench.start(networked);
+    await using session = await b.bench.start(networked);
     await session.turn(`Look at @${b.secret} please.`, plain);
     await session.turn("/cost", plain);
     assert.deepEqual([b.evil.got, await ran(b.bench.workspace)], [[], []]);
@@ -154,7 +154,7 @@ describe("a hostile repository and the real claude -p", () => {
     const line = "claude -p --output-format stream-json --verbose";
     await using b = await claudeCommand([done], { line, resumeLine: null });
     await assert.rejects(b.bench.start(networked), { code: "agent_unavailable" });
-    const session = await b.bench.start();
+    await using session = await b.bench.start();
     await assert.rejects(session.turn("please", plain));
     assert.ok(b.evil.got.some((request) => request.endsWith("with the key")));
     const marks = await ran(b.bench.workspace);

@@ -89,6 +89,8 @@ async function listening(server: Server, socket: string | null): Promise<void> {
   else server.listen(socket, resolve);
   await promise;
   server.off("error", reject);
+  // It serves a session, and must not keep a process alive by itself.
+  server.unref();
 }
 
 function serverOf(options: EgressOptions, token: string): Server {
