@@ -1,3 +1,4 @@
+import { agentTroubles } from "../core/agent-checks.ts";
 import { systemClock } from "../core/clock.ts";
 import { understandVariable } from "../core/config/config.ts";
 import type { RepositoryConfig } from "../core/config/git.ts";
@@ -63,6 +64,7 @@ export async function planOfOnePoll(
     const machine = { ...deps, env, hide, tracker, kinds: kinds.agents, version: version() };
     const asking = inTime(machineProblems(service.current, machine), trackerMs, "a check");
     service.report(await asking.catch(() => []));
+    const troubles = await agentTroubles(config, machine);
     const warnings = service.warnings.map((warning) => redactor.redact(warning));
     for (const warning of warnings) context.note(`warning: ${warning}`);
     const reading = tracker.fetchIssuesByStates(config.tracker.activeStates);
@@ -84,7 +86,7 @@ export async function planOfOnePoll(
     const problems = await checking.catch((error: unknown) => [messageOf(error)]);
     for (const problem of problems) context.note(problem);
     for (const forge of forges) forge.close();
-    const plan = planOf(issues, config, { records, wall, storage, paused, host }).map(
+    const plan = planOf(issues, config, { records, wall, storage, paused, host, troubles }).map(
       ({ issue, runs, why }) => ({
         issue_identifier: issue.identifier,
         title: issue.title,

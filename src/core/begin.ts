@@ -9,6 +9,8 @@ import { openOffers } from "./orchestrator/offer.ts";
 import type { Secrets } from "./secrets/secrets.ts";
 
 interface Beginning {
+  /** Whether the agents can be started. */
+  readonly agents: { begin(): Promise<void> };
   readonly host: HostWatch;
   readonly closers: Closers;
   readonly webhooks: Core["webhooks"];
@@ -28,7 +30,7 @@ export interface Begun {
 export async function begin(
   { clock, log, version, env, redactor }: CoreOptions,
   deps: CoreDeps,
-  { closers, host, signal, webhooks, secrets }: Beginning,
+  { agents, closers, host, signal, webhooks, secrets }: Beginning,
 ): Promise<Begun> {
   const { config, bus, trackers } = deps;
   const { tracker } = config.current.config;
@@ -54,6 +56,7 @@ export async function begin(
   bus.publish({ type: "server.started", message: `symphony ${version} started` });
   // Before the first poll, which may start something.
   await host.start();
+  await agents.begin();
   const { paused } = orchestrator.state;
   if (paused) log.warn("nothing new is started", { reason: dispatchPauseText(paused) });
   for (const warning of config.warnings) log.warn("configuration", { warning });

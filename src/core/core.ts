@@ -75,6 +75,8 @@ export interface Core {
    * then in its warnings. May take some seconds.
    */
   checked(): Promise<void>;
+  /** Checks anew whether the agents can be started; resolves when each has answered. Never rejects. */
+  checkAgents(): Promise<void>;
   /** Resolves when the first poll and everything it started have ended; starts nothing else. */
   once(): Promise<void>;
   /** Ends agents, timers and files; safe to call twice. */

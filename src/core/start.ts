@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import type { ModelList } from "./agent/models.ts";
+import { openAgentChecks } from "./agent-checks.ts";
 import { Attachments } from "./attach.ts";
 import { Attempts } from "./attempt/attempts.ts";
 import { endedOf, recoverAttempts } from "./attempt/recovery.ts";
@@ -267,7 +268,9 @@ function openOrchestratorUsers(
   closers.push(() => models.close());
   const host = openHost(options, deps);
   closers.push(() => host.close());
-  return { comments, webhooks, models, host };
+  const agents = openAgentChecks(options, deps, trackerDeps.lookup);
+  closers.push(() => agents.close());
+  return { agents, comments, webhooks, models, host };
 }
 
 function openHost({ clock, dataDir }: CoreOptions, { config, orchestrator }: CoreDeps): HostWatch {
@@ -281,6 +284,7 @@ function openHost({ clock, dataDir }: CoreOptions, { config, orchestrator }: Cor
 }
 
 interface RunningDeps {
+  readonly agents: ReturnType<typeof openAgentChecks>;
   readonly host: HostWatch;
   readonly orchestrator: Orchestrator;
   readonly models: ModelList;
@@ -293,21 +297,8 @@ interface RunningDeps {
   unsaved(): readonly string[];
 }
 
-function runningCore(
-  options: CoreOptions,
-  deps: CoreDeps,
-  {
-    orchestrator,
-    models,
-    secrets,
-    closers,
-    leaving,
-    webhooks,
-    comments,
-    host,
-    unsaved,
-  }: RunningDeps,
-): Core {
+function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningDeps): Core {
+  const { orchestrator, models, secrets, closers, leaving, webhooks, comments, unsaved } = used;
   const { clock, log, version, dataDir } = options;
   const { config, trackers, bus } = deps;
   const { history } = deps.store;
@@ -347,23 +338,19 @@ function runningCore(
     ...{ workspaces: overview, deliveries: deps.deliveries },
     redact: (text) => options.redactor.redact(text),
     secretsKnown: () => options.redactor.known(),
-    attachments: new Attachments({
-      ...{ orchestrator, history, clock, workspaces: overview, deliveries: deps.deliveries },
-      redact: (text) => options.redactor.redact(text),
-    }),
+    attachments: attachmentsOf(options, deps, overview),
     dispatch: new DispatchSwitch({ orchestrator, stored: deps.store.pause, clock }),
     orchestrator: new Operations({
-      orchestrator,
-      history,
-      clock,
+      ...{ orchestrator, history, clock },
       tracker: () => trackers.tracker,
       config: () => inForce(config),
     }),
     tracker: () => trackers.tracker,
     finder: new IssueFinder({ clock, tracker: () => trackers.tracker }),
     localIssues: () => trackers.localIssues,
+    checkAgents: () => used.agents.look(),
     async start() {
-      begun = begin(options, deps, { closers, host, webhooks, secrets, signal: stopping.signal });
+      begun = begin(options, deps, { ...used, signal: stopping.signal });
       await begun;
     },
     async checked() {
@@ -379,4 +366,15 @@ function runningCore(
       return stopped;
     },
   };
+}
+
+function attachmentsOf(
+  { clock, redactor }: CoreOptions,
+  { orchestrator, store: { history }, deliveries }: CoreDeps,
+  workspaces: WorkspaceOverview,
+): Attachments {
+  return new Attachments({
+    ...{ orchestrator: orchestrator(), history, clock, workspaces, deliveries },
+    redact: (text) => redactor.redact(text),
+  });
 }

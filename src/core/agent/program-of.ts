@@ -48,9 +48,9 @@ export async function missingProgram(
 ): Promise<Missing | null> {
   const program = programOf(line);
   if (program === null) return null;
-  const { PATH: path = "" } = await loginEnvironment(env);
-  if ((await findProgram(program, path)) !== null) return null;
   const isNamed = program.includes("/");
+  const path = isNamed ? "" : ((await loginEnvironment(env))["PATH"] ?? "");
+  if ((await findProgram(program, path)) !== null) return null;
   const message = isNamed
     ? `${key} starts ${program}, and there is no such program`
     : `${key} starts ${program}, and no directory of PATH has it: ${displayText(path, maxPathChars)}`;

@@ -1,6 +1,6 @@
 import type { Config } from "../config/config.ts";
 import { type Attempt, noTokens, type Tokens } from "../model/attempt.ts";
-import type { DispatchPause, HostTrouble, StorageTrouble } from "../model/gates.ts";
+import type { AgentTrouble, DispatchPause, HostTrouble, StorageTrouble } from "../model/gates.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import type { CompletedRecord, IssueRecord } from "../store/store.ts";
 import { idleOf } from "./brakes.ts";
@@ -336,6 +336,8 @@ interface Known {
   readonly storage?: StorageTrouble | null;
   readonly paused?: DispatchPause | null;
   readonly host?: HostTrouble | null;
+  /** Agents that cannot be started, by name. */
+  readonly troubles?: ReadonlyMap<string, AgentTrouble>;
 }
 
 /** A plan restores no attempts, and completes nothing. */
@@ -345,14 +347,14 @@ const noPrior = { count: 0, resume: null, thread: null, tokens: 0, idle: null };
 export function planOf(
   issues: readonly Issue[],
   config: Config,
-  { records, wall, storage = null, paused = null, host = null }: Known,
+  { records, wall, storage = null, paused = null, host = null, troubles = new Map() }: Known,
 ): readonly PlanRow[] {
   const totals = { tokens: noTokens, seconds: 0 };
   const before = restoredState({ records, totals, lastAttemptId: null, paused }, { now: 0, wall });
   const { state: restored } = hoursPassed(before, { config, wall });
   const queue = queueOf(issues, config.tracker);
   const poll = { ...restored.poll, lastWall: wall };
-  const listed = { ...restored, candidates: issues, queue, storage, host, poll };
+  const listed = { ...restored, candidates: issues, queue, storage, host, poll, troubles };
   const { state } = rowsListed(
     listed,
     { issues, request: 0 },

@@ -1,7 +1,6 @@
 import { stat } from "node:fs/promises";
 import { homedir, userInfo } from "node:os";
 import { basename, join } from "node:path";
-import { isObject, parseJson, shellQuoted } from "../text/text.ts";
 import { allowedNames } from "./environment.ts";
 import { runCommand } from "./run.ts";
 
@@ -18,6 +17,8 @@ const ownDirs = [".local/bin", "bin"];
 const shells = new Set(["bash", "zsh", "ksh", "fish"]);
 
 const known = new WeakMap<object, Promise<Environment>>();
+/** By what the shell is given. */
+const exports = new Map<string, Promise<Environment>>();
 
 /**
  * `env` as a terminal of the user has it: what the login shell exports is added, and PATH is that of the shell, followed by
@@ -36,7 +37,11 @@ export function loginEnvironment(env: Environment): Promise<Environment> {
 }
 
 async function read(env: Environment): Promise<Environment> {
-  const exported = await exportedBy(env);
+  const given = Object.fromEntries(allowedNames.map((name) => [name, env[name]]));
+  const key = JSON.stringify(given);
+  const asking = exports.get(key) ?? exportedBy(given);
+  exports.set(key, asking);
+  const exported = await asking;
   const home = env["HOME"] ?? homedir();
   const own = [exported["PATH"], env["PATH"]].flatMap((path) => path?.split(":") ?? []);
   const dirs = await Promise.all(
@@ -70,13 +75,11 @@ interface Try {
 }
 
 async function exportedIn({ argv, timeoutMs }: Try, env: Environment): Promise<Environment | null> {
-  // `printf` and a quoted path mean the same in every shell; node prints values of any form.
-  const print = `JSON.stringify(process.env)`;
-  const line = `printf '\\n${mark}'; ${shellQuoted(process.execPath)} -p '${print}'`;
   const { output, stoppedFor } = await runCommand({
-    argv: [...argv, line],
+    // These words mean the same in every shell.
+    argv: [...argv, `printf '\\n${mark}'; env -0`],
     cwd: "/",
-    env: Object.fromEntries(allowedNames.map((name) => [name, env[name]])),
+    env,
     name: "login",
     timeoutMs,
     outputBytes,
@@ -84,19 +87,20 @@ async function exportedIn({ argv, timeoutMs }: Try, env: Environment): Promise<E
     errorBytes: 1_000,
   });
   if (stoppedFor !== null) return null;
-  const text = output.split("\n").findLast((one) => one.startsWith(mark));
-  const values = text === undefined ? null : parseJson(text.slice(mark.length));
-  return isObject(values) ? exportsOf(values) : null;
+  const at = output.lastIndexOf(`\n${mark}`);
+  const found = at === -1 ? {} : exportsOf(output.slice(at + 1 + mark.length));
+  return found["PATH"] === undefined ? null : found;
 }
 
 /** Without what belongs to the shell itself. */
-function exportsOf(values: Readonly<Record<string, unknown>>): Environment {
+function exportsOf(text: string): Environment {
   const own = /^(?:PWD|OLDPWD|SHLVL|_|SYMPHONY_.*)$/;
-  return Object.fromEntries(
-    Object.entries(values).filter(
-      (entry): entry is [string, string] => typeof entry[1] === "string" && !own.test(entry[0]),
-    ),
-  );
+  const entries = text.split("\0").flatMap((line): readonly (readonly [string, string])[] => {
+    const at = line.indexOf("=");
+    const name = line.slice(0, Math.max(at, 0));
+    return at < 1 || own.test(name) ? [] : [[name, line.slice(at + 1)]];
+  });
+  return Object.fromEntries(entries);
 }
 
 function shellOf(env: Environment): string {

@@ -53,7 +53,9 @@ export function systemHandlers(deps: SystemDeps): Handlers<Api["system"]> {
     runtime: (_, exchange) => runtimeView(deps, { port: exchange.localPort, auth }),
     async refresh({ query }, exchange) {
       core.models.forget();
+      const checked = core.checkAgents();
       if (query.wait === "false") return refreshView(core.orchestrator.refresh(), null);
+      await checked;
       const refreshed = await core.orchestrator.refreshed(query.timeout_ms);
       // 202 would say that the work is still to be done.
       exchange.replaced();

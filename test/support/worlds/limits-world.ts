@@ -77,6 +77,15 @@ export async function acpWorld(
   });
 }
 
+/** `issues` issues of the local tracker for these settings, in a new directory. */
+export async function settingsWorld(
+  settings: (root: string) => Readonly<Record<string, object>>,
+  issues = 1,
+): Promise<LimitsWorld> {
+  const root = await mkdtemp(join(tmpdir(), "symphony-limits-"));
+  return world(root, issues, settings(root));
+}
+
 async function world(
   root: string,
   issues: number,
