@@ -7,8 +7,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import type { AgentEvent } from "../../src/core/agent/agent.ts";
+import { agentKinds } from "../../src/core/agent/kinds.ts";
+import { systemClock } from "../../src/core/clock.ts";
+import { failedCheck } from "../../src/core/delivery/checks.ts";
 import { liveProcesses } from "../../src/core/process/table.ts";
+import { modelServer } from "../support/fakes/model-server.ts";
+import { config } from "../support/makers/issue.ts";
 import { type CommandBench, commandBench } from "../support/worlds/command-bench.ts";
+import { OpenaiBench } from "../support/worlds/openai-bench.ts";
 
 /*
  * The one way out of the sandbox, tried by a program in it: the agent is a Node program, and the
@@ -227,6 +233,77 @@ said.env = process.env;`,
     assert.deepEqual(told.machine, [200, "an answer of the model"]);
     assert.ok(!JSON.stringify(told).includes(key));
     assert.equal(model.seen[0]?.authorization, `Bearer ${key}`);
+  });
+});
+
+describe("agent.network for what is not a program of its own", () => {
+  /** Lines for bash: what the variables of the proxy lead to, and what they do not. */
+  const ask = (url: string) =>
+    `exec 3<>/dev/tcp/127.0.0.1/"\${HTTP_PROXY##*:}"; printf 'GET ${url} HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n' >&3; head -n 1 <&3`;
+  const directly = (port: number) => `(: < /dev/tcp/127.0.0.1/${port}) 2>&1 || echo closed`;
+
+  test("the commands of the built-in agent reach the named hosts only", async () => {
+    await using named = await provider();
+    await using b = await OpenaiBench.make();
+    const commands = [ask(named.url), ask(`http://127.0.0.2:${named.port}/`), directly(named.port)];
+    await using model = await modelServer([
+      { calls: commands.map((command) => ({ name: "shell", args: { command } })) },
+    ]);
+    b.config = { ...b.config, baseUrl: model.url };
+    {
+      await using session = await b.start({ level: "networked", network: ["127.0.0.1"] });
+      await session.turn("Work.", plain);
+    }
+    const input = model.asked[1]?.body["input"] as { type: string; output: string }[];
+    const outputs = input.flatMap((one) => (one.type === "function_call_output" ? one.output : []));
+    assert.match(outputs[0] ?? "", /HTTP\/1\.1 200/);
+    assert.match(outputs[1] ?? "", /HTTP\/1\.1 403/);
+    assert.match(outputs[2] ?? "", /closed/);
+    assert.match(notices(b.events), /127\.0\.0\.2:\d+ is not in agent\.network/);
+    assert.deepEqual(await ways(), []);
+  });
+
+  test("delivery.checks reach the named hosts only: they run what the agent wrote", async () => {
+    await using named = await provider();
+    await using b = await OpenaiBench.make();
+    const told: string[] = [];
+    const { agent: defaults } = config();
+    const deps = {
+      ...{ clock: systemClock, env: b.env, dataDir: b.dataDir, runId: "test/checks" },
+      config: () => config({ agent: { ...defaults, level: "networked", network: ["127.0.0.1"] } }),
+      secretNames: () => [],
+      borrowedBy: async () => [],
+    };
+    const checked = {
+      workspace: { path: b.workspace },
+      signal: new AbortController().signal,
+      tell: (line: string) => told.push(line),
+    };
+    const check = (command: string) =>
+      failedCheck(checked, [`${command} | tee said; grep 200 said`], deps);
+    assert.equal(await check(ask(named.url)), null);
+    assert.match((await check(ask(`http://127.0.0.2:${named.port}/`)))?.output ?? "", /403/);
+    assert.match((await check(directly(named.port)))?.output ?? "", /closed/);
+    assert.match(told.join("\n"), /127\.0\.0\.2:\d+ is not in agent\.network/);
+    assert.deepEqual(await ways(), []);
+  });
+
+  test("codex, which cannot do it, is not started with a list", async () => {
+    const row = agentKinds.find(({ kind }) => kind === "codex");
+    assert.ok(row?.outliving);
+    const deps = { dataDir: ownTmp, clock: systemClock, onTrouble() {} };
+    const hosts = await row.outliving.open(deps);
+    const made = await row.create({
+      ...{ ...deps, env: {}, lookup: () => undefined, hide() {}, workspaceRoot: () => ownTmp },
+      settings: () => config().codex,
+      hosts: () => hosts,
+    });
+    await assert.rejects(async () => made.check?.("networked", ["github.com"]), {
+      code: "agent_unavailable",
+      message: /agent\.network/,
+    });
+    await made.check?.("networked", null);
+    await made.check?.("safe", ["github.com"]);
   });
 });
 

@@ -153,6 +153,7 @@ describe("THREAT-2: the environment is only the allow-list", () => {
       await using agent = await confinedKinds[kind]({
         env: { ...canaries, CI: "1", LANG: "C" },
         passthrough: ["CI", "LINEAR_API_KEY"],
+        hasProvider: level === "safe",
       });
       const profile = Object.keys(canaries).map((name) => `export PROFILE_${name}=canary`);
       await writeFile(join(agent.home, ".profile"), profile.join("\n"));
@@ -167,7 +168,12 @@ describe("THREAT-2: the environment is only the allow-list", () => {
         .map((line) => line.slice(0, line.indexOf("=")))
         .filter((name) => !ofBash.includes(name) && !ofSymphony.test(name))
         .filter((name) => !disarming.includes(name));
-      const allowed = ["CI", "HOME", "LANG", "PATH"];
+      const allowed = [
+        ...["CI", "HOME", "LANG"],
+        // Its provider's address on the sandbox's loopback, and the token of the attempt.
+        ...(kind === "acp" && level === "safe" ? ["MODEL_KEY", "MODEL_URL"] : []),
+        "PATH",
+      ];
       assert.deepEqual(names.sort(), kind === "openai" ? allowed : [...allowed, "TMPDIR"]);
     });
   }
