@@ -53,6 +53,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/commands/offline-decisions.ts": ["src/commands", "src/core", "zod", "node:"],
   "src/commands/config-check.ts": ["src/commands", "src/core", "node:"],
   "src/commands/plan.ts": ["src/commands", "src/core", "node:"],
+  "src/commands/run-alone.ts": ["src/commands", "src/core", "node:"],
+  "src/commands/run-kinds.ts": ["src/core", "node:"],
   "src/commands/setup.ts": ["src/commands", "src/core", "node:"],
   "src/commands/setup-answers.ts": ["src/commands", "src/core", "@inquirer/prompts", "node:"],
   "src/commands/setup-facts.ts": ["src/commands", "src/core", "node:"],

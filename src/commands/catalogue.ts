@@ -20,6 +20,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./daemon.ts")).serveCommand,
   },
   {
+    name: "run",
+    summary: "work on one issue to its end, without a server; exit code by outcome",
+    group: run,
+    load: async () => (await import("./run.ts")).runCommand,
+  },
+  {
     name: "demo",
     summary: "run the server on a sample project with a scripted agent; no account, no key",
     group: run,

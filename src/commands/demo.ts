@@ -1,12 +1,12 @@
 import { systemClock } from "../core/clock.ts";
 import { createLogger, streamSink } from "../core/events/log.ts";
 import { SymphonyError } from "../core/model/errors.ts";
-import type { SymphonyEvent } from "../core/model/event.ts";
 import { createRedactor } from "../core/text/redact.ts";
 import type { LocalIssues } from "../core/tracker/local/issues.ts";
 import { branchDiff, makeSample, type Sample } from "../demo/sample.ts";
 import { chapters, identifierOf, steeredIdentifier } from "../demo/script.ts";
 import type { CommandIo } from "./context.ts";
+import { lineOf } from "./event-line.ts";
 import { type Paint, paintFor, plain, plainLine } from "./output.ts";
 import { type Daemon, openDaemon } from "./serve.ts";
 import { aborted, leaveSoon, stopCode, stopSignal } from "./stop.ts";
@@ -130,42 +130,6 @@ function follow({ core }: Daemon, say: Say, paint: Paint): Promise<ReadonlyMap<s
     if (open.size === 0 && branches.size === committed.size) resolve(branches);
   });
   return promise;
-}
-
-/** The line that the demo prints for an event; null for the frequent ones that it does not show. */
-function lineOf(event: SymphonyEvent, paint: Paint): string | null {
-  const text = plainLine(event.message);
-  const status = event.data["status"];
-  switch (event.type) {
-    case "issue.dispatched":
-    case "issue.held":
-    case "steer.delivered":
-      return paint.cyan(text);
-    case "issue.completed":
-    case "branch.pushed":
-      return paint.green(text);
-    case "delivery.refused":
-      return paint.red(text);
-    case "work.committed":
-      return paint.dim(text);
-    case "issue.failed":
-      return paint.red(text);
-    case "issue.retrying":
-      return event.data["error"] === null ? null : paint.yellow(text);
-    case "agent.command":
-      return status === "started"
-        ? null
-        : paint.dim(`$ ${plainLine(String(event.data["command"]))}`);
-    case "agent.file_change":
-      return status === "completed" ? paint.dim(`edited ${text}`) : null;
-    case "agent.tool_call":
-      return paint.dim(text);
-    case "agent.message":
-      // The stand-in repeats what its tools answer; the call itself is shown already.
-      return / answered: /.test(text) ? null : text;
-    default:
-      return null;
-  }
 }
 
 interface Conclusion {

@@ -291,7 +291,7 @@ const readAgainMs = 500;
 const restarting: readonly ErrorCode[] = ["server_unreachable", "unavailable", "unauthorized"];
 
 /** The server may stop between an event and this read; null once `signal` is aborted. */
-async function untilRead<T>(
+export async function untilRead<T>(
   read: () => Promise<T>,
   signal: AbortSignal,
   context: CommandContext,

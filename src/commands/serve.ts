@@ -17,7 +17,7 @@ import {
   rotatingFileSink,
   streamSink,
 } from "../core/events/log.ts";
-import { kinds } from "../core/kinds.ts";
+import { type Kinds, kinds } from "../core/kinds.ts";
 import { messageOf } from "../core/model/errors.ts";
 import { workInWords } from "../core/model/work.ts";
 import { registerWebhook } from "../core/register-webhook.ts";
@@ -56,6 +56,8 @@ interface DaemonOptions {
   readonly restartSafe?: boolean;
   /** Start although a key that narrows what runs, caps it or chooses an agent is not known. */
   readonly allowUnknown?: boolean;
+  /** What the configuration may choose from; by default symphony's own kinds. */
+  readonly kinds?: Kinds;
   /** Aborts the start, which then rejects with the signal's reason. */
   readonly signal: AbortSignal;
 }
@@ -81,6 +83,7 @@ export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
     redactor,
     signal,
     allowUnknown: options.allowUnknown ?? false,
+    ...(options.kinds && { kinds: options.kinds }),
     ...(options.restartSafe && {
       admit: (config: Config) => requireRestartSafe(kinds.agents, config, { dataDir, env, signal }),
     }),
