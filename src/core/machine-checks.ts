@@ -2,7 +2,8 @@
 
 import { type AgentKind, AgentRuntimes, commandKey, rowOf, settingsKey } from "./agent/kinds.ts";
 import { ModelNames } from "./agent/model-names.ts";
-import { missingProgram } from "./agent/program-of.ts";
+import { missingProgram, programOf } from "./agent/program-of.ts";
+import { startFault } from "./agent/startable.ts";
 import type { Clock } from "./clock.ts";
 import type { Effective } from "./config/check.ts";
 import { agentsInUse, type Config, settingsOf } from "./config/config.ts";
@@ -78,6 +79,11 @@ export async function agentProblems(
   if (missing !== null) {
     const { code, message, hint: next } = missing;
     return [{ path: key, code, message, next }];
+  }
+  const fault = await startFault({ key, line }, deps);
+  if (fault !== null) {
+    const next = `run ${programOf(line)} --version, and install it anew if that fails`;
+    return [{ path: key, code: "agent_unavailable", message: fault, next }];
   }
   // Agents that outlive the server belong to it alone, and have no check of their own.
   if (row.outliving !== null) return [];

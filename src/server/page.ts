@@ -45,7 +45,7 @@ export function statusPage(core: Core, clock: Clock): Middleware {
     }
     const wall = clock.wall();
     const view = viewOrNull(core);
-    const problems = view === null ? [noSnapshot] : problemsOf(view);
+    const problems = [...(view === null ? [noSnapshot] : problemsOf(view)), ...unrecordedIn(core)];
     const kept = redactDeep(core.workspaces.kept.list(), core.redact);
     const main = view === null ? null : content(view, { wall, kept, core });
     ctx.body = layout(core, [alerts(problems), main], heading(view)).text;
@@ -100,6 +100,14 @@ function problemsOf({ problem, tracker, snapshot, storage, warnings }: View): re
   return [own, unsaved, starting, failing, ...paused, ...ignored].filter(
     (one) => one !== null && one !== false,
   );
+}
+
+function unrecordedIn({ recorder, redact }: Core): readonly Problem[] {
+  const { trouble, lost } = recorder;
+  if (trouble === null) return [];
+  const since = new Date(trouble.sinceWall).toISOString();
+  const message = `${lost} since ${since}: ${redact(trouble.reason)}. It is tried again by itself.`;
+  return [{ title: "Decisions are not recorded", message }];
 }
 
 function alerts(problems: readonly Problem[]): readonly Html[] {

@@ -142,6 +142,34 @@ test("config check: exit codes, a file that is not YAML, an agent that this mach
   assert.equal((await symphony(place, "config", "check", "--offline")).code, 0);
 });
 
+test("config check: an agent's program that is there and does not run is named with what it wrote", async (t) => {
+  const place = await project(t, file().replace("max_turn:", "max_turns:"));
+  const bin = join(place.cwd, "codex");
+  const write = async (text: string) => {
+    await writeFile(bin, text, { mode: 0o755 });
+    const settings = `agent: { kind: codex }\ncodex: { command: "${bin} app-server", home: inherit }`;
+    await writeFile(place.workflowPath, `---\ntracker: { kind: local }\n${settings}\n---\nhi\n`);
+    const { stdout } = await symphony(place, "config", "check", "--json");
+    const all: { path: string; message: string; line: number }[] = JSON.parse(stdout).findings;
+    return all.filter(({ path }) => path === "codex.command");
+  };
+  const [broken] = await write("#!/bin/sh\necho 'libssl.so.3: not found' >&2\nexit 127\n");
+  assert.equal(broken?.line, 4);
+  assert.match(
+    broken?.message ?? "",
+    /codex\.command starts \/.*\/codex, which fails with exit code 127 when it is asked for its version: libssl\.so\.3: not found/,
+  );
+  const [lost] = await write("#!/nonexistent/interpreter\n");
+  assert.match(lost?.message ?? "", /which cannot be started when it is asked for its version: .+/);
+  const sound = await write(`#!/bin/sh\n[ "$*" = --version ] && echo codex-cli 1\n`);
+  assert.deepEqual(
+    sound.filter(({ message }) => /version/.test(message)),
+    [],
+  );
+  const plan = await symphony(place, "serve", "--dry-run");
+  assert.doesNotMatch(plan.stderr, /for its version/);
+});
+
 test("config migrate: prints by default, never overwrites, and needs a person for what it cannot translate", async (t) => {
   const text = "---\ntracker:\n  kind: local\n  # ours\n  handoff_state: Review # then\n---\nhi\n";
   const place = await project(t, text);

@@ -1,5 +1,6 @@
 import { ofTheDelivery } from "./delivery.ts";
 import { faults, type Mutant } from "./mutant.ts";
+import { ofTheRecord } from "./record.ts";
 import { ofTheScheduler } from "./scheduler.ts";
 
 const kept = "test/core/workspace/kept.test.ts";
@@ -8,6 +9,7 @@ const effects = "test/core/effects.test.ts";
 
 /** Every fault. have none, because they do not apply (docs/requirements.md). */
 export const mutants: readonly Mutant[] = [
+  ...ofTheRecord,
   ...ofTheScheduler,
   ...ofTheDelivery,
   ...faults(

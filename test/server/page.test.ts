@@ -32,6 +32,19 @@ describe("H-13: the page", () => {
     assert.doesNotMatch(page.text, /style="|<link|<img|https?:\/\/(?!127)/);
   });
 
+  test("says that decisions are not recorded, since when and why", async () => {
+    await using world = await createWorld({ issues: [issue("ENG-1")] });
+    await using server = await serve(world);
+    assert.doesNotMatch((await server.ask("/")).text, /not recorded/);
+    const trouble = { reason: "Cannot use record.db: the disk is full", sinceWall: 0 };
+    Object.defineProperty(world.core, "recorder", { value: { trouble, lost: 7 } });
+    const { text } = await server.ask("/");
+    assert.match(
+      text,
+      /Decisions are not recorded\.<\/b> 7 since 1970-01-01T00:00:00\.000Z: Cannot use record\.db: the disk is full\./,
+    );
+  });
+
   test("escapes all text from the tracker and the agent", async () => {
     const evil = `<img src=x onerror=alert(1)>"'&</td></table><script>x</script>`;
     const hostile = issue(`E<b>-1`, {

@@ -99,6 +99,21 @@ prompts: { rework: rework.md }
   assert.deepEqual([origins["base_config"], origins["prompts.review"]], ["workflow", "workflow"]);
 });
 
+test("of two files with a prompt for one state, the nearer one's is used", async (t) => {
+  const { open, at } = await opened(t, {
+    "WORKFLOW.md": base,
+    "review.md": "Review from the base",
+    "team/WORKFLOW.md": "---\nbase_config: ../WORKFLOW.md\nprompts: { review: own.md }\n---\n",
+    "team/own.md": "Review from the team",
+  });
+  const { prompts, written } = (await open()).current;
+  assert.deepEqual(
+    [...prompts].map(([state, { text }]) => [state, text]),
+    [["review", "Review from the team"]],
+  );
+  assert.deepEqual(Reflect.get(written, "prompts"), { review: at("team/own.md") });
+});
+
 test("the older form of a key in the nearer file lies over the newer form in its base", async (t) => {
   const linear = (provider: string) => `---\ntracker: { kind: linear, ${provider} }\n---\nP`;
   const { open } = await opened(t, {

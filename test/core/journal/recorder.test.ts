@@ -228,6 +228,26 @@ test("a disk that refuses the record stops no decision; what was lost is counted
   assert.deepEqual((await stateAt(file, { input: 1e9 })).state, bench.state);
 });
 
+test("decisions that find no room to wait for the disk are counted, and the record goes on after the gap", async (t) => {
+  const bench = new Bench(temporaryDir(t));
+  bench.issues = [issue("ENG-1", { dispatchable: false })];
+  bench.poll();
+  while (bench.recorder.lost === 0) bench.apply({ type: "hours.due" });
+  bench.issues = [issue("ENG-2", { dispatchable: false })];
+  bench.apply({ type: "poll.due" });
+  assert.ok(bench.recorder.lost > 1);
+  await bench.recorder.settled();
+  bench.poll();
+  await bench.recorder.close();
+  const file = new RecordFile(bench.file);
+  t.after(() => file.close());
+  assert.deepEqual(
+    file.segments().map(({ why }) => why),
+    ["start", "gap"],
+  );
+  assert.deepEqual((await stateAt(file, { input: 1e9 })).state, bench.state);
+});
+
 test("a damaged record is left as it is, and stops no decision", async (t) => {
   const bench = new Bench(temporaryDir(t));
   writeFileSync(bench.file, "not a database, but long enough to be read as one".repeat(100));
@@ -255,6 +275,48 @@ test("segments older than the history is kept are removed whole", async (t) => {
   assert.ok(marks.every(([now, then]) => now === then));
   assert.equal(replay.state.candidates.length, 1);
   await bench.recorder.close();
+});
+
+test("after 30 days and more, an earlier moment is as few decisions away, and the file grows no further", async (t) => {
+  const between = 40;
+  const bench = new Bench(temporaryDir(t), config(), {
+    ...{ days: () => 30, checkpointEvery: between },
+  });
+  bench.issues = Array.from({ length: 30 }, (_, n) => issue(`ENG-${n}`, { dispatchable: false }));
+  const moments: { readonly at: number; readonly state: State }[] = [];
+  const play = async (days: number) => {
+    for (let day = 0; day < days; day++) {
+      for (let poll = 0; poll < 50; poll++) bench.poll();
+      moments.push({ at: bench.clock.wall(), state: bench.state });
+      // The second half of the day is quiet.
+      for (let poll = 0; poll < 30; poll++) bench.poll();
+      await bench.recorder.settled();
+      bench.clock.advance(24 * 60 * 60 * 1_000 - 80 * 30_000);
+      // Old segments are removed in small steps.
+      for (let n = 0; n < 20; n++) bench.clock.advance(20);
+    }
+  };
+  const size = async () => {
+    await bench.recorder.read(async (file) => file.compact());
+    return statSync(bench.file).size;
+  };
+  await play(33);
+  const full = await size();
+  await play(40);
+  assert.ok((await size()) <= full * 1.1, `${await size()} bytes, ${full} after 33 days`);
+  await bench.recorder.close();
+  const file = new RecordFile(bench.file);
+  t.after(() => file.close());
+  const segments = file.segments();
+  assert.ok(segments.length <= 32, `${segments.length} segments`);
+  for (const { at, state } of moments.slice(-30)) {
+    const from = file.checkpointBefore({ at });
+    const then = await stateAt(file, { at });
+    assert.deepEqual(then.state, state);
+    assert.ok(then.input - (from?.input ?? 0) <= between, "few decisions are made again");
+  }
+  const [first] = moments;
+  await assert.rejects(stateAt(file, { at: first?.at ?? 0 }), { code: "not_recorded" });
 });
 
 test("a configuration and what decisions asked are part of the record", async (t) => {

@@ -1,0 +1,75 @@
+import { stat } from "node:fs/promises";
+import { homedir } from "node:os";
+import type { Clock } from "../clock.ts";
+import { agentEnvironment } from "../process/environment.ts";
+import { findProgram } from "../process/find-program.ts";
+import { type Environment, loginEnvironment } from "../process/login.ts";
+import { type CommandEnd, runCommand } from "../process/run.ts";
+import { oneLine } from "../text/text.ts";
+import { agentsOf } from "./guard/program.ts";
+import { programOf } from "./program-of.ts";
+
+const limitMs = 10_000;
+const outputBytes = 4_000;
+const saidChars = 300;
+const maxKnown = 100;
+
+/** Programs that answered, by their path and the time of their file: they are not started again until it changes. */
+const answered = new Set<string>();
+
+interface Started {
+  /** The dotted key of the line. */
+  readonly key: string;
+  readonly line: string;
+}
+
+interface StartDeps {
+  readonly env: Environment;
+  readonly clock: Clock;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Why the program of a line does not even say its version, with what it wrote; null: it does, or it is not one that is known to
+ * answer `--version` and do nothing else.
+ */
+export async function startFault(
+  { key, line }: Started,
+  { env, clock, signal }: StartDeps,
+): Promise<string | null> {
+  const program = programOf(line);
+  if (program === null || agentsOf([program]).size === 0) return null;
+  const login = await loginEnvironment(env);
+  const path = await findProgram(program, login["PATH"] ?? "");
+  const stats = path === null ? null : await stat(path).catch(() => null);
+  if (path === null || stats === null) return null;
+  const known = `${path} ${stats.mtimeMs} ${stats.size}`;
+  if (answered.has(known)) return null;
+  const end = await runCommand({
+    argv: [path, "--version"],
+    // Not a project, whose settings could change what is started.
+    cwd: env["HOME"] || homedir(),
+    env: agentEnvironment({
+      ...{ env: login, passthrough: [], secretNames: [], runId: "symphony-check" },
+    }),
+    name: "version",
+    outputBytes,
+    timeoutMs: limitMs,
+    ...{ clock, ...(signal && { signal }) },
+  });
+  if (end.exitCode === 0) {
+    if (answered.size >= maxKnown) answered.clear();
+    answered.add(known);
+    return null;
+  }
+  if (end.stoppedFor === "interrupt") return null;
+  const said = oneLine(end.output.trim(), saidChars);
+  const what = `${key} starts ${path}, which ${howItEnded(end)} when it is asked for its version`;
+  return said === "" ? what : `${what}: ${said}`;
+}
+
+function howItEnded({ exitCode, signal, stoppedFor }: CommandEnd): string {
+  if (stoppedFor !== null) return `does not end in ${limitMs / 1_000} s`;
+  if (exitCode !== null) return `fails with exit code ${exitCode}`;
+  return signal === null ? "cannot be started" : `is ended by ${signal}`;
+}
