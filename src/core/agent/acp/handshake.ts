@@ -1,4 +1,3 @@
-import type { Approvals } from "../../config/agents.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { runCookie } from "../../process/environment.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
@@ -6,6 +5,7 @@ import type { SessionSpec } from "../agent.ts";
 import type { BridgeCommand } from "../bridge.ts";
 import { type GuardedLaunch, sessionMeta } from "../guard/disarm.ts";
 import { ownVersion } from "../json-rpc.ts";
+import { type Choices, choicesIn, chooseSettings } from "./choices.ts";
 import type { AcpLink } from "./link.ts";
 import type { AcpConfig } from "./settings.ts";
 
@@ -59,8 +59,7 @@ export async function openSession(deps: HandshakeDeps): Promise<OpenSession> {
   const steers = objectOf(objectOf(hello["_meta"])["steering"])["supported"] === true;
   try {
     const opened = (await resume(deps, hello)) ?? (await begin(deps));
-    const { approvals } = deps.spec.askPolicy;
-    await chooseAskingMode(opened.sessionId, opened.choices.mode, { ...deps, limitMs, approvals });
+    await chooseSettings(opened.sessionId, opened.choices, { ...deps, limitMs });
     return { ...opened, steers };
   } catch (error) {
     throw loginNeeded(error, hello) ?? error;
@@ -128,119 +127,4 @@ function loginNeeded(error: unknown, hello: JsonObject): SymphonyError | null {
   return new SymphonyError("response_error", `the agent requires a login: ${error.message}`, {
     hint: `log in with the agent's own program, or set acp.auth_method (it offers: ${offered})`,
   });
-}
-
-/**
- * How an agent lets its model, its effort or its mode be chosen: by an option of the session, or by
- * the older method.
- */
-export interface Choice {
-  readonly method: "session/set_config_option" | "session/set_model" | "session/set_mode";
-  /** The parameters for one value, in addition to the session id. */
-  params(value: string): JsonObject;
-  readonly current: string | null;
-  readonly offered: readonly string[];
-}
-
-/** null: the agent does not offer this choice. */
-export interface Choices {
-  readonly model: Choice | null;
-  readonly effort: Choice | null;
-  /** The mode of permissions, or of the agent's task; the agent defines which. */
-  readonly mode: Choice | null;
-}
-
-/** Reads the choices in the answer to `session/new`, `resume` or `load`. */
-function choicesIn(opened: unknown): Choices {
-  const answer = objectOf(opened);
-  const options = listOf(answer["configOptions"]).map(objectOf);
-  const model = options.find((option) => option["category"] === "model");
-  const effort = options.find((option) => option["category"] === "thought_level");
-  const mode = options.find((option) => option["category"] === "mode");
-  return {
-    model: model ? optionChoice(model) : modelChoice(objectOf(answer["models"])),
-    effort: effort ? optionChoice(effort) : null,
-    mode: mode ? optionChoice(mode) : modeChoice(objectOf(answer["modes"])),
-  };
-}
-
-function optionChoice(option: JsonObject): Choice | null {
-  const configId = textOf(option["id"]);
-  if (configId === null) return null;
-  const groups = listOf(option["options"]).map(objectOf);
-  const values = groups.flatMap((group) => [group, ...listOf(group["options"]).map(objectOf)]);
-  return {
-    method: "session/set_config_option",
-    params: (value) => ({ configId, value }),
-    current: textOf(option["currentValue"]),
-    offered: values.map((value) => textOf(value["value"])).filter((value) => value !== null),
-  };
-}
-
-function modeChoice(modes: JsonObject): Choice | null {
-  const offered = listOf(modes["availableModes"]).map((mode) => textOf(objectOf(mode)["id"]));
-  if (offered.length === 0) return null;
-  return {
-    method: "session/set_mode",
-    params: (modeId) => ({ modeId }),
-    current: textOf(modes["currentModeId"]),
-    offered: offered.filter((id) => id !== null),
-  };
-}
-
-function modelChoice(models: JsonObject): Choice | null {
-  const offered = listOf(models["availableModels"]).map((model) =>
-    textOf(objectOf(model)["modelId"]),
-  );
-  if (offered.length === 0) return null;
-  return {
-    method: "session/set_model",
-    params: (modelId) => ({ modelId }),
-    current: textOf(models["currentModelId"]),
-    offered: offered.filter((id) => id !== null),
-  };
-}
-
-/**
- * The mode in which agents ask before they act: that of gemini, and of claude-agent-acp, which
- * starts in another mode.
- */
-const askingMode = "default";
-
-interface Deps {
-  readonly link: AcpLink;
-  readonly limitMs: number;
-  readonly approvals: Approvals;
-  readonly guarded: GuardedLaunch;
-  notice(message: string): void;
-}
-
-/**
- * Chooses the mode in which the agent asks, so that `agent.approvals` decides and not a model of
- * the agent. Rejects with `response_error` when the agent refuses the mode and the setting depends
- * on it; emits an event when there is no such mode.
- */
-async function chooseAskingMode(
-  sessionId: string,
-  choice: Choice | null,
-  { link, limitMs, approvals, guarded, notice }: Deps,
-): Promise<void> {
-  if (!choice?.offered.includes(askingMode)) {
-    // opencode asks according to its permissions, which its environment sets.
-    if (approvals !== "auto" && !guarded.agents.has("opencode")) notice(decidesItself(approvals));
-    return;
-  }
-  if (choice.current === askingMode) return;
-  try {
-    await link.request(choice.method, { sessionId, ...choice.params(askingMode) }, limitMs);
-  } catch (error) {
-    if (!(error instanceof SymphonyError) || error.code !== "response_error") throw error;
-    const message = `the agent does not accept mode ${askingMode}: ${messageOf(error)}`;
-    if (approvals !== "auto") throw new SymphonyError("response_error", message);
-    notice(message);
-  }
-}
-
-function decidesItself(approvals: Approvals): string {
-  return `agent.approvals is ${approvals}, but the agent offers no mode in which it asks before it acts: it decides itself when it asks`;
 }

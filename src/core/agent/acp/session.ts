@@ -9,7 +9,8 @@ import type { AgentEvent, TurnOptions } from "../agent.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { plainPrompt } from "../guard/disarm.ts";
 import { noActiveTurn, Session, type SessionTurn, turnCancelled } from "../session.ts";
-import { type Choice, type Choices, openSession } from "./handshake.ts";
+import { type Choice, type Choices, offersOf, valueIn } from "./choices.ts";
+import { openSession } from "./handshake.ts";
 import { AcpLink, type LinkOptions } from "./link.ts";
 import {
   isTrackerCall,
@@ -40,7 +41,7 @@ export class AcpSession extends Session<Turn> {
   readonly #updates: Updates;
   readonly #isTrackerCall: (call: JsonObject) => boolean;
   readonly #chosen = new Map<string, string>();
-  #choices: Choices = { model: null, effort: null, mode: null };
+  #choices: Choices = { model: null, effort: null, mode: null, options: [] };
   #steers = false;
   /** The turn as the agent sees it: it may still run after the session's turn was given up. */
   #prompting: Promise<unknown> | null = null;
@@ -282,8 +283,9 @@ export class AcpSession extends Session<Turn> {
   }
 
   /** Sets the model or the effort if it has changed. */
-  async #choose(what: "model" | "effort", value: string | null): Promise<void> {
+  async #choose(what: "model" | "effort", wanted: string | null): Promise<void> {
     const choice = this.#choices[what];
+    const value = wanted === null || choice === null ? wanted : valueIn(choice, wanted);
     if (value === null || value === (this.#chosen.get(what) ?? choice?.current)) return;
     if (!choice) {
       if (this.#chosen.get(what) === value) return;
@@ -300,8 +302,7 @@ export class AcpSession extends Session<Turn> {
       await this.#link.request(choice.method, params, this.#options.config.readTimeoutMs);
     } catch (error) {
       if (!(error instanceof SymphonyError) || error.code !== "response_error") throw error;
-      const offered = choice.offered.slice(0, 20).join(", ");
-      const message = `the agent does not accept ${what} ${value}: ${error.message}; it offers ${offered}`;
+      const message = `the agent does not accept ${what} ${value}: ${error.message}; it offers ${offersOf(choice)}`;
       throw new SymphonyError("response_error", message, { details: error.details });
     }
   }

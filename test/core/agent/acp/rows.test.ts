@@ -308,6 +308,72 @@ describe("what is reported of an ACP agent's work", () => {
   });
 });
 
+describe("modes and options by name", () => {
+  const opened = {
+    configOptions: [
+      {
+        ...{ id: "mode", name: "Mode", category: "mode", type: "select", currentValue: "auto" },
+        options: [
+          { value: "default", name: "Manual" },
+          { value: "acceptEdits", name: "Accept edits" },
+          { value: "auto", name: "Auto" },
+        ],
+      },
+      {
+        ...{ id: "m", name: "Model", type: "select", category: "model", currentValue: "a" },
+        options: [
+          { value: "a", name: "Small" },
+          { value: "b-2026", name: "Big One" },
+        ],
+      },
+      {
+        ...{ id: "think", name: "Effort", type: "select", currentValue: "low" },
+        options: [{ options: [{ value: "low" }, { value: "high", name: "High" }] }],
+      },
+    ],
+  };
+  const chosen = async (b: Bench) =>
+    (await b.got("session/set_config_option")).map((one) => {
+      const { configId, value } = one as { configId: string; value: string };
+      return `${configId}=${value}`;
+    });
+
+  test("acp.mode, acp.options and a model are found by id or name, in new and resumed sessions", async () => {
+    const hello = { agentCapabilities: { sessionCapabilities: { resume: {} } } };
+    const config = { mode: "accept edits", options: { effort: "HIGH" } };
+    for (const resumeThreadId of [null, "s-1"]) {
+      await using b = await acpBench({ hello, opened, turns: [{ steps: [] }] }, { config });
+      await using session = await b.start({ resumeThreadId });
+      await session.turn("please", { model: "big one" });
+      await session.turn("again", { model: "b-2026" });
+      assert.deepEqual(await chosen(b), ["mode=acceptEdits", "think=high", "m=b-2026"]);
+    }
+  });
+
+  test("what is set already is not set again, and another mode is told where approvals depend on it", async () => {
+    const config = { mode: "Auto", options: { think: "low" } };
+    await using b = await acpBench({ opened, turns: [] }, { config });
+    await using _ = await b.start({ askPolicy: { approvals: "ask", timeoutMs: 1_000 } });
+    assert.deepEqual(await chosen(b), []);
+    assert.match(notices(b).join(), /acp.mode is Auto: in this mode the agent itself decides/);
+  });
+
+  test("a mode, an option or a value that is not offered fails the start and names what is", async () => {
+    const wrong = [
+      [{ mode: "yolo" }, /does not offer mode \(acp.mode\): yolo; it offers default, acceptEdits/],
+      [{ options: { speed: "high" } }, /option speed \(acp.options\); it offers mode, m, think/],
+      [{ options: { think: "huge" } }, /think \(acp.options\): huge; it offers low, high/],
+    ] as const;
+    for (const [config, message] of wrong) {
+      await using b = await acpBench({ opened, turns: [] }, { config });
+      await assert.rejects(b.start(), { code: "response_error", message });
+      assert.deepEqual(await chosen(b).then((all) => all.filter((one) => !/^mode=/.test(one))), []);
+    }
+    await using none = await acpBench({ turns: [] }, { config: { mode: "plan" } });
+    await assert.rejects(none.start(), { message: /mode plan \(acp.mode\); it offers none/ });
+  });
+});
+
 describe("guidance in mid-turn", () => {
   test("opencode gets it as a second prompt, and the turn ends with both answers", async () => {
     await using b = await acpBench(
