@@ -41,7 +41,7 @@ export const knownPrograms: readonly KnownProgram[] = [
       join(env["CLAUDE_CONFIG_DIR"] || inHome(env, ".claude"), ".credentials.json"),
     keyNames: ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"],
     login: "claude",
-    levels: ["networked"],
+    levels: ["safe", "networked"],
     settings: ["agent:", "  kind: claude"],
   },
   {

@@ -327,9 +327,9 @@ export class AgentRuntimes {
     };
     return {
       kind: runtime.kind,
-      async check(level) {
+      async check(level, network) {
         await requireProgram();
-        await runtime.check?.(level);
+        await runtime.check?.(level, network);
       },
       async start(spec, signal) {
         await requireProgram();

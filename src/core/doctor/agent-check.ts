@@ -177,7 +177,7 @@ async function withSession(
     runId: runIdOf(dataDir, "doctor"),
     ...{ model: null, resumeThreadId: null, tools: noTools, secretEnvNames: hidden },
     askPolicy: { approvals: config.agent.approvals, timeoutMs: 0 },
-    level: config.agent.level,
+    ...{ level: config.agent.level, network: config.agent.network },
     onEvent(event) {
       if (event.type === "tokens") tokens = event.total.total;
     },

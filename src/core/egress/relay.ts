@@ -36,16 +36,13 @@ my $got = sysread($one, my $data, 65536); if (!$got) { shutdown($other, 1); dele
 for (my $sent = 0; $sent < $got;) { my $part = syswrite($other, $data, $got - $sent, $sent); exit 1 unless defined $part; $sent += $part } } }
 exit 0 }`;
 
-/** Shell lines that start the relay, and continue when it listens. */
-export type RelayLines = string;
-
-const probes = new Map<string, Promise<RelayLines | null>>();
+const probes = new Map<string, Promise<string | null>>();
 
 /**
- * The relay of this machine. Rejects with `agent_unavailable` when the programs for one are missing.
+ * Shell lines that start the relay and continue when it listens. Rejects with `agent_unavailable` when the programs for one are missing.
  * A success is remembered; a failure is not, because the program may be installed later.
  */
-export async function requireRelay(env: NodeJS.ProcessEnv): Promise<RelayLines> {
+export async function requireRelay(env: NodeJS.ProcessEnv): Promise<string> {
   const path = env["PATH"] ?? "/usr/bin:/bin";
   const probe = probes.get(path) ?? find(path);
   probes.set(path, probe);
@@ -59,7 +56,7 @@ export async function requireRelay(env: NodeJS.ProcessEnv): Promise<RelayLines> 
   );
 }
 
-async function find(path: string): Promise<RelayLines | null> {
+async function find(path: string): Promise<string | null> {
   const perl = await systemProgram("perl", path);
   if (perl !== null && (await works([perl, "-MSocket", "-MPOSIX", "-e", "print 1"]))) {
     return started(`${shellQuoted(perl)} -e ${shellQuoted(perlRelay)} ${relayPort} ${relaySocket}`);
@@ -74,13 +71,13 @@ async function find(path: string): Promise<RelayLines | null> {
   );
 }
 
-function started(line: string): RelayLines {
+function started(line: string): string {
   return `${line} || { echo "symphony: the relay to the model provider did not start" >&2; exit 71; }`;
 }
 
 /** Only a program in a directory of the system is certain to be in the sandbox. */
 async function systemProgram(name: string, path: string): Promise<string | null> {
-  for (const dir of [...path.split(delimiter), "/usr/bin", "/bin"]) {
+  for (const dir of path.split(delimiter)) {
     const file = join(dir, name);
     if (!isSystem(file)) continue;
     const found = await access(file, constants.X_OK).then(
