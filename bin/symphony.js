@@ -37,30 +37,49 @@ async function start() {
   if (process.env.SYMPHONY_RERUN && process.channel) heedLauncher();
   delete process.env.SYMPHONY_RERUN;
   keepCompiledCode();
+  const { existsSync } = process.getBuiltinModule("node:fs");
   // In a checkout the sources take precedence: an old build must not run instead of the current code.
   const source = new URL("../src/commands/main.ts", import.meta.url);
-  const inCheckout = process.getBuiltinModule("node:fs").existsSync(source);
-  const { main } = await import(inCheckout ? source.href : "../dist/commands/main.js");
+  const built = new URL("../dist/commands/main.js", import.meta.url);
+  const entry = [source, built].find((url) => existsSync(url));
+  if (entry === undefined) {
+    refuse("this copy of it was not built", "npm pack in a checkout makes a complete package");
+    return;
+  }
+  const { main } = await import(entry.href);
   process.exitCode = await main(process.argv.slice(2));
 }
 
-/** Hands the same command line to the Node that `npm ci` fetched into the checkout, if there is one. */
+function refuse(why, next) {
+  console.error(`symphony: ${why}\n  next: ${next}`);
+  process.exitCode = 1;
+}
+
+/** Hands the same command line to a Node that is new enough: that of the package, or one that was fetched for it. */
 async function rerun() {
   const { existsSync } = await import("node:fs");
   const { fileURLToPath } = await import("node:url");
   const { spawn } = await import("node:child_process");
-  const node = fileURLToPath(new URL("../node_modules/node/bin/node", import.meta.url));
-  if (process.env.SYMPHONY_RERUN || !existsSync(node)) {
-    console.error(
-      `symphony: needs Node.js 24.15 or later, and this is ${process.versions.node}. ` +
-        "Install it from https://nodejs.org, or run `npm ci` in a checkout.",
-    );
-    process.exitCode = 1;
+  const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+  const { XDG_CACHE_HOME, HOME } = process.env;
+  const cache = `${XDG_CACHE_HOME || `${HOME || ""}/.cache`}/symphony`;
+  const places = [here("../node_modules"), here("../.."), `${cache}/node_modules`];
+  const node = places.map((dir) => `${dir}/node/bin/node`).find((path) => existsSync(path));
+  const fetch = existsSync(here("../src"))
+    ? `npm ci --prefix '${here("..").replace(/\/$/, "")}'`
+    : `npm install --prefix '${cache}' node@24`;
+  const why = `needs Node.js 24.15 or later, and this is ${process.versions.node}`;
+  if (process.env.SYMPHONY_RERUN || node === undefined) {
+    refuse(why, fetch);
     return;
   }
   const args = [fileURLToPath(import.meta.url)].concat(process.argv.slice(2));
   const env = Object.assign({}, process.env, { SYMPHONY_RERUN: "1" });
-  follow(spawn(node, args, { stdio: ["inherit", "inherit", "inherit", "ipc"], env }));
+  const child = spawn(node, args, { stdio: ["inherit", "inherit", "inherit", "ipc"], env });
+  child.on("error", (error) =>
+    refuse(`${why}; ${node} cannot be started: ${error.message}`, fetch),
+  );
+  follow(child);
 }
 
 /** Passes signals on to `child`, and ends with its exit code or signal. */
@@ -70,10 +89,6 @@ function follow(child) {
       if (child.connected) child.send(signal, () => {});
     });
   }
-  child.on("error", (error) => {
-    console.error(`symphony: could not start Node.js 24: ${error.message}`);
-    process.exitCode = 1;
-  });
   child.on("exit", (code, signal) => {
     process.exitCode = code === null ? 1 : code;
     if (signal === null) return;

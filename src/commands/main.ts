@@ -39,13 +39,19 @@ async function quickly(argv: readonly string[]): Promise<number | null> {
     const { runRow } = await import("./table.ts");
     return runRow(stateCommand, {}, createContext(options, process));
   }
+  if (argv.length === 2 && argv.includes("--json") && argv.some(isVersion)) {
+    const { node } = process.versions;
+    const facts = { version: version(), node, platform: process.platform, arch: process.arch };
+    process.stdout.write(`${JSON.stringify(facts, null, 2)}\n`);
+    return exitCodes.done;
+  }
   if (argv.length > 1) return null;
   // Not in the catalogue: only agents start it.
   if (argv[0] === "mcp-bridge") {
     const { bridge } = await import("./mcp-bridge.ts");
     return bridge(process.env["SYMPHONY_MCP_BRIDGE"]);
   }
-  if (argv[0] === "--version" || argv[0] === "-V") {
+  if (argv[0] !== undefined && isVersion(argv[0])) {
     process.stdout.write(`${version()}\n`);
     return exitCodes.done;
   }
@@ -56,6 +62,10 @@ async function quickly(argv: readonly string[]): Promise<number | null> {
   const stream = argv.length === 0 ? process.stderr : process.stdout;
   stream.write(rootHelp(catalogue, stream.columns));
   return argv.length === 0 ? exitCodes.usage : exitCodes.done;
+}
+
+function isVersion(word: string): boolean {
+  return word === "--version" || word === "-V";
 }
 
 /**

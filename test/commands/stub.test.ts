@@ -1,7 +1,9 @@
+// The launcher in bin. "D1" is the row of the desk's cases about an old Node.
+
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
 import { describe, test } from "node:test";
@@ -93,12 +95,54 @@ test("under an old Node the launcher runs the program with the Node of the check
   assert.equal((await end).code, 7);
 });
 
-test("under an old Node without another one the launcher prints what it needs in one line", async () => {
-  using dir = layout(checkout);
+test("D1: under an old Node without another one: found, needed and the one command, also without install scripts", async () => {
+  const said = /^symphony: needs Node\.js 24\.15 or later, and this is 20\.1\.0\n {2}next: (.*)\n$/;
+  for (const [files, command] of [
+    [checkout, /^npm ci --prefix '.*[^/]'$/],
+    [build, /^npm install --prefix '.*\/cache\/symphony' node@24$/],
+    // What `npm ci --ignore-scripts` leaves: the package without its program.
+    [{ ...checkout, "node_modules/node/package.json": "{}" }, /^npm ci --prefix /],
+  ] as const) {
+    using dir = layout(files);
+    const old = ["--require", join(dir.path, "old-node.cjs")];
+    const { code, stdout, stderr } = await ended(start(dir.path, ["state"], old));
+    assert.deepEqual([code, stdout], [1, ""]);
+    assert.match(stderr, said);
+    assert.match(said.exec(stderr)?.[1] ?? "", command);
+  }
+});
+
+test("D1: the Node that the one command fetches is used by an installed package", async () => {
+  using dir = layout(build);
+  const fetched = join(dir.path, "cache/symphony/node_modules/node/bin");
+  mkdirSync(fetched, { recursive: true });
+  symlinkSync(process.execPath, join(fetched, "node"));
   const old = ["--require", join(dir.path, "old-node.cjs")];
-  const { code, stdout, stderr } = await ended(start(dir.path, [], old));
-  assert.deepEqual([code, stdout], [1, ""]);
-  assert.match(stderr, /^symphony: needs Node\.js 24\.15 or later, and this is 20\.1\.0\..*\n$/);
+  const { code, stdout } = await ended(start(dir.path, ["state"], old));
+  assert.deepEqual([code, stdout], [7, "build state\n"]);
+});
+
+test("D1: the file in bin has no syntax that Node 12 does not know", () => {
+  const text = readFileSync("bin/symphony.js", "utf8");
+  const code = text.replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*|"[^"\n]*"/g, "");
+  // Optional chaining, ??, logical assignment, separators of digits, private names, static imports, await outside of functions.
+  const newer = /\?\.(?!\d)|\?\?|&&=|\|\|=|\d_\d|#\w+|^import\b|^await\b|^for await\b/m;
+  assert.doesNotMatch(code, newer);
+});
+
+test("D1: a package that was not built says so, and what makes a complete one", async () => {
+  using dir = layout({});
+  const { code, stderr } = await ended(start(dir.path, []));
+  assert.equal(code, 1);
+  assert.match(
+    stderr,
+    /^symphony: this copy of it was not built\n {2}next: npm pack in a checkout/,
+  );
+});
+
+test("D1: npm pack builds, whatever is there", () => {
+  const { scripts } = JSON.parse(readFileSync("package.json", "utf8"));
+  assert.match(scripts.prepack, /\bnpm run (?:--silent )?build$/);
 });
 
 /** Stops at the first signal and checks whether a second one arrives; exits with 7 after the first has arrived in all `ways`. */
