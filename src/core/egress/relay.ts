@@ -19,10 +19,10 @@ export const relaySocket = "/run/symphony/way.sock";
 const probeTimeoutMs = 10_000;
 
 /** Listens before it returns, then works in the background: one process for each connection. */
-const perlRelay = `use Socket; use POSIX "setsid"; my ($port, $path) = @ARGV;
+const perlRelay = `use Socket; my ($port, $path) = @ARGV;
 socket(my $in, PF_INET, SOCK_STREAM, 0) or die "socket: $!"; setsockopt($in, SOL_SOCKET, SO_REUSEADDR, 1);
 bind($in, sockaddr_in($port, INADDR_LOOPBACK)) or die "bind: $!"; listen($in, 128) or die "listen: $!";
-my $up = fork; defined $up or die "fork: $!"; exit 0 if $up; setsid;
+my $up = fork; defined $up or die "fork: $!"; exit 0 if $up; setpgrp(0, 0);
 open STDIN, "<", "/dev/null"; open STDOUT, ">", "/dev/null"; open STDERR, ">", "/dev/null";
 $SIG{CHLD} = "IGNORE"; $SIG{PIPE} = "IGNORE";
 while (1) { accept(my $from, $in) or next; my $child = fork;
@@ -58,7 +58,7 @@ export async function requireRelay(env: NodeJS.ProcessEnv): Promise<string> {
 
 async function find(path: string): Promise<string | null> {
   const perl = await systemProgram("perl", path);
-  if (perl !== null && (await works([perl, "-MSocket", "-MPOSIX", "-e", "print 1"]))) {
+  if (perl !== null && (await works([perl, "-MSocket", "-e", "print 1"]))) {
     return started(`${shellQuoted(perl)} -e ${shellQuoted(perlRelay)} ${relayPort} ${relaySocket}`);
   }
   const socat = await systemProgram("socat", path);
