@@ -43,6 +43,7 @@ export async function machineProblems(
   const agents = agentsInUse(config);
   const found = await Promise.all([
     ...agents.map((agent) => agentProblems(agent, config, deps)),
+    ...agents.map((agent) => readableProblems(agent, config, deps)),
     ...agents.map((agent) => models.problems(agent, config)),
     trackerProblems(effective, deps.tracker),
   ]);
@@ -87,15 +88,8 @@ export async function agentProblems(
   }
   // Agents that outlive the server belong to it alone, and have no check of their own.
   if (row.outliving !== null) return [];
-  const { clock, env, dataDir, lookup, hide } = deps;
-  const runtimes = new AgentRuntimes({
-    ...{ clock, env, dataDir, lookup, hide, kinds: deps.kinds },
-    hosts: new Map(),
-    onTrouble() {},
-    config: () => config,
-  });
   try {
-    const runtime = await runtimes.get(agent);
+    const runtime = await runtimesOf(config, deps).get(agent);
     await runtime.check?.(config.agent.level, config.agent.network);
     return [];
   } catch (error) {
@@ -105,6 +99,31 @@ export async function agentProblems(
       path: one.path || settingsKey(config, agent),
     }));
   }
+}
+
+function runtimesOf(config: Config, deps: MachineDeps): AgentRuntimes {
+  const { kinds, clock, env, dataDir, lookup, hide } = deps;
+  return new AgentRuntimes({
+    ...{ clock, env, dataDir, lookup, hide, kinds, hosts: new Map(), config: () => config },
+    onTrouble() {},
+  });
+}
+
+/** Credentials that this agent can read in its sandbox; none for an agent that cannot be started. */
+async function readableProblems(
+  agent: string,
+  config: Config,
+  deps: MachineDeps,
+): Promise<readonly Problem[]> {
+  const row = rowOf(deps.kinds, config, agent);
+  const { level, network } = config.agent;
+  if (row === null || row.outliving !== null || level === "danger") return [];
+  const runtime = await runtimesOf(config, deps).get(agent);
+  const said = await runtime.readable?.(level, network).catch(() => []);
+  const next = "docs/agents/sandbox.md, the one way out";
+  return (said ?? []).map((message) => {
+    return { path: settingsKey(config, agent), severity: "warning", message, next };
+  });
 }
 
 /** Failures that end by themselves. */

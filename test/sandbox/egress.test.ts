@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -13,8 +13,10 @@ import { failedCheck } from "../../src/core/delivery/checks.ts";
 import { liveProcesses } from "../../src/core/process/table.ts";
 import { modelServer } from "../support/fakes/model-server.ts";
 import { config } from "../support/makers/issue.ts";
+import { temporaryDir } from "../support/makers/storage.ts";
 import { type CommandBench, commandBench } from "../support/worlds/command-bench.ts";
 import { OpenaiBench } from "../support/worlds/openai-bench.ts";
+import { symphony } from "../support/worlds/symphony.ts";
 
 /*
  * The one way out of the sandbox, tried by a program in it: the agent is a Node program, and the
@@ -159,7 +161,7 @@ said.earlier = await ask(MODEL_URL, { headers: { authorization: "Bearer " + (pro
     assert.equal((await said(b)).earlier[0], 401);
     assert.deepEqual(await ways(), [], "no socket is left");
     // Its other credential is in the environment, and that is said.
-    assert.match(notices(b.events), /command\.env_passthrough: the agent can read OTHER_TOKEN/);
+    assert.match(notices(b.events), /the agent can read OTHER_TOKEN, and a text/);
     assert.doesNotMatch(notices(b.events), /MODEL_KEY/);
   });
 
@@ -305,6 +307,29 @@ describe("agent.network for what is not a program of its own", () => {
     await made.check?.("networked", null);
     await made.check?.("safe", ["github.com"]);
   });
+});
+
+test("what stays readable is a warning of the check, and of the attempt", async (t) => {
+  const root = temporaryDir(t);
+  await mkdir(join(root, ".gemini"));
+  await writeFile(join(root, ".gemini", "oauth_creds.json"), "{}");
+  const workflowPath = join(root, "WORKFLOW.md");
+  const access =
+    "line: cat, env_passthrough: [MODEL_KEY, OTHER_TOKEN, LANG], writable_paths: [~/.gemini]";
+  const text = (provider: string) =>
+    `---\ntracker: { kind: local }\nagent: { kind: command }\ncommand: { ${access}, ${provider} }\n---\nhi\n`;
+  const led =
+    "provider: { base_url: http://127.0.0.1:9, base_url_variable: MODEL_URL, api_key_variable: MODEL_KEY }";
+  await writeFile(workflowPath, text(led));
+  const env = { HOME: root, MODEL_KEY: key, OTHER_TOKEN: "token-of-the-operator" };
+  const place = { cwd: root, env, dataDir: join(root, ".symphony"), workflowPath };
+  const checked = await symphony(place, "config", "check");
+  assert.equal(checked.code, 0, checked.stdout + checked.stderr);
+  const said = checked.stdout + checked.stderr;
+  assert.match(said, /the agent can read OTHER_TOKEN, ~\/\.gemini\/oauth_creds\.json, and/);
+  await writeFile(workflowPath, text("model: m"));
+  const without = await symphony(place, "config", "check");
+  assert.match(without.stdout + without.stderr, /the agent can read MODEL_KEY, OTHER_TOKEN/);
 });
 
 /** The sockets of ways out that are open. */

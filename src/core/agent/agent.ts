@@ -157,6 +157,11 @@ export interface AgentRuntime {
    * not work.
    */
   check?(level: AgentConfig["level"], network?: AgentConfig["network"]): Promise<void>;
+  /** Says which credentials the agent could read in its sandbox. Rejects as `check` does. */
+  readable?(
+    level: AgentConfig["level"],
+    network?: AgentConfig["network"],
+  ): Promise<readonly string[]>;
   /**
    * Starts the agent and opens (or resumes) its thread. Rejects with `codex_not_found`,
    * `agent_not_found`, `port_exit`, `response_timeout` or `response_error`; after that no process

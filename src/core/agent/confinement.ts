@@ -91,7 +91,7 @@ async function homesInside(
 }
 
 /** The kinds of agents that are separate programs, each with the section of its name. */
-type ProgramKind = "acp" | "claude" | "command";
+export type ProgramKind = "acp" | "claude" | "command";
 
 /**
  * The same for an agent that is a separate program, started by a login shell. null at level
@@ -101,7 +101,7 @@ export async function programConfinement(
   kind: ProgramKind,
   { readablePaths, writablePaths }: Omit<ProgramAccess, "envPassthrough">,
   options: Omit<ConfinementOptions, "path" | "readable" | "writable" | "spec"> & {
-    readonly spec: SessionSpec;
+    readonly spec: ConfinementOptions["spec"] & Pick<SessionSpec, "secretEnvNames" | "runId">;
   },
 ): Promise<Confinement | null> {
   const { spec, env } = options;

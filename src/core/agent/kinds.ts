@@ -331,6 +331,7 @@ export class AgentRuntimes {
         await requireProgram();
         await runtime.check?.(level, network);
       },
+      readable: async (level, network) => (await runtime.readable?.(level, network)) ?? [],
       async start(spec, signal) {
         await requireProgram();
         return runtime.start(spec, signal);

@@ -132,22 +132,3 @@ export function noProvider(kind: "acp" | "claude", hint: string): SymphonyError 
     hint: `${hint}; or: symphony config overlay set agent.level networked`,
   });
 }
-
-const credential = /(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)$/;
-
-/** What is said at the start of a confined program: the credentials that it can read, and so send away. */
-export function readableCredentials({
-  key,
-  passthrough,
-  env,
-}: {
-  readonly key: string;
-  readonly passthrough: readonly string[];
-  readonly env: NodeJS.ProcessEnv;
-}): readonly string[] {
-  const names = passthrough.filter((name) => credential.test(name) && env[name]);
-  if (names.length === 0) return [];
-  return [
-    `${key}: the agent can read ${names.join(", ")}, and whatever its text makes it do can send it away`,
-  ];
-}

@@ -9,7 +9,8 @@ import type { GuardedLaunch } from "../guard/disarm.ts";
 import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.ts";
 import { isPlainForGemini, requireGuardedWorkspace } from "../guard/workspace.ts";
 import { providerWayOf } from "../provider-way.ts";
-import { noProvider, openWayOut, readableCredentials, requireWayOut } from "../way-out.ts";
+import { readableBy, readableCredentials } from "../readable.ts";
+import { noProvider, openWayOut, requireWayOut } from "../way-out.ts";
 import { launchOf } from "./link.ts";
 import { AcpSession } from "./session.ts";
 import type { AcpConfig } from "./settings.ts";
@@ -36,6 +37,10 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
     kind: "acp",
     async check(level, network) {
       await check({ level, network });
+    },
+    async readable(level, network) {
+      const { config: access, command, provider } = await check({ level, network });
+      return readableBy({ kind: "acp", access, lines: [command], provider, level }, options);
     },
     async start(spec, signal) {
       signal.throwIfAborted();
@@ -64,11 +69,10 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
       const way = opened.use(await openWayOut({ spec, provider, confinement, passthrough, env }));
       const launch = await launchOf(command, { spec, guarded, env, way, bridge });
       signal.throwIfAborted();
-      const kept = { key: "acp.env_passthrough", passthrough: way.passthrough, env };
       const said = [
         ...notices,
         ...(isUntrustedGemini(guarded, spec) ? [withoutTools] : []),
-        ...(confinement === null ? [] : readableCredentials(kept)),
+        ...(await readableCredentials({ passthrough: way.passthrough, env, confinement })),
       ];
       for (const notice of said) spec.onEvent(noticeEvent(notice));
       session = new AcpSession({

@@ -4,7 +4,8 @@ import { probeSandbox, type Shown } from "../../process/sandbox.ts";
 import { type AgentRuntime, openOrClose, type SessionSpec } from "../agent.ts";
 import { type Confinement, programConfinement } from "../confinement.ts";
 import { noticeEvent } from "../event-makers.ts";
-import { noProvider, openWayOut, readableCredentials, requireWayOut } from "../way-out.ts";
+import { readableBy, readableCredentials } from "../readable.ts";
+import { noProvider, openWayOut, requireWayOut } from "../way-out.ts";
 import { credentialOf } from "./credential.ts";
 import { type ClaudeHome, ClaudeHomes, transcriptOf } from "./home.ts";
 import { launchOf } from "./launch.ts";
@@ -50,6 +51,13 @@ export function createClaudeRuntime(options: ClaudeRuntimeOptions): AgentRuntime
     async check(level, network) {
       await check({ level, network });
     },
+    async readable(level, network) {
+      const { config: access, provider } = await check({ level, network });
+      return readableBy(
+        { kind: "claude", access, lines: [access.command], provider, level },
+        options,
+      );
+    },
     async start(spec, signal) {
       signal.throwIfAborted();
       const { config, credential, provider } = await check(spec);
@@ -77,10 +85,8 @@ export function createClaudeRuntime(options: ClaudeRuntimeOptions): AgentRuntime
         configDir: home.config,
       });
       signal.throwIfAborted();
-      if (seen !== null) {
-        const kept = { key: "claude.env_passthrough", passthrough: way.passthrough, env };
-        for (const notice of readableCredentials(kept)) spec.onEvent(noticeEvent(notice));
-      }
+      const kept = { passthrough: way.passthrough, env, confinement: seen };
+      for (const notice of await readableCredentials(kept)) spec.onEvent(noticeEvent(notice));
       const session = new ClaudeSession({
         ...{ spec, config, clock, home, launch, thread, preface },
         way: opened.move(),

@@ -8,7 +8,8 @@ import { noticeEvent } from "../event-makers.ts";
 import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.ts";
 import type { KnownAgent } from "../guard/program.ts";
 import { providerWayOf } from "../provider-way.ts";
-import { openWayOut, readableCredentials, requireWayOut } from "../way-out.ts";
+import { readableBy, readableCredentials } from "../readable.ts";
+import { openWayOut, requireWayOut } from "../way-out.ts";
 import { CommandSession } from "./session.ts";
 import type { CommandConfig } from "./settings.ts";
 
@@ -55,6 +56,11 @@ export function createCommandRuntime(options: CommandRuntimeOptions): AgentRunti
     async check(level, network) {
       await check({ level, network });
     },
+    async readable(level, network) {
+      const { config: access, lines, provider } = await check({ level, network });
+      const texts = lines.map(({ line }) => line);
+      return readableBy({ kind: "command", access, lines: texts, provider, level }, options);
+    },
     async start(spec, signal) {
       signal.throwIfAborted();
       const { config, line, lines, guarded, notices, provider } = await check(spec);
@@ -75,8 +81,11 @@ export function createCommandRuntime(options: CommandRuntimeOptions): AgentRunti
       opened.use(bridge);
       const { envPassthrough: passthrough } = config;
       const way = opened.use(await openWayOut({ spec, provider, confinement, passthrough, env }));
-      const kept = { key: "command.env_passthrough", passthrough: way.passthrough, env };
-      const readable = confinement === null ? [] : readableCredentials(kept);
+      const readable = await readableCredentials({
+        passthrough: way.passthrough,
+        env,
+        confinement,
+      });
       for (const notice of [...notices, ...readable]) spec.onEvent(noticeEvent(notice));
       session = new CommandSession({
         ...{ spec, config, line, guarded, clock, env, way, bridge },
