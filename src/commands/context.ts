@@ -3,7 +3,15 @@ import type { StreamWish } from "../client/events.ts";
 import type { Api } from "../contract/api.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { exitCodes } from "./failure.ts";
-import { jsonText, type Paint, paintFor, plainLine, wantsColour } from "./output.ts";
+import {
+  columnsOf,
+  foldLines,
+  jsonText,
+  type Paint,
+  paintFor,
+  plainLine,
+  wantsColour,
+} from "./output.ts";
 import { version } from "./version.ts";
 
 /** The options that every command has, as parsed. */
@@ -51,7 +59,8 @@ export function createContext(options: GlobalOptions, streams: Streams): Command
   const io = commandIo(options, streams);
   const where = { url: options.url, dataDir: options.dataDir, env: io.env, cwd: io.cwd };
   const note = (text: string) => {
-    if (!io.quiet && !io.json) io.stderr.write(`${plainLine(text)}\n`);
+    if (io.quiet || io.json) return;
+    io.stderr.write(`${foldLines([plainLine(text)], columnsOf(io.stderr), 4).join("\n")}\n`);
   };
   const userAgent = `symphony-cli/${version()}`;
   const discovery = memo(async () => {
@@ -67,8 +76,7 @@ export function createContext(options: GlobalOptions, streams: Streams): Command
   };
   return Object.assign(io, {
     where,
-    // A terminal of unknown size reports 0.
-    width: io.stdout.isTTY ? io.stdout.columns || 80 : null,
+    width: columnsOf(io.stdout),
     discovery,
     server,
     async renewed() {

@@ -2,11 +2,11 @@ import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import { type ErrorCode, messageOf, SymphonyError } from "../core/model/errors.ts";
 import { nearest } from "../core/text/nearest.ts";
-import { jsonText, plain } from "./output.ts";
+import { columnsOf, foldLines, jsonText, plain, type Terminal } from "./output.ts";
 
 interface Occasion {
   readonly argv: readonly string[];
-  readonly stderr: { write(text: string): unknown };
+  readonly stderr: Terminal & { write(text: string): unknown };
 }
 
 /** Reports the failure on stderr, as text or under `--json` as one document; returns the exit code. */
@@ -15,7 +15,8 @@ export function reportFailure(error: unknown, { argv, stderr }: Occasion): numbe
   if (isInterruption(error)) return exitCodes.interrupted;
   const options = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : argv.length);
   const known = asSymphonyError(error);
-  stderr.write(options.includes("--json") ? asJson(known) : asText(known));
+  const text = () => foldLines(asText(known).split("\n"), columnsOf(stderr), 4).join("\n");
+  stderr.write(options.includes("--json") ? asJson(known) : text());
   if (options.includes("--debug")) stderr.write(`${stackOf(error)}\n`);
   return typedFaults.has(known) ? exitCodes.usage : exitCodeOf(known.code);
 }

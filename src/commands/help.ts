@@ -1,6 +1,6 @@
 import { SymphonyError } from "../core/model/errors.ts";
 import { exitCodes, exitCodeTable, hintAt } from "./failure.ts";
-import { helpText, type Item } from "./output.ts";
+import { helpText, type Item, usualWidth } from "./output.ts";
 import {
   type ArgumentRow,
   type CommandEntry,
@@ -15,8 +15,6 @@ import {
   termOf,
 } from "./table.ts";
 
-const defaultWidth = 80;
-
 const rootExamples = [
   "symphony demo                          see it work, with no account and no key",
   "symphony serve                         run the server for ./WORKFLOW.md",
@@ -26,7 +24,7 @@ const rootExamples = [
 ];
 
 /** What `symphony --help` prints. */
-export function rootHelp(catalogue: readonly CommandEntry[], width = defaultWidth): string {
+export function rootHelp(catalogue: readonly CommandEntry[], width = usualWidth): string {
   const groups = Map.groupBy(catalogue, ({ group }) => group);
   const sections = [...groups].map(([title, entries]): [string, Item[]] => [
     title,
@@ -42,7 +40,7 @@ export function rootHelp(catalogue: readonly CommandEntry[], width = defaultWidt
 }
 
 /** The help of one command, in the same layout as the program's; `path` is how it is typed. */
-export function commandHelp(path: string, one: NamedRow, width = defaultWidth): string {
+export function commandHelp(path: string, one: NamedRow, width = usualWidth): string {
   const below = subcommandsOf(one);
   const takes = [
     ...(below.length === 0 ? [] : ["[command]"]),
@@ -143,7 +141,7 @@ async function helpOn(
 
 const otherTopics = [{ name: "exit-codes" }, { name: "options" }];
 
-function optionsHelp(width = defaultWidth): string {
+function optionsHelp(width = usualWidth): string {
   return helpText({
     summary: "Options of every command.",
     examples: [],

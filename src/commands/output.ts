@@ -153,6 +153,18 @@ export function factLines(
   });
 }
 
+/** A stream that may be a terminal. */
+export interface Terminal {
+  readonly isTTY?: boolean | undefined;
+  readonly columns?: number | undefined;
+}
+
+/** Columns that text has to fit into; null for a pipe or a file, which take any line. */
+export function columnsOf({ isTTY, columns }: Terminal): number | null {
+  // A terminal of unknown size reports 0.
+  return isTTY === true ? columns || usualWidth : null;
+}
+
 /** Lines broken between words to fit `width`, what follows indented; null leaves them. A longer word stays whole. */
 export function foldLines(
   lines: readonly string[],
@@ -341,12 +353,24 @@ export function helpText({ summary, examples: lines, usage, sections, width }: H
     ([title, items]) =>
       `\n${title}:\n${items.map((item) => itemText(item, column, width)).join("\n")}`,
   );
+  // A pipe has no width, and the usual terminal takes them as they are: a command line is copied as one.
+  const own = width < usualWidth ? width : null;
+  const fold = (text: string, indent: number) => foldLines(text.split("\n"), own, indent);
   const first = lines.length === 0 ? [] : ["\nExamples:", ...lines.map((line) => `  ${line}`)];
-  return `${[summary, ...first, `\nUsage: ${usage}`, ...shown].join("\n")}\n`;
+  const about = [summary, ...first].flatMap((text) => fold(text, 6));
+  return `${[...about, "", ...fold(`Usage: ${usage}`, 4), ...shown].join("\n")}\n`;
 }
 
+/** What is assumed where the width is not known. */
+export const usualWidth = 80;
+/** Fewer columns for a meaning are not worth their place beside the term. */
+const leastRoom = 30;
+
 function itemText([term, meaning]: Item, column: number, width: number): string {
-  const room = Math.max(width - column, 30);
+  if (width < usualWidth && width - column < leastRoom) {
+    return foldLines([`  ${term}`, `      ${meaning}`], width, 6).join("\n");
+  }
+  const room = Math.max(width - column, leastRoom);
   const lines: string[] = [""];
   for (const word of meaning.split(" ")) {
     const last = lines.at(-1) ?? "";

@@ -5,7 +5,10 @@ import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { catalogue } from "../../src/commands/catalogue.ts";
+import { commandHelp, rootHelp } from "../../src/commands/help.ts";
 import { foldLines, tableLines, widthOf } from "../../src/commands/output.ts";
+import { loadRow, type NamedRow, subcommandsOf } from "../../src/commands/table.ts";
 import { type LivingServer, livingServer } from "../support/worlds/living-server.ts";
 
 const onTerminal = fileURLToPath(new URL("../support/fakes/on-terminal.py", import.meta.url));
@@ -27,7 +30,11 @@ before(async () => {
 after(() => living[Symbol.asyncDispose]());
 
 /** The lines that the command prints on a terminal of this width. */
-async function shown(args: readonly string[], columns: number): Promise<readonly string[]> {
+async function shown(
+  args: readonly string[],
+  columns: number,
+  code = 0,
+): Promise<readonly string[]> {
   const script = 'stty cols "$0" rows 50 2>/dev/null; exec "$@"';
   const command = ["sh", "-c", script, String(columns), process.execPath, bin, ...args];
   const child = spawn("python3", [onTerminal, "", "", ...command], {
@@ -36,7 +43,7 @@ async function shown(args: readonly string[], columns: number): Promise<readonly
   });
   const chunks = await child.stdout.setEncoding("utf8").toArray();
   if (child.exitCode === null) await once(child, "exit");
-  assert.equal(child.exitCode, 0, `${args.join(" ")}: ${chunks.join("")}`);
+  assert.equal(child.exitCode, code, `${args.join(" ")}: ${chunks.join("")}`);
   return chunks.join("").replaceAll("\r", "").trimEnd().split("\n");
 }
 
@@ -69,6 +76,46 @@ for (const [columns, some] of [
     }
   });
 }
+
+/** A path, an address or a word of a command is not broken: it has to be copied as one. */
+const isOneWord = (line: string) => /^ *\S+$/.test(line);
+
+test("S26: the help of every command fits 60 columns, and is as wide as it is in a pipe", async () => {
+  const all = async (path: string, one: NamedRow): Promise<readonly string[]> => {
+    const below = subcommandsOf(one).map((sub) => all(`${path} ${sub.name}`, sub));
+    return [commandHelp(path, one, 60), ...(await Promise.all(below)).flat()];
+  };
+  const helps = catalogue.map(async (entry) => all(`symphony ${entry.name}`, await loadRow(entry)));
+  const texts = [rootHelp(catalogue, 60), ...(await Promise.all(helps)).flat()];
+  for (const line of texts.join("\n").split("\n")) {
+    assert.ok(widthOf(line) <= 60 || isOneWord(line), line);
+  }
+  const example = '  symphony steer ENG-123 "auth first"    guide an agent in mid-turn\n';
+  assert.ok(rootHelp(catalogue).includes(example));
+});
+
+test("S26: errors, hints and notes fit 60 columns of a terminal, and are one line in a pipe", {
+  skip: noTerminal,
+}, async () => {
+  const cases: readonly (readonly [args: readonly string[], code: number])[] = [
+    [["issue", "list", "--state", "In Progess of something that no tracker has"], 3],
+    [["steer", "ENG-123", ""], 2],
+    [["issue", "shwo", "ENG-123"], 2],
+    [["events", "--since", "the day before the day before yesterday at noon"], 2],
+    [["explain", "--help"], 0],
+  ];
+  for (const [args, code] of cases) {
+    for (const line of await shown(args, 60, code)) {
+      assert.ok(widthOf(line) <= 60 || isOneWord(line), `${args.join(" ")}: ${line}`);
+    }
+  }
+  const { stderr } = spawnSync(process.execPath, [bin, ...(cases[3]?.[0] ?? [])], {
+    env: { PATH: process.env["PATH"], SYMPHONY_URL: living.server.url, NO_COLOR: "1" },
+    encoding: "utf8",
+  });
+  const [first = ""] = stderr.split("\n");
+  assert.ok(widthOf(first) > 60 && /^symphony: .*noon/.test(first), stderr);
+});
 
 test("S26: the columns of least worth are left out first, and the rest stays readable", () => {
   const columns = [
