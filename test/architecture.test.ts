@@ -39,6 +39,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   // Commands that work without a server: they build the core, or open its files.
   "src/commands/serve.ts": ["src/commands", "src/server", "src/core", "node:"],
   "src/commands/demo.ts": ["src/commands", "src/demo", "src/core", "node:"],
+  "src/commands/serve-terminal.ts": ["src/commands", "src/core"],
   // Serves MCP: nothing else loads its package.
   "src/commands/mcp-server.ts": [
     "src/commands",

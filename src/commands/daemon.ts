@@ -55,9 +55,9 @@ export const serveCommand = row({
     {
       name: "log-format",
       value: "format",
-      summary: "how to write the log to stderr: text or json",
-      choices: ["text", "json"],
-      default: "text",
+      summary:
+        "log on stderr: text (lines for a person), logfmt or json (default: text on a terminal, else logfmt)",
+      choices: ["text", "logfmt", "json"],
     },
   ],
   stream: (given, context) =>

@@ -6,7 +6,7 @@ import type { LocalIssues } from "../core/tracker/local/issues.ts";
 import { branchDiff, makeSample, type Sample } from "../demo/sample.ts";
 import { chapters, identifierOf, steeredIdentifier } from "../demo/script.ts";
 import type { CommandIo } from "./context.ts";
-import { lineOf } from "./event-line.ts";
+import { eventLine } from "./event-line.ts";
 import { type Paint, paintFor, plain, plainLine } from "./output.ts";
 import { type Daemon, openDaemon } from "./serve.ts";
 import { aborted, leaveSoon, stopCode, stopSignal } from "./stop.ts";
@@ -58,7 +58,7 @@ async function openOn(
   const redactor = createRedactor();
   const log = createLogger({
     level: io.debug ? "debug" : "error",
-    format: "text",
+    format: "logfmt",
     sinks: [streamSink("stderr", io.stderr)],
     clock: systemClock,
     redact: (text) => redactor.redact(text),
@@ -118,10 +118,9 @@ function follow({ core }: Daemon, say: Say, paint: Paint): Promise<ReadonlyMap<s
   const started = systemClock.now();
   const open = new Set(chapters.map((_, index) => identifierOf(index)));
   core.bus.subscribe({}, (event) => {
-    const text = lineOf(event, paint);
-    if (text === null) return;
+    const text = eventLine(event, paint);
     const seconds = ((systemClock.now() - started) / 1_000).toFixed(1).padStart(5);
-    say(`${paint.dim(`${seconds}s`)}  ${paint.bold(event.issueIdentifier ?? "")}  ${text}`);
+    if (text !== null) say(`${paint.dim(`${seconds}s`)}  ${text}`);
     const name = event.issueIdentifier ?? "";
     if (event.type === "work.committed") committed.add(name);
     if (event.type === "branch.pushed") branches.set(name, String(event.data["branch"]));

@@ -1,44 +1,81 @@
+import type { EventType } from "../core/model/event.ts";
 import { type Paint, plainLine } from "./output.ts";
 
-/** What is told of an event, from the bus or from the stream of a server. */
-export interface ToldEvent {
+/** What is shown of an event, from the bus or from the stream of a server. */
+export interface ShownEvent {
   readonly type: string;
   readonly message: string;
   readonly data: Readonly<Record<string, unknown>>;
 }
 
-/** The line for an event that a person follows; null for the frequent ones that are not shown. */
-export function lineOf(event: ToldEvent, paint: Paint): string | null {
-  const text = plainLine(event.message);
-  const status = event.data["status"];
-  switch (event.type) {
-    case "issue.dispatched":
-    case "issue.held":
-    case "steer.delivered":
-      return paint.cyan(text);
-    case "issue.completed":
-    case "branch.pushed":
-      return paint.green(text);
-    case "delivery.refused":
-      return paint.red(text);
-    case "work.committed":
-      return paint.dim(text);
-    case "issue.failed":
-      return paint.red(text);
+type Style = "cyan" | "green" | "yellow" | "red" | "dim";
+
+/** The events that a person is shown as they happen, and how; the frequent ones are left to `events --follow`. */
+const styles: Partial<Record<EventType, Style>> = {
+  "issue.dispatched": "cyan",
+  "issue.held": "cyan",
+  "issue.review": "cyan",
+  "steer.delivered": "cyan",
+  "feedback.received": "cyan",
+  "issue.completed": "green",
+  "branch.pushed": "green",
+  "pull_request.opened": "green",
+  "pull_request.merged": "green",
+  "tracker.recovered": "green",
+  "storage.recovered": "green",
+  "host.recovered": "green",
+  "provider.resumed": "green",
+  "dispatch.resumed": "green",
+  "pull_request.closed": "yellow",
+  "conflict.found": "yellow",
+  "provider.paused": "yellow",
+  "agent.unavailable": "yellow",
+  "dispatch.paused": "yellow",
+  "hours.closed": "yellow",
+  "budget.reached": "yellow",
+  "host.short": "yellow",
+  "issue.blocked": "yellow",
+  "issue.failed": "red",
+  "delivery.refused": "red",
+  "config.rejected": "red",
+  "hook.failed": "red",
+  "tracker.error": "red",
+  "storage.error": "red",
+  "config.changed": "dim",
+  "work.committed": "dim",
+  "agent.tool_call": "dim",
+};
+
+/** One line for a person about what happened, with its issue; null for what is not shown. */
+export function eventLine(
+  event: ShownEvent & { readonly issueIdentifier: string | null },
+  paint: Paint,
+): string | null {
+  const { issueIdentifier: issue } = event;
+  const text = lineOf(event, paint);
+  if (text === null) return null;
+  if (issue === null) return text;
+  const next = event.type === "issue.blocked" ? `  ${paint.dim(`symphony respond ${issue}`)}` : "";
+  return `${paint.bold(issue)}  ${text}${next}`;
+}
+
+/** The same without the issue. */
+export function lineOf({ type, data, message }: ShownEvent, paint: Paint): string | null {
+  const text = plainLine(message);
+  const status = data["status"];
+  switch (type) {
     case "issue.retrying":
-      return event.data["error"] === null ? null : paint.yellow(text);
+      return data["error"] === null ? null : paint.yellow(text);
     case "agent.command":
-      return status === "started"
-        ? null
-        : paint.dim(`$ ${plainLine(String(event.data["command"]))}`);
+      return status === "started" ? null : paint.dim(`$ ${plainLine(String(data["command"]))}`);
     case "agent.file_change":
       return status === "completed" ? paint.dim(`edited ${text}`) : null;
-    case "agent.tool_call":
-      return paint.dim(text);
     case "agent.message":
-      // The stand-in repeats what its tools answer; the call itself is shown already.
+      // The scripted agent repeats what its tools answer; the call itself is shown already.
       return / answered: /.test(text) ? null : text;
-    default:
-      return null;
+    default: {
+      const style = styles[type as EventType];
+      return style === undefined ? null : paint[style](text);
+    }
   }
 }

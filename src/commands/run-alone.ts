@@ -102,7 +102,7 @@ async function work(
   const sinks: ReturnType<typeof rotatingFileSink>[] = [];
   const log = createLogger({
     level: context.debug ? "debug" : "warn",
-    ...{ format: "text", sinks, clock: systemClock, redact: (line) => redactor.redact(line) },
+    ...{ format: "logfmt", sinks, clock: systemClock, redact: (line) => redactor.redact(line) },
   });
   await using daemon = await openDaemon({
     ...{ workflowPath, dataDir, env, kinds, log, redactor, signal: stop },

@@ -1,6 +1,6 @@
 import type { IssueStatus } from "../core/model/issue.ts";
 import type { CommandContext } from "./context.ts";
-import { lineOf, type ToldEvent } from "./event-line.ts";
+import { lineOf, type ShownEvent } from "./event-line.ts";
 import { keptLines } from "./kept.ts";
 import { plainLine } from "./output.ts";
 
@@ -61,7 +61,7 @@ export function endAt(
 }
 
 /** One line for each thing that happens, as in the demo. */
-export async function teller(context: CommandContext): Promise<(event: ToldEvent) => void> {
+export async function teller(context: CommandContext): Promise<(event: ShownEvent) => void> {
   const paint = await context.paint();
   const started = performance.now();
   return (event) => {

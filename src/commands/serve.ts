@@ -1,10 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { agentCommand, outlivesServer, requireRestartSafe } from "../core/agent/kinds.ts";
+import { requireRestartSafe } from "../core/agent/kinds.ts";
 import { systemClock } from "../core/clock.ts";
 import {
   type Config,
-  levelWords,
   type ServerConfig,
   understandVariable,
   wantsToken,
@@ -32,7 +31,8 @@ import { reportPeers } from "../server/peers.ts";
 import { type CommandContext, type CommandIo, findProject, servedProject } from "./context.ts";
 import { exitCodes } from "./failure.ts";
 import { keptLines } from "./kept.ts";
-import { factLines, jsonText, paintFor } from "./output.ts";
+import { jsonText, paintFor } from "./output.ts";
+import { serveTerminal } from "./serve-terminal.ts";
 import { aborted, leaveSoon, stopCode, stopSignal } from "./stop.ts";
 import { version } from "./version.ts";
 
@@ -143,7 +143,8 @@ interface ServeOptions {
   readonly once: boolean;
   /** Accepts `agent.level: danger`, where agents may do everything. */
   readonly iUnderstand: boolean;
-  readonly logFormat: "text" | "json";
+  /** By default `text` on a terminal, else `logfmt`. */
+  readonly logFormat: "text" | "logfmt" | "json" | undefined;
   /** The address to register with the tracker. */
   readonly webhookUrl: string | undefined;
   /** Refuse to serve unless turns outlive a restart. */
@@ -178,10 +179,12 @@ async function run(
   io: CommandIo,
 ): Promise<number> {
   const redactor = createRedactor();
-  const sinks = [streamSink("stderr", io.stderr)];
+  const format = options.logFormat ?? (io.stderr.isTTY ? "text" : "logfmt");
+  const terminal = format === "text" ? await serveTerminal(io) : null;
+  const sinks = [terminal?.sink ?? streamSink("stderr", io.stderr)];
   const log = createLogger({
     level: io.debug ? "debug" : io.quiet ? "warn" : "info",
-    format: options.logFormat,
+    format: format === "json" ? "json" : "logfmt",
     sinks,
     clock: systemClock,
     redact: (text) => redactor.redact(text),
@@ -201,7 +204,9 @@ async function run(
   // Only the server that holds the data directory writes its log file.
   sinks.push(rotatingFileSink({ file: join(dataDir, "log", "symphony.log") }));
   logEvents(daemon.core.bus, log);
-  await announce(daemon, io);
+  const { core, listening } = daemon;
+  terminal?.follow(core, listening.url, (text) => redactor.redact(text));
+  if (terminal !== null) stop.addEventListener("abort", () => terminal.stopping(core));
   const { webhookUrl } = options;
   // In parallel with the start: a tracker that is slow to answer does not delay it.
   if (webhookUrl !== undefined) void registerWebhook(webhookDeps(daemon.core, io.env), webhookUrl);
@@ -238,29 +243,6 @@ function endOf(stop: AbortSignal): number {
   const code = stopCode(stop);
   return code === exitCodes.interrupted ? exitCodes.done : code;
 }
-
-async function announce({ core, listening }: Daemon, io: CommandIo): Promise<void> {
-  if (io.quiet || !io.stderr.isTTY) return;
-  const { config } = core.config.current;
-  const paint = await paintFor(io.colour);
-  const lines = factLines(
-    [
-      ["symphony", { text: `${core.version}  ${listening.url}`, style: "bold" }],
-      ["workflow", core.workflowPath],
-      ["tracker", config.tracker.kind],
-      [
-        "agent",
-        `${config.agent.use}  ${agentCommand(core.kinds.agents, config)}${outlivesServer(core.kinds.agents, config) ? sharedNote : ""}`,
-      ],
-      ["level", `${config.agent.level}: ${levelWords[config.agent.level]}`],
-      ["data", core.dataDir],
-    ],
-    paint,
-  );
-  io.stderr.write(`${lines.join("\n")}\n\n`);
-}
-
-const sharedNote = "  shared: turns outlive a restart";
 
 /** How long the end of the server waits for workspaces that were not examined yet. */
 const lastExamineMs = 2_000;

@@ -36,7 +36,7 @@ test("a tracker that changes while a start is still recovering does not end the 
     env: { PATH: process.env["PATH"], HOME: dir },
     flags: {},
     clock: hasty,
-    log: createLogger({ level: "error", format: "text", sinks: [], clock: hasty, redact }),
+    log: createLogger({ level: "error", format: "logfmt", sinks: [], clock: hasty, redact }),
     redactor,
   });
   assert.equal(core.version, "1.2.3");

@@ -304,7 +304,7 @@ describe("when the table cannot be used", () => {
       const sinks = [{ name: "test", write: (line: string) => void lines.push(line) }];
       const redact = (text: string) => text;
       const clock = systemClock;
-      reportPeers(tables, createLogger({ level: "info", format: "text", sinks, clock, redact }));
+      reportPeers(tables, createLogger({ level: "info", format: "logfmt", sinks, clock, redact }));
       return lines.join("");
     };
     assert.match(logged("absent"), /level=info .*every user .* may call.*server\.auth: token/);

@@ -27,7 +27,7 @@ test("over the whole API with the real core an issue is created, shown, publishe
   const redactor = createRedactor();
   const clock = systemClock;
   const redact = (text: string) => redactor.redact(text);
-  const log = createLogger({ level: "error", format: "text", sinks: [], clock, redact });
+  const log = createLogger({ level: "error", format: "logfmt", sinks: [], clock, redact });
   const version = "1.2.3";
   const flags = {};
   const core = await createCore({

@@ -61,6 +61,8 @@ const lifecycle = /^(attempt|session|turn|agent|approval|steer)\./;
 /** Where lines go. `write` gets one record with its newline; an exception is reported on the other sinks. */
 export interface LogSink {
   readonly name: string;
+  /** This sink's own form of a record, without its newline; null leaves it out. By default the logger's format. */
+  form?(record: LogRecord, redact: (text: string) => string): string | null;
   write(line: string): void;
 }
 
@@ -116,9 +118,10 @@ interface Entry {
 
 function writeAll(shared: Shared, entry: Entry): void {
   const { sinks } = shared.options;
-  const line = format(shared, entry);
+  const record = { ...entry, at: new Date(shared.options.clock.wall()).toISOString() };
+  const common = format(shared, record);
   for (const sink of sinks) {
-    const error = tryWrite(sink, line);
+    const error = tryWrite(sink, record, { shared, common });
     if (error === null) {
       shared.failing.delete(sink);
     } else if (!shared.failing.has(sink)) {
@@ -131,21 +134,27 @@ function writeAll(shared: Shared, entry: Entry): void {
 /** Requirement G-4: the failure of a sink is reported on the remaining sinks. */
 function reportFailure(shared: Shared, broken: LogSink, error: unknown): void {
   const fields = { sink: broken.name, reason: messageOf(error) };
-  const line = format(shared, { level: "error", message: "Log sink failed", fields });
+  const at = new Date(shared.options.clock.wall()).toISOString();
+  const record = { at, level: "error", message: "Log sink failed", fields } as const;
+  const common = format(shared, record);
   for (const sink of shared.options.sinks) {
-    if (sink !== broken) tryWrite(sink, line);
+    if (sink !== broken) tryWrite(sink, record, { shared, common });
   }
 }
 
-function format({ options }: Shared, entry: Entry): string {
-  const at = new Date(options.clock.wall()).toISOString();
-  return `${formatRecord({ ...entry, at }, options.format, options.redact)}\n`;
+function format({ options }: Shared, record: LogRecord): string {
+  return `${formatRecord(record, options.format, options.redact)}\n`;
 }
 
 /** The exception of the sink, or null. */
-function tryWrite(sink: LogSink, line: string): unknown {
+function tryWrite(
+  sink: LogSink,
+  record: LogRecord,
+  { shared, common }: { readonly shared: Shared; readonly common: string },
+): unknown {
   try {
-    sink.write(line);
+    const own = sink.form?.(record, shared.options.redact);
+    if (own !== null) sink.write(own === undefined ? common : `${own}\n`);
     return null;
   } catch (error) {
     return error ?? new Error("a sink threw nothing");
@@ -160,7 +169,7 @@ export function logEvents(bus: Bus, logger: Logger): () => void {
 }
 
 /** A retry after a failure needs attention; the recheck after a normal end does not. */
-function levelOf({ type, data }: SymphonyEvent): LogLevel {
+export function levelOf({ type, data }: SymphonyEvent): LogLevel {
   if (type === "issue.retrying" && typeof data["error"] === "string") return "warn";
   return levels[type] ?? "info";
 }
@@ -187,10 +196,10 @@ function factsOf(event: SymphonyEvent): LogFields {
 }
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
-export type LogFormat = "text" | "json";
+export type LogFormat = "logfmt" | "json";
 type LogFields = Readonly<Record<string, unknown>>;
 
-interface LogRecord {
+export interface LogRecord {
   readonly at: string;
   readonly level: LogLevel;
   readonly message: string;

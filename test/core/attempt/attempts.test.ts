@@ -64,7 +64,7 @@ async function bench(parts: Parts) {
   const env = { PATH: process.env["PATH"] ?? "", HOME: root };
   const log = createLogger({
     level: "error",
-    format: "text",
+    format: "logfmt",
     sinks: [],
     clock: systemClock,
     redact: (text) => text,

@@ -38,7 +38,7 @@ function setUp(options: { format?: LogFormat; level?: LogLevel; sinks?: LogSink[
   const redactor = createRedactor();
   const logger = createLogger({
     level: options.level ?? "info",
-    format: options.format ?? "text",
+    format: options.format ?? "logfmt",
     sinks: [...(options.sinks ?? []), sink],
     clock: new FakeClock(),
     redact: redactor.redact,
@@ -116,13 +116,13 @@ test("G-6: no text can end a line, forge a field or control a terminal", () => {
   );
   fc.assert(
     fc.property(hostile, hostile, hostile, (message, key, value) => {
-      for (const format of ["text", "json"] as const) {
+      for (const format of ["logfmt", "json"] as const) {
         const { logger, lines } = setUp({ format });
         logger.info(message, { [key]: value, level: "error", msg: "forged", time: "never" });
         const line = lines[0] ?? "";
         assert.equal(lines.length, 1);
         assert.match(line, /^[^\p{Cc}\p{Cf}\u2028\u2029]*\n$/u);
-        if (format === "text") assert.match(line, /^time=2026-\S+ level=info msg=/);
+        if (format === "logfmt") assert.match(line, /^time=2026-\S+ level=info msg=/);
         else
           assert.deepEqual(
             [JSON.parse(line).level, JSON.parse(line).time.slice(0, 4)],

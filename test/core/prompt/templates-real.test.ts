@@ -38,7 +38,7 @@ The workflow's own for {{ issue.identifier }}
   const redactor = createRedactor();
   const clock = systemClock;
   const redact = (text: string) => redactor.redact(text);
-  const log = createLogger({ level: "error", format: "text", sinks: [], clock, redact });
+  const log = createLogger({ level: "error", format: "logfmt", sinks: [], clock, redact });
   const open = () =>
     createCore({
       version: "1.2.3",

@@ -203,7 +203,7 @@ test("decisions of the orchestrator are recorded once, also after a restart", (t
   const file = join(temporaryDir(t), "history.db");
   const clock = new FakeClock();
   const redact = (text: string) => text;
-  const logger = createLogger({ level: "error", format: "text", sinks: [], clock, redact });
+  const logger = createLogger({ level: "error", format: "logfmt", sinks: [], clock, redact });
   const open = (listening: boolean) => {
     const history = openHistory(file);
     const bus = createBus({ history, clock, redact, onError: assert.ifError });
@@ -258,7 +258,7 @@ test("decisions of the orchestrator are recorded once, also after a restart", (t
 test("each step of delivery is recorded, with its facts and nothing that others wrote", (t) => {
   const clock = new FakeClock();
   const redact = (text: string) => text;
-  const logger = createLogger({ level: "error", format: "text", sinks: [], clock, redact });
+  const logger = createLogger({ level: "error", format: "logfmt", sinks: [], clock, redact });
   const history = openHistory(join(temporaryDir(t), "history.db"));
   t.after(() => history.close());
   const bus = createBus({ history, clock, redact, onError: assert.ifError });

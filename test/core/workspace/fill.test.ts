@@ -27,7 +27,7 @@ test("S-10: a workspace is cloned before after_create runs; a failed clone leave
   const env = { PATH: process.env["PATH"] ?? "", HOME: dir };
   let afterCreate = "git branch --show-current >> $HOME/hook || true";
   const log = createLogger({
-    ...{ level: "error", format: "text", sinks: [], clock, redact: (text: string) => text },
+    ...{ level: "error", format: "logfmt", sinks: [], clock, redact: (text: string) => text },
   });
   const workspaces = createWorkspaces({
     settings: () => ({

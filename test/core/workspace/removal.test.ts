@@ -26,7 +26,13 @@ async function made(
     settings: () => ({ root: bench.root, hooks: { ...config().hooks, beforeRemove: hook } }),
     env: () => ({ PATH: process.env["PATH"] ?? "", HOME: bench.dir }),
     clock,
-    log: createLogger({ level: "error", format: "text", sinks: [], clock, redact: (text) => text }),
+    log: createLogger({
+      level: "error",
+      format: "logfmt",
+      sinks: [],
+      clock,
+      redact: (text) => text,
+    }),
     onHookFailed() {},
     ...options,
   });

@@ -49,7 +49,7 @@ function open(t: TestContext, setup: Setup = {}) {
     settings: () => settings,
     env: () => ({ PATH: process.env["PATH"] ?? "", HOME: dir, TRACE: join(dir, "trace") }),
     clock,
-    log: createLogger({ level: "debug", format: "text", sinks, clock, redact: (text) => text }),
+    log: createLogger({ level: "debug", format: "logfmt", sinks, clock, redact: (text) => text }),
     onHookFailed: (failure) => failures.push(failure),
   });
   /** The lines that hooks wrote to `$TRACE`. */

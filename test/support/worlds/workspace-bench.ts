@@ -55,7 +55,7 @@ export function workspaceBench(t: TestContext, hooks: Partial<HooksConfig> = {})
       TRACE: join(dir, "trace"),
     }),
     clock,
-    log: createLogger({ level: "debug", format: "text", sinks, clock, redact: (text) => text }),
+    log: createLogger({ level: "debug", format: "logfmt", sinks, clock, redact: (text) => text }),
     onHookFailed: (failure) => logged.push(failure.error.message),
     onSetAside: (one) => aside.push(one),
     recordedOwner: (path) => recorded.get(path) ?? null,

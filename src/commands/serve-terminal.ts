@@ -1,0 +1,97 @@
+import { agentCommand, outlivesServer } from "../core/agent/kinds.ts";
+import { levelWords } from "../core/config/config.ts";
+import type { Core } from "../core/core.ts";
+import { type LogRecord, type LogSink, levelOf, streamSink } from "../core/events/log.ts";
+import type { CommandIo } from "./context.ts";
+import { eventLine } from "./event-line.ts";
+import { factLines, type Paint, paintFor, plainLine } from "./output.ts";
+
+/** What `symphony serve` says to a person, on stderr; its log file has every record in full. */
+export interface ServeTerminal {
+  /** The records that are no event: those of the start, and what went wrong inside. */
+  readonly sink: LogSink;
+  /** Says what runs where, then a line for each thing that happens, until it stops. */
+  follow(core: Core, url: string, redact: (text: string) => string): void;
+  /** Ctrl-C was heard: what is waited for now. */
+  stopping(core: Core): void;
+}
+
+export async function serveTerminal(io: CommandIo): Promise<ServeTerminal> {
+  const paint = await paintFor(io.colour);
+  const stream = streamSink("stderr", io.stderr);
+  const say = (text: string) => stream.write(`${paint.dim(clock())}  ${text}\n`);
+  return {
+    sink: {
+      ...stream,
+      form: (record, redact) => {
+        const line = recordLine(record, redact, paint);
+        return line === null ? null : `${paint.dim(clock())}  ${line}`;
+      },
+    },
+    follow(core, url, redact) {
+      if (!io.quiet) io.stderr.write(`${introduction(core, url, paint)}\n\n`);
+      core.bus.subscribe({}, (event) => {
+        if (io.quiet && ["debug", "info"].includes(levelOf(event))) return;
+        const line = eventLine(event, paint);
+        if (line !== null) say(redact(line));
+      });
+    },
+    stopping({ orchestrator }) {
+      if (io.quiet) return;
+      const running = orchestrator.view(1).snapshot.counts.running;
+      const what = running === 1 ? "1 agent" : `${running} agents`;
+      say(
+        running === 0
+          ? "Stopping."
+          : `Stopping: waiting for ${what} to end; their work stays. Ctrl-C again ends them at once.`,
+      );
+    },
+  };
+}
+
+function clock(): string {
+  return new Date().toTimeString().slice(0, 8);
+}
+
+/** The events have lines of their own. */
+function recordLine(
+  { level, message, fields }: LogRecord,
+  redact: (text: string) => string,
+  paint: Paint,
+): string | null {
+  if (fields["event"] !== undefined) return null;
+  const facts = Object.entries(fields).map(([name, value]) => {
+    const text =
+      value instanceof Error
+        ? value.message
+        : typeof value === "object"
+          ? JSON.stringify(value)
+          : String(value);
+    return name === "reason" || name === "error" ? `: ${text}` : ` ${name}=${text}`;
+  });
+  const line = plainLine(
+    redact(
+      `${message}${facts.sort((a, b) => Number(b[0] === ":") - Number(a[0] === ":")).join("")}`,
+    ),
+  );
+  if (level === "error") return paint.red(line);
+  return level === "warn" ? paint.yellow(line) : paint.dim(line);
+}
+
+function introduction(core: Core, url: string, paint: Paint): string {
+  const { config } = core.config.current;
+  const agents = core.kinds.agents;
+  const shared = outlivesServer(agents, config) ? "  shared: turns outlive a restart" : "";
+  return factLines(
+    [
+      ["symphony", { text: `${core.version}  ${url}`, style: "bold" }],
+      ["workflow", core.workflowPath],
+      ["tracker", config.tracker.kind],
+      ["agent", `${config.agent.use}  ${agentCommand(agents, config)}${shared}`],
+      ["level", `${config.agent.level}: ${levelWords[config.agent.level]}`],
+      ["data", core.dataDir],
+      ["next", "symphony state, in a second terminal; Ctrl-C stops"],
+    ],
+    paint,
+  ).join("\n");
+}
