@@ -1,5 +1,5 @@
 // The real claude-agent-acp, gemini and opencode, with a scripted provider. Rows of the case file of agents are named "A8: …".
-// They need SYMPHONY_CLAUDE_ACP, SYMPHONY_GEMINI, SYMPHONY_OPENCODE and SYMPHONY_EQUIPMENT.
+// They need SYMPHONY_CLAUDE, SYMPHONY_CLAUDE_ACP, SYMPHONY_GEMINI, SYMPHONY_OPENCODE and SYMPHONY_EQUIPMENT.
 
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
@@ -7,7 +7,10 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { AgentTools } from "../../src/core/agent/agent.ts";
-import { type RealAgent, realAgents } from "../support/worlds/real-agent.ts";
+import { startFakeModel } from "../support/fakes/fake-model.ts";
+import { canaryKey } from "../support/makers/hostile-files.ts";
+import { commandBench } from "../support/worlds/command-bench.ts";
+import { type RealAgent, realAgents, realProgram } from "../support/worlds/real-agent.ts";
 
 const plain = { model: null };
 const networked = { level: "networked" } as const;
@@ -103,6 +106,32 @@ describe("with approvals ask", () => {
       assert.ok(existsSync(join(b.workspace, "by-agent.txt")));
     });
   }
+});
+
+test("claude -p as agent.kind command: the tracker's tools by $SYMPHONY_MCP_CONFIG", async () => {
+  const program = realProgram("SYMPHONY_CLAUDE");
+  await using model = await startFakeModel("fake-anthropic", [move(agents.claude.tool), done]);
+  await using home = await commandBench();
+  const env = {
+    ANTHROPIC_API_KEY: canaryKey,
+    ANTHROPIC_BASE_URL: model.url,
+    CLAUDE_CONFIG_DIR: home.root,
+    CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
+  };
+  const flags = "-p --output-format stream-json --verbose --setting-sources '' --strict-mcp-config";
+  const tools = `--mcp-config "$SYMPHONY_MCP_CONFIG" --allowedTools 'mcp__tracker__*'`;
+  await using b = await commandBench({
+    config: {
+      ...{ line: `'${program}' ${flags} ${tools}`, output: "claude" },
+      ...{ envPassthrough: Object.keys(env), writablePaths: [home.root] },
+    },
+    env: { PATH: process.env["PATH"], ...env },
+  });
+  const { calls, tools: own } = tracker();
+  await using session = await b.start({ ...networked, tools: own });
+  await session.turn("please", plain);
+  assert.deepEqual(calls, [["issue_move", { state: "Done" }]]);
+  assert.equal(b.said.at(-1), "All done.");
 });
 
 test("gemini stays untrusted, without the tracker's tools, where a workspace has .env", async () => {

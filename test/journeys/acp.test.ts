@@ -9,12 +9,11 @@ import { eventually, Served } from "../support/worlds/symphony.ts";
 
 const serve = (world: LimitsWorld) => Served.start(world, "--i-understand");
 
-/** The first issue, as soon as its row in the state satisfies `is`. */
+/** The row of the first issue in a list of the state, as soon as there is one. */
 async function ended(server: Served, list: "completed" | "failed" | "held") {
-  return eventually(`an issue is ${list}`, async () => {
-    const state = await server.client.system.state({});
-    return state[list][0];
-  });
+  const ask = async () => (await server.client.system.state({}))[list][0];
+  // A retry waits 10 s.
+  return eventually(`an issue is ${list}`, ask, 100_000);
 }
 
 test("the agent moves its issue by the tracker's tools, which it starts as an MCP server", async () => {

@@ -1,3 +1,4 @@
+import { ofTheAgents } from "./agents.ts";
 import { ofTheDelivery } from "./delivery.ts";
 import { faults, type Mutant } from "./mutant.ts";
 import { ofTheRecord } from "./record.ts";
@@ -12,6 +13,7 @@ export const mutants: readonly Mutant[] = [
   ...ofTheRecord,
   ...ofTheScheduler,
   ...ofTheDelivery,
+  ...ofTheAgents,
   ...faults(
     { file: "src/core/followers.ts", tests: [kept], only: "O-36" },
     [
