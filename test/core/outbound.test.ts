@@ -1,9 +1,10 @@
 // S13 is a row of the cases of scheduler and configuration: proxies of the environment.
 
 import assert from "node:assert/strict";
-import { createServer as createPlain, type RequestListener } from "node:http";
+import { createServer as createPlain, type RequestListener, request } from "node:http";
 import { createServer } from "node:https";
 import type { AddressInfo, Server } from "node:net";
+import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { gzipSync } from "node:zlib";
@@ -13,16 +14,24 @@ import { openaiSection } from "../../src/core/agent/openai/settings.ts";
 import { GithubClient } from "../../src/core/delivery/github/client.ts";
 import { githubOf } from "../../src/core/delivery/github/settings.ts";
 import { isThisMachine, outbound, proxyFor, proxySecrets } from "../../src/core/outbound.ts";
+import { cloneInto } from "../../src/core/repository/clone.ts";
 import { remoteEnvironment } from "../../src/core/repository/credential.ts";
+import { Mirrors } from "../../src/core/repository/mirrors.ts";
 import { learnEnvironment } from "../../src/core/secrets/learn.ts";
 import { type ConnectProxy, connectProxy } from "../support/fakes/connect-proxy.ts";
 import { FakeClock } from "../support/fakes/fake-clock.ts";
+import { gitSite } from "../support/fakes/git-site.ts";
 import { linearTracker } from "../support/fakes/linear-tracker.ts";
+import { modelServer } from "../support/fakes/model-server.ts";
 import { certificate } from "../support/makers/certificate.ts";
+import { gitIn } from "../support/makers/git-repository.ts";
+import { cloneWorld } from "../support/worlds/clone-world.ts";
+import { OpenaiBench } from "../support/worlds/openai-bench.ts";
 
-const made = certificate("api.example", "models.example", "github.example");
+const made = certificate("api.example", "models.example", "github.example", "git.example");
 if (made) setDefaultCACertificates([...getCACertificates("default"), made.cert]);
 after(() => made?.[Symbol.dispose]());
+const caFile = made?.path ?? "";
 const skip = made === null && "openssl is missing";
 
 async function listening(server: Server): Promise<{ port: number } & AsyncDisposable> {
@@ -40,6 +49,19 @@ async function listening(server: Server): Promise<{ port: number } & AsyncDispos
 
 const secured = (answer: RequestListener) =>
   listening(createServer({ key: made?.key, cert: made?.cert }, answer));
+
+/** Passes each request on to a server without TLS. */
+const onwardTo =
+  (host: string): RequestListener =>
+  (incoming, response) => {
+    const { method, headers, url } = incoming;
+    const onward = request(`http://${host}${url}`, { method, headers }, (answer) => {
+      response.writeHead(answer.statusCode ?? 502, answer.headers);
+      answer.pipe(response);
+    });
+    onward.on("error", () => response.destroy());
+    incoming.pipe(onward);
+  };
 
 /** The environment of this process while `work` runs. */
 async function withEnv<T>(
@@ -127,7 +149,10 @@ describe("S13: which proxy an address has", () => {
 describe("S13: through a real proxy", { skip }, () => {
   async function through(answer: RequestListener, work: (proxy: ConnectProxy) => Promise<void>) {
     await using target = await secured(answer);
-    const names = ["api", "models", "github"].map((name) => [`${name}.example`, target.port]);
+    const names = ["api", "models", "github", "git"].map((name) => [
+      `${name}.example`,
+      target.port,
+    ]);
     await using proxy = await connectProxy(Object.fromEntries(names));
     const url = new URL(proxy.url);
     [url.username, url.password] = ["me", "p%40ss"];
@@ -219,6 +244,46 @@ describe("S13: through a real proxy", { skip }, () => {
         assert.deepEqual(proxy.asked, ["models.example:443"]);
       },
     );
+  });
+
+  test("S13: the turns of the built-in agent go through the proxy", async () => {
+    await using models = await modelServer([{ text: "done" }]);
+    await through(onwardTo(new URL(models.url).host), async (proxy) => {
+      await using bench = await OpenaiBench.make({ base_url: "https://models.example/v1" });
+      await using session = await bench.start({ level: "danger" });
+      await session.turn("Say it.", { model: "m-1" });
+      assert.deepEqual(
+        bench.of("turn.completed").length,
+        1,
+        JSON.stringify(bench.events.slice(-3)),
+      );
+      assert.equal(models.asked.length, 1);
+      assert.ok(proxy.asked.length > 0);
+      assert.ok(proxy.asked.every((target) => target === "models.example:443"));
+    });
+  });
+
+  test("S13: a clone goes through the proxy, with git's own credential for the site inside of the tunnel", async (t) => {
+    const { dir, bare, order } = cloneWorld(t);
+    gitIn(bare)("update-server-info");
+    await using site = await gitSite({ dir, password: "canary-7f3a" });
+    await through(onwardTo(site.host), async (proxy) => {
+      const made = order({ url: "https://$APP_TOKEN@git.example/origin.git" });
+      const { HTTPS_PROXY } = process.env;
+      const env = { PATH: process.env["PATH"], HOME: dir, HTTPS_PROXY, GIT_SSL_CAINFO: caFile };
+      const lookup = () => "canary-7f3a";
+      const mirrors = new Mirrors({
+        ...{ dir: join(dir, "mirrors"), clock: made.clock, env, intervalMs: 0 },
+      });
+      await cloneInto({ ...made, env, lookup, mirrors });
+      assert.equal(gitIn(made.path)("rev-list", "--count", "HEAD").trim(), "2");
+      assert.ok(site.logins.includes("x-access-token:canary-7f3a"));
+      assert.ok(proxy.asked.length > 0);
+      assert.ok(proxy.asked.every((target) => target === "git.example:443"));
+      assert.ok(
+        !JSON.stringify(proxy.authorizations).includes(Buffer.from("canary").toString("base64")),
+      );
+    });
   });
 
   test("S13: GitHub goes through the proxy", async () => {
