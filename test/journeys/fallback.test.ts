@@ -139,6 +139,45 @@ describe("an agent without a credential", () => {
   });
 });
 
+describe("a program that cannot move an issue", () => {
+  const once = (line: string) =>
+    settingsWorld((root) => ({
+      agent: { kind: "command", max_turns: 5 },
+      command: { line: `${line}; echo turn >> '${root}/turns.txt'` },
+    }));
+
+  test("A22: without tracker.on_success it is done after its turn and waits for a person", async () => {
+    await using world = await once("touch made.txt");
+    await using server = await serve(world);
+    const held = await eventually("it is held", async () => {
+      const state = await server.client.system.state({});
+      return state.held[0];
+    });
+    assert.match(held.reason, /^done, and waits for a person: its program has not moved the issue/);
+    const id = held.issue_identifier;
+    const { attempts } = await server.client.issues.attempts({ params: { id } });
+    assert.deepEqual(
+      attempts.map(({ status, turn_count }) => [status, turn_count]),
+      [["succeeded", 1]],
+    );
+    assert.equal(await readFile(join(world.root, "turns.txt"), "utf8"), "turn\n");
+  });
+
+  test("A22: tracker.on_success decides where there is one", async () => {
+    await using world = await settingsWorld(() => ({
+      tracker: { kind: "local", on_success: "Done" },
+      agent: { kind: "command", max_turns: 5 },
+      command: { line: "touch made.txt" },
+    }));
+    await using server = await serve(world);
+    const row = await eventually("it is completed", async () => {
+      const { completed } = await server.client.system.state({});
+      return completed[0];
+    });
+    assert.equal(row.state, "Done");
+  });
+});
+
 describe("an agent at its limit", () => {
   test("A1: an issue that it refused starts with the next agent, new ones too; when the pause is over, with the first again", async () => {
     await using world = await twoAgents(0);

@@ -176,6 +176,8 @@ export interface AgentSession extends AsyncDisposable {
   /** True when `resumeThreadId` was resumed. */
   readonly resumed: boolean;
   readonly pid: number | null;
+  /** A program without a protocol: mostly it knows neither the tracker nor its tools. */
+  readonly isPlain?: boolean;
   /**
    * Runs one turn to its end. Rejects with `turn_failed`, `turn_cancelled`, `turn_timeout` (silence),
    * `port_exit`, `line_too_long`, `approval_required` or `turn_input_required` (its `details.needs`).

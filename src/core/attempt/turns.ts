@@ -55,6 +55,10 @@ export interface Unready {
   readonly reason: string;
 }
 
+/** Another turn would only do the same again. */
+const notMoved =
+  "done, and waits for a person: its program has not moved the issue, and tracker.on_success says nothing";
+
 /** Turns that may be spent on work that cannot be offered yet. */
 const maxUnready = 3;
 
@@ -113,6 +117,16 @@ export async function turns(
     const end = { made: offerable(made), issue: fresh ?? null };
     if (!deps.mayContinue()) return end;
     const { agent, tracker } = deps.config();
+    const isActive = fresh && standingOf(fresh, tracker) === "routable";
+    if (
+      session.isPlain &&
+      made === null &&
+      isActive &&
+      !progress.hasCalled &&
+      !opening.isWaiting()
+    ) {
+      return { ...end, made: { kind: "refused", reason: notMoved } };
+    }
     if (!fresh || turn >= agent.maxTurns) return end;
     issue = fresh;
     if (made?.kind === "unready" && unready < maxUnready) {
@@ -123,7 +137,7 @@ export async function turns(
       if (!opening.isWaiting() || made.kind === "refused") return end;
       prompt = opening.with("");
     } else {
-      if (standingOf(fresh, tracker) !== "routable") return end;
+      if (!isActive) return end;
       prompt = opening.with(continuationPrompt(turn + 1, agent.maxTurns, issue));
     }
   }
@@ -188,6 +202,7 @@ export class Opening {
 export class Progress {
   readonly #path: string;
   #wrote = false;
+  #called = false;
   #mark: WorkspaceMark | null = null;
 
   constructor(path: string) {
@@ -199,11 +214,17 @@ export class Progress {
     return {
       ...tools,
       call: async (name, args) => {
+        this.#called = true;
         const result = await tools.call(name, args);
         if (result.success && tools.writes?.(name, args) !== false) this.#wrote = true;
         return result;
       },
     };
+  }
+
+  /** A tool of the tracker was called in any turn. */
+  get hasCalled(): boolean {
+    return this.#called;
   }
 
   /** Call right before a turn. Earlier changes, such as those of hooks, do not count. */

@@ -60,6 +60,10 @@ export class CommandSession extends Session<InFlight> {
     return this.live?.running?.process.pid ?? null;
   }
 
+  get isPlain(): boolean {
+    return this.#options.config.output === "text";
+  }
+
   open(): void {
     const { threadId, resumed } = this;
     const countsAnew = resumed && this.#reader().counts === "turn";
