@@ -51,7 +51,9 @@ async function once(url: URL, init: RequestInit): Promise<Response> {
   });
   const answer = Promise.withResolvers<IncomingMessage>();
   outgoing.once("response", answer.resolve);
-  outgoing.on("error", (error) => answer.reject(failed(viaProxy(error, url, proxy))));
+  outgoing.on("error", (error) =>
+    answer.reject(failed(viaProxy(namingAuthority(error), url, proxy))),
+  );
   const stop = () => {
     // A request that waits for its proxy has no socket, and destroying it reports nothing.
     answer.reject(signal?.reason);
@@ -108,6 +110,32 @@ function decodedOf(incoming: IncomingMessage, headers: Headers): Readable {
   const flush = constants.Z_SYNC_FLUSH;
   // Its errors are those of the stream that is returned.
   return pipeline(incoming, createGunzip({ flush, finishFlush: flush }), () => {});
+}
+
+const unknownAuthority: ReadonlySet<unknown> = new Set([
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+]);
+
+const authorityAdvice = "set NODE_EXTRA_CA_CERTS to the file of its certificate authority";
+
+/** What mends a failed connection, as far as its cause says so; null: it does not. */
+export function connectionAdvice(error: unknown): string | null {
+  const cause = error instanceof Error ? error.cause : null;
+  if (!(cause instanceof Error)) return null;
+  const isUnknown = "code" in cause && unknownAuthority.has(cause.code);
+  return isUnknown ? authorityAdvice : connectionAdvice(cause);
+}
+
+/** A proxy that opens connections, or a site of a company, has an authority of its own: says where it is named. */
+function namingAuthority(error: Error): Error {
+  const code = "code" in error ? error.code : null;
+  if (!unknownAuthority.has(code)) return error;
+  const message = `${authorityAdvice}: ${error.message}`;
+  return Object.assign(new Error(message), { code });
 }
 
 /** The error without any credential of the proxy. */

@@ -1,4 +1,4 @@
-// S13 is a row of the cases of scheduler and configuration: proxies of the environment.
+// S13 is a row of the cases of scheduler and configuration: proxies of the environment. D2 is one of the desk's cases.
 
 import assert from "node:assert/strict";
 import { createServer as createPlain, type RequestListener, request } from "node:http";
@@ -328,4 +328,24 @@ test("S13: git gets the proxy in the names that curl reads, and never for this m
   );
   const none = remoteEnvironment({}, address as never, { credential: null, runId: "r" });
   assert.equal(none["no_proxy"], undefined);
+});
+
+test("D2: an unknown certificate authority is named with NODE_EXTRA_CA_CERTS", {
+  skip,
+}, async () => {
+  using other = certificate("localhost");
+  if (other === null) return;
+  const { key, cert } = other;
+  await using site = await listening(createServer({ key, cert }, (_, answer) => answer.end()));
+  const address = `https://localhost:${site.port}`;
+  const named = /set NODE_EXTRA_CA_CERTS to the file of its certificate authority: self-signed/;
+  await assert.rejects(outbound(address), (error: Error) => {
+    assert.match(String(error.cause), named);
+    return true;
+  });
+  const written = { base_url: `${address}/v1`, api_key: "none" };
+  const config = openaiSection.settings(z.parse(openaiSection.schema, written));
+  const { signal } = new AbortController();
+  const models = askOpenai(config, { clock: new FakeClock(), signal, lookup: () => undefined });
+  await assert.rejects(models, { hint: named.source.replace(/: self-signed$/, "") });
 });

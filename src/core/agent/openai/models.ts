@@ -2,7 +2,7 @@ import type OpenAI from "openai";
 import { z } from "zod";
 import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
-import { outbound } from "../../outbound.ts";
+import { connectionAdvice, outbound } from "../../outbound.ts";
 import { type Model, modelId, type ProviderFault, providerError } from "../agent.ts";
 import { addressOf, headersOf, keyNameOf } from "./failures.ts";
 import type { OpenaiConfig } from "./settings.ts";
@@ -146,7 +146,12 @@ function translated(error: unknown, baseUrl: string): SymphonyError {
   const inner = error instanceof Error ? error.cause : undefined;
   if (inner instanceof SymphonyError) return inner;
   if (typeof status !== "number") {
-    return providerError("connection", `${baseUrl} cannot be reached`);
+    const hint = connectionAdvice(error);
+    return providerError(
+      "connection",
+      `${baseUrl} cannot be reached`,
+      hint === null ? {} : { hint },
+    );
   }
   const [category, hint] = meaningOf(status);
   return providerError(category, `${baseUrl} answered with status ${status}`, { status, hint });
