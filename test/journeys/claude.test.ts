@@ -91,13 +91,11 @@ describe("serve with agent.kind claude", () => {
 
   test("A1: a limit pauses the agent until its reset and spends no retry; the session is resumed", async () => {
     await using world = await claudeWorld({ agent: { max_retries: 0 } });
-    const resetsAt = Math.ceil(Date.now() / 1_000) + 6;
-    const info = { status: "rejected", resetsAt, rateLimitType: "five_hour" };
     const limited = { is_error: true, terminal_reason: "api_error", api_error_status: 429 };
     await world.play({
       turns: [
         {
-          steps: [{ do: "write", line: { type: "rate_limit_event", rate_limit_info: info } }],
+          steps: [{ do: "limit", seconds: 6 }],
           result: { ...limited, result: "You've hit your 5-hour limit" },
         },
       ],
@@ -107,6 +105,8 @@ describe("serve with agent.kind claude", () => {
       const state = await server.client.system.state({});
       return state.paused.length > 0 ? state : null;
     });
+    const [limit] = await world.got("limit");
+    const resetsAt = Number(limit?.["resetsAt"]);
     assert.deepEqual(
       paused.map(({ agent, until }) => [agent, until]),
       [["claude", new Date(resetsAt * 1_000).toISOString()]],

@@ -171,6 +171,12 @@ async function play(step: ClaudeStep): Promise<void> {
       }
       return;
     }
+    case "limit": {
+      const resetsAt = Math.ceil(Date.now() / 1_000) + step.seconds;
+      note("limit", { resetsAt });
+      const info = { status: "rejected", resetsAt, rateLimitType: "five_hour" };
+      return write({ type: "rate_limit_event", rate_limit_info: info });
+    }
     case "interrupted":
       return interrupted.promise;
     case "write":

@@ -22,6 +22,8 @@ export type ClaudeStep =
     }
   /** Waits for a message in mid-turn, and takes it up; the real program writes its record later. */
   | { readonly do: "steered"; readonly records?: boolean }
+  /** Reports a limit that ends so many seconds later, and notes when. */
+  | { readonly do: "limit"; readonly seconds: number }
   /** Waits until the turn is interrupted. */
   | { readonly do: "interrupted" }
   | { readonly do: "write"; readonly line: object | string }
