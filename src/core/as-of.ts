@@ -31,12 +31,11 @@ export async function asOf(
   const moment = momentOf(at, { wall: clock.wall(), event: bus.lastSeq });
   return recorder.read(async (file) => {
     const then = await stateAt(file, moment);
-    const { state, config, problem, shown } = then;
+    const { state, config, problem, warnings, shown } = then;
     const wall = "at" in moment ? moment.at : then.wall;
     // The monotonic clock continued after the last decision.
     const now = then.now + Math.max(wall - then.wall, 0);
-    const view = (limit: number) =>
-      viewIn(state, { config, problem, warnings: [] }, { now, limit });
+    const view = (limit: number) => viewIn(state, { config, problem, warnings }, { now, limit });
     return { state, config, problem, shown, wall, event: then.event, view };
   });
 }

@@ -19,10 +19,13 @@ async function worldWithPast() {
   });
   await world.scheduler.advance(5_000);
   const { core, scheduler } = world;
+  scheduler.warnings = ["agent.max_turn is not a known key"];
+  await scheduler.advance(30_000);
   const early = { seq: core.bus.lastSeq, at: new Date(scheduler.clock.wall()).toISOString() };
   await scheduler.advance(1_000);
   world.config = config({ polling: { intervalMs: 60_000 } });
   scheduler.config = world.config;
+  scheduler.warnings = [];
   scheduler.orchestrator.post({ type: "config.changed" });
   await scheduler.advance(60_000);
   const abort = core.orchestrator.abort("ENG-1", "not now");
@@ -52,7 +55,10 @@ test("state?at= shows what was queued and running then, by event and by time", a
     assert.equal(then.polling.interval_ms, 30_000, "the configuration of then");
     assert.ok(then.seq <= early.seq);
   }
+  const { warnings } = await stateOf(server, `?at=${early.at}`);
+  assert.deepEqual(warnings, ["agent.max_turn is not a known key"], "the warnings of then");
   const again = await stateOf(server, `?at=${world.core.bus.lastSeq}`);
+  assert.deepEqual(again.warnings, []);
   assert.deepEqual(again.counts, now.counts, "the last event is now");
 });
 

@@ -129,6 +129,11 @@ export class Replay {
     return Reflect.get(this.#rest, "problem") ?? null;
   }
 
+  /** What else was wrong with the configuration. */
+  get warnings(): readonly string[] {
+    return Reflect.get(this.#rest, "warnings") ?? [];
+  }
+
   /** Monotonic time of the last decision. */
   get now(): number {
     return this.#now;

@@ -11,6 +11,8 @@ export interface Context {
   readonly config: Config;
   /** Why nothing new may start (an invalid workflow file), or null. */
   readonly problem: Fault | null;
+  /** What else is wrong with the configuration. No decision reads it: it is recorded, to be shown as of then. */
+  readonly warnings?: readonly string[];
   /** Monotonic ms: for every duration and due time. */
   readonly now: number;
   /** Epoch ms: for display and ids. */

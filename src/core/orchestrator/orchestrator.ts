@@ -2,7 +2,6 @@
 
 import type { AgentEvent, Answer } from "../agent/agent.ts";
 import type { Clock } from "../clock.ts";
-import type { Config } from "../config/config.ts";
 import type { PollOutcome } from "../events/meter.ts";
 import type { Attempt, Phase } from "../model/attempt.ts";
 import { messageOf } from "../model/errors.ts";
@@ -27,7 +26,7 @@ import {
 import { PollWatch } from "./poll-watch.ts";
 import { type ReadPorts, readFrom } from "./reads.ts";
 import { adoptionOf, recordOf } from "./records.ts";
-import type { Fault, State } from "./state.ts";
+import type { State } from "./state.ts";
 import { step } from "./step.ts";
 
 /**
@@ -140,10 +139,11 @@ export class Orchestrator {
 
   #context(): Context {
     const { clock } = this.#ports;
-    const { config, problem } = this.#ports.config();
+    const { config, problem, warnings } = this.#ports.config();
     return {
       config,
       problem,
+      ...(warnings !== undefined && { warnings }),
       now: clock.now(),
       wall: clock.wall(),
       prior: (issueId, after) => this.#ports.prior(issueId, after),
@@ -302,7 +302,7 @@ export interface Ports extends ReadPorts {
   /** `step`, as it is recorded. */
   readonly decide: typeof step;
   /** The configuration in force, and why nothing new may start. */
-  config(): { readonly config: Config; readonly problem: Fault | null };
+  config(): Pick<Context, "config" | "problem" | "warnings">;
   /** Runs one attempt until it ends; never rejects once the agent's processes are gone. */
   runAttempt(order: AttemptOrder, reports: AttemptReports): Promise<Exit>;
   /** Ends it at once, or after `graceMs` in which its turn may end by itself. */

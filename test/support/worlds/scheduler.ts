@@ -59,6 +59,8 @@ export class Scheduler implements Omit<Ports, "config"> {
   /** What the tracker says about its own settings of an issue that is looked up. */
   scope: FoundIssue["scope"] = [];
   problem: Fault | null = null;
+  /** What else is wrong with the configuration. */
+  warnings: readonly string[] = [];
   config: Config;
   resume: Prior["resume"] = null;
   steerRefusal: Error | null = null;
@@ -76,7 +78,7 @@ export class Scheduler implements Omit<Ports, "config"> {
     const ports: Ports = {
       clock: this.clock,
       decide: (state, input, context) => this.decide(state, input, context),
-      config: () => ({ config: this.config, problem: this.problem }),
+      config: () => ({ config: this.config, problem: this.problem, warnings: this.warnings }),
       preflight: async () => this.preflight(),
       fetchCandidates: () => this.fetchCandidates(),
       pollPace: () => this.pollPace(),
