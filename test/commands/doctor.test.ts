@@ -385,3 +385,65 @@ test("doctor: without a workflow file it says how to get one", async (t) => {
   assert.match(stderr, /next: symphony init/);
   assert.deepEqual(existsSync(join(root, ".symphony")), false, "nothing was made");
 });
+
+const wireAgent = fileURLToPath(new URL("../support/fakes/wire-agent-main.ts", import.meta.url));
+
+test("D5: codex: a real handshake; without a login a warning with the command, and an agent that ends is a failure", async (t) => {
+  const place = project(t);
+  const reactions = join(place.root, "reactions.json");
+  const answer = { send: { id: "$id", result: { data: [{ model: "gpt-of-the-test" }] } } };
+  writeFileSync(reactions, JSON.stringify({ "model/list": [answer] }));
+  const line = [process.execPath, wireAgent, reactions, join(place.root, "received")].join(" ");
+  swap(place, "agent: { kind: command }\ncommand: { line: cat }", `codex: { command: ${line} }`);
+  const env = {
+    ...place.env,
+    CODEX_HOME: undefined,
+    OPENAI_API_KEY: undefined,
+    CODEX_API_KEY: undefined,
+  };
+  const agentOf = ({ report }: { report: Report }) =>
+    report.checks.find(({ name }) => name === "agent");
+  const alone = agentOf(await doctor({ ...place, env }));
+  assert.deepEqual([alone?.status, alone?.next], ["warn", "codex login"], alone?.message);
+  mkdirSync(join(place.home, ".codex"));
+  writeFileSync(join(place.home, ".codex", "auth.json"), "not read");
+  const well = agentOf(await doctor({ ...place, env }));
+  assert.deepEqual([well?.status, well?.message], ["ok", "codex answers, with 1 model"]);
+  assert.match(readFileSync(join(place.root, "received"), "utf8"), /"method":"initialize"/);
+  writeFileSync(reactions, JSON.stringify({ initialize: [{ exit: 3 }] }));
+  const { report } = await doctor({ ...place, env });
+  assert.deepEqual(named(report, "fail"), ["agent"]);
+  assert.equal(agentOf({ report })?.code, "port_exit");
+});
+
+const noTerminal = has("python3") ? false : "needs python3";
+
+test("doctor fits 60 columns, and tells every state by a word", { skip: noTerminal }, async (t) => {
+  const place = project(t);
+  const script = 'stty cols 60 rows 50; exec "$@"';
+  const words = [process.execPath, bin, "doctor", place.workflowPath];
+  const onTerminal = fileURLToPath(new URL("../support/fakes/on-terminal.py", import.meta.url));
+  const { stdout } = spawnSync(
+    "python3",
+    [onTerminal, "", "", "sh", "-c", script, "sh", ...words],
+    {
+      cwd: place.root,
+      env: { ...process.env, ...place.env, NO_COLOR: "1" },
+      encoding: "utf8",
+    },
+  );
+  const lines = stdout.replaceAll("\r", "").split("\n");
+  assert.ok(
+    lines.some((line) => /^ok +node /.test(line)),
+    stdout,
+  );
+  assert.ok(
+    lines.some((line) => /^not asked +clock /.test(line)),
+    stdout,
+  );
+  for (const line of lines) {
+    // A path is not broken: it has to be copied as one.
+    const isOneWord = !/\S \S/.test(line.slice(21));
+    assert.ok(line.length <= 60 || isOneWord, line);
+  }
+});
