@@ -342,7 +342,7 @@ ls /proc | grep -c '^[0-9]' > processes`,
     }
   });
 
-  test("a program that is linked into the home's bin starts, and one in another folder starts when that is configured", async () => {
+  test("A21: a program that is linked into the home's bin starts, and one in another folder starts when that is configured", async () => {
     const apart = await mkdtemp(join(process.cwd(), ".elsewhere-"));
     try {
       await writeFile(join(apart, "agent"), '#!/bin/sh\n. "$(dirname "$0")/part"\n', {
@@ -368,6 +368,13 @@ ls /proc | grep -c '^[0-9]' > processes`,
         return bench.said.join();
       };
       assert.equal(await said({ line: "own-agent" }), "started");
+      // Row A21 of the case file of agents: what the sandbox hides is named, with the setting that shows it.
+      await writeFile(join(bin, "wrapped"), `#!/bin/sh\nexec ${apart}/agent\n`, { mode: 0o755 });
+      await assert.rejects(said({ line: "wrapped" }), {
+        code: "agent_not_found",
+        message: `command.line needs ${apart}/agent, which is on this machine and which the sandbox hides`,
+        hint: `add ${apart} to command.readable_paths, or put the program on PATH`,
+      });
       const line = `PATH="${apart}:$PATH"; agent`;
       await assert.rejects(said({ line }), { code: "agent_not_found", hint: /readable_paths/ });
       assert.equal(await said({ line, readablePaths: [apart] }), "part");

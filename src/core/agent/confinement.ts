@@ -1,9 +1,12 @@
+import { existsSync } from "node:fs";
 import { lstat, realpath } from "node:fs/promises";
 import { homedir, userInfo } from "node:os";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import type { ProgramAccess } from "../config/agents.ts";
+import { SymphonyError } from "../model/errors.ts";
 import { keptSecrets } from "../process/environment.ts";
 import { loginEnvironment } from "../process/login.ts";
+import type { Complaint } from "../process/program.ts";
 import { installedPrograms } from "../process/programs.ts";
 import { isInside, isSystem, type Shown, serviceSockets, type View } from "../process/sandbox.ts";
 import type { SessionSpec } from "./agent.ts";
@@ -115,10 +118,42 @@ export async function programConfinement(
 }
 
 /**
- * The hint for a confined program that was not found: it may be installed and still not be shown.
+ * The error of a program that was not found, or that did not find another one. What it misses may be installed, and only
+ * not be shown in the sandbox.
  */
-export function notShownHint(kind: ProgramKind, key: string): string {
-  return `install it, or set ${key} to its path; below agent.level danger it has to be on PATH or named by its absolute path, and the other files it needs in ${kind}.readable_paths`;
+export function programNotFound(
+  kind: ProgramKind,
+  key: string,
+  { errors, path, isConfined }: Complaint,
+): SymphonyError {
+  const hidden = isConfined ? hiddenProgram(errors, path) : null;
+  if (hidden !== null) {
+    const message = `${key} needs ${hidden}, which is on this machine and which the sandbox hides`;
+    return new SymphonyError("agent_not_found", message, {
+      hint: `add ${dirname(hidden)} to ${kind}.readable_paths, or put the program on PATH`,
+    });
+  }
+  const said = errors.at(-1);
+  const message = `the program of ${key} was not found${said === undefined ? "" : `: ${said}`}`;
+  return new SymphonyError("agent_not_found", message, {
+    hint: `install it, or set ${key} to its path; below agent.level danger it has to be on PATH or named by its absolute path, and the other files it needs in ${kind}.readable_paths`,
+  });
+}
+
+/** As shells and `env` say it: `bash: line 1: agent: command not found`. */
+const missed =
+  /(?:^|[\s:])['‘"]?([^\s:'’"‘]+)['’"]?: (?:command not found|not found|No such file or directory)$/;
+
+/** A program of this machine that a shell did not find. */
+function hiddenProgram(errors: readonly string[], path: string): string | null {
+  for (const line of errors.toReversed()) {
+    const [, name] = missed.exec(line) ?? [];
+    if (name === undefined) continue;
+    const places = name.startsWith("/") ? [name] : path.split(":").map((dir) => join(dir, name));
+    const found = places.find((place) => isAbsolute(place) && existsSync(place));
+    if (found !== undefined) return found;
+  }
+  return null;
 }
 
 function loginsIn(home: string): readonly string[] {

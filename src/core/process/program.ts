@@ -16,6 +16,18 @@ const silentGraceMs = 1_000;
 const maxUnsentBytes = 16 * 1024 * 1024;
 const commandNotFound = 127;
 
+/** What is known of a command that was not found. */
+export interface Complaint {
+  /** The last lines of stderr. */
+  readonly errors: readonly string[];
+  /** PATH of the process. */
+  readonly path: string;
+  /** The command ran in the sandbox. */
+  readonly isConfined: boolean;
+}
+
+const keptErrors = 10;
+
 export interface AgentProcessOptions {
   /** A shell line, run as `bash -lc`. */
   readonly line: string;
@@ -26,7 +38,7 @@ export interface AgentProcessOptions {
   /** Time between SIGTERM and SIGKILL; 3,000 ms if omitted. */
   readonly graceMs?: number;
   /** The error for a command that was not found (exit 127); codex's own error if omitted. */
-  readonly notFound?: SymphonyError;
+  notFound?(complaint: Complaint): SymphonyError;
   /** What a line of more than `maxLineBytes` does; `fail`, which ends the process, if omitted. */
   readonly overflow?: LineSplitterOptions["overflow"];
   onLine(line: string): void;
@@ -56,6 +68,7 @@ export class AgentProcess {
   readonly #child: ChildProcess;
   readonly #tree: ProcessTree;
   readonly #lines: LineSplitter;
+  readonly #errors: string[] = [];
   #ended = false;
   #stopping: Promise<void> | null = null;
 
@@ -114,7 +127,10 @@ export class AgentProcess {
     const log = new LineSplitter({
       maxBytes: logLineBytes,
       overflow: "cut",
-      onLine: (line) => onStderr(displayText(line, logLineBytes)),
+      onLine: (line) => {
+        if (this.#errors.push(displayText(line, logLineBytes)) > keptErrors) this.#errors.shift();
+        onStderr(displayText(line, logLineBytes));
+      },
     });
     child.stderr?.on("data", (chunk: Buffer) => log.push(chunk));
     child.stderr?.once("end", () => log.end());
@@ -144,7 +160,11 @@ export class AgentProcess {
     void this.stop();
     await this.#tree.drained();
     if (!this.#ended) this.#lines.end();
-    this.#end(exitError(status, signal, this.#options.notFound));
+    const { line, env, notFound } = this.#options;
+    const isConfined = /\bbwrap\b/.test(line);
+    const complaint = { errors: this.#errors, path: env["PATH"] ?? "", isConfined };
+    const missing = status === commandNotFound ? notFound?.(complaint) : undefined;
+    this.#end(missing ?? exitError(status, signal));
   }
 
   async #outputEnded(): Promise<void> {
@@ -159,14 +179,9 @@ export class AgentProcess {
   }
 }
 
-function exitError(
-  status: number | null,
-  signal: NodeJS.Signals | null,
-  notFound: SymphonyError | undefined,
-): SymphonyError {
+function exitError(status: number | null, signal: NodeJS.Signals | null): SymphonyError {
   const details = { status, signal };
   if (status === commandNotFound) {
-    if (notFound) return notFound;
     return new SymphonyError(
       "codex_not_found",
       "the agent's command was not found: install it, or set codex.command",

@@ -20,7 +20,7 @@ import {
 } from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";
 import type { Bridge } from "../bridge.ts";
-import { notShownHint } from "../confinement.ts";
+import { programNotFound } from "../confinement.ts";
 import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
 import { geminiWait, limitError, limitIn } from "../limits.ts";
 import type { WayOut } from "../way-out.ts";
@@ -90,7 +90,7 @@ export class AcpLink {
       ...options.launch,
       cwd: options.spec.workspace,
       runId: options.spec.runId,
-      notFound: notFound(),
+      notFound: (complaint) => programNotFound("acp", "acp.command", complaint),
       onLine: (line) => this.#read(line, listener),
       onStderr: (line) => {
         if (this.#stderr.push(line) > keptStderrLines) this.#stderr.shift();
@@ -263,11 +263,5 @@ function isMessage(value: JsonObject): value is JsonObject & AnyMessage {
 function timedOut(method: string, limitMs: number): SymphonyError {
   return new SymphonyError("response_timeout", `${method}: no answer in ${limitMs} ms`, {
     details: { method, timeoutMs: limitMs },
-  });
-}
-
-function notFound(): SymphonyError {
-  return new SymphonyError("agent_not_found", "the program of acp.command was not found", {
-    hint: notShownHint("acp", "acp.command"),
   });
 }

@@ -4,7 +4,7 @@ import { SymphonyError } from "../../model/errors.ts";
 import { AgentProcess } from "../../process/program.ts";
 import { displayText, type JsonObject } from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";
-import { notShownHint } from "../confinement.ts";
+import { programNotFound } from "../confinement.ts";
 import type { Launch } from "./launch.ts";
 import { type ControlRequest, type Message, type MessageOf, readLine } from "./protocol.ts";
 
@@ -58,7 +58,7 @@ export class ClaudeConnection {
       ...launch,
       cwd: spec.workspace,
       runId: spec.runId,
-      notFound: notFound(),
+      notFound: (complaint) => programNotFound("claude", "claude.command", complaint),
       overflow: "skip",
       onLine: (line) => this.#read(line),
       onStderr: (line) => {
@@ -164,11 +164,5 @@ export class ClaudeConnection {
 function timedOut(method: string, timeoutMs: number): SymphonyError {
   return new SymphonyError("response_timeout", `${method}: no answer in ${timeoutMs} ms`, {
     details: { method, timeoutMs },
-  });
-}
-
-function notFound(): SymphonyError {
-  return new SymphonyError("agent_not_found", "the program of claude.command was not found", {
-    hint: notShownHint("claude", "claude.command"),
   });
 }

@@ -9,7 +9,7 @@ import { sandboxLine } from "../../process/sandbox.ts";
 import { oneLine } from "../../text/text.ts";
 import type { AgentEvent, AgentTools, SessionSpec } from "../agent.ts";
 import type { Bridge } from "../bridge.ts";
-import { type Confinement, notShownHint } from "../confinement.ts";
+import { type Confinement, programNotFound } from "../confinement.ts";
 import { toolCallEvent } from "../event-makers.ts";
 import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
 import { type Limit, limitError } from "../limits.ts";
@@ -74,7 +74,12 @@ export class CommandTurn {
     });
     this.#process = new AgentProcess({
       ...launch,
-      ...{ cwd, runId, notFound: notFound(), overflow: "skip" },
+      ...{
+        cwd,
+        runId,
+        notFound: (complaint) => programNotFound("command", "command.line", complaint),
+        overflow: "skip",
+      },
       onLine: (line) => {
         this.#watch.received();
         options.onLine(line);
@@ -169,12 +174,6 @@ export class CommandTurn {
 function silent(limitMs: number): SymphonyError {
   return new SymphonyError("turn_timeout", `the command was silent for ${limitMs} ms`, {
     details: { limitMs },
-  });
-}
-
-function notFound(): SymphonyError {
-  return new SymphonyError("agent_not_found", "the program of command.line was not found", {
-    hint: notShownHint("command", "command.line"),
   });
 }
 
