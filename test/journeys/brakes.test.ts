@@ -116,7 +116,7 @@ test("tokens_per_day: after the turn that reaches the limit nothing runs, also a
 
 test("a limited provider is paused until the time it names, then work resumes automatically", async () => {
   await using world = await doublesWorld();
-  const resetsAt = Math.ceil(Date.now() / 1_000) + 6;
+  const resetsAt = Math.ceil(Date.now() / 1_000) + 15;
   const rateLimits = { limitId: "codex", primary: { usedPercent: 100, resetsAt } };
   await world.play([
     { do: "notify", method: "account/rateLimits/updated", params: { rateLimits } },

@@ -10,6 +10,7 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import { NetworkRules } from "./addresses.ts";
 import { refuse } from "./headers.ts";
 import { plainly, type Resolve, systemResolve, tunnel } from "./hosts.ts";
+import { removeLeftovers, socketName, wayPrefix } from "./leftovers.ts";
 import { type Provider, toProvider } from "./provider.ts";
 
 export interface EgressOptions {
@@ -42,8 +43,13 @@ const maxRefusedHosts = 50;
 /** The longest path that every system accepts for a socket. */
 const maxSocketPath = 103;
 
+let isSwept = false;
+
 /** Rejects with `agent_unavailable` when no socket can be made. */
 export async function openEgress(options: EgressOptions): Promise<Egress> {
+  // Once for each process; no attempt waits for it.
+  if (!isSwept) void removeLeftovers(tmpdir(), Date.now());
+  isSwept = true;
   const token = randomBytes(32).toString("base64url");
   const server = serverOf(options, token);
   const sockets = new Set<Socket>();
@@ -51,8 +57,8 @@ export async function openEgress(options: EgressOptions): Promise<Egress> {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
   });
-  const dir = options.listens === "socket" ? await mkdtemp(join(tmpdir(), "symphony-way-")) : null;
-  const socket = dir === null ? null : join(dir, "way.sock");
+  const dir = options.listens === "socket" ? await mkdtemp(join(tmpdir(), wayPrefix)) : null;
+  const socket = dir === null ? null : join(dir, socketName);
   const removed = async () => {
     if (dir !== null) await rm(dir, { recursive: true, force: true });
   };
