@@ -56,8 +56,10 @@ export function endAt(
   if (wanted.includes(status)) return "reached";
   if (status === "failed") return "failed";
   if (status === "held" || status === "blocked") return "needs_person";
-  // It waits for review, or is done: nothing more happens by itself.
-  return status === "completed" || status === "review" ? "reached" : null;
+  if (status === "completed") return "reached";
+  // Only a person can lead it on.
+  if (status === "review") return wanted.includes("completed") ? "needs_person" : "reached";
+  return null;
 }
 
 /** One line for each thing that happens, as in the demo. */

@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
+import { endAt } from "../../src/commands/run-outcome.ts";
 import { gitIn, origin } from "../support/makers/git-repository.ts";
 import { temporaryDir } from "../support/makers/storage.ts";
 import { eventually, finished, launch, Served, symphony } from "../support/worlds/symphony.ts";
@@ -204,6 +205,22 @@ test("run ISSUE asks the server that holds the data directory, and follows it th
   assert.equal(code, 0, stderr);
   assert.deepEqual([result.server, result.status], [server.url, "review"]);
   assert.ok(place.branches().includes("symphony/LOCAL-1-at-the-server"));
+});
+
+test("the end of a run: what was asked for, or what does not go on by itself", () => {
+  const usual = ["completed", "review"] as const;
+  assert.equal(endAt("review", usual, "running"), "reached");
+  assert.equal(endAt("running", usual, "queued"), null);
+  assert.equal(endAt("retrying", usual, "running"), null);
+  assert.equal(endAt("failed", usual, "running"), "failed");
+  assert.equal(endAt("held", usual, "running"), "needs_person");
+  assert.equal(endAt("blocked", usual, "running"), "needs_person");
+  assert.equal(endAt("held", ["held"], "running"), "reached");
+  // Only a merge completes it.
+  assert.equal(endAt("review", ["completed"], "running"), "needs_person");
+  // Released: moved to a state in which nothing runs. Before the first poll it is only not known yet.
+  assert.equal(endAt(null, usual, "running"), "reached");
+  assert.equal(endAt(null, usual, null), null);
 });
 
 interface Step {
