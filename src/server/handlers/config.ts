@@ -52,7 +52,7 @@ export function configHandlers(core: Core): Handlers<Api["config"]> {
   };
 }
 
-const checkMs = 3_000;
+const checkMs = 10_000;
 
 /** What takes longer is found in `warnings` of the state. */
 async function inTime(core: Core): Promise<void> {
