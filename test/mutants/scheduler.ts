@@ -159,6 +159,24 @@ export const ofTheScheduler: readonly Mutant[] = [
       "!issue.dispatchable) return false;",
     ],
   ),
+  ...faults(
+    { file: `${orchestrator}/choice.ts`, tests: [`${decisions}/fallback.test.ts`] },
+    [
+      "begun work is moved to another agent without handover",
+      "!handover && agents.includes(begun) ? [begun] : agents",
+      "agents",
+    ],
+    [
+      "an agent that cannot be started gets work",
+      "pauses.get(agent)?.active !== true && !troubles.has(agent)",
+      "pauses.get(agent)?.active !== true",
+    ],
+    [
+      "an agent before the chosen one in the list stands in for it",
+      "fallback.slice(place + 1)",
+      "fallback",
+    ],
+  ),
   ...faults({ file: `${orchestrator}/gates.ts`, tests: [`${decisions}/brakes.test.ts`] }, [
     "the token budget of a day has no effect",
     "if (limit === null || day.tokens < limit) return null;",

@@ -188,6 +188,18 @@ test("only what may be replaced is: an operator's choice waits, and so does an a
   assert.notEqual(model, "fast-model", "a model that was chosen for another agent");
 });
 
+test("only agents after its own in the list stand in for it", async () => {
+  const byLabel = new Map([["cheap", { agent: "openai", model: null, effort: null }]]);
+  const world = await new Scheduler([], settingsOf({ byLabel })).begin();
+  const untilWall = world.clock.wall() + 60 * minute;
+  const pause = { agent: "openai", untilWall, reason: "r", isNamed: true, hits: 1, active: true };
+  Object.assign(world.orchestrator.state, { pauses: new Map([["openai", pause]]) });
+  world.set(issue("A-1", { labels: ["cheap"] }));
+  world.set(issue("A-2"));
+  await world.advance(30_000);
+  assert.deepEqual(world.live, ["A-2"]);
+});
+
 test("A11: nothing starts with an agent that cannot be started; a check that finds it mended starts them", async () => {
   const settings = config({ agent: { use: "claude", maxRetries: 0 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
