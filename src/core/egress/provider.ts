@@ -4,6 +4,7 @@ import { request as httpsRequest } from "node:https";
 import { pipeline, Transform } from "node:stream";
 import { messageOf } from "../model/errors.ts";
 import { agentFor, proxyFor } from "../outbound.ts";
+import { isLongEnough } from "../text/redact.ts";
 import { hasToken, ownHeaders, passedHeaders, refuse } from "./headers.ts";
 import { Redacting } from "./redact.ts";
 
@@ -34,6 +35,7 @@ export async function toProvider(
     return refuse(response, 401, "this is not the token of a running attempt");
   }
   const key = await provider.key();
+  const hidden = key !== null && isLongEnough(key) ? key : null;
   const { upstream } = provider;
   const proxy = proxyFor(upstream);
   const secure = upstream.protocol === "https:";
@@ -56,12 +58,12 @@ export async function toProvider(
     ],
   };
   const outgoing = (secure ? httpsRequest : httpRequest)(options);
-  outgoing.on("response", (answer) => giveBack(answer, response, key));
+  outgoing.on("response", (answer) => giveBack(answer, response, hidden));
   outgoing.on("error", (error) => {
     refuse(
       response,
       502,
-      `the model provider ${upstream.host} cannot be reached: ${faultOf(error, key)}`,
+      `the model provider ${upstream.host} cannot be reached: ${faultOf(error, hidden)}`,
     );
   });
   response.on("close", () => outgoing.destroy());

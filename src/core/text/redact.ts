@@ -56,6 +56,11 @@ function formsOf(value: string): readonly string[] {
   return values.flatMap(encodingsOf).filter((form) => form.length >= shortestChars);
 }
 
+/** Whether a value can be searched for without hiding ordinary words, such as the `none` of a provider without a key. */
+export function isLongEnough(value: string): boolean {
+  return value.trim().length >= shortestChars;
+}
+
 const entities: Readonly<Record<string, string>> = {
   "&": "&amp;",
   "<": "&lt;",
@@ -65,7 +70,7 @@ const entities: Readonly<Record<string, string>> = {
 };
 
 function encodingsOf(value: string): readonly string[] {
-  if (value.trim().length < shortestChars) return [];
+  if (!isLongEnough(value)) return [];
   const bytes = Buffer.from(value, "utf8");
   const url = encodeURIComponent(value.toWellFormed());
   const json = JSON.stringify(value).slice(1, -1);

@@ -212,6 +212,20 @@ describe("the way to the model provider", () => {
     assert.equal(body, "Incorrect key: [hidden]");
   });
 
+  test("a word in place of a key, as local providers take it, does not change their answers", async () => {
+    const words: RequestListener = (incoming, response) =>
+      response.end(`none of it: ${incoming.headers["x-api-key"]}`);
+    const server = createServer(words).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as AddressInfo;
+    const upstream = new URL(`http://127.0.0.1:${port}`);
+    const provider = { upstream, header: "x-api-key", key: async () => "none" };
+    await using w = await world(echo, { provider });
+    assert.equal((await w.ask({})).body, "none of it: none");
+    server.closeAllConnections();
+    server.close();
+  });
+
   test("a provider that cannot be reached is a 502 that names it", async () => {
     const upstream = new URL("http://127.0.0.1:1");
     const provider = { upstream, header: "x-api-key", key: async () => key };
