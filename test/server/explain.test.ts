@@ -14,7 +14,7 @@ interface World extends AsyncDisposable {
   readonly dir: string;
 }
 
-/** Nothing is started: the only issue of the scope misses a label. */
+/** Nothing is started: the only issue of the scope misses a label. The agent's program is there on every machine. */
 async function world(): Promise<World> {
   const fake = await startFakeLinear({
     issues: [
@@ -33,6 +33,8 @@ tracker:
   labels: { all: [agent] }
   provider: { endpoint: "${fake.url}", project_slug: "${fake.project}", assignee: ada }
 workspace: { root: workspaces }
+agent: { kind: command }
+command: { line: cat }
 ---
 Work on {{ issue.title }}
 `;
