@@ -43,7 +43,6 @@ function project(t: TestContext, tracker = "{ kind: local }") {
   const dataDir = join(root, "data");
   const workflowPath = join(root, "WORKFLOW.md");
   mkdirSync(home);
-  writeFileSync(join(home, ".gitconfig"), "[user]\nname = Ada\nemail = ada@example.org\n");
   const repository = origin(root);
   const text = `---
 tracker: ${tracker}
@@ -51,6 +50,7 @@ agent: { kind: command }
 command: { line: cat }
 server: { port: 0 }
 git: { repositories: [{ name: project, url: "${repository}" }] }
+delivery: { author: { name: Ada, email: ada@example.org } }
 ${hostLimits}---
 hi {{ issue.title }}
 `;
@@ -261,25 +261,37 @@ for (const { what, check, code, tracker, make, door } of breaks) {
   });
 }
 
-test("D5: a revoked key: only the tracker fails, with the code of a poll; a good one says what is left", {
+const linearTracker = ({ url, project: slug }: { url: string; project: string }) =>
+  `{ kind: linear, provider: { endpoint: "${url}", api_key: $LINEAR_API_KEY, project_slug: ${slug} } }`;
+
+test("D5: a key that works: the tracker says what is left of its budget, and the clock is compared", {
   skip: noSandbox,
 }, async (t) => {
   await using linear = await startFakeLinear();
   linear.headers["x-ratelimit-requests-limit"] = "1500";
   linear.headers["x-ratelimit-requests-remaining"] = "1400";
-  const provider = `{ endpoint: "${linear.url}", api_key: $LINEAR_API_KEY, project_slug: ${linear.project} }`;
-  const whole = project(t, `{ kind: linear, provider: ${provider} }`);
-  const good = await doctor({ ...whole, env: { ...whole.env, LINEAR_API_KEY: linear.apiKey } });
-  const tracker = good.report.checks.find(({ name }) => name === "tracker");
-  assert.deepEqual(named(good.report, "fail", "warn"), [], JSON.stringify(good.report.checks));
+  const place = project(t, linearTracker(linear));
+  const { report } = await doctor({
+    ...place,
+    env: { ...place.env, LINEAR_API_KEY: linear.apiKey },
+  });
+  assert.deepEqual(named(report, "fail", "warn"), [], JSON.stringify(report.checks));
+  const tracker = report.checks.find(({ name }) => name === "tracker");
   assert.match(tracker?.message ?? "", /1400 of 1500 requests are left/);
-  assert.equal(good.report.checks.find(({ name }) => name === "clock")?.status, "ok");
+  assert.equal(report.checks.find(({ name }) => name === "clock")?.status, "ok");
+});
+
+test("D5: a revoked key: only the tracker fails, with the code of a poll", {
+  skip: noSandbox,
+}, async (t) => {
+  await using linear = await startFakeLinear();
+  const whole = project(t, linearTracker(linear));
   const place = { ...whole, env: { ...whole.env, LINEAR_API_KEY: "lin_api_revoked_0123456789" } };
-  const bad = await doctor(place);
-  assert.deepEqual(named(bad.report, "fail"), ["tracker"]);
+  const { report } = await doctor(place);
+  assert.deepEqual(named(report, "fail"), ["tracker"]);
   const plan = await symphony(place, "serve", place.workflowPath, "--dry-run", "--json");
-  const error = errorIn(plan.stderr);
-  assert.equal(bad.report.checks.find(({ name }) => name === "tracker")?.code, error.code);
+  const { code } = errorIn(plan.stderr);
+  assert.equal(report.checks.find(({ name }) => name === "tracker")?.code, code);
 });
 
 test("D5: a full disk: only the disk fails", { skip: noSandbox || noDisk }, async (t) => {

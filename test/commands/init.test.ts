@@ -39,7 +39,7 @@ function project(t: TestContext, ...agents: readonly string[]) {
     if (stdout.trim() !== "") symlinkSync(stdout.trim(), join(programs, name));
   }
   for (const name of agents) {
-    writeFileSync(join(programs, name), "#!/bin/sh\nexit 1\n");
+    writeFileSync(join(programs, name), "#!/bin/sh\necho 1.0.0\n");
     chmodSync(join(programs, name), 0o755);
   }
   writeFileSync(join(home, ".bash_profile"), `export PATH=${programs}\n`);

@@ -29,7 +29,7 @@ export interface Holding {
   readonly fault: SymphonyError | null;
 }
 
-const answerMs = 2_000;
+const answerMs = 10_000;
 
 /** Takes the data directory's lock for the time of the checks, unless the project's own server runs. */
 export async function holdDataDir(dataDir: string): Promise<Holding> {

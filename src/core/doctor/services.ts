@@ -9,7 +9,7 @@ import { kinds } from "../kinds.ts";
 import { trackerProblems } from "../machine-checks.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { runIdOf } from "../process/table.ts";
-import { operatorIdentity, runGit } from "../repository/git.ts";
+import { GitFailure, operatorIdentity, runGit } from "../repository/git.ts";
 import { RemoteFailure, type RemoteOrder, readRemote, tryPush } from "../repository/push.ts";
 import { loadTracker } from "../tracker/kinds.ts";
 import type { Tracker } from "../tracker/tracker.ts";
@@ -86,22 +86,23 @@ export async function checkGit({ checked, env }: Project): Promise<Answer> {
   return ok(`${version}; commits are by ${who}`);
 }
 
+const gitMs = 20_000;
+
+/** null: there is none. */
 async function gitVersion(env: Project["env"]): Promise<string | null> {
   try {
     const own = { PATH: env["PATH"] ?? "/usr/bin:/bin" };
-    const { stdout } = await runGit({
-      ...{ args: ["--version"], cwd: "/", env: own, outputBytes: 1_000, timeoutMs: 5_000 },
-      signal: AbortSignal.timeout(5_000),
-      onLine: () => {},
-    });
-    return stdout.trim();
+    const { signal } = new AbortController();
+    const call = { args: ["--version"], cwd: "/", env: own, timeoutMs: gitMs, signal };
+    return (await runGit(call)).stdout.trim();
   } catch (error) {
     if (error instanceof SymphonyError && error.code === "git_not_found") return null;
+    if (error instanceof GitFailure) return `git does not answer: ${error.message}`;
     throw error;
   }
 }
 
-const remoteMs = 20_000;
+const remoteMs = 60_000;
 const trialBranch = "symphony/doctor-dry-run";
 
 /** For each repository: whether it can be read and pushed to, and whether pull requests can be opened. */
@@ -142,7 +143,7 @@ async function tryRepository(rule: RepositoryConfig, project: Project): Promise<
     address: rule.address,
     credential: login === null || password === null ? null : { user: login.user, password },
     ...{ env, runId: runIdOf(dataDir, "doctor"), timeoutMs: remoteMs },
-    signal: AbortSignal.timeout(remoteMs + 5_000),
+    signal: new AbortController().signal,
   };
   const next =
     login === null
