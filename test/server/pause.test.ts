@@ -4,7 +4,7 @@ import { api } from "../../src/contract/api.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import { config, issue } from "../support/makers/issue.ts";
 import { createWorld } from "../support/worlds/core.ts";
-import { freshProject, openReal } from "../support/worlds/real-server.ts";
+import { freshProject, openReal, type RealServer } from "../support/worlds/real-server.ts";
 import { serve } from "../support/worlds/server.ts";
 
 const post = (body: unknown = {}) => ({ method: "POST", body });
@@ -65,6 +65,12 @@ test("a pause that the disk refuses is no pause, and a resume that it refuses is
   assert.match(JSON.stringify(scheduler.orchestrator.state.paused), /"reason":"x"/);
 });
 
+/** Those of an operator: the agent of the project may be missing on this machine, which is a gate of its own. */
+async function pausesOf(server: RealServer) {
+  const { paused } = (await server.ask("/api/v1/state")).json();
+  return paused.filter(({ gate }: { gate: string }) => gate === "paused");
+}
+
 test("a pause and its end outlive the server; two requests at once are kept in their order", async () => {
   await using project = await freshProject();
   {
@@ -77,12 +83,12 @@ test("a pause and its end outlive the server; two requests at once are kept in t
   }
   {
     await using server = await openReal(project.dir);
-    const { paused } = (await server.ask("/api/v1/state")).json();
-    assert.match(paused[0].reason, /^dispatch is paused \(cli, .*\): second$/);
+    const [paused] = await pausesOf(server);
+    assert.match(paused?.reason ?? "", /^dispatch is paused \(cli, .*\): second$/);
     assert.ok(server.logged.some((line) => /nothing new is started.*second/.test(line)));
     await server.ask("/api/v1/resume", post());
-    assert.deepEqual((await server.ask("/api/v1/state")).json().paused, []);
+    assert.deepEqual(await pausesOf(server), []);
   }
   await using server = await openReal(project.dir);
-  assert.deepEqual((await server.ask("/api/v1/state")).json().paused, []);
+  assert.deepEqual(await pausesOf(server), []);
 });
