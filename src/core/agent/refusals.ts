@@ -30,12 +30,12 @@ export function refusalOfStatus(status: number | null): Refusal | null {
   return byStatus.get(status ?? 0) ?? null;
 }
 
-/** The error of a turn that a provider refused; `words` are the agent's about it. */
-export function refusalError(refusal: Refusal, words: string): SymphonyError {
+/** The error of a turn that a provider refused; `words` are the agent's about it, `logIn` how that agent gets a login. */
+export function refusalError(refusal: Refusal, words: string, logIn?: string): SymphonyError {
   const message = `the provider refuses every request (${refusal.replaceAll("_", " ")}): ${words}`;
   return new SymphonyError("provider_refused", displayText(message, maxReasonChars), {
     details: { reason: refusal },
-    hint: hints[refusal],
+    hint: refusal === "authentication_failed" && logIn !== undefined ? logIn : hints[refusal],
   });
 }
 

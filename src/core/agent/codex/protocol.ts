@@ -11,6 +11,7 @@ import {
 } from "../../text/text.ts";
 import type { AgentEvent } from "../agent.ts";
 import { limitError } from "../limits.ts";
+import { refusalError, refusalOfStatus } from "../refusals.ts";
 import { timeIn, timeOf } from "../reset-time.ts";
 
 const maxMessageChars = 32_768;
@@ -301,6 +302,28 @@ export function providerLimit(
 ): SymphonyError | null {
   if (info !== "usageLimitExceeded" && statusIn(info) !== tooMany) return null;
   return limitError(message, { untilWall: resetIn(limits) ?? timeIn(message, wall) }, { info });
+}
+
+/** What codex says of a login or a model that its provider does not take; it has no code for a model of another plan. */
+const refusedLogin =
+  /\b(?:token|session|login)\b[^.]{0,40}\b(?:expired|revoked|invalid)|(?:log|sign) in again|not logged in/i;
+const refusedModel =
+  /\bmodel\b[^.]{0,80}\b(?:is not supported|not found|does not exist|not available)/i;
+
+/** A refusal that each further turn would meet, until a person mends it; null for any other failure. */
+export function providerRefusal({
+  message,
+  info,
+}: Pick<TurnOutcome, "message" | "info">): SymphonyError | null {
+  const status = Object.values(objectOf(info)).map((cause) => objectOf(cause)["httpStatusCode"]);
+  const byStatus = refusalOfStatus(status.find((one) => typeof one === "number") ?? null);
+  const refusal =
+    info === "modelNotFound" || refusedModel.test(message)
+      ? "model_not_found"
+      : info === "unauthorized" || refusedLogin.test(message)
+        ? "authentication_failed"
+        : byStatus;
+  return refusal && refusalError(refusal, message, "log in: codex login; then: symphony refresh");
 }
 
 /** The HTTP status of `{responseTooManyFailedAttempts: {httpStatusCode}}`. */

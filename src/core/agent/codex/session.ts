@@ -16,7 +16,7 @@ import {
   threadLost,
 } from "./connection.ts";
 import { idIn, openThread, textInput, turnParams } from "./handshake.ts";
-import { providerLimit, readOutcome, type TurnOutcome } from "./protocol.ts";
+import { providerLimit, providerRefusal, readOutcome, type TurnOutcome } from "./protocol.ts";
 
 const interruptGraceMs = 2_000;
 
@@ -272,6 +272,8 @@ async function finishTurn(
   if (status === "failed") {
     const limited = providerLimit({ message, info }, { limits, wall });
     if (limited) throw limited;
+    const refused = providerRefusal({ message, info });
+    if (refused) throw refused;
     throw new SymphonyError("turn_failed", `the turn failed: ${message}`, { details: { info } });
   }
   // An interrupted turn leaves its commands running; nothing may change the workspace after it.

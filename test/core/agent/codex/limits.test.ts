@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { providerLimit } from "../../../../src/core/agent/codex/protocol.ts";
+import { providerLimit, providerRefusal } from "../../../../src/core/agent/codex/protocol.ts";
 
 const ended = (info: unknown) => ({ message: "no more", info });
 const at = 1_795_460_000;
@@ -17,6 +17,48 @@ test("a used-up limit and a 429 without a time are provider_limited; other failu
   const down = { responseTooManyFailedAttempts: { httpStatusCode: 503 } };
   for (const info of [down, "serverOverloaded", "other", null, undefined, 7, []]) {
     assert.equal(providerLimit(ended(info), unknown), null);
+  }
+});
+
+for (const [name, message, info, reason] of [
+  [
+    "401",
+    "unexpected status",
+    { httpConnectionFailed: { httpStatusCode: 401 } },
+    "authentication_failed",
+  ],
+  [
+    "an expired login",
+    "Your access token has expired. Please sign in again.",
+    "other",
+    "authentication_failed",
+  ],
+  ["a login that codex names", "unauthorized", "unauthorized", "authentication_failed"],
+  ["402", "payment", { responseTooManyFailedAttempts: { httpStatusCode: 402 } }, "billing_error"],
+  ["an unknown model", "no such model", "modelNotFound", "model_not_found"],
+  [
+    "a model of another plan",
+    `{"detail":"The 'gpt-9' model is not supported when using Codex with a ChatGPT account."}`,
+    "other",
+    "model_not_found",
+  ],
+] as const) {
+  test(`A11: ${name} is refused until a person mends it`, () => {
+    const error = providerRefusal({ message, info });
+    assert.equal(error?.code, "provider_refused");
+    assert.equal(error.details["reason"], reason);
+    assert.match(error.hint ?? "", /symphony refresh$/);
+  });
+}
+
+test("A11: other failures of codex are no refusal", () => {
+  for (const [message, info] of [
+    ["stream disconnected", { responseStreamDisconnected: { httpStatusCode: 500 } }],
+    ["the sandbox denied a token file", "sandboxError"],
+    ["overloaded", "serverOverloaded"],
+    ["context", "contextWindowExceeded"],
+  ] as const) {
+    assert.equal(providerRefusal({ message, info }), null, message);
   }
 });
 
