@@ -126,10 +126,11 @@ async function work(
     // Before the stop: an attempt that is ended by it leaves the status of a stopped one.
     const status = found?.status ?? null;
     const known = found?.issue ?? null;
+    const why = found?.stopped?.reason ?? null;
     const isOver = !stop.aborted && !late.signal.aborted;
     const record = known === null ? null : await recordOf(core, known, { stop, isOver });
     await daemon.stop();
-    return await resultOf({ core, place, context, record }, { id, status, outcome });
+    return await resultOf({ core, place, context, record }, { id, status, outcome, why });
   } finally {
     clearTimeout(timer);
   }
@@ -210,6 +211,8 @@ interface Ended {
   readonly id: string;
   readonly status: IssueStatus | null;
   readonly outcome: Outcome;
+  /** Why it was held, or has failed; null: it was not. */
+  readonly why: string | null;
 }
 
 /** What is recorded of the issue: read while the core still has its files. */
@@ -250,7 +253,7 @@ const examineMs = 5_000;
 /** Where the work is, once no server can be asked. */
 async function resultOf(
   { core, place, context, record }: After,
-  { id, status, outcome }: Ended,
+  { id, status, outcome, why }: Ended,
 ): Promise<RunResult> {
   const { kept: workspaces } = core.workspaces;
   if (record !== null && record.path !== null && !record.isExamined) {
@@ -274,7 +277,10 @@ async function resultOf(
   const branch = record?.branch ?? null;
   return {
     ...{ issue_identifier: id, status, outcome, server: null, data_dir: place.dataDir, kept },
-    reason: outcome === "reached" ? null : reasonOf(id, status, outcome),
+    reason:
+      outcome === "reached"
+        ? null
+        : [reasonOf(id, status, outcome), ...(why === null ? [] : [why])].join(": "),
     ...{ branch, pull_request: record?.pullRequest ?? null },
     next: branch === null ? [] : [`git fetch && git log ${shellQuoted(`origin/${branch}`)}`],
   };

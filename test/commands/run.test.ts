@@ -74,7 +74,7 @@ async function created(place: Project, ...titles: string[]) {
 
 async function run(place: Project, ...args: string[]) {
   const end = await symphony(place, "run", ...args, "--json");
-  return { ...end, result: JSON.parse(end.stdout || "null") };
+  return { ...end, result: JSON.parse(end.stdout || "null"), stderr: end.stdout + end.stderr };
 }
 
 /** Directories of runs that are left. */
@@ -124,7 +124,7 @@ test("run FILE.md and run -: in a temporary place that is gone once the work is 
   const child = launch(place, ["run", "-", "--json"], "pipe");
   child.stdin?.end("# From stdin\n");
   const piped = await finished(child);
-  assert.equal(piped.code, 0, piped.stderr);
+  assert.equal(piped.code, 0, piped.stdout + piped.stderr);
   assert.equal(JSON.parse(piped.stdout).branch, "symphony/RUN-1-from-stdin");
 });
 
@@ -169,6 +169,10 @@ test("run exits with 6 when a person has to decide", async (t) => {
   writeFileSync(join(place.cwd, "task.md"), "# Nothing\n");
   const { code, result, stderr } = await run(place, "task.md");
   assert.deepEqual([code, result.outcome], [6, "needs_person"], stderr);
+  assert.match(
+    result.reason,
+    /RUN-1 is held and does not continue by itself: .*turns_without_progress/,
+  );
 });
 
 const endless = 'echo half > half.txt; echo $$ > "$HOME/pid"; exec sleep 86400';
