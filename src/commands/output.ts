@@ -363,7 +363,7 @@ export function helpText({ summary, examples: lines, usage, sections, width }: H
 
 /** What is assumed where the width is not known. */
 export const usualWidth = 80;
-/** Fewer columns for a meaning are not worth their place beside the term. */
+/** Fewer columns for a meaning are too few to stand next to the term. */
 const leastRoom = 30;
 
 function itemText([term, meaning]: Item, column: number, width: number): string {

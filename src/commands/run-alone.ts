@@ -140,7 +140,7 @@ async function work(
 async function makeIssue(core: Core, text: string): Promise<string> {
   const { tracker } = core.config.current.config;
   if (tracker.onSuccess.kind === "none") {
-    // One good turn is the end: nobody else moves an issue that only this run has.
+    // One good turn is the end: nothing else moves an issue that only this run has.
     await core.config.changeOverlay((overlay) => ({
       ...overlay,
       tracker: { ...Object(overlay["tracker"]), on_success: reviewState },

@@ -43,7 +43,7 @@ export interface KeptWork {
 }
 
 /**
- * Whether a status is the end of a run: that it got there, or cannot get there by itself; null: it goes on. `before` is the
+ * Whether a status is the end of a run: that it got there, or cannot get there by itself; null: it continues. `before` is the
  * last other one.
  */
 export function endAt(

@@ -12,7 +12,7 @@ export interface ServeTerminal {
   readonly sink: LogSink;
   /** Says what runs where, then a line for each thing that happens, until it stops. */
   follow(core: Core, url: string, redact: (text: string) => string): void;
-  /** Ctrl-C was heard: what is waited for now. */
+  /** After Ctrl-C: what is waited for now. */
   stopping(core: Core): void;
 }
 

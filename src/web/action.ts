@@ -7,7 +7,7 @@ import { html, shellWord } from "./markup.ts";
 export interface Progress {
   readonly pending: boolean;
   /** What the server said last; null: nothing was asked, or it is under way. */
-  readonly told: { readonly ok: boolean; readonly text: string } | null;
+  readonly result: { readonly ok: boolean; readonly text: string } | null;
 }
 
 /**
@@ -17,7 +17,7 @@ export interface Progress {
 export function useAction(
   run: (key: string) => Promise<string>,
 ): [Progress, () => Promise<boolean>] {
-  const [progress, setProgress] = useState<Progress>({ pending: false, told: null });
+  const [progress, setProgress] = useState<Progress>({ pending: false, result: null });
   const busy = useRef(false);
   // A repeat after a lost reply carries the same key, so that it has one effect.
   const key = useRef<string | null>(null);
@@ -25,15 +25,15 @@ export function useAction(
     if (busy.current) return false;
     busy.current = true;
     key.current ??= crypto.randomUUID?.() ?? String(Math.random()).slice(2);
-    setProgress({ pending: true, told: null });
+    setProgress({ pending: true, result: null });
     try {
       const text = await run(key.current);
       key.current = null;
-      setProgress({ pending: false, told: { ok: true, text } });
+      setProgress({ pending: false, result: { ok: true, text } });
       return true;
     } catch (error) {
       if (error instanceof Refusal) key.current = null;
-      setProgress({ pending: false, told: { ok: false, text: reasonOf(error) } });
+      setProgress({ pending: false, result: { ok: false, text: reasonOf(error) } });
       return false;
     } finally {
       busy.current = false;
@@ -50,9 +50,9 @@ function reasonOf(error: unknown): string {
 }
 
 /** What the last try came to, next to the control that was used. */
-export function Outcome({ told }: { told: Progress["told"] }): VNode | null {
-  if (told === null) return null;
-  return html`<p class=${told.ok ? "done" : "refused"} role="status">${told.text}</p>`;
+export function Outcome({ result }: { result: Progress["result"] }): VNode | null {
+  if (result === null) return null;
+  return html`<p class=${result.ok ? "done" : "refused"} role="status">${result.text}</p>`;
 }
 
 /** The command that does the same. */
@@ -109,7 +109,7 @@ export function Answer({ issue, needs }: { issue: string; needs: Needs }): VNode
       <button disabled=${progress.pending || text.trim() === ""}>Send</button>
     </form>`
     }
-    <${Outcome} told=${progress.told} />
+    <${Outcome} result=${progress.result} />
     <${Command} words=${words} />
   </div>`;
 }
@@ -136,7 +136,7 @@ export function Steer({ issue }: { issue: string }): VNode {
   return html`<form class="control" onSubmit=${send}>
     <label>Guidance for the agent<textarea rows="2" value=${text} onInput=${(event: InputEvent) => keep((event.target as HTMLTextAreaElement).value)}></textarea></label>
     <button disabled=${progress.pending || text.trim() === ""}>${progress.pending ? "Sending …" : "Steer"}</button>
-    <${Outcome} told=${progress.told} />
+    <${Outcome} result=${progress.result} />
     <${Command} words=${["symphony", "steer", issue, text.trim() || "MESSAGE"]} />
   </form>`;
 }
@@ -155,7 +155,7 @@ export function Abort({ issue }: { issue: string }): VNode {
         ? html`<div class="buttons"><button type="button" class="danger" disabled=${progress.pending} onClick=${() => void start()}>${progress.pending ? "Stopping …" : `Stop ${issue} now`}</button><button type="button" onClick=${() => setAsked(false)}>Let it run</button></div>`
         : html`<button type="button" class="danger" onClick=${() => setAsked(true)}>Abort</button>`
     }
-    <${Outcome} told=${progress.told} />
+    <${Outcome} result=${progress.result} />
     <${Command} words=${["symphony", "abort", issue]} />
   </div>`;
 }
@@ -189,7 +189,7 @@ export function Transition({
   return html`<form class="control" onSubmit=${send}>
     <label>Move to<select value=${chosen} onChange=${(event: Event) => setTo((event.target as HTMLSelectElement).value)}>${moves.map((move) => html`<option key=${move.to} value=${move.to}>${move.to}${move.kind === "status" ? " (here)" : ""}</option>`)}</select></label>
     <button disabled=${progress.pending}>${progress.pending ? "Moving …" : "Move"}</button>
-    <${Outcome} told=${progress.told} />
+    <${Outcome} result=${progress.result} />
     <${Command} words=${["symphony", "transition", issue, chosen]} />
   </form>`;
 }
@@ -217,7 +217,7 @@ export function Model({ issue, model }: { issue: string; model: string | null })
   return html`<form class="control" onSubmit=${send}>
     <label>Model<input value=${text} autocomplete="off" placeholder="the configured one" onInput=${(event: InputEvent) => setText((event.target as HTMLInputElement).value)} /></label>
     <button disabled=${progress.pending}>Choose</button>
-    <${Outcome} told=${progress.told} />
+    <${Outcome} result=${progress.result} />
     <${Command} words=${words} />
   </form>`;
 }

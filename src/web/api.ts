@@ -63,8 +63,9 @@ export async function readIfChanged<Reply>(
 }
 
 async function faultOf(response: Response): Promise<Record<string, unknown>> {
-  const told: unknown = await response.json().catch(() => null);
-  const error = typeof told === "object" && told !== null && "error" in told ? told.error : null;
+  const answer: unknown = await response.json().catch(() => null);
+  const error =
+    typeof answer === "object" && answer !== null && "error" in answer ? answer.error : null;
   return typeof error === "object" && error !== null ? { ...error } : {};
 }
 

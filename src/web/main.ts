@@ -100,7 +100,7 @@ function Bar({ seen, state, search, now, hasSearch }: BarProps): VNode {
 
 function Alerts({ state }: { state: State }): VNode {
   const { problem, storage, tracker, paused, warnings } = state;
-  const told = [
+  const texts = [
     problem && `Nothing new is started: ${problem.message}`,
     storage && `Nothing new is started: ${storage.reason}`,
     tracker.last_error && `The ${tracker.kind} tracker fails: ${tracker.last_error.message}`,
@@ -110,7 +110,7 @@ function Alerts({ state }: { state: State }): VNode {
     ),
     ...warnings.map((warning) => `Configuration: ${warning}`),
   ].filter((text) => text !== null);
-  return html`<div>${told.map((text) => html`<div key=${text} class="alert" role="alert">${text}</div>`)}</div>`;
+  return html`<div>${texts.map((text) => html`<div key=${text} class="alert" role="alert">${text}</div>`)}</div>`;
 }
 
 /** Where the server wants its token: asked once, kept for this tab. */

@@ -62,7 +62,7 @@ export class Store {
     await follow(
       this.seen.state.seq,
       {
-        event: (event) => this.#heard(event),
+        event: (event) => this.#received(event),
         anew: () => this.readSoon(),
         connection: (connection) => this.#set({ connection, ...this.#saidOf(connection) }),
       },
@@ -98,7 +98,7 @@ export class Store {
     this.readSoon();
   }
 
-  #heard(event: StreamEvent): void {
+  #received(event: StreamEvent): void {
     for (const listener of this.#events) listener(event);
     if (quiet.has(event.type)) return;
     const word = spoken[event.type];

@@ -109,7 +109,7 @@ function providerLines({ addressVariable, keyVariable }: ProviderWay, at: string
   ];
 }
 
-/** Node reads the variables of a proxy only when it is told to. */
+/** Node reads the variables of a proxy only when this one is set. */
 function proxiesAt(at: string): Readonly<Record<string, string>> {
   const proxies = proxyVariables.map((name) => [name, at]);
   return {

@@ -15,7 +15,7 @@ const logBytes = 64 * 1024;
 const maxEvents = 200;
 
 /**
- * What somebody else needs to understand a fault here: the checks, the configuration as written, the last events without what
+ * What another person needs to understand a fault here: the checks, the configuration as written, the last events without what
  * agents wrote, the end of the log, and how far the record of decisions reaches. Every secret is redacted by value, and paths
  * below the home directory lose its name.
  */

@@ -36,7 +36,7 @@ export interface Project extends ProjectPlace {
   lookup(name: string): string | undefined;
 }
 
-/** Reads a project as the start of a server does, and goes on after a fault. Changes nothing. */
+/** Reads a project as the start of a server does, and continues after a fault. Changes nothing. */
 export async function readProject(place: ProjectPlace): Promise<Project> {
   const { dataDir, env } = place;
   const redactor = createRedactor();

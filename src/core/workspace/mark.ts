@@ -56,7 +56,7 @@ export async function workspaceMark(
   return { head, entries };
 }
 
-/** An empty commit, or one that was written again with the same files, is the commit of before: it adds no content. */
+/** An empty commit, or one that was written again with the same files, is the previous commit: it adds no content. */
 async function contentHead(path: string, before: string | null): Promise<string | null> {
   const head = (await gitHead(path))?.head ?? null;
   if (head === null || before === null || head === before) return head;
