@@ -56,6 +56,13 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/commands/plan.ts": ["src/commands", "src/core", "node:"],
   "src/commands/run-alone.ts": ["src/commands", "src/core", "node:"],
   "src/commands/run-kinds.ts": ["src/core", "node:"],
+  "src/commands/service-manager.ts": [
+    "src/commands",
+    "src/core/process",
+    "src/core/model",
+    "src/core/text",
+    "node:",
+  ],
   "src/commands/setup.ts": ["src/commands", "src/core", "node:"],
   "src/commands/setup-answers.ts": ["src/commands", "src/core", "@inquirer/prompts", "node:"],
   "src/commands/setup-facts.ts": ["src/commands", "src/core", "node:"],

@@ -44,6 +44,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./doctor.ts")).doctorCommand,
   },
   {
+    name: "service",
+    summary: "run the server as a service of yours: install, status, uninstall, print",
+    group: run,
+    load: async () => (await import("./service.ts")).serviceCommand,
+  },
+  {
     name: "state",
     summary: "show what is queued, running, waiting and done",
     group: inspect,
