@@ -74,7 +74,7 @@ test("the schema, the runtime, the models and the refusals include both", async 
   assert.equal(origins["tiny-agent.greeting"], "workflow");
   const { agent, features } = (await server.ask("/api/v1/runtime")).json();
   const { kind, command, model } = agent;
-  assert.deepEqual([kind, command, model], ["tiny-agent", "greet good morning", "tiny-1"]);
+  assert.deepEqual([kind, command, model], ["tiny-agent", "echo good morning", "tiny-1"]);
   assert.equal(features.models, true);
   const { models } = (await server.ask("/api/v1/models")).json();
   assert.deepEqual(models, [{ id: "tiny-1", owned_by: null, created_at: null, in_use: true }]);

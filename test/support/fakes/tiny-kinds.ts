@@ -96,7 +96,7 @@ export const tinyAgent: AgentKind<TinySettings> = {
     kind: "tiny-agent",
     start: async (spec) => sessionOf(spec, settings()),
   }),
-  command: ({ greeting }) => `greet ${greeting}`,
+  command: ({ greeting }) => `echo ${greeting}`,
   models: {
     list: async () => [{ id: "tiny-1", ownedBy: null, createdAt: null }],
     source: () => [],

@@ -11,10 +11,12 @@ import { createApp } from "../../../src/server/app.ts";
 import { listen } from "../../../src/server/listen.ts";
 import { type Answer, type Ask, send } from "./server.ts";
 
+/** Its agent is on every machine: whether codex is there must not change what a test sees. */
 const localWorkflow = `---
 tracker: { kind: local, required_labels: [ready] }
 workspace: { root: workspaces }
 agent: { max_turns: 3 }
+codex: { command: sleep 600 }
 ---
 Work on {{ issue.title }}
 `;

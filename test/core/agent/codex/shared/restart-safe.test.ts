@@ -39,7 +39,7 @@ test("each condition that would end turns with the server is named, with what to
   await refused(at.settings({ process: "per_issue" }), /codex\.process is per_issue/);
   await refused(
     config({ agent: { use: "openai" } }),
-    /agent\.kind is openai, and only codex outlives/,
+    /the agent is openai, and only codex outlives/,
   );
   await refused(at.settings(), /it needs Linux, this is darwin/, { platform: "darwin" });
   await refused(at.settings(), /a socket cannot be at/, { dataDir: `/tmp/${"long/".repeat(20)}` });
