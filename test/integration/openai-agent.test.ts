@@ -42,15 +42,17 @@ test("with a key and a workflow file, an issue of the local tracker is done", as
   assert.equal(await server.stop(), 0);
 });
 
-test("without a key the attempt fails and says which command to run", async () => {
+test("without a key nothing is started, and the state says which command to run", async () => {
   await using project = await LocalProject.make();
   project.env["OPENAI_API_KEY"] = "";
   await using server = await Served.start(project);
-  const issue = await project.addIssue("Add a greeting");
-  await eventually("it has failed", async () => {
-    const { attempts } = await server.client.issues.attempts({ params: { id: issue } });
-    return attempts.some(({ error }) => /OPENAI_API_KEY is not set/.test(error?.message ?? ""));
+  const id = await project.addIssue("Add a greeting");
+  await eventually("the agent is paused", async () => {
+    const { paused } = await server.client.system.state({});
+    const reasons = paused.map(({ agent, reason }) => `${agent}: ${reason}`).join("; ");
+    return /^openai: .*OPENAI_API_KEY.*symphony secrets add OPENAI_API_KEY/.test(reasons);
   });
+  assert.deepEqual((await server.client.issues.attempts({ params: { id } })).attempts, []);
 });
 
 test("a hostile issue gets no secret from a server at level safe", async () => {

@@ -26,7 +26,7 @@ async function project(withTurns: boolean) {
     workspace: { root: "./workspaces" },
     agent: { max_turns: 1 },
     hooks: { after_run: hook },
-    codex: { command: withTurns ? agent : "exit 3", read_timeout_ms: 30_000 },
+    codex: { command: withTurns ? agent : "sh -c 'exit 3'", read_timeout_ms: 30_000 },
   };
   await writeFile(join(root, "WORKFLOW.md"), `---\n${JSON.stringify(front)}\n---\nDo it.\n`);
   return {
