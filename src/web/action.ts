@@ -194,9 +194,9 @@ export function Transition({
   </form>`;
 }
 
-/** The model from the next turn on; empty: the configured one. */
+/** The model from the next turn on; empty: the configured one. The field is what a person types, the grey text what holds now. */
 export function Model({ issue, model }: { issue: string; model: string | null }): VNode {
-  const [text, setText] = useState(model ?? "");
+  const [text, setText] = useState("");
   const [progress, start] = useAction(async () => {
     const name = text.trim() === "" ? null : text.trim();
     const reply = await call<{ model: string | null; applies: string }>(
@@ -215,7 +215,7 @@ export function Model({ issue, model }: { issue: string; model: string | null })
       ? ["symphony", "model", issue, "--clear"]
       : ["symphony", "model", issue, text.trim()];
   return html`<form class="control" onSubmit=${send}>
-    <label>Model<input value=${text} autocomplete="off" placeholder="the configured one" onInput=${(event: InputEvent) => setText((event.target as HTMLInputElement).value)} /></label>
+    <label>Model<input value=${text} autocomplete="off" placeholder=${model ?? "the configured one"} onInput=${(event: InputEvent) => setText((event.target as HTMLInputElement).value)} /></label>
     <button disabled=${progress.pending}>Choose</button>
     <${Outcome} result=${progress.result} />
     <${Command} words=${words} />

@@ -75,7 +75,7 @@ export function IssuePage({
       ${detail.running !== null && html`<${Steer} issue=${issue} />`}
       ${detail.running !== null && html`<${Abort} issue=${issue} />`}
       <${Transition} issue=${issue} moves=${moves} />
-      <${Model} key=${detail.overrides.model} issue=${issue} model=${detail.overrides.model} />
+      <${Model} issue=${issue} model=${detail.overrides.model} />
     </div></section>
     <${Timeline} lines=${lines} now=${now} />
     <${DiffView} issue=${issue} />

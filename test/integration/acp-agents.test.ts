@@ -174,5 +174,7 @@ test("A8: claude: a turn that is cut short is counted", async () => {
   await session.interrupt();
   await turn;
   const counted = total(b)?.total ?? 0;
-  assert.ok(counted >= 1_000 && counted < 2_000, String(counted));
+  // The program may ask once more before it is stopped, and that counts as well.
+  const answered = [1_020, 4_040][Math.min((await b.model.requests()).length, 2) - 1] ?? 4_040;
+  assert.ok(counted >= 1_020 && counted <= answered, `${counted} of ${answered}`);
 });

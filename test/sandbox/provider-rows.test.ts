@@ -209,6 +209,8 @@ async function provider(rows: Readonly<Record<string, readonly Step[]>>, respons
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const text = Buffer.concat(chunks).toString();
+    // The check of the configured model asks for the list.
+    if (request.method === "GET") return response.writeHead(404).end();
     const body = objectOf(JSON.parse(text));
     const path = request.url ?? "";
     paths.push(path);
