@@ -82,9 +82,10 @@ test("X-8: no route, log line, event, audit entry or file holds a value", async 
   assert.ok(!server.logged.join("").includes(canary));
   await server.stop();
   assert.ok(!server.logged.join("").includes(canary));
-  for (const name of await readdir(server.dataDir)) {
-    const bytes = await readFile(join(server.dataDir, name), "latin1");
-    assert.ok(!bytes.includes(canary), name);
+  for (const entry of await readdir(server.dataDir, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue;
+    const bytes = await readFile(join(entry.parentPath, entry.name), "latin1");
+    assert.ok(!bytes.includes(canary), entry.name);
   }
   await writeFile(
     server.workflowPath,
