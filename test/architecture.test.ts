@@ -93,6 +93,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/server": [
     "src/contract",
     "src/core",
+    // The page without its script says the same in the same words.
+    "src/web/words.ts",
     "koa",
     "@koa/router",
     "koa2-swagger-ui",

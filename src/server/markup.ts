@@ -32,9 +32,3 @@ const entities: Readonly<Record<string, string>> = {
 function escaped(text: string): string {
   return text.replaceAll(/[&<>"']/g, (character) => entities[character] ?? "");
 }
-
-/** The address unchanged, or null unless it is absolute http or https (H-13). */
-export function webAddress(url: string | null): string | null {
-  if (url === null || !URL.canParse(url)) return null;
-  return ["http:", "https:"].includes(new URL(url).protocol) ? url : null;
-}

@@ -11,7 +11,8 @@ import type { Snapshot } from "../core/orchestrator/snapshot.ts";
 import type { View } from "../core/orchestrator/view.ts";
 import { redactDeep } from "../core/text/redact.ts";
 import type { Kept } from "../core/workspace/kept.ts";
-import { Html, html, webAddress } from "./markup.ts";
+import { distance, webAddress } from "../web/words.ts";
+import { Html, html } from "./markup.ts";
 import { pageStyle } from "./page-style.ts";
 import { entry, importMap } from "./web.ts";
 
@@ -373,18 +374,5 @@ function number(value: number): Html {
 /** A time as its distance from now. */
 function moment(at: number, wall: number): Html {
   const iso = new Date(at).toISOString();
-  return html`<time class="number" datetime="${iso}" title="${iso}">${distance(at - wall)}</time>`;
-}
-
-function distance(ms: number): string {
-  const span = spanOf(Math.abs(ms) / 1_000);
-  return ms > 0 ? `in ${span}` : `${span} ago`;
-}
-
-function spanOf(seconds: number): string {
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  if (seconds < 90 * 60) return `${Math.round(seconds / 60)} min`;
-  return seconds < 36 * 3_600
-    ? `${Math.round(seconds / 3_600)} h`
-    : `${Math.round(seconds / 86_400)} d`;
+  return html`<time class="number" datetime="${iso}" title="${iso}">${distance(at, wall)}</time>`;
 }

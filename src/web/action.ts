@@ -1,7 +1,8 @@
 import type { VNode } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { call, issuePath, Refusal } from "./api.ts";
-import { html, shellWord } from "./markup.ts";
+import { html } from "./markup.ts";
+import { shellWord } from "./words.ts";
 
 /** How an action stands: it is over only when the server has answered. */
 export interface Progress {

@@ -1,7 +1,8 @@
 import type { VNode } from "preact";
 import { Answer } from "./action.ts";
-import { cut, distance, html, thousands, webAddress, words } from "./markup.ts";
+import { html } from "./markup.ts";
 import type { State } from "./store.ts";
+import { cut, distance, thousands, webAddress, words } from "./words.ts";
 
 /** What every row of the state has. */
 interface Row {

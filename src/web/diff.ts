@@ -3,7 +3,8 @@ import { useEffect, useState } from "preact/hooks";
 import type { z } from "zod";
 import type { git } from "../contract/workspaces.ts";
 import { call, issuePath, Refusal } from "./api.ts";
-import { html, plural, thousands } from "./markup.ts";
+import { html } from "./markup.ts";
+import { plural, thousands } from "./words.ts";
 
 type Diff = z.output<typeof git.diff.reply>;
 

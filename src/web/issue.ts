@@ -7,9 +7,10 @@ import { Abort, Answer, Command, Model, Steer, Transition } from "./action.ts";
 import { call, issuePath, Refusal } from "./api.ts";
 import { offered } from "./board.ts";
 import { DiffView } from "./diff.ts";
-import { cut, distance, html, plural, thousands, webAddress, words } from "./markup.ts";
+import { html } from "./markup.ts";
 import type { State, Store } from "./store.ts";
 import type { StreamEvent } from "./stream.ts";
+import { cut, distance, plural, thousands, webAddress, words } from "./words.ts";
 
 type Detail = z.output<typeof IssueDetail>;
 type Moves = z.output<typeof Transitions>["issues"][string]["transitions"];

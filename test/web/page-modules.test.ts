@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { test } from "node:test";
 import { filesOf, kindOf } from "../../src/web/diff.ts";
-import { cut, distance, plural, shellWord, webAddress } from "../../src/web/markup.ts";
+import { cut, distance, plural, shellWord, webAddress } from "../../src/web/words.ts";
 import { config } from "../support/makers/issue.ts";
 import { createWorld } from "../support/worlds/core.ts";
 import { serve } from "../support/worlds/server.ts";
