@@ -28,6 +28,9 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "src/core/model",
     "src/core/text",
     "src/core/clock.ts",
+    // The page and the terminal show the same lanes in the same words.
+    "src/web/lanes.ts",
+    "src/web/words.ts",
     "commander",
     "@inquirer/prompts",
     "chalk",

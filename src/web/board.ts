@@ -1,79 +1,23 @@
 import type { VNode } from "preact";
 import { Answer } from "./action.ts";
+import { type Lane, lanesOf, matches, type Row, type State, wordsOf } from "./lanes.ts";
 import { html } from "./markup.ts";
-import type { State } from "./store.ts";
-import { cut, distance, thousands, webAddress, words } from "./words.ts";
-
-/** What every row of the state has. */
-interface Row {
-  readonly issue_identifier: string;
-  readonly title: string;
-  readonly state: string;
-  readonly labels: readonly string[];
-}
-
-interface Lane<R extends Row> {
-  readonly name: string;
-  readonly title: string;
-  readonly count: number;
-  readonly rows: readonly R[];
-  /** What the row says next to its issue. */
-  facts(row: R, now: number): unknown;
-}
+import { cut, webAddress } from "./words.ts";
 
 /** Rows of a lane that are shown before the rest is folded. */
 const shownRows = 100;
 
-export function lanesOf(state: State, now: number): readonly Lane<Row>[] {
-  const { counts } = state;
-  const lane = <R extends Row>(one: Lane<R>) => one as unknown as Lane<Row>;
-  const stopped = [...state.failed, ...state.held];
-  const waiting = [...state.retrying, ...state.queued];
-  return [
-    lane({
-      ...{ name: "needs", title: "Needs you", count: counts.blocked, rows: state.blocked },
-      facts: ({
-        needs,
-        issue_identifier: issue,
-      }) => html`<p class="prompt">${cut(needs.prompt, 2_000)}</p>
-        <p class="soft">${needs.kind} asked ${distance(needs.since, now)}</p>
-        <${Answer} key=${`${issue}-${needs.since}`} issue=${issue} needs=${needs} />`,
-    }),
-    lane({
-      ...{ name: "review", title: "Waiting for review", count: counts.review, rows: state.review },
-      facts: ({ delivery, since }) =>
-        html`<p>${delivery === null ? "waits for a person" : offered(delivery)}</p><p class="soft">${distance(since, now)}</p>`,
-    }),
-    lane({
-      ...{ name: "running", title: "Running", count: counts.running, rows: state.running },
-      facts: (
-        row,
-      ) => html`<p>${cut(row.stopping ?? row.last_message ?? words(row.last_event ?? row.phase))}</p>
-        <p class="soft">${row.agent}${row.model === null ? "" : ` · ${row.model}`} · ${words(row.phase)} · ${thousands(row.tokens.total_tokens)} tokens · began ${distance(row.started_at, now)}</p>`,
-    }),
-    lane({
-      ...{ name: "queued", title: "Queued", count: counts.queued + counts.retrying, rows: waiting },
-      facts: (row) =>
-        "due_at" in row
-          ? html`<p>${cut(row.error ?? "tried again")}</p><p class="soft">retry ${row.attempt}, due ${distance(row.due_at, now)}</p>`
-          : html`<p>${cut(row.waiting_for)}</p>`,
-    }),
-    lane({
-      ...{
-        name: "held",
-        title: "Held or failed",
-        count: counts.held + counts.failed,
-        rows: stopped,
-      },
-      facts: (row) =>
-        html`<p>${cut(row.reason)}</p>${row.error !== null && html`<p class="bad">${cut(row.error)}</p>`}<p class="soft">${row.status} ${distance(row.since, now)}</p>`,
-    }),
-    lane({
-      ...{ name: "done", title: "Done", count: counts.completed, rows: state.completed },
-      facts: (row) =>
-        html`<p>${words(row.outcome)}</p><p class="soft">${thousands(row.tokens.total_tokens)} tokens · ${distance(row.ended_at, now)}</p>`,
-    }),
-  ];
+/** What the row says next to its issue. */
+function Facts({ row, now }: { row: Row; now: number }): VNode {
+  const { what, fault, about } = wordsOf(row, now);
+  const issue = row.issue_identifier;
+  if ("needs" in row) {
+    return html`<p class="prompt">${cut(what, 2_000)}</p><p class="soft">${about}</p>
+      <${Answer} key=${`${issue}-${row.needs.since}`} issue=${issue} needs=${row.needs} />`;
+  }
+  const delivery = row.status === "review" && "delivery" in row ? row.delivery : null;
+  return html`<p>${delivery === null ? cut(what) : offered(delivery)}</p>
+    ${fault !== null && html`<p class="bad">${cut(fault)}</p>`}${about !== "" && html`<p class="soft">${about}</p>`}`;
 }
 
 interface Offered {
@@ -90,11 +34,6 @@ export function offered({ summary, problem, pull_request: pull }: Offered): VNod
 
 export function issueAddress(identifier: string): string {
   return `#/issue/${encodeURIComponent(identifier)}`;
-}
-
-function matches(row: Row, search: string): boolean {
-  const text = `${row.issue_identifier} ${row.title} ${row.state} ${row.labels.join(" ")}`;
-  return text.toLowerCase().includes(search.trim().toLowerCase());
 }
 
 export function Board({
@@ -118,7 +57,7 @@ export function Board({
   return html`<div>${used.map((lane) => html`<${LaneView} key=${lane.name} lane=${lane} now=${now} />`)}</div>`;
 }
 
-function LaneView({ lane, now }: { lane: Lane<Row>; now: number }): VNode {
+function LaneView({ lane, now }: { lane: Lane; now: number }): VNode {
   const rows = lane.rows.slice(0, shownRows);
   const more = lane.rows.length - rows.length;
   return html`<section id=${`lane-${lane.name}`} class=${`lane ${lane.name}`}>
@@ -126,7 +65,7 @@ function LaneView({ lane, now }: { lane: Lane<Row>; now: number }): VNode {
     <ul class="rows">${rows.map(
       (row) => html`<li key=${row.issue_identifier}>
         <div class="issue"><a href=${issueAddress(row.issue_identifier)}>${row.issue_identifier}</a><bdi>${cut(row.title)}</bdi><span class="soft">${row.state}</span></div>
-        <div class="facts">${lane.facts(row, now)}</div>
+        <div class="facts"><${Facts} row=${row} now=${now} /></div>
       </li>`,
     )}</ul>
   </section>`;

@@ -7,8 +7,9 @@ import { Abort, Answer, Command, Model, Steer, Transition } from "./action.ts";
 import { call, issuePath, Refusal } from "./api.ts";
 import { offered } from "./board.ts";
 import { DiffView } from "./diff.ts";
+import type { State } from "./lanes.ts";
 import { html } from "./markup.ts";
-import type { State, Store } from "./store.ts";
+import type { Store } from "./store.ts";
 import type { StreamEvent } from "./stream.ts";
 import { cut, distance, plural, thousands, webAddress, words } from "./words.ts";
 

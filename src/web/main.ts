@@ -5,8 +5,9 @@ import { useEffect, useState } from "preact/hooks";
 import { rememberToken } from "./api.ts";
 import { Board } from "./board.ts";
 import { IssuePage } from "./issue.ts";
+import type { State } from "./lanes.ts";
 import { html } from "./markup.ts";
-import { type Seen, type State, Store } from "./store.ts";
+import { type Seen, Store } from "./store.ts";
 import { distance } from "./words.ts";
 
 const store = new Store();

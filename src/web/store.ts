@@ -1,9 +1,6 @@
-import type { z } from "zod";
-import type { Snapshot } from "../contract/system.ts";
 import { Refusal, readIfChanged } from "./api.ts";
+import type { State } from "./lanes.ts";
 import { follow, type StreamEvent } from "./stream.ts";
-
-export type State = z.output<typeof Snapshot>;
 
 /** What the page shows, and how far it can be trusted. */
 export interface Seen {

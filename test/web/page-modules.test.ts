@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { test } from "node:test";
 import { filesOf, kindOf } from "../../src/web/diff.ts";
+import { lanesOf, type State } from "../../src/web/lanes.ts";
 import { cut, distance, plural, shellWord, webAddress } from "../../src/web/words.ts";
 import { config } from "../support/makers/issue.ts";
 import { createWorld } from "../support/worlds/core.ts";
@@ -36,6 +37,32 @@ test("text is cut between characters as people see them", () => {
   const family = "👩‍👩‍👧";
   assert.equal(cut(`ab${family}cd`, 6), "ab…");
   assert.equal(cut(`${family}cd`, family.length), `${family}…`);
+});
+
+test("the lanes: what needs a person first, retries before what waits, done since midnight", () => {
+  const rows = (names: string) => names.split(" ").map((one) => ({ issue_identifier: one }));
+  const now = new Date(2026, 0, 2, 9).getTime();
+  const ended = (hour: number) => new Date(2026, 0, 2, hour).toISOString();
+  const counts = { queued: 9, running: 1, retrying: 1, blocked: 1, review: 0, held: 1, failed: 1 };
+  const state = {
+    counts: { ...counts, completed: 7 },
+    ...{ queued: rows("Q"), running: rows("R"), retrying: rows("T"), blocked: rows("B") },
+    ...{ review: [], held: rows("H"), failed: rows("F") },
+    completed: [-1, 1].map((hour) => ({ issue_identifier: `C${hour}`, ended_at: ended(hour) })),
+  } as unknown as State;
+  const shown = lanesOf(state, now).map(({ title, count, rows: own }) => [
+    title,
+    count,
+    own.map((row) => row.issue_identifier).join(" "),
+  ]);
+  assert.deepEqual(shown, [
+    ["Needs you", 1, "B"],
+    ["Running", 1, "R"],
+    ["Waiting for review", 0, ""],
+    ["Queued", 10, "T Q"],
+    ["Held or failed", 2, "F H"],
+    ["Done today", 1, "C1"],
+  ]);
 });
 
 test("times, counts, addresses and words of a command", () => {
