@@ -8,6 +8,7 @@ import { trackerKinds } from "../src/core/tracker/kinds.ts";
 
 /** Packages that any file of the core may load; a room lists the additional packages that it may load. */
 const base = [
+  "src/core/answers.ts",
   "src/core/model",
   "src/core/text",
   "src/core/clock.ts",
@@ -25,6 +26,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/commands": [
     "src/client",
     "src/contract",
+    "src/core/answers.ts",
     "src/core/model",
     "src/core/text",
     "src/core/clock.ts",
@@ -75,6 +77,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/commands/offline-secrets.ts": ["src/commands", "src/contract", "src/core", "node:"],
   "src/client": [
     "src/contract",
+    "src/core/answers.ts",
     "src/core/model",
     "src/core/outbound.ts",
     "eventsource",
@@ -111,7 +114,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/core/model": ["zod"],
   "src/core/text": ["node:"],
   "src/core/clock.ts": ["node:"],
-  "src/core/outbound.ts": ["node:"],
+  "src/core/answers.ts": ["node:"],
+  "src/core/outbound.ts": ["src/core/answers.ts", "node:"],
   "src/core/store": [...base, "lowdb"],
   "src/core/config": [...base, "src/core/store", "chokidar", "lowdb", "yaml"],
   "src/core/events": [...base, "src/core/store"],
@@ -390,6 +394,40 @@ test("programs are started by the process room alone, git by one file", () => {
   ]);
   const ofGit = sources.filter((file) => /argv: \["git"/.test(readFileSync(file, "utf8")));
   assert.deepEqual(ofGit, ["src/core/repository/git.ts"]);
+});
+
+test("what comes from outside is asked for in one place, and read as a whole in one place", () => {
+  const code = new Map(
+    sources
+      .filter((file) => !within(file, "src/web") && !within(file, "src/demo"))
+      .map((file) => [file, readFileSync(file, "utf8").replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*/g, "")]),
+  );
+  const having = (pattern: RegExp) =>
+    [...code].filter(([, text]) => pattern.test(text)).map(([file]) => file);
+  // `fetch` itself has no limit; `outbound` has one for each kind of answer.
+  assert.deepEqual(having(/(?<![.#\w])fetch\((?!ids|order)/), []);
+  const requests =
+    /\bhttps?\.(?:get|request)\(|getBuiltinModule\(\s*[^)]*"node:https?"|import \{[^}]*\brequest\b[^}]*\} from "node:https?"/;
+  assert.deepEqual(having(requests).sort(), [
+    // A client of the API: its bodies are read by `wholeText`, or passed on.
+    "src/client/client.ts",
+    // These two pass bodies on and keep none.
+    "src/core/egress/hosts.ts",
+    "src/core/egress/provider.ts",
+    "src/core/outbound.ts",
+    // The server's own side.
+    "src/server/listen.ts",
+  ]);
+  const whole =
+    /(?:response|answer|reply|incoming|tapped|\bres)\.(?:text|json|arrayBuffer|blob|bytes|formData|toArray)\(/i;
+  assert.deepEqual(having(whole), []);
+  const pieces =
+    /for await \([^)]*\bof \(?(?:await )?\w*(?:response|answer|reply|incoming|body)\b/i;
+  assert.deepEqual(having(pieces).sort(), [
+    // Passes a stream on to the terminal.
+    "src/commands/api.ts",
+    "src/core/answers.ts",
+  ]);
 });
 
 test("one tracker is named in its folder, its row and its route, and nowhere else", () => {

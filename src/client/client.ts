@@ -4,6 +4,7 @@ import type { Agent, ClientRequest, IncomingMessage } from "node:http";
 import type { Api } from "../contract/api.ts";
 import { paths } from "../contract/paths.ts";
 import type { Call, Reply, Route } from "../contract/route.ts";
+import { AnswerTooLarge, wholeText } from "../core/answers.ts";
 import { type ErrorCode, messageOf, SymphonyError } from "../core/model/errors.ts";
 import { agentFor, proxyFor } from "../core/outbound.ts";
 
@@ -191,15 +192,20 @@ export function parseObject(server: Server, answer: HttpAnswer): Record<string, 
   return value;
 }
 
-async function textOf(server: Server, request: HttpRequest, response: IncomingMessage) {
-  const chunks: Buffer[] = [];
+/** The whole body of a response of `open`. Rejects with `server_unreachable` if it breaks off or has no end. */
+export async function textOf(
+  server: Server,
+  request: Pick<HttpRequest, "path" | "signal">,
+  response: IncomingMessage,
+): Promise<string> {
+  const url = urlOf(server, request.path);
   try {
-    for await (const chunk of response) chunks.push(chunk as Buffer);
+    return await wholeText(response, { host: url.host, kind: "symphony" });
   } catch (error) {
     if (request.signal?.aborted) throw request.signal.reason;
-    throw unreachable(urlOf(server, request.path), error);
+    if (error instanceof AnswerTooLarge) throw foreign(server, "more than 256 MiB");
+    throw unreachable(url, error);
   }
-  return Buffer.concat(chunks).toString("utf8");
 }
 
 function urlOf(server: Server, path: string): URL {

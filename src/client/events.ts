@@ -5,7 +5,7 @@ import type { z } from "zod";
 import { paths } from "../contract/paths.ts";
 import type { EventView } from "../contract/values.ts";
 import { type ErrorCode, SymphonyError } from "../core/model/errors.ts";
-import { open, queryOf, refusal, type Server } from "./client.ts";
+import { open, queryOf, refusal, type Server, textOf } from "./client.ts";
 
 export type StreamEvent = z.output<typeof EventView>;
 
@@ -168,7 +168,10 @@ async function answerOf(
   const status = response.statusCode ?? 0;
   const isStream = response.headers["content-type"]?.startsWith("text/event-stream") === true;
   if (status === 200 && !isStream) response.destroy();
-  if (status !== 200 || !isStream) throw refusal(server, status, await textOf(response));
+  if (status !== 200 || !isStream) {
+    const text = await textOf(server, paths.system.events, response).catch(() => "");
+    throw refusal(server, status, text);
+  }
   return {
     status,
     url: server.baseUrl,
@@ -176,14 +179,6 @@ async function answerOf(
     headers: { get: (name) => String(response.headers[name] ?? "") },
     body: { getReader: () => readerOf(response) },
   };
-}
-
-async function textOf(response: IncomingMessage): Promise<string> {
-  const chunks = await response
-    .setEncoding("utf8")
-    .toArray()
-    .catch(() => []);
-  return chunks.join("");
 }
 
 function readerOf(response: IncomingMessage) {

@@ -1,4 +1,4 @@
-import { open, refusal, type Server } from "../client/client.ts";
+import { open, refusal, type Server, textOf } from "../client/client.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext } from "./context.ts";
 import { exitCodes } from "./failure.ts";
@@ -32,7 +32,8 @@ async function send({ method: typed, path, body }: Request, context: CommandCont
   if (!/^[A-Z]+$/.test(method)) throw new SymphonyError("usage", `"${method}" is not a method`);
   const text = body === undefined ? undefined : await textOrStdin(body, context);
   const server = await context.server();
-  const response = await open(server, {
+  const signal = context.interrupted();
+  const order = {
     method,
     path: path.startsWith("/") ? path : `/${path}`,
     headers: {
@@ -40,18 +41,13 @@ async function send({ method: typed, path, body }: Request, context: CommandCont
       ...(text !== undefined && { "content-type": "application/json" }),
     },
     ...(text !== undefined && { body: text }),
-    signal: context.interrupted(),
-  });
+    signal,
+  };
+  const response = await open(server, order);
   const isJson = /\bjson\b/.test(response.headers["content-type"] ?? "");
   const status = response.statusCode ?? 0;
   if (status < 400 && !isJson) return pour(response, context);
-  return answer({ server, status, text: await textOf(response) }, context);
-}
-
-async function textOf(response: AsyncIterable<unknown>): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of response) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks).toString("utf8");
+  return answer({ server, status, text: await textOf(server, order, response) }, context);
 }
 
 function answer(

@@ -1,6 +1,7 @@
 import { type Client, createClient, open, type Server } from "../client/client.ts";
 import type { StreamWish } from "../client/events.ts";
 import type { Api } from "../contract/api.ts";
+import { wholeText } from "../core/answers.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { exitCodes } from "./failure.ts";
 import {
@@ -331,8 +332,7 @@ async function answersAs(runtime: RuntimeFile, userAgent: string): Promise<boole
   try {
     const request = { method: "GET", path: "/api/v1/runtime", timeoutMs: lifeCheckMs };
     const response = await open(server, request);
-    const chunks = await response.setEncoding("utf8").toArray();
-    const body = JSON.parse(chunks.join(""));
+    const body = JSON.parse(await wholeText(response, { host: runtime.url, kind: "other" }));
     return response.statusCode === 401
       ? body.error?.code === "unauthorized"
       : body.pid === runtime.pid;

@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { open, parseObject, refusal, type Server } from "../client/client.ts";
+import { open, parseObject, refusal, type Server, textOf } from "../client/client.ts";
 import { paths } from "../contract/paths.ts";
 import { warningsHeader } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
@@ -197,9 +197,7 @@ async function changed(server: Server, change: (overlay: Overlay) => Overlay): P
 /** The typed client does not return headers, and both the ETag and the warnings are some. */
 async function exchange(server: Server, request: Parameters<typeof open>[1]): Promise<Stored> {
   const response = await open(server, request);
-  const chunks: Buffer[] = [];
-  for await (const chunk of response) chunks.push(chunk as Buffer);
-  const text = Buffer.concat(chunks).toString("utf8");
+  const text = await textOf(server, request, response);
   const { statusCode: status = 0, headers } = response;
   if (status >= 400) throw refusal(server, status, text);
   const contentType = headers["content-type"] ?? "";

@@ -1,5 +1,6 @@
 import type { Agent, ClientRequest, IncomingMessage } from "node:http";
 import type { Readable } from "node:stream";
+import { type AnswerKind, bounded } from "./answers.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -10,10 +11,14 @@ const maxHops = 5;
 
 /**
  * `fetch` to other machines, through the proxy that the environment of this process names for the address, never to
- * this machine through one. It has no time limits of its own but for the connection: a caller aborts. Rejects as `fetch`
- * does, with the reason in `cause`.
+ * this machine through one. It has no time limits of its own but for the connection: a caller aborts. The body fails
+ * with AnswerTooLarge after the limit of its `kind`, whoever reads it. Rejects as `fetch` does, with the reason in `cause`.
  */
-export async function outbound(input: string | URL | Request, init: RequestInit = {}) {
+export async function outbound(
+  input: string | URL | Request,
+  init: RequestInit = {},
+  kind: AnswerKind = "other",
+) {
   const { redirect = "follow" } = init;
   let at = new URL(input instanceof Request ? input.url : input);
   const headers = new Headers(init.headers ?? {});
@@ -22,7 +27,9 @@ export async function outbound(input: string | URL | Request, init: RequestInit 
     const location = [301, 302, 303, 307, 308].includes(response.status)
       ? response.headers.get("location")
       : null;
-    if (location === null || redirect === "manual") return response;
+    if (location === null || redirect === "manual") {
+      return bodiless.has(response.status) ? response : bounded(response, { host: at.host, kind });
+    }
     await response.body?.cancel();
     if (redirect === "error") throw failed(new Error("unexpected redirect"));
     const next = new URL(location, at);

@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { access, chmod, lstat, readFile, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { wholeText } from "../answers.ts";
 import { hostLimitsOf, hostSection, storageSection } from "../config/host.ts";
 import { readOverlay } from "../config/service.ts";
 import { deliveryMigrations } from "../delivery/store.ts";
@@ -52,7 +53,7 @@ async function answers(url: string, pid: number): Promise<boolean> {
   try {
     const signal = AbortSignal.timeout(answerMs);
     const response = await outbound(`${url}/api/v1/runtime`, { signal });
-    const body = parseJson(await response.text());
+    const body = parseJson(await wholeText(response.body, { host: url, kind: "other" }));
     return response.status === 401 || (isObject(body) && body["pid"] === pid);
   } catch {
     return false;

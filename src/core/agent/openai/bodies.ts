@@ -1,20 +1,22 @@
+import { bounded, wholeText } from "../../answers.ts";
 import { isObject, type JsonObject, listOf, objectOf, parseJson, textOf } from "../../text/text.ts";
-
-/** An answer that is no stream is read as a whole, up to this size. */
-const maxWholeBytes = 16 * 1024 * 1024;
 
 /**
  * The answer as the client expects it: a stream of events, or a failure with its status. Providers also answer 200 with
  * an error, with a web page, or with the whole answer at once. `received` is called for each piece that arrives, also
  * for the comments that keep a connection alive.
  */
-export async function asStream(response: Response, received: () => void): Promise<Response> {
+export async function asStream(
+  response: Response,
+  { host, received }: { readonly host: string; received(): void },
+): Promise<Response> {
   received();
-  const tapped = new Response(tappedBody(response, received), response);
   const type = response.headers.get("content-type")?.toLowerCase() ?? "";
-  const isWhole = response.ok && /\bjson\b|text\/html/.test(type);
-  if (!isWhole) return tapped;
-  const text = await tapped.text();
+  const isWhole = /\bjson\b|text\/html/.test(type);
+  const kind = isWhole || !response.ok ? "answer of a model" : "stream of a model";
+  const tapped = bounded(response, { host, kind, received });
+  if (!isWhole || !response.ok) return tapped;
+  const text = await wholeText(tapped.body, { host, kind });
   // Some servers name a stream of events JSON.
   if (/^\s*(?:data|event|id|retry|):/.test(text)) return streamed(text, response);
   const body = parseJson(text);
@@ -22,20 +24,6 @@ export async function asStream(response: Response, received: () => void): Promis
   if (body["error"] !== undefined && body["error"] !== null) return refused(body, response);
   const events = eventsOf(body);
   return events === null ? pageInstead("json") : streamed(events, response);
-}
-
-function tappedBody(response: Response, received: () => void): ReadableStream<Uint8Array> | null {
-  let left = maxWholeBytes;
-  const isStream = !/json|html/.test(response.headers.get("content-type") ?? "");
-  const tap = new TransformStream<Uint8Array, Uint8Array>({
-    transform(chunk, controller) {
-      received();
-      left -= chunk.byteLength;
-      if (!isStream && left < 0) controller.error(new Error("the answer is too large"));
-      else controller.enqueue(chunk);
-    },
-  });
-  return response.body?.pipeThrough(tap) ?? null;
 }
 
 function streamed(events: string, { headers }: Response): Response {

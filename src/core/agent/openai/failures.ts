@@ -1,4 +1,5 @@
 import type OpenAI from "openai";
+import { tooLargeIn } from "../../answers.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { outbound } from "../../outbound.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
@@ -46,6 +47,12 @@ export function judgeFailure(
   const code = textOf(body["code"]) ?? textOf(thrown["code"]) ?? textOf(body["type"]) ?? "";
   const status = thrown["status"];
   if (error instanceof SymphonyError) return { kind: "final", error };
+  const large = tooLargeIn(error);
+  // The same request would bring the same answer.
+  if (large !== null) {
+    const hint = "symphony config get openai.base_url";
+    return { kind: "final", error: new SymphonyError("provider_error", large.message, { hint }) };
+  }
   const long = tooLongIn(`${code} ${message}`, body);
   if (long !== null && !isMaxTokens(message)) {
     return { kind: "too long", message, contextTokens: long.contextTokens };
@@ -328,8 +335,9 @@ export async function clientFor(
     logLevel: "off",
     defaultHeaders: headersOf(settings, key, lookup),
     fetch: async (url, init) => {
-      const response = await outbound(url, { ...init, redirect: "error" } as RequestInit);
-      return asStream(response, received);
+      const asked = { ...init, redirect: "error" } as RequestInit;
+      const response = await outbound(url, asked, "stream of a model");
+      return asStream(response, { host: new URL(baseUrl).host, received });
     },
   });
 }

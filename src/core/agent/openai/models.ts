@@ -1,5 +1,6 @@
 import type OpenAI from "openai";
 import { z } from "zod";
+import { tooLargeIn, wholeText } from "../../answers.ts";
 import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { connectionAdvice, outbound } from "../../outbound.ts";
@@ -15,8 +16,9 @@ interface OpenaiModelsDeps {
 }
 
 const timeoutMs = 10_000;
-const maxBytes = 4 * 1024 * 1024;
 const maxModels = 5_000;
+
+const addressHint = "check openai.base_url: it ends in /v1 with most providers";
 
 const Listing = z.object({
   data: z.array(
@@ -51,7 +53,8 @@ export async function askOpenai(
       maxRetries: 0,
       logLevel: "off",
       defaultHeaders: headersOf(config, apiKey, lookup),
-      fetch: boundedFetch,
+      // A redirect is an answer, so the key is not sent on.
+      fetch: (url, init) => outbound(url, { ...init, redirect: "manual" }, "list of models"),
     });
     return modelsIn(await answerOf(client, leaving.signal));
   } catch (error) {
@@ -69,32 +72,13 @@ export async function askOpenai(
 
 async function answerOf(client: OpenAI, signal: AbortSignal): Promise<unknown> {
   const response = await client.models.list({ signal }).asResponse();
-  const text = await response.text();
+  const from = { host: new URL(client.baseURL).host, kind: "list of models" } as const;
+  const text = await wholeText(response.body, from);
   try {
     return JSON.parse(text);
   } catch {
     throw unreadable();
   }
-}
-
-/**
- * A redirect is treated as an answer, so the key is not sent on; a body above the size limit is an
- * error.
- */
-async function boundedFetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
-  const response = await outbound(input, { ...init, redirect: "manual" });
-  let left = maxBytes;
-  const counted = response.body?.pipeThrough(
-    new TransformStream<Uint8Array, Uint8Array>({
-      transform(chunk, controller) {
-        left -= chunk.byteLength;
-        if (left < 0) controller.error(unreadable());
-        else controller.enqueue(chunk);
-      },
-    }),
-  );
-  const { status, statusText, headers } = response;
-  return new Response(counted ?? null, { status, statusText, headers });
 }
 
 /** https, or http on this machine only; no other part of it may hold a credential. */
@@ -136,7 +120,7 @@ function isTime(value: unknown): value is number {
 
 function unreadable(): SymphonyError {
   return providerError("response", "the provider's answer is not a list of models", {
-    hint: "check openai.base_url: it ends in /v1 with most providers",
+    hint: addressHint,
   });
 }
 
@@ -144,6 +128,8 @@ function unreadable(): SymphonyError {
 function translated(error: unknown, baseUrl: string): SymphonyError {
   const status = error instanceof Error && "status" in error ? error.status : undefined;
   const inner = error instanceof Error ? error.cause : undefined;
+  const large = tooLargeIn(error);
+  if (large !== null) return providerError("response", large.message, { hint: addressHint });
   if (inner instanceof SymphonyError) return inner;
   if (typeof status !== "number") {
     const hint = connectionAdvice(error);

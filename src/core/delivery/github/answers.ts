@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import { type AnswerKind, AnswerTooLarge, wholeBytes } from "../../answers.ts";
 import { outbound } from "../../outbound.ts";
 import { isObject, type JsonObject, listOf, objectOf, oneLine, textOf } from "../../text/text.ts";
 import { ForgeError } from "../forge.ts";
@@ -12,7 +13,6 @@ export interface FetchLimits {
   readonly closed: AbortSignal;
 }
 
-const maxAnswerBytes = 8 * 1024 * 1024;
 const maxRedirects = 3;
 const longestMessage = 300;
 /** A body is not allowed with these. */
@@ -20,18 +20,19 @@ const bodiless: ReadonlySet<number> = new Set([204, 205, 304]);
 
 /**
  * fetch with limits: a time, a size, and redirects only within the same origin, because the credential goes along (a
- * renamed repository answers so). Rejects with ForgeError `unavailable`, or `malformed` for an answer above 8 MB.
+ * renamed repository answers so). Rejects with ForgeError `unavailable`, or `malformed` for an answer above 8 MiB.
  */
 export function boundedFetch({ timeoutMs, closed }: FetchLimits): Fetch {
   return (url, init) =>
     inTime({ timeoutMs, closed }, async (signal) => {
-      const response = await following(url, { ...init, signal });
+      const response = await following(url, { ...init, signal }, { kind: "forge" });
       if (bodiless.has(response.status)) {
         await response.body?.cancel();
         return new Response(null, response);
       }
       const { status, headers } = response;
-      return new Response(await wholeBody(response), { status, headers });
+      const whole = await wholeBytes(response.body, { host: new URL(url).host, kind: "forge" });
+      return new Response(whole, { status, headers });
     });
 }
 
@@ -48,6 +49,7 @@ export async function inTime<T>(
   } catch (error) {
     if (error instanceof ForgeError) throw error;
     if (closed.aborted) throw closedError();
+    if (error instanceof AnswerTooLarge) throw new ForgeError("malformed", error.message);
     if (late.signal.aborted) {
       throw new ForgeError("unavailable", `GitHub did not answer in ${timeoutMs} ms`);
     }
@@ -57,15 +59,15 @@ export async function inTime<T>(
   }
 }
 
-/** fetch that follows redirects within the origin, except those of the status `until`. */
+/** fetch that follows redirects within the origin, except those of the status `until`; `kind` says how much is read. */
 export async function following(
   url: string,
   init: RequestInit,
-  until: number | null = null,
+  { kind, until = null }: { readonly kind: AnswerKind; readonly until?: number | null },
 ): Promise<Response> {
   let at = url;
   for (let hop = 0; ; hop++) {
-    const response = await outbound(at, { ...init, redirect: "manual" });
+    const response = await outbound(at, { ...init, redirect: "manual" }, kind);
     const location = redirectOf(response, at);
     if (location === null || response.status === until) return response;
     await response.body?.cancel();
@@ -82,19 +84,6 @@ export function redirectOf(response: Response, from: string): URL | null {
   if (![301, 302, 307, 308].includes(response.status)) return null;
   const location = response.headers.get("location");
   return location === null ? null : URL.parse(location, from);
-}
-
-async function wholeBody(response: Response): Promise<Uint8Array<ArrayBuffer>> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body ?? []) {
-    size += chunk.length;
-    if (size > maxAnswerBytes) {
-      throw new ForgeError("malformed", "GitHub's answer is larger than 8 MB");
-    }
-    chunks.push(chunk);
-  }
-  return new Uint8Array(Buffer.concat(chunks));
 }
 
 /** fetch reports "fetch failed" and keeps the reason in its cause. It holds no header of the request. */

@@ -1,5 +1,6 @@
 import type { Octokit } from "@octokit/core";
 import type { z } from "zod";
+import { tailOf } from "../../answers.ts";
 import { type Clock, pause } from "../../clock.ts";
 import { outbound } from "../../outbound.ts";
 import { isObject, objectOf } from "../../text/text.ts";
@@ -49,7 +50,6 @@ const quickMs = 5_000;
 const maxReadsAtOnce = 8;
 const perPage = 100;
 const maxPages = 50;
-const maxLogBytes = 64 * 1024 * 1024;
 /** 2026-03-10 omits `merge_commit_sha` of a pull request. */
 const apiVersion = "2022-11-28";
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
@@ -151,13 +151,17 @@ export class GithubClient {
     const { tail, refusal } = await inTime(this.#limits, async (signal) => {
       const agent = { "user-agent": "symphony" };
       // A renamed repository redirects with 301, and needs the credential there; 302 leads to the store.
-      const first = await following(url, { headers: { ...agent, authorization }, signal }, 302);
+      const asked = { headers: { ...agent, authorization }, signal };
+      const first = await following(url, asked, { kind: "log of a check", until: 302 });
       const location = redirectOf(first, url);
       if (location === null) return this.#tail(first, maxBytes);
       await first.body?.cancel();
       const isSame = location.origin === new URL(url).origin;
       if (location.protocol !== "https:" && !isSame) throw malformed(path);
-      return this.#tail(await outbound(location, { headers: agent, signal }), maxBytes);
+      return this.#tail(
+        await outbound(location, { headers: agent, signal }, "log of a check"),
+        maxBytes,
+      );
     });
     if (refusal !== null) throw this.#refused(refusal, "rest");
     return tail;
@@ -333,13 +337,7 @@ export class GithubClient {
       await response.body?.cancel();
       return { tail: "", refusal: { status, headers: Object.fromEntries(headers), data: null } };
     }
-    let tail: Buffer = Buffer.alloc(0);
-    let size = 0;
-    for await (const chunk of response.body ?? []) {
-      size += chunk.length;
-      if (size > maxLogBytes) break;
-      tail = Buffer.concat([tail, chunk]).subarray(-maxBytes);
-    }
+    const tail = await tailOf(response.body, { kind: "log of a check", maxBytes });
     return { tail: tail.toString("utf8"), refusal: null };
   }
 }

@@ -1,4 +1,5 @@
 import type { LinearError } from "@linear/sdk";
+import { tooLargeIn, wholeText } from "../../answers.ts";
 import { type Clock, pause } from "../../clock.ts";
 import { type ErrorCode, SymphonyError } from "../../model/errors.ts";
 import { outbound } from "../../outbound.ts";
@@ -213,17 +214,20 @@ async function sdkRequest(
   { document: query, variables }: LinearRequest,
   { endpoint, authorization, signal }: How & { readonly endpoint: string },
 ): Promise<{ readonly data: unknown; readonly headers: Headers }> {
-  const response = await outbound(endpoint, {
+  const order: RequestInit = {
     method: "POST",
     headers: { "content-type": "application/json", authorization, "user-agent": "symphony" },
     body: JSON.stringify({ query, variables }),
     // A redirect could carry the key to a host that was not configured.
     redirect: "error",
     signal,
-  });
+  };
+  const response = await outbound(endpoint, order, "tracker");
   const { status, headers } = response;
   const isJson = headers.get("content-type")?.startsWith("application/json") === true;
-  const result: unknown = isJson ? await response.json() : await response.text();
+  const from = { host: new URL(endpoint).host, kind: "tracker" } as const;
+  const text = await wholeText(response.body, from);
+  const result: unknown = isJson ? JSON.parse(text) : text;
   const facts = isRecord(result) ? result : typeof result === "string" ? { error: result } : {};
   const { errors, data } = facts as { readonly errors?: unknown; readonly data?: unknown };
   if (response.ok && !errors && data) return { data, headers };
@@ -335,6 +339,14 @@ function transportError(cause: unknown, timeoutMs: number, redact: Redact): Symp
     const message = `Linear did not answer in ${timeoutMs} ms`;
     return new SymphonyError("tracker_request", message, {
       details: { timeoutMs, retryable: true },
+    });
+  }
+  const large = tooLargeIn(cause);
+  if (large !== null) {
+    const { host, limitBytes } = large;
+    return new SymphonyError("tracker_response", large.message, {
+      details: { host, limitBytes, retryable: false },
+      hint: "check tracker.endpoint: symphony config get tracker",
     });
   }
   if (cause instanceof SyntaxError || !isFetchFailure(cause)) {

@@ -127,12 +127,12 @@ test("a renamed repository is followed, and a circle of redirects is not", async
   assert.match((await failureOf(other.look())).message, /redirects without end/);
 });
 
-test("an answer above 8 MB is refused", async () => {
+test("an answer above 8 MiB is refused", async () => {
   await using github = await startFakeGithub();
   github.on("GET /repos/acme/app", { body: { name: "x".repeat(8 * 1024 * 1024) } });
   const error = await failureOf(github.forge(systemClock).look());
   assert.equal(error.category, "malformed");
-  assert.match(error.message, /larger than 8 MB/);
+  assert.match(error.message, /larger than 8 MiB/);
 });
 
 test("the token is removed from what GitHub says", async () => {
