@@ -68,8 +68,8 @@ export const ofTheDelivery: readonly Mutant[] = [
   ),
   ...faults({ file: `${folder}/client.ts`, tests: tests("observe"), only: "the log of a failed" }, [
     "delivery: the log's store gets the token",
-    "outbound(location, { headers: agent, signal })",
-    "outbound(location, { headers: { ...agent, authorization }, signal })",
+    'outbound(location, { headers: agent, signal }, "log of a check")',
+    'outbound(location, { headers: { ...agent, authorization }, signal }, "log of a check")',
   ]),
   ...faults(
     { file: `${folder}/answers.ts`, tests: tests("client") },
@@ -83,7 +83,6 @@ export const ofTheDelivery: readonly Mutant[] = [
       "waitMs = reset * 1_000 - theirs;",
       "waitMs = reset * 1_000 - judge.wall;",
     ],
-    ["delivery: an answer of any size is read", "if (size > maxAnswerBytes) {", "if (size < 0) {"],
   ),
   ...faults({ file: `${folder}/webhook.ts`, tests: tests("webhook") }, [
     "delivery: a delivery without a signature is accepted",
