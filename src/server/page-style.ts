@@ -43,7 +43,12 @@ footer nav { display: flex; flex-wrap: wrap; gap: 4px 16px; }
 .bar { display: flex; flex-wrap: wrap; align-items: center; gap: 6px 14px; margin: 16px 0; font-size: 13px; }
 .badge { border: 1px solid currentColor; border-radius: 20px; padding: 1px 10px; }
 .badge.live { color: var(--run); } .badge.wait, .badge.stale { color: var(--wait); } .badge.lost { color: var(--bad); }
-.search { margin-left: auto; display: flex; gap: 8px; align-items: center; color: var(--soft); }
+.filters { margin-left: auto; display: flex; flex-wrap: wrap; gap: 6px 12px; align-items: center; color: var(--soft); }
+.filters label { display: flex; gap: 6px; align-items: center; } .filters input, .filters select { padding: 3px 8px; }
+.marks { display: flex; flex-wrap: wrap; gap: 4px 6px; } .mark { border: 1px solid currentColor; border-radius: 20px; padding: 0 8px;
+  font-size: 12px; color: var(--soft); } .mark.good { color: var(--run); } .mark.bad { color: var(--bad); } .mark.wait { color: var(--wait); }
+blockquote { margin: 8px 0; padding: 2px 12px; border-left: 3px solid var(--line); } blockquote p { margin: 4px 0; }
+.plain { margin: 0; padding: 0; list-style: none; font-size: 13px; } .rows .plain li { display: block; border: 0; padding: 0; overflow-wrap: anywhere; }
 input, textarea, select, button { font: inherit; font-size: 16px; color: inherit; background: var(--paper); border: 1px solid var(--soft);
   border-radius: 8px; padding: 6px 10px; max-width: 100%; }
 button { cursor: pointer; background: var(--card); border-color: var(--accent); color: var(--accent); font-size: 14px; }
@@ -85,7 +90,7 @@ section > details > summary { padding: 6px 16px; cursor: pointer; color: var(--s
 .spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 @media (max-width: 700px) {
   .rows li, .gates li { grid-template-columns: 1fr; } .timeline li { grid-template-columns: 74px 1fr; } .timeline span { grid-column: 1 / -1; }
-  .search { margin-left: 0; width: 100%; } .search input { flex: 1; }
+  .filters { margin-left: 0; width: 100%; } .filters label:last-child { flex: 1; } .filters input { width: 100%; }
   main, header, footer { padding-left: 12px; padding-right: 12px; }
   .counts { grid-template-columns: repeat(3, 1fr); gap: 8px; }
   .counts li { padding: 8px 10px; } .counts b { font-size: 20px; }

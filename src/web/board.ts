@@ -1,72 +1,107 @@
-import type { VNode } from "preact";
+import { Component, type VNode } from "preact";
 import { Answer } from "./action.ts";
-import { type Lane, lanesOf, matches, type Row, type State, wordsOf } from "./lanes.ts";
+import { Offered } from "./delivery.ts";
+import { type Lane, lanesOf, matches, type Row, type State, type Words, wordsOf } from "./lanes.ts";
 import { html } from "./markup.ts";
-import { cut, webAddress } from "./words.ts";
+import { type Filter, issueAddress } from "./route.ts";
+import { conflictsIn } from "./rows.ts";
+import { cut } from "./words.ts";
 
 /** Rows of a lane that are shown before the rest is folded. */
 const shownRows = 100;
 
+function isShown(row: Row, { search, label, agent }: Filter): boolean {
+  if (label !== "" && !row.labels.includes(label)) return false;
+  if (agent !== "" && !("agent" in row && row.agent === agent)) return false;
+  return matches(row, search);
+}
+
+interface BoardProps {
+  readonly state: State;
+  readonly filter: Filter;
+  readonly now: number;
+}
+
+/** A class, because it keeps the focus: a row that changes its place in the document would lose it. */
+export class Board extends Component<BoardProps> {
+  override getSnapshotBeforeUpdate(): Element | null {
+    return document.activeElement;
+  }
+
+  override componentDidUpdate(_: BoardProps, __: object, focused: Element | null): void {
+    if (focused === document.activeElement || !focused?.isConnected) return;
+    if (focused instanceof HTMLElement) focused.focus({ preventScroll: true });
+  }
+
+  override render({ state, filter, now }: BoardProps): VNode {
+    const conflicts = conflictsIn(state);
+    const lanes = lanesOf(state, now)
+      .filter(({ name }) => filter.lane === "" || filter.lane === name)
+      .map((lane) => ({ ...lane, rows: lane.rows.filter((row) => isShown(row, filter)) }))
+      .filter(({ rows }) => rows.length > 0);
+    if (lanes.length === 0) {
+      const isAll = Object.values(filter).every((text) => text === "");
+      const what = isAll ? "No issue is queued, running or waiting." : "No issue matches.";
+      return html`<section class="empty">${what}</section>`;
+    }
+    return html`<div>${lanes.map((lane) => html`<${LaneView} key=${lane.name} lane=${lane} conflicts=${conflicts} now=${now} />`)}</div>`;
+  }
+}
+
+interface LaneProps {
+  readonly lane: Lane;
+  readonly conflicts: ReadonlyMap<string, readonly string[]>;
+  readonly now: number;
+}
+
+function LaneView({ lane, conflicts, now }: LaneProps): VNode {
+  const rows = lane.rows.slice(0, shownRows);
+  const more = lane.rows.length - rows.length;
+  return html`<section id=${`lane-${lane.name}`} class=${`lane ${lane.name}`}>
+    <h2>${lane.title} <span>${lane.count}${more > 0 ? `, ${more} not shown: search for them` : ""}</span></h2>
+    <ul class="rows">${rows.map((row) => {
+      const others = conflicts.get(row.issue_identifier)?.join(", ") ?? "";
+      return html`<${RowView} key=${row.issue_identifier} row=${row} said=${wordsOf(row, now)} others=${others} />`;
+    })}</ul>
+  </section>`;
+}
+
+interface RowProps {
+  readonly row: Row;
+  readonly said: Words;
+  /** The issues that it conflicts with. */
+  readonly others: string;
+}
+
+/** Rendered only when it has something new to show: the store keeps the rows that say the same. */
+class RowView extends Component<RowProps> {
+  override shouldComponentUpdate({ row, said, others }: RowProps): boolean {
+    const { props } = this;
+    return row !== props.row || said.about !== props.said.about || others !== props.others;
+  }
+
+  override render({ row, said, others }: RowProps): VNode {
+    const { issue_identifier: issue, labels } = row;
+    const isLive = row.status === "running" || row.status === "review";
+    return html`<li>
+      <div class="issue"><a href=${issueAddress(issue)}>${issue}</a><bdi>${cut(row.title)}</bdi><span class="soft">${[row.state, ...labels.slice(0, 5)].join(" · ")}</span></div>
+      <div class="facts"><${Facts} row=${row} said=${said} />${isLive && others !== "" && html`<p class="bad">git cannot merge it with ${others}</p>`}</div>
+    </li>`;
+  }
+}
+
 /** What the row says next to its issue. */
-function Facts({ row, now }: { row: Row; now: number }): VNode {
-  const { what, fault, about } = wordsOf(row, now);
+function Facts({ row, said }: Omit<RowProps, "others">): VNode {
+  const { what, fault, about } = said;
   const issue = row.issue_identifier;
   if ("needs" in row) {
     return html`<p class="prompt">${cut(what, 2_000)}</p><p class="soft">${about}</p>
       <${Answer} key=${`${issue}-${row.needs.since}`} issue=${issue} needs=${row.needs} />`;
   }
-  const delivery = row.status === "review" && "delivery" in row ? row.delivery : null;
-  return html`<p>${delivery === null ? cut(what) : offered(delivery)}</p>
-    ${fault !== null && html`<p class="bad">${cut(fault)}</p>`}${about !== "" && html`<p class="soft">${about}</p>`}`;
-}
-
-interface Offered {
-  readonly summary: string;
-  readonly problem: string | null;
-  readonly pull_request: { readonly url: string; readonly number: number } | null;
-}
-
-/** Where the work is, with its pull request as a link. */
-export function offered({ summary, problem, pull_request: pull }: Offered): VNode {
-  const address = webAddress(pull?.url);
-  return html`${address !== null && html`<a href=${address} rel="noopener noreferrer">pull request #${pull?.number}</a>`} ${cut(problem ?? summary)}`;
-}
-
-export function issueAddress(identifier: string): string {
-  return `#/issue/${encodeURIComponent(identifier)}`;
-}
-
-export function Board({
-  state,
-  search,
-  now,
-}: {
-  state: State;
-  search: string;
-  now: number;
-}): VNode {
-  const lanes = lanesOf(state, now).map((lane) => ({
-    ...lane,
-    rows: lane.rows.filter((row) => matches(row, search)),
-  }));
-  const used = lanes.filter(({ rows }) => rows.length > 0);
-  if (used.length === 0) {
-    const what = search === "" ? "No issue is queued, running or waiting." : "No issue matches.";
-    return html`<section class="empty">${what}</section>`;
-  }
-  return html`<div>${used.map((lane) => html`<${LaneView} key=${lane.name} lane=${lane} now=${now} />`)}</div>`;
-}
-
-function LaneView({ lane, now }: { lane: Lane; now: number }): VNode {
-  const rows = lane.rows.slice(0, shownRows);
-  const more = lane.rows.length - rows.length;
-  return html`<section id=${`lane-${lane.name}`} class=${`lane ${lane.name}`}>
-    <h2>${lane.title} <span>${lane.count}${more > 0 ? `, ${more} not shown: search for them` : ""}</span></h2>
-    <ul class="rows">${rows.map(
-      (row) => html`<li key=${row.issue_identifier}>
-        <div class="issue"><a href=${issueAddress(row.issue_identifier)}>${row.issue_identifier}</a><bdi>${cut(row.title)}</bdi><span class="soft">${row.state}</span></div>
-        <div class="facts"><${Facts} row=${row} now=${now} /></div>
-      </li>`,
-    )}</ul>
-  </section>`;
+  const delivery = "delivery" in row ? row.delivery : null;
+  const isOffered = row.status === "review" && delivery !== null;
+  return html`${!isOffered && html`<p>${cut(what)}</p>`}
+    ${fault !== null && fault !== what && html`<p class="bad">${cut(fault)}</p>`}
+    ${delivery !== null && html`<${Offered} delivery=${delivery} />`}
+    ${about !== "" && html`<p class="soft">${about}</p>`}`;
 }

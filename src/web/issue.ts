@@ -4,14 +4,16 @@ import type { z } from "zod";
 import type { IssueDetail } from "../contract/issues.ts";
 import type { Transitions } from "../contract/system.ts";
 import { Abort, Answer, Command, Model, Steer, Transition } from "./action.ts";
+import { Ago } from "./ago.ts";
 import { call, issuePath, Refusal } from "./api.ts";
-import { offered } from "./board.ts";
+import { Conflicts, DeliverySection } from "./delivery.ts";
 import { DiffView } from "./diff.ts";
 import type { State } from "./lanes.ts";
 import { html } from "./markup.ts";
+import { conflictsIn, rowOf } from "./rows.ts";
 import type { Store } from "./store.ts";
 import type { StreamEvent } from "./stream.ts";
-import { cut, distance, plural, thousands, webAddress, words } from "./words.ts";
+import { cut, plural, thousands, webAddress, words } from "./words.ts";
 
 type Detail = z.output<typeof IssueDetail>;
 type Moves = z.output<typeof Transitions>["issues"][string]["transitions"];
@@ -27,29 +29,19 @@ interface Line {
 const keptLines = 500;
 
 /** One issue: what it does now, what it did, and what can be done about it. */
-export function IssuePage({
-  issue,
-  store,
-  now,
-}: {
-  issue: string;
-  store: Store;
-  now: number;
-}): VNode {
+export function IssuePage({ issue, store }: { issue: string; store: Store }): VNode {
   const [detail, setDetail] = useState<Detail | null>(null);
-  const [moves, setMoves] = useState<Moves>([]);
   const [lines, setLines] = useState<readonly Line[]>([]);
   const [fault, setFault] = useState<string | null>(null);
   const { state } = store.seen;
   const version = versionOf(state, issue);
   useEffect(() => {
     let current = true;
-    void readIssue(issue)
+    void call<Detail>("GET", issuePath(issue))
       .then((read) => {
         if (!current) return;
-        setDetail(read.detail);
-        setMoves(read.moves);
-        setLines((known) => merged(linesOf(read.detail), known));
+        setDetail(read);
+        setLines((known) => merged(linesOf(read), known));
         setFault(null);
       })
       .catch((error) => {
@@ -67,6 +59,7 @@ export function IssuePage({
       }),
     [issue],
   );
+  const moves = useMoves(detail);
   if (detail === null)
     return html`<section class="empty">${fault ?? `Reading ${issue} …`}</section>`;
   return html`<article>
@@ -79,40 +72,46 @@ export function IssuePage({
       <${Transition} issue=${issue} moves=${moves} />
       <${Model} issue=${issue} model=${detail.overrides.model} />
     </div></section>
-    <${Timeline} lines=${lines} now=${now} />
-    <${DiffView} issue=${issue} />
+    <${DeliverySection} detail=${detail} />
+    <${Conflicts} detail=${detail} />
     <${Gates} detail=${detail} />
-    <${Attempts} detail=${detail} now=${now} />
+    <${Timeline} lines=${lines} />
+    <${DiffView} issue=${issue} />
+    <${Attempts} detail=${detail} />
   </article>`;
 }
 
-/** Changes when the issue's row does: only then is the issue read again. */
+/** Changes when the issue's row or its conflicts do: only then is the issue read again. */
 function versionOf(state: State | null, issue: string): string {
   if (state === null) return "";
-  const { queued, running, retrying, blocked, review, held, failed, completed } = state;
-  const row = [
-    ...queued,
-    ...running,
-    ...retrying,
-    ...blocked,
-    ...review,
-    ...held,
-    ...failed,
-    ...completed,
-  ].find((one) => one.issue_identifier === issue);
+  const row = rowOf(state, issue);
   if (row === undefined) return "none";
-  const attempt = "attempt_id" in row ? row.attempt_id : "";
-  const turn = "turn_count" in row ? row.turn_count : "";
-  return `${row.status} ${row.state} ${row.updated_at} ${attempt} ${turn}`;
+  const conflicts = conflictsIn(state).get(issue)?.join() ?? "";
+  const attempt = "phase" in row ? `${row.attempt_id} ${row.turn_count}` : "";
+  const offered = "delivery" in row ? JSON.stringify(row.delivery) : "";
+  return [row.status, row.state, row.updated_at, attempt, offered, conflicts].join(" ");
 }
 
-async function readIssue(issue: string): Promise<{ detail: Detail; moves: Moves }> {
-  const query = `?issue=${encodeURIComponent(issue)}`;
-  const [detail, moves] = await Promise.all([
-    call<Detail>("GET", issuePath(issue)),
-    call<z.output<typeof Transitions>>("GET", `/api/v1/transitions${query}`).catch(() => null),
-  ]);
-  return { detail, moves: Object.values(moves?.issues ?? {})[0]?.transitions ?? [] };
+/** Where the issue may be moved to: read when its status or its state of the tracker has changed, and not before. */
+function useMoves(detail: Detail | null): Moves {
+  const [moves, setMoves] = useState<Moves>([]);
+  const issue = detail?.issue_identifier;
+  useEffect(() => {
+    if (issue === undefined) return;
+    let current = true;
+    const path = `/api/v1/transitions?issue=${encodeURIComponent(issue)}`;
+    void call<z.output<typeof Transitions>>("GET", path)
+      .then(({ issues }) => {
+        if (current) setMoves(Object.values(issues)[0]?.transitions ?? []);
+      })
+      .catch(() => {
+        if (current) setMoves([]);
+      });
+    return () => {
+      current = false;
+    };
+  }, [issue, detail?.status, detail?.issue.state]);
+  return moves;
 }
 
 function linesOf(detail: Detail): readonly Line[] {
@@ -135,7 +134,7 @@ function merged(one: readonly Line[], other: readonly Line[]): readonly Line[] {
 }
 
 function Heading({ detail }: { detail: Detail }): VNode {
-  const { issue, running, delivery } = detail;
+  const { issue, running } = detail;
   const address = webAddress(issue.url);
   const facts = [
     detail.status ?? "not queued",
@@ -149,18 +148,17 @@ function Heading({ detail }: { detail: Detail }): VNode {
   return html`<section class="heading"><h2><a href="#/">All issues</a> / ${detail.issue_identifier} <bdi>${issue.title}</bdi></h2>
     <div class="padded"><p class="soft">${facts.join(" · ")}${address !== null && html` · <a href=${address} rel="noopener noreferrer">in the tracker</a>`}</p>
     ${running?.last_message && html`<p class="prompt">${cut(running.last_message, 2_000)}</p>`}
-    ${delivery !== null && html`<p>${offered(delivery)}</p>`}
     ${detail.last_error !== null && html`<p class="bad">${cut(detail.last_error, 1_000)}</p>`}
     ${detail.workspace.path !== null && html`<p class="soft">${detail.workspace.path}</p>`}</div></section>`;
 }
 
-function Timeline({ lines, now }: { lines: readonly Line[]; now: number }): VNode {
+function Timeline({ lines }: { lines: readonly Line[] }): VNode {
   const shown = [...lines].reverse();
   return html`<section><h2>Timeline <span>newest first</span></h2>
     ${shown.length === 0 && html`<p class="soft padded">Nothing has happened yet.</p>`}
     <ol class="timeline">${shown.map(
       ({ seq, at, type, message }) =>
-        html`<li key=${seq}><time datetime=${at} title=${at}>${distance(at, now)}</time><b>${words(type.replace(".", " "))}</b><span>${cut(message, 1_000)}</span></li>`,
+        html`<li key=${seq}><${Ago} at=${at} /><b>${words(type.replace(".", " "))}</b><span>${cut(message, 1_000)}</span></li>`,
     )}</ol></section>`;
 }
 
@@ -181,13 +179,13 @@ function GateList({ gates }: { gates: Detail["explain"] }): VNode {
   )}</ul>`;
 }
 
-function Attempts({ detail, now }: { detail: Detail; now: number }): VNode | null {
+function Attempts({ detail }: { detail: Detail }): VNode | null {
   const { latest, count } = detail.attempts;
   if (latest.length === 0) return null;
   return html`<section><h2>Attempts <span>${count}</span></h2><ul class="rows">${latest.map(
     (
       attempt,
     ) => html`<li key=${attempt.id}><div class="issue"><b>${words(attempt.status)}</b><span>${attempt.agent}${attempt.model === null ? "" : ` · ${attempt.model}`}</span></div>
-      <div class="facts"><p>${attempt.error === null ? `${plural(attempt.turn_count, "turn")}, ${thousands(attempt.tokens.total_tokens)} tokens` : cut(attempt.error.message)}</p><p class="soft">${distance(attempt.started_at, now)}</p></div></li>`,
+      <div class="facts"><p>${attempt.error === null ? `${plural(attempt.turn_count, "turn")}, ${thousands(attempt.tokens.total_tokens)} tokens` : cut(attempt.error.message)}</p><p class="soft"><${Ago} at=${attempt.started_at} /></p></div></li>`,
   )}</ul></section>`;
 }

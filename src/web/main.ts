@@ -2,30 +2,17 @@
 
 import { render, type VNode } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { Ago } from "./ago.ts";
 import { rememberToken } from "./api.ts";
 import { Board } from "./board.ts";
+import { Filters } from "./filters.ts";
 import { IssuePage } from "./issue.ts";
 import type { State } from "./lanes.ts";
 import { html } from "./markup.ts";
+import { type Route, routeOf } from "./route.ts";
 import { type Seen, Store } from "./store.ts";
-import { distance } from "./words.ts";
 
 const store = new Store();
-
-/** What the address asks for: `#/issue/ENG-1`, or `#/?q=words`. */
-function routeOf(hash: string): { readonly issue: string | null; readonly search: string } {
-  const [, issue] = /^#\/issue\/([^?]+)/.exec(hash) ?? [];
-  const search = new URLSearchParams(hash.split("?")[1] ?? "").get("q") ?? "";
-  return { issue: issue === undefined ? null : safelyDecoded(issue), search };
-}
-
-function safelyDecoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
-}
 
 function Page(): VNode {
   const [seen, setSeen] = useState<Seen>(store.seen);
@@ -41,10 +28,7 @@ function Page(): VNode {
       setNow(Date.now());
       store.shown();
     };
-    const stop = store.onChange(() => {
-      setSeen(store.seen);
-      if (!document.hidden) setNow(Date.now());
-    });
+    const stop = store.onChange(() => setSeen(store.seen));
     addEventListener("hashchange", moved);
     document.addEventListener("visibilitychange", looked);
     return () => {
@@ -58,12 +42,13 @@ function Page(): VNode {
   const { state } = seen;
   if (state === null) return html`<p class="empty">Reading the state …</p>`;
   return html`<div>
-    <${Bar} seen=${seen} state=${state} search=${route.search} now=${now} hasSearch=${route.issue === null} />
+    <${Bar} seen=${seen} state=${state} route=${route} />
     <${Alerts} state=${state} />
     ${
-      route.issue === null
-        ? html`<${Board} state=${state} search=${route.search} now=${now} />`
-        : html`<${IssuePage} key=${route.issue} issue=${route.issue} store=${store} now=${now} />`
+      route.view === "board"
+        ? html`<${Board} state=${state} filter=${route.filter} now=${now} />`
+        : route.view === "issue" &&
+          html`<${IssuePage} key=${route.issue} issue=${route.issue} store=${store} />`
     }
     <p class="spoken" role="status" aria-live="polite">${seen.announced}</p>
   </div>`;
@@ -72,31 +57,25 @@ function Page(): VNode {
 interface BarProps {
   readonly seen: Seen;
   readonly state: State;
-  readonly search: string;
-  readonly now: number;
-  readonly hasSearch: boolean;
+  readonly route: Route;
 }
 
-function Bar({ seen, state, search, now, hasSearch }: BarProps): VNode {
+function Bar({ seen, state, route }: BarProps): VNode {
   const { counts } = state;
-  const badge =
-    seen.connection !== "live"
-      ? { name: "lost", text: `disconnected; as of ${distance(seen.readAt, now)}` }
-      : seen.stale
-        ? { name: "stale", text: `stale; as of ${distance(seen.readAt, now)}` }
-        : { name: "live", text: "live" };
-  const type = (event: InputEvent) => {
-    const text = (event.target as HTMLInputElement).value;
-    history.replaceState(null, "", text === "" ? "#/" : `#/?q=${encodeURIComponent(text)}`);
-    dispatchEvent(new HashChangeEvent("hashchange"));
-  };
+  const asOf = html`; as of <${Ago} at=${seen.readAt} />`;
   document.title =
     counts.blocked > 0 ? `(${counts.blocked}) symphony` : `symphony: ${counts.running} running`;
   return html`<div class="bar">
-    <span class=${`badge ${badge.name}`}>${badge.text}</span>
-    ${counts.blocked > 0 && html`<a class="badge wait" href="#/">${counts.blocked} need you</a>`}
-    <span class="soft">${counts.running} running, ${counts.queued + counts.retrying} queued, ${counts.held + counts.failed} held or failed</span>
-    ${hasSearch && html`<label class="search">Search<input type="search" value=${search} onInput=${type} /></label>`}
+    ${
+      seen.connection !== "live"
+        ? html`<span class="badge lost">disconnected${asOf}</span>`
+        : seen.stale
+          ? html`<span class="badge stale">stale${asOf}</span>`
+          : html`<span class="badge live">live</span>`
+    }
+    ${counts.blocked > 0 && html`<a class="badge wait" href="#/?lane=needs">${counts.blocked === 1 ? "1 needs you" : `${counts.blocked} need you`}</a>`}
+    <span class="soft">${counts.running} running, ${counts.queued + counts.retrying} queued, ${counts.review} in review, ${counts.held + counts.failed} held or failed</span>
+    ${route.view === "board" && html`<${Filters} state=${state} filter=${route.filter} />`}
   </div>`;
 }
 

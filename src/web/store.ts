@@ -1,5 +1,6 @@
 import { Refusal, readIfChanged } from "./api.ts";
 import type { State } from "./lanes.ts";
+import { withKnownRows } from "./rows.ts";
 import { follow, type StreamEvent } from "./stream.ts";
 
 /** What the page shows, and how far it can be trusted. */
@@ -40,7 +41,7 @@ export class Store {
   #timer: ReturnType<typeof setTimeout> | null = null;
   #failedAt = 0;
   #tag: string | null = null;
-  #reading = false;
+  #reading: Promise<void> | null = null;
   #again = false;
 
   /** Reads the state, then follows it. Also after the token was given. */
@@ -48,6 +49,9 @@ export class Store {
     this.#stop?.abort();
     const stop = new AbortController();
     this.#stop = stop;
+    // A read that is under way has the earlier token: it says nothing about the new one.
+    await this.#reading;
+    if (stop.signal.aborted) return;
     for (let waitMs = 250; ; waitMs = Math.min(waitMs * 2, 10_000)) {
       await this.#read();
       if (stop.signal.aborted || this.seen.connection === "locked") return;
@@ -110,17 +114,26 @@ export class Store {
   }
 
   async #read(): Promise<void> {
-    if (this.#reading) {
+    if (this.#reading !== null) {
       this.#again = true;
-      return;
+      return this.#reading;
     }
-    this.#reading = true;
+    this.#reading = this.#readNow();
+    await this.#reading;
+    this.#reading = null;
+    if (this.#again) {
+      this.#again = false;
+      this.readSoon();
+    }
+  }
+
+  async #readNow(): Promise<void> {
     try {
       const read = await readIfChanged<State>("/api/v1/state?limit=500", this.#tag);
       const { connection } = this.seen;
       this.#tag = read?.tag ?? this.#tag;
       this.#set({
-        ...(read !== null && { state: read.reply }),
+        ...(read !== null && { state: withKnownRows(read.reply, this.seen.state) }),
         ...{ readAt: Date.now(), stale: false },
         connection: connection === "locked" ? "starting" : connection,
       });
@@ -129,12 +142,6 @@ export class Store {
       this.#set(locked ? { connection: "locked" } : { stale: true });
       this.#failedAt = Date.now();
       if (!locked && this.seen.state !== null) this.readSoon();
-    } finally {
-      this.#reading = false;
-      if (this.#again) {
-        this.#again = false;
-        this.readSoon();
-      }
     }
   }
 

@@ -2,20 +2,16 @@
 // the desk.
 
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, realpathSync } from "node:fs";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
-import { type Browser, chromium, type Page } from "playwright-core";
+import type { Browser } from "playwright-core";
 import type { Step } from "../../src/demo/script.ts";
+import { lane, launchBrowser, openPage, pageProject } from "../support/worlds/page.ts";
 import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
-const executablePath = process.env["SYMPHONY_CHROMIUM"] ?? "/usr/bin/chromium";
-const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
 const evil = `<img src=x onerror="document.title='ran'"> "'& <b>bold</b> javascript:alert(1)`;
-const slow = 30_000;
 
 const done: readonly Step[] = [{ do: "tool", name: "issue_move", arguments: { state: "Done" } }];
 const turns: Record<string, readonly (readonly Step[])[]> = {
@@ -30,57 +26,16 @@ const turns: Record<string, readonly (readonly Step[])[]> = {
   "LOCAL-3": [[{ do: "hang" }]],
 };
 
-async function project(more: object = {}) {
-  const root = realpathSync(await mkdtemp(join(tmpdir(), "symphony-page-")));
-  mkdirSync(join(root, "home"));
-  const parts = [process.execPath, agentFile, "--script", join(root, "script.json")];
-  const command = [...parts, "--state", join(root, "agent")].map((part) => `"${part}"`).join(" ");
-  await writeFile(join(root, "script.json"), JSON.stringify({ issues: turns }));
-  const front = {
-    tracker: { kind: "local" },
-    polling: { interval_ms: 1_000 },
-    workspace: { root: join(root, "workspaces") },
-    agent: { approvals: "ask" },
-    codex: { command, read_timeout_ms: 30_000 },
-    ...more,
-  };
-  await writeFile(join(root, "WORKFLOW.md"), `---\n${JSON.stringify(front)}\n---\nDo it.\n`);
-  return {
-    ...{ root, workflowPath: join(root, "WORKFLOW.md"), dataDir: join(root, ".symphony") },
-    env: { HOME: join(root, "home") },
-    async [Symbol.asyncDispose]() {
-      await rm(root, { recursive: true, force: true, maxRetries: 5 });
-    },
-  };
-}
+const project = (more: object = {}) => pageProject(turns, more);
 
 describe("the page in a browser", () => {
   let browser: Browser;
   before(async () => {
-    assert.ok(existsSync(executablePath), `SYMPHONY_CHROMIUM: no browser at ${executablePath}`);
-    const args = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"];
-    browser = await chromium.launch({ executablePath, args });
+    browser = await launchBrowser();
   });
   after(() => browser.close());
 
-  /** A page of its own, whose complaints and requests to elsewhere are kept. */
-  async function open(url: string) {
-    const context = await browser.newContext();
-    const page = await context.newPage();
-    page.setDefaultTimeout(slow);
-    const complaints: string[] = [];
-    page.on("console", (message) => {
-      if (message.type() === "error") complaints.push(message.text());
-    });
-    page.on("pageerror", (error) => complaints.push(error.message));
-    page.on("request", (request) => {
-      if (new URL(request.url()).host !== new URL(url).host) complaints.push(request.url());
-    });
-    await page.goto(url);
-    return { page, complaints, [Symbol.asyncDispose]: () => context.close() };
-  }
-
-  const lane = (page: Page, name: string) => page.locator(`#lane-${name}`);
+  const open = (url: string) => openPage(browser, url);
 
   test("each action is carried out, and its result is seen without a reload", async () => {
     await using place = await project();
