@@ -5,6 +5,7 @@ import type { Core } from "../core/core.ts";
 import type { Measure } from "../core/events/meter.ts";
 import { type Attempt, noTokens, type Tokens } from "../core/model/attempt.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
+import { Backlog } from "./backlog.ts";
 import { deliveryMetrics } from "./delivery-metrics.ts";
 import type { StreamGauge } from "./sse.ts";
 
@@ -13,6 +14,8 @@ export interface Metrics {
   /** Prometheus text format 0.0.4. */
   text(): Promise<string>;
   readonly streams: StreamGauge;
+  /** What waits for the subscribers of the event stream. */
+  readonly backlog: Backlog;
   /** Times every request under the pattern of its route. */
   readonly timed: Middleware;
 }
@@ -24,6 +27,9 @@ export function createMetrics(core: Core, clock: Clock): Metrics {
   const registry = new Registry();
   const ofProcess = processText(clock);
   const known = families(registry, core);
+  const backlog = new Backlog();
+  backlogGauge(registry, backlog);
+  for (const limit of ["client", "total"]) known.sseDropped.inc({ limit }, 0);
   // The value is unknown until a tracker has reported it: a 0 would raise an alarm.
   known.trackerRemaining.remove();
   core.bus.subscribe({}, eventCounter(known, core, clock));
@@ -31,11 +37,12 @@ export function createMetrics(core: Core, clock: Clock): Metrics {
   core.meter.listen((measure) => count(known, measure));
   return {
     text: async () => `${await registry.metrics()}\n${await ofProcess()}`,
+    backlog,
     streams: {
       opened: () => known.sseClients.inc(),
       closed(dropped) {
         known.sseClients.dec();
-        if (dropped) known.sseDropped.inc();
+        if (dropped !== null) known.sseDropped.inc({ limit: dropped });
       },
     },
     timed: async (ctx, next) => {
@@ -49,6 +56,17 @@ export function createMetrics(core: Core, clock: Clock): Metrics {
       }
     },
   };
+}
+
+function backlogGauge(registry: Registry, backlog: Backlog): void {
+  new Gauge({
+    name: "symphony_sse_waiting_bytes",
+    help: "Bytes that wait for clients of event streams, at most 64 MiB",
+    registers: [registry],
+    collect() {
+      this.set(backlog.bytes);
+    },
+  });
 }
 
 /** Gauges with names of counters: Prometheus rejects them, and the gauges without `_total` have the same sums. */
@@ -128,7 +146,11 @@ function families(registry: Registry, core: Core) {
     brakes: counter("brakes_total", "Brakes that stopped work", ["brake"]),
     events: counter("events_total", "Events of the stream", ["type"]),
     sseClients: gauge("sse_clients", "Open event streams"),
-    sseDropped: counter("sse_dropped_total", "Event streams ended because the client did not read"),
+    sseDropped: counter(
+      "sse_dropped_total",
+      "Event streams ended because the client did not read, by the limit it passed: its own or that of all",
+      ["limit"],
+    ),
     http: histogram("http_request_duration_seconds", "Time to answer, by route pattern", {
       buckets: requestBuckets,
       labelNames: ["route", "method", "status"],

@@ -4,6 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Bus } from "../core/events/bus.ts";
 import type { EventType, SymphonyEvent } from "../core/model/event.ts";
 import type { History } from "../core/store/store.ts";
+import type { Backlog } from "./backlog.ts";
 import { safeJson } from "./replies.ts";
 import { eventView } from "./views.ts";
 
@@ -12,15 +13,20 @@ interface StreamSource {
   readonly history: History;
   readonly clock: Clock;
   readonly gauge?: StreamGauge;
+  /** Of all subscribers of this server. */
+  readonly backlog: Backlog;
   /** Removes from the replay values that became secrets after the event was stored. */
   redact(text: string): string;
 }
 
+/** The limit that a subscriber passed: its own, or that of all subscribers together. */
+export type DropLimit = "client" | "total";
+
 /** Counts subscribers. */
 export interface StreamGauge {
   opened(): void;
-  /** `dropped`: the connection was closed because the subscriber did not read. */
-  closed(dropped: boolean): void;
+  /** `dropped`: the subscriber did not read, and this limit ended its connection; null: it ended otherwise. */
+  closed(dropped: DropLimit | null): void;
 }
 
 interface StreamWish {
@@ -42,22 +48,25 @@ const stuckMs = 60_000;
 /** An event is serialized once for all subscribers. */
 const frames = new WeakMap<SymphonyEvent, Buffer>();
 
-const dropped = new WeakSet<ServerResponse>();
+const dropped = new WeakMap<ServerResponse, DropLimit>();
 
 /**
  * Serves one subscriber until either side ends it: first the events it missed, then live events, with no gap and
- * no repeat. One that does not read is dropped once 1 MiB is buffered for it; other subscribers are not affected.
+ * no repeat. One that does not read is dropped once 1 MiB is buffered for it, or once it has the largest part of 64 MiB
+ * that are buffered for all; other subscribers are not affected. What it missed it gets when it connects again.
  */
 export function streamEvents(
   source: StreamSource,
   wish: StreamWish,
   response: ServerResponse,
 ): void {
-  const stops = [startHeartbeat(source.clock, response)];
+  const stops = [startHeartbeat(source, response)];
   source.gauge?.opened();
+  source.backlog.add(response);
   response.once("close", () => {
     for (const stop of stops.splice(0)) stop();
-    source.gauge?.closed(dropped.has(response));
+    source.backlog.remove(response);
+    source.gauge?.closed(dropped.get(response) ?? null);
   });
   // An error of the socket concerns this subscriber only; the close that follows cleans up.
   response.on("error", () => {});
@@ -66,7 +75,9 @@ export function streamEvents(
     if (isOver(response)) return;
     const options = { afterSeq, filter: filterOf(wish) };
     stops.push(
-      source.bus.subscribe(options, (event) => send(response, frameOf(event, source.redact))),
+      source.bus.subscribe(options, (event) =>
+        send(source, response, frameOf(event, source.redact)),
+      ),
     );
   };
   if (wish.since === null) return follow(source.bus.lastSeq);
@@ -75,26 +86,28 @@ export function streamEvents(
 }
 
 /** Sends a gap if events after `since` are no longer stored, or never were; returns where the replay starts. */
-function announceGap({ bus, history }: StreamSource, since: number, response: ServerResponse) {
+function announceGap(source: StreamSource, since: number, response: ServerResponse) {
+  const { bus, history } = source;
   const oldest = since > bus.lastSeq ? bus.lastSeq + 1 : history.oldestSeq();
   if (since <= bus.lastSeq && oldest <= since + 1) return since;
   const data = JSON.stringify({ oldest_seq: oldest });
-  send(response, `id: ${oldest - 1}\nevent: gap\ndata: ${data}\n\n`);
+  send(source, response, `id: ${oldest - 1}\nevent: gap\ndata: ${data}\n\n`);
   return oldest - 1;
 }
 
 /** Sends the stored events, page by page, at the pace of the reader. Returns the last seq sent. */
 async function replay(
-  { history, clock, redact }: StreamSource,
+  source: StreamSource,
   wish: StreamWish & { readonly since: number },
   response: ServerResponse,
 ): Promise<number> {
+  const { history, clock, redact } = source;
   let cursor = wish.since;
   for (let more = true; more && !isOver(response); await setImmediate()) {
     const query = { ...filterOf(wish), afterSeq: cursor, limit: replayPageSize };
     const page = history.events(query);
     for (const event of page) {
-      send(response, frameOf(event, redact));
+      send(source, response, frameOf(event, redact));
       if (response.writableLength > replayAheadBytes) await drained(response, clock);
     }
     cursor = page.at(-1)?.seq ?? cursor;
@@ -107,7 +120,7 @@ async function replay(
 async function drained(response: ServerResponse, clock: Clock): Promise<void> {
   if (isOver(response) || !response.writableNeedDrain) return;
   const { promise, resolve } = Promise.withResolvers<void>();
-  const cancel = clock.after(stuckMs, () => drop(response));
+  const cancel = clock.after(stuckMs, () => drop(response, "client"));
   response.once("drain", resolve);
   response.once("close", resolve);
   await promise;
@@ -130,14 +143,19 @@ function frameOf(event: SymphonyEvent, redact: StreamSource["redact"]): Buffer {
   return frame;
 }
 
-function send(response: ServerResponse, frame: Buffer | string): void {
+function send(
+  { backlog }: Pick<StreamSource, "backlog">,
+  response: ServerResponse,
+  frame: Buffer | string,
+): void {
   if (isOver(response)) return;
   response.write(frame);
-  if (response.writableLength > maxWaitingBytes) drop(response);
+  if (response.writableLength > maxWaitingBytes) drop(response, "client");
+  else backlog.wrote(response, frame.length, (largest) => drop(largest, "total"));
 }
 
-function drop(response: ServerResponse): void {
-  dropped.add(response);
+function drop(response: ServerResponse, limit: DropLimit): void {
+  dropped.set(response, limit);
   response.destroy();
 }
 
@@ -145,10 +163,11 @@ function isOver(response: ServerResponse): boolean {
   return response.writableEnded || response.destroyed;
 }
 
-function startHeartbeat(clock: Clock, response: ServerResponse): () => void {
+function startHeartbeat(source: StreamSource, response: ServerResponse): () => void {
+  const { clock } = source;
   let cancel = () => {};
   const beat = () => {
-    send(response, ": alive\n\n");
+    send(source, response, ": alive\n\n");
     cancel = clock.after(heartbeatMs, beat);
   };
   cancel = clock.after(heartbeatMs, beat);

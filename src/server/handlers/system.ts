@@ -84,6 +84,7 @@ export function systemHandlers(deps: SystemDeps): Handlers<Api["system"]> {
           history: core.history,
           clock,
           gauge: deps.metrics.streams,
+          backlog: deps.metrics.backlog,
           redact: core.redact,
         },
         wish,
