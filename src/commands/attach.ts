@@ -4,24 +4,27 @@ import type { Reply } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext } from "./context.ts";
 import { onServerIssue } from "./failure.ts";
-import { askOptional, openShell } from "./input.ts";
+import { askOptional, openProgram } from "./input.ts";
 import { plainLine } from "./output.ts";
+import { type OwnProgram, openOwnProgram, ownPrograms } from "./own-program.ts";
 import { issueArgument, row } from "./table.ts";
 
 interface Given {
   readonly issue: string;
   readonly interrupt: boolean;
   readonly done: boolean;
+  readonly with: OwnProgram | undefined;
   readonly note: string | undefined;
 }
 
 type Attached = Reply<Api["issues"]["attach"]>;
 type Detached = Reply<Api["issues"]["detach"]>;
 
-/** Holds the issue, opens a shell in its workspace, and hands what the person changed to the agent. */
+/** Holds the issue, opens a shell or the person's own agent in its workspace, and hands what the person changed to the agent. */
 export const attachCommand = row({
   examples: [
     "symphony attach ENG-123                      a shell in its workspace; exit hands it back",
+    "symphony attach ENG-123 --with claude        your own claude, on the agent's session",
     "symphony attach ENG-123 --interrupt          stop its agent first",
     'symphony attach ENG-123 --done --note "the parser is right now; add tests"',
     "symphony attach ENG-123 --json               only hold it, and print where its workspace is",
@@ -29,13 +32,24 @@ export const attachCommand = row({
   arguments: [issueArgument],
   options: [
     { name: "interrupt", summary: "stop an agent that works on it first" },
+    {
+      name: "with",
+      value: "program",
+      summary: "open your own codex or claude instead of a shell, on the thread of the agent",
+      choices: ownPrograms,
+    },
     { name: "done", summary: "hand it back to the agent, without a shell" },
     { name: "note", value: "text", summary: "what to tell the agent (at most 4,000 characters)" },
   ],
-  call: (given, context) =>
-    onServerIssue(given.issue, context, (client) =>
+  call(given, context) {
+    if (given.with !== undefined && (given.done || context.json)) {
+      const message = `--with opens a program, and ${given.done ? "--done" : "--json"} opens none`;
+      throw new SymphonyError("usage", message, { hint: "leave out one of them" });
+    }
+    return onServerIssue(given.issue, context, (client) =>
       given.done ? detach(given, client) : attach(given, client, context),
-    ),
+    );
+  },
   print(reply, { note }) {
     if ("path" in reply) return;
     const { issue_identifier: name, changed_files: count, truncated } = reply;
@@ -53,8 +67,9 @@ async function attach(
 ): Promise<Attached | Detached> {
   const { issue: id, interrupt } = given;
   const back = `symphony attach ${id} --done`;
+  const shown = given.with ?? "a shell";
   if (!context.json && !context.interactive) {
-    throw new SymphonyError("usage", "there is no terminal to open a shell on", {
+    throw new SymphonyError("usage", `there is no terminal to open ${shown} on`, {
       hint: `symphony attach ${id} --json holds it and prints its workspace; ${back} hands it back`,
     });
   }
@@ -67,9 +82,9 @@ async function attach(
   context.note(
     `${name} is held. You are in ${attached.path}, with your own rights on an agent's files.`,
   );
-  context.note("Leave with exit: what you change is the agent's next turn");
+  context.note(`Leave ${given.with ?? "with exit"}: what you change is the agent's next turn`);
   try {
-    await openShell(attached.path, { ...context.env, SYMPHONY_ISSUE_IDENTIFIER: name });
+    await open(attached, given.with, context);
     const question = { message: "A note for the agent (empty: none)" };
     const note = given.note ?? (await askOptional(question, context));
     return await detach({ ...given, note }, client);
@@ -77,6 +92,19 @@ async function attach(
     context.note(`${name} is still held: ${back} hands it back`);
     throw error;
   }
+}
+
+/** Resolves when the person has left. */
+async function open(
+  attached: Attached,
+  program: OwnProgram | undefined,
+  context: CommandContext,
+): Promise<void> {
+  const { path: cwd, issue_identifier: name } = attached;
+  const env: CommandContext["env"] = { ...context.env, SYMPHONY_ISSUE_IDENTIFIER: name };
+  if (program !== undefined) return openOwnProgram(program, attached, { ...context, env });
+  const file = env["SHELL"] || "sh";
+  await openProgram({ file, args: [], cwd, env, hint: "set SHELL" });
 }
 
 /** A shell can only be opened where the workspace is. */

@@ -131,26 +131,29 @@ export async function openEditor(editor: string, file: string, instead: string):
   });
 }
 
-/**
- * Runs the person's own shell in `cwd` until they leave it, with whatever status. Rejects with `usage`
- * when it cannot be started.
- */
-export async function openShell(
-  cwd: string,
-  env: Readonly<Record<string, string | undefined>>,
-): Promise<void> {
+/** A program that a person works with on this terminal. */
+export interface Program {
+  readonly file: string;
+  readonly args: readonly string[];
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** What to do when it cannot be started. */
+  readonly hint: string;
+}
+
+/** Runs `program` until the person leaves it, with whatever status. Rejects with `usage` when it cannot be started. */
+export async function openProgram({ file, args, cwd, env, hint }: Program): Promise<void> {
   const { spawn } = process.getBuiltinModule("node:child_process");
   const { once } = process.getBuiltinModule("node:events");
-  const shell = env["SHELL"] || "sh";
-  // Ctrl-C is for the shell and its programs: this process has to be there when the shell ends.
+  // Ctrl-C is for the program and what it runs: this process has to be there when it ends.
   const ignore = () => {};
   process.on("SIGINT", ignore);
   try {
-    await once(spawn(shell, [], { stdio: "inherit", cwd, env }), "close");
+    await once(spawn(file, args, { stdio: "inherit", cwd, env }), "close");
   } catch (cause) {
-    throw new SymphonyError("usage", `The shell "${shell}" cannot be run: ${messageOf(cause)}`, {
+    throw new SymphonyError("usage", `"${file}" cannot be run: ${messageOf(cause)}`, {
       cause,
-      hint: "set SHELL",
+      hint,
     });
   } finally {
     process.off("SIGINT", ignore);

@@ -29,6 +29,13 @@ export const attach = route({
     uncommitted: z.boolean().describe("It had changes that were not committed"),
     thread_id: z.string().nullable().describe("The agent's thread, which continues afterwards"),
     agent: z.string().nullable(),
+    agent_kind: z.string().nullable().describe("Its kind, such as codex or claude"),
+    agent_home: z
+      .string()
+      .nullable()
+      .describe(
+        "Where the program keeps the thread: CODEX_HOME, or Claude Code's CLAUDE_CONFIG_DIR; null: not known",
+      ),
   }),
   errors: ["issue_not_found", "workspace_not_found", "turn_running", "transition_not_allowed"],
 });

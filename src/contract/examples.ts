@@ -344,6 +344,8 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     uncommitted: false,
     thread_id: "thread-1",
     agent: "codex",
+    agent_kind: "codex",
+    agent_home: "/home/ada/.symphony/codex/6f1d2c3b4a596877/home",
   },
   "issues.detach": { issue_identifier: identifier, changed_files: 2, truncated: false },
   "issues.repro": {

@@ -17,7 +17,14 @@ export interface AttachDeps {
   readonly workspaces: Pick<WorkspaceOverview, "pathOf" | "git">;
   readonly deliveries: Pick<Deliveries, "settled">;
   readonly clock: Clock;
+  /** The kind of an agent, and where its program keeps the sessions of a workspace; null: unknown. */
+  sessionsOf(agent: string, workspace: string): Promise<Sessions>;
   redact(text: string): string;
+}
+
+interface Sessions {
+  readonly kind: string;
+  readonly home: string | null;
 }
 
 type Named = Pick<Issue, "id" | "identifier">;
@@ -27,8 +34,16 @@ interface AttachedTo extends Attached {
   readonly branch: string | null;
   /** The agent's thread, which continues when the person leaves; null: none was begun. */
   readonly threadId: string | null;
-  /** The kind of agent that worked on the issue last. */
+  /** The agent that worked on the issue last. */
   readonly agent: string | null;
+  readonly sessions: Sessions | null;
+}
+
+interface Handed {
+  readonly attached: Attached;
+  /** null: it is not known. */
+  readonly work: WorkDiff | null;
+  readonly note: string | null;
 }
 
 interface DetachedFrom {
@@ -77,12 +92,14 @@ export class Attachments {
     const dirty = head !== null && (await this.#since(path, head)).files.length > 0;
     await this.#saved({ ...input, interrupt: false, attached: { path, head, dirty } });
     const latest = history.latestAttempt(issue.id);
+    const agent = latest?.agent ?? null;
     return {
       ...(this.#attached(issue.id) ?? { path, head, dirty }),
       identifier: issue.identifier,
       branch: at?.branch ?? null,
       threadId: latest?.threadId ?? null,
-      agent: latest?.agent ?? null,
+      agent,
+      sessions: agent === null ? null : await this.#deps.sessionsOf(agent, path),
     };
   }
 
@@ -92,11 +109,36 @@ export class Attachments {
    * the commit to compare with is gone; then nothing has changed.
    */
   async detach(issue: Named, note: string | null): Promise<DetachedFrom> {
-    const { orchestrator, history, clock, redact } = this.#deps;
     const attached = this.#attached(issue.id);
     if (attached === null) throw notAttached(issue.identifier);
     const { path, head } = attached;
     const work = head === null ? null : await this.#since(path, head);
+    const { truncated, undo } = this.#hand(issue, { attached, work, note });
+    try {
+      const input = { type: "operator.detached", issueId: issue.id } as const;
+      await this.#deps.orchestrator.applySaved(issue.id, input);
+    } catch (error) {
+      undo();
+      throw error;
+    }
+    const { identifier } = issue;
+    return { identifier, changedFiles: work?.files.length ?? null, truncated };
+  }
+
+  /**
+   * For an issue that is queued without `detach`: what the person changed opens the next turn all the same.
+   * Resolves with what takes that back; does nothing where no person is attached.
+   */
+  async handOver(issue: Named): Promise<() => void> {
+    const attached = this.#attached(issue.id);
+    if (attached === null) return () => {};
+    const { path, head } = attached;
+    const work = head === null ? null : await this.#since(path, head).catch(() => null);
+    return this.#hand(issue, { attached, work, note: null }).undo;
+  }
+
+  #hand(issue: Named, { attached, work, note }: Handed) {
+    const { history, clock, redact } = this.#deps;
     // Redacted before it is cut: half a secret would not be recognized.
     const patch = redact(work?.patch ?? "");
     const truncated = work !== null && (work.truncated || patch.length > maxPatchChars);
@@ -112,15 +154,7 @@ export class Attachments {
       at: clock.wall(),
       delivered: false,
     });
-    try {
-      const input = { type: "operator.detached", issueId: issue.id } as const;
-      await orchestrator.applySaved(issue.id, input);
-    } catch (error) {
-      history.dropSteer(id);
-      throw error;
-    }
-    const { identifier } = issue;
-    return { identifier, changedFiles: work?.files.length ?? null, truncated };
+    return { truncated, undo: () => history.dropSteer(id) };
   }
 
   #saved(input: Extract<Input, { type: "operator.attached" }>): Promise<void> {
@@ -137,7 +171,7 @@ export class Attachments {
 }
 
 function notAttached(identifier: string): SymphonyError {
-  return new SymphonyError("not_attached", `nobody is attached to ${identifier}`, {
+  return new SymphonyError("not_attached", `no person is attached to ${identifier}`, {
     hint: `symphony attach ${identifier}`,
   });
 }

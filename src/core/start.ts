@@ -1,6 +1,7 @@
 // The core without HTTP: scheduler, attempts, trackers, agents and storage, connected here.
 
 import { join } from "node:path";
+import { rowOf } from "./agent/kinds.ts";
 import type { ModelList } from "./agent/models.ts";
 import { openAgentChecks } from "./agent-checks.ts";
 import { Attachments } from "./attach.ts";
@@ -8,7 +9,7 @@ import { Attempts } from "./attempt/attempts.ts";
 import { endedOf, recoverAttempts } from "./attempt/recovery.ts";
 import { type Begun, begin } from "./begin.ts";
 import { CommentSteering } from "./comments.ts";
-import { levelWords } from "./config/config.ts";
+import { kindOf, levelWords, settingsOf } from "./config/config.ts";
 import { sectionsOf } from "./config/sections.ts";
 import { type ConfigService, openConfig, openOverlay } from "./config/service.ts";
 import type { Core, CoreDeps, CoreOptions } from "./core.ts";
@@ -326,6 +327,7 @@ function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningDeps): C
       await closeAll(closers, log);
     }
   };
+  const attachments = attachmentsOf(options, deps, overview);
   return {
     version,
     dataDir,
@@ -338,12 +340,13 @@ function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningDeps): C
     ...{ workspaces: overview, deliveries: deps.deliveries },
     redact: (text) => options.redactor.redact(text),
     secretsKnown: () => options.redactor.known(),
-    attachments: attachmentsOf(options, deps, overview),
+    attachments,
     dispatch: new DispatchSwitch({ orchestrator, stored: deps.store.pause, clock }),
     orchestrator: new Operations({
       ...{ orchestrator, history, clock },
       tracker: () => trackers.tracker,
       config: () => inForce(config),
+      handOver: (issue) => attachments.handOver(issue),
     }),
     tracker: () => trackers.tracker,
     finder: new IssueFinder({ clock, tracker: () => trackers.tracker }),
@@ -369,12 +372,18 @@ function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningDeps): C
 }
 
 function attachmentsOf(
-  { clock, redactor }: CoreOptions,
-  { orchestrator, store: { history }, deliveries }: CoreDeps,
+  { clock, redactor, env, dataDir }: CoreOptions,
+  { orchestrator, store: { history }, deliveries, kinds, config }: CoreDeps,
   workspaces: WorkspaceOverview,
 ): Attachments {
   return new Attachments({
     ...{ orchestrator: orchestrator(), history, clock, workspaces, deliveries },
+    async sessionsOf(agent, workspace) {
+      const { config: current } = config.current;
+      const row = rowOf(kinds.agents, current, agent);
+      const home = await row?.homeOf?.(settingsOf(current, agent), { env, dataDir, workspace });
+      return { kind: kindOf(current, agent), home: home ?? null };
+    },
     redact: (text) => redactor.redact(text),
   });
 }

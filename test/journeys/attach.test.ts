@@ -1,11 +1,8 @@
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
-import { writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { text } from "node:stream/consumers";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 import {
   type DeliveryProject,
   deliveryProject,
@@ -13,13 +10,8 @@ import {
 } from "../support/makers/delivery-project.ts";
 import { gitIn } from "../support/makers/git-repository.ts";
 import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
+import { noTerminal, onItsTerminal } from "../support/worlds/terminal.ts";
 
-const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
-const onTerminal = fileURLToPath(new URL("../support/fakes/on-terminal.py", import.meta.url));
-const noTerminal =
-  spawnSync("python3", ["-c", "import pty, os; os.waitstatus_to_exitcode"]).status === 0
-    ? false
-    : "needs python3 for a terminal";
 const branch = "symphony/LOCAL-1-greet-people-by-name";
 
 async function inReview(place: DeliveryProject, server: Served): Promise<void> {
@@ -37,23 +29,6 @@ function reviewed(server: Served, attempts: number) {
     const isPushed = delivery !== null && delivery.pushed === delivery.head;
     return status === "review" && found.attempts.count === attempts && isPushed ? found : undefined;
   });
-}
-
-/** One command on a terminal, on which `answer` is typed to the question about a note. */
-async function typed(
-  { cwd, env, dataDir }: DeliveryProject,
-  { answer, shell }: { readonly answer: string; readonly shell: string },
-  ...args: string[]
-) {
-  const command = [process.execPath, bin, ...args, "--data-dir", dataDir];
-  const child = spawn("python3", [onTerminal, "A note", answer, ...command], {
-    cwd,
-    env: { ...process.env, ...env, NO_COLOR: "1", SHELL: shell },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  assert.ok(child.stdout);
-  const [shown, [code]] = await Promise.all([text(child.stdout), once(child, "close")]);
-  return { code, shown };
 }
 
 /** A person's shell: edits a file of the workspace, adds one, and leaves with a failure. */
@@ -75,7 +50,8 @@ test("attach: what a person changed in the workspace, and their note, are the ag
   await inReview(place, server);
   const shell = join(place.root, "shell");
   await writeFile(shell, editing, { mode: 0o755 });
-  const done = await typed(place, { answer: "Keep my greeting.", shell }, "attach", "LOCAL-1");
+  const typing = [["A note", "Keep my greeting.\r"]] as const;
+  const done = await onItsTerminal(place, { typing, own: { SHELL: shell } }, "attach", "LOCAL-1");
   assert.equal(done.code, 0, done.shown);
   assert.match(done.shown, /2 changed files will be in the agent's next turn/);
   await reviewed(server, 2);
@@ -97,7 +73,7 @@ test("attach: without a terminal it holds, survives a crash of the server, and i
     await inReview(place, server);
     const early = await symphony(place, "attach", "LOCAL-1", "--done");
     assert.equal(early.code, 7);
-    assert.match(early.stderr, /nobody is attached to LOCAL-1/);
+    assert.match(early.stderr, /no person is attached to LOCAL-1/);
     const refused = await symphony(place, "attach", "LOCAL-1");
     assert.equal(refused.code, 2);
     assert.match(refused.stderr, /no terminal .*\n.*symphony attach LOCAL-1 --done/);
@@ -131,4 +107,105 @@ test("attach: without a terminal it holds, survives a crash of the server, and i
   assert.match(told, /Their note: See my commit\.[\s\S]*\+committed by hand/);
   const log = gitIn(place.bare)("log", "--format=%s", `main..${branch}`);
   assert.match(log, /\nBy hand\n/, "the person's commit is delivered as it is");
+});
+
+/** A program of the person by this name: it leaves its arguments and its home in the workspace, and a change. */
+async function ownProgram(place: DeliveryProject, name: string): Promise<string> {
+  const bin = join(place.root, "own-bin");
+  await mkdir(bin, { recursive: true });
+  const text = `#!/bin/sh
+printf '%s\\n' "$@" "home: $CODEX_HOME" > ${place.root}/${name}.args
+echo "by ${name}" > by-${name}.txt
+`;
+  await writeFile(join(bin, name), text);
+  await chmod(join(bin, name), 0o755);
+  return `${bin}:${process.env["PATH"]}`;
+}
+
+test("attach: the person's own agent opens, on the thread where the agent was that program", {
+  skip: noTerminal,
+}, async () => {
+  const again = [
+    { do: "edit", path: "told.txt", content: "{{prompt}}" },
+    { do: "say", text: "Built on it." },
+  ] as const;
+  await using place = await deliveryProject({ issues: { "LOCAL-1": [greet, again, again] } });
+  await using server = await Served.start(place);
+  await inReview(place, server);
+  const { latest } = (await server.client.issues.detail({ params: { id: "LOCAL-1" } })).attempts;
+  const thread = latest[0]?.thread_id ?? "";
+  const typing = [["A note", "\r"]] as const;
+  const attach = async (name: string) => {
+    const own = { PATH: await ownProgram(place, name) };
+    const done = await onItsTerminal(place, { typing, own }, "attach", "LOCAL-1", "--with", name);
+    assert.equal(done.code, 0, done.shown);
+    assert.match(done.shown, /1 changed file will be in the agent's next turn/);
+    const args = (await readFile(join(place.root, `${name}.args`), "utf8")).trim().split("\n");
+    return { shown: done.shown, args };
+  };
+  const codex = await attach("codex");
+  const home = codex.args.at(-1)?.replace("home: ", "") ?? "";
+  assert.match(home, /\.symphony\/codex\/\w+\/home$/, "where the agent's codex has its threads");
+  assert.deepEqual(codex.args.slice(0, -1), [
+    ...["resume", thread, "-c"],
+    `projects={"${place.workspace("LOCAL-1")}"={trust_level="untrusted"}}`,
+  ]);
+  assert.doesNotMatch(codex.shown, /begins a new session/);
+  await reviewed(server, 2);
+  const git = gitIn(place.bare);
+  assert.equal(git("show", `${branch}:by-codex.txt`), "by codex");
+  assert.match(git("show", `${branch}:told.txt`), /\+by codex/);
+  const claude = await attach("claude");
+  assert.match(
+    claude.shown,
+    /claude begins a new session: the issue's agent was not claude but codex/,
+  );
+  assert.deepEqual(claude.args, ["--setting-sources", "user", "home:"]);
+  await reviewed(server, 3);
+});
+
+test("attach: a program that is missing leaves the issue held and names the way back", {
+  skip: noTerminal,
+}, async () => {
+  await using place = await deliveryProject({ issues: { "LOCAL-1": [greet] } });
+  await using server = await Served.start(place);
+  await inReview(place, server);
+  const own = { PATH: join(place.root, "no-bin") };
+  const done = await onItsTerminal(
+    place,
+    { typing: [], own },
+    "attach",
+    "LOCAL-1",
+    "--with",
+    "claude",
+  );
+  assert.equal(done.code, 2);
+  assert.match(done.shown, /"claude" cannot be run: .*ENOENT/);
+  assert.match(done.shown, /LOCAL-1 is still held: symphony attach LOCAL-1 --done hands it back/);
+  const { status } = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
+  assert.equal(status, "held");
+});
+
+test("attach: what a person had not committed is copied before the workspace of a closed issue goes", async () => {
+  await using place = await deliveryProject({ issues: { "LOCAL-1": [greet] } });
+  await using server = await Served.start(place);
+  await inReview(place, server);
+  assert.equal((await symphony(place, "attach", "LOCAL-1", "--json")).code, 0);
+  const path = place.workspace("LOCAL-1");
+  await writeFile(join(path, "by-hand.txt"), "by hand\n");
+  await writeFile(join(path, "committed.txt"), "committed by hand\n");
+  const git = gitIn(path);
+  git("add", "committed.txt");
+  git("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "commit", "-qm", "By hand");
+  const moved = await symphony(place, "issue", "move", "LOCAL-1", "Done");
+  assert.equal(moved.code, 0, moved.stderr);
+  await eventually("its workspace is gone", async () => !existsSync(path));
+  const into = join(place.root, "restored");
+  const restored = await symphony(place, "workspaces", "restore", "LOCAL-1", "--to", into);
+  assert.equal(restored.code, 0, restored.stderr);
+  assert.equal(await readFile(join(into, "by-hand.txt"), "utf8"), "by hand\n");
+  assert.equal(await readFile(join(into, "committed.txt"), "utf8"), "committed by hand\n");
+  const late = await symphony(place, "attach", "LOCAL-1", "--done");
+  assert.equal(late.code, 7);
+  assert.match(late.stderr, /no person is attached to LOCAL-1/);
 });

@@ -153,3 +153,43 @@ describe("POST :id/detach", () => {
     assert.deepEqual(at.core.history.undelivered("id-ENG-1"), []);
   });
 });
+
+describe("a transition of an attached issue", () => {
+  test("to queued hands the changes to the next turn", async () => {
+    await using at = await running();
+    await at.attach();
+    writeFileSync(join(at.path, "by-hand.txt"), "by hand\n");
+    const moved = await at.ask("/api/v1/ENG-1/transition", post({ to: "queued" }));
+    assert.equal(moved.status, 200, moved.text);
+    const [steer, ...others] = at.core.history.undelivered("id-ENG-1");
+    assert.deepEqual(others, []);
+    assert.match(steer?.message ?? "", /A person worked in your workspace[\s\S]*\n\+by hand\n/);
+    assert.deepEqual(codeOf(await at.ask("/api/v1/ENG-1/detach", post())), [409, "not_attached"]);
+  });
+
+  test("to queued is possible when the commit to compare with is gone: the turn says so", async () => {
+    await using at = await running();
+    await at.attach();
+    const git = gitIn(at.path);
+    git("checkout", "-q", "--orphan", "fresh");
+    git("commit", "-q", "-m", "fresh");
+    git("branch", "-D", "eng-1");
+    git("reflog", "expire", "--expire=now", "--all");
+    git("gc", "-q", "--prune=now");
+    const moved = await at.ask("/api/v1/ENG-1/transition", post({ to: "queued" }));
+    assert.equal(moved.status, 200, moved.text);
+    const [steer] = at.core.history.undelivered("id-ENG-1");
+    assert.match(steer?.message ?? "", /What they changed is not known/);
+  });
+
+  test("of one without a person hands over nothing", async () => {
+    await using at = await running();
+    const stop = at.ask("/api/v1/ENG-1/abort", post());
+    await until(() => at.scheduler.run("ENG-1").stopReason !== null);
+    await at.scheduler.run("ENG-1").end({ kind: "stopped" });
+    await stop;
+    const moved = await at.ask("/api/v1/ENG-1/transition", post({ to: "queued" }));
+    assert.equal(moved.status, 200, moved.text);
+    assert.deepEqual(at.core.history.undelivered("id-ENG-1"), []);
+  });
+});

@@ -79,6 +79,14 @@ export interface AgentKind<
   command(settings: Settings): string;
   /** null: the kind has no list of models. */
   readonly models: AgentModels<Settings> | null;
+  /**
+   * The directory of the program's own files with the sessions of a workspace's agents, for a person who
+   * continues one. Absent: a person cannot.
+   */
+  homeOf?(
+    settings: Settings,
+    deps: Pick<AgentDeps, "env" | "dataDir"> & { readonly workspace: string },
+  ): Promise<string>;
   /** null: agents of the kind always end with the server. */
   readonly outliving: OutlivingAgents<Settings, Hosts> | null;
 }
@@ -113,6 +121,10 @@ export const agentKinds: readonly AgentKind[] = [
       return createCodexKind({ ...deps, daemons: deps.hosts().daemons });
     },
     command: ({ command }) => command,
+    async homeOf(settings, deps) {
+      const { agentsHomeOf } = await import("./codex/home.ts");
+      return agentsHomeOf(settings, deps);
+    },
     models: {
       async list(settings, deps, signal) {
         const { codexProvider } = await import("./codex/provider.ts");
@@ -153,6 +165,10 @@ export const agentKinds: readonly AgentKind[] = [
       return createClaudeRuntime({ ...deps, config: settings });
     },
     command: ({ command }) => command,
+    async homeOf(_settings, { workspace, ...deps }) {
+      const { agentsHomeOf } = await import("./claude/home.ts");
+      return agentsHomeOf(workspace, deps);
+    },
     models: {
       async list(settings, deps, signal) {
         const { askClaude } = await import("./claude/models.ts");

@@ -40,6 +40,8 @@ export interface OperationsDeps {
   readonly clock: Clock;
   tracker(): Tracker;
   config(): InForce;
+  /** What a person who is attached to the issue changed opens its next turn; the result takes that back. */
+  handOver(issue: Issue): Promise<() => void>;
 }
 
 const statusTargets = ["queued", "held", "completed"] as const;
@@ -205,9 +207,17 @@ export class Operations {
     if (status === undefined || !isKnown) return this.#moveInTracker(issue, to);
     const from = statusOf(this.#state, issue) ?? issue.state;
     const input = { type: "operator.transitioned", issueId: issue.id, to: status, reason } as const;
-    const { orchestrator } = this.#deps;
-    if (status === "queued") await orchestrator.applySaved(issue.id, input);
-    else await tookEffect(orchestrator.apply(input), `${issue.identifier}: the move to ${status}`);
+    const { orchestrator, handOver } = this.#deps;
+    if (status === "queued") {
+      const undo = await handOver(issue);
+      try {
+        await orchestrator.applySaved(issue.id, input);
+      } catch (error) {
+        undo();
+        throw error;
+      }
+    } else
+      await tookEffect(orchestrator.apply(input), `${issue.identifier}: the move to ${status}`);
     return { identifier: issue.identifier, from, to: status, kind: "status" };
   }
 

@@ -259,7 +259,7 @@ export function detached(
 ): Decision {
   const row = state.issues.of("held").get(issueId);
   if (!row?.attached) {
-    throw new SymphonyError("not_attached", "nobody is attached to the issue", {
+    throw new SymphonyError("not_attached", "no person is attached to the issue", {
       hint: "symphony attach ISSUE",
     });
   }

@@ -205,6 +205,8 @@ export function issueHandlers(core: Core, clock: Clock): Handlers<Api["issues"]>
         uncommitted: at.dirty,
         thread_id: at.threadId,
         agent: at.agent,
+        agent_kind: at.sessions?.kind ?? null,
+        agent_home: at.sessions?.home ?? null,
       };
     },
     async detach({ params, body }) {

@@ -159,6 +159,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     clock,
     tracker: () => tracker,
     config: () => ({ config: world.config, problem: scheduler.problem, warnings: [] }),
+    handOver: (issue) => attachments.handOver(issue),
   });
   const comments = new CommentSteering({
     ...{ clock, log, history, config: () => world.config, tracker: () => tracker },
@@ -166,6 +167,11 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   });
   const deliveries = undelivered(dataDir, {
     ...{ scheduler, clock, bus, log, config: () => world.config },
+  });
+  const attachments = new Attachments({
+    ...{ orchestrator: scheduler.orchestrator, history, clock, workspaces: overview },
+    ...{ deliveries, redact },
+    sessionsOf: async (agent) => ({ kind: agent, home: null }),
   });
   const webhooks = openInboxes({
     trackers: kinds.trackers,
@@ -209,10 +215,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
         stored: store.pause,
         clock,
       }),
-      attachments: new Attachments({
-        ...{ orchestrator: scheduler.orchestrator, history, clock, workspaces: overview },
-        ...{ deliveries, redact },
-      }),
+      attachments,
       bus,
       meter: scheduler.meter,
       recorder,

@@ -39,10 +39,7 @@ export class ClaudeHomes {
 
   /** Rejects with `agent_unavailable` when the directory cannot be made. */
   async prepare(workspace: string, wall: number): Promise<ClaudeHome> {
-    const { dataDir, env } = this.#options;
-    const base = join(env["HOME"] || homedir(), ".symphony", "claude", sha(dataDir));
-    const own = join(base, sha(workspace));
-    const config = join(own, "config");
+    const { base, own, config } = placesOf(workspace, this.#options);
     try {
       for (const dir of [base, own, config]) {
         await mkdir(dir, { recursive: true, mode: 0o700 });
@@ -59,6 +56,17 @@ export class ClaudeHomes {
     this.swept ??= sweep(base, wall).catch(() => {});
     return { config, own };
   }
+}
+
+function placesOf(workspace: string, { env, dataDir }: HomesOptions) {
+  const base = join(env["HOME"] || homedir(), ".symphony", "claude", sha(dataDir));
+  const own = join(base, sha(workspace));
+  return { base, own, config: join(own, "config") };
+}
+
+/** The CLAUDE_CONFIG_DIR of the agents of a workspace, which holds their sessions. */
+export function agentsHomeOf(workspace: string, options: HomesOptions): string {
+  return placesOf(workspace, options).config;
 }
 
 /** Removes the directories of workspaces that have been gone for long. */

@@ -51,7 +51,7 @@ const operatorsOwn = ["auth.json", "config.toml", "history.jsonl", "sessions", "
  */
 export class CodexHomes {
   readonly #options: HomesOptions;
-  readonly #written = new Map<string, string>();
+  readonly #begun = new Set<string>();
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: HomesOptions) {
@@ -75,10 +75,10 @@ export class CodexHomes {
   }
 
   async #prepare(config: CodexConfig): Promise<CodexHome> {
-    const base = this.#base(config.home);
+    const base = baseOf(config.home, this.#options);
     const path = join(base, "home");
     const databases = join(path, "databases");
-    if (config.home === "private" && !this.#written.has(path)) {
+    if (config.home === "private" && !this.#begun.has(path)) {
       // Only one server uses this directory: existing content is from runs that crashed.
       await rm(join(base, "tmp"), { recursive: true, force: true, maxRetries: 3 });
     }
@@ -97,10 +97,10 @@ export class CodexHomes {
         (name) => !hidden.has(name),
       ),
     });
-    if (this.#written.get(path) !== written) {
-      await replace(join(path, "config.toml"), written);
-      this.#written.set(path, written);
-    }
+    const file = join(path, "config.toml");
+    // A person's own codex, which continues a thread here, writes settings of its own into it.
+    if ((await readFile(file, "utf8").catch(() => null)) !== written) await replace(file, written);
+    this.#begun.add(path);
     return {
       path,
       denied,
@@ -117,11 +117,6 @@ export class CodexHomes {
         return dir;
       },
     };
-  }
-
-  #base(wish: string): string {
-    if (wish !== "private") return resolve(wish.replace(/^~(?=\/|$)/, this.#userHome));
-    return join(this.#userHome, ".symphony", "codex", sha(this.#options.dataDir));
   }
 
   get #userHome(): string {
@@ -153,6 +148,19 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 function userHome(env: Env): string {
   return env["HOME"] || homedir();
+}
+
+function baseOf(wish: string, { env, dataDir }: Pick<HomesOptions, "env" | "dataDir">): string {
+  if (wish !== "private") return resolve(wish.replace(/^~(?=\/|$)/, userHome(env)));
+  return join(userHome(env), ".symphony", "codex", sha(dataDir));
+}
+
+/** The CODEX_HOME of agents with these settings, which holds their threads. */
+export function agentsHomeOf(
+  { home }: Pick<CodexConfig, "home">,
+  options: Pick<HomesOptions, "env" | "dataDir">,
+): string {
+  return home === "inherit" ? operatorHomeOf(options.env) : join(baseOf(home, options), "home");
 }
 
 /** The operator's own CODEX_HOME. */

@@ -109,14 +109,18 @@ describe("the private home of codex", () => {
     assert.ok((await lstat(scratch)).isDirectory());
   });
 
-  test("follows a later login and later settings, and is rewritten only for a change", async () => {
+  test("follows a later login and later settings; what another program wrote into its settings does not stay", async () => {
     await using p = await setUp();
     const first = await p.homes.prepare(codexConfig);
     assert.ok(first);
     const file = join(first.path, "config.toml");
-    await writeFile(file, "changed by codex");
+    const ours = await readFile(file, "utf8");
     await p.homes.prepare(codexConfig);
-    assert.equal(await readFile(file, "utf8"), "changed by codex");
+    assert.equal(await readFile(file, "utf8"), ours);
+    // A person's own codex, which continues a thread there, writes its choice of a model.
+    await writeFile(file, `model = "another"\n${ours}`);
+    await p.homes.prepare(codexConfig);
+    assert.equal(await readFile(file, "utf8"), ours);
     await writeFile(p.at("user/.codex/history.jsonl"), "");
     const second = await p.homes.prepare(codexConfig);
     assert.notEqual(second?.fingerprint, first.fingerprint);
