@@ -208,16 +208,15 @@ export class Operations {
     const from = statusOf(this.#state, issue) ?? issue.state;
     const input = { type: "operator.transitioned", issueId: issue.id, to: status, reason } as const;
     const { orchestrator, handOver } = this.#deps;
-    if (status === "queued") {
-      const undo = await handOver(issue);
-      try {
-        await orchestrator.applySaved(issue.id, input);
-      } catch (error) {
-        undo();
-        throw error;
-      }
-    } else
-      await tookEffect(orchestrator.apply(input), `${issue.identifier}: the move to ${status}`);
+    const undo = status === "queued" ? await handOver(issue) : () => {};
+    try {
+      if (status === "queued") await orchestrator.applySaved(issue.id, input);
+      else
+        await tookEffect(orchestrator.apply(input), `${issue.identifier}: the move to ${status}`);
+    } catch (error) {
+      undo();
+      throw error;
+    }
     return { identifier: issue.identifier, from, to: status, kind: "status" };
   }
 
