@@ -4,6 +4,8 @@ import { type AgentContext, agent, ndJsonStream, RequestError } from "@agentclie
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import type { AcpScript, AcpStep } from "./acp-script.ts";
+import { runCommand } from "./run-command.ts";
+import { nextTurn } from "./turn-count.ts";
 
 // An agent of the Agent Client Protocol that plays the script named by its argument; it uses the agent side of the protocol's library.
 
@@ -21,6 +23,8 @@ if (lastWords !== undefined) {
 
 let turns = 0;
 let cancelled = Promise.withResolvers<void>();
+/** A command was running when the turn was cancelled. */
+let isCutShort = false;
 let steered = Promise.withResolvers<void>();
 const prompted = Promise.withResolvers<void>();
 
@@ -67,6 +71,43 @@ async function called(name: string, args: Record<string, unknown>): Promise<unkn
   return await client.callTool({ name, arguments: args });
 }
 
+type RunStep = Extract<AcpStep, { readonly do: "run" }>;
+let calls = 0;
+
+async function run(step: RunStep, client: AgentContext, sessionId: string): Promise<void> {
+  const { command, asks } = step;
+  const call = { toolCallId: `run-${++calls}`, title: command, kind: "execute" as const };
+  const update = (fields: object) =>
+    client.notify("session/update", {
+      sessionId,
+      update: { sessionUpdate: "tool_call_update", toolCallId: call.toolCallId, ...fields },
+    });
+  const rawInput = { command };
+  await client.notify("session/update", {
+    sessionId,
+    update: { sessionUpdate: "tool_call", ...call, status: "pending", rawInput },
+  });
+  if (asks) {
+    const { outcome } = await client.request("session/request_permission", {
+      sessionId,
+      toolCall: { ...call, rawInput },
+      options: [
+        { optionId: "once", name: "Once", kind: "allow_once" },
+        { optionId: "no", name: "No", kind: "reject_once" },
+      ],
+    });
+    note("permission", outcome);
+    if (outcome.outcome !== "selected" || outcome.optionId !== "once") {
+      return update({ status: "failed" });
+    }
+  }
+  const ran = runCommand(command).then(({ output, code }) => ({ output, exitCode: code }));
+  const rawOutput = await Promise.race([ran, cancelled.promise.then(() => null)]);
+  isCutShort = rawOutput === null;
+  const status = rawOutput?.exitCode === 0 ? "completed" : "failed";
+  return update({ status, ...(rawOutput && { rawOutput }) });
+}
+
 async function play(step: AcpStep, client: AgentContext, sessionId: string): Promise<void> {
   switch (step.do) {
     case "update":
@@ -81,6 +122,8 @@ async function play(step: AcpStep, client: AgentContext, sessionId: string): Pro
       });
       return note("permission", answer);
     }
+    case "run":
+      return run(step, client, sessionId);
     case "request":
       return client.request(step.method, {}).then(
         (result) => note("answer", result),
@@ -165,8 +208,11 @@ agent({ name: "scripted" })
   .onRequest("session/prompt", raw, async ({ params, client }) => {
     note("session/prompt", params);
     cancelled = Promise.withResolvers();
+    isCutShort = false;
     steered = Promise.withResolvers();
-    const turn = script.turns[Math.min(turns++, script.turns.length - 1)];
+    const number = script.continues ? nextTurn(file) : turns;
+    turns++;
+    const turn = script.turns[Math.min(number, script.turns.length - 1)];
     for (const step of turn?.steps ?? []) {
       await play(step, client, String(params["sessionId"]));
     }
@@ -175,6 +221,6 @@ agent({ name: "scripted" })
     if (turn?.after) trailing = linesOf(turn.after);
     const { error } = turn ?? {};
     if (error) throw new RequestError(error.code, error.message, error.data);
-    return turn?.end ?? { stopReason: "end_turn" };
+    return { stopReason: isCutShort ? "cancelled" : "end_turn", ...turn?.end };
   })
   .connect(ndJsonStream(Writable.toWeb(stdout), Readable.toWeb(process.stdin)));

@@ -4,6 +4,8 @@ import type { PermissionOption, SessionUpdate, ToolCallUpdate } from "@agentclie
 export type AcpStep =
   | { readonly do: "update" | "foreign"; readonly update: SessionUpdate }
   | { readonly do: "ask"; readonly toolCall: ToolCallUpdate; readonly options: PermissionOption[] }
+  /** Runs a command, once it is allowed where it asks; a cancelled turn does not wait for it. */
+  | { readonly do: "run"; readonly command: string; readonly asks?: boolean }
   | { readonly do: "request"; readonly method: string }
   /** Calls a tool of the session's first MCP server, which it starts for this. */
   | { readonly do: "tool"; readonly name: string; readonly arguments: Record<string, unknown> }
@@ -45,6 +47,8 @@ export interface AcpScript {
   readonly steering?: string;
   /** The history that it sends after it has answered `session/load`. */
   readonly replays?: readonly string[];
+  /** A later process plays the turns after those of an earlier one. */
+  readonly continues?: boolean;
   /** The last turn is repeated. */
   readonly turns: readonly AcpTurn[];
 }

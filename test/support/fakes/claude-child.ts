@@ -1,8 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { appendFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import type { ClaudeScript, ClaudeStep } from "./claude-script.ts";
+import { runCommand } from "./run-command.ts";
+import { nextTurn } from "./turn-count.ts";
 
 // Plays a script as Claude Code 2.1.318 would, in `claude -p --input-format stream-json --output-format stream-json`:
 // control requests both ways, one line per content block, lifecycles of messages, one result per turn.
@@ -136,7 +137,12 @@ async function play(step: ClaudeStep): Promise<void> {
         note("permission", answer);
         if (answer.behavior !== "allow") return toolResult(id, String(answer.message), true);
       }
-      return toolResult(id, step.runs ?? "", step.fails);
+      if (!step.really) return toolResult(id, step.runs ?? "", step.fails);
+      const ran = await Promise.race([
+        runCommand(String(step.input["command"])),
+        interrupted.promise.then(() => ({ output: "interrupted", code: 130 })),
+      ]);
+      return toolResult(id, ran.output, ran.code !== 0);
     }
     case "mcp": {
       const params = { name: step.tool, arguments: step.args };
@@ -192,7 +198,9 @@ async function play(step: ClaudeStep): Promise<void> {
 let taken: Incoming[] = [];
 
 async function turn(first: Incoming): Promise<void> {
-  const entry = script.turns[Math.min(turns++, script.turns.length - 1)] ?? { steps: [] };
+  const number = script.continues ? nextTurn(file) : turns;
+  turns++;
+  const entry = script.turns[Math.min(number, script.turns.length - 1)] ?? { steps: [] };
   taken = [first];
   isInterrupted = false;
   interrupted = Promise.withResolvers();
@@ -302,20 +310,29 @@ async function control(id: string, fields: Readonly<Record<string, unknown>>): P
   }
 }
 
-createInterface({ input: process.stdin })
-  .on("line", (line) => {
-    const message: Incoming = JSON.parse(line);
-    if (message.type === "control_request")
-      void control(message.request_id ?? "", message.request ?? {});
-    if (message.type === "control_response" && message.response) {
-      answers.get(message.response.request_id)?.(message.response.response ?? {});
-    }
-    if (message.type !== "user") return;
-    note("user", message);
-    lifecycle(message.uuid, "queued");
-    queue.push(message);
-    wake.resolve();
-    wake = Promise.withResolvers();
+function receive(line: string): void {
+  const message: Incoming = JSON.parse(line);
+  if (message.type === "control_request")
+    void control(message.request_id ?? "", message.request ?? {});
+  if (message.type === "control_response" && message.response) {
+    answers.get(message.response.request_id)?.(message.response.response ?? {});
+  }
+  if (message.type !== "user") return;
+  note("user", message);
+  lifecycle(message.uuid, "queued");
+  queue.push(message);
+  wake.resolve();
+  wake = Promise.withResolvers();
+}
+
+// Only byte 10 ends a line.
+let rest = "";
+process.stdin
+  .setEncoding("utf8")
+  .on("data", (chunk: string) => {
+    const lines = (rest + chunk).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) receive(line);
   })
   .on("close", () => {
     isOver = true;

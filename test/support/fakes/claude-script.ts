@@ -9,6 +9,8 @@ export type ClaudeStep =
       readonly asks?: boolean;
       readonly runs?: string;
       readonly fails?: boolean;
+      /** `input.command` is really run, once it is allowed. */
+      readonly really?: boolean;
     }
   /** Calls a tool of the MCP server `tracker` and says what it answered. */
   | { readonly do: "mcp"; readonly tool: string; readonly args: unknown }
@@ -40,6 +42,8 @@ export interface ClaudeScript {
   readonly capabilities?: readonly string[];
   /** Names that `set_model` accepts; all if omitted. */
   readonly models?: readonly string[];
+  /** A later process plays the turns after those of an earlier one. */
+  readonly continues?: boolean;
   /** The last turn is repeated. */
   readonly turns: readonly ClaudeTurn[];
 }

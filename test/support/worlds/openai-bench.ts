@@ -30,6 +30,11 @@ export class OpenaiBench implements AsyncDisposable {
     this.config = openaiSection.settings(openaiSection.schema.parse(settings));
   }
 
+  /** The bench of a root that `make` has made. */
+  static at(root: string, settings: Settings): OpenaiBench {
+    return new OpenaiBench(root, settings);
+  }
+
   static async make(settings: Settings = {}): Promise<OpenaiBench> {
     const root = await realpath(await mkdtemp(join(tmpdir(), "symphony-openai-")));
     const made = new OpenaiBench(root, settings);
@@ -38,7 +43,10 @@ export class OpenaiBench implements AsyncDisposable {
     return made;
   }
 
-  async start(spec: Partial<SessionSpec> = {}): Promise<AgentSession> {
+  async start(
+    spec: Partial<SessionSpec> = {},
+    signal: AbortSignal = new AbortController().signal,
+  ): Promise<AgentSession> {
     const runtime = createOpenaiRuntime({
       config: () => this.config,
       workspaceRoot: () => join(this.root, "workspaces"),
@@ -48,7 +56,7 @@ export class OpenaiBench implements AsyncDisposable {
       env: this.env,
       dataDir: this.dataDir,
     });
-    return runtime.start({ ...this.spec(), ...spec }, new AbortController().signal);
+    return runtime.start({ ...this.spec(), ...spec }, signal);
   }
 
   spec(): SessionSpec {
