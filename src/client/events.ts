@@ -23,6 +23,8 @@ export interface StreamWish {
   readonly signal?: AbortSignal;
   /** Finds the server again before it reconnects: a restart may change its address and its token. */
   readonly renew?: () => Promise<Server>;
+  /** Called when the server has accepted a connection: the first, and each that follows a lost one. */
+  readonly onOpened?: () => void;
   /** Called before each pause between attempts to reconnect. */
   readonly onLost?: (error: SymphonyError | null, delayMs: number) => void;
   /** Waits `ms`; tests pass their own. */
@@ -116,16 +118,21 @@ interface Connection {
 
 /** One EventSource per connection: its own reconnect stops at the first response that is not 200. */
 async function connect(connection: Connection): Promise<Source> {
-  const { server, progress, inbox } = connection;
+  const { server, wish, progress, inbox } = connection;
   const { EventSource } = await import("eventsource");
   let fault: SymphonyError | null = null;
   class Listener extends EventSource {
     /** Receives events of every type: a newer server may send types unknown to this client. */
     override dispatchEvent(event: Event): boolean {
-      if (event.type === "open") progress.everOpened = true;
+      if (event.type === "open") this.#opened();
       if (event.type === "error") this.#stop();
       if (event instanceof MessageEvent) this.#take(event);
       return super.dispatchEvent(event);
+    }
+
+    #opened(): void {
+      progress.everOpened = true;
+      wish.onOpened?.();
     }
 
     #take(event: MessageEvent): void {

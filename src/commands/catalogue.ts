@@ -56,6 +56,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./state.ts")).stateCommand,
   },
   {
+    name: "watch",
+    summary: "full-screen view of every issue, with keys to answer, steer and stop",
+    group: inspect,
+    load: async () => (await import("./watch.ts")).watchCommand,
+  },
+  {
     name: "explain",
     summary: "say why an issue does or does not run",
     group: inspect,

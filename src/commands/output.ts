@@ -257,7 +257,7 @@ export function statusStyle(status: string): Style {
 
 const controls = /(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu;
 const wide =
-  /^[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|^\p{Emoji_Presentation}/u;
+  /^[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]|^\p{Emoji_Presentation}|^\p{Emoji}\ufe0f/u;
 
 /** The grapheme clusters: what a reader sees as single characters. */
 function graphemes(text: string): string[] {

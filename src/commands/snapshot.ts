@@ -64,13 +64,35 @@ export function stateLines(
   return { head: headOf(snapshot, view), rows: [...(shown.length === 0 ? [] : rows), ...kept] };
 }
 
-function headOf(snapshot: SnapshotView, { paint, nowMs, width }: ViewOptions): readonly string[] {
-  const { counts, polling, tracker, problem, storage, unrecorded, codex_totals: totals } = snapshot;
+function headOf(snapshot: SnapshotView, view: ViewOptions): readonly string[] {
+  const { paint, nowMs, width } = view;
+  const { counts, polling, tracker, codex_totals: totals } = snapshot;
   const filled = Object.entries(counts).filter(([, count]) => count > 0);
   const parts = filled.map(([status, count]) => paint[statusStyle(status)](`${count} ${status}`));
   const next =
     polling.next_poll_at === null ? "" : `, next poll ${relative(polling.next_poll_at, nowMs)}`;
   const facts = `tracker ${tracker.kind}${next}, ${amount(totals.total_tokens)} tokens`;
+  const isStarting = tracker.status === "starting";
+  const nothing = isStarting ? startingText(snapshot) : "nothing to do";
+  const first = `${parts.length === 0 ? nothing : parts.join(", ")}  ${paint.dim(plainLine(facts))}`;
+  const starting = isStarting && parts.length > 0 ? [paint.yellow(startingText(snapshot))] : [];
+  return foldLines([first, ...starting, ...alertsOf(snapshot, view)], width);
+}
+
+function startingText({ tracker }: SnapshotView): string {
+  return plainLine(`starting: the first read of the ${tracker.kind} tracker has not ended`);
+}
+
+/** What keeps work from starting, and what is wrong; the start first while it lasts. */
+export function alertLines(snapshot: SnapshotView, view: ViewOptions): readonly string[] {
+  const { paint, width } = view;
+  const isStarting = snapshot.tracker.status === "starting";
+  const starting = isStarting ? [paint.yellow(startingText(snapshot))] : [];
+  return foldLines([...starting, ...alertsOf(snapshot, view)], width);
+}
+
+function alertsOf(snapshot: SnapshotView, { paint, nowMs }: ViewOptions): readonly string[] {
+  const { polling, tracker, problem, storage, unrecorded } = snapshot;
   const paused = snapshot.paused.map(({ agent, until, reason }) => {
     const who = agent === null ? "nothing new is started" : `nothing new is started with ${agent}`;
     return until === null
@@ -86,19 +108,11 @@ function headOf(snapshot: SnapshotView, { paint, nowMs, width }: ViewOptions): r
     ...snapshot.warnings.map((warning) => `configuration: ${warning}`),
     tracker.last_error && `tracker: ${tracker.last_error.message}`,
   ];
-  const isStarting = tracker.status === "starting";
-  const starting = plainLine(
-    `starting: the first read of the ${tracker.kind} tracker has not ended`,
-  );
-  const nothing = isStarting ? starting : "nothing to do";
-  const lines = [
-    `${parts.length === 0 ? nothing : parts.join(", ")}  ${paint.dim(plainLine(facts))}`,
-    ...(isStarting && parts.length > 0 ? [paint.yellow(starting)] : []),
+  return [
     ...paused.map((line) => paint.yellow(plainLine(line))),
     ...conflictLines(snapshot.conflicts).map((line) => paint.yellow(line)),
     ...faults.flatMap((fault) => (fault ? [paint.red(plainLine(fault))] : [])),
   ];
-  return foldLines(lines, width);
 }
 
 function cellsOf({ row, since: start, turns, tokens, now }: Shown, nowMs: number): Cell[] {

@@ -21,7 +21,7 @@ export const stateCommand = row({
     if (at !== undefined) {
       throw new SymphonyError("usage", "--at shows one moment; it cannot be watched");
     }
-    return import("./watch.ts").then(({ watchState }) => watchState(context));
+    return import("./state-watch.ts").then(({ watchState }) => watchState(context));
   },
   call: async ({ at }, context) =>
     (await context.client()).system.state({ query: at === undefined ? {} : { at } }),

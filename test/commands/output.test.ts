@@ -13,7 +13,7 @@ import {
   wantsColour,
   widthOf,
 } from "../../src/commands/output.ts";
-import { Pager } from "../../src/commands/watch.ts";
+import { Pager } from "../../src/commands/state-watch.ts";
 
 test("a table fits the terminal: its flexible columns are shortened", () => {
   const columns = [
