@@ -57,9 +57,8 @@ interface Running {
 function built(): string {
   const dir = join(work, "package");
   mkdirSync(dir);
-  const args = ["-p", "tsconfig.build.json", "--outDir", join(dir, "dist")];
-  execFileSync(join(root, "node_modules/.bin/tsc"), args, { cwd: root });
-  for (const name of ["bin", "package.json"])
+  execFileSync("npm", ["run", "--silent", "build"], { cwd: root });
+  for (const name of ["bin", "dist", "package.json"])
     cpSync(join(root, name), join(dir, name), { recursive: true });
   symlinkSync(join(root, "node_modules"), join(dir, "node_modules"));
   return join(dir, "bin", "symphony.js");

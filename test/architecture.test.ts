@@ -13,6 +13,7 @@ const base = [
   "src/core/text",
   "src/core/clock.ts",
   "src/core/outbound.ts",
+  "src/core/package.ts",
   "zod",
   "node:",
 ];
@@ -33,6 +34,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     // The page and the terminal show the same lanes in the same words.
     "src/web/lanes.ts",
     "src/web/words.ts",
+    "src/core/package.ts",
     "commander",
     "@inquirer/prompts",
     "chalk",
@@ -116,6 +118,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/core/clock.ts": ["node:"],
   "src/core/answers.ts": ["node:"],
   "src/core/outbound.ts": ["src/core/answers.ts", "node:"],
+  "src/core/package.ts": [],
   "src/core/store": [...base, "lowdb"],
   "src/core/config": [...base, "src/core/store", "chokidar", "lowdb", "yaml"],
   "src/core/events": [...base, "src/core/store"],
@@ -204,9 +207,15 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "src/core/workspace",
   ],
   // A separate program: it acts as an agent and shares only the protocol with the server.
-  "src/demo": ["node:", "src/core/tracker", "src/core/model"],
+  "src/demo": ["node:", "src/core/tracker", "src/core/model", "src/core/package.ts"],
   // The repository that the demo's server finds, created with the one git module.
-  "src/demo/sample.ts": ["src/demo", "src/core/repository/git.ts", "src/core/model", "node:"],
+  "src/demo/sample.ts": [
+    "src/demo",
+    "src/core/repository/git.ts",
+    "src/core/model",
+    "src/core/package.ts",
+    "node:",
+  ],
 };
 
 /**

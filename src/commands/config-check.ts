@@ -6,9 +6,9 @@ import { migrated } from "../core/config/migrate.ts";
 import { readWorkflow } from "../core/config/workflow.ts";
 import { sections } from "../core/kinds.ts";
 import { SymphonyError } from "../core/model/errors.ts";
+import { version } from "../core/package.ts";
 import { type CommandContext, servedProject } from "./context.ts";
 import { plain, plainLine } from "./output.ts";
-import { version } from "./version.ts";
 import { writeWhole } from "./whole-file.ts";
 
 interface CheckRequest {

@@ -3,6 +3,7 @@ import type { StreamWish } from "../client/events.ts";
 import type { Api } from "../contract/api.ts";
 import { wholeText } from "../core/answers.ts";
 import { SymphonyError } from "../core/model/errors.ts";
+import { version } from "../core/package.ts";
 import { exitCodes } from "./failure.ts";
 import {
   columnsOf,
@@ -13,7 +14,6 @@ import {
   plainLine,
   wantsColour,
 } from "./output.ts";
-import { version } from "./version.ts";
 
 /** The options that every command has, as parsed. */
 export interface GlobalOptions {

@@ -4,11 +4,11 @@ import { supportBundle } from "../core/doctor/bundle.ts";
 import { examine } from "../core/doctor/doctor.ts";
 import type { CheckResult, CheckStatus } from "../core/doctor/result.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
+import { version } from "../core/package.ts";
 import { tryListen } from "../server/listen.ts";
 import type { CommandContext } from "./context.ts";
 import { foldLines, type Paint, plainLine, type Style } from "./output.ts";
 import { tokenFor } from "./serve.ts";
-import { version } from "./version.ts";
 
 interface DoctorRequest {
   readonly workflow: string | undefined;

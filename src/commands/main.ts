@@ -1,9 +1,9 @@
 // The command line: one file per noun; a command runs the server or calls a running one.
 
+import { version } from "../core/package.ts";
 import type { GlobalOptions, Run } from "./context.ts";
 import { exitCodes, reportFailure } from "./failure.ts";
 import { watchOutput } from "./lost-output.ts";
-import { version } from "./version.ts";
 
 /** Runs one command line (without node and the script); resolves to the exit code. Never rejects. */
 export async function main(argv: readonly string[]): Promise<number> {

@@ -5,9 +5,9 @@ import type { Client } from "../client/client.ts";
 import { type Api, api } from "../contract/api.ts";
 import { type Route, routesOf } from "../contract/route.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
+import { version } from "../core/package.ts";
 import type { CommandContext } from "./context.ts";
 import { exitCodes } from "./failure.ts";
-import { version } from "./version.ts";
 
 /** A longer answer would fill the context of a model. */
 const maxAnswerChars = 100_000;

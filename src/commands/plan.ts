@@ -12,6 +12,7 @@ import { kinds, sections } from "../core/kinds.ts";
 import { machineProblems } from "../core/machine-checks.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { planOf } from "../core/orchestrator/records.ts";
+import { version } from "../core/package.ts";
 import { sampleHost } from "../core/process/host.ts";
 import { openSecrets } from "../core/secrets/secrets.ts";
 import { readIssueRecords } from "../core/store/documents.ts";
@@ -22,7 +23,6 @@ import { loadTracker } from "../core/tracker/kinds.ts";
 import type { TrackerDeps } from "../core/tracker/tracker.ts";
 import { type CommandContext, servedProject } from "./context.ts";
 import { type Cell, printPage } from "./output.ts";
-import { version } from "./version.ts";
 
 type Plan = Awaited<ReturnType<typeof planOfOnePoll>>["plan"];
 

@@ -1,4 +1,5 @@
 import { Argument, Command, Option } from "commander";
+import { version } from "../core/package.ts";
 import { catalogue } from "./catalogue.ts";
 import type { Run } from "./context.ts";
 import { commandHelp, noCommand, rootHelp } from "./help.ts";
@@ -15,7 +16,6 @@ import {
   subcommandsOf,
   termOf,
 } from "./table.ts";
-import { version } from "./version.ts";
 
 /** The program with its own options and the names of its commands, none of which is loaded yet. */
 export function createProgram(): Command {

@@ -19,6 +19,7 @@ import {
 import { type Kinds, kinds } from "../core/kinds.ts";
 import { messageOf } from "../core/model/errors.ts";
 import { workInWords } from "../core/model/work.ts";
+import { version } from "../core/package.ts";
 import { registerWebhook } from "../core/register-webhook.ts";
 import { createCore } from "../core/start.ts";
 import { createRedactor, type Redactor } from "../core/text/redact.ts";
@@ -34,7 +35,6 @@ import { keptLines } from "./kept.ts";
 import { jsonText, paintFor } from "./output.ts";
 import { serveTerminal } from "./serve-terminal.ts";
 import { aborted, leaveSoon, stopCode, stopSignal } from "./stop.ts";
-import { version } from "./version.ts";
 
 /** A running core and its server; disposing stops both. */
 export interface Daemon extends AsyncDisposable {

@@ -2,8 +2,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { SymphonyError } from "../core/model/errors.ts";
+import { program } from "../core/package.ts";
 import { runCommand } from "../core/process/run.ts";
 import { shellQuoted } from "../core/text/text.ts";
 import { type CommandContext, servedProject } from "./context.ts";
@@ -31,7 +31,6 @@ interface Report {
   readonly lines: readonly string[];
 }
 
-const program = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
 const managerMs = 20_000;
 
 /** Prints, installs, looks at or removes the service of one project. */

@@ -1,9 +1,9 @@
-import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SymphonyError } from "../core/model/errors.ts";
+import { moduleFile } from "../core/package.ts";
 import { gitEnvironment, runGit } from "../core/repository/git.ts";
 import { demoScript } from "./script.ts";
 
@@ -86,12 +86,6 @@ export async function branchDiff(
   return status === 0 ? stdout.trimEnd() : null;
 }
 
-/** The program that plays the agent: TypeScript in a checkout, JavaScript in an installed package. */
-function agentProgram(): string {
-  const source = fileURLToPath(new URL("./agent.ts", import.meta.url));
-  return existsSync(source) ? source : fileURLToPath(new URL("./agent.js", import.meta.url));
-}
-
 interface SamplePaths {
   readonly root: string;
   readonly repository: string;
@@ -100,7 +94,14 @@ interface SamplePaths {
 
 function workflow({ root, repository, script }: SamplePaths): string {
   const state = join(root, "agent-state");
-  const command = [process.execPath, agentProgram(), "--script", script, "--state", state]
+  const command = [
+    process.execPath,
+    fileURLToPath(moduleFile("demo/agent")),
+    "--script",
+    script,
+    "--state",
+    state,
+  ]
     .map(quoted)
     .join(" ");
   return `---

@@ -1,12 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { Context, Middleware } from "koa";
 import { paths } from "../contract/paths.ts";
 import { SymphonyError } from "../core/model/errors.ts";
+import { builtFile } from "../core/package.ts";
 
 /** The path of the page's own files: scripts and style may come only from here. */
 export const docsAssetPath = "/api/docs/assets/:version/:file";
@@ -83,7 +82,8 @@ export const docsAsset: Middleware = async (ctx) => {
 
 /** Next to the built code; in a checkout, the package they are copied from. */
 function assetDir(): string {
-  const built = fileURLToPath(new URL("./swagger-ui", import.meta.url));
-  if (existsSync(built)) return built;
-  return dirname(createRequire(import.meta.url).resolve("swagger-ui-dist/package.json"));
+  return (
+    builtFile("swagger-ui") ??
+    dirname(createRequire(import.meta.url).resolve("swagger-ui-dist/package.json"))
+  );
 }

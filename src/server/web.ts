@@ -2,9 +2,11 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { stripTypeScriptTypes } from "node:module";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Context, Middleware } from "koa";
 import { SymphonyError } from "../core/model/errors.ts";
+import { moduleFile } from "../core/package.ts";
 
 /** The modules of the page: its own, and the libraries that it uses, from this package alone. */
 export const webPath = "/web/:file";
@@ -21,11 +23,11 @@ const libraries: Readonly<Record<string, string>> = {
 export const importMap = JSON.stringify({ imports: libraries });
 
 /** In a checkout the sources, of which the types are left out here; else what was built of them. */
-const sources = new URL("../web/", import.meta.url);
-const isCheckout = existsSync(new URL("main.ts", sources));
-export const entry = `/web/main.${isCheckout ? "ts" : "js"}`;
+const main = fileURLToPath(moduleFile("web/main"));
+const isCheckout = main.endsWith(".ts");
+export const entry = `/web/${basename(main)}`;
 
-const ownName = isCheckout ? /^[a-z-]+\.ts$/ : /^[a-z-]+\.js$/;
+const ownName = isCheckout ? /^[a-z-]+\.ts$/ : /^[\w-]+\.js$/;
 
 interface Module {
   readonly body: string;
@@ -67,7 +69,7 @@ async function read(name: string): Promise<Module | null> {
 function fileOf(name: string): string | null {
   const library = Object.keys(libraries).find((one) => libraries[one] === `/web/${name}`);
   if (library !== undefined) return fileURLToPath(import.meta.resolve(library));
-  return ownName.test(name) ? fileURLToPath(new URL(name, sources)) : null;
+  return ownName.test(name) ? join(dirname(main), name) : null;
 }
 
 /** Node's own removal of types warns that it is experimental, which is of no use to the operator of a checkout. */

@@ -3,7 +3,7 @@ import { mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { ownPaths, program } from "../package.ts";
 import { LineSplitter } from "../process/program.ts";
 import { isSystem, type Shown } from "../process/sandbox.ts";
 import { objectOf, parseJson, sameText } from "../text/text.ts";
@@ -96,9 +96,6 @@ function listen(server: Server, path: string): Promise<void> {
   return promise;
 }
 
-// `src/core/agent` and `dist/core/agent` are at the same depth.
-const program = fileURLToPath(new URL("../../../bin/symphony.js", import.meta.url));
-
 function commandOf(dir: string): BridgeCommand {
   return {
     name: trackerServer,
@@ -114,10 +111,7 @@ function configOf({ name, command, args, env }: BridgeCommand): string {
 
 /** This program without its packages, which `mcp-bridge` does not load. */
 async function shownFor(dir: string): Promise<readonly Shown[]> {
-  const parts = ["../../../bin", "../../../package.json", "../.."];
-  const own = parts.map((part) => fileURLToPath(new URL(part, import.meta.url)));
-  const paths = [process.execPath, ...own].map((path) => path.replace(/\/$/, ""));
-  const shown = [...paths.filter((path) => !isSystem(path)), dir];
+  const shown = [...[process.execPath, ...ownPaths].filter((path) => !isSystem(path)), dir];
   return Promise.all(
     shown.map(async (path) => ({ from: await realpath(path), to: path, as: "readable" as const })),
   );

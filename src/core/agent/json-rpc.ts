@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import type { Clock } from "../clock.ts";
 import { SymphonyError } from "../model/errors.ts";
 import {
@@ -153,11 +152,4 @@ function refused(method: string, error: JsonObject): SymphonyError {
   return new SymphonyError("response_error", `${method}: ${reason}`, {
     details: { method, code: error["code"] ?? null, reason },
   });
-}
-
-const manifest = new URL("../../../package.json", import.meta.url);
-
-/** The version of symphony that agents receive. */
-export function ownVersion(): string {
-  return textOf(objectOf(parseJson(readFileSync(manifest, "utf8")))["version"]) ?? "unknown";
 }

@@ -1,7 +1,7 @@
+import { version } from "../package.ts";
 import { isObject, type JsonObject, objectOf, oneLine, textOf } from "../text/text.ts";
 import type { AgentEvent, AgentTools } from "./agent.ts";
 import { toolCallEvent } from "./event-makers.ts";
-import { ownVersion } from "./json-rpc.ts";
 import { answerTool } from "./tool-answer.ts";
 
 /** The name of the MCP server whose tools are those of the tracker. */
@@ -33,7 +33,7 @@ export async function answerMcp(message: unknown, tools: AgentTools): Promise<Mc
       return reply({
         protocolVersion: versionFor(params["protocolVersion"]),
         capabilities: { tools: {} },
-        serverInfo: { name: "symphony", version: ownVersion() },
+        serverInfo: { name: "symphony", version: version() },
       });
     case "ping":
       return reply({});

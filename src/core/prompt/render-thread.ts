@@ -1,6 +1,6 @@
-import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import { type ErrorCode, messageOf, SymphonyError } from "../model/errors.ts";
+import { moduleFile } from "../package.ts";
 
 export interface RenderJob {
   readonly template: string;
@@ -74,8 +74,7 @@ class Ended extends Error {}
 
 /** Resolves once the thread is ready: its start does not count against a template's time. */
 function started(): Promise<Worker> {
-  const file = new URL(`./render-worker${extname(import.meta.filename)}`, import.meta.url);
-  const worker = new Worker(file, {
+  const worker = new Worker(moduleFile("core/prompt/render-worker"), {
     name: "templates",
     env: {},
     execArgv: [],

@@ -1,10 +1,7 @@
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { program } from "../package.ts";
 import { shellQuoted } from "../text/text.ts";
-
-/** The same place seen from the sources and from the built files. */
-const program = fileURLToPath(new URL("../../../bin/symphony.js", import.meta.url));
 
 /**
  * Writes a `symphony` command below `dataDir` that starts this very program with this very Node, so that a hook

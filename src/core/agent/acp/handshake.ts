@@ -1,10 +1,10 @@
 import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { version } from "../../package.ts";
 import { runCookie } from "../../process/environment.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";
 import type { BridgeCommand } from "../bridge.ts";
 import { type GuardedLaunch, sessionMeta } from "../guard/disarm.ts";
-import { ownVersion } from "../json-rpc.ts";
 import { type Choices, choicesIn, chooseSettings } from "./choices.ts";
 import type { AcpLink } from "./link.ts";
 import type { AcpConfig } from "./settings.ts";
@@ -47,7 +47,7 @@ export async function openSession(deps: HandshakeDeps): Promise<OpenSession> {
         // The agent accesses files and terminals itself, inside the sandbox: the client offers
         // neither.
         clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false },
-        clientInfo: { name: "symphony", title: "Symphony", version: ownVersion() },
+        clientInfo: { name: "symphony", title: "Symphony", version: version() },
       },
       limitMs,
     ),

@@ -4,10 +4,11 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join, sep } from "node:path";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { version } from "../../package.ts";
 import { runCookie } from "../../process/environment.ts";
 import { displayText, type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import type { SessionSpec, ToolSpec, TurnOptions } from "../agent.ts";
-import { type JsonRpcPeer, ownVersion } from "../json-rpc.ts";
+import type { JsonRpcPeer } from "../json-rpc.ts";
 import { type CodexHome, profileName } from "./home.ts";
 import type { CodexConfig } from "./settings.ts";
 
@@ -38,7 +39,7 @@ export interface OpenOptions {
 export async function openThread(options: OpenOptions): Promise<OpenThread> {
   const { peer, spec, onNotice } = options;
   const hello = await peer.request("initialize", {
-    clientInfo: { name: "symphony", title: "Symphony", version: ownVersion() },
+    clientInfo: { name: "symphony", title: "Symphony", version: version() },
     capabilities: {
       experimentalApi: true,
       requestAttestation: false,
