@@ -59,6 +59,8 @@ class Lines {
   async run(): Promise<number> {
     const interrupted = this.#context.interrupted();
     interrupted.addEventListener("abort", () => this.#ended.resolve(exitCodes.interrupted));
+    // It may be rejected before it is awaited.
+    this.#ended.promise.catch(() => {});
     await this.#feed.open();
     this.#list("");
     this.#say("Type ? and Enter for the commands.");

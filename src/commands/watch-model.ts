@@ -45,7 +45,7 @@ export interface Choice {
 
 /** What is to be done outside. */
 export type Order =
-  | { readonly type: "quit" }
+  | { readonly type: "quit" | "interrupt" }
   | { readonly type: "redraw" }
   | { readonly type: "act"; readonly issue: string; readonly deed: Deed }
   /** Read where the issue may go, or what of it can be opened. */
@@ -88,7 +88,7 @@ function rowOf(issue: string, lanes: readonly Lane[]): Row | null {
 /** `lanes`: what is shown, `all`: what there is without the filter. */
 export function press(before: View, key: Key, lanes: readonly Lane[], all = lanes): Step {
   const view = before.note === null ? before : { ...before, note: null };
-  if (key.name === "interrupt") return { view, order: { type: "quit" } };
+  if (key.name === "interrupt") return { view, order: { type: "interrupt" } };
   if (key.name === "redraw") return { view, order: { type: "redraw" } };
   if (view.ask !== null) return answer(view, view.ask, key, all);
   if (view.help) return { view: { ...view, help: false }, order: quits(key) };

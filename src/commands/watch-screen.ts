@@ -1,3 +1,4 @@
+import type { StreamEvent } from "../client/events.ts";
 import { lanesOf, matches, type Row } from "../web/lanes.ts";
 import type { CommandContext } from "./context.ts";
 import { exitCodes } from "./failure.ts";
@@ -49,11 +50,12 @@ class Watch {
       redraw: () => this.#soon(),
     });
     const listener = {
-      state: (snapshot: SnapshotView) => this.#take(snapshot),
-      event: (event: Parameters<Acts["event"]>[0]) => {
-        this.#acts.event(event);
-        this.#open?.event(event);
-      },
+      state: (snapshot: SnapshotView) => this.#guard(() => this.#take(snapshot)),
+      event: (event: StreamEvent) =>
+        this.#guard(() => {
+          this.#acts.event(event);
+          this.#open?.event(event);
+        }),
       link: (link: Link) => {
         this.#link = link;
         this.#soon();
@@ -65,9 +67,14 @@ class Watch {
 
   async run(): Promise<number> {
     const interrupted = this.#context.interrupted();
-    const end = () => this.#ended.resolve(exitCodes.interrupted);
+    const end = () => {
+      this.#ended.resolve(exitCodes.interrupted);
+      this.#stop.abort();
+    };
     interrupted.addEventListener("abort", end);
     onLostOutput((code) => this.#ended.resolve(code));
+    // It may be rejected before it is awaited.
+    this.#ended.promise.catch(() => {});
     await this.#feed.open();
     if (interrupted.aborted) return exitCodes.interrupted;
     const tick = setInterval(() => this.#soon(), tickMs);
@@ -163,6 +170,8 @@ class Watch {
     switch (order.type) {
       case "quit":
         return this.#ended.resolve(exitCodes.done);
+      case "interrupt":
+        return this.#ended.resolve(exitCodes.interrupted);
       case "redraw":
         return this.#screen.forget();
       case "forget":

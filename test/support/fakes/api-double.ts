@@ -41,6 +41,10 @@ export interface ApiDouble extends AsyncDisposable {
   readonly streamFailures: number[];
   /** Events before this number are no longer stored. */
   oldestSeq: number;
+  /** What becomes of the state before it is sent; where it throws, the connection breaks. */
+  shape: (state: z.output<typeof Snapshot>) => unknown;
+  /** Replies to a POST are sent when it has resolved; where it rejects, the connection breaks after the work is done. */
+  hold: () => Promise<void>;
   publish(event: Partial<Event>): Event;
   /** Publishes an event of a type that the current contract does not have. */
   publishUnknown(type: string): void;
@@ -78,6 +82,8 @@ class Double implements ApiDouble {
   metrics = "";
   readonly streamFailures: number[] = [];
   oldestSeq = 1;
+  shape = (state: z.output<typeof Snapshot>): unknown => state;
+  hold = async () => {};
   readonly #events: Event[] = [];
   readonly #streams = new Set<ServerResponse>();
   #opened = () => {};
@@ -100,6 +106,7 @@ class Double implements ApiDouble {
       return;
     }
     const answer = this.#routes(`${method} ${pathname}`, body);
+    if (method === "POST") await this.hold();
     if (answer === null) return refuse(response, 404, "issue_not_found");
     if ("code" in answer) return refuse(response, answer.status, answer.code, answer.details);
     send(response, answer.status, answer.json);
@@ -107,7 +114,7 @@ class Double implements ApiDouble {
 
   #routes(route: string, body: unknown): Answer | null {
     const fixed: Record<string, () => Answer> = {
-      "GET /api/v1/state": () => ok(Snapshot.parse(snapshotOf(this, this.#lastSeq))),
+      "GET /api/v1/state": () => ok(this.shape(Snapshot.parse(snapshotOf(this, this.#lastSeq)))),
       "GET /api/v1/runtime": () => ok(system.runtime.reply.parse(runtimeOf(this.pid))),
       "POST /api/v1/refresh": () =>
         ok(
