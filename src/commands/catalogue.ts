@@ -272,6 +272,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./secrets.ts")).secretsCommand,
   },
   {
+    name: "notify",
+    summary: "messages to people: list the rules, send a test through each",
+    group: configure,
+    load: async () => (await import("./notify.ts")).notifyCommand,
+  },
+  {
     name: "api",
     summary: "call any route of the API",
     group: integrate,

@@ -39,6 +39,7 @@ const styles: Partial<Record<EventType, Style>> = {
   "delivery.refused": "red",
   "config.rejected": "red",
   "hook.failed": "red",
+  "notice.failed": "red",
   "tracker.error": "red",
   "storage.error": "red",
   "config.changed": "dim",

@@ -61,7 +61,8 @@ export async function planOfOnePoll(
   const tracker = adapter.create(config.tracker, deps);
   try {
     const hide = (value: string) => redactor.add(value);
-    const machine = { ...deps, env, hide, tracker, kinds: kinds.agents, version: version() };
+    const about = { ...deps, workflowPath, env, version: version() };
+    const machine = { ...about, hide, tracker, kinds: kinds.agents };
     const asking = inTime(machineProblems(service.current, machine), trackerMs, "a check");
     service.report(await asking.catch(() => []));
     const troubles = await agentTroubles(config, machine);

@@ -4,6 +4,7 @@ import { attempts } from "./attempts.ts";
 import { audit } from "./audit.ts";
 import { config } from "./config.ts";
 import { issues } from "./issues.ts";
+import { notices } from "./notices.ts";
 import { key, secrets } from "./secrets.ts";
 import { models, system, usage } from "./system.ts";
 import { templates } from "./templates.ts";
@@ -17,6 +18,7 @@ export const api = {
   attempts,
   config,
   secrets,
+  notices,
   models,
   git,
   key,

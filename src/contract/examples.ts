@@ -20,6 +20,8 @@ import {
   tracker,
 } from "./example-values.ts";
 
+const noticeId = "ntc_5f0c1f0e-7a38-4b0d-9c55-2a6b8f1d0e77";
+
 /** Replies of the routes for configuration, templates, workspaces and records. */
 const otherExamples: Readonly<Record<string, unknown>> = {
   "config.show": {
@@ -31,6 +33,40 @@ const otherExamples: Readonly<Record<string, unknown>> = {
   "config.replaceOverlay": overlay,
   "secrets.list": { keys: ["OPENAI_API_KEY", "TRACKER_API_KEY"] },
   "secrets.put": { key: "TRACKER_API_KEY", updated_at: at },
+  "notices.list": {
+    rules: [
+      {
+        name: "team",
+        to: "slack",
+        when: ["needs", "failed"],
+        detail: "brief",
+        waiting: 0,
+        quiet_until: null,
+        last: {
+          outcome: "sent",
+          at,
+          id: noticeId,
+          total: 3,
+          tries: 1,
+          category: null,
+          reason: "HTTP 200",
+        },
+      },
+    ],
+  },
+  "notices.test": {
+    results: [
+      {
+        name: "team",
+        to: "slack",
+        id: noticeId,
+        outcome: "failed",
+        category: "not_configured",
+        reason: "SLACK_WEBHOOK_URL is not set",
+        duration_ms: 0,
+      },
+    ],
+  },
   "templates.list": { templates: [template], ...page },
   "templates.create": template,
   "templates.detail": template,

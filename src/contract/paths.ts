@@ -71,6 +71,10 @@ export const paths = {
     conflicts: { method: "GET", path: "/api/v1/conflicts" },
     diff: { method: "GET", path: "/api/v1/:id/diff" },
   },
+  notices: {
+    list: { method: "GET", path: "/api/v1/notices" },
+    test: { method: "POST", path: "/api/v1/notices/test" },
+  },
   models: {
     list: { method: "GET", path: "/api/v1/models" },
   },

@@ -3,6 +3,7 @@ import { cleanUpFinished, followConfig, followRetention } from "./followers.ts";
 import type { HostWatch } from "./host.ts";
 import { followMachine } from "./machine-checks.ts";
 import { messageOf } from "./model/errors.ts";
+import { followNotices } from "./notifying.ts";
 import type { Closers } from "./open.ts";
 import { dispatchPauseText } from "./orchestrator/gates.ts";
 import { openOffers } from "./orchestrator/offer.ts";
@@ -14,6 +15,7 @@ interface Beginning {
   readonly host: HostWatch;
   readonly closers: Closers;
   readonly webhooks: Core["webhooks"];
+  readonly notices: Core["notices"];
   readonly secrets: Secrets;
   /** Aborted when the server is stopped before it has begun. */
   readonly signal: AbortSignal;
@@ -28,9 +30,9 @@ export interface Begun {
 
 /** Runs once, before and with the first poll: cleans up, follows the configuration, then starts the orchestrator. */
 export async function begin(
-  { clock, log, version, env, redactor }: CoreOptions,
+  { clock, log, version, env, redactor, workflowPath }: CoreOptions,
   deps: CoreDeps,
-  { agents, closers, host, signal, webhooks, secrets }: Beginning,
+  { agents, closers, host, signal, webhooks, secrets, notices }: Beginning,
 ): Promise<Begun> {
   const { config, bus, trackers } = deps;
   const { tracker } = config.current.config;
@@ -53,6 +55,7 @@ export async function begin(
       state: () => orchestrator.state,
     }),
   );
+  closers.push(followNotices(notices, deps));
   bus.publish({ type: "server.started", message: `symphony ${version} started` });
   // Before the first poll, which may start something.
   await host.start();
@@ -62,7 +65,7 @@ export async function begin(
   for (const warning of config.warnings) log.warn("configuration", { warning });
   const lookup = (name: string) => secrets.lookup(name) ?? env[name];
   const machine = followMachine({
-    ...{ ...deps, env, version, kinds: deps.kinds.agents, lookup, redactor, signal },
+    ...{ ...deps, env, version, kinds: deps.kinds.agents, lookup, redactor, signal, workflowPath },
   });
   closers.push(() => machine.stop());
   orchestrator.start();

@@ -49,7 +49,9 @@ export async function checkProject(options: ProjectCheck): Promise<readonly Find
   const further =
     checked === null || options.offline
       ? []
-      : await onMachine(checked, { dataDir, env, version: options.version, lookup, hide });
+      : await onMachine(checked, {
+          ...{ dataDir, workflowPath, env, version: options.version, lookup, hide },
+        });
   const found = [...faults, ...(checked?.findings ?? []), ...further];
   const redacted = (text: string) => redactor.redact(text);
   return found.map((one) => ({
@@ -75,6 +77,7 @@ async function checkedOrFaults(
 interface MachineDeps {
   readonly version: string;
   readonly dataDir: string;
+  readonly workflowPath: string;
   readonly env: ProjectCheck["env"];
   lookup(name: string): string | undefined;
   hide(value: string): void;

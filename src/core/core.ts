@@ -15,6 +15,7 @@ import type { Logger } from "./events/log.ts";
 import type { Meter } from "./events/meter.ts";
 import type { Recorder } from "./journal/recorder.ts";
 import type { Kinds } from "./kinds.ts";
+import type { Notices } from "./notify/notices.ts";
 import type { DispatchSwitch } from "./orchestrator/dispatch-switch.ts";
 import type { Operations } from "./orchestrator/operations.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
@@ -53,6 +54,7 @@ export interface Core {
   readonly templates: Templates;
   readonly log: Logger;
   readonly webhooks: WebhookInboxes;
+  readonly notices: Notices;
   readonly comments: CommentSteering;
   readonly deliveries: Deliveries;
   readonly workspaces: WorkspaceOverview;

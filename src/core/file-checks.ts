@@ -2,6 +2,7 @@ import type { CheckedFile, FileCheck } from "./config/check.ts";
 import { type Config, checkLevel, type TrackerConfig } from "./config/config.ts";
 import { type Problem, problemsOf } from "./config/finding.ts";
 import { SymphonyError } from "./model/errors.ts";
+import { noticeProblems } from "./notify/checks.ts";
 import { syntaxFault } from "./process/shell-syntax.ts";
 import { templateFaults } from "./prompt/prompt.ts";
 import { deliveryVariables, promptVariables, type ShapeMap } from "./prompt/variables.ts";
@@ -36,6 +37,8 @@ export function fileChecks(deps: FileCheckDeps): readonly FileCheck[] {
         return problemsOf(error).map((one) => withUnset(one, config.tracker, lookup));
       }
     },
+    async ({ config, isFaulty }) =>
+      isFaulty("notify") ? [] : noticeProblems(config.notify, { lookup, redactor }),
     (file) => shellProblems(file, env),
     templateProblems,
   ];

@@ -11,6 +11,7 @@ import { type Problem, problemsOf } from "./config/finding.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Logger } from "./events/log.ts";
 import { messageOf, SymphonyError } from "./model/errors.ts";
+import { noticeProgramProblems } from "./notify/checks.ts";
 import { runIdOf } from "./process/table.ts";
 import type { Redactor } from "./text/redact.ts";
 import { labelsIn, nameProblems } from "./tracker/scope-names.ts";
@@ -30,13 +31,17 @@ export interface MachineDeps {
   readonly models?: ModelNames;
 }
 
+interface WholeDeps extends MachineDeps {
+  readonly workflowPath: string;
+}
+
 /**
- * Agents that cannot be started here, a sandbox that does not work, names that the tracker does not know, and models that
+ * Agents that cannot be started here, programs of receivers that are not here, a sandbox that does not work, names that the tracker does not know, and models that
  * their provider does not list.
  */
 export async function machineProblems(
   effective: Effective,
-  deps: MachineDeps,
+  deps: WholeDeps,
 ): Promise<readonly Problem[]> {
   const { config } = effective;
   const models = deps.models ?? modelNames(deps, () => deps.tracker.secretEnvNames ?? []);
@@ -46,6 +51,9 @@ export async function machineProblems(
     ...agents.map((agent) => readableProblems(agent, config, deps)),
     ...agents.map((agent) => models.problems(agent, config)),
     trackerProblems(effective, deps.tracker),
+    noticeProgramProblems(config.notify, {
+      ...{ env: deps.env, workflowPath: deps.workflowPath, platform: process.platform },
+    }),
   ]);
   return found.flat();
 }
@@ -160,7 +168,7 @@ const lookAgainMs = 1_800_000;
 /** While something is wrong, or the tracker does not answer. */
 const lookSoonMs = 60_000;
 
-interface FollowDeps extends Omit<MachineDeps, "tracker" | "hide"> {
+interface FollowDeps extends Omit<WholeDeps, "tracker" | "hide"> {
   readonly config: ConfigService;
   readonly trackers: { readonly tracker: Tracker };
   readonly log: Logger;

@@ -22,6 +22,8 @@ import { followDiskUse, keepCompleted } from "./followers.ts";
 import { HostWatch } from "./host.ts";
 import { openInboxes } from "./inboxes.ts";
 import { type Kinds, kinds as ownKinds } from "./kinds.ts";
+import { notifyMigrations } from "./notify/store.ts";
+import { openNotices } from "./notifying.ts";
 import {
   type Closers,
   closeAll,
@@ -106,6 +108,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     refuseLater(join(dataDir, "issues.db"), issueMigrations);
     refuseLater(join(dataDir, "webhooks.db"), webhookMigrations);
     refuseLater(join(dataDir, "delivery.db"), deliveryMigrations);
+    refuseLater(join(dataDir, "notify.db"), notifyMigrations);
     const opening = await openStore(dataDir, secrets.auditKeys);
     const store = redactedStore(opening, (text) => redactor.redact(text));
     closers.push(() => store.close());
@@ -271,7 +274,9 @@ function openOrchestratorUsers(
   closers.push(() => host.close());
   const agents = openAgentChecks(options, deps, trackerDeps.lookup);
   closers.push(() => agents.close());
-  return { agents, comments, webhooks, models, host };
+  const notices = openNotices(options, deps, trackerDeps.lookup);
+  closers.push(() => notices.close());
+  return { agents, comments, webhooks, models, host, notices };
 }
 
 function openHost({ clock, dataDir }: CoreOptions, { config, orchestrator }: CoreDeps): HostWatch {
@@ -294,12 +299,14 @@ interface RunningDeps {
   /** Aborting it ends the hooks that still run. */
   readonly leaving: AbortController;
   readonly webhooks: Core["webhooks"];
+  readonly notices: Core["notices"];
   readonly comments: CommentSteering;
   unsaved(): readonly string[];
 }
 
 function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningDeps): Core {
-  const { orchestrator, models, secrets, closers, leaving, webhooks, comments, unsaved } = used;
+  const { orchestrator, models, secrets, closers, leaving, webhooks, comments, unsaved, notices } =
+    used;
   const { clock, log, version, dataDir } = options;
   const { config, trackers, bus } = deps;
   const { history } = deps.store;
@@ -335,7 +342,7 @@ function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningDeps): C
     clock,
     workflowPath: options.workflowPath,
     kinds: deps.kinds,
-    ...{ config, bus, history, log, webhooks, comments, secrets, models },
+    ...{ config, bus, history, log, webhooks, comments, secrets, models, notices },
     ...{ meter: deps.meter, recorder: deps.recorder, templates: deps.templates },
     ...{ workspaces: overview, deliveries: deps.deliveries },
     redact: (text) => options.redactor.redact(text),

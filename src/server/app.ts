@@ -17,6 +17,7 @@ import { renderErrors, statusOf } from "./errors.ts";
 import { auditHandlers } from "./handlers/audit.ts";
 import { configHandlers } from "./handlers/config.ts";
 import { attemptHandlers, issueHandlers } from "./handlers/issues.ts";
+import { noticeHandlers } from "./handlers/notices.ts";
 import { keyHandlers, secretHandlers } from "./handlers/secrets.ts";
 import { modelHandlers, systemHandlers } from "./handlers/system.ts";
 import { templateHandlers } from "./handlers/templates.ts";
@@ -61,6 +62,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
     models: modelHandlers(core),
     git: gitHandlers(core),
     key: keyHandlers(core),
+    notices: noticeHandlers(core),
   };
   const router = mount(api, handlers, auditTo(core, clock));
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));

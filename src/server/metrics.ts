@@ -143,6 +143,7 @@ function families(registry: Registry, core: Core) {
       },
     ),
     deliveries: counter("webhook_deliveries_total", "Webhook deliveries, by outcome", ["outcome"]),
+    notices: counter("notices_total", "Notices by receiver and outcome", ["to", "outcome"]),
     brakes: counter("brakes_total", "Brakes that stopped work", ["brake"]),
     events: counter("events_total", "Events of the stream", ["type"]),
     sseClients: gauge("sse_clients", "Open event streams"),
@@ -282,6 +283,9 @@ function eventCounter(known: Families, { history }: Core, clock: Clock) {
     if (type === "webhook.received" && issueId !== null) announced.note(issueId, clock.now());
     if (brakeEvents.has(type) && typeof data["brake"] === "string") {
       known.brakes.inc({ brake: data["brake"] });
+    }
+    if (type === "notice.sent" || type === "notice.failed") {
+      known.notices.inc({ to: String(data["to"]), outcome: String(data["outcome"]) });
     }
     if (type === "turn.completed") known.turns.inc({ outcome: "completed" });
     if (type === "turn.failed") known.turns.inc({ outcome: "failed" });

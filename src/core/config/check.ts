@@ -263,7 +263,9 @@ function unquoted(read: string): string {
 
 /** A credential is never repeated, and neither is a script, which may hold one. */
 function isSecret(path: string): boolean {
-  return path.startsWith("hooks.") || credentialKey.test(path.split(".").at(-1) ?? "");
+  // The address of a receiver is one.
+  if (path.startsWith("hooks.") || /^notify\.\d+\.url$/.test(path)) return true;
+  return credentialKey.test(path.split(".").at(-1) ?? "");
 }
 
 /** A position within the prompt or within a text of several lines. */

@@ -5,6 +5,7 @@ import type { AgentConfig, BrakesConfig, NamedAgent, UsageConfig } from "./agent
 import { type DeliveryConfig, forgeSecretNames, type OnSuccess } from "./delivery.ts";
 import { type GitConfig, gitSecretNames } from "./git.ts";
 import type { HostLimits } from "./host.ts";
+import { type NotifyRule, notifySecretNames } from "./notify.ts";
 import type { WorkspaceConfig } from "./workspace.ts";
 
 /** The effective configuration without the agents' sections: validated, defaults filled in, paths absolute. Durations in ms. */
@@ -20,6 +21,8 @@ export interface CommonConfig {
   readonly agents: ReadonlyMap<string, NamedAgent>;
   readonly brakes: BrakesConfig;
   readonly usage: UsageConfig;
+  /** Which occasions are reported where. */
+  readonly notify: readonly NotifyRule[];
   readonly history: {
     /** Older attempts and events are removed; null: they are kept indefinitely. */
     readonly retentionDays: number | null;
@@ -119,6 +122,8 @@ export interface ServerConfig {
   readonly auth: "none" | "token";
   /** Requests a minute for each client outside this machine; null: no limit. */
   readonly rateLimit: number | null;
+  /** Where people reach the page; null: the address on which the server listens. */
+  readonly publicUrl: string | null;
 }
 
 /** Set to `1` by an operator who accepts that agents may do everything; `serve --i-understand` sets it. */
@@ -161,10 +166,15 @@ interface TokenRules {
   readonly level: AgentConfig["level"];
 }
 
-/** Names of the secrets of the tracker, the repositories and the site: no agent, hook or check gets them. */
+/** Names of the secrets of the tracker, the repositories, the site and the receivers of notices: no agent, hook or check gets them. */
 export function secretNamesOf(
-  { git, delivery }: Pick<Config, "git" | "delivery">,
+  { git, delivery, notify }: Pick<Config, "git" | "delivery" | "notify">,
   { secretEnvNames }: { readonly secretEnvNames: readonly string[] },
 ): readonly string[] {
-  return [...secretEnvNames, ...gitSecretNames(git), ...forgeSecretNames(delivery)];
+  return [
+    ...secretEnvNames,
+    ...gitSecretNames(git),
+    ...forgeSecretNames(delivery),
+    ...notifySecretNames(notify),
+  ];
 }

@@ -106,6 +106,22 @@ const meanings: Readonly<Record<string, string>> = {
   "usage.currency": "Currency of the prices",
   "usage.prices":
     'By model, per million tokens, such as {"gpt-5.5": {"input": 1.25, "cached_input": 0.125, "output": 10}}',
+  notify:
+    'Which occasions are reported where, such as [{"when": ["needs", "failed"], "to": "slack", "url": "$SLACK_WEBHOOK_URL"}]',
+  "notify.name":
+    "Name of the rule; default: the kind of receiver, with a number from the second one on",
+  "notify.when":
+    "needs (an agent waits for a person), failed, held, done, delivered (a branch or a pull request), budget (the tokens of the day or of an issue are used up)",
+  "notify.to": "The kind of receiver: slack, discord, webhook, desktop or command",
+  "notify.url": "Address of a slack, discord or webhook receiver, as the name of a secret",
+  "notify.secret": "Secret that a webhook is signed with, as its name; default: it is not signed",
+  "notify.command":
+    "Program of a command receiver and its arguments; it gets the notice by stdin and in SYMPHONY_NOTICE_* variables",
+  "notify.detail": "brief (titles and reasons) or full (also what was asked, and numbers)",
+  "notify.quiet_hours":
+    'When notices wait and are then sent as one, such as {"from": "20:00", "to": "08:00", "tz": "Europe/Berlin"}',
+  "notify.batch_ms":
+    "How long occasions are collected for one message, ms; what needs a person is sent within 5 s",
   "history.retention_days": "Days after which attempts and events are removed; null: never",
   "storage.min_free":
     "Space that must be free on the disks of the data directory and the workspaces for new work, such as 2GiB or 5%; default: the smaller of 1GiB and 5%; 0: no limit",
@@ -117,6 +133,8 @@ const meanings: Readonly<Record<string, string>> = {
   "server.allowed_hosts": "Additional names allowed in a request's Host header",
   "server.auth": "none or token; a change needs a restart",
   "server.rate_limit": "Requests a minute for each client outside this machine; null: no limit",
+  "server.public_url":
+    "Where people reach the page, for links in notices; default: the address on which it listens",
 };
 
 /** The written configuration as a JSON Schema (2020-12), with a description of each key, and examples that validate. */
@@ -185,6 +203,7 @@ const general = {
 };
 
 function below(node: Json | undefined, key: string): Json | undefined {
-  const { properties } = (node ?? {}) as { properties?: Record<string, Json> };
-  return properties?.[key];
+  const { properties, items } = (node ?? {}) as Record<string, Record<string, Json> | undefined>;
+  const ofEach = items as { properties?: Record<string, Json> } | undefined;
+  return properties?.[key] ?? ofEach?.properties?.[key];
 }

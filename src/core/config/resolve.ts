@@ -16,6 +16,7 @@ import {
   refusedKeysIn,
 } from "./layers.ts";
 import { agentProblems, namedAgentsOf } from "./named-agents.ts";
+import { notifyRulesOf } from "./notify.ts";
 import { invalidConfig, isMap, isStateLimit, mapOf, readWritten, type Written } from "./schema.ts";
 import { type ForAllAgents, type Sections, serverSection, trackerSection } from "./sections.ts";
 import { type Known, refusedStrangers, unknownKeysOf } from "./unknown-keys.ts";
@@ -244,7 +245,8 @@ function withoutStrangers(layer: Layer, { keys, names }: Pick<Known, "keys" | "n
   const knownOf = (name: string, section: Readonly<Record<string, unknown>>) =>
     Object.fromEntries(Object.entries(section).filter(([key]) => keys.has(`${name}.${key}`)));
   const known = Object.entries(layer.values)
-    .filter(([name]) => names.has(name))
+    // A list of rules cannot be written in variables.
+    .filter(([name]) => names.has(name) && name !== "notify")
     // The names of agents are the author's.
     .map(([name, section]) => [
       name,
@@ -391,6 +393,7 @@ function commonOf(
     agent: agentConfigOf(written.agent, forAll.stallTimeoutMs),
     brakes: brakesConfigOf(written.brakes),
     usage: usageConfigOf(written.usage),
+    notify: notifyRulesOf(written.notify),
     history: { retentionDays: history.retention_days },
     server: renamed(serverSection, server),
     host: hostLimitsOf(written.storage, written.host),

@@ -17,6 +17,7 @@ import {
 import { deliverySection } from "./delivery.ts";
 import { gitSection } from "./git.ts";
 import { hostSection, storageSection } from "./host.ts";
+import { notifySection } from "./notify.ts";
 import { workspaceSection } from "./workspace.ts";
 
 /** The keys that name further files; they are read from files alone, before every other key. */
@@ -94,7 +95,7 @@ export type WrittenSchema = ReturnType<typeof schemaOf>;
 export function sectionsOf(kinds: ConfigKinds): Sections {
   const { trackers, agents } = kinds;
   const schema = schemaOf(agents);
-  const { agents: _, ...sections } = schema.shape;
+  const { agents: _named, notify: _rules, ...sections } = schema.shape;
   const shapes = Object.entries(sections).map(
     ([name, written]) => [name, unwrapped(written).shape] as const,
   );
@@ -102,7 +103,7 @@ export function sectionsOf(kinds: ConfigKinds): Sections {
     trackers,
     agents,
     schema,
-    names: new Set([...shapes.map(([name]) => name), "agents"]),
+    names: new Set([...shapes.map(([name]) => name), "agents", "notify"]),
     keys: new Map(
       shapes.flatMap(([name, shape]) =>
         Object.entries(shape).map(([key, field]) => [`${name}.${key}`, field as z.ZodType]),
@@ -156,6 +157,13 @@ const hooks = section({
   timeout_ms: positive.default(60_000),
 });
 
+/** Stands in messages to people, so it may hold no credential. */
+const publicUrl = text.refine((value) => {
+  const url = URL.parse(value);
+  const isPlain = url !== null && url.username === "" && url.password === "";
+  return isPlain && /^https?:$/.test(url.protocol) && url.search === "" && url.hash === "";
+}, "must be an http or https address without user, query and fragment, such as https://symphony.example.com");
+
 export const serverSection = section({
   host: solidText.default("127.0.0.1"),
   port: wholeNumber
@@ -165,6 +173,7 @@ export const serverSection = section({
   allowed_hosts: z.array(solidText, "must be a list").default([]),
   auth: oneOf("none", "token").default("none"),
   rate_limit: positive.nullable().default(300),
+  public_url: publicUrl.nullable().default(null),
 });
 
 const history = section({
@@ -187,6 +196,7 @@ function schemaOf(agents: ConfigKinds["agents"]) {
     usage: usageSection.prefault({}),
   };
   const after = {
+    notify: notifySection.default([]),
     history: history.prefault({}),
     storage: storageSection.prefault({}),
     host: hostSection.prefault({}),

@@ -13,6 +13,7 @@ import {
   wayText,
 } from "./foreign-keys.ts";
 import { hasPath, type Layer, valueAt } from "./layers.ts";
+import { notifySection } from "./notify.ts";
 import { isMap } from "./schema.ts";
 import { isChainKey, type Sections } from "./sections.ts";
 
@@ -168,6 +169,7 @@ function unknownIn(
 ): readonly Unread[] {
   return Object.entries(values).flatMap(([name, section]): readonly Unread[] => {
     if (!known.names.has(name) && !isVariable) return [alone(name)];
+    if (name === "notify" && !isVariable) return unknownWithin(section, notifySection, name);
     if (!isMap(section)) return [];
     if (name === "agents") return unknownOfAgents(section, known);
     return Object.entries(section).flatMap(([key, value]): readonly Unread[] => {

@@ -100,7 +100,7 @@ export class Writes {
           ...about(known),
           type: "branch.pushed",
           message: `${branch} is pushed to ${repository.name}`,
-          data: { branch, commit, repository: repository.name },
+          data: { branch, commit, repository: repository.name, mode: now.mode },
         });
         return done;
       }

@@ -7,6 +7,7 @@ import { readOverlay } from "../config/service.ts";
 import { deliveryMigrations } from "../delivery/store.ts";
 import { type Shortage, shortagesOf } from "../host.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
+import { notifyMigrations } from "../notify/store.ts";
 import { outbound } from "../outbound.ts";
 import { sampleHost } from "../process/host.ts";
 import { inspectDatabase } from "../store/database.ts";
@@ -171,6 +172,7 @@ export async function checkFiles(
     ["issues.db", issueMigrations],
     ["webhooks.db", webhookMigrations],
     ["delivery.db", deliveryMigrations],
+    ["notify.db", notifyMigrations],
   ];
   const faults = [
     ...databases.map(

@@ -42,6 +42,7 @@ const levels: Partial<Record<EventType, LogLevel>> = {
   "budget.reached": "warn",
   "dispatch.paused": "warn",
   "host.short": "warn",
+  "notice.failed": "warn",
 };
 
 const outcomes: Partial<Record<EventType, string>> = {

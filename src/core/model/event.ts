@@ -65,6 +65,8 @@ export const eventTypes = [
   "host.recovered",
   "budget.reached",
   "budget.renewed",
+  "notice.sent",
+  "notice.failed",
   "webhook.received",
   "poll.completed",
   "server.started",

@@ -24,7 +24,8 @@ async function findingsIn(
   path: string,
   home = homedir(),
 ): Promise<readonly string[]> {
-  const lookup = (name: string) => (name in env ? env[name as keyof typeof env] : "set");
+  const other = (name: string) => (name.endsWith("_URL") ? "https://receiver.example/" : "set");
+  const lookup = (name: string) => (name in env ? env[name as keyof typeof env] : other(name));
   const { findings } = await checkConfig(Buffer.from(text), {
     ...{ sections, workflowPath: path, env, flags: {}, home },
     checks: fileChecks({

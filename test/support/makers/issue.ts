@@ -5,6 +5,7 @@ import { commandSection } from "../../../src/core/agent/command/settings.ts";
 import { openaiSection } from "../../../src/core/agent/openai/settings.ts";
 import type { Config } from "../../../src/core/config/config.ts";
 import { deliveryConfigOf, deliverySection } from "../../../src/core/config/delivery.ts";
+import type { NotifyRule } from "../../../src/core/config/notify.ts";
 import { type Issue, type IssueLink, withoutRelations } from "../../../src/core/model/issue.ts";
 
 /** An issue in Todo that is ready for an attempt. */
@@ -103,6 +104,7 @@ export function config(parts: Parts = {}): Config {
       ...parts.brakes,
     },
     agents: new Map(),
+    notify: (parts.notify ?? []) as readonly NotifyRule[],
     usage: { currency: "USD", prices: new Map(), ...parts.usage },
     codex: { ...codexSection.settings(codexSection.schema.parse({})), ...parts.codex },
     command: { ...commandSection.settings(commandSection.schema.parse({})), ...parts.command },
@@ -123,6 +125,7 @@ export function config(parts: Parts = {}): Config {
       allowedHosts: [],
       auth: "none",
       rateLimit: 300,
+      publicUrl: null,
       ...parts.server,
     },
   };

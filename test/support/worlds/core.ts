@@ -18,6 +18,7 @@ import { kinds } from "../../../src/core/kinds.ts";
 import type { Attempt } from "../../../src/core/model/attempt.ts";
 import type { EventDraft } from "../../../src/core/model/event.ts";
 import type { Issue } from "../../../src/core/model/issue.ts";
+import { Notices } from "../../../src/core/notify/notices.ts";
 import { openStore } from "../../../src/core/open.ts";
 import { DispatchSwitch } from "../../../src/core/orchestrator/dispatch-switch.ts";
 import { Operations } from "../../../src/core/orchestrator/operations.ts";
@@ -189,6 +190,16 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     lookup: (name) => options.env?.[name],
     meter: scheduler.meter,
   });
+  const notices = new Notices({
+    ...{ clock, log, bus, dataDir, platform: "linux", runId: `notify-${process.pid}` },
+    ...{ env: { PATH: process.env["PATH"] }, workflowPath: join(dataDir, "WORKFLOW.md") },
+    redactor: { add() {}, redact },
+    lookup: (name) => options.env?.[name],
+    base: () => null,
+    secretNames: () => [],
+    rules: () => world.config.notify,
+    titleOf: (id) => scheduler.orchestrator.state.issues.get(id)?.issue.title ?? null,
+  });
   const world: World = {
     scheduler,
     pause: store.pause,
@@ -237,6 +248,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       log,
       webhooks,
       comments,
+      notices,
       workspaces: overview,
       deliveries,
       redact,

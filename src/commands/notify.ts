@@ -1,0 +1,88 @@
+import { exitCodes } from "./failure.ts";
+import { type Cell, printPage } from "./output.ts";
+import { row, subcommand } from "./table.ts";
+
+const noRules = "There are no rules: notify in WORKFLOW.md names them (docs/notices.md)";
+
+const listRow = subcommand({
+  name: "list",
+  summary: "list the rules of notify, with what became of the last notice of each",
+  examples: ["symphony notify list", "symphony notify list --json"],
+  call: async (_, context) => (await context.client()).notices.list(),
+  async print({ rules }, context) {
+    if (rules.length === 0) return context.note(noRules);
+    await printPage(
+      {
+        columns: [
+          { title: "RULE" },
+          { title: "TO" },
+          { title: "WHEN", flexible: true, drop: 2 },
+          { title: "WAITING", align: "right", drop: 1 },
+          { title: "LAST", flexible: true },
+        ],
+        rows: rules.map(({ name, to, when, waiting, quiet_until, last }): Cell[] => [
+          name,
+          to,
+          when.join(", "),
+          quiet_until === null ? String(waiting) : `${waiting} (quiet)`,
+          lastCell(last),
+        ]),
+      },
+      context,
+    );
+    context.note("Next: symphony notify test sends one through each rule");
+  },
+});
+
+interface Last {
+  readonly outcome: string;
+  readonly at: string;
+  readonly reason: string;
+}
+
+function lastCell(last: Last | null): Cell {
+  if (last === null) return "none yet";
+  const text = `${last.outcome} ${last.at.slice(0, 16).replace("T", " ")}: ${last.reason}`;
+  return last.outcome === "sent" ? text : { text, style: "red" };
+}
+
+const testRow = subcommand({
+  name: "test",
+  summary: "send a test notice through each rule now, and say what came back",
+  examples: ["symphony notify test", "symphony notify test --to team"],
+  options: [{ name: "to", value: "name", summary: "only this rule (default: all of them)" }],
+  call: async ({ to }, context) => {
+    const body = to === undefined ? {} : { name: to };
+    return (await context.client()).notices.test({ body });
+  },
+  async print({ results }, context) {
+    if (results.length === 0) return context.note(noRules);
+    await printPage(
+      {
+        columns: [
+          { title: "RULE" },
+          { title: "TO" },
+          { title: "OUTCOME" },
+          { title: "ANSWER", flexible: true },
+        ],
+        rows: results.map(({ name, to, outcome, reason, duration_ms }): Cell[] => [
+          name,
+          to,
+          outcome === "sent" ? outcome : { text: outcome, style: "red" },
+          `${reason} (${duration_ms} ms)`,
+        ]),
+      },
+      context,
+    );
+    const unset = results.find(({ category }) => category === "not_configured");
+    if (unset) context.note("Next: symphony secrets add NAME stores an address or a secret");
+  },
+  exitCode: ({ results }) =>
+    results.every(({ outcome }) => outcome === "sent") ? exitCodes.done : exitCodes.failed,
+});
+
+/** Messages to people: the rules of `notify`. */
+export const notifyCommand = row({
+  examples: ["symphony notify list", "symphony notify test"],
+  commands: [listRow, testRow],
+});

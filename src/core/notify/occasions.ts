@@ -1,0 +1,116 @@
+import type { OccasionName } from "../config/notify.ts";
+import type { EventType, SymphonyEvent } from "../model/event.ts";
+import { oneLine } from "../text/text.ts";
+
+/** Something that a person may want to know, once. */
+export interface Occasion {
+  /** The number of its event. */
+  readonly seq: number;
+  /** Epoch ms. */
+  readonly at: number;
+  /** What it is; the first one is what a message calls it. */
+  readonly names: readonly OccasionName[];
+  /** null: it is about no single issue. */
+  readonly issueIdentifier: string | null;
+  readonly title: string | null;
+  /** Why, in one line, without what an agent wrote or asked. */
+  readonly reason: string;
+  /** The whole of it, with what was asked; for rules with `detail: full`. */
+  readonly full: string;
+  /** Where the work is; null: nowhere but on the page. */
+  readonly url: string | null;
+}
+
+/** The events that occasions are made from, and the one that ends a question. */
+export const occasionEvents: readonly EventType[] = [
+  "issue.blocked",
+  "approval.resolved",
+  "issue.failed",
+  "issue.held",
+  "issue.completed",
+  "branch.pushed",
+  "pull_request.opened",
+  "budget.reached",
+];
+
+const maxTitleChars = 4_000;
+const maxReasonChars = 300;
+
+interface Surely {
+  readonly names: readonly OccasionName[];
+  readonly reason: string;
+  readonly full?: string;
+  readonly url?: string | null;
+}
+
+/** The occasion of an event; null: it is none. `title` is that of its issue, as far as it is known. Pure. */
+export function occasionOf(event: SymphonyEvent, title: string | null): Occasion | null {
+  const found = meaningOf(event);
+  if (found === null) return null;
+  const { seq, at, issueIdentifier, message } = event;
+  return {
+    ...{ seq, at, issueIdentifier },
+    names: found.names,
+    title: title === null ? null : oneLine(title, maxTitleChars),
+    reason: oneLine(found.reason, maxReasonChars),
+    full: found.full ?? message,
+    url: found.url ?? null,
+  };
+}
+
+function meaningOf({ type, message, data }: SymphonyEvent): Surely | null {
+  switch (type) {
+    case "issue.blocked":
+      return needsOf(message, data);
+    case "issue.failed":
+      return { names: ["failed"], reason: message };
+    case "issue.held":
+      return { names: isBudget(data) ? ["held", "budget"] : ["held"], reason: message };
+    case "issue.completed":
+      return { names: ["done"], reason: message };
+    case "branch.pushed":
+      // With a pull request the opening of that is the delivery.
+      return data["mode"] === "branch" ? { names: ["delivered"], reason: message } : null;
+    case "pull_request.opened": {
+      const { number, url } = data;
+      const address = typeof url === "string" && /^https?:\/\//.test(url) ? url : null;
+      return { names: ["delivered"], reason: `pull request #${number} is open`, url: address };
+    }
+    case "budget.reached":
+      return { names: ["budget"], reason: message };
+    default:
+      return null;
+  }
+}
+
+function isBudget({ brake }: SymphonyEvent["data"]): boolean {
+  return brake === "tokens_per_issue" || brake === "tokens_per_day";
+}
+
+/** What is asked may quote files and commands, so only `full` has it. */
+function needsOf(message: string, data: SymphonyEvent["data"]): Surely {
+  const needs = data["needs"];
+  const { kind, options } =
+    typeof needs === "object" && needs !== null
+      ? (needs as { readonly kind?: unknown; readonly options?: unknown })
+      : {};
+  const what = kind === "approval" ? "its agent asks for an approval" : "its agent has a question";
+  const words = Array.isArray(options) ? options.filter((one) => typeof one === "string") : [];
+  const choices = words.length === 0 ? "" : ` (${words.join(", ")})`;
+  return { names: ["needs"], reason: what, full: `${message}${choices}` };
+}
+
+/**
+ * Names an occasion that may be published again for the same cause, such as the budget of a day after a restart; null: each
+ * event is one of its own.
+ */
+export function keyOf({ type, attemptId, issueId, message, data }: SymphonyEvent): string | null {
+  if (type === "budget.reached") return `budget ${String(data["until"])}`;
+  if (type === "issue.blocked") return `${questionPrefix(attemptId ?? issueId)}${message}`;
+  return null;
+}
+
+/** Every question of an attempt begins with it: an answer makes room for the same question again. */
+export function questionPrefix(id: string | null): string {
+  return `question ${id} `;
+}

@@ -1,0 +1,163 @@
+import type { Clock } from "../clock.ts";
+import { connectionAdvice, isThisMachine, outbound } from "../outbound.ts";
+import { oneLine } from "../text/text.ts";
+
+/**
+ * Why a message was not accepted. `not_configured`: a secret is not set, or holds no address. `refused`: a retry cannot
+ * succeed. `receiver_error`: the receiver has a fault of its own.
+ */
+export const failureCategories = [
+  "not_configured",
+  "unreachable",
+  "timeout",
+  "rate_limited",
+  "refused",
+  "receiver_error",
+  "program_missing",
+  "program_failed",
+] as const;
+export type FailureCategory = (typeof failureCategories)[number];
+
+/** What came back from one try. */
+export type Sent =
+  | { readonly outcome: "sent"; readonly reason: string }
+  | {
+      readonly outcome: "failed";
+      readonly category: FailureCategory;
+      readonly reason: string;
+      /** No retry mends it. */
+      readonly isFinal: boolean;
+      /** It may have arrived all the same. */
+      readonly mayHaveArrived: boolean;
+      /** The receiver says when to come again, ms from now; null: it does not. */
+      readonly retryAfterMs: number | null;
+    };
+
+/** A failure without anything special about it: it did not arrive, and may succeed later. */
+export function failedBy(
+  category: FailureCategory,
+  reason: string,
+  more: Partial<Extract<Sent, { outcome: "failed" }>> = {},
+): Sent {
+  return {
+    ...{ outcome: "failed", category, reason: oneLine(reason, maxReasonChars) },
+    ...{ isFinal: false, mayHaveArrived: false, retryAfterMs: null },
+    ...more,
+  };
+}
+
+const maxReasonChars = 300;
+const maxAnswerBytes = 4_096;
+/** A receiver that says more is asked again then. */
+const longestRetryAfterMs = 3_600_000;
+
+/** null: an address that may be posted to. Its value is a secret, so the fault does not quote it. */
+export function addressFault(value: string): string | null {
+  const url = URL.parse(value.trim());
+  if (url === null || !/^https?:$/.test(url.protocol)) return "is not an http or https address";
+  const isSafe = url.protocol === "https:" || isThisMachine(url.hostname);
+  return isSafe ? null : "must be an https address: http is for receivers on this machine alone";
+}
+
+/** The parts of an address that are as secret as the whole: an error may name them alone. */
+export function secretParts(value: string): readonly string[] {
+  const url = URL.parse(value.trim());
+  if (url === null) return [value];
+  const segments = url.pathname.split("/").filter((part) => part.length >= 12);
+  const values = [...url.searchParams.values()].filter((part) => part.length >= 8);
+  const path = `${url.pathname}${url.search}`;
+  return [value.trim(), url.href, ...(path.length >= 12 ? [path] : []), ...segments, ...values];
+}
+
+interface Post {
+  /** Checked by `addressFault`. */
+  readonly url: string;
+  readonly body: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly clock: Clock;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+}
+
+/** Posts JSON. Redirects are not followed: they could carry it to a host that was not configured. Never rejects. */
+export async function post({ url, body, headers, clock, timeoutMs, signal }: Post): Promise<Sent> {
+  const late = new AbortController();
+  const cancel = clock.after(timeoutMs, () => late.abort());
+  try {
+    const response = await outbound(url.trim(), {
+      method: "POST",
+      headers: {
+        "content-type": "application/json; charset=utf-8",
+        "user-agent": "symphony",
+        ...headers,
+      },
+      body,
+      redirect: "manual",
+      signal: AbortSignal.any([late.signal, signal]),
+    });
+    return answerOf(response, await beginningOf(response), clock.wall());
+  } catch (error) {
+    if (late.signal.aborted) {
+      const reason = `no answer in ${timeoutMs / 1_000} s`;
+      return failedBy("timeout", reason, { mayHaveArrived: true });
+    }
+    return failedBy("unreachable", reasonOf(error), { mayHaveArrived: !isBeforeSending(error) });
+  } finally {
+    cancel();
+  }
+}
+
+function answerOf({ status, headers, ok }: Response, said: string, wall: number): Sent {
+  const words = said === "" ? "" : `: ${oneLine(said, 200)}`;
+  const reason = `HTTP ${status}${words}`;
+  if (ok) return { outcome: "sent", reason: `HTTP ${status}` };
+  const retryAfterMs = retryAfter(headers.get("retry-after"), wall);
+  if (status === 429) return failedBy("rate_limited", reason, { retryAfterMs });
+  if (status === 408 || status >= 500) return failedBy("receiver_error", reason, { retryAfterMs });
+  return failedBy("refused", reason, { isFinal: true });
+}
+
+/** Seconds, or a date; null: neither. */
+function retryAfter(header: string | null, wall: number): number | null {
+  if (header === null || header.trim() === "") return null;
+  const seconds = Number(header);
+  const ms = Number.isFinite(seconds) ? seconds * 1_000 : Date.parse(header) - wall;
+  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), longestRetryAfterMs) : null;
+}
+
+/** The beginning of an answer of any length. */
+async function beginningOf({ body }: Response): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of body ?? []) {
+    chunks.push(chunk);
+    size += chunk.length;
+    // Leaving the loop cancels the rest.
+    if (size >= maxAnswerBytes) break;
+  }
+  return Buffer.concat(chunks).subarray(0, maxAnswerBytes).toString("utf8").trim();
+}
+
+const beforeSending: ReadonlySet<unknown> = new Set([
+  "ECONNREFUSED",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+]);
+
+function isBeforeSending(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : null;
+  return cause instanceof Error && beforeSending.has(Reflect.get(cause, "code"));
+}
+
+/** fetch reports "fetch failed" and keeps the reason in its cause. */
+function reasonOf(error: unknown): string {
+  const cause = error instanceof Error ? error.cause : null;
+  const code: unknown = cause instanceof Error ? Reflect.get(cause, "code") : null;
+  const words =
+    cause instanceof Error ? cause.message || String(code ?? "no reason") : String(error);
+  return connectionAdvice(error) === null || words.includes("NODE_EXTRA_CA_CERTS")
+    ? words
+    : `${words}; ${connectionAdvice(error)}`;
+}
