@@ -305,8 +305,7 @@ interface RunningDeps {
 }
 
 function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningDeps): Core {
-  const { orchestrator, models, secrets, closers, leaving, webhooks, comments, unsaved, notices } =
-    used;
+  const { orchestrator, models, secrets, closers, leaving, webhooks, comments, unsaved } = used;
   const { clock, log, version, dataDir } = options;
   const { config, trackers, bus } = deps;
   const { history } = deps.store;
@@ -342,8 +341,13 @@ function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningDeps): C
     clock,
     workflowPath: options.workflowPath,
     kinds: deps.kinds,
-    ...{ config, bus, history, log, webhooks, comments, secrets, models, notices },
-    ...{ meter: deps.meter, recorder: deps.recorder, templates: deps.templates },
+    ...{ config, bus, history, log, webhooks, comments, secrets, models },
+    ...{
+      notices: used.notices,
+      meter: deps.meter,
+      recorder: deps.recorder,
+      templates: deps.templates,
+    },
     ...{ workspaces: overview, deliveries: deps.deliveries },
     redact: (text) => options.redactor.redact(text),
     secretsKnown: () => options.redactor.known(),
