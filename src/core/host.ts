@@ -1,5 +1,6 @@
 import type { Clock } from "./clock.ts";
 import { freeWanted, type HostLimits } from "./config/host.ts";
+import type { CoreDeps, CoreOptions } from "./core.ts";
 import type { HostTrouble } from "./model/gates.ts";
 import { type HostSample, sampleHost } from "./process/host.ts";
 
@@ -50,6 +51,20 @@ export class HostWatch {
     this.#isClosed = true;
     this.#cancel();
   }
+}
+
+/** Looks at the disks of the data directory and the workspaces. */
+export function openHost(
+  { clock, dataDir }: CoreOptions,
+  { config, orchestrator }: CoreDeps,
+): HostWatch {
+  const current = () => config.current.config;
+  return new HostWatch({
+    clock,
+    limits: () => current().host,
+    paths: () => [dataDir, current().workspace.root],
+    changed: (trouble) => orchestrator().post({ type: "host.changed", trouble }),
+  });
 }
 
 /** Something of which the host has too little, or too much. */

@@ -19,7 +19,7 @@ import { inForce, portsOf } from "./effects.ts";
 import { Meter } from "./events/meter.ts";
 import { fileChecks } from "./file-checks.ts";
 import { followDiskUse, keepCompleted } from "./followers.ts";
-import { HostWatch } from "./host.ts";
+import { type HostWatch, openHost } from "./host.ts";
 import { openInboxes } from "./inboxes.ts";
 import { type Kinds, kinds as ownKinds } from "./kinds.ts";
 import { notifyMigrations } from "./notify/store.ts";
@@ -279,16 +279,6 @@ function openOrchestratorUsers(
   return { agents, comments, webhooks, models, host, notices };
 }
 
-function openHost({ clock, dataDir }: CoreOptions, { config, orchestrator }: CoreDeps): HostWatch {
-  const current = () => config.current.config;
-  return new HostWatch({
-    clock,
-    limits: () => current().host,
-    paths: () => [dataDir, current().workspace.root],
-    changed: (trouble) => orchestrator().post({ type: "host.changed", trouble }),
-  });
-}
-
 interface RunningDeps {
   readonly agents: ReturnType<typeof openAgentChecks>;
   readonly host: HostWatch;
@@ -309,14 +299,7 @@ function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningDeps): C
   const { clock, log, version, dataDir } = options;
   const { config, trackers, bus } = deps;
   const { history } = deps.store;
-  const state = () => orchestrator.state;
-  const overview = new WorkspaceOverview({
-    repositories: () => config.current.config.git.repositories,
-    ...{ ...deps, history, state },
-  });
-  closers.push(() => overview.close());
-  closers.push(followDiskUse(bus, overview, log));
-  closers.push(followWorkspaceRetention({ ...deps, history, state, overview }));
+  const overview = openOverview(options, deps, used);
   const stopping = new AbortController();
   let begun: Promise<Begun> | null = null;
   let stopped: Promise<void> | null = null;
@@ -342,12 +325,8 @@ function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningDeps): C
     workflowPath: options.workflowPath,
     kinds: deps.kinds,
     ...{ config, bus, history, log, webhooks, comments, secrets, models },
-    ...{
-      notices: used.notices,
-      meter: deps.meter,
-      recorder: deps.recorder,
-      templates: deps.templates,
-    },
+    ...{ meter: deps.meter, recorder: deps.recorder, templates: deps.templates },
+    notices: used.notices,
     ...{ workspaces: overview, deliveries: deps.deliveries },
     redact: (text) => options.redactor.redact(text),
     secretsKnown: () => options.redactor.known(),
@@ -380,6 +359,25 @@ function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningDeps): C
       return stopped;
     },
   };
+}
+
+/** What the workspaces hold, measured again after changes, and the removal of old ones. */
+function openOverview(
+  { log }: CoreOptions,
+  deps: CoreDeps,
+  { orchestrator, closers }: Pick<RunningDeps, "orchestrator" | "closers">,
+): WorkspaceOverview {
+  const { config, bus } = deps;
+  const { history } = deps.store;
+  const state = () => orchestrator.state;
+  const overview = new WorkspaceOverview({
+    repositories: () => config.current.config.git.repositories,
+    ...{ ...deps, history, state },
+  });
+  closers.push(() => overview.close());
+  closers.push(followDiskUse(bus, overview, log));
+  closers.push(followWorkspaceRetention({ ...deps, history, state, overview }));
+  return overview;
 }
 
 function attachmentsOf(
