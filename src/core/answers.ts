@@ -89,6 +89,18 @@ export async function wholeText(
   return new TextDecoder().decode(await wholeBytes(body, from));
 }
 
+/** The first `maxBytes` of a body. The rest is not read, and its connection ends. */
+export async function headOf(body: Pieces | null, maxBytes: number): Promise<Buffer> {
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  for await (const piece of body ?? []) {
+    pieces.push(piece);
+    size += piece.byteLength;
+    if (size >= maxBytes) break;
+  }
+  return Buffer.concat(pieces).subarray(0, maxBytes);
+}
+
 /** The last `maxBytes` of a body of which at most its kind's limit is read. */
 export async function tailOf(
   body: Pieces | null,

@@ -1,3 +1,4 @@
+import { headOf } from "../answers.ts";
 import type { Clock } from "../clock.ts";
 import { connectionAdvice, isThisMachine, outbound } from "../outbound.ts";
 import { oneLine } from "../text/text.ts";
@@ -95,7 +96,8 @@ export async function post({ url, body, headers, clock, timeoutMs, signal }: Pos
       redirect: "manual",
       signal: AbortSignal.any([late.signal, signal]),
     });
-    return answerOf(response, await beginningOf(response), clock.wall());
+    const said = await headOf(response.body, maxAnswerBytes);
+    return answerOf(response, said.toString("utf8").trim(), clock.wall());
   } catch (error) {
     if (late.signal.aborted) {
       const reason = `no answer in ${timeoutMs / 1_000} s`;
@@ -123,19 +125,6 @@ function retryAfter(header: string | null, wall: number): number | null {
   const seconds = Number(header);
   const ms = Number.isFinite(seconds) ? seconds * 1_000 : Date.parse(header) - wall;
   return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), longestRetryAfterMs) : null;
-}
-
-/** The beginning of an answer of any length. */
-async function beginningOf({ body }: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of body ?? []) {
-    chunks.push(chunk);
-    size += chunk.length;
-    // Leaving the loop cancels the rest.
-    if (size >= maxAnswerBytes) break;
-  }
-  return Buffer.concat(chunks).subarray(0, maxAnswerBytes).toString("utf8").trim();
 }
 
 const beforeSending: ReadonlySet<unknown> = new Set([
