@@ -74,8 +74,11 @@ const testRow = subcommand({
       },
       context,
     );
-    const unset = results.find(({ category }) => category === "not_configured");
-    if (unset) context.note("Next: symphony secrets add NAME stores an address or a secret");
+    for (const { category, reason } of results) {
+      const name = /^([A-Za-z_]\w*) is not set$/.exec(reason)?.[1];
+      if (category !== "not_configured" || name === undefined) continue;
+      context.note(`Next: symphony secrets add ${name}`);
+    }
   },
   exitCode: ({ results }) =>
     results.every(({ outcome }) => outcome === "sent") ? exitCodes.done : exitCodes.failed,
