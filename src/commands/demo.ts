@@ -1,17 +1,29 @@
 import { systemClock } from "../core/clock.ts";
 import { createLogger, streamSink } from "../core/events/log.ts";
-import { SymphonyError } from "../core/model/errors.ts";
+import { messageOf, SymphonyError } from "../core/model/errors.ts";
+import type { EventType } from "../core/model/event.ts";
 import { createRedactor } from "../core/text/redact.ts";
 import type { LocalIssues } from "../core/tracker/local/issues.ts";
 import { branchDiff, makeSample, type Sample } from "../demo/sample.ts";
-import { chapters, identifierOf, steeredIdentifier } from "../demo/script.ts";
+import { chapters, identifierOf, steeredIdentifier, steeringQuestion } from "../demo/script.ts";
 import type { CommandIo } from "./context.ts";
+import { type DemoScreen, isAttended, openDemoScreen } from "./demo-screen.ts";
 import { eventLine } from "./event-line.ts";
 import { type Paint, paintFor, plain, plainLine } from "./output.ts";
 import { type Daemon, openDaemon } from "./serve.ts";
 import { aborted, leaveSoon, stopCode, stopSignal } from "./stop.ts";
 
 const defaultPort = 4000;
+
+const questionHere = "what should the evening greeting be? Type it here.";
+
+/** The events after which the issue that asked does not wait for an answer any more. */
+const answered: ReadonlySet<string> = new Set<EventType>([
+  "steer.delivered",
+  "issue.completed",
+  "issue.held",
+  "issue.failed",
+]);
 
 /**
  * `symphony demo`: the real server and core in a temporary folder, until Ctrl-C. `port` 0 means any free port, undefined
@@ -32,18 +44,30 @@ export async function demo(port: number | undefined, io: CommandIo): Promise<num
 async function show(port: number | undefined, io: CommandIo, stop: AbortSignal): Promise<void> {
   const stopped = aborted(stop);
   const paint = await paintFor(io.colour);
-  const say = (text = "") => void io.stdout.write(`${text}\n`);
-  const sample = await makeSample(stop);
+  const sample = await makeSample(isAttended(io), stop);
   try {
     await using daemon = await openOn(sample, port, { io, signal: stop });
-    introduce(daemon, say, paint);
-    const finished = follow(daemon, say, paint);
-    tell(daemon.core.localIssues());
-    await Promise.race([daemon.core.start(), stopped]);
-    const concluded = finished.then((branches) => conclude({ sample, branches, stop }, say, paint));
-    await Promise.race([stopped, concluded]);
-    await stopped;
-    say("\nStopping the agents and removing the temporary folder ...");
+    const commands = commandsFor(daemon);
+    const screen = await openDemoScreen(io, {
+      commands: commands.working,
+      paint,
+      answer: (text) => void answer(daemon, text, screen),
+    });
+    try {
+      screen.introduce(introduction(daemon, paint));
+      const finished = follow(daemon, screen, paint);
+      tell(daemon.core.localIssues());
+      await Promise.race([daemon.core.start(), stopped]);
+      const concluded = finished.then((branches) => {
+        screen.offer(commands.done);
+        return conclude({ sample, branches, stop }, screen, paint);
+      });
+      await Promise.race([stopped, concluded]);
+      await stopped;
+    } finally {
+      screen.close();
+    }
+    io.stdout.write("\nStopping the agents and removing the temporary folder ...\n");
   } finally {
     await sample.remove();
   }
@@ -84,34 +108,50 @@ function tell(issues: LocalIssues | null): void {
   }
 }
 
-type Say = (text?: string) => void;
-
-function introduce({ listening }: Daemon, say: Say, paint: Paint): void {
+/** What to type in a second terminal, while agents work and after it. */
+function commandsFor({ listening }: Daemon) {
   const url = listening.port === defaultPort ? "" : ` --url ${listening.url}`;
-  const command = (text: string, why: string) =>
-    say(`  ${paint.cyan(`npx symphony ${text}${url}`)}  ${paint.dim(why)}`);
-  say(paint.bold(`symphony demo  ${listening.url}`));
-  say("Five issues of an embedded tracker, a small git repository, and the real orchestrator.");
-  say(
-    `The agent is a scripted stand-in: it uses no model, but edits and tests for real. symphony commits and pushes what it leaves.`,
-  );
-  say(
-    `For a real one, install codex, log in, and run ${paint.cyan("npx symphony serve WORKFLOW.md")}.`,
-  );
-  say("\nTry in a second terminal, in this folder:");
-  command("state --watch", "what runs, waits and is done");
-  command(`steer ${steeredIdentifier} "Good evening, friends"`, "the agent asks for it");
-  command("events --follow", "everything as it happens");
-  command(`abort ${identifierOf(4)}`, "stop an agent and hold its issue");
-  say(
-    paint.dim(
-      "\nCtrl-C stops the agents and deletes the demo's temporary folder with all results.\n",
-    ),
-  );
+  const command = (text: string, why: string) => ({ text: `npx symphony ${text}${url}`, why });
+  const watch = command("watch", "what needs you, runs and is done");
+  const events = command("events --follow", "everything as it happens");
+  const working = [
+    watch,
+    command(`steer ${steeredIdentifier} "Good evening, friends"`, "it asks for it"),
+    events,
+    command(`abort ${identifierOf(4)}`, "stop an agent"),
+  ];
+  const done = [
+    command("state", "what became of the issues"),
+    command(`diff ${identifierOf(0)}`, "all that an issue changed"),
+    command(`attempts ${identifierOf(2)}`, "its two attempts"),
+  ];
+  return { working, done };
+}
+
+function introduction({ listening }: Daemon, paint: Paint): string {
+  return [
+    paint.bold(`symphony demo  ${listening.url}`),
+    "Five issues of an embedded tracker, a small git repository, the real server.",
+    "The agent is a scripted stand-in without a model; it edits and tests for real.",
+    "symphony commits and pushes what it leaves.",
+  ].join("\n");
+}
+
+/** What the person typed is guidance for the issue that asked, as `symphony steer` would give it. */
+async function answer({ core }: Daemon, text: string, screen: DemoScreen): Promise<void> {
+  try {
+    await core.orchestrator.steer(steeredIdentifier, text, null);
+  } catch (error) {
+    screen.say(messageOf(error));
+  }
 }
 
 /** Shows what happens; resolves with the pushed branches by issue when none is left to run. */
-function follow({ core }: Daemon, say: Say, paint: Paint): Promise<ReadonlyMap<string, string>> {
+function follow(
+  { core }: Daemon,
+  screen: DemoScreen,
+  paint: Paint,
+): Promise<ReadonlyMap<string, string>> {
   const { promise, resolve } = Promise.withResolvers<ReadonlyMap<string, string>>();
   const committed = new Set<string>();
   const branches = new Map<string, string>();
@@ -120,8 +160,12 @@ function follow({ core }: Daemon, say: Say, paint: Paint): Promise<ReadonlyMap<s
   core.bus.subscribe({}, (event) => {
     const text = eventLine(event, paint);
     const seconds = ((systemClock.now() - started) / 1_000).toFixed(1).padStart(5);
-    if (text !== null) say(`${paint.dim(`${seconds}s`)}  ${text}`);
+    if (text !== null) screen.say(`${paint.dim(`${seconds}s`)}  ${text}`);
     const name = event.issueIdentifier ?? "";
+    if (name === steeredIdentifier) {
+      if (event.message.startsWith(steeringQuestion)) screen.ask(`${name} asks: ${questionHere}`);
+      if (answered.has(event.type)) screen.ask(null);
+    }
     if (event.type === "work.committed") committed.add(name);
     if (event.type === "branch.pushed") branches.set(name, String(event.data["branch"]));
     if (event.type === "issue.completed" || event.type === "issue.held") open.delete(name);
@@ -137,25 +181,21 @@ interface Conclusion {
   readonly stop: AbortSignal;
 }
 
-/** Where the work is now, with one of its diffs. */
+/** Where the work is now, with a part of one diff, in fewer lines than a small terminal has. */
 async function conclude(
   { sample, branches, stop }: Conclusion,
-  say: Say,
+  { say }: DemoScreen,
   paint: Paint,
 ): Promise<void> {
   const shown = identifierOf(0);
-  say(
-    paint.bold(
-      "\nNo issue is left to run. What they changed is in branches of the demo's repository:",
-    ),
-  );
-  for (const [name, branch] of [...branches].sort())
-    say(`  ${paint.bold(name)}  ${plainLine(branch)}`);
   const branch = branches.get(shown);
-  const diff = branch === undefined ? null : await branchDiff(sample, branch, stop);
-  if (diff !== null) say(`\nWhat ${shown} delivered:\n\n${plain(diff)}\n`);
+  const file = "greet.sh";
+  const diff = branch === undefined ? null : await branchDiff(sample, { branch, file }, stop);
+  if (diff !== null) say(`\nWhat ${shown} delivered, in ${file}:\n${plain(diff)}`);
+  say(paint.bold("\nNo issue is left to run. The branches in the demo's repository:"));
+  for (const [name, pushed] of [...branches].sort())
+    say(`  ${paint.bold(name)}  ${plainLine(pushed)}`);
   say(`All of them: ${paint.cyan(`git -C ${sample.repository} log --oneline --all`)}`);
-  say(
-    paint.dim("The server stays up for your second terminal; Ctrl-C ends it and deletes all this."),
-  );
+  say(`Your own repository: ${paint.cyan("npx symphony init")} in its folder.`);
+  say(paint.dim("The server stays up for a second terminal; Ctrl-C ends it and deletes all this."));
 }

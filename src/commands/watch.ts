@@ -32,6 +32,7 @@ function requireTerminal({ json, stdin, stdout }: CommandContext): void {
   });
 }
 
-function wantsLines(accessible: string | undefined): boolean {
+/** `ACCESSIBLE` asks for lines that stay instead of a screen that is painted again. */
+export function wantsLines(accessible: string | undefined): boolean {
   return accessible !== undefined && accessible !== "" && accessible !== "0";
 }

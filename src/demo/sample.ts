@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { SymphonyError } from "../core/model/errors.ts";
 import { moduleFile } from "../core/package.ts";
 import { gitEnvironment, runGit } from "../core/repository/git.ts";
-import { demoScript } from "./script.ts";
+import { demoScript, steeringWaitMs } from "./script.ts";
 
 /** The demo's temporary folder: a real git repository, a workflow file, a script for the agent. */
 export interface Sample {
@@ -16,15 +16,15 @@ export interface Sample {
   remove(): Promise<void>;
 }
 
-/** Creates everything in a new temporary folder. Rejects with `git_not_found`, or the reason of `signal`. */
-export async function makeSample(signal: AbortSignal): Promise<Sample> {
+/** Creates everything in a new temporary folder. `isAttended`: a person can answer the agent. Rejects with `git_not_found`, or the reason of `signal`. */
+export async function makeSample(isAttended: boolean, signal: AbortSignal): Promise<Sample> {
   const root = await mkdtemp(join(tmpdir(), "symphony-demo-"));
   const remove = () => rm(root, { recursive: true, force: true, maxRetries: 3 });
   try {
     const repository = join(root, "hello.git");
     await makeRepository(root, { bare: repository, signal });
     const script = join(root, "script.json");
-    await writeFile(script, JSON.stringify(demoScript()));
+    await writeFile(script, JSON.stringify(demoScript(isAttended)));
     const workflowPath = join(root, "WORKFLOW.md");
     await writeFile(workflowPath, workflow({ root, repository, script }));
     return { root, repository, workflowPath, dataDir: join(root, ".symphony"), remove };
@@ -73,17 +73,25 @@ async function makeRepository(
   await rm(first, { recursive: true });
 }
 
-/** What a pushed branch changes, as `git diff` shows it; null if it cannot be read. */
+/** What a pushed branch changes in one file, as `git diff` shows it without its header; null if it cannot be read. */
 export async function branchDiff(
   { root, repository }: Sample,
-  branch: string,
+  { branch, file }: { readonly branch: string; readonly file: string },
   signal: AbortSignal,
 ): Promise<string | null> {
   const env = gitEnvironment({ path: process.env["PATH"], home: root, protocol: "none" });
-  const args = ["diff", "--no-color", "--no-ext-diff", "--no-textconv", `main...${branch}`, "--"];
+  const args = [
+    "diff",
+    "--no-color",
+    "--no-ext-diff",
+    "--no-textconv",
+    `main...${branch}`,
+    "--",
+    file,
+  ];
   const call = { args, cwd: repository, env, timeoutMs: gitLimitMs, signal };
   const { status, stdout } = await runGit(call);
-  return status === 0 ? stdout.trimEnd() : null;
+  return status === 0 ? stdout.slice(stdout.indexOf("@@")).trimEnd() : null;
 }
 
 interface SamplePaths {
@@ -123,6 +131,7 @@ delivery:
 agent:
   max_concurrent_agents: 3
   max_retry_backoff_ms: 3000
+  silence_timeout_ms: ${2 * steeringWaitMs.attended}
 codex:
   home: ${JSON.stringify(join(root, "codex"))}
   command: ${JSON.stringify(command)}

@@ -145,8 +145,10 @@ function done(message: string): readonly Step[] {
   ];
 }
 
-/** How long the agent of the steering chapter waits for guidance before it continues without. */
-export const steeringWaitMs = 60_000;
+/** How long the agent of the steering chapter waits for guidance before it continues without: where a person sees it ask, and else. */
+export const steeringWaitMs = { attended: 30 * 60_000, alone: 60_000 };
+
+export const steeringQuestion = "What should the evening greeting be? Steer me: I wait for it.";
 
 export const chapters: readonly Chapter[] = [
   {
@@ -209,8 +211,8 @@ export const chapters: readonly Chapter[] = [
     labels: ["question"],
     turns: [
       [
-        { do: "say", text: "What should the evening greeting be? Steer me: I wait for a minute." },
-        { do: "waitForSteer", ms: steeringWaitMs, writeTo: "evening.txt" },
+        { do: "say", text: steeringQuestion },
+        { do: "waitForSteer", ms: steeringWaitMs.alone, writeTo: "evening.txt" },
         ...done("the evening greeting is chosen"),
       ],
     ],
@@ -239,10 +241,16 @@ export function identifierOf(index: number): string {
 /** The one chapter that waits for guidance. */
 export const steeredIdentifier = identifierOf(3);
 
-export function demoScript(): Script {
+/** `isAttended`: a person can answer, so the agent waits until it is answered. */
+export function demoScript(isAttended: boolean): Script {
+  const patient = (step: Step): Step =>
+    isAttended && step.do === "waitForSteer" ? { ...step, ms: steeringWaitMs.attended } : step;
   return {
     issues: Object.fromEntries(
-      chapters.map((chapter, index) => [identifierOf(index), chapter.turns]),
+      chapters.map(({ turns }, index) => [
+        identifierOf(index),
+        turns.map((steps) => steps.map(patient)),
+      ]),
     ),
   };
 }

@@ -126,7 +126,7 @@ describe("the environment of git", () => {
       assert.deepEqual(await gitChanges(path, first, last), { commits: 1, changedFiles: 1 });
       assert.equal((await workIn(path)).length, 2);
       assert.equal((await diffOf(path, null)).files.length, 2);
-      const sample = await makeSample(new AbortController().signal);
+      const sample = await makeSample(false, new AbortController().signal);
       await sample.remove();
     } finally {
       for (const name of Object.keys(process.env)) delete process.env[name];
