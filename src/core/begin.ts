@@ -1,3 +1,4 @@
+import { sweepBridges } from "./agent/bridge.ts";
 import type { Core, CoreDeps, CoreOptions } from "./core.ts";
 import { cleanUpFinished, followConfig, followRetention } from "./followers.ts";
 import type { HostWatch } from "./host.ts";
@@ -46,6 +47,10 @@ export async function begin(
   });
   closers.push(() => cleanup.over);
   if (signal.aborted) return { over: cleanup.over, checked: async () => {} };
+  const swept = sweepBridges(clock.wall()).catch((error: unknown) => {
+    log.warn("folders of earlier bridges were not removed", { reason: messageOf(error) });
+  });
+  closers.push(async () => void (await swept));
   closers.push(followRoot(deps));
   closers.push(followConfig(deps, orchestrator));
   closers.push(

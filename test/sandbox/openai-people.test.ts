@@ -26,22 +26,6 @@ test("guidance is sent with the next request; without a turn it is refused", asy
   assert.equal(bench.of("message").at(-1)?.text, "heard auth first");
 });
 
-test("an interrupt ends the command and the turn, and the thread can continue", async () => {
-  await using provider = await modelServer([
-    { calls: [{ name: "shell", args: { command: "sleep 600" } }] },
-    { text: "On." },
-  ]);
-  await using bench = await OpenaiBench.make({ base_url: provider.url });
-  await using session = await bench.start();
-  const turn = session.turn("Work.", { model: null });
-  await bench.until(({ type }) => type === "command");
-  await session.interrupt();
-  await assert.rejects(turn, { code: "turn_cancelled" });
-  assert.equal(bench.of("turn.failed").length, 1);
-  await session.turn("Again.", { model: null });
-  assert.equal(bench.of("message").at(-1)?.text, "On.");
-});
-
 for (const level of ["safe", "danger"] as const) {
   test(`disposing in mid-turn at level ${level} leaves no process, including those that a command started`, async () => {
     const command = "setsid sleep 601 & trap '' TERM; echo up; sleep 602";

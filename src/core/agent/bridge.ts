@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
-import { createServer, type Server, type Socket } from "node:net";
+import { lstat, mkdtemp, readdir, realpath, rm, writeFile } from "node:fs/promises";
+import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ownPaths, program } from "../package.ts";
@@ -82,11 +82,52 @@ export async function openBridge(deps: BridgeDeps): Promise<Bridge | null> {
   return { server, configPath, shown: await shownFor(dir), [Symbol.asyncDispose]: close };
 }
 
+const prefix = "symphony-mcp-";
+/** A folder without a socket may belong to a bridge that is being opened now. */
+const unopenedMs = 3_600_000;
+
 /** Only this user can enter it: mode 0700. */
 async function privateDir(): Promise<string> {
-  const wanted = join(await realpath(tmpdir()), "symphony-mcp-");
+  const wanted = join(await realpath(tmpdir()), prefix);
   const isShort = Buffer.byteLength(wanted) + "XXXXXX/socket".length <= maxSocketPath;
-  return mkdtemp(isShort ? wanted : "/tmp/symphony-mcp-");
+  return mkdtemp(isShort ? wanted : `/tmp/${prefix}`);
+}
+
+/**
+ * Removes the folders of bridges whose server was killed: those of this user in which no process listens. A process of
+ * another container is not seen by its id, and its socket answers all the same. Resolves with their number.
+ */
+export async function sweepBridges(wall: number, dirs?: readonly string[]): Promise<number> {
+  const places = new Set(dirs ?? [await realpath(tmpdir()), "/tmp"]);
+  let swept = 0;
+  for (const place of places) {
+    const names = await readdir(place).catch(() => []);
+    for (const name of names) {
+      const dir = join(place, name);
+      if (!name.startsWith(prefix) || !(await isLeft(dir, wall))) continue;
+      await rm(dir, { recursive: true, force: true });
+      swept += 1;
+    }
+  }
+  return swept;
+}
+
+async function isLeft(dir: string, wall: number): Promise<boolean> {
+  const stats = await lstat(dir).catch(() => null);
+  if (!stats?.isDirectory() || stats.uid !== process.getuid?.()) return false;
+  const socket = join(dir, "socket");
+  const hasSocket = await lstat(socket).catch(() => null);
+  if (!hasSocket) return wall - stats.mtimeMs > unopenedMs;
+  return refuses(socket);
+}
+
+/** Whether a socket has no listener. */
+function refuses(path: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const socket = createConnection(path);
+  socket.once("connect", () => resolve(false));
+  socket.once("error", (error: NodeJS.ErrnoException) => resolve(error.code === "ECONNREFUSED"));
+  return promise.finally(() => socket.destroy());
 }
 
 function listen(server: Server, path: string): Promise<void> {

@@ -11,6 +11,7 @@ import { installedPrograms } from "../process/programs.ts";
 import { isInside, isSystem, type Shown, serviceSockets, type View } from "../process/sandbox.ts";
 import type { SessionSpec } from "./agent.ts";
 import { allCommands } from "./guard/program.ts";
+import { isRunBy } from "./program-of.ts";
 
 /*
  * What an agent of any kind sees of the machine below `agent.level: danger`: the system, the
@@ -118,6 +119,29 @@ export async function programConfinement(
 }
 
 /**
+ * The error of a program that `line` names and that was not found, or of its interpreter. null: what was not found is
+ * further inside, for example in a script of the repository, and says nothing of the agent.
+ */
+export function ownProgramNotFound(
+  kind: ProgramKind,
+  { key, line }: { readonly key: string; readonly line: string },
+  complaint: Complaint,
+): SymphonyError | null {
+  const { errors, path, isConfined } = complaint;
+  const isHidden = isConfined && hiddenProgram(errors, path) !== null;
+  return isHidden || isAbout(line, errors) ? programNotFound(kind, key, complaint) : null;
+}
+
+/** Whether the last complaint is about a program of the line. */
+function isAbout(line: string, errors: readonly string[]): boolean {
+  for (const error of errors.toReversed()) {
+    const [, name] = missed.exec(error) ?? [];
+    if (name !== undefined) return isRunBy(line, name) || /^(?:\/\S*\/)?env: /.test(error);
+  }
+  return false;
+}
+
+/**
  * The error of a program that was not found, or that did not find another one. What it misses may be installed, and only
  * not be shown in the sandbox.
  */
@@ -142,7 +166,7 @@ export function programNotFound(
 
 /** As shells and `env` say it: `bash: line 1: agent: command not found`. */
 const missed =
-  /(?:^|[\s:])['‘"]?([^\s:'’"‘]+)['’"]?: (?:command not found|not found|No such file or directory)$/;
+  /(?:^|[\s:])['‘"]?([^\s:'’"‘]+)['’"]?: (?:command not found|not found|No such file or directory|cannot execute: required file not found)$/;
 
 /** A program of this machine that a shell did not find. */
 function hiddenProgram(errors: readonly string[], path: string): string | null {

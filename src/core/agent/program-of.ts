@@ -2,7 +2,7 @@ import type { ErrorCode } from "../model/errors.ts";
 import { findProgram } from "../process/find-program.ts";
 import { type Environment, loginEnvironment } from "../process/login.ts";
 import { displayText } from "../text/text.ts";
-import { commandsOf } from "./guard/program.ts";
+import { commandsOf, type Words } from "./guard/program.ts";
 
 /** Words of the shell that begin a command without naming a program. */
 const prefixes = new Set(["exec", "command", "env", "nice", "time", "!", "{"]);
@@ -17,11 +17,20 @@ const assignment = /^[A-Za-z_]\w*=/;
 const isProgram = /^[\w./+@-]+$/;
 const maxPathChars = 2_000;
 
+/** Whether a shell line itself runs a program of this name or path, as its first one or as a later one. */
+export function isRunBy(line: string, program: string): boolean {
+  return commandsOf(line).some((words) => firstOf(words) === program);
+}
+
+function firstOf(words: Words): string | undefined {
+  return words.find((word) => !assignment.test(word) && !prefixes.has(word));
+}
+
 /** The program that a shell line begins with; null where only the shell can tell. */
 export function programOf(line: string): string | null {
   const [first = []] = commandsOf(line);
   if (first.some((word) => word.startsWith("PATH="))) return null;
-  const program = first.find((word) => !assignment.test(word) && !prefixes.has(word));
+  const program = firstOf(first);
   if (program === undefined || builtins.has(program)) return null;
   return isProgram.test(program) && !program.startsWith(".") ? program : null;
 }

@@ -37,8 +37,8 @@ export interface AgentProcessOptions {
   readonly runId: string;
   /** Time between SIGTERM and SIGKILL; 3,000 ms if omitted. */
   readonly graceMs?: number;
-  /** The error for a command that was not found (exit 127); codex's own error if omitted. */
-  notFound?(complaint: Complaint): SymphonyError;
+  /** The error for a command that was not found (exit 127), null: an exit like others; codex's own error if omitted. */
+  notFound?(complaint: Complaint): SymphonyError | null;
   /** What a line of more than `maxLineBytes` does; `fail`, which ends the process, if omitted. */
   readonly overflow?: LineSplitterOptions["overflow"];
   onLine(line: string): void;
@@ -163,7 +163,7 @@ export class AgentProcess {
     const { line, env, notFound } = this.#options;
     const isConfined = /\bbwrap\b/.test(line);
     const complaint = { errors: this.#errors, path: env["PATH"] ?? "", isConfined };
-    const missing = status === commandNotFound ? notFound?.(complaint) : undefined;
+    const missing = status === commandNotFound ? (notFound ?? codexNotFound)(complaint) : null;
     this.#end(missing ?? exitError(status, signal));
   }
 
@@ -179,18 +179,16 @@ export class AgentProcess {
   }
 }
 
+function codexNotFound(): SymphonyError {
+  const message = "the agent's command was not found: install it, or set codex.command";
+  return new SymphonyError("codex_not_found", message, {
+    details: { status: commandNotFound, signal: null },
+    hint: "install codex, or set codex.command to its path",
+  });
+}
+
 function exitError(status: number | null, signal: NodeJS.Signals | null): SymphonyError {
   const details = { status, signal };
-  if (status === commandNotFound) {
-    return new SymphonyError(
-      "codex_not_found",
-      "the agent's command was not found: install it, or set codex.command",
-      {
-        details,
-        hint: "install codex, or set codex.command to its path",
-      },
-    );
-  }
   const how = signal === null ? `with status ${status}` : `by signal ${signal}`;
   return new SymphonyError("port_exit", `the agent's process ended ${how}`, { details });
 }

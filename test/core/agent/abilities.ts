@@ -18,8 +18,8 @@ export interface Abilities {
   readonly limit: "until its reset" | "a failed turn";
   /** When its tokens are known; `never`: no token brake holds it. */
   readonly tokens: "in mid-turn" | "never";
-  /** What a message of 20 MB does to its turn. */
-  readonly flood: "left out" | "ends the turn";
+  /** What becomes of a command with 20 MB of output, which agents mostly shorten themselves. */
+  readonly flood: "shortened" | "ends the turn in one message";
 }
 
 export const codex: Abilities = {
@@ -32,7 +32,7 @@ export const codex: Abilities = {
   process: "one for a session",
   limit: "until its reset",
   tokens: "in mid-turn",
-  flood: "left out",
+  flood: "shortened",
 };
 
 export const claude: Abilities = { ...codex, name: "claude", page: "claude.md" };
@@ -42,7 +42,7 @@ export const acp: Abilities = {
   name: "acp",
   page: "acp.md",
   question: "no way to ask",
-  flood: "ends the turn",
+  flood: "ends the turn in one message",
 };
 
 export const openai: Abilities = {

@@ -1,14 +1,31 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
-import { connect } from "node:net";
+import {
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import type { AgentEvent, AgentTools } from "../../../src/core/agent/agent.ts";
-import { type Bridge, bridgeVariable, openBridge } from "../../../src/core/agent/bridge.ts";
+import {
+  type Bridge,
+  bridgeVariable,
+  openBridge,
+  sweepBridges,
+} from "../../../src/core/agent/bridge.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import { openLocalIssues } from "../../../src/core/tracker/local/issues.ts";
 import { localOptions } from "../../../src/core/tracker/local/settings.ts";
@@ -189,4 +206,29 @@ test("mcp-bridge by hand is wrong usage and names the command for people", async
   const { code, stderr } = await startSymphony(["mcp-bridge"]).ended;
   assert.equal(code, 2);
   assert.match(stderr, /started by an agent.*\n.*symphony mcp/);
+});
+
+test("folders of a killed server are removed at the next start, and no folder of a live one or of others", async () => {
+  const place = await mkdtemp(join(tmpdir(), "symphony-sweep-"));
+  await using owned = new AsyncDisposableStack();
+  owned.defer(() => rm(place, { recursive: true, force: true }));
+  const dir = (name: string) => join(place, `symphony-mcp-${name}`);
+  for (const name of ["live", "killed", "new", "old"]) await mkdir(dir(name));
+  await mkdir(join(place, "other"));
+  await symlink(join(place, "other"), dir("link"));
+  const live = createServer().listen(join(dir("live"), "socket"));
+  owned.defer(() => void live.close());
+  await once(live, "listening");
+  const code = `require("node:net").createServer().listen(process.argv[1], () => console.log("up"))`;
+  const killed = spawn(process.execPath, ["-e", code, join(dir("killed"), "socket")]);
+  await once(killed.stdout, "data");
+  const exited = once(killed, "exit");
+  killed.kill("SIGKILL");
+  await exited;
+  await writeFile(join(dir("killed"), "token"), "secret");
+  const now = Date.now();
+  await utimes(dir("old"), now / 1_000 - 7_200, now / 1_000 - 7_200);
+  assert.equal(await sweepBridges(now, [place]), 2);
+  const left = ["other", "symphony-mcp-link", "symphony-mcp-live", "symphony-mcp-new"];
+  assert.deepEqual((await readdir(place)).sort(), left);
 });

@@ -9,7 +9,7 @@ import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { AgentSession, SessionSpec } from "../../../src/core/agent/agent.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
-import { killRun, liveProcesses } from "../../../src/core/process/table.ts";
+import { isOfRun, killRun, liveProcesses } from "../../../src/core/process/table.ts";
 import { hostileFiles, plant, ran } from "../../support/makers/hostile-files.ts";
 import { type Acts, type Stage, usedBy } from "../../support/worlds/agent-stage.ts";
 import { eventually } from "../../support/worlds/symphony.ts";
@@ -147,6 +147,11 @@ function people(contract: Contract): void {
         await turn;
         assert.deepEqual(stage.of("approval.requested"), []);
         assert.ok(existsSync(join(stage.workspace, "done-by-agent")));
+        const notices = stage.of("notice").map(({ message }) => message);
+        assert.equal(
+          notices.filter((text) => /agent\.approvals .* no effect/.test(text)).length,
+          1,
+        );
         return;
       }
       const { ask, needs } = await stage.until("approval.requested");
@@ -213,6 +218,10 @@ function ends(contract: Contract): void {
     abort.abort(new SymphonyError("turn_cancelled", "the operator said so"));
     await turn;
     await assert.rejects(started(stage, contract, {}, abort.signal), /the operator said so/);
+    const starting = new AbortController();
+    const start = started(stage, contract, {}, starting.signal);
+    starting.abort(abort.signal.reason);
+    await assert.rejects(start, /the operator said so/);
     await session[Symbol.asyncDispose]();
     await assertNothingLeft(stage);
   });
@@ -387,7 +396,7 @@ function hostility(contract: Contract): void {
     await using stage = await contract.make([[{ run }, { say: "Done." }], [{ say: "Again." }]]);
     await using session = await started(stage, contract);
     const turn = session.turn("please", plain);
-    if (flood === "ends the turn") {
+    if (flood === "ends the turn in one message") {
       assert.equal((await rejection(turn)).code, "line_too_long");
       await session[Symbol.asyncDispose]();
       await assertNothingLeft(stage);
@@ -424,10 +433,8 @@ async function rejection(turn: Promise<void>): Promise<SymphonyError> {
 }
 
 async function processesOf(stage: Stage): Promise<readonly number[]> {
-  const { runId } = stage.place;
   const all = await liveProcesses();
-  const isOurs = (id: string | null) => id === runId || id?.startsWith(`${runId}/`);
-  return all.filter((one) => isOurs(one.runId)).map(({ pid }) => pid);
+  return all.filter(({ runId }) => isOfRun(runId, stage.place.runId)).map(({ pid }) => pid);
 }
 
 async function assertNothingLeft(stage: Stage): Promise<void> {

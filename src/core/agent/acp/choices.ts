@@ -55,6 +55,7 @@ export function choicesIn(opened: unknown): Choices {
 function optionChoice(option: JsonObject): Choice | null {
   const configId = textOf(option["id"]);
   if (configId === null) return null;
+  if (option["type"] === "boolean") return switchChoice(configId, option);
   const groups = listOf(option["options"]).map(objectOf);
   const values = groups.flatMap((group) => [group, ...listOf(group["options"]).map(objectOf)]);
   return {
@@ -63,6 +64,17 @@ function optionChoice(option: JsonObject): Choice | null {
     params: (value) => ({ configId, value }),
     current: textOf(option["currentValue"]),
     offered: offersIn(values, "value"),
+  };
+}
+
+/** An option that is on or off; its value is no id. */
+function switchChoice(configId: string, option: JsonObject): Choice {
+  return {
+    ...{ id: configId, name: textOf(option["name"]) ?? configId },
+    method: "session/set_config_option",
+    params: (value) => ({ configId, type: "boolean", value: value === "true" }),
+    current: typeof option["currentValue"] === "boolean" ? String(option["currentValue"]) : null,
+    offered: ["true", "false"].map((value) => ({ id: value, name: value })),
   };
 }
 
@@ -150,7 +162,7 @@ export async function chooseSettings(
   for (const [name, value] of Object.entries(config.options)) {
     const choice = named(choices.options, name);
     if (!choice) throw notOffered(`option ${name} (acp.options)`, { offered: choices.options });
-    await set(sessionId, { choice, wanted: value, what: `${name} (acp.options)` }, deps);
+    await set(sessionId, { choice, wanted: String(value), what: `${name} (acp.options)` }, deps);
   }
 }
 

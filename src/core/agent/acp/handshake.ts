@@ -46,7 +46,12 @@ export async function openSession(deps: HandshakeDeps): Promise<OpenSession> {
         protocolVersion,
         // The agent accesses files and terminals itself, inside the sandbox: the client offers
         // neither.
-        clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false },
+        clientCapabilities: {
+          fs: { readTextFile: false, writeTextFile: false },
+          terminal: false,
+          // Agents may offer options that are on or off.
+          session: { configOptions: { boolean: {} } },
+        },
         clientInfo: { name: "symphony", title: "Symphony", version: version() },
       },
       limitMs,

@@ -29,7 +29,9 @@ const schema = section({
   model: word,
   auth_method: word,
   mode: word,
-  options: z.record(z.string(), solidText, "must be a map of options").default({}),
+  options: z
+    .record(z.string(), z.union([solidText, z.boolean()]), "must be a map of options")
+    .default({}),
   read_timeout_ms: positive.default(60_000),
   turn_timeout_ms: positive.default(3_600_000),
   provider: providerKey,
@@ -44,8 +46,8 @@ export interface AcpConfig extends ProgramAccess {
   readonly authMethod: string | null;
   /** The mode of the session, by id or name; null: the one in which the agent asks. */
   readonly mode: string | null;
-  /** Further options of the session and their values, each by id or name. */
-  readonly options: Readonly<Record<string, string>>;
+  /** Further options of the session and their values, each by id or name; a switch is true or false. */
+  readonly options: Readonly<Record<string, string | boolean>>;
   /** Limit for the wait for one answer of the protocol, except for that of a turn. */
   readonly readTimeoutMs: number;
   /** The model provider that the program is led to; null: a known agent's own. */

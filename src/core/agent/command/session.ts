@@ -68,6 +68,8 @@ export class CommandSession extends Session<InFlight> {
     const { threadId, resumed } = this;
     const countsAnew = resumed && this.#reader().counts === "turn";
     this.emit({ type: "session.started", threadId, resumed, countsAnew });
+    const { approvals } = this.#options.spec.askPolicy;
+    if (approvals !== "auto") this.notice(neverAsks(approvals));
   }
 
   async turn(prompt: string, options: TurnOptions): Promise<void> {
@@ -137,8 +139,16 @@ export class CommandSession extends Session<InFlight> {
     await requireGuardedWorkspace(spec.workspace, guarded, spec.title);
   }
 
+  /** The line of the next turn. */
+  get #written(): { readonly key: string; readonly line: string } {
+    const { line, config } = this.#options;
+    const { resumeLine } = config;
+    if (resumeLine === null || this.#session() === null) return { key: "command.line", line };
+    return { key: "command.resume_line", line: resumeLine };
+  }
+
   #launch(promptFile: string | null, options: TurnOptions): Promise<Launch> {
-    const { spec, config, line } = this.#options;
+    const { spec } = this.#options;
     const session = this.#session();
     const facts = {
       turn: ++this.#turns,
@@ -147,8 +157,7 @@ export class CommandSession extends Session<InFlight> {
       effort: options.effort ?? null,
       promptFile,
     };
-    const command = session === null ? line : (config.resumeLine ?? line);
-    return launchOf(command, facts, this.#options);
+    return launchOf(this.#written.line, facts, this.#options);
   }
 
   #begin(id: string, launch: Launch, written: string): Running {
@@ -157,6 +166,7 @@ export class CommandSession extends Session<InFlight> {
     const live = this.#live(id, reader);
     const process = new CommandTurn({
       launch,
+      written: this.#written,
       cwd: spec.workspace,
       runId: spec.runId,
       hint: spec.level === "safe" ? noNetworkHint : null,
@@ -250,6 +260,11 @@ export class CommandSession extends Session<InFlight> {
     const { config, spec, clock } = this.#options;
     return readerFor(config.output, { workspace: spec.workspace, wall: () => clock.wall() });
   }
+}
+
+/** What the program may do is decided by its own flags and the sandbox. */
+function neverAsks(approvals: string): string {
+  return `a command cannot ask for approval, so agent.approvals ${approvals} has no effect: use the program's own flags`;
 }
 
 function lingering(graceMs: number): string {

@@ -9,7 +9,7 @@ import { sandboxLine } from "../../process/sandbox.ts";
 import { oneLine } from "../../text/text.ts";
 import type { AgentEvent, AgentTools, SessionSpec } from "../agent.ts";
 import type { Bridge } from "../bridge.ts";
-import { type Confinement, programNotFound } from "../confinement.ts";
+import { type Confinement, ownProgramNotFound } from "../confinement.ts";
 import { toolCallEvent } from "../event-makers.ts";
 import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
 import { type Limit, limitError } from "../limits.ts";
@@ -25,6 +25,8 @@ const maxStderrChars = 2_000;
 
 export interface CommandTurnOptions {
   readonly launch: Launch;
+  /** The line as it is configured, and the key of it. */
+  readonly written: { readonly key: string; readonly line: string };
   readonly cwd: string;
   readonly runId: string;
   /** The next step when it fails; null when none is known. */
@@ -77,7 +79,7 @@ export class CommandTurn {
       ...{
         cwd,
         runId,
-        notFound: (complaint) => programNotFound("command", "command.line", complaint),
+        notFound: (complaint) => ownProgramNotFound("command", options.written, complaint),
         overflow: "skip",
       },
       onLine: (line) => {

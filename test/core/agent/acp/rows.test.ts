@@ -350,6 +350,26 @@ describe("modes and options by name", () => {
     }
   });
 
+  test("an option that is on or off is set by true or false, and not when it has that value already", async () => {
+    const fast = { id: "fast", name: "Fast mode", type: "boolean", currentValue: false };
+    const switches = { configOptions: [fast] };
+    for (const [value, sent] of [
+      [true, [{ sessionId: "s-1", configId: "fast", type: "boolean", value: true }]],
+      ["true", [{ sessionId: "s-1", configId: "fast", type: "boolean", value: true }]],
+      [false, []],
+    ] as const) {
+      const config = { options: { "fast mode": value } };
+      await using b = await acpBench({ opened: switches, turns: [] }, { config });
+      await using _ = await b.start();
+      assert.deepEqual(await b.got("session/set_config_option"), sent);
+    }
+    const config = { options: { fast: "maybe" } };
+    await using b = await acpBench({ opened: switches, turns: [] }, { config });
+    await assert.rejects(b.start(), {
+      message: /fast \(acp.options\): maybe; it offers true, false/,
+    });
+  });
+
   test("what is set already is not set again, and another mode is told where approvals depend on it", async () => {
     const config = { mode: "Auto", options: { think: "low" } };
     await using b = await acpBench({ opened, turns: [] }, { config });

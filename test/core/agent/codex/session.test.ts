@@ -237,15 +237,6 @@ describe("steering and interrupting the scripted agent", () => {
     );
   });
 
-  test("between turns there is no turn to steer, and interrupting does nothing", async () => {
-    await using b = await bench([[{ do: "say", text: "hi" }]]);
-    await using session = await b.start();
-    await assert.rejects(session.steer("s", "x"), { code: "no_active_turn" });
-    await session.turn("go", plain);
-    await assert.rejects(session.steer("s", "x"), { code: "no_active_turn" });
-    await session.interrupt();
-  });
-
   test("guidance that its turn did not take up is never reported as delivered", async () => {
     await using b = await bench([
       [
@@ -316,46 +307,9 @@ describe("how sessions of the scripted agent end", () => {
     await turn;
     assert.equal(await alive(b.spec().runId), 0);
   });
-
-  test("aborting ends a running session and a starting one", async () => {
-    await using b = await bench([[{ do: "hang" }]]);
-    const abort = new AbortController();
-    const reason = new SymphonyError("turn_cancelled", "operator said so");
-    await using session = await b.start({}, abort.signal);
-    const turn = assert.rejects(session.turn("go", plain), { code: "turn_cancelled" });
-    await b.until("turn.started");
-    abort.abort(reason);
-    await turn;
-    const starting = new AbortController();
-    const started = b.start({ runId: "att_abort" }, starting.signal);
-    starting.abort(reason);
-    await assert.rejects(started, reason);
-    assert.equal(await alive("att_abort"), 0);
-    await assert.rejects(b.start({}, abort.signal), reason);
-  });
 });
 
 describe("resuming threads of the scripted agent", () => {
-  test("a thread whose agent was killed by kill -9 is resumed by the next process", async () => {
-    await using b = await bench([
-      [{ do: "tokens", input: 5, output: 5 }, { do: "say", text: "up" }, { do: "hang" }],
-      [{ do: "tokens", input: 1, output: 1 }],
-    ]);
-    await using first = await b.start();
-    const turn = assert.rejects(first.turn("go", plain), { code: "port_exit" });
-    await b.until("message");
-    process.kill(-(first.pid ?? assert.fail()), "SIGKILL");
-    await turn;
-    await using second = await b.start({
-      resumeThreadId: first.threadId,
-      runId: `${b.runId}_next`,
-    });
-    assert.ok(second.resumed);
-    assert.equal(second.threadId, first.threadId);
-    await second.turn("go on", plain);
-    assert.equal(b.events.findLast((event) => event.type === "tokens")?.total.total, 12);
-  });
-
   test("FAULT-20: a resume that is refused, or a thread held by another process, leads to a new thread", async () => {
     await using b = await bench([[{ do: "say", text: "hi" }]]);
     await using holder = await b.start();
