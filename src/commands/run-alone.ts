@@ -9,7 +9,7 @@ import { findStatus } from "../core/find-issue.ts";
 import type { Kinds } from "../core/kinds.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { Issue, IssueStatus } from "../core/model/issue.ts";
-import { type Work, workInWords } from "../core/model/work.ts";
+import { workInWords } from "../core/model/work.ts";
 import { openSecrets } from "../core/secrets/secrets.ts";
 import { createRedactor, type Redactor } from "../core/text/redact.ts";
 import { shellQuoted } from "../core/text/text.ts";
@@ -202,11 +202,6 @@ async function requireWork(core: Core, id: string): Promise<void> {
   });
 }
 
-/** Commits of the delivered branch alone. */
-function isItsCommit(one: Work): boolean {
-  return one.kind === "commits" && !one.more && one.refs.length === 1;
-}
-
 interface Ended {
   readonly id: string;
   readonly status: IssueStatus | null;
@@ -234,9 +229,8 @@ async function recordOf(
   const delivered = core.deliveries.of(issue.id);
   const path = core.history.latestAttempt(issue.id)?.workspacePath ?? null;
   return {
-    ...{ issue, isExamined, path },
+    ...{ issue, isExamined, path, pushed: delivered?.pushed ?? null },
     branch: delivered?.pushed == null ? null : delivered.branch,
-    isPushed: isExamined && path !== null && (await core.deliveries.isDelivered(path, issue.id)),
     pullRequest: delivered?.pullRequest?.url ?? null,
   };
 }
@@ -257,18 +251,15 @@ async function resultOf(
 ): Promise<RunResult> {
   const { kept: workspaces } = core.workspaces;
   if (record !== null && record.path !== null && !record.isExamined) {
-    await workspaces.examineLast(record.issue, record.path, AbortSignal.timeout(examineMs));
+    const { issue, path, pushed } = record;
+    await workspaces.examineLast(issue, { path, pushed }, AbortSignal.timeout(examineMs));
   }
   const { env, cwd } = context;
   const isFound = findProject({ dataDir: undefined, env, cwd })?.dataDir === place.dataDir;
   const where = isFound ? "" : ` --data-dir ${shellQuoted(place.dataDir)}`;
   const kept = workspaces
     .list()
-    .filter(({ issueIdentifier, path, work: held }) => {
-      // The remote has its commits, which the workspace itself does not know.
-      const isPushed = record?.isPushed === true && record.path === path;
-      return issueIdentifier === id && !(isPushed && held.every(isItsCommit));
-    })
+    .filter(({ issueIdentifier }) => issueIdentifier === id)
     .map((one) => ({
       ...{ issue_identifier: one.issueIdentifier, key: one.key, path: one.path },
       summary: workInWords(one.work),

@@ -231,6 +231,7 @@ async function untilStopped(daemon: Daemon, stop: AbortSignal, once: boolean): P
     await (once ? Promise.race([core.once().then(outcome.examine), stopped]) : stopped);
   }
   const { aborted: wasStopped } = stop;
+  outcome.notePushed();
   await daemon.stop();
   if (once) await outcome.examineLast();
   if (core.unsaved().length > 0) return exitCodes.failed;
@@ -252,6 +253,8 @@ interface OnceOutcome {
   exitCode(): number;
   /** Examines the workspaces that they used: no server can report later what is left there. */
   examine(): Promise<void>;
+  /** Before the server stops: afterwards it does not know what was pushed. */
+  notePushed(): void;
   /** The same after the server has stopped, for those that it had no time for. */
   examineLast(): Promise<void>;
 }
@@ -260,19 +263,25 @@ interface Worked {
   readonly id: string;
   readonly identifier: string;
   readonly path: string | null;
+  /** The commit that the remote has of its branch. */
+  readonly pushed: string | null;
 }
 
 /** `stop` is aborted when the server is to end before its runs have. */
-function onceOutcome({ bus, workspaces, history, log }: Core, stop: AbortSignal): OnceOutcome {
+function onceOutcome(
+  { bus, workspaces, deliveries, history, log }: Core,
+  stop: AbortSignal,
+): OnceOutcome {
   const { kept } = workspaces;
   let failed = 0;
   let blocked = 0;
   const unseen = new Map<string, Worked>();
+  const pushedOf = (id: string) => deliveries.of(id)?.pushed ?? null;
   bus.subscribe({ filter: { types: ["attempt.ended", "issue.blocked"] } }, (event) => {
     const { issueId: id, issueIdentifier: identifier } = event;
     if (id !== null && identifier !== null) {
       const path = history.latestAttempt(id)?.workspacePath ?? null;
-      unseen.set(id, { id, identifier, path });
+      unseen.set(id, { id, identifier, path, pushed: pushedOf(id) });
     }
     if (event.type === "issue.blocked") blocked++;
     else if (event.data["outcome"] !== "succeeded") failed++;
@@ -296,10 +305,13 @@ function onceOutcome({ bus, workspaces, history, log }: Core, stop: AbortSignal)
         }
       }
     },
+    notePushed() {
+      for (const [id, one] of unseen) unseen.set(id, { ...one, pushed: pushedOf(id) });
+    },
     async examineLast() {
       const enough = AbortSignal.timeout(lastExamineMs);
-      for (const one of unseen.values()) {
-        if (one.path !== null) await kept.examineLast(one, one.path, enough);
+      for (const { path, pushed, ...one } of unseen.values()) {
+        if (path !== null) await kept.examineLast(one, { path, pushed }, enough);
       }
     },
   };

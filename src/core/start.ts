@@ -352,6 +352,7 @@ function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningDeps): C
     async once() {
       await orchestrator.once();
       await (await begun)?.over;
+      await deps.deliveries.idle();
     },
     unsaved,
     stop() {
@@ -371,6 +372,7 @@ function openOverview(
   const { history } = deps.store;
   const state = () => orchestrator.state;
   const overview = new WorkspaceOverview({
+    pushedOf: (issueId) => deps.deliveries.of(issueId)?.pushed ?? null,
     repositories: () => config.current.config.git.repositories,
     ...{ ...deps, history, state },
   });

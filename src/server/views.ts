@@ -242,6 +242,8 @@ interface Past {
   readonly events: readonly SymphonyEvent[];
   /** The path of the issue's workspace, or where it would be created now. */
   readonly place: { readonly key: string; readonly path: string } | null;
+  /** Nothing is at the place of its newest attempt any more. */
+  readonly isGone: boolean;
   /** Every directory of the issue that is kept. */
   readonly kept: readonly Kept[];
   readonly delivery: Delivery | null;
@@ -309,13 +311,14 @@ function reviewGate({ review }: IssueStatusView, delivery: Delivery | null) {
 
 function workspaceOf(
   { issue, running, retry, blocked }: IssueStatusView,
-  { attempts, place }: Past,
+  { attempts, place, isGone }: Past,
 ) {
   const latest = attempts.find(({ workspacePath }) => workspacePath !== null);
   const recorded = running ?? retry ?? blocked;
   return {
     key: running?.workspaceKey ?? latest?.workspaceKey ?? place?.key ?? null,
-    path: recorded?.workspacePath ?? latest?.workspacePath ?? place?.path ?? null,
+    path:
+      recorded?.workspacePath ?? (isGone ? null : (latest?.workspacePath ?? place?.path ?? null)),
     host: latest?.workerHost ?? null,
     branch: latest?.git?.branch ?? issue.branchName,
   };

@@ -272,6 +272,11 @@ export class Deliveries implements BranchBook {
     }
   }
 
+  /** Resolves when every write that is due was tried. */
+  idle(): Promise<void> {
+    return this.#outbox.idle();
+  }
+
   /** Before an agent starts in the issue's workspace. */
   async ready(issueId: string): Promise<void> {
     await this.#updates?.ready(issueId);

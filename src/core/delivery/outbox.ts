@@ -70,6 +70,11 @@ export class Outbox {
     for (let work = this.#busy.get(target); work; work = this.#busy.get(target)) await work;
   }
 
+  /** Resolves when nothing is being written; what waits for a later time is not waited for. */
+  async idle(): Promise<void> {
+    while (this.#busy.size > 0) await Promise.allSettled(this.#busy.values());
+  }
+
   /** Lets the current writes end within `graceMs`, and starts no other. */
   async close(graceMs = 5_000): Promise<void> {
     this.#stopped = true;

@@ -3,6 +3,7 @@ import type { Clock } from "../clock.ts";
 import type { SymphonyEvent } from "../model/event.ts";
 import type { IssueName } from "../model/issue.ts";
 import { type Work, workInWords } from "../model/work.ts";
+import { gitHead } from "../repository/survey.ts";
 import type { EventSink, History } from "../store/store.ts";
 import { shellQuoted } from "../text/text.ts";
 import { readBaseline } from "./baseline.ts";
@@ -10,7 +11,7 @@ import type { KeptCopy } from "./copies.ts";
 import { type KnownPlace, keyOfAside, knownPlaces } from "./known-places.ts";
 import { findAt } from "./place.ts";
 import type { Removal, RemovalTarget } from "./removal.ts";
-import { workIn } from "./work.ts";
+import { beyondPushed, workIn } from "./work.ts";
 import type { SetAside, Workspaces } from "./workspaces.ts";
 
 /** A workspace without an agent that is kept because of the work it holds. */
@@ -130,17 +131,17 @@ export class KeptWorkspaces {
 
   /**
    * Examines a workspace that was not examined before the server's end. If `signal` aborts first,
-   * it counts as work. No event is published. Never rejects.
+   * it counts as work; the commit `pushed` does not. No event is published. Never rejects.
    */
   async examineLast(
     { id, identifier }: IssueName,
-    path: string,
+    { path, pushed }: { readonly path: string; readonly pushed: string | null },
     signal: AbortSignal,
   ): Promise<void> {
     const found = this.#byPath.has(path) ? "nothing" : await findAt(path).catch(() => "nothing");
     if (found !== "directory") return;
     const seen = signal.aborted ? [] : await workIn(path, signal);
-    const work = signal.aborted ? notExamined : seen;
+    const work = signal.aborted ? notExamined : beyondPushed(seen, await gitHead(path), pushed);
     if (work.length === 0) return;
     const since = this.#deps.clock.wall();
     const name = { issueId: id, issueIdentifier: identifier };

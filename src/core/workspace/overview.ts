@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { lstat, opendir } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import type { Clock } from "../clock.ts";
@@ -21,6 +22,8 @@ import { Repositories } from "./repositories.ts";
 import type { Workspaces } from "./workspaces.ts";
 
 interface OverviewDeps {
+  /** The commit that the remote has of the issue's branch; by default none. */
+  pushedOf?(issueId: string): string | null;
   /** The repositories that new workspaces are cloned from; by default none. */
   repositories?(): readonly RepositoryConfig[];
   state(): State;
@@ -70,6 +73,7 @@ export class WorkspaceOverview {
       paths: async () => (await this.#places()).map(({ path }) => path),
       ownerOf: (path) => this.#owner(path, ownersOf(deps.state())),
       history: deps.history,
+      pushedOf: (issueId) => deps.pushedOf?.(issueId) ?? null,
       repositories: () => deps.repositories?.() ?? [],
     });
   }
@@ -198,6 +202,11 @@ export class WorkspaceOverview {
     const others = [...kept, ...history.workspacePlacesOf(issue.id)].map(({ path }) => path);
     const places = [recorded, workspaces.placeOf(issue), ...others];
     return findWorkspace(issue.id, places, workspaces.root());
+  }
+
+  /** Whether there is nothing at the recorded place of a workspace any more. */
+  isGone(path: string): boolean {
+    return !existsSync(path);
   }
 
   /** The current or future workspace of an issue; null if its identifier gives no valid path. */

@@ -23,7 +23,7 @@ import {
   requireInside,
   restoredMarker,
 } from "./place.ts";
-import { workIn, workInFile } from "./work.ts";
+import { beyondPushed, workIn, workInFile } from "./work.ts";
 
 export interface RemovalTarget {
   readonly path: string | null;
@@ -148,7 +148,8 @@ export class Removals {
     const place = await this.#placeOf(target, false);
     if (place === null) return nothing;
     const { path } = place;
-    const work = await this.workAt(path, place.found);
+    const { issue } = target;
+    const work = await this.#undelivered(path, await this.workAt(path, place.found), issue);
     return work.length === 0 ? nothing : { outcome: "kept", path, work, notCopied: null };
   }
 
@@ -198,12 +199,13 @@ export class Removals {
   /** Makes a copy of what would be lost, if that is possible and no forge has it already. */
   async #clear(
     path: string,
-    work: readonly Work[],
+    found: readonly Work[],
     { issue, mayCopy }: { issue: IssueName | null; mayCopy: boolean },
   ): Promise<Cleared> {
     const { copies, leaving } = this.#deps;
     const clear: Cleared = { work: [], copy: null, notCopied: null };
-    if (work.length === 0 || (await this.#isDelivered(path, work, issue))) return clear;
+    const work = await this.#undelivered(path, found, issue);
+    if (work.length === 0) return clear;
     if (!mayCopy || copies === undefined) return { ...clear, work };
     if ((await findAt(restoredMarker(path))) !== "nothing") {
       return { ...clear, work, notCopied: "an operator restored it" };
@@ -216,19 +218,18 @@ export class Removals {
     }
   }
 
-  /** Only commits of the branch that is checked out are known to be delivered. */
-  async #isDelivered(
+  /** `work` without what a forge has. Only commits of the branch that is checked out are known to be delivered. */
+  async #undelivered(
     path: string,
     work: readonly Work[],
     issue: IssueName | null,
-  ): Promise<boolean> {
+  ): Promise<readonly Work[]> {
     const { delivered } = this.#deps;
-    if (delivered === undefined || issue === null) return false;
-    const branch = (await gitHead(path))?.branch ?? null;
-    const isOnHead = (one: Work) =>
-      one.kind === "commits" && one.refs.every((name) => name === "HEAD" || name === branch);
-    if (!work.every(isOnHead)) return false;
-    return (await delivered(path, issue.id).catch(() => null)) === true;
+    if (delivered === undefined || issue === null || work.length === 0) return work;
+    const at = await gitHead(path);
+    const rest = beyondPushed(work, at, at?.head ?? null);
+    if (rest.length === work.length) return work;
+    return (await delivered(path, issue.id).catch(() => null)) === true ? rest : work;
   }
 
   /** What stays borrowed after a failure only uses space. */

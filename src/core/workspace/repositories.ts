@@ -10,7 +10,7 @@ import type { History } from "../store/store.ts";
 import { diffOf, diffSince, firstHeadOf, type WorkDiff } from "./diff.ts";
 import { Measured } from "./measured.ts";
 import type { KnownIssue } from "./owner.ts";
-import { workIn } from "./work.ts";
+import { beyondPushed, workIn } from "./work.ts";
 
 interface RepositoriesDeps {
   readonly clock: Clock;
@@ -18,6 +18,8 @@ interface RepositoriesDeps {
   /** All workspaces. */
   paths(): Promise<readonly string[]>;
   ownerOf(path: string): KnownIssue | null;
+  /** The commit that the remote has of the issue's branch, as the remote itself said; null: none. */
+  pushedOf(issueId: string): string | null;
   /** The repositories that new workspaces are cloned from. */
   repositories(): readonly RepositoryConfig[];
 }
@@ -90,7 +92,14 @@ export class Repositories {
 
   /** The work in the workspace that is nowhere else, as last examined; null before that. */
   remembered(path: string): readonly Work[] | null {
-    return this.#seen.of(path)?.work ?? null;
+    const seen = this.#seen.of(path);
+    return seen === null ? null : this.#workOf(path, seen);
+  }
+
+  /** What was pushed after the examination counts too. */
+  #workOf(path: string, { survey: at, work }: Seen): readonly Work[] {
+    const owner = this.#deps.ownerOf(path);
+    return owner === null ? work : beyondPushed(work, at, this.#deps.pushedOf(owner.id));
   }
 
   /** The repositories by name, as last examined: git is not run. */
@@ -105,7 +114,7 @@ export class Repositories {
       const found = this.#seen.of(path);
       if (!found?.survey) continue;
       const key = urlOf(found.survey) ?? found.survey.store;
-      const checkout = { ...found.survey, path, work: found.work };
+      const checkout = { ...found.survey, path, work: this.#workOf(path, found) };
       groups.set(key, [...(groups.get(key) ?? []), checkout]);
     }
     const rules = this.#deps.repositories();

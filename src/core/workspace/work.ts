@@ -1,6 +1,7 @@
 import { lstat } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Work } from "../model/work.ts";
+import type { GitHead } from "../repository/survey.ts";
 import { oneLine, plainName } from "../text/text.ts";
 import { type Baseline, readBaseline, statesOf } from "./baseline.ts";
 import { examine, type Findings, kindOf } from "./examine.ts";
@@ -18,6 +19,20 @@ const examinationLimitMs = 300_000;
  */
 export async function workIn(path: string, signal?: AbortSignal): Promise<readonly Work[]> {
   return workOf(await findingsIn(path, signal));
+}
+
+/**
+ * `work` without the commits of the branch that is checked out, if the commit there is `pushed`: a repository does not know
+ * what its remote has. null: nothing was pushed.
+ */
+export function beyondPushed(
+  work: readonly Work[],
+  at: GitHead | null,
+  pushed: string | null,
+): readonly Work[] {
+  if (at === null || pushed === null || at.head !== pushed) return work;
+  const isOnHead = (name: string) => name === "HEAD" || name === at.branch;
+  return work.filter((one) => one.kind !== "commits" || !one.refs.every(isOnHead));
 }
 
 /** As `workIn`, in detail. */

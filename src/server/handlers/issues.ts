@@ -97,11 +97,13 @@ function detailOf(core: Core, status: IssueStatusView) {
   const { attempts, total } = core.history.attemptsOf(status.issue.id, latestAttempts, 0);
   const events = core.history.recentEvents(status.issue.id, recentEvents);
   const place = core.workspaces.placeOf(status.issue);
+  const latest = attempts.find(({ workspacePath }) => workspacePath !== null)?.workspacePath;
+  const isGone = latest != null && core.workspaces.isGone(latest);
   const kept = core.workspaces.kept.of(status.issue);
   const delivery = shownDelivery(core, status.issue.id);
   const { config } = core.config.current;
   return detailView(status, {
-    ...{ attempts, attemptCount: total, events, place, kept, delivery },
+    ...{ attempts, attemptCount: total, events, place, isGone, kept, delivery },
     maxRounds: config.delivery.maxRounds,
     template: templateFor(status.templateId, status.issue, config),
     lastFeedback: lastFeedback(core, status.issue.id),
@@ -137,7 +139,7 @@ function detailThen(core: Core, identifier: string, then: Then) {
     attempts: attempts.slice(0, latestAttempts),
     attemptCount: attempts.length,
     events: events.slice(0, recentEvents),
-    ...{ place: null, kept: [], delivery: null, lastFeedback: null },
+    ...{ place: null, isGone: false, kept: [], delivery: null, lastFeedback: null },
     maxRounds: config.delivery.maxRounds,
     template: templateFor(status.templateId, status.issue, config),
   });

@@ -235,15 +235,19 @@ test("at the end of the server a workspace is examined for a short time; otherwi
   await world.scheduler.run("ENG-1").end(stopped);
   const { kept } = world.core.workspaces;
   const at = () => kept.list().map((one) => [one.path, one.work]);
-  await kept.examineLast(issue("ENG-1"), join(dir, "old", "ENG-9"), AbortSignal.abort());
+  await kept.examineLast(
+    issue("ENG-1"),
+    { path: join(dir, "old", "ENG-9"), pushed: null },
+    AbortSignal.abort(),
+  );
   assert.deepEqual(at(), [], "there is no such directory");
-  await kept.examineLast(issue("ENG-1"), path, AbortSignal.abort());
+  await kept.examineLast(issue("ENG-1"), { path, pushed: null }, AbortSignal.abort());
   assert.deepEqual(at(), [[path, [{ kind: "unknown", reason: "not examined yet" }]]]);
   kept.forget(path);
-  await kept.examineLast(issue("ENG-1"), path, none);
+  await kept.examineLast(issue("ENG-1"), { path, pushed: null }, none);
   assert.deepEqual(at(), [[path, [{ kind: "new_files", count: 1, examples: ["result.txt"] }]]]);
   kept.forget(path);
   rmSync(join(path, "result.txt"));
-  await kept.examineLast(issue("ENG-1"), path, none);
+  await kept.examineLast(issue("ENG-1"), { path, pushed: null }, none);
   assert.deepEqual(at(), [], "it holds nothing");
 });

@@ -24,6 +24,8 @@ interface Wish {
   readonly issues?: Readonly<Record<string, readonly (readonly Step[])[]>>;
   /** The address of the repository; by default a bare one on disk. */
   readonly url?: string;
+  /** More lines of the front matter. */
+  readonly front?: string;
   readonly env?: Readonly<Record<string, string>>;
   /** Another agent than the scripted one: its command and what it needs. */
   readonly codex?: {
@@ -65,6 +67,7 @@ git:
 delivery:
 ${delivery}
 codex: { command: ${JSON.stringify(command)}, read_timeout_ms: 30000, env_passthrough: ${passed} }
+${wish.front ?? ""}
 ---
 You are working on {{ issue.identifier }}: {{ issue.title }}
 `,
