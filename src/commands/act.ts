@@ -53,7 +53,8 @@ export const transitionCommand = row({
     }),
   async print(reply, context) {
     if ("from" in reply) {
-      context.note(`${reply.issue_identifier}: ${reply.from} → ${reply.to}`);
+      const { issue_identifier: name, from, to } = reply;
+      context.note(`${name}: ${from} → ${to}; ${afterMove(name, to)}`);
       return;
     }
     const targets = Object.values(reply.issues)[0]?.transitions ?? [];
@@ -108,7 +109,9 @@ export const steerCommand = row({
     );
   },
   print: (reply, { note }) =>
-    note(`The agent on ${reply.issue_identifier} has the message (${reply.status})`),
+    note(
+      `The agent on ${reply.issue_identifier} has the message (${reply.status}); symphony attempt ${reply.attempt_id} --follow shows what it does`,
+    ),
 });
 
 /** Stops the running attempt; the issue stays held until a person moves it to `queued`. */
@@ -136,7 +139,7 @@ export const respondCommand = row({
     "symphony respond ENG-123 approve",
     "symphony respond ENG-123 decline",
     'symphony respond ENG-123 "Blue, and keep the old name"',
-    "symphony respond ENG-123 --answer Blue --answer approve   several questions; each answer is plain text",
+    "symphony respond ENG-123 --answer Blue --answer approve   to two questions",
   ],
   arguments: [
     issueArgument,
@@ -163,10 +166,21 @@ export const respondCommand = row({
   print: ({ applies, issue_identifier: issue }, { note }) =>
     note(
       applies === "now"
-        ? `The agent on ${issue} has the answer and continues`
-        : `${issue} is started again and continues with the answer`,
+        ? `The agent on ${issue} has the answer and continues; ${following(issue)}`
+        : `${issue} is started again and continues with the answer; ${following(issue)}`,
     ),
 });
+
+function following(issue: string): string {
+  return `symphony events --follow --issue ${issue} shows what it does`;
+}
+
+/** What is worth knowing after a move. */
+function afterMove(issue: string, to: string): string {
+  if (to === "held") return `symphony transition ${issue} queued lets it run again`;
+  if (to === "queued") return `symphony explain ${issue} says when it starts`;
+  return `symphony issue show ${issue} has all of it`;
+}
 
 interface Given {
   readonly issue: string;

@@ -23,11 +23,11 @@ type Detached = Reply<Api["issues"]["detach"]>;
 /** Holds the issue, opens a shell or the person's own agent in its workspace, and hands what the person changed to the agent. */
 export const attachCommand = row({
   examples: [
-    "symphony attach ENG-123                      a shell in its workspace; exit hands it back",
-    "symphony attach ENG-123 --with claude        your own claude, on the agent's session",
-    "symphony attach ENG-123 --interrupt          stop its agent first",
+    "symphony attach ENG-123                 a shell there; exit hands it back",
+    "symphony attach ENG-123 --with claude   your own claude, on its session",
+    "symphony attach ENG-123 --interrupt     stop its agent first",
     'symphony attach ENG-123 --done --note "the parser is right now; add tests"',
-    "symphony attach ENG-123 --json               only hold it, and print where its workspace is",
+    "symphony attach ENG-123 --json          only hold it, and print the place",
   ],
   arguments: [issueArgument],
   options: [

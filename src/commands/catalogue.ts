@@ -21,31 +21,31 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "run",
-    summary: "work on one issue to its end, without a server; exit code by outcome",
+    summary: "work on one issue to its end, without a server",
     group: run,
     load: async () => (await import("./run.ts")).runCommand,
   },
   {
     name: "demo",
-    summary: "run the server on a sample project with a scripted agent; no account, no key",
+    summary: "run a sample project with a scripted agent; no account, no key",
     group: run,
     load: async () => (await import("./daemon.ts")).demoCommand,
   },
   {
     name: "init",
-    summary: "set up a project: find what is there, ask, write a checked WORKFLOW.md",
+    summary: "set up a project: find what is there, ask, write WORKFLOW.md",
     group: run,
     load: async () => (await import("./init.ts")).initCommand,
   },
   {
     name: "doctor",
-    summary: "check everything that a start and a run need, and say what mends it",
+    summary: "check what a start and a run need, and say what mends it",
     group: run,
     load: async () => (await import("./doctor.ts")).doctorCommand,
   },
   {
     name: "service",
-    summary: "run the server as a service of yours: install, status, uninstall, print",
+    summary: "run the server as a service: install, status, uninstall, print",
     group: run,
     load: async () => (await import("./service.ts")).serviceCommand,
   },
@@ -57,7 +57,7 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "watch",
-    summary: "full-screen view of every issue, with keys to answer, steer and stop",
+    summary: "full-screen view of every issue, with keys to answer and steer",
     group: inspect,
     load: async () => (await import("./watch.ts")).watchCommand,
   },
@@ -81,7 +81,7 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "inbox",
-    summary: "everything that needs a person, with the command that answers it",
+    summary: "everything that needs a person, and the command that answers",
     group: inspect,
     load: async () => (await import("./act.ts")).inboxCommand,
   },
@@ -111,7 +111,7 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "issue",
-    summary: "show and list issues; create, edit and close those of the local tracker",
+    summary: "show and list issues; create, edit and close local ones",
     group: act,
     load: async () => (await import("./issue.ts")).issueCommand,
   },
@@ -147,13 +147,13 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "attach",
-    summary: "work in an issue's workspace yourself; what you change is the agent's next turn",
+    summary: "work in an issue's workspace yourself, then hand it back",
     group: act,
     load: async () => (await import("./attach.ts")).attachCommand,
   },
   {
     name: "template",
-    summary: "choose the prompt template of an issue, or use the workflow's again",
+    summary: "choose the prompt template of an issue, or clear the choice",
     group: act,
     load: async () => (await import("./choice.ts")).templateCommand,
   },
@@ -189,7 +189,7 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "repro",
-    summary: "write the decisions about an issue to one file, to report a fault with it",
+    summary: "write the decisions about an issue to a file, to report a fault",
     group: history,
     load: async () => (await import("./repro.ts")).reproCommand,
   },
@@ -212,12 +212,6 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./events.ts")).waitCommand,
   },
   {
-    name: "webhook",
-    summary: "send a signed sample delivery to the server",
-    group: integrate,
-    load: async () => (await import("./webhook.ts")).webhookCommand,
-  },
-  {
     name: "templates",
     summary: "list, show, preview, write and delete prompt templates",
     group: configure,
@@ -231,7 +225,7 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "git",
-    summary: "show the repositories in the workspaces and the state of their branches",
+    summary: "show the repositories in the workspaces, and their branches",
     group: disk,
     load: async () => (await import("./git.ts")).gitCommand,
   },
@@ -243,13 +237,13 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "diff",
-    summary: "show the work in an issue's workspace, also after the issue has ended",
+    summary: "show the work in an issue's workspace, also after it has ended",
     group: disk,
     load: async () => (await import("./git.ts")).diffCommand,
   },
   {
     name: "deliver",
-    summary: "deliver an issue's work now: try refused steps again, read its pull request again",
+    summary: "try refused steps of a delivery again, read its pull request",
     group: disk,
     load: async () => (await import("./deliver.ts")).deliverCommand,
   },
@@ -267,7 +261,7 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "secrets",
-    summary: "store and remove the values that the configuration names as $NAME",
+    summary: "store and remove values that the configuration names as $NAME",
     group: configure,
     load: async () => (await import("./secrets.ts")).secretsCommand,
   },
@@ -276,6 +270,12 @@ export const catalogue: readonly CommandEntry[] = [
     summary: "messages to people: list the rules, send a test through each",
     group: configure,
     load: async () => (await import("./notify.ts")).notifyCommand,
+  },
+  {
+    name: "webhook",
+    summary: "send a signed sample delivery to the server",
+    group: integrate,
+    load: async () => (await import("./webhook.ts")).webhookCommand,
   },
   {
     name: "api",

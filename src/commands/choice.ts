@@ -34,7 +34,9 @@ export const modelCommand = row({
   async print(reply, context) {
     const when = reply.applies === "next_turn" ? "the next turn" : "the next attempt";
     const what = [reply.agent, reply.model ?? "the configured model", reply.reasoning_effort];
-    context.note(`${reply.issue_identifier}: ${what.filter(Boolean).join(", ")} from ${when} on`);
+    const { issue_identifier: name } = reply;
+    const back = reply.model === null ? "" : `; symphony model ${name} --clear takes it back`;
+    context.note(`${name}: ${what.filter(Boolean).join(", ")} from ${when} on${back}`);
     if (reply.model !== null && !context.quiet) await warnOfSlip(reply.model, context);
   },
 });
@@ -96,7 +98,9 @@ export const templateCommand = row({
       },
       document: ({ reply }) => reply,
       print: ({ reply, name }, { note }) =>
-        note(`${reply.issue_identifier} is prompted with ${name} from its next attempt`),
+        note(
+          `${reply.issue_identifier} is prompted with ${name} from its next attempt; symphony template clear ${reply.issue_identifier} takes it back`,
+        ),
     }),
     subcommand({
       name: "clear",

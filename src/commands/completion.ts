@@ -15,7 +15,7 @@ export function completionCommand(catalogue: readonly CommandEntry[]): CommandRo
   return row({
     examples: [
       'eval "$(symphony completion bash)"                      in ~/.bashrc',
-      "source <(symphony completion zsh)                       in ~/.zshrc, after compinit",
+      "source <(symphony completion zsh)                  in ~/.zshrc, after compinit",
       "symphony completion fish > ~/.config/fish/completions/symphony.fish",
     ],
     arguments: [

@@ -52,7 +52,7 @@ const configCheck = subcommand({
   examples: [
     "symphony config check",
     "symphony config check team/WORKFLOW.md --json",
-    "symphony config check --offline     the file alone, as in a check of a pull request",
+    "symphony config check --offline     the file alone, as in CI",
   ],
   arguments: [
     {

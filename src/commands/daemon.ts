@@ -4,12 +4,12 @@ import { row } from "./table.ts";
 /** Runs the server; with `--dry-run` shows the plan of one poll. */
 export const serveCommand = row({
   examples: [
-    "symphony serve                               ./WORKFLOW.md on http://127.0.0.1:4000",
-    "symphony serve --dry-run                     what would run, and why the rest would not",
-    "symphony serve team/WORKFLOW.md --port 0     on any free port",
-    "symphony serve --webhook-url https://hooks.example.com   the tracker sends changes there",
-    "symphony serve --restart-safe                only where turns outlive a restart of the server",
-    "symphony serve --once                        one poll and its runs, then exit by outcome",
+    "symphony serve                      ./WORKFLOW.md on http://127.0.0.1:4000",
+    "symphony serve --dry-run            what would run, and why the rest would not",
+    "symphony serve team/WORKFLOW.md --port 0   on any free port",
+    "symphony serve --webhook-url https://hooks.example.com   for the tracker",
+    "symphony serve --restart-safe       only where turns outlive a restart",
+    "symphony serve --once               one poll and its runs, then the exit code",
   ],
   arguments: [
     {

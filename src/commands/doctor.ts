@@ -4,11 +4,11 @@ import { row } from "./table.ts";
 /** The checks that a start and a run make, one by one. */
 export const doctorCommand = row({
   examples: [
-    "symphony doctor                      every check, and the command that mends what is wrong",
-    "symphony doctor --fix                mend what is safe to mend, then check",
-    "symphony doctor --smoke              also run a turn of the agent, which costs a few tokens",
-    "symphony doctor --json               for scripts: exit code 1 when a check fails",
-    "symphony doctor --bundle support.json    a file to attach to a report, without secrets",
+    "symphony doctor              every check, and the command that mends a fault",
+    "symphony doctor --fix        mend what is safe to mend, then check",
+    "symphony doctor --smoke      also a turn of the agent: a few tokens",
+    "symphony doctor --json       for scripts: exit code 1 when a check fails",
+    "symphony doctor --bundle support.json   for a report, without secrets",
   ],
   arguments: [
     {

@@ -15,9 +15,9 @@ const newestShown = 50;
 /** Prints past events, and with `--follow` continues until interrupted (130). */
 export const eventsCommand = row({
   examples: [
-    "symphony events --follow                        from now on, until Ctrl-C",
-    "symphony events --since 10m --issue ENG-123     what happened to one issue",
-    "symphony events --follow --since 1200 --json    NDJSON, resuming after number 1200",
+    "symphony events --follow                      from now on, until Ctrl-C",
+    "symphony events --since 10m --issue ENG-123   what happened to one issue",
+    "symphony events --follow --since 1200 --json  NDJSON, after number 1200",
     "symphony events --type turn.failed --since 1d",
   ],
   options: [

@@ -34,10 +34,19 @@ export function rootHelp(catalogue: readonly CommandEntry[], width = usualWidth)
     summary: "Turns an issue tracker into a queue of coding-agent runs.",
     examples: rootExamples,
     usage: "symphony COMMAND [arguments] [options]",
-    sections: [...sections, ["Options", globalOptions.map(plainOptionItem)]],
+    sections: [...sections, ["Options", globalOptions.filter(isAboutItself).map(plainOptionItem)]],
+    footer: "symphony help COMMAND explains one, symphony help options what all of them take",
     width,
   });
 }
+
+/** Options that print something about the program and end it. */
+function isAboutItself({ name }: OptionRow): boolean {
+  return name === "help" || name === "version";
+}
+
+/** The last line of every help: most commands are used without any of these. */
+const sharedOptions = "Options of every command, such as --json and --url: symphony help options";
 
 /** The help of one command, in the same layout as the program's; `path` is how it is typed. */
 export function commandHelp(path: string, one: NamedRow, width = usualWidth): string {
@@ -56,11 +65,8 @@ export function commandHelp(path: string, one: NamedRow, width = usualWidth): st
       ["Commands", below.map(commandItem)],
       ["Arguments", (one.arguments ?? []).map(argumentItem)],
       ["Options", [...own.map(optionItem), ...globalOptions.filter(isHelp).map(plainOptionItem)]],
-      [
-        "Options of every command",
-        globalOptions.filter((option) => !isHelp(option)).map(plainOptionItem),
-      ],
     ],
+    footer: sharedOptions,
     width,
   });
 }
@@ -144,7 +150,12 @@ const otherTopics = [{ name: "exit-codes" }, { name: "options" }];
 function optionsHelp(width = usualWidth): string {
   return helpText({
     summary: "Options of every command.",
-    examples: [],
+    examples: [
+      "symphony state --json | jq .counts            one document for a script",
+      "symphony steer ENG-1 - --quiet < note.txt     no messages, only data",
+      "symphony state --url http://127.0.0.1:4100    another server",
+      "SYMPHONY_TOKEN=... symphony state             its token is never an argument",
+    ],
     usage: "symphony COMMAND [arguments] [options]",
     sections: [["Options", globalOptions.map(plainOptionItem)]],
     width,

@@ -157,8 +157,8 @@ export const usageCommand = row({
   examples: [
     "symphony usage",
     "symphony usage --by model --since 7d",
-    "symphony usage --by outcome                    merged, closed, in review, held …",
-    "symphony usage --by template --outcome         what each template's tokens led to",
+    "symphony usage --by outcome                 merged, closed, in review, held …",
+    "symphony usage --by template --outcome      what their tokens led to",
     "symphony usage --by attempt --issue ENG-123 --json",
   ],
   options: [

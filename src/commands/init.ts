@@ -4,7 +4,7 @@ import { row } from "./table.ts";
 /** The first set-up of a project. */
 export const initCommand = row({
   examples: [
-    "symphony init                        at most four questions, then a checked WORKFLOW.md",
+    "symphony init                        at most four questions, then the file",
     "symphony init --yes                  no question: the first choice of each",
     "symphony init --dry-run --yes        print the file and write nothing",
     "symphony init --tracker local --agent codex --level safe     for scripts",

@@ -152,7 +152,8 @@ const commentRow = subcommand({
     const body = await textOrStdin(text, context);
     return withIssues(context, (access) => onIssue(id, access, () => access.comment(id, body)));
   },
-  print: ({ issue_identifier: issue }, { note }) => note(`Commented on ${issue}`),
+  print: ({ issue_identifier: issue }, { note }) =>
+    note(`Commented on ${issue}; symphony issue comments ${issue} shows all of them`),
 });
 
 const commentsRow = subcommand({
@@ -336,7 +337,8 @@ function applyChange(
 /** Only the identifier on stdout, so that a script can keep it; the message on stderr. */
 function report(issue: IssueFacts, what: string, { print, note }: CommandContext): void {
   print(issue.identifier);
-  note(`${issue.identifier} ${what}: ${issue.title} (${issue.state})`);
+  const next = `symphony explain ${issue.identifier} says whether it runs`;
+  note(`${issue.identifier} ${what}: ${issue.title} (${issue.state}); ${next}`);
 }
 
 /** The fields as given; a list that was not given is empty. */

@@ -340,12 +340,15 @@ export interface HelpText {
   readonly examples: readonly string[];
   readonly usage: string;
   readonly sections: readonly (readonly [title: string, items: readonly Item[]])[];
+  /** The last line, below all lists. */
+  readonly footer?: string;
   /** Columns to wrap at. */
   readonly width: number;
 }
 
 /** The layout of every help text: summary, examples, usage, then lists of terms in one column. */
-export function helpText({ summary, examples: lines, usage, sections, width }: HelpText): string {
+export function helpText(text: HelpText): string {
+  const { summary, examples: lines, usage, sections, footer, width } = text;
   const filled = sections.filter(([, items]) => items.length > 0);
   const terms = filled.flatMap(([, items]) => items.map(([term]) => term.length));
   const column = Math.max(0, ...terms) + 4;
@@ -355,10 +358,11 @@ export function helpText({ summary, examples: lines, usage, sections, width }: H
   );
   // A pipe has no width, and the usual terminal takes them as they are: a command line is copied as one.
   const own = width < usualWidth ? width : null;
-  const fold = (text: string, indent: number) => foldLines(text.split("\n"), own, indent);
+  const fold = (part: string, indent: number) => foldLines(part.split("\n"), own, indent);
   const first = lines.length === 0 ? [] : ["\nExamples:", ...lines.map((line) => `  ${line}`)];
-  const about = [summary, ...first].flatMap((text) => fold(text, 6));
-  return `${[...about, "", ...fold(`Usage: ${usage}`, 4), ...shown].join("\n")}\n`;
+  const about = [summary, ...first].flatMap((part) => fold(part, 6));
+  const end = footer === undefined ? [] : ["", ...fold(footer, 4)];
+  return `${[...about, "", ...fold(`Usage: ${usage}`, 4), ...shown, ...end].join("\n")}\n`;
 }
 
 /** What is assumed where the width is not known. */

@@ -64,7 +64,7 @@ const overlaySet = subcommand({
   document: ({ overlay }) => overlay,
   print({ warnings }, { note }, { path, value: text }) {
     const when = needsRestart.includes(path) ? "; it takes effect at the next start" : "";
-    note(`${path} is ${text} now${when}`);
+    note(`${path} is ${text} now${when}; symphony config overlay unset ${path} takes it back`);
     for (const one of warnings) note(`warning: ${one}`);
   },
 });
@@ -80,7 +80,8 @@ const overlayUnset = subcommand({
     await client.config.removeFromOverlay({ params: { path } });
     return { path, removed: true };
   },
-  print: ({ path }, { note }) => note(`${path} is removed from the overlay`),
+  print: ({ path }, { note }) =>
+    note(`${path} is removed from the overlay; symphony config get ${path} shows what holds now`),
 });
 
 /** Rejects with `overlay_changed` when another client changes the overlay while the new one is read, unless forced. */
@@ -90,7 +91,8 @@ const overlayReplace = subcommand({
   inputErrors: ["invalid_config"],
   examples: [
     "symphony config overlay replace overlay.json",
-    "symphony config overlay get | jq '.agent.max_turns = 5' | symphony config overlay replace -",
+    "symphony config overlay get > overlay.json    then change it",
+    "symphony config overlay replace overlay.json",
     "echo '{}' | symphony config overlay replace - --force",
   ],
   arguments: [
@@ -127,7 +129,7 @@ const overlayEdit = subcommand({
 });
 
 function printReplaced({ warnings }: Stored, { note }: CommandContext): void {
-  note("The overlay is replaced");
+  note("The overlay is replaced; symphony config get --origin shows what holds now");
   for (const one of warnings) note(`warning: ${one}`);
 }
 

@@ -6,9 +6,9 @@ import { parseDuration } from "./when.ts";
 /** One issue to its end. */
 export const runCommand = row({
   examples: [
-    "symphony run ENG-123                    one issue of the tracker, without a server",
-    "symphony run task.md                    an issue from a file, in a temporary place",
-    "symphony run - --timeout 30m < task.md  the same from stdin, as in CI",
+    "symphony run ENG-123                   one issue of the tracker",
+    "symphony run task.md                   an issue from a file",
+    "symphony run - --timeout 30m < task.md the same from stdin, as in CI",
     "symphony run ENG-123 --until running --json",
   ],
   arguments: [

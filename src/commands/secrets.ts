@@ -44,7 +44,7 @@ const addRow = subcommand({
     return { key, updated_at };
   },
   print: (_, { note }, { name }) =>
-    note(`${name} is stored; the configuration names it as $${name}`),
+    note(`${name} is stored; the configuration names it as $${name}. symphony doctor checks it`),
 });
 
 const removeRow = subcommand({
@@ -84,7 +84,7 @@ const rotateRow = subcommand({
 /** Never through a server: a running server has the key. */
 const resetRow = subcommand({
   name: "reset",
-  summary: "for a lost key: move the secrets aside and start without any, with no server running",
+  summary: "for a lost key: move the secrets aside, with no server running",
   examples: ["symphony secrets reset --yes"],
   async call(_, context) {
     const dataDir = await filesFor("symphony secrets reset --yes", context);

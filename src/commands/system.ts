@@ -79,7 +79,8 @@ export const refreshCommand = row({
   },
   print({ coalesced, done }, { note }) {
     const joined = coalesced ? ", together with one that was already due" : "";
-    if (done === null) return note(`Poll and reconcile are requested${joined}`);
+    if (done === null)
+      return note(`Poll and reconcile are requested${joined}; symphony state shows them`);
     const names = (all: typeof done.started) => all.map((one) => one.issue_identifier).join(", ");
     const parts = [
       ...(done.started.length === 0 ? [] : [`started ${names(done.started)}`]),
@@ -143,7 +144,10 @@ export const resumeCommand = row({
   },
   print({ was_paused: wasPaused, since }, { note }) {
     if (!wasPaused || since === null) return note("Dispatch was not paused");
-    note(`Dispatch is resumed; it was paused ${relative(since, Date.now())}`);
+
+    note(
+      `Dispatch is resumed; it was paused ${relative(since, Date.now())}. symphony state --watch shows what starts`,
+    );
   },
 });
 
@@ -152,7 +156,7 @@ export const metricsCommand = row({
   examples: [
     "symphony metrics",
     "symphony metrics symphony_issues symphony_attempts_total",
-    "symphony metrics --json | jq '.metrics[] | select(.name == \"symphony_issues\").samples'",
+    "symphony metrics symphony_issues --json | jq '.metrics[0].samples'",
   ],
   arguments: [
     {

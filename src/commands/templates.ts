@@ -65,7 +65,7 @@ const previewRow = subcommand({
   examples: [
     "symphony templates preview review                    for a sample issue",
     "symphony templates preview review --issue ENG-123",
-    `symphony templates preview review --variables '{"attempt": 2, "issue": {"title": "T"}}'`,
+    `symphony templates preview review --variables '{"attempt": 2}'`,
   ],
   arguments: [templateArgument],
   options: [
@@ -211,7 +211,7 @@ async function textFrom(path: string, context: CommandContext): Promise<string> 
 /** Only the id on stdout, so that a script can keep it; the message on stderr. */
 function report({ id, name }: TemplateFacts, what: string, { print, note }: CommandContext): void {
   print(id);
-  note(`${name} ${what}`);
+  note(`${name} ${what}; symphony template set ISSUE ${name} uses it for an issue`);
 }
 
 type TemplateFacts = Reply<Api["templates"]["detail"]>;

@@ -46,7 +46,7 @@ const listRow = subcommand({
 
 const removeRow = subcommand({
   name: "remove",
-  summary: "run before_remove and delete a workspace, unless it holds work that is nowhere else",
+  summary: "delete a workspace, unless it holds work that is nowhere else",
   examples: [
     "symphony workspaces remove ENG-123",
     "symphony workspaces remove ENG-123 --force",
@@ -69,8 +69,7 @@ const removeRow = subcommand({
 
 const restoreRow = subcommand({
   name: "restore",
-  summary:
-    "put the kept work of a removed workspace back into its place, or into another directory",
+  summary: "put the kept work of a removed workspace back, or into another place",
   examples: [
     "symphony workspaces restore ENG-118",
     "symphony workspaces restore ENG-118-20261102T101500Z --to ./eng-118",

@@ -83,7 +83,10 @@ test("config overlay unset removes a value, and refuses a path that is not set",
   const unset = await config(["overlay", "unset", "agent.max_turns"]);
   assert.deepEqual(
     [unset.code, unset.stderr],
-    [0, "agent.max_turns is removed from the overlay\n"],
+    [
+      0,
+      "agent.max_turns is removed from the overlay; symphony config get agent.max_turns shows what holds now\n",
+    ],
   );
   assert.equal((await config(["overlay", "get"])).stdout, "{}\n");
   assert.equal((await config(["overlay", "unset", "agent.max_turns"])).code, 3);

@@ -10,7 +10,8 @@ test("model chooses and clears a model, and says when that takes effect", async 
   assert.deepEqual(chosen, {
     code: 0,
     stdout: "",
-    stderr: "ENG-1: gpt-x, high from the next turn on\n",
+    stderr:
+      "ENG-1: gpt-x, high from the next turn on; symphony model ENG-1 --clear takes it back\n",
   });
   const posted = api.seen.findLast(({ method }) => method === "POST");
   assert.deepEqual(posted?.body, { model: "gpt-x", reasoning_effort: "high" });

@@ -37,7 +37,8 @@ test("S31: models prints the list with the model in use; a typing mistake in a m
   const slip = await symphony(["model", "ENG-1", "gtp-5.5"], { env });
   assert.match(slip.stderr, /gtp-5\.5 is not among the provider's models; did you mean gpt-5\.5\?/);
   const right = await symphony(["model", "ENG-1", "local"], { env });
-  assert.equal(right.stderr, "ENG-1: local from the next turn on\n");
+  const taken = "ENG-1: local from the next turn on; symphony model ENG-1 --clear takes it back\n";
+  assert.equal(right.stderr, taken);
   status = 401;
   await world.scheduler.advance(60_000);
   const refused = await symphony(["models"], { env });

@@ -94,6 +94,28 @@ test("S26: the help of every command fits 60 columns, and is as wide as it is in
   assert.ok(rootHelp(catalogue).includes(example));
 });
 
+test("the help of every command fits 80 columns, begins with examples, and ends with one line about shared options", async () => {
+  const all = async (
+    path: string,
+    one: NamedRow,
+  ): Promise<readonly (readonly [string, string])[]> => {
+    const below = subcommandsOf(one).map((sub) => all(`${path} ${sub.name}`, sub));
+    return [[path, commandHelp(path, one)], ...(await Promise.all(below)).flat()];
+  };
+  const helps = catalogue.map(async (entry) => all(`symphony ${entry.name}`, await loadRow(entry)));
+  const texts = (await Promise.all(helps)).flat();
+  for (const [path, text] of [["symphony", rootHelp(catalogue)] as const, ...texts]) {
+    for (const line of text.split("\n")) assert.ok(widthOf(line) <= 80, `${path}: ${line}`);
+    assert.match(text, /symphony help options[^\n]*\n$/, path);
+    // `symphony issue help` is explained by its parent.
+    if (!path.endsWith(" help")) assert.match(text, /^[^\n]+\n\nExamples:\n/, path);
+  }
+  const lines = rootHelp(catalogue).split("\n");
+  for (const { name, summary } of catalogue) {
+    assert.ok(lines.includes(`  ${name}`.padEnd(17) + summary), `${name} has one line`);
+  }
+});
+
 test("S26: errors, hints and notes fit 60 columns of a terminal, and are one line in a pipe", {
   skip: noTerminal,
 }, async () => {

@@ -83,8 +83,6 @@ test("the parser accepts what the rows define, and the help prints it", () => {
     assert.deepEqual(printed.get("Options"), options, path);
     const names = row.arguments?.map(({ name }) => name) ?? [];
     assert.deepEqual(printed.get("Arguments") ?? [], names, path);
-    const everywhere = globalOptions.filter(({ name }) => name !== "help").map(flagsOf);
-    assert.deepEqual(printed.get("Options of every command"), everywhere, path);
     assert.ok(command.helpInformation().includes(`Usage: ${help.commandUsage(command)}\n`), path);
     for (const { name } of row.arguments ?? []) assert.ok(!name.includes(" "), path);
   }
