@@ -150,7 +150,16 @@ async function followAttempt(id: string, context: CommandContext): Promise<numbe
   return status === "succeeded" ? exitCodes.done : exitCodes.failed;
 }
 
-const groups = ["issue", "attempt", "model", "agent", "template", "outcome", "day"] as const;
+const groups = [
+  "issue",
+  "attempt",
+  "model",
+  "agent",
+  "template",
+  "label",
+  "outcome",
+  "day",
+] as const;
 
 /** Tokens and what they cost, by the prices of `usage.prices`. */
 export const usageCommand = row({
@@ -207,6 +216,7 @@ function usageList(page: Reply<Api["usage"]["list"]>): ListShape {
     amount(tokens.output_tokens),
     cost === null ? "-" : cost.toFixed(2),
   ];
+  const unnamed = page.by === "label" ? "no label" : "default";
   const figures = [
     { title: "TOKENS" },
     { title: "INPUT", drop: 2 },
@@ -220,7 +230,7 @@ function usageList(page: Reply<Api["usage"]["list"]>): ListShape {
       ...(isSplit ? [{ title: "OUTCOME" }] : []),
       ...figures.map((figure) => ({ ...figure, align: "right" }) as const),
     ],
-    rows: page.rows.map((one) => line(one.key || "default", one)),
+    rows: page.rows.map((one) => line(one.key || unnamed, one)),
     sum: line("all", page.sum),
     page,
   };

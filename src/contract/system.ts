@@ -344,7 +344,7 @@ const UsageRowView = z
     key: z
       .string()
       .describe(
-        "The issue, attempt, model, agent, template, outcome or day; empty: the agent's own model",
+        "The issue, attempt, model, agent, template, label, outcome or day; empty: the agent's own model, or no label; an issue with several labels counts in the row of each, and `unknown label` has those that are not known any more",
       ),
     outcome: z
       .enum(outcomes)
@@ -363,10 +363,10 @@ export const usage = {
   list: route({
     ...paths.usage.list,
     summary:
-      "Tokens and their cost by issue, attempt, model, agent, template, outcome or day (UTC)",
+      "Tokens and their cost by issue, attempt, model, agent, template, label, outcome or day (UTC)",
     query: z.object({
       by: z
-        .enum(["issue", "attempt", "model", "agent", "day", "template", "outcome"])
+        .enum(["issue", "attempt", "model", "agent", "day", "template", "label", "outcome"])
         .default("issue")
         .describe("What the rows are grouped by"),
       since: day.optional().describe("First day, inclusive"),

@@ -7,9 +7,9 @@ import { serve } from "../support/worlds/server.ts";
 
 const prices = new Map([["gpt-a", { input: 2, cachedInput: 0.5, output: 10 }]]);
 
-async function used() {
+async function used(issues = [issue("A-1"), issue("B-1")]) {
   const settings = config({ agent: { model: "gpt-a" }, usage: { prices } });
-  const world = await createWorld({ issues: [issue("A-1"), issue("B-1")], config: settings });
+  const world = await createWorld({ issues, config: settings });
   for (const [name, input] of [
     ["A-1", 1_000_000],
     ["B-1", 2_000_000],
@@ -85,4 +85,23 @@ test("usage --by outcome and --outcome say what the tokens led to", async () => 
     ]),
     [["workflow", null, 8]],
   );
+});
+
+test("usage --by label: an issue counts in the row of each label, and once in the sum", async () => {
+  const labels = ["bug", "ui"];
+  await using world = await used([issue("A-1", { labels }), issue("B-1")]);
+  await using server = await serve(world);
+  const env = { SYMPHONY_URL: `http://127.0.0.1:${server.listening.port}` };
+  const byLabel = await symphony(["usage", "--by", "label"], { env });
+  assert.equal(byLabel.code, 0, byLabel.stderr);
+  assert.match(
+    byLabel.stdout,
+    /^LABEL +TOKENS.*\nno label .* 5\.00\nbug .* 3\.00\nui .* 3\.00\nall .* 8\.00\n$/,
+  );
+  const split = await symphony(["usage", "--by", "label", "--outcome"], { env });
+  assert.match(split.stdout, /\nbug +open .* 3\.00\nui +open .* 3\.00\nall /);
+  // Another server has the history, and knows neither issue.
+  world.core.orchestrator.statusOf = () => null;
+  const later = await symphony(["usage", "--by", "label"], { env });
+  assert.match(later.stdout, /\nunknown label .* 8\.00\nall .* 8\.00\n$/);
 });

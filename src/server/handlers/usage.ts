@@ -15,23 +15,19 @@ export function usageHandlers(core: Core): Handlers<Api["usage"]> {
       const { by, since, until, issue, limit, offset } = query;
       const isSplit = query.outcome === "true";
       const { usage } = core.config.current.config;
-      const isByOutcome = by === "outcome";
+      const isOfIssues = by === "outcome" || by === "label";
       const rows = core.history.usage({
-        group: isByOutcome ? "agent" : by,
-        byIssue: isByOutcome || isSplit,
+        group: isOfIssues ? "agent" : by,
+        byIssue: isOfIssues || isSplit,
         ...(since !== undefined && { since }),
         ...(until !== undefined && { until }),
         ...(issue !== undefined && { issue }),
       });
       // An empty table must not look like an answer about an issue that does not exist.
       if (rows.length === 0 && issue !== undefined) await findIssueId(core, issue);
-      const keyOf = keysBy(core, { isByOutcome, isSplit });
-      const bills = [
-        ...billsOf(
-          rows.map((row) => ({ ...row, key: keyOf(row) })),
-          usage,
-        ),
-      ];
+      const keysOf = keysBy(core, { by, isSplit });
+      const keyed = rows.flatMap((row) => keysOf(row).map((key) => ({ ...row, key })));
+      const bills = [...billsOf(keyed, usage)];
       if (by !== "day") bills.sort(([, a], [, b]) => b.tokens.total - a.tokens.total);
       return {
         by,
@@ -40,7 +36,8 @@ export function usageHandlers(core: Core): Handlers<Api["usage"]> {
           const { key, outcome } = parted(joined);
           return { key, outcome, ...billView(bill) };
         }),
-        sum: billView(sumOf(bills.map(([, bill]) => bill))),
+        // Not of the bills: an issue counts in the row of each of its labels.
+        sum: billView(sumOf(billsOf(rows, usage).values())),
         total: bills.length,
         limit,
         offset,
@@ -49,14 +46,15 @@ export function usageHandlers(core: Core): Handlers<Api["usage"]> {
   };
 }
 
+const unknownLabel = "unknown label";
 /** No name has it. */
 const separator = "\u0000";
 
-/** The key of a row; with `isSplit`, and the outcome of its issue. */
+/** The keys of a row, several for the labels of its issue; with `isSplit`, and the outcome of its issue. */
 function keysBy(
   core: Core,
-  { isByOutcome, isSplit }: { readonly isByOutcome: boolean; readonly isSplit: boolean },
-): (row: UsageRow) => string {
+  { by, isSplit }: { readonly by: string; readonly isSplit: boolean },
+): (row: UsageRow) => readonly string[] {
   const known = new Map<string, Outcome>();
   const outcome = ({ issue }: UsageRow): Outcome => {
     if (issue === undefined) return "unknown";
@@ -65,9 +63,18 @@ function keysBy(
     return found;
   };
   return (row) => {
-    const key = isByOutcome ? outcome(row) : row.key;
-    return isSplit ? `${key}${separator}${outcome(row)}` : key;
+    const names = by === "label" ? labelsOf(row, core) : null;
+    const keys = names ?? [by === "outcome" ? outcome(row) : row.key];
+    return isSplit ? keys.map((key) => `${key}${separator}${outcome(row)}`) : keys;
   };
+}
+
+/** The labels of a row's issue as last read: from memory, else as they were when its work was offered. */
+function labelsOf({ issue }: UsageRow, { deliveries, orchestrator }: Core): readonly string[] {
+  if (issue === undefined) return [unknownLabel];
+  const known = orchestrator.statusOf(issue.identifier)?.issue ?? deliveries.of(issue.id)?.issue;
+  if (known === undefined) return [unknownLabel];
+  return known.labels.length === 0 ? [""] : [...new Set(known.labels)];
 }
 
 function parted(joined: string): { readonly key: string; readonly outcome: Outcome | null } {
