@@ -36,7 +36,8 @@ test("a template is written from a file and from stdin, shown, previewed and del
   writeFileSync(join(dir.path, "review.md"), "Review\n{{ issue.title }}\n");
   const created = await run(["templates", "create", "review", "review.md"], { cwd: dir.path });
   assert.match(created.stdout, /^tpl_[0-9a-f]{16}\n$/);
-  assert.equal(created.stderr, "review created\n");
+  const next = "symphony template set ISSUE review uses it for an issue";
+  assert.equal(created.stderr, `review created; ${next}\n`);
   const shown = await run(["templates", "show", "REVIEW"]);
   assert.equal(shown.stdout, "Review\n{{ issue.title }}\n");
   const edit = ["templates", "edit", "review", "-", "--name", "careful"];
