@@ -1,8 +1,7 @@
 import { createInterface } from "node:readline";
 import { stripVTControlCharacters } from "node:util";
 import type { CommandIo } from "./context.ts";
-import { fit, type Paint, plainLine } from "./output.ts";
-import { wantsLines } from "./watch.ts";
+import { appendsOnly, fit, type Paint, plainLine } from "./output.ts";
 
 /** Where the demo writes: lines that stay, and on a terminal what can be typed now, below them. */
 export interface DemoScreen {
@@ -34,7 +33,7 @@ const maxWidth = 120;
 
 /** Whether a person sees the question and can answer it below the lines. */
 export function isAttended({ env, interactive }: CommandIo): boolean {
-  return interactive && !wantsLines(env["ACCESSIBLE"]) && env["TERM"] !== "dumb";
+  return interactive && !appendsOnly(env);
 }
 
 export async function openDemoScreen(io: CommandIo, texts: DemoTexts): Promise<DemoScreen> {

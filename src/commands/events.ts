@@ -6,6 +6,7 @@ import { type IssueStatus, statuses } from "../core/model/issue.ts";
 import { type CommandContext, reconnecting } from "./context.ts";
 import { exitCodes, onServerIssue, requireWord } from "./failure.ts";
 import { jsonText, type Paint, plainLine, type Style, span } from "./output.ts";
+import { Spinner } from "./spinner.ts";
 import { issueArgument, row } from "./table.ts";
 import { parseDuration, sinceMs, whenForms } from "./when.ts";
 
@@ -238,7 +239,8 @@ async function waitFor(
     timeoutMs === 0
       ? undefined
       : setTimeout(() => limit.abort(), Math.min(timeoutMs, longestTimerMs));
-  const spinner = await startSpinner(id, wanted, context);
+  using spinner = new Spinner(context);
+  spinner.set("wait", `waiting for ${id} to be ${wanted.join(" or ")}`);
   try {
     const signal = AbortSignal.any([context.interrupted(), limit.signal]);
     for await (const status of statusesOf(id, signal, context)) {
@@ -247,7 +249,6 @@ async function waitFor(
     }
   } finally {
     clearTimeout(timer);
-    spinner?.stop();
   }
   context.interrupted().throwIfAborted();
   const what = `${id} did not become ${wanted.join(" or ")} within ${span(timeoutMs)}`;
@@ -335,15 +336,4 @@ function statusesIn(text: string, flag: string): readonly IssueStatus[] {
     .map((one) =>
       requireWord(one.trim().toLowerCase(), statuses, `${flag}: "${one}" is not a status`),
     );
-}
-
-async function startSpinner(id: string, wanted: readonly string[], context: CommandContext) {
-  // A terminal of unknown size reports 0 columns, with which ora would count lines in an endless loop.
-  const fits = context.stderr.isTTY === true && context.stderr.columns > 0;
-  if (!fits || context.json || context.quiet) return null;
-  const { default: ora } = await import("ora");
-  return ora({
-    text: `Waiting for ${id} to be ${wanted.join(" or ")}`,
-    stream: context.stderr,
-  }).start();
 }

@@ -233,6 +233,12 @@ export function wantsColour(
   return isTerminal && env["TERM"] !== "dumb";
 }
 
+/** Whether lines are only appended: for a screen reader, or on a terminal without a movable cursor. */
+export function appendsOnly(env: Environment): boolean {
+  const accessible = env["ACCESSIBLE"] ?? "";
+  return (accessible !== "" && accessible !== "0") || env["TERM"] === "dumb";
+}
+
 /** Loading chalk takes longer than a whole command, so it is loaded only when output is coloured. */
 export async function paintFor(colour: boolean): Promise<Paint> {
   if (!colour) return noPaint;

@@ -24,7 +24,8 @@ import {
   reasonOf,
   teller,
 } from "./run-outcome.ts";
-import { openDaemon } from "./serve.ts";
+import { firstPollText, openDaemon } from "./serve.ts";
+import { Spinner } from "./spinner.ts";
 import { aborted, leaveSoon, stopSignal } from "./stop.ts";
 
 interface AloneRequest extends RunRequest {
@@ -104,11 +105,15 @@ async function work(
     level: context.debug ? "debug" : "warn",
     ...{ format: "logfmt", sinks, clock: systemClock, redact: (line) => redactor.redact(line) },
   });
+  using spinner = new Spinner(context);
+  spinner.set("start", "starting: reading the configuration, looking for agents");
   await using daemon = await openDaemon({
-    ...{ workflowPath, dataDir, env, kinds, log, redactor, signal: stop },
+    ...{ workflowPath, dataDir, env, kinds, log, redactor, signal: stop, spinner },
     ...{ port: 0, host: "127.0.0.1" },
   });
   const { core } = daemon;
+  spinner.end("start");
+  core.bus.subscribe({}, (event) => spinner.event(event));
   sinks.push(rotatingFileSink({ file: join(dataDir, "log", "symphony.log") }));
   const id = text === null ? issue : await makeIssue(core, text);
   const tell = await teller(context);
@@ -118,7 +123,9 @@ async function work(
   const over = Promise.race([aborted(stop), aborted(late.signal)]);
   try {
     const ended = untilEnd(core, id, wanted, context);
+    spinner.set("poll", firstPollText(core));
     await Promise.race([core.start(), over]);
+    spinner.end("poll");
     await Promise.race([requireWork(core, id), ended, over]);
     const outcome =
       (await Promise.race([ended, over])) ?? (stop.aborted ? "interrupted" : "timed_out");

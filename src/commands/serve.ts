@@ -34,6 +34,7 @@ import { exitCodes } from "./failure.ts";
 import { keptLines } from "./kept.ts";
 import { jsonText, paintFor } from "./output.ts";
 import { serveTerminal } from "./serve-terminal.ts";
+import { Spinner } from "./spinner.ts";
 import { aborted, leaveSoon, stopCode, stopSignal } from "./stop.ts";
 
 /** A running core and its server; disposing stops both. */
@@ -60,6 +61,8 @@ interface DaemonOptions {
   readonly kinds?: Kinds;
   /** Aborts the start, which then rejects with the signal's reason. */
   readonly signal: AbortSignal;
+  /** Shows on a terminal what takes long. */
+  readonly spinner?: Spinner;
 }
 
 /**
@@ -84,6 +87,7 @@ export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
     signal,
     allowUnknown: options.allowUnknown ?? false,
     ...(options.kinds && { kinds: options.kinds }),
+    onClone: (clone) => options.spinner?.clone(clone),
     ...(options.restartSafe && {
       admit: (config: Config) => requireRestartSafe(kinds.agents, config, { dataDir, env, signal }),
     }),
@@ -182,6 +186,9 @@ async function run(
   const format = options.logFormat ?? (io.stderr.isTTY ? "text" : "logfmt");
   const terminal = format === "text" ? await serveTerminal(io) : null;
   const sinks = [terminal?.sink ?? streamSink("stderr", io.stderr)];
+  // Also where the log is for machines: a terminal shows it, nothing else does.
+  using spinner = new Spinner(io);
+  spinner.set("start", "starting: reading the configuration, looking for agents");
   const log = createLogger({
     level: io.debug ? "debug" : io.quiet ? "warn" : "info",
     format: format === "json" ? "json" : "logfmt",
@@ -200,17 +207,20 @@ async function run(
     log,
     redactor,
     signal: stop,
+    spinner,
   });
   // Only the server that holds the data directory writes its log file.
   sinks.push(rotatingFileSink({ file: join(dataDir, "log", "symphony.log") }));
   logEvents(daemon.core.bus, log);
   const { core, listening } = daemon;
+  spinner.end("start");
+  core.bus.subscribe({}, (event) => spinner.event(event));
   terminal?.follow(core, listening.url, (text) => redactor.redact(text));
   if (terminal !== null) stop.addEventListener("abort", () => terminal.stopping(core));
   const { webhookUrl } = options;
   // In parallel with the start: a tracker that is slow to answer does not delay it.
   if (webhookUrl !== undefined) void registerWebhook(webhookDeps(daemon.core, io.env), webhookUrl);
-  const code = await untilStopped(daemon, stop, options.once);
+  const code = await untilStopped(daemon, stop, { once: options.once, spinner });
   if (options.once) await printKept(daemon.core.workspaces.kept.list(), dataDir, io);
   return code;
 }
@@ -221,12 +231,18 @@ function webhookDeps(core: Core, env: CommandIo["env"]) {
   return { kinds, config, secrets, bus, log, history, lookup, clock: systemClock, tracker };
 }
 
-async function untilStopped(daemon: Daemon, stop: AbortSignal, once: boolean): Promise<number> {
+async function untilStopped(
+  daemon: Daemon,
+  stop: AbortSignal,
+  { once, spinner }: { readonly once: boolean; readonly spinner: Spinner },
+): Promise<number> {
   const { core } = daemon;
   const outcome = onceOutcome(core, stop);
   const stopped = aborted(stop);
   // A tracker that does not answer delays the start, but not the end.
+  spinner.set("poll", firstPollText(core));
   await Promise.race([core.start(), stopped]);
+  spinner.end("poll");
   if (!stop.aborted) {
     await (once ? Promise.race([core.once().then(outcome.examine), stopped]) : stopped);
   }
@@ -237,6 +253,11 @@ async function untilStopped(daemon: Daemon, stop: AbortSignal, once: boolean): P
   if (core.unsaved().length > 0) return exitCodes.failed;
   if (once && wasStopped) return exitCodes.interrupted;
   return once ? outcome.exitCode() : endOf(stop);
+}
+
+/** What the start waits for once the server answers. */
+export function firstPollText({ config }: Core): string {
+  return `first read of the ${config.current.config.tracker.kind} tracker`;
 }
 
 /** An interrupt is the normal end of a server (C-5). */

@@ -1,5 +1,6 @@
 import { SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext } from "./context.ts";
+import { appendsOnly } from "./output.ts";
 import { row } from "./table.ts";
 
 /** The lanes of the page on a terminal, with the keys to act on an issue. */
@@ -14,8 +15,7 @@ export const watchCommand = row({
 
 async function watch(context: CommandContext): Promise<number> {
   requireTerminal(context);
-  const { env } = context;
-  if (wantsLines(env["ACCESSIBLE"]) || env["TERM"] === "dumb") {
+  if (appendsOnly(context.env)) {
     const { watchLines } = await import("./watch-lines.ts");
     return watchLines(context);
   }
@@ -30,9 +30,4 @@ function requireTerminal({ json, stdin, stdout }: CommandContext): void {
   throw new SymphonyError("usage", `watch ${why}`, {
     hint: "symphony state --watch --json prints the state at each change, symphony events --follow what happens",
   });
-}
-
-/** `ACCESSIBLE` asks for lines that stay instead of a screen that is painted again. */
-export function wantsLines(accessible: string | undefined): boolean {
-  return accessible !== undefined && accessible !== "" && accessible !== "0";
 }

@@ -29,6 +29,7 @@ import type { WebhookInboxes } from "./tracker/inbox.ts";
 import type { LocalIssues } from "./tracker/local/issues.ts";
 import type { Tracker } from "./tracker/tracker.ts";
 import type { KeptCopies } from "./workspace/copies.ts";
+import type { CloneState } from "./workspace/fill.ts";
 import type { KeptWorkspaces } from "./workspace/kept.ts";
 import type { WorkspaceOverview } from "./workspace/overview.ts";
 import type { Workspaces } from "./workspace/workspaces.ts";
@@ -106,6 +107,8 @@ export interface CoreOptions {
   url?(): string | null;
   /** Rejects when this configuration must not be served; nothing has been changed by then. */
   admit?(config: Config): Promise<void>;
+  /** Receives the progress of clones, of which nothing is kept. */
+  onClone?(clone: CloneState): void;
 }
 
 /** The real parts behind the scheduler's interfaces. */

@@ -122,6 +122,7 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps) {
         ...{ env, clock, lookup, mirrors, branches },
         learn: (secret) => redactor.add(secret),
         runId: runIdOf(dataDir, "hook"),
+        onClone: (clone) => options.onClone?.(clone),
       }),
       mirrors,
       signal,

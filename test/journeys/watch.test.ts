@@ -33,6 +33,7 @@ async function project(t: TestContext) {
   const front = {
     tracker: { kind: "local" },
     polling: { interval_ms: 500 },
+    host: { min_memory: 0, max_load: 0 },
     workspace: { root: join(root, "workspaces") },
     agent: { approvals: "ask" },
     codex: { command, read_timeout_ms: 30_000 },

@@ -28,6 +28,8 @@ export interface CloneOrder {
   readonly signal: AbortSignal;
   /** Receives the progress, as lines for a person. */
   tell(line: string): void;
+  /** Receives each state at once, such as `receiving objects 43%`; null when it is over. Nothing of it is kept. */
+  onProgress?(state: string | null): void;
   /** Whether a branch that the remote has was made for this issue; by default never. */
   isOurs?(branch: string): boolean;
   /** Branches that are recorded for other issues; they may not be on the remote yet. */
@@ -54,6 +56,7 @@ export async function cloneInto(order: CloneOrder): Promise<Loan> {
   try {
     const clone = new Clone(order, AbortSignal.any([order.signal, timeUp.signal]));
     tell(`cloning ${repository.name} from ${repository.address.address}`);
+    order.onProgress?.("cloning");
     const { loan, checkedOut } = await clone.make();
     tell(`cloned ${repository.name} in ${Math.round(clock.now() - since)} ms, ${checkedOut}`);
     return loan;
@@ -70,6 +73,7 @@ export async function cloneInto(order: CloneOrder): Promise<Loan> {
     throw error;
   } finally {
     cancel();
+    order.onProgress?.(null);
   }
 }
 
@@ -83,7 +87,10 @@ class Clone {
   constructor(order: CloneOrder, signal: AbortSignal) {
     const { repository, env, clock, tell } = order;
     this.#order = order;
-    this.#progress = new CloneProgress(clock, (state) => tell(`${repository.name}: ${state}`));
+    this.#progress = new CloneProgress(clock, {
+      tell: (state) => tell(`${repository.name}: ${state}`),
+      live: (state) => order.onProgress?.(state),
+    });
     this.#signal = signal;
     this.#credential = credentialOf(order);
     const reach = { path: env["PATH"], home: env["HOME"], protocol: "none" } as const;
@@ -299,23 +306,33 @@ function failure(
 const pauseMs = 5_000;
 const stage = /^(?:remote: )?([A-Z][a-z]+ [a-z]+):\s+(\d{1,3})%/;
 
-/** Reduces git's many lines of progress to one every few seconds. */
+interface ProgressListener {
+  /** For the record. */
+  tell(state: string): void;
+  /** Each state, for a terminal. */
+  live(state: string): void;
+}
+
+/** Reads git's many lines of progress, and reduces them to one every few seconds for the record. */
 export class CloneProgress {
   readonly #clock: Clock;
-  readonly #tell: (state: string) => void;
+  readonly #listener: ProgressListener;
   #last: number;
 
-  constructor(clock: Clock, tell: (state: string) => void) {
+  constructor(clock: Clock, listener: ProgressListener) {
     this.#clock = clock;
-    this.#tell = tell;
+    this.#listener = listener;
     this.#last = clock.now();
   }
 
   received(line: string): void {
     const [, what, percent] = stage.exec(line) ?? [];
+    if (what === undefined || percent === undefined) return;
+    const state = `${what.toLowerCase()} ${percent}%`;
+    this.#listener.live(state);
     const now = this.#clock.now();
-    if (what === undefined || percent === undefined || now - this.#last < pauseMs) return;
+    if (now - this.#last < pauseMs) return;
     this.#last = now;
-    this.#tell(`${what.toLowerCase()} ${percent}%`);
+    this.#listener.tell(state);
   }
 }

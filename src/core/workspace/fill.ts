@@ -29,6 +29,14 @@ interface Recorded {
   readonly path: string;
 }
 
+/** A clone under way, for people who watch. */
+export interface CloneState {
+  readonly issueIdentifier: string;
+  readonly repository: string;
+  /** Such as `receiving objects 43%`; null: it is over. */
+  readonly state: string | null;
+}
+
 interface FillDeps {
   git(): GitConfig;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -42,6 +50,7 @@ interface FillDeps {
   readonly branches: BranchBook;
   /** The cookie of hooks, by which the next start finds the processes that a crash left. */
   readonly runId: string;
+  onClone?(clone: CloneState): void;
 }
 
 /** Fills a new workspace with the clone of its routing rule; without a rule it stays empty. */
@@ -66,6 +75,8 @@ export function fillWorkspace(deps: FillDeps): (fresh: FreshWorkspace) => Promis
       ...{ repository, issue, path, mirrors, env, lookup, runId, tell, ...limits },
       isOurs: (branch) => branches.isOurs(name, branch, issue.id),
       otherBranches: branches.others(name, issue.id),
+      onProgress: (state) =>
+        deps.onClone?.({ issueIdentifier: issue.identifier, repository: name, state }),
       onBranch: (branch, base) => branches.record({ issue, repository: name, branch, base, path }),
     });
   };

@@ -198,10 +198,14 @@ test("a timeout or an abort ends git with all processes that it started", async 
   assert.deepEqual(await left(), []);
 });
 
-test("progress is reported every few seconds, whatever git and the remote print", () => {
+test("progress is recorded every few seconds and shown at once, whatever git and the remote print", () => {
   const clock = new FakeClock();
   const told: string[] = [];
-  const progress = new CloneProgress(clock, (state) => told.push(state));
+  const live: string[] = [];
+  const progress = new CloneProgress(clock, {
+    tell: (state) => told.push(state),
+    live: (state) => live.push(state),
+  });
   progress.received("Receiving objects:   1% (1/100)");
   clock.advance(5_000);
   for (const line of ["Cloning into '.'...", "remote: Welcome: 100%!", "remote: \u001b[2J"]) {
@@ -212,4 +216,10 @@ test("progress is reported every few seconds, whatever git and the remote print"
   clock.advance(5_000);
   progress.received("Updating files: 100% (3/3), done.");
   assert.deepEqual(told, ["counting objects 45%", "updating files 100%"]);
+  assert.deepEqual(live, [
+    "receiving objects 1%",
+    "counting objects 45%",
+    "receiving objects 2%",
+    "updating files 100%",
+  ]);
 });

@@ -60,6 +60,7 @@ tracker:
 ${tracker}
 workspace: { root: ./workspaces }
 polling: { interval_ms: 300 }
+host: { min_memory: 0, max_load: 0 }
 git:
   repositories:
     - name: hello
