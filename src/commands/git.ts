@@ -172,8 +172,8 @@ async function printPatch(patch: string, { stdout, print, paint }: CommandContex
 }
 
 function remarksOn(work: Diff): string[] {
-  const { length } = work.files;
-  const files = `${length} ${length === 1 ? "file" : "files"} changed`;
+  const count = work.totals.files;
+  const files = `${count} ${count === 1 ? "file" : "files"} changed`;
   const isSince = work.base !== null && work.base_note === null;
   const since = isSince ? ` since ${work.base?.slice(0, 10)}` : "";
   return [

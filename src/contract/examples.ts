@@ -166,6 +166,7 @@ const otherExamples: Readonly<Record<string, unknown>> = {
     ahead: 1,
     behind: 0,
     files: [{ path: "src/health.ts", additions: 12, deletions: 0 }],
+    totals: { files: 1, additions: 12, deletions: 0 },
     patch: "diff --git a/src/health.ts b/src/health.ts\n…\n",
     truncated: false,
     not_shown: [{ kind: "stashes", count: 1 }],

@@ -225,6 +225,15 @@ export const git = {
             deletions: z.number().int().nullable(),
           }),
         ),
+        totals: z
+          .object({
+            files: z.number().int(),
+            additions: z.number().int(),
+            deletions: z.number().int(),
+          })
+          .describe(
+            "Of all files, where `files` has the first 2,000; lines without those of new files beyond them",
+          ),
         patch: z.string().describe("Commits, changes and new files together, at most 1 MiB"),
         truncated: z.boolean().describe("Files, or the end of the patch, are omitted"),
         not_shown: z
@@ -245,7 +254,7 @@ type DiffView = Reply<(typeof git)["diff"]>;
 /** A comparison as the workspaces make it. */
 type Diff = Pick<
   DiffView,
-  "branch" | "path" | "base" | "head" | "ahead" | "behind" | "patch" | "truncated"
+  "branch" | "path" | "base" | "head" | "ahead" | "behind" | "patch" | "truncated" | "totals"
 > & {
   readonly baseNote: string | null;
   readonly files: readonly DiffView["files"][number][];

@@ -87,6 +87,12 @@ section > details > summary { padding: 6px 16px; cursor: pointer; color: var(--s
 .diff pre span { display: block; padding: 0 16px; min-width: max-content; }
 .diff .add { background: color-mix(in srgb, var(--run) 14%, transparent); } .diff .del { background: color-mix(in srgb, var(--bad) 14%, transparent); }
 .diff .hunk { color: var(--accent); }
+.plot { display: block; width: 100%; max-width: 760px; padding: 4px 16px 8px; } .plot .axis { stroke: var(--soft); }
+.plot .label { fill: var(--soft); font-size: 11px; } .plot .end { text-anchor: end; } .plot .middle { text-anchor: middle; }
+.plot polyline { fill: none; stroke-width: 2; stroke-linejoin: round; } .plot .first polyline { stroke: var(--accent); }
+.plot .first rect { fill: var(--accent); } .plot .second polyline { stroke: var(--wait); stroke-dasharray: 5 3; }
+.period { color: var(--soft); font-size: 13px; } .period select { padding: 3px 8px; }
+@media (forced-colors: active) { .plot polyline { stroke: CanvasText; } .plot .first rect { fill: CanvasText; } .plot .label { fill: CanvasText; } }
 .spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 @media (max-width: 700px) {
   .rows li, .gates li { grid-template-columns: 1fr; } .timeline li { grid-template-columns: 74px 1fr; } .timeline span { grid-column: 1 / -1; }

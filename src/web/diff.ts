@@ -1,5 +1,5 @@
 import type { VNode } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import type { z } from "zod";
 import type { git } from "../contract/workspaces.ts";
 import { call, issuePath, Refusal } from "./api.ts";
@@ -8,8 +8,10 @@ import { plural, thousands } from "./words.ts";
 
 type Diff = z.output<typeof git.diff.reply>;
 
-/** Lines of a file that are shown before the rest is folded, and characters of a line. */
-const shownLines = 400;
+/** Lines that are open at first in all files together, lines that one click adds, files in the list, characters of a line. */
+const openLines = 400;
+const stepLines = 400;
+const stepFiles = 100;
 const shownChars = 2_000;
 
 interface FilePatch {
@@ -29,6 +31,26 @@ export function filesOf(patch: string): readonly FilePatch[] {
     } else files.at(-1)?.lines.push(line);
   }
   return files;
+}
+
+interface FileChange extends FilePatch {
+  /** Of the whole file, whatever of it is in the patch; null: it is binary. */
+  readonly additions: number | null;
+  readonly deletions: number | null;
+  readonly isOpen: boolean;
+}
+
+/** Every file with its figures, and what the patch has of it. The first ones are open, up to a number of lines. */
+export function changesIn({ files, patch }: Pick<Diff, "files" | "patch">): readonly FileChange[] {
+  const patches = filesOf(patch);
+  let left = openLines;
+  return files.map(({ path, ...figures }, at) => {
+    // Both lists are git's, in one order: a name that git had to quote is found by its place.
+    const lines = patches[at]?.lines ?? [];
+    const isOpen = left > 0 && lines.length > 0;
+    left -= Math.min(lines.length, stepLines);
+    return { name: path, lines, ...figures, isOpen };
+  });
 }
 
 /** What kind of line it is, by its first characters; the sign itself stays, for people who see no colours. */
@@ -51,42 +73,51 @@ export function DiffView({ issue }: { issue: string }): VNode {
     }
   };
   useEffect(() => void read(), [issue]);
-  return html`<section><h2>Work <span>${diff !== null && summary(diff)}</span>
+  // The same element again: an event of the timeline does not render the diff.
+  const files = useMemo(() => diff !== null && html`<${Files} diff=${diff} />`, [diff]);
+  return html`<section id="diff"><h2>Work <span>${diff !== null && summary(diff)}</span>
     <button type="button" class="small" onClick=${() => void read()}>Read again</button></h2>
     ${fault !== null && html`<p class="soft padded">${fault}</p>`}
-    ${diff !== null && html`<${Files} diff=${diff} />`}
+    ${files}
   </section>`;
 }
 
-function summary({ files, branch }: Diff): string {
-  const [added, deleted] = [
-    total(files.map((file) => file.additions)),
-    total(files.map((file) => file.deletions)),
-  ];
-  return `${plural(files.length, "file")}, +${thousands(added)} −${thousands(deleted)}${branch === null ? "" : ` on ${branch}`}`;
-}
-
-function total(counts: readonly (number | null)[]): number {
-  return counts.reduce<number>((sum, count) => sum + (count ?? 0), 0);
+function summary({ totals, branch }: Diff): string {
+  const lines = `+${thousands(totals.additions)} −${thousands(totals.deletions)}`;
+  return `${plural(totals.files, "file")}, ${lines}${branch === null ? "" : ` on ${branch}`}`;
 }
 
 function Files({ diff }: { diff: Diff }): VNode {
-  const files = filesOf(diff.patch);
+  const [shown, setShown] = useState(stepFiles);
+  const files = useMemo(() => changesIn(diff), [diff]);
+  const more = files.length - shown;
+  const beyond = diff.totals.files - files.length;
   return html`<div class="diff">
     ${files.length === 0 && html`<p class="soft padded">No change yet.</p>`}
-    ${files.map((file, at) => html`<${FileView} key=${file.name} file=${file} open=${at < 5} />`)}
-    ${diff.truncated && html`<p class="soft padded">The rest is not shown: <code>symphony diff ${diff.issue_identifier}</code></p>`}
+    ${files.slice(0, shown).map((file) => html`<${FileView} key=${file.name} file=${file} />`)}
+    ${more > 0 && html`<p class="padded"><button type="button" class="small" onClick=${() => setShown(shown + stepFiles)}>${thousands(Math.min(more, stepFiles))} of ${plural(more, "more file")}</button></p>`}
+    ${beyond > 0 && html`<p class="soft padded">${plural(beyond, "file")} more ${beyond === 1 ? "is" : "are"} not listed.</p>`}
+    ${diff.not_shown_summary !== null && html`<p class="soft padded">Not in this comparison: ${diff.not_shown_summary}</p>`}
+    ${diff.truncated && html`<p class="soft padded">Too long to be sent completely: see the workspace, <code>${diff.path}</code></p>`}
   </div>`;
 }
 
-function FileView({ file, open }: { file: FilePatch; open: boolean }): VNode {
-  const [isOpen, setOpen] = useState(open);
-  const more = file.lines.length - shownLines;
+function FileView({ file }: { file: FileChange }): VNode {
+  const { name, lines, additions, deletions } = file;
+  const [isOpen, setOpen] = useState(file.isOpen);
+  const [shown, setShown] = useState(stepLines);
+  const more = lines.length - shown;
+  const figures =
+    additions === null
+      ? "binary"
+      : `+${thousands(additions)} −${thousands(deletions ?? 0)}${lines.length === 0 ? ", not sent" : ""}`;
   return html`<details open=${isOpen} onToggle=${(event: Event) => setOpen((event.target as HTMLDetailsElement).open)}>
-    <summary>${file.name}</summary>
+    <summary>${name} <span class="soft">${figures}</span></summary>
     ${
       isOpen &&
-      html`<pre>${file.lines.slice(0, shownLines).map((line, at) => html`<span key=${at} class=${kindOf(line)}>${shortened(line)}${"\n"}</span>`)}${more > 0 ? `… ${thousands(more)} lines more` : ""}</pre>`
+      lines.length > 0 &&
+      html`<pre tabindex="0" aria-label=${`Changes in ${name}`}>${lines.slice(0, shown).map((line, at) => html`<span key=${at} class=${kindOf(line)}>${shortened(line)}${"\n"}</span>`)}</pre>
+      ${more > 0 && html`<p class="padded"><button type="button" class="small" onClick=${() => setShown(shown + stepLines)}>${thousands(Math.min(more, stepLines))} of ${plural(more, "more line")}</button></p>`}`
     }
   </details>`;
 }

@@ -1,5 +1,5 @@
 import type { VNode } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { z } from "zod";
 import type { IssueDetail } from "../contract/issues.ts";
 import type { Transitions } from "../contract/system.ts";
@@ -13,6 +13,7 @@ import { html } from "./markup.ts";
 import { conflictsIn, rowOf } from "./rows.ts";
 import type { Store } from "./store.ts";
 import type { StreamEvent } from "./stream.ts";
+import { UsageSection } from "./usage.ts";
 import { cut, plural, thousands, webAddress, words } from "./words.ts";
 
 type Detail = z.output<typeof IssueDetail>;
@@ -33,15 +34,18 @@ export function IssuePage({ issue, store }: { issue: string; store: Store }): VN
   const [detail, setDetail] = useState<Detail | null>(null);
   const [lines, setLines] = useState<readonly Line[]>([]);
   const [fault, setFault] = useState<string | null>(null);
-  const { state } = store.seen;
+  const { state, epoch } = store.seen;
   const version = versionOf(state, issue);
+  const lineEpoch = useRef(epoch);
   useEffect(() => {
     let current = true;
     void call<Detail>("GET", issuePath(issue))
       .then((read) => {
         if (!current) return;
         setDetail(read);
-        setLines((known) => merged(linesOf(read), known));
+        const isAnew = lineEpoch.current !== epoch;
+        lineEpoch.current = epoch;
+        setLines((known) => merged(linesOf(read), isAnew ? [] : known));
         setFault(null);
       })
       .catch((error) => {
@@ -51,7 +55,7 @@ export function IssuePage({ issue, store }: { issue: string; store: Store }): VN
     return () => {
       current = false;
     };
-  }, [issue, version]);
+  }, [issue, version, epoch]);
   useEffect(
     () =>
       store.onEvent((event) => {
@@ -77,8 +81,14 @@ export function IssuePage({ issue, store }: { issue: string; store: Store }): VN
     <${Gates} detail=${detail} />
     <${Timeline} lines=${lines} />
     <${DiffView} issue=${issue} />
+    <${UsageSection} issue=${issue} version=${`${detail.status} ${detail.attempts.count}`} live=${liveTokens(state, issue)} />
     <${Attempts} detail=${detail} />
   </article>`;
+}
+
+function liveTokens(state: State | null, issue: string): number | null {
+  const row = state?.running.find(({ issue_identifier: one }) => one === issue);
+  return row?.tokens.total_tokens ?? null;
 }
 
 /** Changes when the issue's row or its conflicts do: only then is the issue read again. */
@@ -158,7 +168,7 @@ function Timeline({ lines }: { lines: readonly Line[] }): VNode {
     ${shown.length === 0 && html`<p class="soft padded">Nothing has happened yet.</p>`}
     <ol class="timeline">${shown.map(
       ({ seq, at, type, message }) =>
-        html`<li key=${seq}><${Ago} at=${at} /><b>${words(type.replace(".", " "))}</b><span>${cut(message, 1_000)}</span></li>`,
+        html`<li key=${seq} data-seq=${seq}><${Ago} at=${at} /><b>${words(type.replace(".", " "))}</b><span>${cut(message, 1_000)}</span></li>`,
     )}</ol></section>`;
 }
 

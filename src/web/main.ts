@@ -9,6 +9,7 @@ import { Filters } from "./filters.ts";
 import { IssuePage } from "./issue.ts";
 import type { State } from "./lanes.ts";
 import { html } from "./markup.ts";
+import { Overview } from "./overview.ts";
 import { type Route, routeOf } from "./route.ts";
 import { type Seen, Store } from "./store.ts";
 
@@ -47,8 +48,9 @@ function Page(): VNode {
     ${
       route.view === "board"
         ? html`<${Board} state=${state} filter=${route.filter} now=${now} />`
-        : route.view === "issue" &&
-          html`<${IssuePage} key=${route.issue} issue=${route.issue} store=${store} />`
+        : route.view === "issue"
+          ? html`<${IssuePage} key=${route.issue} issue=${route.issue} store=${store} />`
+          : html`<${Overview} state=${state} />`
     }
     <p class="spoken" role="status" aria-live="polite">${seen.announced}</p>
   </div>`;
@@ -75,6 +77,7 @@ function Bar({ seen, state, route }: BarProps): VNode {
     }
     ${counts.blocked > 0 && html`<a class="badge wait" href="#/?lane=needs">${counts.blocked === 1 ? "1 needs you" : `${counts.blocked} need you`}</a>`}
     <span class="soft">${counts.running} running, ${counts.queued + counts.retrying} queued, ${counts.review} in review, ${counts.held + counts.failed} held or failed</span>
+    ${route.view !== "overview" && html`<a href="#/overview">Overview</a>`}
     ${route.view === "board" && html`<${Filters} state=${state} filter=${route.filter} />`}
   </div>`;
 }

@@ -1,7 +1,8 @@
 import { Refusal, readIfChanged } from "./api.ts";
 import type { State } from "./lanes.ts";
 import { withKnownRows } from "./rows.ts";
-import { follow, type StreamEvent } from "./stream.ts";
+import type { StreamEvent } from "./stream.ts";
+import { followTogether } from "./tabs.ts";
 
 /** What the page shows, and how far it can be trusted. */
 export interface Seen {
@@ -12,6 +13,8 @@ export interface Seen {
   readonly connection: "starting" | "live" | "lost" | "locked";
   /** The last read of the state failed although the stream is up. */
   readonly stale: boolean;
+  /** Grows when events were missed, or a new series began: what was made of them is read anew. */
+  readonly epoch: number;
   /** A sentence for people who hear the page: a change that matters, never a clock. */
   readonly announced: string;
 }
@@ -34,7 +37,12 @@ const spoken: Readonly<Record<string, string>> = {
 
 /** The one source of what is shown: the state, kept current by one event stream. */
 export class Store {
-  seen: Seen = { state: null, readAt: 0, connection: "starting", stale: false, announced: "" };
+  seen: Seen = {
+    ...{ state: null, readAt: 0, connection: "starting", stale: false },
+    ...{ epoch: 0, announced: "" },
+  };
+  /** The number of the last event. */
+  #last = 0;
   readonly #changed = new Set<() => void>();
   readonly #events = new Set<(event: StreamEvent) => void>();
   #stop: AbortController | null = null;
@@ -60,11 +68,12 @@ export class Store {
     }
     const look = setInterval(() => this.readSoon(), lookMs);
     stop.signal.addEventListener("abort", () => clearInterval(look));
-    await follow(
-      this.seen.state.seq,
+    this.#last = this.seen.state.seq;
+    await followTogether(
+      this.#last,
       {
         event: (event) => this.#received(event),
-        anew: () => this.readSoon(),
+        anew: (last) => this.#missed(last),
         connection: (connection) => this.#set({ connection, ...this.#saidOf(connection) }),
       },
       stop.signal,
@@ -99,7 +108,15 @@ export class Store {
     this.readSoon();
   }
 
+  /** After a new connection with nothing missed the state alone may be older than the events. */
+  #missed(last: number): void {
+    if (last !== this.#last) this.#set({ epoch: this.seen.epoch + 1 });
+    this.#last = last;
+    this.readSoon();
+  }
+
   #received(event: StreamEvent): void {
+    this.#last = event.seq;
     for (const listener of this.#events) listener(event);
     if (quiet.has(event.type)) return;
     const word = spoken[event.type];

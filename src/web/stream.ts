@@ -6,10 +6,12 @@ export type StreamEvent = z.output<typeof EventView>;
 
 export interface Listener {
   event(event: StreamEvent): void;
-  /** Events are missing, or the connection is a new one: what is shown must be read again. */
-  anew(): void;
+  /** Events are missing, or the connection is a new one: what is shown must be read again. `last`: the next event comes after it. */
+  anew(last: number): void;
   /** `lost`: trying again. `locked`: the server wants its token. */
   connection(state: "live" | "lost" | "locked"): void;
+  /** The server has sent something, if only a comment. */
+  alive?(): void;
 }
 
 /** The server sends a comment every 15 s; after three missing comments the connection is dead. */
@@ -27,15 +29,16 @@ export async function follow(
   for (let failures = 0; !signal.aborted; failures++) {
     try {
       await connect(last, signal, {
+        alive: () => listener.alive?.(),
         opened() {
-          if (failures > 0) listener.anew();
+          if (failures > 0) listener.anew(last);
           failures = 0;
           listener.connection("live");
         },
         message(type, data) {
           if (type === "gap") {
             last = (JSON.parse(data) as { oldest_seq: number }).oldest_seq - 1;
-            listener.anew();
+            listener.anew(last);
             return;
           }
           const event = JSON.parse(data) as StreamEvent;
@@ -54,12 +57,13 @@ export async function follow(
 }
 
 interface Opened {
+  alive(): void;
   opened(): void;
   message(type: string, data: string): void;
 }
 
 /** One connection until it ends. By fetch, because an EventSource cannot send the token. */
-async function connect(since: number, signal: AbortSignal, { opened, message }: Opened) {
+async function connect(since: number, signal: AbortSignal, { opened, message, alive }: Opened) {
   const silent = new AbortController();
   const response = await fetch(`/api/v1/events?since=${since}`, {
     headers: { accept: "text/event-stream", ...authorization() },
@@ -74,6 +78,7 @@ async function connect(since: number, signal: AbortSignal, { opened, message }: 
     for await (const part of response.body.pipeThrough(new TextDecoderStream())) {
       clearTimeout(timer);
       timer = setTimeout(() => silent.abort(), silenceMs);
+      alive();
       const blocks = (rest + part).split("\n\n");
       rest = blocks.pop() ?? "";
       for (const block of blocks) read(block, message);

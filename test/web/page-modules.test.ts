@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { test } from "node:test";
-import { filesOf, kindOf } from "../../src/web/diff.ts";
+import { changesIn, filesOf, kindOf } from "../../src/web/diff.ts";
 import { lanesOf, type State } from "../../src/web/lanes.ts";
 import { cut, distance, plural, shellWord, webAddress } from "../../src/web/words.ts";
 import { config } from "../support/makers/issue.ts";
@@ -29,6 +29,29 @@ test("a patch is read by file, and each line by its sign", () => {
     ],
   );
   assert.deepEqual(files[0]?.lines.map(kindOf), ["same", "same", "hunk", "del", "add"]);
+});
+
+test("D22: files beyond the patch keep their figures, and only the first lines are open", () => {
+  const long = Array.from({ length: 1_000 }, (_, at) => `+line ${at}`);
+  const text = ["a", "b", "c"].flatMap((name) => [`diff --git a/${name} b/${name}`, ...long]);
+  const files = [
+    { path: "a", additions: 1_000, deletions: 0 },
+    { path: "b", additions: 1_000, deletions: 0 },
+    { path: "c", additions: 1_000, deletions: 0 },
+    { path: "d.bin", additions: null, deletions: null },
+    { path: "e", additions: 7, deletions: 9 },
+  ];
+  const changes = changesIn({ files, patch: text.join("\n") });
+  assert.deepEqual(
+    changes.map(({ name, additions, lines, isOpen }) => [name, additions, lines.length, isOpen]),
+    [
+      ["a", 1_000, 1_000, true],
+      ["b", 1_000, 1_000, false],
+      ["c", 1_000, 1_000, false],
+      ["d.bin", null, 0, false],
+      ["e", 7, 0, false],
+    ],
+  );
 });
 
 test("text is cut between characters as people see them", () => {

@@ -35,6 +35,12 @@ export interface WorkDiff extends Pick<GitSurvey, "branch" | "head" | "ahead" | 
   /** A sentence if the work does not descend from `base`, or the commit is missing. */
   readonly baseNote: string | null;
   readonly files: readonly ChangedFile[];
+  /** Of all files, those that are left out of `files` too; lines only of those that were compared. */
+  readonly totals: {
+    readonly files: number;
+    readonly additions: number;
+    readonly deletions: number;
+  };
   readonly patch: string;
   /** True when files or the end of the patch are left out. */
   readonly truncated: boolean;
@@ -42,7 +48,7 @@ export interface WorkDiff extends Pick<GitSurvey, "branch" | "head" | "ahead" | 
   readonly notShown: readonly Work[];
 }
 
-type Shown = Pick<WorkDiff, "files" | "patch" | "truncated">;
+type Shown = Pick<WorkDiff, "files" | "totals" | "patch" | "truncated">;
 
 const timeoutMs = 30_000;
 const maxPatchBytes = 1024 * 1024;
@@ -151,7 +157,7 @@ export async function diffBetween(gitDir: string, work: DeliveredWork): Promise<
     if (!(await hasCommit(git, head))) throw none(`${gitDir} does not have its commit any more`);
     const { base, baseNote } = await baseOf(git, from, head);
     const emptyTree = head.length === 64 ? emptyTrees.sha256 : emptyTrees.sha1;
-    const shown = await compare(git, [base ?? emptyTree, head], false);
+    const shown = await compare(git, [base ?? emptyTree, head], 0);
     const unknown = { ahead: null, behind: null, notShown: [] };
     return { path: gitDir, branch, head, base, baseNote, ...shown, ...unknown };
   } catch (error) {
@@ -215,8 +221,8 @@ async function setApart(git: ProtectedGit, names: readonly string[]): Promise<vo
   await git.run(args, { input, encoding: "latin1", timeoutMs });
 }
 
-/** Adds new files to the comparison; true if some were left out. */
-async function addNewFiles(git: ProtectedGit, { fresh, submodules }: Findings): Promise<boolean> {
+/** Adds new files to the comparison. Returns how many were left out. */
+async function addNewFiles(git: ProtectedGit, { fresh, submodules }: Findings): Promise<number> {
   // git refuses to add a file that is inside a submodule.
   const names = fresh.filter((name) => !submodules.some((dir) => name.startsWith(`${dir}/`)));
   const input = listed(names.slice(0, maxFiles));
@@ -225,15 +231,21 @@ async function addNewFiles(git: ProtectedGit, { fresh, submodules }: Findings): 
     const how = { input, encoding: "latin1", timeoutMs } as const;
     await git.run(["--literal-pathspecs", "add", ...flags], how);
   }
-  return names.length > maxFiles || names.length < fresh.length;
+  return fresh.length - Math.min(names.length, maxFiles);
 }
 
-async function compare(git: ProtectedGit, base: readonly string[], left: boolean): Promise<Shown> {
+/** `left`: files that differ and are not compared. */
+async function compare(git: ProtectedGit, base: readonly string[], left: number): Promise<Shown> {
   const stat = await git.begin(["diff", ...diffFlags, "--numstat", "-z", ...base, "--"], limits);
   const patch = await git.begin(["diff", ...diffFlags, ...base, "--"], limits);
   const files = filesIn(stat.text);
-  const truncated = left || stat.cut || patch.cut || files.length > maxFiles;
-  return { files: files.slice(0, maxFiles), patch: patch.text, truncated };
+  const truncated = left > 0 || stat.cut || patch.cut || files.length > maxFiles;
+  const totals = {
+    files: files.length + left,
+    additions: files.reduce((sum, { additions }) => sum + (additions ?? 0), 0),
+    deletions: files.reduce((sum, { deletions }) => sum + (deletions ?? 0), 0),
+  };
+  return { files: files.slice(0, maxFiles), totals, patch: patch.text, truncated };
 }
 
 /**
