@@ -23,6 +23,16 @@ const assets = new Map([
 /** Hash of the page's only style attribute, which a nonce cannot cover. */
 const inlineStyle = "'unsafe-hashes' 'sha256-ezdv1bOGcoOD7FKudKN0Y2Mb763O6qVtM8LT2mtanIU='";
 
+/**
+ * What the package's page lacks: the width of a phone, and the dark look of Swagger UI, which it only has with a switch that
+ * is not shown here.
+ */
+const head = `<meta name="viewport" content="width=device-width, initial-scale=1">
+  <script>if (matchMedia("(prefers-color-scheme: dark)").matches) document.documentElement.classList.add("dark-mode");</script>
+  <style>html.dark-mode body { background: #1c2022; }
+    @media (max-width: 700px) { .swagger-ui .wrapper { padding: 0 8px; } .swagger-ui .opblock-summary-path { word-break: break-word; } }</style>
+`;
+
 interface DocsPage {
   readonly html: string;
   /** The `Content-Security-Policy` of the page: this server only. */
@@ -67,7 +77,9 @@ async function rendered(): Promise<string> {
   });
   const answer = { body: "" };
   await page(answer as unknown as Context, async () => {});
-  return answer.body.replace(/<link [^>]*fonts\.googleapis\.com[^>]*>/, "");
+  return answer.body
+    .replace(/<link [^>]*fonts\.googleapis\.com[^>]*>/, "")
+    .replace("</head>", `${head}</head>`);
 }
 
 /** One of the page's files; any other name is `not_found`. */

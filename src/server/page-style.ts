@@ -12,7 +12,7 @@ h1 { margin: 0; font-size: 22px; letter-spacing: -.01em; }
 header p, footer { color: var(--soft); font-size: 13px; }
 header p { margin: 0; }
 a { color: var(--accent); text-decoration: none; }
-a:hover, a:focus-visible { text-decoration: underline; }
+h2 a, p a, a:hover, a:focus-visible { text-decoration: underline; }
 .counts { display: grid; grid-template-columns: repeat(auto-fit, minmax(120px, 1fr)); gap: 10px;
   margin: 20px 0; padding: 0; list-style: none; }
 .counts li { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 10px 14px;
@@ -44,7 +44,8 @@ footer nav { display: flex; flex-wrap: wrap; gap: 4px 16px; }
 .badge { border: 1px solid currentColor; border-radius: 20px; padding: 1px 10px; }
 .badge.live { color: var(--run); } .badge.wait, .badge.stale { color: var(--wait); } .badge.lost { color: var(--bad); }
 .filters { margin-left: auto; display: flex; flex-wrap: wrap; gap: 6px 12px; align-items: center; color: var(--soft); }
-.filters label { display: flex; gap: 6px; align-items: center; } .filters input, .filters select { padding: 3px 8px; }
+@media (pointer: fine) { .filters input, .filters select, .period select { font-size: 14px; } }
+.filters input { width: 150px; } .filters label { display: flex; gap: 6px; align-items: center; } .filters input, .filters select { padding: 3px 8px; }
 .marks { display: flex; flex-wrap: wrap; gap: 4px 6px; } .mark { border: 1px solid currentColor; border-radius: 20px; padding: 0 8px;
   font-size: 12px; color: var(--soft); } .mark.good { color: var(--run); } .mark.bad { color: var(--bad); } .mark.wait { color: var(--wait); }
 blockquote { margin: 8px 0; padding: 2px 12px; border-left: 3px solid var(--line); } blockquote p { margin: 4px 0; }
@@ -64,7 +65,7 @@ button.small { padding: 1px 8px; font-size: 12px; margin-left: 8px; }
 .rows p { margin: 0; overflow-wrap: anywhere; }
 .issue { display: flex; flex-direction: column; overflow-wrap: anywhere; } .issue a, .issue b { font-weight: 600; }
 .prompt { white-space: pre-wrap; overflow-wrap: anywhere; }
-.bad, .refused { color: var(--bad); } .done { color: var(--run); }
+.bad, .refused { color: var(--bad); } p.done { color: var(--run); }
 .padded { padding: 0 16px 12px; }
 .answer, .control { display: flex; flex-direction: column; gap: 6px; align-items: flex-start; }
 .answer { margin-top: 8px; }
@@ -91,6 +92,9 @@ section > details > summary { padding: 6px 16px; cursor: pointer; color: var(--s
 .plot .label { fill: var(--soft); font-size: 11px; } .plot .end { text-anchor: end; } .plot .middle { text-anchor: middle; }
 .plot polyline { fill: none; stroke-width: 2; stroke-linejoin: round; } .plot .first polyline { stroke: var(--accent); }
 .plot .first rect { fill: var(--accent); } .plot .second polyline { stroke: var(--wait); stroke-dasharray: 5 3; }
+dialog { background: var(--card); color: var(--ink); border: 1px solid var(--line); border-radius: 10px; padding: 4px 20px 16px; }
+dialog::backdrop { background: rgb(0 0 0 / .4); } dialog h2 { padding: 12px 0; } dialog dl div { display: flex; gap: 12px; } dialog dt { min-width: 64px; }
+kbd { border: 1px solid var(--line); border-radius: 4px; padding: 0 6px; }
 .period { color: var(--soft); font-size: 13px; } .period select { padding: 3px 8px; }
 @media (forced-colors: active) { .plot polyline { stroke: CanvasText; } .plot .first rect { fill: CanvasText; } .plot .label { fill: CanvasText; } }
 .spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }

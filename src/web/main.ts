@@ -7,6 +7,7 @@ import { rememberToken } from "./api.ts";
 import { Board } from "./board.ts";
 import { Filters } from "./filters.ts";
 import { IssuePage } from "./issue.ts";
+import { Keys } from "./keys.ts";
 import type { State } from "./lanes.ts";
 import { html } from "./markup.ts";
 import { Overview } from "./overview.ts";
@@ -78,6 +79,7 @@ function Bar({ seen, state, route }: BarProps): VNode {
     ${counts.blocked > 0 && html`<a class="badge wait" href="#/?lane=needs">${counts.blocked === 1 ? "1 needs you" : `${counts.blocked} need you`}</a>`}
     <span class="soft">${counts.running} running, ${counts.queued + counts.retrying} queued, ${counts.review} in review, ${counts.held + counts.failed} held or failed</span>
     ${route.view !== "overview" && html`<a href="#/overview">Overview</a>`}
+    <${Keys} />
     ${route.view === "board" && html`<${Filters} state=${state} filter=${route.filter} />`}
   </div>`;
 }
@@ -110,6 +112,14 @@ function AskToken(): VNode {
     <form class="line" onSubmit=${send}><label>Token<input type="password" autocomplete="off" value=${token} onInput=${(event: InputEvent) => setToken((event.target as HTMLInputElement).value)} /></label>
     <button disabled=${token.trim() === ""}>Continue</button></form></section>`;
 }
+
+/** The keyboard of a phone takes half of the screen: what is typed stays visible with its button. */
+function keepFormVisible(): void {
+  if (document.activeElement?.matches("input, textarea"))
+    document.activeElement.closest("form")?.scrollIntoView({ block: "nearest" });
+}
+addEventListener("focusin", keepFormVisible);
+visualViewport?.addEventListener("resize", keepFormVisible);
 
 const root = document.querySelector("main");
 if (root !== null) {

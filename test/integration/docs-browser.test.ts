@@ -49,3 +49,26 @@ test("a browser shows every operation of the API, tries one out, and makes no re
     await browser.close();
   }
 });
+
+test("the documentation of the API fits a phone, and is dark where the browser is", async () => {
+  await using world = await createWorld({ issues: [issue("ENG-1")] });
+  await using server = await serve(world);
+  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+  try {
+    for (const colorScheme of ["light", "dark"] as const) {
+      const viewport = { width: 360, height: 640 };
+      const context = await browser.newContext({ viewport, isMobile: true, colorScheme });
+      const page = await context.newPage();
+      await page.goto(`${server.listening.url}/api/docs`);
+      await page.waitForSelector(".opblock");
+      const [width, background] = (await page.evaluate(
+        "[document.documentElement.clientWidth, getComputedStyle(document.body).backgroundColor]",
+      )) as [number, string];
+      assert.equal(width, 360);
+      assert.equal(background, colorScheme === "dark" ? "rgb(28, 32, 34)" : "rgb(250, 250, 250)");
+      await context.close();
+    }
+  } finally {
+    await browser.close();
+  }
+});

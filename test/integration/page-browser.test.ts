@@ -49,8 +49,6 @@ describe("the page in a browser", () => {
     const answer = lane(page, "needs").getByRole("button", { name: "Blue" });
     await answer.waitFor();
     assert.match(await lane(page, "needs").innerText(), /Which colour\?/);
-    const picture = process.env["SYMPHONY_SCREENSHOT"];
-    if (picture) await page.screenshot({ path: picture, fullPage: true });
     await answer.dblclick();
     await lane(page, "done").getByText("LOCAL-1").waitFor();
     // Steer: the text reaches the agent.

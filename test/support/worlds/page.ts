@@ -26,6 +26,8 @@ export async function pageProject(
     polling: { interval_ms: 1_000 },
     workspace: { root: join(root, "workspaces") },
     agent: { approvals: "ask" },
+    // A busy machine is no reason for these agents to wait.
+    host: { max_load: 10_000 },
     codex: { command, read_timeout_ms: 30_000 },
     ...more,
   };

@@ -1,0 +1,146 @@
+// Each view of the page in light and dark. D15, D16 and D25 are rows of the cases of the desk.
+// SYMPHONY_PICTURES=docs writes the pictures of the documentation.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import type { Browser, Page } from "playwright-core";
+import { lane, launchBrowser, openPage } from "../support/worlds/page.ts";
+import { desk } from "../support/worlds/page-desk.ts";
+import { eventually } from "../support/worlds/symphony.ts";
+
+const axe = readFileSync("node_modules/axe-core/axe.min.js", "utf8");
+const views = [
+  { name: "page", hash: "#/", ready: "#lane-needs" },
+  { name: "page-issue", hash: "#/issue/LOCAL-2", ready: "#diff pre" },
+  { name: "page-overview", hash: "#/overview", ready: "#overview .counts" },
+] as const;
+const themes = ["light", "dark"] as const;
+
+/** What axe finds: contrast of every text among it. */
+async function violations(page: Page): Promise<readonly string[]> {
+  await page.evaluate(axe);
+  const found = (await page.evaluate(`
+    axe.run(document).then(({ violations }) => violations.flatMap(({ id, nodes }) =>
+      nodes.map(({ html, failureSummary }) => [id, html.slice(0, 200), failureSummary].join(" "))))
+  `)) as string[];
+  return found;
+}
+
+async function picture(page: Page, name: string): Promise<void> {
+  const dir = process.env["SYMPHONY_PICTURES"];
+  if (dir)
+    await page.screenshot({ path: join(dir, `${name}.png`), fullPage: name !== "page-phone" });
+}
+
+describe("the views of the page", () => {
+  let browser: Browser;
+  let made: Awaited<ReturnType<typeof desk>>;
+  before(async () => {
+    browser = await launchBrowser();
+    made = await desk();
+  });
+  after(async () => {
+    await browser.close();
+    await made[Symbol.asyncDispose]();
+  });
+
+  for (const colorScheme of themes) {
+    test(`D15: axe finds nothing in any view, its contrast of 4.5 included: ${colorScheme}`, async () => {
+      const { url } = made.server;
+      const viewport = { width: 1_180, height: 820 };
+      await using shown = await openPage(browser, url, { colorScheme, viewport });
+      const { page } = shown;
+      for (const { name, hash, ready } of views) {
+        await page.goto(`${url}/${hash}`);
+        await page.locator(ready).first().waitFor();
+        await page.locator(".badge.live").waitFor();
+        await picture(page, colorScheme === "dark" ? `${name}-dark` : name);
+        assert.deepEqual(await violations(page), [], name);
+      }
+      await page.keyboard.press("?");
+      await page.getByRole("dialog").waitFor();
+      assert.deepEqual(await violations(page), [], "help");
+    });
+  }
+
+  test("D15: in forced colours each state is still said by a word", async () => {
+    const { url } = made.server;
+    await using shown = await openPage(browser, url, { forcedColors: "active" });
+    const { page } = shown;
+    await page.locator(".badge.live").waitFor();
+    for (const title of ["Needs you", "Running", "Queued", "Held or failed", "Done today"]) {
+      await page.getByRole("heading", { name: title }).waitFor();
+    }
+    assert.match(await lane(page, "held").innerText(), /held .* ago/);
+    assert.deepEqual(await violations(page), []);
+  });
+
+  test("D16: one polite region speaks of changes of state alone, and the focus stays", async () => {
+    const { server } = made;
+    await using shown = await openPage(browser, server.url);
+    const { page } = shown;
+    await page.locator(".badge.live").waitFor();
+    assert.equal(await page.locator("[aria-live]").count(), 1);
+    await page.evaluate(`
+      globalThis.spoken = [];
+      new MutationObserver(() => {
+        const text = document.querySelector("[aria-live]").textContent;
+        if (text !== "" && text !== globalThis.spoken.at(-1)) globalThis.spoken.push(text);
+      }).observe(document.querySelector("[aria-live]"), { childList: true, characterData: true, subtree: true });
+    `);
+    const link = lane(page, "queued").getByRole("link", { name: "LOCAL-6", exact: true });
+    await link.focus();
+    // Rows above the one with the focus, and a title that changes, are no news for the ear.
+    for (const title of ["One more", "And one more"]) {
+      await server.client.issues.create({ body: { title, priority: 1 } });
+    }
+    await lane(page, "queued").getByText("And one more").waitFor();
+    const focused = () => page.evaluate("document.activeElement.textContent");
+    assert.equal(await focused(), "LOCAL-6");
+    await server.client.issues.transition({ params: { id: "LOCAL-7" }, body: { to: "held" } });
+    await lane(page, "held").getByText("LOCAL-7").waitFor();
+    const spoken = () => page.evaluate("globalThis.spoken") as Promise<string[]>;
+    await eventually("it is spoken", async () => (await spoken()).includes("LOCAL-7 is held"));
+    assert.deepEqual(await spoken(), ["LOCAL-7 is held"]);
+    assert.equal(await focused(), "LOCAL-6");
+  });
+
+  test("D25: on a phone nothing is wider than the screen, and one tap sends the guidance", async () => {
+    const { url } = made.server;
+    const phone = { viewport: { width: 360, height: 640 }, hasTouch: true, isMobile: true };
+    await using shown = await openPage(browser, url, phone);
+    const { page } = shown;
+    await page.locator(".badge.live").waitFor();
+    await picture(page, "page-phone");
+    for (const { hash, ready } of views) {
+      await page.goto(`${url}/${hash}`);
+      await page.locator(ready).first().waitFor();
+      assert.ok(Number(await page.evaluate("document.documentElement.scrollWidth")) <= 360, hash);
+    }
+    await page.goto(`${url}/#/issue/LOCAL-2`);
+    const text = page.getByLabel("Guidance for the agent");
+    const button = page.getByRole("button", { name: "Steer" });
+    await text.fill("half a wo");
+    // What confirms a word of an input method sends nothing; neither does Enter, which is a new line here.
+    await text.dispatchEvent("keydown", { key: "Enter", isComposing: true, keyCode: 229 });
+    assert.equal(await text.inputValue(), "half a wo");
+    const size = await page.evaluate(
+      "getComputedStyle(document.querySelector('textarea')).fontSize",
+    );
+    assert.equal(size, "16px");
+    // With the keyboard of the phone up, half of the screen is left.
+    await page.setViewportSize({ width: 360, height: 320 });
+    await text.blur();
+    await text.focus();
+    await eventually("the button is visible", async () => {
+      const box = await button.boundingBox();
+      return box !== null && box.y >= 0 && box.y + box.height <= 320;
+    });
+    await page.setViewportSize({ width: 640, height: 360 });
+    assert.equal(await text.inputValue(), "half a wo");
+    await button.tap();
+    await page.getByText(/^(The agent has it|Accepted)/).waitFor();
+  });
+});
