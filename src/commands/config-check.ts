@@ -21,7 +21,7 @@ interface CheckRequest {
 /** Everything that is wrong with a workflow file; changes nothing. */
 export async function checkFile({ file, ...how }: CheckRequest, context: CommandContext) {
   const project = servedProject(file, context);
-  const found = await checkProject({
+  const { findings: found, moves } = await checkProject({
     ...{ ...project, ...how, env: context.env, version: version() },
   });
   const findings = found.map(({ details: _, otherFile: __, place, ...one }) => ({
@@ -38,13 +38,14 @@ export async function checkFile({ file, ...how }: CheckRequest, context: Command
     faults: faults.length,
     warnings,
     findings,
+    review: moves,
   };
 }
 
 type CheckReport = Awaited<ReturnType<typeof checkFile>>;
 
 export function printCheck(report: CheckReport, context: CommandContext): void {
-  const { workflow_path: path, findings, faults, warnings } = report;
+  const { workflow_path: path, findings, faults, warnings, review } = report;
   for (const one of findings) {
     const shownPath = (file: string) => relative(context.where.cwd, file) || file;
     const where =
@@ -55,6 +56,7 @@ export function printCheck(report: CheckReport, context: CommandContext): void {
     context.print(plain(`${where}: ${word}${one.message}`));
     if (one.next !== null) context.print(plain(`    next: ${one.next}`));
   }
+  for (const move of review) context.print(plain(move));
   const count = (n: number, what: string) => `${n} ${what}${n === 1 ? "" : "s"}`;
   context.print(
     faults + warnings.length === 0

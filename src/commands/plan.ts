@@ -1,8 +1,9 @@
 import { agentTroubles } from "../core/agent-checks.ts";
 import { systemClock } from "../core/clock.ts";
-import { understandVariable } from "../core/config/config.ts";
+import { type Config, understandVariable } from "../core/config/config.ts";
 import type { RepositoryConfig } from "../core/config/git.ts";
 import { openConfig, readOverlay } from "../core/config/service.ts";
+import { reviewMoves } from "../core/delivery/end-state.ts";
 import type { Forge } from "../core/delivery/forge.ts";
 import { openForge } from "../core/delivery/kinds.ts";
 import { siteProblems } from "../core/delivery/reachable.ts";
@@ -20,7 +21,7 @@ import { isFull } from "../core/store/lock.ts";
 import { readPause } from "../core/store/pause.ts";
 import { createRedactor } from "../core/text/redact.ts";
 import { loadTracker } from "../core/tracker/kinds.ts";
-import type { TrackerDeps } from "../core/tracker/tracker.ts";
+import type { Tracker, TrackerDeps } from "../core/tracker/tracker.ts";
 import { type CommandContext, servedProject } from "./context.ts";
 import { type Cell, printPage } from "./output.ts";
 
@@ -86,6 +87,7 @@ export async function planOfOnePoll(
     const checking = inTime(siteProblems(config, { forgeFor }), sitesMs, "a site of delivery");
     const problems = await checking.catch((error: unknown) => [messageOf(error)]);
     for (const problem of problems) context.note(problem);
+    for (const move of await movesOf(tracker, config)) context.note(redactor.redact(move));
     for (const forge of forges) forge.close();
     const plan = planOf(issues, config, { records, wall, storage, paused, host, troubles }).map(
       ({ issue, runs, why }) => ({
@@ -102,6 +104,14 @@ export async function planOfOnePoll(
     tracker.close();
     await service.close();
   }
+}
+
+/** Where offered work is moved to; empty if the tracker does not answer. */
+async function movesOf(tracker: Tracker, config: Config): Promise<readonly string[]> {
+  const asking = tracker.scopeNames?.({ labels: false });
+  if (asking === undefined) return [];
+  const names = await inTime(asking, sitesMs, "the tracker").catch(() => null);
+  return names === null ? [] : reviewMoves(config, names);
 }
 
 /** A dry-run ends within 30 s, whatever a tracker, a site or a proxy on the way does. */

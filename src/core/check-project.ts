@@ -4,6 +4,7 @@ import type { Config } from "./config/config.ts";
 import { type Finding, parseFindings } from "./config/finding.ts";
 import { readOverlay } from "./config/service.ts";
 import { readWorkflow } from "./config/workflow.ts";
+import { reviewMoves } from "./delivery/end-state.ts";
 import { fileChecks } from "./file-checks.ts";
 import { kinds, sections } from "./kinds.ts";
 import { machineProblems } from "./machine-checks.ts";
@@ -24,11 +25,19 @@ export interface ProjectCheck {
   readonly offline: boolean;
 }
 
+export interface ProjectChecked {
+  readonly findings: readonly Finding[];
+  /** As `reviewMoves`; empty if the tracker was not asked, or did not answer. */
+  readonly moves: readonly string[];
+}
+
+const nothingMore: ProjectChecked = { findings: [], moves: [] };
+
 /**
  * The check of a project's configuration without a server: the file with the environment and the overlay, then this machine and
  * the tracker. Rejects with `missing_workflow_file`; changes nothing.
  */
-export async function checkProject(options: ProjectCheck): Promise<readonly Finding[]> {
+export async function checkProject(options: ProjectCheck): Promise<ProjectChecked> {
   const { dataDir, env, workflowPath } = options;
   const redactor = createRedactor();
   learnEnvironment(env, redactor);
@@ -48,17 +57,18 @@ export async function checkProject(options: ProjectCheck): Promise<readonly Find
   const { checked, faults } = await checkedOrFaults(content, deps);
   const further =
     checked === null || options.offline
-      ? []
+      ? nothingMore
       : await onMachine(checked, {
           ...{ dataDir, workflowPath, env, version: options.version, lookup, hide },
         });
-  const found = [...faults, ...(checked?.findings ?? []), ...further];
+  const found = [...faults, ...(checked?.findings ?? []), ...further.findings];
   const redacted = (text: string) => redactor.redact(text);
-  return found.map((one) => ({
+  const findings = found.map((one) => ({
     ...one,
     message: redacted(one.message),
     read: one.read === null ? null : redacted(one.read),
   }));
+  return { findings, moves: further.moves.map(redacted) };
 }
 
 /** A file that cannot be split into settings and a prompt is one fault or more of YAML, and nothing else can be said of it. */
@@ -83,7 +93,7 @@ interface MachineDeps {
   hide(value: string): void;
 }
 
-async function onMachine(checked: Checked, deps: MachineDeps): Promise<readonly Finding[]> {
+async function onMachine(checked: Checked, deps: MachineDeps): Promise<ProjectChecked> {
   const { effective, findings } = checked;
   const isSound = findings.every(
     ({ severity, path }) => severity !== "error" || !/^tracker\b/.test(path),
@@ -94,7 +104,10 @@ async function onMachine(checked: Checked, deps: MachineDeps): Promise<readonly 
       ...deps,
       ...{ kinds: kinds.agents, clock: systemClock, tracker: tracker ?? {} },
     });
-    return checked.locate(problems);
+    // A tracker that does not answer is a problem already.
+    const names = await tracker?.scopeNames?.({ labels: false }).catch(() => null);
+    const moves = names == null ? [] : reviewMoves(effective.config, names);
+    return { findings: checked.locate(problems), moves };
   } finally {
     tracker?.close();
   }

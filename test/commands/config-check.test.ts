@@ -200,3 +200,38 @@ test("config migrate: prints by default, never overwrites, and needs a person fo
   assert.equal(left.code, 6, left.stderr);
   assert.equal(JSON.parse(left.stdout).left[0].from, "stages");
 });
+
+test("check and dry-run say to which state offered work is moved, and when the tracker is not touched", async (t) => {
+  const delivery =
+    'delivery: { mode: branch }\ngit: { repositories: [{ name: a, url: "/srv/a.git" }] }\n';
+  const local = (provider: string) =>
+    file(delivery)
+      .replace("max_turn:", "max_turns:")
+      .replace("kind: local }", `kind: local, active_states: [Todo]${provider} }`);
+  const cases = [
+    [
+      local(", provider: { states: [human review, Review] }"),
+      /offered work is moved to human review, and waits in the status review/,
+    ],
+    [local(""), /the tracker is not touched: it has no state In Review or Human Review or Review/],
+  ] as const;
+  const place = await project(t, "");
+  for (const [text, said] of cases) {
+    await writeFile(place.workflowPath, text);
+    const check = await symphony(place, "config", "check");
+    assert.equal(check.code, 0, check.stdout + check.stderr);
+    assert.match(check.stdout, said);
+    const json = await symphony(place, "config", "check", "--json");
+    assert.match(JSON.parse(json.stdout).review[0], said);
+    const offline = await symphony(place, "config", "check", "--offline");
+    assert.doesNotMatch(offline.stdout, said, "the tracker was not asked");
+    const plan = await symphony(place, "serve", "--dry-run");
+    assert.match(plan.stderr, said);
+  }
+  await writeFile(
+    place.workflowPath,
+    local("").replace("active_states", "on_success: hold, active_states"),
+  );
+  const own = await symphony(place, "config", "check");
+  assert.doesNotMatch(own.stdout, /offered work/);
+});

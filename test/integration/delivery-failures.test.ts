@@ -1,9 +1,15 @@
 import assert from "node:assert/strict";
 import { exec } from "node:child_process";
+import { readFile, writeFile } from "node:fs/promises";
 import { describe, test } from "node:test";
 import { promisify } from "node:util";
-import { type DeliveryWorld, deliveryWorld, round } from "../support/worlds/delivery-world.ts";
-import { eventually } from "../support/worlds/symphony.ts";
+import {
+  branch,
+  type DeliveryWorld,
+  deliveryWorld,
+  round,
+} from "../support/worlds/delivery-world.ts";
+import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
 const rounds = {
   "LOCAL-1": [
@@ -18,6 +24,11 @@ async function reviewed(world: DeliveryWorld): Promise<number> {
   await world.create();
   await world.serve();
   return (await world.offered(1)).delivery?.pull_request?.number ?? 0;
+}
+
+/** The faults that were armed and have met no request. */
+function unfired({ github }: DeliveryWorld): readonly string[] {
+  return github.faults.list.filter(({ matched }) => matched === 0).map(({ kind }) => kind);
 }
 
 async function problem(world: DeliveryWorld): Promise<string> {
@@ -41,6 +52,7 @@ describe("delivery when the site fails", { concurrency: 2 }, () => {
       return found.delivery?.pull_request ? found : undefined;
     });
     const number = said.delivery?.pull_request?.number ?? 0;
+    assert.deepEqual(unfired(world), []);
     github.faults.add({ kind: "half", match: { operation: "pulls/get" } });
     github.faults.add({
       kind: "lost",
@@ -56,6 +68,7 @@ describe("delivery when the site fails", { concurrency: 2 }, () => {
       if (delivery?.problem) await world.symphony("deliver", "LOCAL-1");
       return (await world.answers(number)).length === 1 && delivery?.problem === null;
     });
+    assert.deepEqual(unfired(world), []);
     await world.once({ number, answers: 1, attempts: 2 });
   });
 
@@ -72,6 +85,7 @@ describe("delivery when the site fails", { concurrency: 2 }, () => {
       body: "Why?",
     });
     await eventually("it waits", async () => /rate limit/.test(world.server.log));
+    assert.deepEqual(unfired(world), []);
     const during = await world.detail();
     assert.deepEqual(during.delivery?.pull_request, before.delivery?.pull_request);
     assert.equal(during.status, "review");
@@ -126,6 +140,54 @@ describe("delivery when the site fails", { concurrency: 2 }, () => {
     const delivered = await world.symphony("deliver", "LOCAL-1");
     assert.equal(delivered.code, 0, delivered.stderr);
     await world.offered(1);
+  });
+
+  test("delivery: GH006, a protected branch, is final until it is delivered by hand", async () => {
+    await using world = await deliveryWorld({ issues: rounds });
+    const { github } = world;
+    await world.create();
+    const message = `error: GH006: Protected branch update failed for refs/heads/${branch}.`;
+    github.faults.add({ kind: "push_refused", message, reason: "protected branch hook declined" });
+    await world.serve();
+    const said = await problem(world);
+    assert.match(said, /^push refused: .*GH006.*; next: symphony deliver LOCAL-1$/);
+    assert.deepEqual(unfired(world), []);
+    const pushes = () =>
+      github.requests.filter(({ operation }) => operation === "git-receive-pack").length;
+    const before = pushes();
+    assert.ok(world.hasWorkspace());
+    // A restart tries again what waits for a later time; this does not.
+    await world.crash();
+    assert.equal((await world.detail()).delivery?.problem, said);
+    assert.equal(pushes(), before);
+    const delivered = await world.symphony("deliver", "LOCAL-1");
+    assert.equal(delivered.code, 0, delivered.stderr);
+    await world.offered(1);
+  });
+
+  test("delivery: no right to push and another site are said at the start and in the dry run, each with what mends it", async () => {
+    await using world = await deliveryWorld({ issues: rounds });
+    const { place, github } = world;
+    const reader = github.describe().tokens["margaret"] ?? "";
+    const asReader = { ...place, env: { ...place.env, GITHUB_TOKEN: reader } };
+    const noRight =
+      /no pull requests for hello: margaret, the user of the token, may not push to acme\/app; give it write access, or another token: symphony secrets add GITHUB_TOKEN/;
+    const text = await readFile(place.workflowPath, "utf8");
+    const elsewhere = text.replace(github.api, "https://github.example.org/api/v3");
+    assert.notEqual(elsewhere, text);
+    const otherSite =
+      /no pull requests for hello: http:\S+ is not at the site of delivery\.github; set delivery\.github\.base_url, or delivery\.mode: branch/;
+    for (const [file, env, said] of [
+      [text, asReader, noRight],
+      [elsewhere, place, otherSite],
+    ] as const) {
+      await writeFile(place.workflowPath, file);
+      const dry = await symphony(env, "serve", place.workflowPath, "--dry-run");
+      assert.equal(dry.code, 0, dry.stderr);
+      assert.match(dry.stderr, said);
+      await using server = await Served.start(env);
+      await eventually("the server says it", async () => said.test(server.log));
+    }
   });
 
   test("delivery: with merge: when_approved exactly the reviewed head is merged", async () => {

@@ -6,6 +6,7 @@ import { standingOf } from "../orchestrator/dispatch.ts";
 import { repositoryNamed } from "../repository/routing.ts";
 import { oneLine } from "../text/text.ts";
 import type { Delivered, Reach } from "./delivered.ts";
+import { firstState } from "./end-state.ts";
 import { type Check, type Forge, ForgeError } from "./forge.ts";
 import type { Written } from "./outbox.ts";
 import { type DeliveryStore, type Entry, type NewEntry, unpushed } from "./store.ts";
@@ -298,27 +299,23 @@ export class Writes {
     states: readonly TrackerState[],
   ): string | null {
     const { tracker } = this.#deps.config();
-    const named = (name: string) =>
-      states.find((state) => normalState(state.name) === normalState(name))?.name ?? null;
+    const all = states.map((state) => state.name);
     const require = (name: string) => {
-      const found = named(name);
+      const found = firstState([name], all);
       if (found !== null) return found;
-      const all = states.map((state) => state.name).join(", ");
       throw new SymphonyError(
         "transition_not_allowed",
-        `there is no state ${name}: there are ${all}`,
+        `there is no state ${name}: there are ${all.join(", ")}`,
       );
     };
-    const first = (names: readonly string[]) =>
-      names.map(named).find((name) => name !== null) ?? null;
     if (kind === "start") return require(String(payload["to"]));
     if (kind === "finish") {
       if (tracker.onMerged !== null) return require(tracker.onMerged);
-      const known = first(doneStates);
+      const known = firstState(doneStates, all);
       return known ?? states.find(({ terminal }) => terminal)?.name ?? null;
     }
     const { onSuccess } = tracker;
-    return onSuccess.kind === "state" ? require(onSuccess.name) : first(reviewStates);
+    return onSuccess.kind === "state" ? require(onSuccess.name) : firstState(reviewStates, all);
   }
 
   async #freshIssue({ issueId }: Delivered): Promise<Issue | null> {

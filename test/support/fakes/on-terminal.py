@@ -18,7 +18,7 @@ pid, fd = pty.fork()
 if pid == 0:
     os.execvp(command[0], command)
 fcntl.ioctl(fd, termios.TIOCSWINSZ, size)
-shown, seen, limit = b"", 0, time.monotonic() + (150 if listed else 30)
+shown, seen, limit = b"", 0, time.monotonic() + (200 if listed else 30)
 while time.monotonic() < limit:
     if not select.select([fd], [], [], 1)[0]:
         continue

@@ -27,7 +27,11 @@ export interface SchemaGithub {
     readonly notModified: number;
     readonly byOperation: Readonly<Record<string, number>>;
   };
-  readonly faults: { add(fault: Values): void };
+  readonly faults: {
+    add(fault: Values): void;
+    /** Those that have not been used up. */
+    readonly list: readonly { readonly kind: string; readonly matched: number }[];
+  };
   readonly world: { repo(owner: string, name: string): { readonly dir: string } };
   readonly webhooks: { settled(): Promise<void> };
   describe(): {
