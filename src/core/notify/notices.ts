@@ -15,7 +15,7 @@ import type { Message } from "./message.ts";
 import { keyOf, occasionEvents, occasionOf, questionPrefix } from "./occasions.ts";
 import { identityOf, type ReceiverDeps, send } from "./receivers.ts";
 import type { FailureCategory, Sent } from "./sending.ts";
-import { type Addition, NoticeStore, type Open, type Outcome } from "./store.ts";
+import { type Addition, type Batch, NoticeStore, type Open, type Outcome } from "./store.ts";
 
 export interface NoticesDeps extends ReceiverDeps {
   readonly dataDir: string;
@@ -139,18 +139,22 @@ export class Notices {
     if (last === undefined || this.#store === null || this.#isClosed) return;
     const { log } = this.#deps;
     try {
-      const additions = this.#buffer.flatMap((event) => this.#additionOf(event) ?? []);
-      const freed = this.#buffer
-        .filter(({ type }) => type === "approval.resolved")
-        .map(({ attemptId, issueId }) => questionPrefix(attemptId ?? issueId));
-      this.#store.add({ seq: last.seq, additions, freed });
+      const steps = this.#buffer.flatMap((event) => this.#stepOf(event) ?? []);
+      this.#store.add({ seq: last.seq, steps });
       this.#buffer = [];
       if (this.#isBehind) this.follow();
-      for (const name of new Set(additions.flatMap(({ rules }) => rules))) this.#kick(name);
+      const names = steps.flatMap((one) => ("freed" in one ? [] : one.rules));
+      for (const name of new Set(names)) this.#kick(name);
     } catch (error) {
       log.error("notices not noted", { reason: messageOf(error) });
       this.#later("flush ", diskWaitMs, () => this.#flush());
     }
+  }
+
+  #stepOf(event: SymphonyEvent): Batch["steps"][number] | null {
+    const { type, attemptId, issueId } = event;
+    if (type === "approval.resolved") return { freed: questionPrefix(attemptId ?? issueId) };
+    return this.#additionOf(event);
   }
 
   /** An occasion with the rules that report it: of several for one receiver, the first. */

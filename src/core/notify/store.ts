@@ -87,9 +87,8 @@ export interface Addition {
 /** What happened up to `seq`. */
 export interface Batch {
   readonly seq: number;
-  readonly additions: readonly Addition[];
-  /** Keys that begin with one of these are free again. */
-  readonly freed: readonly string[];
+  /** In their order. `freed`: keys that begin with it are free again. */
+  readonly steps: readonly (Addition | { readonly freed: string })[];
 }
 
 /** Causes are remembered for this long. */
@@ -116,13 +115,13 @@ export class NoticeStore {
     this.#handle(seq);
   }
 
-  add({ seq, additions, freed }: Batch): void {
+  add({ seq, steps }: Batch): void {
     this.#db.transaction(() => {
-      for (const prefix of freed) {
-        const sql = "DELETE FROM causes WHERE substr(key, 1, length($prefix)) = $prefix";
-        this.#db.run(sql, { prefix });
+      const sql = "DELETE FROM causes WHERE substr(key, 1, length($prefix)) = $prefix";
+      for (const one of steps) {
+        if ("freed" in one) this.#db.run(sql, { prefix: one.freed });
+        else this.#add(one);
       }
-      for (const one of additions) this.#add(one);
       this.#handle(seq);
     });
   }

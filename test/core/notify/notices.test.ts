@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { FakeReceiver, slackAnswer, slackMarks } from "../../support/fakes/receiver.ts";
 import { failedEvent, NoticeWorld } from "../../support/worlds/notices.ts";
@@ -173,6 +174,27 @@ test("D26: after a kill between send and note there is one repeat, marked, with 
   assert.deepEqual([first?.body.repeat, repeat?.body.repeat], [false, true]);
   assert.match(repeat?.body.headline, /^\(repeated\) EX-1 failed/);
   await Promise.all([killed.close(), killedAgain.close()]);
+});
+
+test("D26: what cannot be noted is not sent, and is sent once when it can be", async () => {
+  await using receiver = await FakeReceiver.open();
+  await using world = await worldOf(receiver);
+  world.publish(failedEvent("EX-1"));
+  await world.waiting("webhook", 1);
+  const other = new DatabaseSync(join(world.dir, "notify.db"));
+  // Another process writes and does not end: no try can be noted.
+  other.exec("BEGIN IMMEDIATE");
+  world.clock.advance(minuteMs);
+  await eventually("it is in the log", async () =>
+    world.logged.some((line) => /notices/.test(line)),
+  );
+  assert.equal(receiver.received.length, 0);
+  other.exec("ROLLBACK");
+  other.close();
+  await eventually("it is planned again", async () => world.clock.pending > 0);
+  world.clock.advance(5_000);
+  await world.outcome("webhook", "sent");
+  assert.equal(receiver.received.length, 1);
 });
 
 test("quiet hours: what waits is sent as one digest when they end", async () => {
