@@ -17,7 +17,7 @@ const readme = readFileSync(join(checkout, "README.md"), "utf8");
 
 interface Agent {
   readonly program: string;
-  readonly fake: string;
+  readonly fake: "fake-openai" | "fake-anthropic";
   readonly script: unknown;
   /** Lets the program in the new home use the scripted provider; returns what its user has in the environment. */
   prepare(home: string, url: string): Readonly<Record<string, string>>;
