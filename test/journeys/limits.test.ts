@@ -5,6 +5,8 @@ import { piece } from "../support/fakes/acp-script.ts";
 import { acpWorld, type LimitsWorld, printingWorld, says } from "../support/worlds/limits-world.ts";
 import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
+// Rows of the case file of agents are named "A2: …".
+
 const seconds = () => Math.floor(Date.now() / 1_000);
 
 /** As Claude Code 2.1.332 prints it at the limit of a claude.ai login. */
@@ -223,7 +225,7 @@ test("an agent whose messages mention a limit pauses nothing", async () => {
   }
 });
 
-test("the work of a Claude that does not exit after its result counts once", async () => {
+test("A2: the work of a Claude that does not exit after its result counts once", async () => {
   const after = "setsid sleep 600 & sleep 600";
   await using world = await printingWorld({ output: "claude", lines: claudeDone("Done."), after });
   await using server = await serve(world);
