@@ -66,7 +66,8 @@ export const confinedKinds = {
       config: {
         command: `${everyProbe}; exec "${process.execPath}" "${agentFile}" "${script}" "${journal}"`,
         envPassthrough: passthrough,
-        readablePaths: [join(project, "package.json")],
+        // The double imports what stands next to it.
+        readablePaths: ["package.json", "test/support/fakes"].map((name) => join(project, name)),
         writablePaths: [journal ?? ""],
         ...(hasProvider && { provider: nowhere }),
       },
