@@ -22,6 +22,7 @@ import { followDiskUse, keepCompleted } from "./followers.ts";
 import { type HostWatch, openHost } from "./host.ts";
 import { openInboxes } from "./inboxes.ts";
 import { type Kinds, kinds as ownKinds } from "./kinds.ts";
+import { messageOf } from "./model/errors.ts";
 import { notifyMigrations } from "./notify/store.ts";
 import { openNotices } from "./notifying.ts";
 import {
@@ -45,6 +46,7 @@ import { Operations } from "./orchestrator/operations.ts";
 import { Orchestrator } from "./orchestrator/orchestrator.ts";
 import { restoredState } from "./orchestrator/records.ts";
 import type { State } from "./orchestrator/state.ts";
+import { registerDataDir } from "./process/data-dirs.ts";
 import { runIdOf } from "./process/table.ts";
 import { Templates } from "./prompt/templates.ts";
 import { learnEnvironment } from "./secrets/learn.ts";
@@ -101,6 +103,10 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       }),
     });
     closers.push(() => config.close());
+    const { root: workspaceRoot } = config.current.config.workspace;
+    await registerDataDir({ dataDir, workspaceRoot }, env).catch((error: unknown) =>
+      log.warn("data directory not known to other projects", { reason: messageOf(error) }),
+    );
     signal?.throwIfAborted();
     await options.admit?.(config.current.config);
     const { level } = config.current.config.agent;

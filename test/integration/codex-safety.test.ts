@@ -43,21 +43,29 @@ describe("what the real codex lets a hostile agent do", () => {
         ["network", `(exec 3<>/dev/tcp/127.0.0.1/${port})`],
         ["git hook", "touch .git/hooks/pre-commit"],
         ["git hook's folder", "mv .git/hooks .git/h && mkdir .git/hooks"],
-        ["outside", `touch '${userHome}/outside'`],
         ["parent", "touch ../outside"],
         ["temporary folder", "touch /tmp/symphony-probe-outside"],
         ["through a link", "cat link/master.key || touch link/new"],
         ["link of its own", `ln -s '${secrets.other}' l && cat l`],
-        ["codex's rules", `touch "$CODEX_HOME/rules.toml" || mkdir "$CODEX_HOME/rules"`],
         ["project settings", "mkdir -p .codex && touch .codex/config.toml"],
         ["other processes", `kill -0 ${process.pid}`],
       ];
+      // What is not shown of the machine can be written, and is gone with the command.
+      const outside = `touch '${userHome}/outside' "$CODEX_HOME/rules.toml"; mkdir "$CODEX_HOME/rules"`;
       const lines = probes.map(
         ([name, cmd]) => `if ( ${cmd}\n) >/dev/null 2>&1; then echo "SUCCEEDED ${name}"; fi`,
       );
-      await t.openai.setScript(shell(`echo began\n${lines.join("\n")}\necho ended`));
+      await t.openai.setScript(
+        shell(`echo began\n${lines.join("\n")}\n( ${outside} ) >/dev/null 2>&1\necho ended`),
+      );
       assert.equal(await output(t), "began\nended\n");
       assert.ok(!existsSync("/tmp/symphony-probe-outside"));
+      assert.ok(!existsSync(join(userHome, "outside")));
+      const made = await readdir(userHome, { recursive: true });
+      assert.deepEqual(
+        made.filter((name) => /rules(\.toml)?$/.test(name)),
+        [],
+      );
       assert.deepEqual((await readdir(dataDir)).sort(), ["master.key", "runtime.json"]);
     } finally {
       close();

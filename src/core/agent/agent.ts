@@ -127,6 +127,8 @@ export interface SessionSpec {
   readonly askPolicy: AskPolicy;
   /** What the agent's commands may access. */
   readonly level: AgentConfig["level"];
+  /** `agent.readable`: further paths that the agent may read, as written. */
+  readonly readable?: AgentConfig["readable"];
   /** The hosts that level `networked` reaches; null or absent: all. */
   readonly network?: AgentConfig["network"] | undefined;
   onEvent(event: AgentEvent): void;

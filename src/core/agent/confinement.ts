@@ -4,7 +4,8 @@ import { homedir, userInfo } from "node:os";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import type { ProgramAccess } from "../config/agents.ts";
 import { SymphonyError } from "../model/errors.ts";
-import { keptSecrets } from "../process/environment.ts";
+import { knownDataDirs, ownDirIn } from "../process/data-dirs.ts";
+import { loginsIn, toolchainsIn } from "../process/home-places.ts";
 import { loginEnvironment } from "../process/login.ts";
 import type { Complaint } from "../process/program.ts";
 import { installedPrograms } from "../process/programs.ts";
@@ -15,8 +16,8 @@ import { isRunBy } from "./program-of.ts";
 
 /*
  * What an agent of any kind sees of the machine below `agent.level: danger`: the system, the
- * programs on PATH and in its line, and what its settings name. Its home is empty; data, other
- * workspaces and logins are hidden.
+ * programs on PATH and in its line, the toolchains and caches of the home, and what the settings name.
+ * The rest of its home is empty; data of every project, other workspaces and logins are hidden.
  */
 
 /** A list of paths in the configuration; `~/` stands for the home. */
@@ -28,7 +29,7 @@ export interface PathSetting {
 
 /** What a runtime knows when a session starts. */
 export interface ConfinementOptions {
-  readonly spec: Pick<SessionSpec, "workspace" | "level" | "borrowed" | "onLog">;
+  readonly spec: Pick<SessionSpec, "workspace" | "level" | "borrowed" | "readable" | "onLog">;
   /** Shell lines of the configuration; their programs may be in any directory. */
   readonly lines: readonly string[];
   readonly readable: PathSetting;
@@ -50,13 +51,19 @@ export async function confinementOf(options: ConfinementOptions): Promise<Confin
   const home = env["HOME"] ?? homedir();
   const homes = await canonical([home, userInfo().homedir]);
   const [dataDir = ""] = await canonical([options.dataDir]);
-  const own = [dataDir, ...(await canonical([options.workspaceRoot]))];
+  const [workspaceRoot = ""] = await canonical([options.workspaceRoot]);
+  const projects = await canonical(await knownDataDirs(env));
+  const ofSymphony = await canonical(homes.map(ownDirIn));
+  const own = [...new Set([dataDir, workspaceRoot, ...projects, ...ofSymphony])];
   const logins = await canonical(homes.flatMap(loginsIn));
   const hidden = [...own, ...logins, ...(await canonical(serviceSockets))];
+  const closed = [...notShown, dataDir, ...projects.filter((dir) => dir !== workspaceRoot)];
   const refuses = (from: string) =>
-    from === "/" || own.includes(from) || notShown(dataDir).some((dir) => isInside(from, dir));
+    from === "/" || own.includes(from) || closed.some((dir) => isInside(from, dir));
   const borrowed = await canonical(spec.borrowed ?? []);
+  const forAll = { key: "agent.readable", paths: spec.readable ?? [] };
   const named = [
+    ...(await namedBy(forAll, "readable", { home, refuses, spec })),
     ...(await namedBy(readable, "readable", { home, refuses, spec })),
     ...(writable === null ? [] : await namedBy(writable, "writable", { home, refuses, spec })),
   ];
@@ -66,14 +73,15 @@ export async function confinementOf(options: ConfinementOptions): Promise<Confin
     homes,
     hidden: [...hidden, workspace],
   });
+  const tools = await toolchainsOf(homes, { hidden, named });
   const given = await givenLogins(logins, named, homes);
   return {
     workspace,
     homes: await homesInside(homes, workspace),
     hidden: hidden.filter((one) => !given.includes(one)),
-    shown: withoutDuplicates([...programs, ...named, ...borrowed.map(asReadable)]).filter(
-      ({ from, to }) => !isInside(to, workspace) && !isInside(from, workspace),
-    ),
+    shown: withoutDuplicates([
+      ...[...programs, ...tools, ...named, ...borrowed.map(asReadable)],
+    ]).filter(({ from, to }) => !isInside(to, workspace) && !isInside(from, workspace)),
   };
 }
 
@@ -180,14 +188,22 @@ function hiddenProgram(errors: readonly string[], path: string): string | null {
   return null;
 }
 
-function loginsIn(home: string): readonly string[] {
-  return [...keptSecrets, ".codex/auth.json"].map((name) => join(home, name));
+/** Those that are there, except what a setting names anyway: it may be writable. */
+async function toolchainsOf(
+  homes: readonly string[],
+  { hidden, named }: { readonly hidden: readonly string[]; readonly named: readonly Shown[] },
+): Promise<readonly Shown[]> {
+  const found = homes.flatMap(toolchainsIn).map((path) => realpath(path).catch(() => null));
+  const there = (await Promise.all(found)).filter((path) => path !== null);
+  const isFree = (path: string) =>
+    !isSystem(path) &&
+    !hidden.some((one) => isInside(path, one)) &&
+    !named.some(({ from }) => isInside(path, from));
+  return [...new Set(there)].filter(isFree).map(asReadable);
 }
 
 /** The sandbox has its own /proc and /dev, which show no other process. */
-function notShown(dataDir: string): readonly string[] {
-  return ["/proc", "/dev", dataDir];
-}
+const notShown = ["/proc", "/dev"];
 
 interface Naming {
   readonly home: string;

@@ -2,7 +2,7 @@ import { lstat, realpath } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ProgramAccess } from "../config/agents.ts";
-import { keptSecrets } from "../process/environment.ts";
+import { loginsIn } from "../process/home-places.ts";
 import { isInside } from "../process/sandbox.ts";
 import type { SessionSpec } from "./agent.ts";
 import { type Confinement, type ProgramKind, programConfinement } from "./confinement.ts";
@@ -44,10 +44,7 @@ async function loginsShown(
   env: NodeJS.ProcessEnv,
 ): Promise<readonly string[]> {
   const home = env["HOME"] || homedir();
-  const logins = [
-    ...knownPrograms.map(({ loginFile }) => loginFile(env)),
-    ...keptSecrets.map((name) => join(home, name)),
-  ];
+  const logins = [...knownPrograms.map(({ loginFile }) => loginFile(env)), ...loginsIn(home)];
   const seen = [...new Set(logins)].map(async (login) => {
     const path = await realpath(login).catch(() => null);
     if (path === null || hidden.some((one) => isInside(path, one))) return [];

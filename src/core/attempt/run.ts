@@ -193,6 +193,7 @@ function specOf(
     askPolicy: { approvals: agent.approvals, timeoutMs: agent.approvalTimeoutMs },
     level: agent.level,
     network: agent.network,
+    readable: agent.readable,
     onEvent,
     onLog: log,
   };

@@ -20,6 +20,8 @@ export interface AgentConfig {
   readonly level: "safe" | "networked" | "danger";
   /** The hosts that level `networked` reaches, next to the model provider; null: all. */
   readonly network: readonly string[] | null;
+  /** Paths that an agent of any kind may read, next to the system, what is on PATH, and toolchains. */
+  readonly readable: readonly string[];
   /** The answer to an agent's request for approval: granted, decided by a person, declined. */
   readonly approvals: Approvals;
   /** How long an approval or a question waits for a person; 0: the run ends at once. */
@@ -179,6 +181,7 @@ const agentRules = section({
   by_label: z.record(text, pick, "must be a map").default({}),
   level: oneOf("safe", "networked", "danger").default("safe"),
   network: z.array(networkEntry, "must be a list").nullable().default(null),
+  readable: z.array(solidText, "must be a list").default([]),
   approvals: oneOf("auto", "ask", "decline").optional(),
   approval_timeout_ms: notNegative.default(1_800_000),
   silence_timeout_ms: wholeNumber.optional(),

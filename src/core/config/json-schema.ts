@@ -84,6 +84,8 @@ const meanings: Readonly<Record<string, string>> = {
     "What the agent's commands may access: safe (the workspace), networked (and the network) or danger (everything)",
   "agent.network":
     "Hosts that level networked reaches next to the model provider: names, *.suffix, addresses, networks; default: all",
+  "agent.readable":
+    "Paths that an agent of any kind may read in addition to the system, what is on PATH, and toolchains and caches in the home",
   "agent.approvals":
     "How an agent's request for approval is answered: auto (granted), ask (by a person) or decline",
   "agent.approval_timeout_ms":

@@ -57,7 +57,9 @@ export async function failedCheck(
     passthrough: hooks.envPassthrough,
   });
   const { PATH: path = "" } = await loginEnvironment(deps.env);
-  const spec = { workspace, level, borrowed: await deps.borrowedBy(workspace), onLog: tell };
+  const { readable } = agent;
+  const borrowed = await deps.borrowedBy(workspace);
+  const spec = { ...{ workspace, level, borrowed, readable }, onLog: tell };
   if (level !== "danger") await probeSandbox(level, deps.env);
   for (const command of commands) {
     tell(`check: ${command}`);

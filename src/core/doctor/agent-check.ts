@@ -178,6 +178,7 @@ async function withSession(
     ...{ model: null, resumeThreadId: null, tools: noTools, secretEnvNames: hidden },
     askPolicy: { approvals: config.agent.approvals, timeoutMs: 0 },
     ...{ level: config.agent.level, network: config.agent.network },
+    readable: config.agent.readable,
     onEvent(event) {
       if (event.type === "tokens") tokens = event.total.total;
     },

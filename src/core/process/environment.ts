@@ -98,23 +98,3 @@ function unsetAllBut(names: readonly string[]): string {
   const patterns = kept.filter((name) => /^[A-Za-z_][A-Za-z0-9_]*\*?$/.test(name)).join("|");
   return `for name in $(compgen -e); do case $name in ${patterns}) ;; *) unset "$name" ;; esac; done`;
 }
-
-/** Where tools store credentials in the user's home directory. Agents must not read these paths. */
-export const keptSecrets: readonly string[] = [
-  ".ssh",
-  ".aws",
-  ".azure",
-  ".gnupg",
-  ".kube",
-  ".docker",
-  ".netrc",
-  ".npmrc",
-  ".pypirc",
-  ".git-credentials",
-  ".config/git/credentials",
-  ".config/gh",
-  ".config/gcloud",
-  ".cargo/credentials.toml",
-  ".claude/.credentials.json",
-  ".claude.json",
-];

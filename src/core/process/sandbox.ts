@@ -64,7 +64,7 @@ const systemDirs = [
   "/nix",
 ];
 /** Only root can read these, so they matter when the server runs as root. */
-const systemSecrets = [
+export const systemSecrets: readonly string[] = [
   "/etc/shadow",
   "/etc/shadow-",
   "/etc/gshadow",

@@ -5,6 +5,7 @@ import { dirname, join, relative } from "node:path";
 import { test } from "node:test";
 import type { SessionSpec } from "../../../src/core/agent/agent.ts";
 import { confinementOf } from "../../../src/core/agent/confinement.ts";
+import { isInside } from "../../../src/core/process/sandbox.ts";
 
 interface Asked {
   readonly home?: string;
@@ -46,9 +47,10 @@ async function machine() {
       return {
         homes: homes.map(name),
         hidden: hidden.map(name),
-        shown: shown.map(
-          ({ as, from, to }) => `${as} ${name(to)}${to === from ? "" : ` -> ${name(from)}`}`,
-        ),
+        // Toolchains of whoever runs the test are shown too.
+        shown: shown
+          .filter(({ to }) => isInside(to, root))
+          .map(({ as, from, to }) => `${as} ${name(to)}${to === from ? "" : ` -> ${name(from)}`}`),
       };
     },
     [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true }),

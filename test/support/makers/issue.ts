@@ -87,6 +87,7 @@ export function config(parts: Parts = {}): Config {
       network: null,
       approvals: "auto",
       approvalTimeoutMs: 0,
+      readable: [],
       stallTimeoutMs: 300_000,
       maxConcurrentAgents: 10,
       activeHours: null,

@@ -9,7 +9,8 @@ import { runCookie } from "../../process/environment.ts";
 import { displayText, type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import type { SessionSpec, ToolSpec, TurnOptions } from "../agent.ts";
 import type { JsonRpcPeer } from "../json-rpc.ts";
-import { type CodexHome, profileName } from "./home.ts";
+import type { CodexHome } from "./home.ts";
+import { profileName } from "./profile.ts";
 import type { CodexConfig } from "./settings.ts";
 
 /** codex sends the diff of the whole turn again at every change; git gives the same information. */
@@ -172,7 +173,7 @@ export interface PermitOptions {
   readonly codexHome: string | null;
 }
 
-/** The sandbox of codex itself, which our profiles extend. */
+/** The sandbox of codex itself, which our profiles replace. */
 export const defaultSandbox = "workspace-write";
 const consequence = "agents may read the data directory, the login of codex and other workspaces";
 
@@ -266,13 +267,14 @@ async function isRepository(workspace: string): Promise<boolean> {
   );
 }
 
-/** Prints which forbidden actions it could do; nothing that it reads or writes is kept. */
+/** Prints which forbidden actions it could do, except writing; nothing that it reads or writes is kept. */
 const script = `echo ran
 outside=$1; port=$2; shift 2
 for path in "$@"; do
   if ls "$path/" >/dev/null 2>&1 || head -c 1 "$path" >/dev/null 2>&1; then echo "read $path"; fi
 done
-if (: >"$outside") 2>/dev/null; then echo "write $outside"; fi
+# Where nothing of the machine is shown, this makes a file that only the sandbox has.
+(: >"$outside") 2>/dev/null
 if [ -n "$port" ] && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then echo "reach the network"; fi
 exit 0`;
 
@@ -300,7 +302,9 @@ async function probeSandbox(options: ProbeOptions): Promise<void> {
     listener.listen(0, "127.0.0.1");
     await once(listener, "listening");
     const { port } = listener.address() as AddressInfo;
-    const [ran, ...done] = await output(options, network ? "" : String(port));
+    const [ran, ...read] = await output(options, network ? "" : String(port));
+    const wrote = (await lstat(home.outside).catch(() => null)) !== null;
+    const done = [...read, ...(wrote ? [`write ${home.outside}`] : [])];
     if (ran !== "ran") throw probeFailed("the sandbox of codex does not run commands here");
     if (done.length > 0) {
       const what = displayText(done.join(", "), 500);

@@ -1,7 +1,9 @@
 import { createHash, randomUUID } from "node:crypto";
 import {
   chmod,
+  lstat,
   mkdir,
+  readdir,
   readFile,
   readlink,
   realpath,
@@ -12,9 +14,15 @@ import {
 } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import type { AgentConfig } from "../../config/agents.ts";
+
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import { allowedNames, daemonMark, keptSecrets, runCookie } from "../../process/environment.ts";
+import { allowedNames, daemonMark, runCookie } from "../../process/environment.ts";
+import { loginsIn } from "../../process/home-places.ts";
+import { loginEnvironment } from "../../process/login.ts";
+import { isInside, isSystem, systemSecrets } from "../../process/sandbox.ts";
+import type { SessionSpec } from "../agent.ts";
+import { confinementOf } from "../confinement.ts";
+import { homeConfig, type OperatorConfig } from "./profile.ts";
 import type { CodexConfig } from "./settings.ts";
 
 export interface HomesOptions {
@@ -59,9 +67,12 @@ export class CodexHomes {
   }
 
   /** null with `codex.home: inherit`. Rejects with `agent_unavailable` when the directory cannot be made. */
-  async prepare(config: CodexConfig): Promise<CodexHome | null> {
+  async prepare(
+    config: CodexConfig,
+    spec: Pick<SessionSpec, "readable" | "onLog">,
+  ): Promise<CodexHome | null> {
     if (config.home === "inherit") return null;
-    const made = this.#turn.then(() => this.#prepare(config));
+    const made = this.#turn.then(() => this.#prepare(config, spec));
     this.#turn = made.catch(() => {});
     try {
       return await made;
@@ -74,7 +85,10 @@ export class CodexHomes {
     }
   }
 
-  async #prepare(config: CodexConfig): Promise<CodexHome> {
+  async #prepare(
+    config: CodexConfig,
+    spec: Pick<SessionSpec, "readable" | "onLog">,
+  ): Promise<CodexHome> {
     const base = baseOf(config.home, this.#options);
     const path = join(base, "home");
     const databases = join(path, "databases");
@@ -88,9 +102,11 @@ export class CodexHomes {
     const text = await readFile(join(operatorHome, "config.toml"), "utf8").catch(() => "");
     const operator = pickOperatorConfig(text);
     const hidden = new Set(operator.credentialNames);
-    const denied = await this.#denied(operatorHome, path);
+    const { readable, covered } = await this.#machine(config, spec);
+    const denied = await this.#denied(operatorHome, path, covered);
     const written = homeConfig({
       operator,
+      readable,
       denied,
       databases,
       visible: [...allowedNames, "LC_*", ...config.envPassthrough, runCookie, daemonMark].filter(
@@ -101,9 +117,11 @@ export class CodexHomes {
     // A person's own codex, which continues a thread here, writes settings of its own into it.
     if ((await readFile(file, "utf8").catch(() => null)) !== written) await replace(file, written);
     this.#begun.add(path);
+    const logins = await existing(loginsIn(this.#userHome));
     return {
       path,
-      denied,
+      // Logins need no rule where nothing around them is shown; that they cannot be read is tested all the same.
+      denied: [...new Set([...denied, ...logins])],
       fingerprint: sha(written),
       outside: join(base, "outside"),
       async scratch(runId) {
@@ -123,25 +141,71 @@ export class CodexHomes {
     return userHome(this.#options.env);
   }
 
+  /** What commands are shown of the machine, as agents of every kind are, and what is hidden in it. */
+  async #machine(
+    { command }: CodexConfig,
+    { readable, onLog }: Pick<SessionSpec, "readable" | "onLog">,
+  ): Promise<{ readonly readable: readonly string[]; readonly covered: readonly string[] }> {
+    const { env, dataDir, workspaceRoot } = this.#options;
+    const root = workspaceRoot();
+    const { PATH: path = "" } = await loginEnvironment(env);
+    // Each workspace is added by codex itself.
+    const workspace = join(root, "none");
+    const { shown, hidden } = await confinementOf({
+      spec: { ...{ workspace, level: "safe", onLog }, ...(readable && { readable }) },
+      ...{ lines: [command], env, path, dataDir, workspaceRoot: root },
+      readable: { key: "agent.readable", paths: [] },
+      writable: null,
+    });
+    // A rule for a link breaks the sandbox; what it leads to has a rule of its own.
+    const places = shown.filter(({ as }) => as !== "link").map(({ from }) => from);
+    const covered = hidden.filter(
+      (one) => !places.includes(one) && (isSystem(one) || places.some((dir) => isInside(one, dir))),
+    );
+    return { readable: places.toSorted(), covered: [...covered, ...systemSecrets] };
+  }
+
   /**
    * Only existing paths: what does not exist cannot be read, and a rule for it would leave an empty
    * file there.
    */
-  async #denied(operatorHome: string, path: string): Promise<string[]> {
+  async #denied(operatorHome: string, path: string, covered: readonly string[]): Promise<string[]> {
     const { dataDir, workspaceRoot } = this.#options;
     await mkdir(workspaceRoot(), { recursive: true });
+    const own = await realpath(dirname(path));
+    const around = (await existing(covered)).map((each) => withoutOwn(each, own));
     const wanted = [
       dataDir,
       workspaceRoot(),
       ...operatorsOwn.map((name) => join(operatorHome, name)),
-      ...keptSecrets.map((name) => join(this.#userHome, name)),
       join(path, "sessions"),
     ];
-    // A rule for a link breaks the sandbox: the rule has to name the link's target.
-    const real = await Promise.all(wanted.map((each) => realpath(each).catch(() => null)));
-    const settings = join(await realpath(path), "config.toml");
-    return [...new Set([...real.filter((each) => each !== null), settings])];
+    const settings = join(own, "home", "config.toml");
+    const all = [...(await existing(wanted)), settings, ...(await Promise.all(around)).flat()];
+    // A rule inside what another rule denies makes every command fail.
+    return all.filter((path, at) => {
+      const isFirst = all.indexOf(path) === at;
+      return isFirst && !all.some((other) => other !== path && isInside(path, other));
+    });
   }
+}
+
+/** The targets of the paths that exist: a rule for a link breaks the sandbox. */
+async function existing(paths: readonly string[]): Promise<readonly string[]> {
+  const real = await Promise.all(paths.map((path) => realpath(path).catch(() => null)));
+  return real.filter((path) => path !== null);
+}
+
+/** A directory; if codex's own one is in it, everything else in it. */
+async function withoutOwn(dir: string, own: string): Promise<readonly string[]> {
+  if (!isInside(own, dir)) return [dir];
+  if (own === dir) return [];
+  const names = await readdir(dir);
+  const others = names.map(async (name) => {
+    const path = join(dir, name);
+    return (await lstat(path)).isSymbolicLink() ? [] : withoutOwn(path, own);
+  });
+  return (await Promise.all(others)).flat();
 }
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -190,96 +254,6 @@ async function replace(file: string, text: string): Promise<void> {
 
 function sha(text: string): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 16);
-}
-
-export interface HomeConfigOptions {
-  readonly operator: OperatorConfig;
-  /** Files and directories that no command of the agent may read. */
-  readonly denied: readonly string[];
-  /**
-   * A directory of the home that is denied too: codex's databases, which hold threads of other
-   * issues.
-   */
-  readonly databases: string;
-  /** Variables that the agent's commands may see. */
-  readonly visible: readonly string[];
-}
-
-/** The permission profile of a level; with `git` the workspace's repository is writable. */
-export function profileName(level: Exclude<AgentConfig["level"], "danger">, git: boolean): string {
-  return `symphony-${level}${git ? "-git" : ""}`;
-}
-
-/**
- * The `config.toml` of a private home: the operator's model and providers, and our permission
- * profiles.
- */
-function homeConfig(options: HomeConfigOptions): string {
-  const { operator, databases, visible } = options;
-  const features = operator.tables.find((table) => /^\s*\[\s*features\s*\]/.test(table));
-  const others = operator.tables.filter((table) => table !== features);
-  return [
-    "# Written by symphony at its start; changes are lost.",
-    ...operator.settings,
-    `default_permissions = ${quoted(profileName("safe", false))}`,
-    `sqlite_home = ${quoted(databases)}`,
-    "check_for_update_on_startup = false",
-    "",
-    features ?? "[features]",
-    "plugins = false",
-    "apps = false",
-    "",
-    "[shell_environment_policy]",
-    'inherit = "all"',
-    `include_only = [${visible.map(quoted).join(", ")}]`,
-    "",
-    ...others,
-    ...[false, true].flatMap((git) => [
-      profile(profileName("safe", git), { ...options, git, network: false }),
-      profile(profileName("networked", git), { ...options, git, network: true }),
-    ]),
-  ].join("\n");
-}
-
-/**
- * The files of the repository that can make git run a program stay read-only: hooks and
- * configuration.
- */
-const repository = ['".git" = "write"', '".git/hooks" = "read"', '".git/config" = "read"'];
-
-function profile(
-  name: string,
-  { denied, databases, git, network }: HomeConfigOptions & { git: boolean; network: boolean },
-): string {
-  return `
-[permissions.${name}]
-extends = ":workspace"
-
-[permissions.${name}.filesystem]
-":slash_tmp" = "read"
-${[...denied, databases].map((path) => `${quoted(path)} = "deny"`).join("\n")}
-
-[permissions.${name}.filesystem.":workspace_roots"]
-${git ? repository.join("\n") : ""}
-
-[permissions.${name}.network]
-enabled = ${network}
-`;
-}
-
-/** A basic string of TOML; it accepts all escapes of JSON. */
-function quoted(text: string): string {
-  return JSON.stringify(text).replaceAll("\u007f", "\\u007F");
-}
-
-/** The parts of the operator's own `config.toml` that a private home takes over. */
-interface OperatorConfig {
-  /** Top-level settings, as written. */
-  readonly settings: readonly string[];
-  /** Whole tables of model providers and features, as written. */
-  readonly tables: readonly string[];
-  /** Variables whose values are credentials of a provider. */
-  readonly credentialNames: readonly string[];
 }
 
 /**

@@ -28,7 +28,7 @@ export function createCodexRuntime({
     async start(spec, signal) {
       signal.throwIfAborted();
       const settings = config();
-      const home = (await homes?.prepare(settings)) ?? null;
+      const home = (await homes?.prepare(settings, spec)) ?? null;
       const scratch = (await home?.scratch(spec.runId)) ?? null;
       const leave = home ? await enter(firsts, home.path) : () => {};
       try {

@@ -90,7 +90,7 @@ describe("the private home of codex", () => {
   test("is readable by its owner only, and has the operator's login and symphony's rules", async () => {
     await using p = await setUp();
     const config = { ...codexConfig, envPassthrough: ["CORP_KEY", "BUILD_FLAVOUR"] };
-    const home = await p.homes.prepare(config);
+    const home = await p.homes.prepare(config, { onLog() {} });
     assert.ok(home);
     assert.ok(home.path.startsWith(p.at("user", ".symphony", "codex")));
     assert.equal((await stat(home.path)).mode & 0o777, 0o700);
@@ -100,9 +100,12 @@ describe("the private home of codex", () => {
     const text = await readFile(file, "utf8");
     assert.match(text, /default_permissions = "symphony-safe"/);
     assert.doesNotMatch(text, /mcp_servers|sandbox_mode|notify|jira/);
-    for (const denied of ["data", "workspaces", "user/.ssh", "user/.codex/auth.json"]) {
+    for (const denied of ["data", "workspaces", "user/.codex/auth.json"]) {
       assert.ok(text.includes(`"${p.at(denied)}" = "deny"`), denied);
     }
+    assert.doesNotMatch(text, /extends|":root"/);
+    assert.match(text, /^":minimal" = "read"$/m);
+    assert.ok(home.denied.includes(p.at("user/.ssh")), "tested, and not shown");
     const visible = /include_only = \[(.*)\]/.exec(text)?.[1] ?? "";
     assert.ok(visible.includes('"BUILD_FLAVOUR"') && !visible.includes("CORP_KEY"));
     const scratch = await home.scratch("/a/b:att_1");
@@ -111,29 +114,29 @@ describe("the private home of codex", () => {
 
   test("follows a later login and later settings; what another program wrote into its settings does not stay", async () => {
     await using p = await setUp();
-    const first = await p.homes.prepare(codexConfig);
+    const first = await p.homes.prepare(codexConfig, { onLog() {} });
     assert.ok(first);
     const file = join(first.path, "config.toml");
     const ours = await readFile(file, "utf8");
-    await p.homes.prepare(codexConfig);
+    await p.homes.prepare(codexConfig, { onLog() {} });
     assert.equal(await readFile(file, "utf8"), ours);
     // A person's own codex, which continues a thread there, writes its choice of a model.
     await writeFile(file, `model = "another"\n${ours}`);
-    await p.homes.prepare(codexConfig);
+    await p.homes.prepare(codexConfig, { onLog() {} });
     assert.equal(await readFile(file, "utf8"), ours);
     await writeFile(p.at("user/.codex/history.jsonl"), "");
-    const second = await p.homes.prepare(codexConfig);
+    const second = await p.homes.prepare(codexConfig, { onLog() {} });
     assert.notEqual(second?.fingerprint, first.fingerprint);
     assert.match(await readFile(file, "utf8"), /history\.jsonl" = "deny"/);
   });
 
   test("inherit makes none; a directory chosen by the operator is used; one that cannot be made is reported", async () => {
     await using p = await setUp();
-    assert.equal(await p.homes.prepare({ ...codexConfig, home: "inherit" }), null);
-    const chosen = await p.homes.prepare({ ...codexConfig, home: "~/agents" });
+    assert.equal(await p.homes.prepare({ ...codexConfig, home: "inherit" }, { onLog() {} }), null);
+    const chosen = await p.homes.prepare({ ...codexConfig, home: "~/agents" }, { onLog() {} });
     assert.equal(chosen?.path, p.at("user/agents/home"));
     await writeFile(p.at("taken"), "");
-    await assert.rejects(p.homes.prepare({ ...codexConfig, home: p.at("taken") }), {
+    await assert.rejects(p.homes.prepare({ ...codexConfig, home: p.at("taken") }, { onLog() {} }), {
       code: "agent_unavailable",
     });
   });

@@ -32,7 +32,7 @@ async function setUp({ says = "ours", probe = holds, config = {} }: Parts) {
     dataDir: join(root, "data"),
     workspaceRoot: () => root,
   });
-  const home = await homes.prepare(codexConfig);
+  const home = await homes.prepare(codexConfig, { onLog() {} });
   const codexHome = { ours: home?.path, none: undefined, another: "/home/ann/.codex" }[says];
   const reactions: Reactions = {
     initialize: [reply(codexHome === undefined ? {} : { codexHome })],

@@ -41,7 +41,7 @@ export function createSharedRuntime(options: SharedRuntimeOptions): AgentRuntime
     async start(spec, signal) {
       signal.throwIfAborted();
       const config = options.config();
-      const home = await options.homes.prepare(config);
+      const home = await options.homes.prepare(config, spec);
       const launch = await launchOf({ spec, config, home }, options.env);
       const { configHash } = launch;
       const daemon = await hostFor(launch, { spec, config }, options);
