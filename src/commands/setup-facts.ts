@@ -34,7 +34,12 @@ export function offered(
   has: (name: string) => boolean,
 ): readonly AgentChoice[] {
   const sorted = installed.toSorted((a, b) => Number(a.login === null) - Number(b.login === null));
-  const programs = sorted.map(({ program }): AgentChoice => program);
+  const programs = sorted.map(({ program }): AgentChoice => {
+    const { name, addressName: address, settings } = program;
+    if (address === undefined || !has(address)) return program;
+    const kept = [`${name}:`, `  env_passthrough: [${address}] # your provider's address`];
+    return { ...program, settings: [...kept, ...settings] };
+  });
   return builtIn.keyNames.some(has) ? [...programs, builtIn] : programs;
 }
 

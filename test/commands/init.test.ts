@@ -195,6 +195,17 @@ test("init with a tracker that has projects: takes the key's only one, and store
   );
 });
 
+test("init keeps the address of another provider that a person's environment has", async (t) => {
+  const place = project(t, "claude");
+  const flags = ["--tracker", "local", "--agent", "claude", "--level", "safe", "--yes"];
+  const env = { ...place.env, ANTHROPIC_API_KEY: "sk-ant-0123456789" };
+  const usual = await symphony({ ...place, env }, "init", ...flags, "--dry-run");
+  assert.doesNotMatch(usual.stdout, /env_passthrough/);
+  const own = { ...env, ANTHROPIC_BASE_URL: "https://gateway.example" };
+  const kept = await symphony({ ...place, env: own }, "init", ...flags, "--dry-run");
+  assert.match(kept.stdout, /^claude:\n {2}env_passthrough: \[ANTHROPIC_BASE_URL\]/m);
+});
+
 test("init names a credential of the remote, and never writes one", async (t) => {
   const place = project(t, "codex");
   const secret = "ghp_notARealTokenButLongEnough0123456789";

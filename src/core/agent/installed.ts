@@ -13,6 +13,8 @@ export interface KnownProgram {
   loginFile(env: Environment): string;
   /** Variables or secrets that it can use instead of a login. */
   readonly keyNames: readonly string[];
+  /** The variable that points it to another provider, which its settings must name to keep; absent: it has none. */
+  readonly addressName?: string;
   /** The command by which a person logs in. */
   readonly login: string;
   /** The levels that it can run at, the first being the one to begin with. */
@@ -40,6 +42,7 @@ export const knownPrograms: readonly KnownProgram[] = [
     loginFile: (env) =>
       join(env["CLAUDE_CONFIG_DIR"] || inHome(env, ".claude"), ".credentials.json"),
     keyNames: ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"],
+    addressName: "ANTHROPIC_BASE_URL",
     login: "claude",
     levels: ["safe", "networked"],
     settings: ["agent:", "  kind: claude"],
