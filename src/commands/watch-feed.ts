@@ -4,8 +4,8 @@ import type { SnapshotView } from "./snapshot.ts";
 
 /** How far what is shown can be trusted. */
 export interface Link {
-  /** `stale`: the stream is up, the state could not be read. `lost`: reconnecting. */
-  readonly kind: "live" | "stale" | "lost";
+  /** `read`: once, before the stream is up. `stale`: the stream is up, the state could not be read. `lost`: reconnecting. */
+  readonly kind: "read" | "live" | "stale" | "lost";
   /** When the shown state was read, ms. */
   readonly readAt: number;
 }
@@ -39,7 +39,8 @@ export class Feed {
   #triedAt = 0;
   /** Connections of the stream that the server has accepted. */
   #connections = 0;
-  #up = true;
+  /** null: the stream was never up. */
+  #up: boolean | null = null;
   #stale = false;
   #timer: NodeJS.Timeout | null = null;
   #reading: Promise<void> | null = null;
@@ -104,10 +105,10 @@ export class Feed {
     this.#read();
   }
 
-  #say({ up = this.#up, stale = this.#stale }: { up?: boolean; stale?: boolean }): void {
+  #say({ up = this.#up, stale = this.#stale }: { up?: boolean | null; stale?: boolean }): void {
     this.#up = up;
     this.#stale = stale;
-    const kind = up ? (stale ? "stale" : "live") : "lost";
+    const kind = up === null ? "read" : up ? (stale ? "stale" : "live") : "lost";
     this.#listener.link({ kind, readAt: this.#readAt });
   }
 

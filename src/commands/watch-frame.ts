@@ -62,14 +62,15 @@ function pair(left: string, right: string, columns: number, paint: Paint): strin
   );
 }
 
-/** `live`, `stale since 12:03:44` or `disconnected since …`: never a word that claims more than is known. */
+/** `as of 12:03:44`, `live`, `stale since 12:03:44` or `disconnected since …`: never a word that claims more than is known. */
 export function badgeOf({ kind, readAt }: Link): string {
   const at = new Date(readAt).toTimeString().slice(0, 8);
   if (kind === "live") return "live";
+  if (kind === "read") return `as of ${at}`;
   return kind === "stale" ? `stale since ${at}` : `disconnected, as of ${at}`;
 }
 
-const badgeStyles = { live: "green", stale: "yellow", lost: "red" } as const;
+const badgeStyles = { read: "yellow", live: "green", stale: "yellow", lost: "red" } as const;
 
 function headRows(
   { snapshot, link, view, lanes, now }: Scene,

@@ -118,7 +118,7 @@ class Lines {
   }
 
   #connection(link: Link): void {
-    if (link.kind === this.#link) return;
+    if (link.kind === this.#link || link.kind === "read") return;
     this.#link = link.kind;
     const text = badgeOf(link);
     this.#say(link.kind === "live" ? "live again" : text);

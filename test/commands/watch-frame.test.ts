@@ -156,6 +156,7 @@ test("D15: without colour each lane and each action is told by words and signs",
 test("the badge says live only where it is", () => {
   const readAt = new Date(2026, 0, 2, 3, 4, 5).getTime();
   assert.equal(badgeOf({ kind: "live", readAt }), "live");
+  assert.match(badgeOf({ kind: "read", readAt }), /^as of \d\d:/);
   assert.equal(badgeOf({ kind: "stale", readAt }), "stale since 03:04:05");
   assert.equal(badgeOf({ kind: "lost", readAt }), "disconnected, as of 03:04:05");
 });
