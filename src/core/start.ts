@@ -103,10 +103,6 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       }),
     });
     closers.push(() => config.close());
-    const { root: workspaceRoot } = config.current.config.workspace;
-    await registerDataDir({ dataDir, workspaceRoot }, env).catch((error: unknown) =>
-      log.warn("data directory not known to other projects", { reason: messageOf(error) }),
-    );
     signal?.throwIfAborted();
     await options.admit?.(config.current.config);
     const { level } = config.current.config.agent;
@@ -120,15 +116,14 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     closers.push(() => store.close());
     await secrets.sealAudit(() => beginSealed(store.history, clock.wall()));
     signal?.throwIfAborted();
-    return await assemble(options, {
-      kinds,
-      trackers,
-      config,
-      store,
-      secrets,
-      trackerDeps,
-      closers,
-    });
+    const parts = { kinds, trackers, config, store, secrets, trackerDeps, closers };
+    const core = await assemble(options, parts);
+    // After everything was opened: a refusal changes no file.
+    const { root: workspaceRoot } = config.current.config.workspace;
+    await registerDataDir({ dataDir, workspaceRoot }, env).catch((error: unknown) =>
+      log.warn("data directory not known to other projects", { reason: messageOf(error) }),
+    );
+    return core;
   } catch (error) {
     await closeAll(closers, log);
     throw error;

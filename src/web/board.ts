@@ -37,7 +37,11 @@ export class Board extends Component<BoardProps> {
     const conflicts = conflictsIn(state);
     const lanes = lanesOf(state, now)
       .filter(({ name }) => filter.lane === "" || filter.lane === name)
-      .map((lane) => ({ ...lane, rows: lane.rows.filter((row) => isShown(row, filter)) }))
+      .map((lane) => ({
+        ...lane,
+        unread: lane.count - lane.rows.length,
+        rows: lane.rows.filter((row) => isShown(row, filter)),
+      }))
       .filter(({ rows }) => rows.length > 0);
     if (lanes.length === 0) {
       const isAll = Object.values(filter).every((text) => text === "");
@@ -49,7 +53,8 @@ export class Board extends Component<BoardProps> {
 }
 
 interface LaneProps {
-  readonly lane: Lane;
+  /** `unread`: how many the server has and the page has not. */
+  readonly lane: Lane & { readonly unread: number };
   readonly conflicts: ReadonlyMap<string, readonly string[]>;
   readonly now: number;
 }
@@ -57,8 +62,10 @@ interface LaneProps {
 function LaneView({ lane, conflicts, now }: LaneProps): VNode {
   const rows = lane.rows.slice(0, shownRows);
   const more = lane.rows.length - rows.length;
+  const found = more > 0 ? `, ${more} not shown: search for them` : "";
+  const rest = lane.unread > 0 ? `, ${lane.unread} only in symphony state` : "";
   return html`<section id=${`lane-${lane.name}`} class=${`lane ${lane.name}`}>
-    <h2>${lane.title} <span>${lane.count}${more > 0 ? `, ${more} not shown: search for them` : ""}</span></h2>
+    <h2>${lane.title} <span>${lane.count}${found}${rest}</span></h2>
     <ul class="rows">${rows.map((row) => {
       const others = conflicts.get(row.issue_identifier)?.join(", ") ?? "";
       return html`<${RowView} key=${row.issue_identifier} row=${row} said=${wordsOf(row, now)} others=${others} />`;
