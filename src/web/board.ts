@@ -63,7 +63,7 @@ function LaneView({ lane, conflicts, now }: LaneProps): VNode {
   const rows = lane.rows.slice(0, shownRows);
   const more = lane.rows.length - rows.length;
   const found = more > 0 ? `, ${more} not shown: search for them` : "";
-  const rest = lane.unread > 0 ? `, ${lane.unread} only in symphony state` : "";
+  const rest = lane.unread > 0 ? `, ${lane.unread} not read` : "";
   return html`<section id=${`lane-${lane.name}`} class=${`lane ${lane.name}`}>
     <h2>${lane.title} <span>${lane.count}${found}${rest}</span></h2>
     <ul class="rows">${rows.map((row) => {
