@@ -1,21 +1,18 @@
 import { z } from "zod";
+import {
+  failureCategories,
+  noticeDetails,
+  occasions,
+  receiverKinds,
+} from "../core/model/notice.ts";
 import { paths } from "./paths.ts";
 import { route } from "./route.ts";
 import { Time } from "./values.ts";
 
 const count = z.number().int();
-const receiver = z.enum(["slack", "discord", "webhook", "desktop", "command"]);
+const receiver = z.enum(receiverKinds);
 const category = z
-  .enum([
-    "not_configured",
-    "unreachable",
-    "timeout",
-    "rate_limited",
-    "refused",
-    "receiver_error",
-    "program_missing",
-    "program_failed",
-  ])
+  .enum(failureCategories)
   .nullable()
   .describe("Why it did not arrive; null: it did, or that is not known");
 
@@ -23,8 +20,8 @@ const NoticeRule = z
   .object({
     name: z.string(),
     to: receiver,
-    when: z.array(z.enum(["needs", "failed", "held", "done", "delivered", "budget"])),
-    detail: z.enum(["brief", "full"]),
+    when: z.array(z.enum(occasions)),
+    detail: z.enum(noticeDetails),
     waiting: count.describe("Occasions that are not reported yet"),
     quiet_until: Time.nullable().describe("null: it is not in its quiet hours"),
     last: z

@@ -1,14 +1,15 @@
 import { z } from "zod";
 import type { ActiveHours } from "../model/hours.ts";
+import {
+  type NoticeDetail,
+  noticeDetails,
+  type OccasionName,
+  occasions,
+  type ReceiverKind,
+  receiverKinds,
+} from "../model/notice.ts";
 import { notNegative, oneOf, section, solidText, text } from "./agents.ts";
 import { activeHours, activeHoursOf } from "./hours.ts";
-
-/** What a notice may be about. */
-export const occasions = ["needs", "failed", "held", "done", "delivered", "budget"] as const;
-export type OccasionName = (typeof occasions)[number];
-
-const receiverKinds = ["slack", "discord", "webhook", "desktop", "command"] as const;
-export type ReceiverKind = (typeof receiverKinds)[number];
 
 /** One entry of `notify`: which occasions are reported where. */
 export interface NotifyRule {
@@ -22,8 +23,7 @@ export interface NotifyRule {
   readonly signingSecret: string | null;
   /** The program of a `command` receiver and its arguments; empty for the others. */
   readonly command: readonly string[];
-  /** `brief`: titles and reasons. `full`: also what was asked, and numbers. */
-  readonly detail: "brief" | "full";
+  readonly detail: NoticeDetail;
   /** Notices wait while these are open; null: never. */
   readonly quietHours: ActiveHours | null;
   /** How long occasions are collected for one message, ms. */
@@ -57,7 +57,7 @@ const rule = section({
     .array(solidText, "must be a list: the program, then its arguments")
     .nullable()
     .default(null),
-  detail: oneOf("brief", "full").default("brief"),
+  detail: oneOf(...noticeDetails).default("brief"),
   quiet_hours: activeHours.nullable().default(null),
   batch_ms: notNegative.max(3_600_000, "must not be over 3600000").default(60_000),
 }).superRefine((written, context) => {

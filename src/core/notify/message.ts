@@ -1,4 +1,5 @@
-import type { NotifyRule, OccasionName } from "../config/notify.ts";
+import type { NotifyRule } from "../config/notify.ts";
+import type { OccasionName } from "../model/notice.ts";
 import { oneLine } from "../text/text.ts";
 import type { Occasion } from "./occasions.ts";
 

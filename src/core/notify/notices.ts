@@ -10,11 +10,12 @@ import type { Logger } from "../events/log.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { SymphonyEvent } from "../model/event.ts";
 import { type Opening, openingAt } from "../model/hours.ts";
+import type { FailureCategory } from "../model/notice.ts";
 import { nearest } from "../text/nearest.ts";
 import type { Message } from "./message.ts";
 import { keyOf, occasionEvents, occasionOf, questionPrefix } from "./occasions.ts";
 import { identityOf, type ReceiverDeps, send } from "./receivers.ts";
-import type { FailureCategory, Sent } from "./sending.ts";
+import type { Sent } from "./sending.ts";
 import { type Addition, type Batch, NoticeStore, type Open, type Outcome } from "./store.ts";
 
 export interface NoticesDeps extends ReceiverDeps {

@@ -1,5 +1,5 @@
-import type { OccasionName } from "../config/notify.ts";
 import type { EventType, SymphonyEvent } from "../model/event.ts";
+import type { OccasionName } from "../model/notice.ts";
 import { oneLine } from "../text/text.ts";
 
 /** Something that a person may want to know, once. */

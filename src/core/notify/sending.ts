@@ -1,23 +1,8 @@
 import { headOf } from "../answers.ts";
 import type { Clock } from "../clock.ts";
+import type { FailureCategory } from "../model/notice.ts";
 import { connectionAdvice, isThisMachine, outbound } from "../outbound.ts";
 import { oneLine } from "../text/text.ts";
-
-/**
- * Why a message was not accepted. `not_configured`: a secret is not set, or holds no address. `refused`: a retry cannot
- * succeed. `receiver_error`: the receiver has a fault of its own.
- */
-export const failureCategories = [
-  "not_configured",
-  "unreachable",
-  "timeout",
-  "rate_limited",
-  "refused",
-  "receiver_error",
-  "program_missing",
-  "program_failed",
-] as const;
-export type FailureCategory = (typeof failureCategories)[number];
 
 /** What came back from one try. */
 export type Sent =

@@ -1,9 +1,13 @@
 import { join } from "node:path";
-import { type OccasionName, occasions as occasionNames } from "../config/notify.ts";
+import {
+  type FailureCategory,
+  failureCategories,
+  type OccasionName,
+  occasions as occasionNames,
+} from "../model/notice.ts";
 import { type Database, int, intOrNull, openDatabase, type Row, text } from "../store/database.ts";
 import { type Message, shownOccasions } from "./message.ts";
 import type { Occasion } from "./occasions.ts";
-import { type FailureCategory, failureCategories } from "./sending.ts";
 
 export const notifyMigrations = [
   `

@@ -7,7 +7,7 @@ export const canary = "canary-of-a-login";
 /** Files of a home that hold credentials, or what was typed. */
 const ofTools = [
   ...[".ssh/id_ed25519", ".gnupg/private-keys-v1.d/key", ".netrc", ".git-credentials", ".pgpass"],
-  ...[".my.cnf", ".mylogin.cnf", ".vault-token", ".password-store/work/db.gpg", ".age/key.txt"],
+  ...[".my.cnf", ".mylogin.cnf", ".vault-token", ".password-store/team/db.gpg", ".age/key.txt"],
   ...[".config/sops/age/keys.txt", ".local/share/keyrings/login.keyring", ".config/op/config"],
   ...[".mozilla/firefox/x.default/logins.json", ".config/google-chrome/Default/Login Data"],
   ...[".config/chromium/Default/Cookies", ".thunderbird/x.default/logins.json"],
