@@ -16,8 +16,9 @@ def plain(text):
 
 pid, fd = pty.fork()
 if pid == 0:
+    # Before the program starts: set from outside it could come after a size that the program sets itself.
+    fcntl.ioctl(0, termios.TIOCSWINSZ, size)
     os.execvp(command[0], command)
-fcntl.ioctl(fd, termios.TIOCSWINSZ, size)
 shown, seen, limit = b"", 0, time.monotonic() + (200 if listed else 30)
 while time.monotonic() < limit:
     if not select.select([fd], [], [], 1)[0]:
