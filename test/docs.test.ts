@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { catalogue } from "../src/commands/catalogue.ts";
 import { createProgram, loadNamed } from "../src/commands/program.ts";
 import { messageOf } from "../src/core/model/errors.ts";
+import { httpStatus } from "../src/server/errors.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const pages = ["README.md", "CONTRIBUTING.md", "docs/**/*.md", "examples/*"].flatMap((pattern) =>
@@ -55,6 +56,17 @@ test("D30: every command stands in the list of commands", () => {
     missing.map(({ name }) => name),
     [],
   );
+});
+
+test("every error code has its cause and a next step in docs/troubleshooting.md, and nothing else has a heading there", () => {
+  const page = lines.filter((line) => line.page === "docs/troubleshooting.md");
+  const sections = page.flatMap(({ text }, at) => {
+    const code = /^### (.+)$/.exec(text)?.[1];
+    return code === undefined ? [] : [{ code, said: page[at + 1]?.text ?? "" }];
+  });
+  assert.deepEqual(sections.map(({ code }) => code).toSorted(), Object.keys(httpStatus).toSorted());
+  const wanting = sections.filter(({ said }) => !/^.{15,} Next: .{10,}/.test(said));
+  assert.deepEqual(wanting, []);
 });
 
 test("every link of the documentation leads to a file and a heading", () => {

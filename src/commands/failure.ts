@@ -17,7 +17,7 @@ export function reportFailure(error: unknown, { argv, stderr }: Occasion): numbe
   const known = asSymphonyError(error);
   const text = () => foldLines(asText(known).split("\n"), columnsOf(stderr), 4).join("\n");
   stderr.write(options.includes("--json") ? asJson(known) : text());
-  if (options.includes("--debug")) stderr.write(`${stackOf(error)}\n`);
+  if (options.includes("--debug")) stderr.write(`code: ${known.code}\n${stackOf(error)}\n`);
   return typedFaults.has(known) ? exitCodes.usage : exitCodeOf(known.code);
 }
 

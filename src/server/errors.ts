@@ -3,8 +3,8 @@ import type { Logger } from "../core/events/log.ts";
 import { type ErrorCode, messageOf, SymphonyError } from "../core/model/errors.ts";
 import { displayText } from "../core/text/text.ts";
 
-/** Exhaustive: a new code does not compile until it has a status. */
-const httpStatus: Record<ErrorCode, number> = {
+/** The status of the reply for every error code. Exhaustive: a new code does not compile until it has one. */
+export const httpStatus: Record<ErrorCode, number> = {
   invalid_json: 400,
   invalid_request: 400,
   unauthorized: 401,
