@@ -151,7 +151,7 @@ describe("serve with agent.kind claude", () => {
     });
   });
 
-  test("a silent agent ends after agent.silence_timeout_ms, and its session is resumed", async () => {
+  test("A24: a silent agent ends after agent.silence_timeout_ms, and its session is resumed", async () => {
     await using world = await claudeWorld({ agent: { silence_timeout_ms: 5_000 } });
     await world.play(waits);
     await using server = await world.serve();

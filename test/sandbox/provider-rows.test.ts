@@ -251,6 +251,7 @@ async function workThrough(
   const front = {
     tracker: { kind: "local" },
     polling: { interval_ms: 500 },
+    host: { min_memory: 0, max_load: 0 },
     workspace: { root: join(root, "workspaces") },
     agent: { kind: "openai", max_concurrent_agents: 4, max_turns: 2 },
     openai: { base_url: model.url, model: "m", api, request_timeout_ms: 4_000 },

@@ -16,6 +16,7 @@ export interface ClaudeWorldOptions {
   readonly command?: string;
   readonly agent?: Readonly<Record<string, unknown>>;
   readonly claude?: Readonly<Record<string, unknown>>;
+  readonly brakes?: Readonly<Record<string, unknown>>;
   readonly env?: Readonly<Record<string, string>>;
   readonly issues?: number;
 }
@@ -84,10 +85,13 @@ export async function claudeWorld(options: ClaudeWorldOptions = {}): Promise<Cla
   const front = {
     tracker: { kind: "local" },
     polling: { interval_ms: 300 },
+    // A loaded machine starts its agents too.
+    host: { min_memory: 0, max_load: 0 },
     workspace: { root: join(root, "workspaces"), keep_max: 0 },
     hooks: { after_create: "git init --quiet --initial-branch=main ." },
     agent: { kind: "claude", level: "danger", max_retry_backoff_ms: 1_000, ...options.agent },
     claude: { command: options.command ?? claudeCommand(root), ...options.claude },
+    brakes: { ...options.brakes },
   };
   // Every JSON document is also YAML.
   await writeFile(

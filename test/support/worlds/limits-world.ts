@@ -99,6 +99,8 @@ async function world(
   const front = {
     tracker: { kind: "local" },
     polling: { interval_ms: 200 },
+    // A loaded machine starts its agents too.
+    host: { min_memory: 0, max_load: 0 },
     workspace: { root: join(root, "workspaces") },
     ...settings,
     agent,

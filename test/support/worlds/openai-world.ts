@@ -69,6 +69,7 @@ export class LocalProject implements AsyncDisposable {
       `---
 tracker: {kind: local}
 polling: {interval_ms: 300}
+host: {min_memory: 0, max_load: 0}
 workspace: {root: ${JSON.stringify(made.workspaces)}}
 hooks:
   after_create: git init --quiet --initial-branch=main .
