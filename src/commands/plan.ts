@@ -7,11 +7,12 @@ import { reviewMoves } from "../core/delivery/end-state.ts";
 import type { Forge } from "../core/delivery/forge.ts";
 import { openForge } from "../core/delivery/kinds.ts";
 import { siteProblems } from "../core/delivery/reachable.ts";
+import { inTime } from "../core/doctor/in-time.ts";
 import { fileChecks } from "../core/file-checks.ts";
 import { shortagesOf, troubleOf } from "../core/host.ts";
 import { kinds, sections } from "../core/kinds.ts";
 import { machineProblems } from "../core/machine-checks.ts";
-import { messageOf, SymphonyError } from "../core/model/errors.ts";
+import { messageOf } from "../core/model/errors.ts";
 import { planOf } from "../core/orchestrator/records.ts";
 import { version } from "../core/package.ts";
 import { sampleHost } from "../core/process/host.ts";
@@ -117,19 +118,6 @@ async function movesOf(tracker: Tracker, config: Config): Promise<readonly strin
 /** A dry-run ends within 30 s, whatever a tracker, a site or a proxy on the way does. */
 const trackerMs = 15_000;
 const sitesMs = 8_000;
-
-async function inTime<T>(work: Promise<T>, ms: number, what: string): Promise<T> {
-  const late = Promise.withResolvers<never>();
-  const cancel = systemClock.after(ms, () => {
-    const message = `${what} did not answer in ${ms / 1_000} s`;
-    late.reject(
-      new SymphonyError("tracker_request", message, {
-        hint: "look at the network, and at HTTPS_PROXY and NO_PROXY if they are set",
-      }),
-    );
-  });
-  return Promise.race([work, late.promise]).finally(cancel);
-}
 
 /** Prints it for a person. */
 export async function printPlan(plan: Plan, context: CommandContext): Promise<void> {

@@ -1,4 +1,4 @@
-import type { Clock } from "./clock.ts";
+import { type Clock, limited } from "./clock.ts";
 import { agentsInUse, type Config } from "./config/config.ts";
 import type { Problem } from "./config/finding.ts";
 import type { CoreDeps, CoreOptions } from "./core.ts";
@@ -26,16 +26,10 @@ export async function agentTrouble(
   deps: CheckDeps,
 ): Promise<AgentTrouble | null> {
   const { clock } = deps;
-  const late = Promise.withResolvers<readonly Problem[]>();
-  const cancel = clock.after(answerMs, () => late.resolve([]));
-  try {
-    const asked = agentProblems(agent, config, { ...deps, tracker: {} });
-    const problems = await Promise.race([asked, late.promise]);
-    const fault = problems.find(({ severity = "error" }) => severity === "error");
-    return fault === undefined ? null : troubleOf(fault, clock.wall());
-  } finally {
-    cancel();
-  }
+  const asked = agentProblems(agent, config, { ...deps, tracker: {} });
+  const problems: readonly Problem[] = await limited(asked, answerMs, () => [], clock);
+  const fault = problems.find(({ severity = "error" }) => severity === "error");
+  return fault === undefined ? null : troubleOf(fault, clock.wall());
 }
 
 /** The same of every agent that the configuration starts, by name. */
@@ -153,10 +147,7 @@ export function openAgentChecks(
   return {
     look: () => checks.look(),
     async begin(): Promise<void> {
-      const late = Promise.withResolvers<void>();
-      const cancel = clock.after(startMs, () => late.resolve());
-      await Promise.race([checks.look(), late.promise]);
-      cancel();
+      await limited(checks.look(), startMs, () => {}, clock);
     },
     close(): void {
       checks.stop();

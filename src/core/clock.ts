@@ -27,11 +27,21 @@ export const systemClock: Clock = {
   },
 };
 
+/** As `work` ends; after `ms` without its end, what `late` returns or throws. The work itself is not stopped. */
+export async function limited<T, L>(
+  work: Promise<T>,
+  ms: number,
+  late: () => L,
+  clock: Clock = systemClock,
+): Promise<T | Awaited<L>> {
+  const over = Promise.withResolvers<Awaited<L>>();
+  const cancel = clock.after(ms, () => over.resolve(Promise.try(late)));
+  return Promise.race([work, over.promise]).finally(cancel);
+}
+
 /** Resolves with `promise`, or after `ms` of real time without it. Rejects as `promise` does. */
 export async function within(promise: Promise<unknown>, ms: number): Promise<void> {
-  const { promise: over, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  await Promise.race([promise, over]).finally(() => clearTimeout(timer));
+  await limited(promise, ms, () => {});
 }
 
 /** Resolves after `ms`. Rejects with the signal's reason if that is aborted first, or already. */

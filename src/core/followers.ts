@@ -1,4 +1,4 @@
-import type { Clock } from "./clock.ts";
+import { type Clock, limited } from "./clock.ts";
 import type { CoreDeps } from "./core.ts";
 import type { Bus } from "./events/bus.ts";
 import type { Logger } from "./events/log.ts";
@@ -311,10 +311,7 @@ export async function cleanUpFinished(deps: CleanupDeps): Promise<Cleanup> {
     await workspaces.finishRemovals();
     const issues = await untilAborted(tracker.fetchIssuesByStates(terminalStates), signal);
     const over = clearAll(issues, deps);
-    const { promise: patience, resolve: enough } = Promise.withResolvers<void>();
-    const cancel = clock.after(maxWaitMs, enough);
-    await Promise.race([over, patience]);
-    cancel();
+    await limited(over, maxWaitMs, () => {}, clock);
     return { over };
   } catch (error) {
     if (signal.aborted) return { over: Promise.resolve() };

@@ -54,7 +54,7 @@ export const mutants: readonly Mutant[] = [
   ]),
   ...faults({ file: "src/core/followers.ts", tests: [effects], only: "R-2" }, [
     "R-2: the first poll does not wait for the clean-up",
-    "    await Promise.race([over, patience]);\n",
+    "    await limited(over, maxWaitMs, () => {}, clock);\n",
     "",
   ]),
   ...faults({ file: "src/core/workspace/workspaces.ts", tests: [effects], only: "R-2" }, [

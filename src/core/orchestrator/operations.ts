@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Answer } from "../agent/agent.ts";
-import type { Clock } from "../clock.ts";
+import { type Clock, limited } from "../clock.ts";
 import type { Needs } from "../model/attempt.ts";
 import type { Overlap } from "../model/delivery.ts";
 import { SymphonyError } from "../model/errors.ts";
@@ -138,11 +138,11 @@ export class Operations {
     done.catch(() => {});
     const requested = this.refresh();
     if (this.#state.poll.phase !== "idle") orchestrator.post({ type: "tracker.changed" });
-    const late = Promise.withResolvers<never>();
-    const message = `the poll has not ended within ${limitMs / 1_000} s; it continues`;
-    const expire = () => late.reject(new SymphonyError("timed_out", message));
-    const cancel = clock.after(limitMs, expire);
-    const report = await Promise.race([done, late.promise]).finally(cancel);
+    const late = () => {
+      const message = `the poll has not ended within ${limitMs / 1_000} s; it continues`;
+      throw new SymphonyError("timed_out", message);
+    };
+    const report = await limited(done, limitMs, late, clock);
     return { ...requested, ...report, finishedWall: clock.wall() };
   }
 

@@ -1,7 +1,7 @@
 import type { Stats } from "node:fs";
 import { lstat, opendir } from "node:fs/promises";
 import { join } from "node:path";
-import type { Clock } from "../clock.ts";
+import { type Clock, limited } from "../clock.ts";
 
 /** A figure of this age is measured again on request. */
 const staleMs = 60_000;
@@ -62,10 +62,7 @@ export class Measured<T> {
 
   /** As `settled`, but no longer than `ms`. */
   async settledWithin(ms: number): Promise<void> {
-    const { promise, resolve: enough } = Promise.withResolvers<void>();
-    const cancel = this.#clock.after(ms, enough);
-    await Promise.race([this.settled(), promise]);
-    cancel();
+    await limited(this.settled(), ms, () => {}, this.#clock);
   }
 
   /** Cancels the current measurement. */

@@ -1,6 +1,7 @@
 import type { Api } from "../../contract/api.ts";
 import { type Reply, warningsHeader } from "../../contract/route.ts";
 import { asOf, type Then } from "../../core/as-of.ts";
+import { limited } from "../../core/clock.ts";
 import { configSchema } from "../../core/config/json-schema.ts";
 import { leavesOf } from "../../core/config/layers.ts";
 import { type Overlay, withoutCredentials, withoutPath } from "../../core/config/resolve.ts";
@@ -56,10 +57,12 @@ const checkMs = 10_000;
 
 /** What takes longer is found in `warnings` of the state. */
 async function inTime(core: Core): Promise<void> {
-  const late = Promise.withResolvers<void>();
-  const cancel = core.clock.after(checkMs, late.resolve);
-  await Promise.race([core.checked().catch(() => {}), late.promise]);
-  cancel();
+  await limited(
+    core.checked().catch(() => {}),
+    checkMs,
+    () => {},
+    core.clock,
+  );
 }
 
 const maxHeaderLength = 4_000;

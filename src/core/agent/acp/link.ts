@@ -4,7 +4,7 @@ import {
   client,
   RequestError,
 } from "@agentclientprotocol/sdk";
-import { type Clock, within } from "../../clock.ts";
+import { type Clock, limited, within } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
 import { loginEnvironment } from "../../process/login.ts";
@@ -121,18 +121,15 @@ export class AcpLink {
    */
   async request(method: string, params: JsonObject, limitMs: number | null): Promise<unknown> {
     if (this.#ended) throw this.#ended;
-    const late = Promise.withResolvers<never>();
-    const cancel =
-      limitMs === null
-        ? () => {}
-        : this.#options.clock.after(limitMs, () => late.reject(timedOut(method, limitMs)));
     const answer = this.#connection.agent.request<unknown, JsonObject>(method, params);
     try {
-      return await Promise.race([answer, late.promise]);
+      if (limitMs === null) return await answer;
+      const late = () => {
+        throw timedOut(method, limitMs);
+      };
+      return await limited(answer, limitMs, late, this.#options.clock);
     } catch (error) {
       throw this.#ended ?? (error instanceof SymphonyError ? error : this.#refused(method, error));
-    } finally {
-      cancel();
     }
   }
 
