@@ -3,6 +3,7 @@ import type { Clock } from "./clock.ts";
 import type { Config, TrackerConfig } from "./config/config.ts";
 import type { Logger } from "./events/log.ts";
 import { messageOf } from "./model/errors.ts";
+import { requireSteerRoom } from "./orchestrator/operations.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import type { History, Steer } from "./store/store.ts";
 import { cut, oneLine } from "./text/text.ts";
@@ -11,7 +12,7 @@ import type { Tracker, TrackerComment } from "./tracker/tracker.ts";
 export interface CommentDeps {
   readonly clock: Clock;
   readonly log: Logger;
-  readonly history: Pick<History, "addSteer" | "audit">;
+  readonly history: Pick<History, "addSteer" | "audit" | "steerByKey" | "undelivered">;
   config(): Config;
   tracker(): Tracker;
   orchestrator(): Pick<Orchestrator, "state" | "apply">;
@@ -90,7 +91,10 @@ export class CommentSteering {
       at: clock.wall(),
       delivered: false,
     };
-    if (history.addSteer(steer).duplicate) return;
+    const { issueId, key } = steer;
+    if (key !== null && history.steerByKey(issueId, key)) return;
+    requireSteerRoom(history, { id: issueId, identifier: place.identifier });
+    history.addSteer(steer);
     this.#audit(comment, place);
     if (place.turnId !== null) await this.#tell(steer);
   }

@@ -171,6 +171,22 @@ describe("H-17: steer", () => {
     assert.equal(at.world.scheduler.calls.filter((call) => call === "steer once").length, 1);
   });
 
+  test("is 429 when 64 messages wait for the agent; a repeat of one that was taken is answered", async () => {
+    await using at = await inTurn();
+    const ask = (n: number) => ({
+      ...post({ message: `m${n}` }),
+      headers: { "idempotency-key": `k${n}` },
+    });
+    for (let n = 1; n <= 64; n++) {
+      assert.equal((await at.server.ask("/api/v1/ENG-1/steer", ask(n))).status, 202);
+    }
+    const refused = await at.server.ask("/api/v1/ENG-1/steer", ask(65));
+    assert.deepEqual([refused.status, refused.json().error.code], [429, "rate_limited"]);
+    assert.match(refused.json().error.message, /^64 messages wait for the agent of ENG-1 already/);
+    assert.equal(at.world.core.history.undelivered("id-ENG-1").length, 64);
+    assert.equal((await at.server.ask("/api/v1/ENG-1/steer", ask(64))).status, 202);
+  });
+
   test("is 409 without a turn and 404 without an issue; a refusal by the agent is returned", async () => {
     await using at = await inTurn();
     assert.equal((await at.server.ask("/api/v1/NO-1/steer", post({ message: "x" }))).status, 404);

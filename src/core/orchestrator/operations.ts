@@ -162,13 +162,15 @@ export class Operations {
 
   /**
    * Rejects with `issue_not_found`, `no_active_turn` or the agent's refusal. Guidance is durable
-   * before it is sent; a repeated `key` sends nothing and returns the first answer.
+   * before it is sent; a repeated `key` sends nothing and returns the first answer. `rate_limited`:
+   * too much guidance waits already.
    */
   async steer(identifier: string, message: string, key: string | null): Promise<Steered> {
     const { orchestrator, history, clock } = this.#deps;
     const issue = this.#require(identifier);
     const earlier = key === null ? null : history.steerByKey(issue.id, key);
     if (earlier) return steeredBy(earlier, issue);
+    requireSteerRoom(history, issue);
     const entry = this.#state.issues.of("running").get(issue.id);
     const steer: Steer = {
       id: `str_${randomUUID()}`,
@@ -209,10 +211,11 @@ export class Operations {
     const input = { type: "operator.transitioned", issueId: issue.id, to: status, reason } as const;
     const { orchestrator, handOver } = this.#deps;
     const undo = status === "queued" ? await handOver(issue) : () => {};
+    const stopsAgent = this.#state.issues.of("running").has(issue.id);
     try {
-      if (status === "queued") await orchestrator.applySaved(issue.id, input);
-      else
+      if (stopsAgent)
         await tookEffect(orchestrator.apply(input), `${issue.identifier}: the move to ${status}`);
+      else await orchestrator.applySaved(issue.id, input);
     } catch (error) {
       undo();
       throw error;
@@ -303,6 +306,23 @@ export interface Refreshed extends PollReport {
   readonly coalesced: boolean;
   readonly requestedWall: number;
   readonly finishedWall: number;
+}
+
+/** Guidance for one issue that no turn has taken up yet. */
+const maxQueuedSteers = 64;
+
+/** Throws `rate_limited` when so much guidance waits for the issue's agent that no more is taken. */
+export function requireSteerRoom(
+  history: Pick<History, "undelivered">,
+  { id, identifier }: Pick<Issue, "id" | "identifier">,
+): void {
+  const queued = history.undelivered(id).length;
+  if (queued < maxQueuedSteers) return;
+  const message = `${queued} messages wait for the agent of ${identifier} already; this one was not taken`;
+  throw new SymphonyError("rate_limited", message, {
+    details: { queued, limit: maxQueuedSteers },
+    hint: `send it after the agent has taken some up: symphony events --issue ${identifier}`,
+  });
 }
 
 /** A stop takes effect even if the disk refuses it; `SavedLater` tells the caller both. */

@@ -39,6 +39,22 @@ test("FAULT-9: an issue is not released before the release is saved: a restart w
   assert.deepEqual(scheduler.live, ["ENG-1"]);
 });
 
+test("FAULT-9: a move of an issue without an agent is in force once it is saved, one with an agent at once", async () => {
+  const { world, free } = await fullDisk();
+  await using _ = world;
+  const { scheduler, core } = world;
+  await core.orchestrator.abort("ENG-1", "not now");
+  await scheduler.run("ENG-1").end(stopped);
+  const before = scheduler.orchestrator.state;
+  const complete = () => core.orchestrator.transition(issue("ENG-1"), "completed", null);
+  await assert.rejects(complete(), coded("storage_unavailable", /nothing was changed/));
+  assert.equal(scheduler.orchestrator.state, before);
+  free();
+  await complete();
+  assert.equal(scheduler.orchestrator.state.issues.get("id-ENG-1")?.claim, "completed");
+  assert.ok(scheduler.records.get("id-ENG-1")?.dismissed);
+});
+
 test("FAULT-9: an answer that cannot be saved starts no turn, and none remains to be delivered", async () => {
   const { world, free } = await fullDisk();
   await using _ = world;

@@ -20,6 +20,7 @@ import {
 import { recordOf, restoredState } from "../../../src/core/orchestrator/records.ts";
 import type { State } from "../../../src/core/orchestrator/state.ts";
 import { step } from "../../../src/core/orchestrator/step.ts";
+import type { IssueRecord } from "../../../src/core/store/store.ts";
 import { FaultyDisk } from "../fakes/faulty-disk.ts";
 import { config, issue } from "../makers/issue.ts";
 import { AgentWatch } from "./agent-watch.ts";
@@ -199,7 +200,8 @@ export class Simulation {
 
   /** Records that are kept because of an operator's choice. */
   #choices(): number {
-    return [...this.disk.records.values()].filter((one) => one.allowanceAfter !== null).length;
+    const isChosen = (one: IssueRecord) => one.allowanceAfter !== null || one.model !== null;
+    return [...this.disk.records.values()].filter(isChosen).length;
   }
 
   #next(): void {
@@ -231,8 +233,9 @@ export class Simulation {
           return { ...this.ledger.prior(issueId, after), resume, thread: resume };
         },
       });
-      if (input.type === "operator.transitioned" && input.to === "queued") {
-        this.disk.saveRecordFirst(input.issueId, recordOf(decision.state, input.issueId));
+      if (isSavedFirst(input, before)) {
+        const issueId = "issue" in input ? input.issue.id : input.issueId;
+        this.disk.saveRecordFirst(issueId, recordOf(decision.state, issueId));
       }
       this.#state = decision.state;
       this.#noteOperator(input);
@@ -550,7 +553,10 @@ export class Simulation {
       this.ledger.refreshed();
       return this.#apply({ type: "refresh.requested" });
     }
-    if (dice < 88) return this.#apply({ type: "issue.hinted", issueId });
+    if (dice < 88) {
+      if (this.#ownRandom() < 0.5) return this.#chooseModel(issueId);
+      return this.#apply({ type: "issue.hinted", issueId });
+    }
     if (dice < 89) return this.#changePrompt();
     if (dice < 90) return this.#chance(0.5) ? this.#pause() : this.#runShort();
     if (dice < 94) {
@@ -564,6 +570,15 @@ export class Simulation {
       return;
     }
     this.#crash();
+  }
+
+  /** An operator chooses a model, or takes the choice back. */
+  #chooseModel(issueId: string): void {
+    const { issue: own } = this.#state.issues.get(issueId) ?? {};
+    if (!own) return;
+    const model = this.#ownRandom() < 0.5 ? "other" : null;
+    const choice = { issue: own, model, effort: null, agent: null };
+    this.#apply({ type: "operator.modelChosen", ...choice });
   }
 
   /** Afterwards no issue may wait for a template. */
@@ -725,4 +740,13 @@ function randomFrom(seed: number): () => number {
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
     return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
   };
+}
+
+type OfOperator = Extract<Input, { type: "operator.transitioned" | "operator.modelChosen" }>;
+
+/** Requests that take effect only once they are saved; a stop takes effect at once. */
+function isSavedFirst(input: Input, before: State): input is OfOperator {
+  if (input.type === "operator.modelChosen") return true;
+  if (input.type !== "operator.transitioned") return false;
+  return before.issues.get(input.issueId)?.claim !== "running";
 }
