@@ -300,8 +300,8 @@ export const ofTheScheduler: readonly Mutant[] = [
   ]),
   ...faults({ file: `${orchestrator}/operations.ts`, tests: [`${decisions}/operations.test.ts`] }, [
     "FAULT-9: an issue is released before the release is saved",
-    'if (status === "queued") await orchestrator.applySaved(issue.id, input);',
-    'if (status === "queued") await orchestrator.apply(input);',
+    "else await orchestrator.applySaved(issue.id, input);",
+    "else await orchestrator.apply(input);",
   ]),
   ...faults({ file: `${orchestrator}/operations.ts`, tests: ["test/server/unsaved.test.ts"] }, [
     "FAULT-9: an abort returns before its hold is saved",
