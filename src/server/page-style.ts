@@ -62,6 +62,7 @@ button.small { padding: 1px 8px; font-size: 12px; margin-left: 8px; }
 .lane.needs { border-color: var(--wait); border-left-width: 5px; }
 .rows, .timeline, .gates { list-style: none; margin: 0; padding: 0; }
 .rows li { display: grid; grid-template-columns: minmax(180px, 32%) 1fr; gap: 4px 16px; border-top: 1px solid var(--line); padding: 8px 16px; }
+.lane .rows > li:nth-child(n+25) { content-visibility: auto; contain-intrinsic-size: auto 60px; }
 .rows p { margin: 0; overflow-wrap: anywhere; }
 .issue { display: flex; flex-direction: column; overflow-wrap: anywhere; } .issue a, .issue b { font-weight: 600; }
 .prompt { white-space: pre-wrap; overflow-wrap: anywhere; }

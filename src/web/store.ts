@@ -25,6 +25,10 @@ const hiddenMs = 30_000;
 /** Some changes, such as a new title, are no event: they are found by reading, which costs a 304 when there are none. */
 const lookMs = 10_000;
 
+/** Rows of each list: of the first answer, so that it is soon there, and of every later one, the most that a server gives. */
+const firstRows = 100;
+const allRows = 1_000;
+
 /** Events that change no list of the state. */
 const quiet: ReadonlySet<string> = new Set(["webhook.received", "agent.rate_limits"]);
 const spoken: Readonly<Record<string, string>> = {
@@ -69,6 +73,7 @@ export class Store {
     const look = setInterval(() => this.readSoon(), lookMs);
     stop.signal.addEventListener("abort", () => clearInterval(look));
     this.#last = this.seen.state.seq;
+    this.readSoon();
     await followTogether(
       this.#last,
       {
@@ -146,7 +151,8 @@ export class Store {
 
   async #readNow(): Promise<void> {
     try {
-      const read = await readIfChanged<State>("/api/v1/state?limit=500", this.#tag);
+      const rows = this.seen.state === null ? firstRows : allRows;
+      const read = await readIfChanged<State>(`/api/v1/state?limit=${rows}`, this.#tag);
       const { connection } = this.seen;
       this.#tag = read?.tag ?? this.#tag;
       this.#set({
