@@ -158,7 +158,9 @@ test("an issue gets the prompt of its tracker state, which is followed like the 
 });
 
 test("R-2: a restart cleans up closed issues, polls again, and continues in the remaining workspaces", async () => {
-  await using project = await freshProject({ workflow });
+  // Long enough that a poll which does not wait comes first.
+  const removal = 'hooks: { before_remove: "sleep 0.5",';
+  await using project = await freshProject({ workflow: workflow.replace("hooks: {", removal) });
   const issues = new Map<string, Issue>();
   put(issues, "TINY-1");
   put(issues, "TINY-2");
