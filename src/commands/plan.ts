@@ -19,7 +19,7 @@ import { sampleHost } from "../core/process/host.ts";
 import { openSecrets } from "../core/secrets/secrets.ts";
 import { readIssueRecords } from "../core/store/documents.ts";
 import { isFull } from "../core/store/lock.ts";
-import { readPause } from "../core/store/pause.ts";
+import { readAgentPauses, readPause } from "../core/store/pause.ts";
 import { createRedactor } from "../core/text/redact.ts";
 import { loadTracker } from "../core/tracker/kinds.ts";
 import type { Tracker, TrackerDeps } from "../core/tracker/tracker.ts";
@@ -74,6 +74,7 @@ export async function planOfOnePoll(
     const issues = await inTime(reading, trackerMs, `the tracker ${tracker.kind}`);
     const records = await readIssueRecords(dataDir);
     const paused = await readPause(dataDir);
+    const pauses = await readAgentPauses(dataDir);
     const sample = await sampleHost({ paths: [dataDir, config.workspace.root] });
     const host = troubleOf(shortagesOf(sample, config.host, []), systemClock.wall());
     const wall = systemClock.wall();
@@ -90,16 +91,15 @@ export async function planOfOnePoll(
     for (const problem of problems) context.note(problem);
     for (const move of await movesOf(tracker, config)) context.note(redactor.redact(move));
     for (const forge of forges) forge.close();
-    const plan = planOf(issues, config, { records, wall, storage, paused, host, troubles }).map(
-      ({ issue, runs, why }) => ({
-        issue_identifier: issue.identifier,
-        title: issue.title,
-        state: issue.state,
-        priority: issue.priority,
-        would_run: runs,
-        why,
-      }),
-    );
+    const known = { records, wall, storage, paused, pauses, host, troubles };
+    const plan = planOf(issues, config, known).map(({ issue, runs, why }) => ({
+      issue_identifier: issue.identifier,
+      title: issue.title,
+      state: issue.state,
+      priority: issue.priority,
+      would_run: runs,
+      why,
+    }));
     return { plan, warnings };
   } finally {
     tracker.close();

@@ -51,6 +51,7 @@ export function portsOf(deps: CoreDeps): Ports {
     examineWorkspace: (issue, path) => deps.kept.report(issue, path),
     saveRecord: (id, record) => records.put(id, record),
     saveRecordFirst: (id, record) => deps.recordsAtOnce.put(id, record),
+    savePauses: (pauses) => store.agentPauses.put(pauses),
     saveAttempt: (attempt) => history.saveAttempt(attempt),
     saveUsed: (used) => history.saveUsed(used),
     prior: (id, after) => priorOf(history, id, after),

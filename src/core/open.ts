@@ -25,7 +25,7 @@ import { Mirrors } from "./repository/mirrors.ts";
 import { noAuditKeys } from "./store/audit.ts";
 import { openIssueRecords } from "./store/documents.ts";
 import { openHistory } from "./store/history.ts";
-import { openPause } from "./store/pause.ts";
+import { openAgentPauses, openPause } from "./store/pause.ts";
 import { repeatedStore } from "./store/repeated.ts";
 import { SaveQueue } from "./store/saves.ts";
 import type { History, Store } from "./store/store.ts";
@@ -221,16 +221,19 @@ export async function openStore(dir: string, auditKeys = noAuditKeys): Promise<S
   const records = await openIssueRecords(dir);
   const templates = await openTemplates(dir);
   const pause = await openPause(dir);
+  const agentPauses = await openAgentPauses(dir);
   const history = openHistory(join(dir, "history.db"), auditKeys);
   return {
     records,
     history,
     templates,
     pause,
+    agentPauses,
     async close() {
       await records.settled();
       await templates.settled();
       await pause.settled();
+      await agentPauses.settled();
       history.close();
     },
   };

@@ -234,6 +234,7 @@ async function recovered(
       tokensToday: history.tokensOfDay(clock.wall()),
       adopted,
       paused: store.pause.current(),
+      pauses: store.agentPauses.current(),
       offered: deps.deliveries.offered((id) => history.latestAttempt(id)?.id ?? null),
     },
     { now: clock.now(), wall: clock.wall() },

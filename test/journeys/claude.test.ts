@@ -120,6 +120,43 @@ describe("serve with agent.kind claude", () => {
     assert.ok(starts.some(({ args }) => args?.toString().includes("--resume")));
   });
 
+  test("a pause that no issue waits for holds after kill -9: dry-run and the next server start nothing with that agent", async () => {
+    await using world = await claudeWorld({ agent: { max_concurrent_agents: 1 }, issues: 2 });
+    const limited = { is_error: true, terminal_reason: "api_error", api_error_status: 429 };
+    await world.play({
+      turns: [
+        {
+          steps: [{ do: "limit", seconds: 3_600 }],
+          result: { ...limited, result: "You've hit your 5-hour limit" },
+        },
+      ],
+    });
+    const pausesOf = async (server: Awaited<ReturnType<typeof world.serve>>) =>
+      (await server.client.system.state({})).paused.map(({ agent, until }) => [agent, until]);
+    const before = [];
+    {
+      await using server = await world.serve();
+      const row = await eventually("it waits for the limit", async () => {
+        return (await server.client.system.state({})).retrying[0];
+      });
+      before.push(...(await pausesOf(server)));
+      assert.equal(before.length, 1);
+      const held = await symphony(world, "transition", row.issue_identifier, "held");
+      assert.equal(held.code, 0, held.stderr);
+      await server.crash();
+    }
+    await world.play({ turns: [{ steps: [move] }] });
+    const plan = await symphony(world, "serve", world.workflowPath, "--dry-run", "--i-understand");
+    assert.match(plan.stdout, /the provider \(claude\) accepts no turns until/);
+    await using server = await world.serve();
+    assert.deepEqual(await pausesOf(server), before);
+    await eventually("it has polled", async () => {
+      const { queued } = await server.client.system.state({});
+      return queued.some((row) => row.waiting_for?.includes("accepts no turns"));
+    });
+    assert.equal((await world.got("start")).length, 1);
+  });
+
   test("A11: a refused key stops new starts, is said once, and ends with a refresh", async () => {
     await using world = await claudeWorld({
       agent: { max_retries: 0, max_concurrent_agents: 1 },

@@ -177,6 +177,11 @@ export const ofTheScheduler: readonly Mutant[] = [
       "fallback",
     ],
   ),
+  ...faults({ file: `${orchestrator}/step.ts`, tests: [`${decisions}/provider.test.ts`] }, [
+    "a pause that no issue waits for is not saved",
+    "if (state.pauses === before) return decision;",
+    "if (state.pauses !== before) return decision;",
+  ]),
   ...faults({ file: `${orchestrator}/gates.ts`, tests: [`${decisions}/brakes.test.ts`] }, [
     "the token budget of a day has no effect",
     "if (limit === null || day.tokens < limit) return null;",

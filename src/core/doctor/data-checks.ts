@@ -13,7 +13,7 @@ import { sampleHost } from "../process/host.ts";
 import { inspectDatabase } from "../store/database.ts";
 import { readIssueRecords } from "../store/documents.ts";
 import { type DirectoryLock, isFull, lockDataDir } from "../store/lock.ts";
-import { readPause } from "../store/pause.ts";
+import { readAgentPauses, readPause } from "../store/pause.ts";
 import { historyMigrations } from "../store/schema.ts";
 import { readTemplates } from "../store/templates.ts";
 import { isObject, parseJson, shellQuoted } from "../text/text.ts";
@@ -183,6 +183,7 @@ export async function checkFiles(
     () => readIssueRecords(dataDir),
     () => readTemplates(dataDir),
     () => readPause(dataDir),
+    () => readAgentPauses(dataDir),
     () => (overlayFault === null ? readOverlay(dataDir) : Promise.reject(overlayFault)),
   ].map(async (read) => {
     try {

@@ -24,6 +24,21 @@ export interface AgentTrouble {
   readonly sinceWall: number;
 }
 
+/** The provider of one agent accepts no turns. */
+export interface AgentPause {
+  readonly agent: string;
+  readonly untilWall: number;
+  readonly reason: string;
+  /** The agent could not be started: its program, not its provider, is at fault. */
+  readonly isStart?: boolean | undefined;
+  /** The provider named the time; otherwise an operator's refresh ends the pause. */
+  readonly isNamed: boolean;
+  /** Consecutive refusals without a completed turn: each makes the next pause longer. */
+  readonly hits: number;
+  /** False once it is over; kept until a turn completes, so that the next pause counts it. */
+  readonly active: boolean;
+}
+
 /** Why some writes are not on disk, and how many there are. */
 export interface StorageTrouble {
   readonly reason: string;

@@ -1,5 +1,6 @@
 import type { Config } from "../config/config.ts";
 import {
+  type AgentPause,
   type AgentTrouble,
   type DispatchPause,
   type HostTrouble,
@@ -13,7 +14,7 @@ import { type Context, type Decision, decided } from "./decision.ts";
 import type { StorageWait } from "./issues.ts";
 import type { Effect } from "./messages.ts";
 import { conflictOf } from "./radar.ts";
-import type { Day, HoursNow, Pause, State } from "./state.ts";
+import type { Day, HoursNow, State } from "./state.ts";
 
 const dayMs = 86_400_000;
 
@@ -131,7 +132,7 @@ export function conflictGate(state: State, issue: Issue, { delivery }: Config): 
 }
 
 /** A short text that says why an agent's issues wait. */
-export function pausedText({ agent, untilWall, isStart, reason }: Pause): string {
+export function pausedText({ agent, untilWall, isStart, reason }: AgentPause): string {
   if (isStart)
     return `${agent} could not be started, tried again at ${timeOf(untilWall)}: ${reason}`;
   return `the provider (${agent}) accepts no turns until ${timeOf(untilWall)}`;

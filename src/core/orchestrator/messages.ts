@@ -3,7 +3,13 @@ import type { PollOutcome } from "../events/meter.ts";
 import type { Attempt, AttemptGit, Needs, Phase } from "../model/attempt.ts";
 import type { Overlap } from "../model/delivery.ts";
 import type { EventDraft } from "../model/event.ts";
-import type { AgentTrouble, DispatchPause, HostTrouble, StorageTrouble } from "../model/gates.ts";
+import type {
+  AgentPause,
+  AgentTrouble,
+  DispatchPause,
+  HostTrouble,
+  StorageTrouble,
+} from "../model/gates.ts";
 import type { Attached, Issue } from "../model/issue.ts";
 import type { Used } from "../store/store.ts";
 import type { PollPace } from "../tracker/tracker.ts";
@@ -297,6 +303,8 @@ export type Effect =
   | { readonly type: "setTimer"; readonly input: TimerInput; readonly delayMs: number }
   | { readonly type: "clearTimer"; readonly input: TimerInput }
   | { readonly type: "saveRecord"; readonly issueId: string }
+  /** Every pause of an agent that is in force, or counts for the next one. */
+  | { readonly type: "savePauses"; readonly pauses: readonly AgentPause[] }
   | { readonly type: "saveAttempt"; readonly attempt: Attempt }
   | ({ readonly type: "saveUsed" } & Used)
   | { readonly type: "publish"; readonly event: EventDraft }

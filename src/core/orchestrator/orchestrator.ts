@@ -6,7 +6,7 @@ import type { PollOutcome } from "../events/meter.ts";
 import type { Attempt, Phase } from "../model/attempt.ts";
 import { messageOf } from "../model/errors.ts";
 import type { EventDraft } from "../model/event.ts";
-import { unsavedText } from "../model/gates.ts";
+import { type AgentPause, unsavedText } from "../model/gates.ts";
 import type { Issue } from "../model/issue.ts";
 import { isStorageError, nothingChanged } from "../store/durable.ts";
 import type { IssueRecord, Used } from "../store/store.ts";
@@ -62,7 +62,8 @@ export class Orchestrator {
       const delayMs = entry.dueAt - this.#ports.clock.now();
       this.#setTimer({ type: "retry.due", issueId }, delayMs);
     }
-    for (const { agent, untilWall } of this.#state.pauses.values()) {
+    for (const { agent, active, untilWall } of this.#state.pauses.values()) {
+      if (!active) continue;
       const delayMs = untilWall - this.#ports.clock.wall();
       this.#setTimer({ type: "provider.due", agent }, delayMs);
     }
@@ -186,6 +187,8 @@ export class Orchestrator {
         return this.#clearTimer(effect.input);
       case "saveRecord":
         return ports.saveRecord(effect.issueId, recordOf(this.#state, effect.issueId));
+      case "savePauses":
+        return ports.savePauses?.(effect.pauses);
       case "saveAttempt":
         return ports.saveAttempt(effect.attempt);
       case "saveUsed":
@@ -329,6 +332,8 @@ export interface Ports extends ReadPorts {
    * and is not repeated.
    */
   saveRecordFirst(issueId: string, record: IssueRecord | null): Promise<void>;
+  /** Replaces those that are saved. Rejects like `saveRecord`. */
+  savePauses?(pauses: readonly AgentPause[]): Promise<void>;
   /** False if not saved yet: the write is repeated until it succeeds. */
   saveAttempt(attempt: Attempt): boolean;
   saveUsed(used: Used): void;

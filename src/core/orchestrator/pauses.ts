@@ -1,9 +1,10 @@
+import type { AgentPause } from "../model/gates.ts";
 import { andThen, type Context, type Decision, decided } from "./decision.ts";
 import { dayGate, dayIndex, hoursPassed, pausedText, shutGate, storageGate } from "./gates.ts";
 import { type Retry, type Running, without } from "./issues.ts";
 import type { Effect, Exit } from "./messages.ts";
 import { queueRetry } from "./retry.ts";
-import { claimed, type Pause, type State, setIn } from "./state.ts";
+import { claimed, type State, setIn } from "./state.ts";
 
 const firstPauseMs = 5 * 60_000;
 const longestUnknownMs = 60 * 60_000;
@@ -76,7 +77,7 @@ function pause(
   // endlessly: times parsed from text are often too short.
   const minMs = named === null ? unknownMs(hits) : known?.active ? 0 : unknownMs(hits - 1);
   const untilWall = Math.max(named ?? 0, context.wall + minMs);
-  const next: Pause = {
+  const next: AgentPause = {
     agent,
     untilWall,
     reason: exit.message,

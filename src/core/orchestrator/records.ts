@@ -1,6 +1,12 @@
 import type { Config } from "../config/config.ts";
 import { type Attempt, noTokens, type Tokens } from "../model/attempt.ts";
-import type { AgentTrouble, DispatchPause, HostTrouble, StorageTrouble } from "../model/gates.ts";
+import type {
+  AgentPause,
+  AgentTrouble,
+  DispatchPause,
+  HostTrouble,
+  StorageTrouble,
+} from "../model/gates.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import type { CompletedRecord, IssueRecord } from "../store/store.ts";
 import { idleOf } from "./brakes.ts";
@@ -23,7 +29,7 @@ import type { AttemptOrder } from "./messages.ts";
 import { revisionOf } from "./offer.ts";
 import { rowsListed } from "./reconcile.ts";
 import { stampOf } from "./start.ts";
-import { emptyState, type Pause, type State } from "./state.ts";
+import { emptyState, type State } from "./state.ts";
 
 /** What must survive a restart for one issue, or null for nothing. */
 export function recordOf(state: State, issueId: string): IssueRecord | null {
@@ -118,6 +124,8 @@ export interface Restored {
   readonly tokensToday?: number;
   /** An operator paused dispatch. */
   readonly paused?: DispatchPause | null;
+  /** Of agents, as last saved. */
+  readonly pauses?: readonly AgentPause[];
   /** Work whose delivery is on disk; a crash may have come before the record of its issue. */
   readonly offered?: readonly Offered[];
 }
@@ -132,7 +140,9 @@ export interface Offered {
 
 /** The state after a start: decisions and waiting issues, no claims of live processes. */
 export function restoredState(from: Restored, clocks: { now: number; wall: number }): State {
-  const pauses = new Map<string, Pause>();
+  const pauses = new Map(
+    (from.pauses ?? []).map((pause) => [pause.agent, restoredPause(pause, clocks.wall)]),
+  );
   const rows = new Map<string, IssueRow>();
   const done = new Map<string, Completed>();
   for (const row of from.completed ?? []) {
@@ -150,8 +160,12 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
     const isBare = decided?.claim === "completed" && decided.attemptId === null;
     const claim = (isBare ? withLast(decided, from) : decided) ?? known;
     rows.set(id, { ...claim, choices: { pick, templateId, allowanceAfter }, offer });
+    // A crash may have come before the pause itself was saved.
     const pause = pauseFrom(record, clocks.wall);
-    if (pause) pauses.set(pause.agent, pause);
+    const saved = pause && pauses.get(pause.agent);
+    if (pause && !saved?.active && !saved?.isStart) {
+      pauses.set(pause.agent, { ...pause, hits: saved?.hits ?? 0 });
+    }
   }
   for (const { issue, attemptId, head, workspacePath, since: sinceWall } of from.offered ?? []) {
     if (rows.has(issue.id)) continue;
@@ -231,8 +245,14 @@ function completedFrom(
   };
 }
 
+/** A start is a new try of an agent that could not be started. */
+function restoredPause(pause: AgentPause, wall: number): AgentPause {
+  const isOver = pause.isStart === true || pause.untilWall <= wall;
+  return { ...pause, active: pause.active && !isOver };
+}
+
 /** The pause that remains of a provider's limit. */
-function pauseFrom({ retry }: IssueRecord, wall: number): Pause | null {
+function pauseFrom({ retry }: IssueRecord, wall: number): AgentPause | null {
   if (retry?.waits?.gate !== "provider" || retry.dueAt <= wall) return null;
   const { agent, isOpen = false } = retry.waits;
   const reason = retry.error ?? "the provider's limit";
@@ -335,6 +355,7 @@ interface Known {
   /** Why nothing could be saved now. */
   readonly storage?: StorageTrouble | null;
   readonly paused?: DispatchPause | null;
+  readonly pauses?: readonly AgentPause[];
   readonly host?: HostTrouble | null;
   /** Agents that cannot be started, by name. */
   readonly troubles?: ReadonlyMap<string, AgentTrouble>;
@@ -347,10 +368,11 @@ const noPrior = { count: 0, resume: null, thread: null, tokens: 0, idle: null };
 export function planOf(
   issues: readonly Issue[],
   config: Config,
-  { records, wall, storage = null, paused = null, host = null, troubles = new Map() }: Known,
+  { storage = null, host = null, troubles = new Map(), ...saved }: Known,
 ): readonly PlanRow[] {
+  const { wall } = saved;
   const totals = { tokens: noTokens, seconds: 0 };
-  const before = restoredState({ records, totals, lastAttemptId: null, paused }, { now: 0, wall });
+  const before = restoredState({ ...saved, totals, lastAttemptId: null }, { now: 0, wall });
   const { state: restored } = hoursPassed(before, { config, wall });
   const queue = queueOf(issues, config.tracker);
   const poll = { ...restored.poll, lastWall: wall };

@@ -7,7 +7,13 @@ import {
   type Tokens,
 } from "../model/attempt.ts";
 import type { Overlap } from "../model/delivery.ts";
-import type { AgentTrouble, DispatchPause, HostTrouble, StorageTrouble } from "../model/gates.ts";
+import type {
+  AgentPause,
+  AgentTrouble,
+  DispatchPause,
+  HostTrouble,
+  StorageTrouble,
+} from "../model/gates.ts";
 import type { ActiveHours } from "../model/hours.ts";
 import type { Issue } from "../model/issue.ts";
 import type { PollPace } from "../tracker/tracker.ts";
@@ -26,7 +32,7 @@ export interface State {
   /** Where in the finished and free rows the next poll continues to read. */
   readonly watchFrom: number;
   /** Agents whose provider refused a turn because of its limit, by name. */
-  readonly pauses: ReadonlyMap<string, Pause>;
+  readonly pauses: ReadonlyMap<string, AgentPause>;
   /** Agents that cannot be started, by name. */
   readonly troubles: ReadonlyMap<string, AgentTrouble>;
   readonly day: Day;
@@ -73,21 +79,6 @@ export interface HoursNow {
 export interface Fault {
   readonly code: string;
   readonly message: string;
-}
-
-/** The provider of one agent accepts no turns. */
-export interface Pause {
-  readonly agent: string;
-  readonly untilWall: number;
-  readonly reason: string;
-  /** The agent could not be started: its program, not its provider, is at fault. */
-  readonly isStart?: boolean;
-  /** The provider named the time; otherwise an operator's refresh ends the pause. */
-  readonly isNamed: boolean;
-  /** Consecutive refusals without a completed turn: each makes the next pause longer. */
-  readonly hits: number;
-  /** False once it is over; kept until a turn completes, so that the next pause counts it. */
-  readonly active: boolean;
 }
 
 /** The token use of all issues on one day (UTC). */

@@ -34,7 +34,14 @@ import { storageChanged } from "./storage.ts";
  * changed.
  */
 export function step(state: State, input: Input, context: Context): Decision {
-  return withRefill(state, decide(state, input, context), { input, context });
+  return withPauses(state, withRefill(state, decide(state, input, context), { input, context }));
+}
+
+/** Pauses of agents are on disk whether or not an issue waits for them: a restart must not try a limited provider again. */
+function withPauses({ pauses: before }: State, decision: Decision): Decision {
+  const { state, effects } = decision;
+  if (state.pauses === before) return decision;
+  return decided(state, ...effects, { type: "savePauses", pauses: [...state.pauses.values()] });
 }
 
 function decide(state: State, input: Input, context: Context): Decision {

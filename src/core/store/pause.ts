@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { Low } from "lowdb";
 import { z } from "zod";
-import type { DispatchPause } from "../model/gates.ts";
+import type { AgentPause, DispatchPause } from "../model/gates.ts";
 import { durableJson, OneByOne, removeLeftovers } from "./durable.ts";
 
 const formatVersion = 1;
@@ -12,45 +12,83 @@ const Pause = z.strictObject({
   sinceWall: z.number(),
 }) satisfies z.ZodType<DispatchPause>;
 
-/** Whether an operator paused dispatch: read once at start, written through. */
-export interface StoredPause {
-  /** As it is on disk; null: not paused. */
-  current(): DispatchPause | null;
+const AgentPauses = z
+  .array(
+    z.strictObject({
+      agent: z.string(),
+      untilWall: z.number(),
+      reason: z.string(),
+      isStart: z.boolean().optional(),
+      isNamed: z.boolean(),
+      hits: z.number(),
+      active: z.boolean(),
+    }),
+  )
+  .readonly() satisfies z.ZodType<readonly AgentPause[]>;
+
+/** One value in a file of its own: read once at start, written through. */
+interface StoredValue<T> {
+  /** As it is on disk. */
+  current(): T;
   /** On disk (fsynced) when it resolves. Rejects with `storage_unavailable`, and then nothing has changed. */
-  put(pause: DispatchPause | null): Promise<void>;
+  put(value: T): Promise<void>;
 }
 
-/** A pause whose opener waits for the last write before it exits. */
-interface OpenPause extends StoredPause {
+/** Whether an operator paused dispatch; null: not paused. */
+export type StoredPause = StoredValue<DispatchPause | null>;
+
+/** The pauses of agents after refusals of their providers. */
+export type StoredAgentPauses = StoredValue<readonly AgentPause[]>;
+
+/** A value whose opener waits for the last write before it exits. */
+interface Opened<T> extends StoredValue<T> {
   /** Resolves when no write is running or waiting. */
   settled(): Promise<void>;
 }
 
+interface Kind<T> {
+  readonly name: string;
+  readonly schema: z.ZodType<T>;
+  readonly empty: T;
+}
+
+const dispatch: Kind<DispatchPause | null> = {
+  name: "pause.json",
+  schema: Pause.nullable(),
+  empty: null,
+};
+const agents: Kind<readonly AgentPause[]> = {
+  name: "agent-pauses.json",
+  schema: AgentPauses,
+  empty: [],
+};
+
 /** Loads `pause.json` in `dir`; the caller holds the data directory's lock. Rejects with `storage_corrupt`. */
-export async function openPause(dir: string): Promise<OpenPause> {
-  await removeLeftovers(fileIn(dir));
-  const document = new OneByOne(await load(dir));
+export const openPause = (dir: string) => open(dir, dispatch);
+
+/** The pause as last written, for callers without the lock; changes nothing. Rejects like `openPause`. */
+export const readPause = async (dir: string) => (await load(dir, dispatch)).data;
+
+/** Loads `agent-pauses.json`, as `openPause` does. */
+export const openAgentPauses = (dir: string) => open(dir, agents);
+
+/** As `readPause`, of agents. */
+export const readAgentPauses = async (dir: string) => (await load(dir, agents)).data;
+
+async function open<T>(dir: string, kind: Kind<T>): Promise<Opened<T>> {
+  await removeLeftovers(join(dir, kind.name));
+  const document = new OneByOne(await load(dir, kind));
   return {
     current: () => document.current,
-    async put(pause) {
-      await document.change(() => pause);
+    async put(value) {
+      await document.change(() => value);
     },
     settled: () => document.settled(),
   };
 }
 
-/** The pause as last written, for callers without the lock; changes nothing. Rejects like `openPause`. */
-export async function readPause(dir: string): Promise<DispatchPause | null> {
-  return (await load(dir)).data;
-}
-
-async function load(dir: string): Promise<Low<DispatchPause | null>> {
-  const adapter = durableJson<DispatchPause | null>(fileIn(dir), formatVersion, Pause.nullable());
-  const document = new Low<DispatchPause | null>(adapter, null);
+async function load<T>(dir: string, { name, schema, empty }: Kind<T>): Promise<Low<T>> {
+  const document = new Low<T>(durableJson(join(dir, name), formatVersion, schema), empty);
   await document.read();
   return document;
-}
-
-function fileIn(dir: string): string {
-  return join(dir, "pause.json");
 }

@@ -7,12 +7,16 @@ import type { IssueRecord, Store } from "./store.ts";
  * attempts and issues, and the audit log. An operator's text for an agent is kept as written.
  */
 export function redactedStore(store: Store, redact: (text: string) => string): Store {
-  const { history, records } = store;
+  const { history, records, agentPauses } = store;
   return {
     ...store,
     records: {
       all: () => records.all(),
       put: (id, record) => records.put(id, record && recordWithout(record, redact)),
+    },
+    agentPauses: {
+      ...agentPauses,
+      put: (pauses) => agentPauses.put(redactDeep(pauses, redact)),
     },
     history: {
       ...history,

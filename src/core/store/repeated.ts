@@ -8,12 +8,12 @@ import type { AuditEntry, History, Store, Used } from "./store.ts";
 const maxAuditEntries = 1_000;
 
 /**
- * `store`, with retries for writes of facts that have already happened, if the disk refuses them: records of issues, attempts
+ * `store`, with retries for writes of facts that have already happened, if the disk refuses them: records of issues, pauses of agents, attempts
  * and their usage, completed issues, settled guidance, audit entries. Reads of attempts include waiting writes. Guidance, intents
  * and templates are not retried: they are saved before anything is done, and a refusal changes nothing.
  */
 export function repeatedStore(store: Store, saves: SaveQueue): Store {
-  const { history, records } = store;
+  const { history, records, agentPauses } = store;
   const attempts = new AttemptWrites(history, saves);
   const audit = new AuditWrites(history, saves);
   const newest = (row: Attempt | null) => row && attempts.newest(row);
@@ -22,6 +22,10 @@ export function repeatedStore(store: Store, saves: SaveQueue): Store {
     records: {
       all: () => records.all(),
       put: (id, record) => saves.save(`record ${id}`, () => records.put(id, record)),
+    },
+    agentPauses: {
+      ...agentPauses,
+      put: (pauses) => saves.save("pauses of agents", () => agentPauses.put(pauses)),
     },
     history: {
       ...history,

@@ -4,7 +4,7 @@ import type { Attempt } from "../model/attempt.ts";
 import type { Offer } from "../model/delivery.ts";
 import type { EventDraft, EventType, SymphonyEvent } from "../model/event.ts";
 import type { Attached, Issue, Wait } from "../model/issue.ts";
-import type { StoredPause } from "./pause.ts";
+import type { StoredAgentPauses, StoredPause } from "./pause.ts";
 import type { StoredTemplates } from "./templates.ts";
 
 /** All durable state. Only one process owns it at a time. */
@@ -13,6 +13,7 @@ export interface Store {
   readonly history: History;
   readonly templates: StoredTemplates;
   readonly pause: StoredPause;
+  readonly agentPauses: StoredAgentPauses;
   close(): Promise<void>;
 }
 

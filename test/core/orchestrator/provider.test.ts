@@ -153,6 +153,32 @@ test("a restart keeps the pause of an issue that waits for it", async () => {
   assert.deepEqual(again.live.sort(), ["A-1", "A-2"]);
 });
 
+test("a restart keeps a pause that no issue waits for, and how often it was in a row", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  await world.run("A-1").end(limited(null));
+  await world.advance(5 * minute);
+  const until = world.clock.wall() + 20 * minute;
+  await world.run("A-1").end(limited(until));
+  const held = { issueId: "id-A-1", to: "held", reason: null } as const;
+  await world.orchestrator.apply({ type: "operator.transitioned", ...held });
+  assert.equal(world.records.get("id-A-1")?.retry, null, "it waits for nothing");
+  const next = (pauses = world.pauses) =>
+    new Scheduler([issue("A-2")], world.config, world.records, 0, [], pauses);
+  const again = next();
+  // As its clock says, which begins anew.
+  again.clock.jump(world.clock.wall() - again.clock.wall());
+  await again.begin();
+  await again.advance(19 * minute);
+  assert.deepEqual(again.live, []);
+  assert.equal(view(again).paused[0]?.untilWall, until);
+  await again.advance(1 * minute);
+  assert.deepEqual(again.live, ["A-2"]);
+  assert.deepEqual([times(again, "provider.resumed"), again.pauses[0]?.hits], [1, 2]);
+  // A start is a new try of what could not be started.
+  const mended = await next(world.pauses.map((pause) => ({ ...pause, isStart: true }))).begin();
+  assert.deepEqual(mended.live, ["A-2"]);
+});
+
 test("a wall clock that is set back does not extend the pause", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.run("A-1").end(limited(world.clock.wall() + 20 * minute));

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { Clock } from "../../../src/core/clock.ts";
 import type { Attempt } from "../../../src/core/model/attempt.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
-import type { StorageTrouble } from "../../../src/core/model/gates.ts";
+import type { AgentPause, StorageTrouble } from "../../../src/core/model/gates.ts";
 import { recordOf } from "../../../src/core/orchestrator/records.ts";
 import type { State } from "../../../src/core/orchestrator/state.ts";
 import { SaveQueue } from "../../../src/core/store/saves.ts";
@@ -18,6 +18,8 @@ interface FaultyDiskParts {
 /** The disk of a simulated world behind the real queue of writes: any write may fail, and pending writes are lost with the process. */
 export class FaultyDisk {
   readonly records = new Map<string, IssueRecord>();
+  pauses: readonly AgentPause[] = [];
+  #savesPauses = false;
   readonly #parts: FaultyDiskParts;
   /** By attempt, whether the row on disk has an end. */
   readonly #rows = new Map<string, boolean>();
@@ -42,6 +44,7 @@ export class FaultyDisk {
   /** A crash: pending writes and running attempts are gone. */
   restarted(): void {
     this.#trouble = null;
+    this.#savesPauses = false;
     this.#saves = this.#queue();
     this.#stopped = new Set(this.#savedStops);
     for (const id of this.#rows.keys()) this.#rows.set(id, true);
@@ -51,6 +54,14 @@ export class FaultyDisk {
 
   saveRecord(id: string, record: IssueRecord | null): void {
     this.#saves.now(`record ${id}`, () => this.#write(() => this.#put(id, record)));
+  }
+
+  savePauses(pauses: readonly AgentPause[]): void {
+    this.#savesPauses = true;
+    const write = () => {
+      this.pauses = pauses;
+    };
+    this.#saves.now("pauses", () => this.#write(write));
   }
 
   /** Throws the disk's error for a write that is not retried. */
@@ -91,6 +102,11 @@ export class FaultyDisk {
     );
     if (this.isTroubled) return;
     this.#savedStops = new Set(this.#stopped);
+    const pauses = [...state.pauses.values()];
+    // What a start restores is saved with the next change.
+    if (this.#savesPauses) {
+      assert.deepEqual(this.pauses, pauses, "FAULT-9: the pauses are not on disk as in force");
+    }
     for (const id of issueIds) {
       // The retry of an attempt that is stopping is withdrawn when the attempt has ended.
       const row = state.issues.get(id);

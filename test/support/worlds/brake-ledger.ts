@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { Config } from "../../../src/core/config/config.ts";
 import type { Attempt } from "../../../src/core/model/attempt.ts";
+import type { AgentPause } from "../../../src/core/model/gates.ts";
 import { type Issue, normalState } from "../../../src/core/model/issue.ts";
 import type { Prior } from "../../../src/core/orchestrator/decision.ts";
 import type { Effect } from "../../../src/core/orchestrator/messages.ts";
@@ -109,9 +110,12 @@ export class BrakeLedger {
     }
   }
 
-  /** A new process may try a limited provider once. */
-  crashed(): void {
-    this.#pausedUntil.clear();
+  /** A new process may try a limited provider only if the disk has refused its pause. */
+  crashed(saved: readonly AgentPause[]): void {
+    for (const [agent, until] of this.#pausedUntil) {
+      const { untilWall = 0 } = saved.find((pause) => pause.agent === agent) ?? {};
+      this.#pausedUntil.set(agent, Math.min(until, untilWall));
+    }
   }
 
   mayStart(issue: Issue, agent: string, wall: number): void {

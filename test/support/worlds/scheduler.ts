@@ -5,6 +5,7 @@ import { Meter } from "../../../src/core/events/meter.ts";
 import { type Attempt, noTokens } from "../../../src/core/model/attempt.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import type { EventDraft } from "../../../src/core/model/event.ts";
+import type { AgentPause } from "../../../src/core/model/gates.ts";
 import { type Issue, normalState } from "../../../src/core/model/issue.ts";
 import type { Decision, Prior } from "../../../src/core/orchestrator/decision.ts";
 import type { AttemptOrder, Exit, OfferOrder } from "../../../src/core/orchestrator/messages.ts";
@@ -44,6 +45,7 @@ export class Scheduler implements Omit<Ports, "config"> {
   /** The counted tokens. */
   readonly used: Used[] = [];
   readonly records = new Map<string, IssueRecord>();
+  pauses: readonly AgentPause[] = [];
   readonly failures: string[] = [];
   /** Set to make the next reads fail or wait. */
   readFails: string | null = null;
@@ -71,7 +73,9 @@ export class Scheduler implements Omit<Ports, "config"> {
     records: ReadonlyMap<string, IssueRecord> = new Map(),
     tokensToday = 0,
     completed: readonly CompletedRecord[] = [],
+    pauses: readonly AgentPause[] = [],
   ) {
+    this.pauses = pauses;
     for (const [id, record] of records) this.records.set(id, record);
     for (const issue of issues) this.issues.set(issue.id, issue);
     this.config = settings;
@@ -95,6 +99,9 @@ export class Scheduler implements Omit<Ports, "config"> {
       moveIssue: (issue, to) => this.moveIssue(issue, to),
       saveRecord: (id, record) => this.saveRecord(id, record),
       saveRecordFirst: (id, record) => this.saveRecordFirst(id, record),
+      savePauses: async (pauses) => {
+        this.pauses = pauses;
+      },
       saveAttempt: (attempt) => this.saveAttempt(attempt),
       saveUsed: (used) => this.saveUsed(used),
       prior: (id, after) => this.prior(id, after),
@@ -111,6 +118,7 @@ export class Scheduler implements Omit<Ports, "config"> {
           lastAttemptId: null,
           tokensToday,
           completed,
+          pauses,
         },
         { now: this.clock.now(), wall: this.clock.wall() },
       ),

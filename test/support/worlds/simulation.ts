@@ -383,6 +383,8 @@ export class Simulation {
         return this.#noteCompleted(effect.event);
       case "saveRecord":
         return this.disk.saveRecord(effect.issueId, recordOf(this.#state, effect.issueId));
+      case "savePauses":
+        return this.disk.savePauses(effect.pauses);
       case "saveAttempt":
       case "saveUsed":
         return void this.disk.saveAttempt(effect.attempt);
@@ -637,7 +639,7 @@ export class Simulation {
   #crash(): void {
     this.restarts++;
     this.#hooks.crashed?.();
-    this.ledger.crashed();
+    this.ledger.crashed(this.disk.pauses.filter(({ active }) => active));
     this.agents.interrupted();
     this.agents.restarted();
     this.disk.restarted();
@@ -662,6 +664,7 @@ export class Simulation {
         totals,
         lastAttemptId,
         paused: this.#paused,
+        pauses: this.disk.pauses,
         tokensToday: this.ledger.today(epochWall + this.#now),
       },
       { now: this.#now, wall: epochWall + this.#now },
@@ -672,6 +675,11 @@ export class Simulation {
     for (const [issueId, entry] of this.#state.issues.of("retrying")) {
       const input = { type: "retry.due", issueId } as const;
       this.#perform({ type: "setTimer", input, delayMs: entry.dueAt - this.#now });
+    }
+    for (const { agent, active, untilWall } of this.#state.pauses.values()) {
+      if (!active) continue;
+      const input = { type: "provider.due", agent } as const;
+      this.#perform({ type: "setTimer", input, delayMs: untilWall - epochWall - this.#now });
     }
     this.#later(0, () => this.#apply({ type: "poll.due" }));
   }
