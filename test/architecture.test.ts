@@ -75,6 +75,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/commands/setup.ts": ["src/commands", "src/core", "node:"],
   "src/commands/setup-answers.ts": ["src/commands", "src/core", "@inquirer/prompts", "node:"],
   "src/commands/setup-facts.ts": ["src/commands", "src/core", "node:"],
+  "src/commands/setup-provider.ts": ["src/commands", "src/core"],
   "src/commands/setup-file.ts": ["src/core/agent", "src/core/tracker", "node:"],
   "src/commands/examination.ts": ["src/commands", "src/server", "src/core", "node:"],
   "src/commands/offline-pause.ts": ["src/commands", "src/core", "node:"],

@@ -8,6 +8,7 @@ export const initCommand = row({
     "symphony init --yes                  no question: the first choice of each",
     "symphony init --dry-run --yes        print the file and write nothing",
     "symphony init --tracker local --agent codex --level safe     for scripts",
+    "symphony init --agent openai --provider http://127.0.0.1:11434/v1",
     "symphony init --yes --force          replace the file; a copy is kept",
   ],
   arguments: [
@@ -36,6 +37,12 @@ export const initCommand = row({
       summary: "the agent that works",
       choices: ["codex", "claude", "gemini", "opencode", "openai"],
     },
+    {
+      name: "provider",
+      value: "url",
+      summary: "of the built-in agent (default: $OPENAI_BASE_URL, or OpenAI)",
+    },
+    { name: "model", value: "id", summary: "of the built-in agent" },
     {
       name: "level",
       value: "level",

@@ -12,6 +12,7 @@ import type { ScopeProject } from "../core/tracker/tracker.ts";
 import type { CommandContext } from "./context.ts";
 import { offered } from "./setup-facts.ts";
 import { type AgentChoice, builtIn, type SetupChoice } from "./setup-file.ts";
+import { providerAddress, withProvider } from "./setup-provider.ts";
 
 /** What was typed; undefined is asked for, or chosen with `--yes`. */
 export interface Answers {
@@ -20,6 +21,10 @@ export interface Answers {
   readonly endpoint: string | undefined;
   readonly agent: string | undefined;
   readonly level: SetupChoice["level"] | undefined;
+  /** The address of the built-in agent's provider. */
+  readonly provider: string | undefined;
+  /** The model of the built-in agent. */
+  readonly model: string | undefined;
 }
 
 /** Keys by name: those that are stored or set, and those that were typed just now. */
@@ -69,20 +74,34 @@ export async function chooseAll(asking: Asking): Promise<Omit<SetupChoice, "repo
   const agents = agentsToOffer(asking);
   const tracker = await chooseTracker(asking);
   const { project, wasKeyTyped } = await chooseProject(tracker, asking);
-  const agent = await chooseAgent(agents, asking);
-  const level = await chooseLevel(agent, wasKeyTyped, asking);
+  const chosen = await chooseAgent(agents, asking);
+  const isBuiltIn = chosen.name === builtIn.name;
+  const { agent, wasAsked } = isBuiltIn
+    ? await withProvider(asking, modelChooser(wasKeyTyped, asking))
+    : { agent: chosen, wasAsked: false };
+  const level = await chooseLevel(agent, wasKeyTyped || (wasAsked && project !== null), asking);
   return { tracker, project, endpoint: answers.endpoint ?? null, agent, level };
 }
 
-function agentsToOffer({
-  answers,
-  installed,
-  keys,
-  dryRun,
-  context,
-}: Asking): readonly AgentChoice[] {
-  const all = offered(installed, keys.has);
-  const wanted = answers.agent;
+/** null: the model is not asked for. */
+function modelChooser(wasKeyTyped: boolean, { context }: Asking) {
+  if (wasKeyTyped || context.yes || !context.interactive) return null;
+  return (models: readonly string[]) => {
+    const choices = models.map((value) => ({ name: value, value }));
+    return select("Which model?", choices, context);
+  };
+}
+
+function agentsToOffer(asking: Asking): readonly AgentChoice[] {
+  const { answers, installed, keys, dryRun, context } = asking;
+  const all = offered(installed, keys.has, providerAddress(asking));
+  const isOfBuiltIn = answers.provider !== undefined || answers.model !== undefined;
+  const wanted = answers.agent ?? (isOfBuiltIn ? builtIn.name : undefined);
+  if (isOfBuiltIn && wanted !== builtIn.name) {
+    throw new SymphonyError("usage", "--provider and --model belong to the built-in agent", {
+      hint: "symphony init --agent openai, or leave them out",
+    });
+  }
   if (wanted === builtIn.name) return [builtIn];
   const found = all.find(({ name }) => name === wanted);
   if (wanted !== undefined && found !== undefined) return [found];
@@ -101,7 +120,7 @@ function agentsToOffer({
   }
   if (all.length > 0 && wanted === undefined) return all;
   const message =
-    "no agent was found: the login shell finds no codex, claude, gemini or opencode, and there is no OPENAI_API_KEY";
+    "no agent was found: the login shell finds no codex, claude, gemini or opencode, and there is no OPENAI_API_KEY or OPENAI_BASE_URL";
   if (!dryRun) {
     throw new SymphonyError("agent_not_found", message, {
       hint: "install one, such as: npm install --global @openai/codex, or export OPENAI_API_KEY; then symphony init",
@@ -208,7 +227,9 @@ async function chooseAgent(
 ): Promise<AgentChoice> {
   const [first] = agents;
   if (first === undefined) throw new SymphonyError("agent_not_found", "no agent was found");
-  if (answers.agent !== undefined || context.yes || !context.interactive) return first;
+  // One that is left is no question.
+  const isChosen = answers.agent !== undefined || agents.length === 1;
+  if (isChosen || context.yes || !context.interactive) return first;
   const choices = agents.map((value) => {
     const found = installed.find(({ program }) => program.name === value.name);
     const login =

@@ -28,10 +28,11 @@ export async function lookAround(
   return { ...found, installed };
 }
 
-/** The agents to offer: those that were found, the ones with a login first. */
+/** The agents to offer: those that were found, the ones with a login first; the built-in one where it has a key or an address. */
 export function offered(
   installed: readonly InstalledAgent[],
   has: (name: string) => boolean,
+  provider: string | null = null,
 ): readonly AgentChoice[] {
   const sorted = installed.toSorted((a, b) => Number(a.login === null) - Number(b.login === null));
   const programs = sorted.map(({ program }): AgentChoice => {
@@ -40,7 +41,7 @@ export function offered(
     const kept = [`${name}:`, `  env_passthrough: [${address}] # your provider's address`];
     return { ...program, settings: [...kept, ...settings] };
   });
-  return builtIn.keyNames.some(has) ? [...programs, builtIn] : programs;
+  return provider !== null || builtIn.keyNames.some(has) ? [...programs, builtIn] : programs;
 }
 
 type Found = Pick<SetupFacts, "repository" | "remark">;

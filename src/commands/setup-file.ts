@@ -108,7 +108,7 @@ ${end.map((line) => `- ${line}`).join("\n")}
 }
 
 /** A plain scalar where that is safe, else in quotes. */
-function yamlText(text: string): string {
+export function yamlText(text: string): string {
   const isPlain =
     /^[A-Za-z_/$][A-Za-z0-9_./@:$~+-]*$/.test(text) &&
     !/:$|^(?:true|false|null|yes|no|on|off)$/i.test(text);

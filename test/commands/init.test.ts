@@ -12,6 +12,8 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -48,7 +50,13 @@ function project(t: TestContext, ...agents: readonly string[]) {
   writeFileSync(join(cwd, "a"), "a\n");
   git("add", "-A");
   git("commit", "-q", "-m", "a");
-  const none = ["OPENAI_API_KEY", "LINEAR_API_KEY", "GITHUB_TOKEN", "ANTHROPIC_API_KEY"];
+  const none = [
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "LINEAR_API_KEY",
+    "GITHUB_TOKEN",
+    "ANTHROPIC_API_KEY",
+  ];
   const unset = Object.fromEntries(none.map((name) => [name, undefined]));
   const env = { ...unset, HOME: home, PATH: `${programs}:${process.env["PATH"]}` };
   return { root, home, cwd, env, git, workflowPath: join(cwd, "WORKFLOW.md") };
@@ -204,6 +212,46 @@ test("init keeps the address of another provider that a person's environment has
   const own = { ...env, ANTHROPIC_BASE_URL: "https://gateway.example" };
   const kept = await symphony({ ...place, env: own }, "init", ...flags, "--dry-run");
   assert.match(kept.stdout, /^claude:\n {2}env_passthrough: \[ANTHROPIC_BASE_URL\]/m);
+});
+
+test("init takes the provider of the environment, and a model that it lists; --yes asks nothing", async (t) => {
+  const place = project(t);
+  for (const [models, model] of [
+    [["local-a", "local-b"], "local-a"],
+    [["local-a", "gpt-5.5"], "gpt-5.5"],
+    [null, "gpt-5.5"],
+  ] as const) {
+    const provider = createServer((request, response) => {
+      response.statusCode = models === null || request.url !== "/v1/models" ? 404 : 200;
+      response.end(JSON.stringify({ data: models?.map((id) => ({ id })) }));
+    });
+    provider.listen(0, "127.0.0.1");
+    await once(provider, "listening");
+    const { port } = provider.address() as AddressInfo;
+    const url = `http://127.0.0.1:${port}/v1`;
+    const env = { ...place.env, OPENAI_BASE_URL: url };
+    const { code, stdout, stderr } = await symphony(
+      { ...place, env },
+      "init",
+      "--yes",
+      "--dry-run",
+    );
+    provider.close();
+    assert.equal(code, 0, stderr);
+    const said = `openai:\n  base_url: "?${url}"?\n  api_key: none .*\n  model: ${model}\nagent:\n  kind: openai\n  level: safe`;
+    assert.match(stdout, new RegExp(said));
+    assert.match(stderr, models === null ? /404; the model is gpt-5\.5/ : /one of 2; --model/);
+  }
+  const typed = ["--provider", "https://models.example/v1", "--model", "big"];
+  const env = { ...place.env, OPENAI_API_KEY: "sk-0123456789" };
+  const own = await symphony({ ...place, env }, "init", "--yes", "--dry-run", ...typed);
+  assert.match(own.stdout, /api_key: \$OPENAI_API_KEY\n {2}model: big\n/);
+  const odd = await symphony({ ...place, env }, "init", "--yes", "--agent", "codex", ...typed);
+  assert.equal(odd.code, 2);
+  const refused = ["--provider", "http://models.example/v1"];
+  const open = await symphony({ ...place, env }, "init", "--yes", ...refused);
+  assert.match(open.stderr, /must be https, or http on this machine/);
+  assert.equal(existsSync(place.workflowPath), false);
 });
 
 test("init names a credential of the remote, and never writes one", async (t) => {
