@@ -28,6 +28,8 @@ interface Line {
 
 /** Lines of the timeline that are kept in the page. */
 const keptLines = 500;
+/** Events that come within so long are shown together. */
+const togetherMs = 50;
 
 /** One issue: what it does now, what it did, and what can be done about it. */
 export function IssuePage({ issue, store }: { issue: string; store: Store }): VNode {
@@ -56,13 +58,16 @@ export function IssuePage({ issue, store }: { issue: string; store: Store }): VN
       current = false;
     };
   }, [issue, version, epoch]);
-  useEffect(
-    () =>
-      store.onEvent((event) => {
-        if (event.issue_identifier === issue) setLines((known) => merged(known, [lineOf(event)]));
-      }),
-    [issue],
-  );
+  useEffect(() => {
+    const taken = batched<Line>((news) => setLines((known) => merged(known, news)));
+    const stop = store.onEvent((event) => {
+      if (event.issue_identifier === issue) taken.add(lineOf(event));
+    });
+    return () => {
+      stop();
+      taken.end();
+    };
+  }, [issue]);
   const moves = useMoves(detail);
   if (detail === null)
     return html`<section class="empty">${fault ?? `Reading ${issue} …`}</section>`;
@@ -135,6 +140,27 @@ function linesOf(detail: Detail): readonly Line[] {
 
 function lineOf({ seq, at, type, message }: StreamEvent): Line {
   return { seq, at, type, message };
+}
+
+/** Passes on together what is added within a moment; never more than is kept. */
+function batched<T>(pass: (items: readonly T[]) => void) {
+  let items: T[] = [];
+  let timer: ReturnType<typeof setTimeout> | null = null;
+  return {
+    add(item: T) {
+      items.push(item);
+      if (items.length >= 2 * keptLines) items = items.slice(-keptLines);
+      timer ??= setTimeout(() => {
+        timer = null;
+        const passed = items;
+        items = [];
+        pass(passed);
+      }, togetherMs);
+    },
+    end() {
+      if (timer !== null) clearTimeout(timer);
+    },
+  };
 }
 
 /** Each event once, in order, the newest kept. */
