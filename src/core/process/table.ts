@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { open, readdir } from "node:fs/promises";
-import { setTimeout as delay } from "node:timers/promises";
+import { setTimeout as delay, setImmediate } from "node:timers/promises";
 import { daemonMark, runCookie } from "./environment.ts";
 
 /** One live process of this machine; zombies do not count. */
@@ -38,8 +38,50 @@ export async function earlierPids(): Promise<ReadonlySet<number>> {
 }
 
 /** Every live process that may be read. Linux only; on other systems the list is empty. */
-export async function liveProcesses(): Promise<ProcessEntry[]> {
-  return entriesOf(await livePids());
+export async function liveProcesses(): Promise<readonly ProcessEntry[]> {
+  return (await freshScan()).entries;
+}
+
+/** All processes as one reading of /proc showed them. */
+interface Scan {
+  readonly entries: readonly ProcessEntry[];
+  /** Without this process and its ancestors. */
+  readonly others: readonly ProcessEntry[];
+}
+
+let running: Promise<unknown> | null = null;
+let next: Promise<Scan> | null = null;
+let scans = 0;
+
+/** How often all of /proc was read by this process. */
+export function scansMade(): number {
+  return scans;
+}
+
+/**
+ * A reading of /proc that begins after this call. All callers that wait while another one is read
+ * share the next: a thousand agents that end together cost as many readings as one.
+ */
+function freshScan(): Promise<Scan> {
+  next ??= scanAfter(running);
+  return next;
+}
+
+async function scanAfter(before: Promise<unknown> | null): Promise<Scan> {
+  await before;
+  // The callers of this turn of the event loop have asked by now.
+  await setImmediate();
+  const scan = scanned();
+  // What waits for it need not keep it.
+  running = scan.then(() => {});
+  next = null;
+  return scan;
+}
+
+async function scanned(): Promise<Scan> {
+  scans += 1;
+  const entries = await entriesOf(await livePids());
+  return { entries, others: others(entries) };
 }
 
 async function entriesOf(pids: Iterable<number>): Promise<ProcessEntry[]> {
@@ -75,9 +117,8 @@ export async function killMatching(
   const end = performance.now() + limitMs;
   let emptyScans = 0;
   while (emptyScans < 2 && performance.now() < end) {
-    const pids = [...(await livePids())].filter((pid) => !seen.has(pid));
-    if (pids.length === 0) break;
-    const entries = others(await entriesOf(pids));
+    const entries = known.size > 0 ? await unseen(seen) : (await freshScan()).others;
+    if (entries.length === 0) break;
     const found = entries.filter(matches);
     for (const { pid } of found) {
       killed.add(pid);
@@ -89,6 +130,10 @@ export async function killMatching(
     if (found.length > 0) await delay(scanPauseMs);
   }
   return killed.size;
+}
+
+async function unseen(seen: ReadonlySet<number>): Promise<readonly ProcessEntry[]> {
+  return others(await entriesOf([...(await livePids())].filter((pid) => !seen.has(pid))));
 }
 
 /** Sends a signal. It is no error when the process (or, with a negative id, the group) is gone. */
