@@ -327,7 +327,7 @@ interface WorkDeliveryDeps {
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
   workspaces(): Pick<Workspaces, "borrowedBy">;
-  orchestrator(): Pick<ReturnType<CoreDeps["orchestrator"]>, "post" | "state">;
+  orchestrator(): Pick<ReturnType<CoreDeps["orchestrator"]>, "post" | "state" | "applySaved">;
 }
 
 /** The way of finished work to its person; nothing is written or read before it is started. */
@@ -368,6 +368,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     newestOf: (rule, branch) => remotes.newestOf(rule, branch),
     pullRequestFrame: (rule, base) => remotes.pullRequestFrame(rule, base),
     post: (input) => deps.orchestrator().post(input),
+    rests: (input) => deps.orchestrator().applySaved(input.issueId, input),
     isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),
     isAttached: (issueId) =>
       deps.orchestrator().state.issues.of("held").get(issueId)?.attached !== undefined,

@@ -62,15 +62,18 @@ test("delivery: from an issue to a pull request, a review, a failed check, an ap
   await world.once({ number, answers: 3, attempts: 3 });
 });
 
-test("delivery: the real codex, which may not write .git, delivers a review round to a merge", async () => {
+test("delivery: the real codex, which may not write .git, delivers a review round and a failed check to a merge, over two kills of the server", async () => {
   await using openai = await startFakeOpenai([
     { type: "shell", cmd: "echo greets > greet.txt; sleep 0.4" },
     { type: "text", text: "greet.txt greets." },
     { type: "shell", cmd: "echo greets you > greet.txt; sleep 0.4" },
     { type: "text", text: "[1] It says whom now.\n[2] It says whom now." },
+    { type: "shell", cmd: "echo tested > test.txt; sleep 0.4" },
+    { type: "text", text: "[1] The test passes again." },
   ]);
   await using home = await codexHome(openai.url);
   await using world = await deliveryWorld({
+    github: { ci: "manual" },
     codex: {
       command: `"${realProgram("SYMPHONY_CODEX")}" app-server`,
       parent: home.workspaces,
@@ -81,6 +84,8 @@ test("delivery: the real codex, which may not write .git, delivers a review roun
   await world.create();
   await world.serve();
   const number = (await world.offered(1)).delivery?.pull_request?.number ?? 0;
+  await github.act({ do: "ci", conclusion: "success" });
+  await world.crash();
   await github.act({
     ...{ do: "review", as: "grace", event: "request_changes", body: "See below" },
     comments: [{ path: "greet.txt", line: 1, body: "Whom?" }],
@@ -88,11 +93,20 @@ test("delivery: the real codex, which may not write .git, delivers a review roun
   await world.offered(2);
   const answers = await world.answered(number, 2);
   assert.ok(answers.every(({ body }) => /It says whom now\./.test(body)));
-  const asked = JSON.stringify((await openai.requests()).at(-1)?.body.input);
-  assert.match(asked, /Whom\?/);
+  const last = async () => JSON.stringify((await openai.requests()).at(-1)?.body);
+  assert.match(await last(), /Whom\?/);
+  const fail = () => github.act({ do: "ci", conclusion: "failure", log: "not ok 1 - sum of 2" });
+  await fail();
+  await world.asked("actions/re-run-workflow-failed-jobs");
+  await fail();
+  await world.offered(3);
+  assert.match(await last(), /not ok 1 - sum of 2/, "the log reaches the agent");
+  assert.match(await last(), /Whom\?/, "on the same thread, after a kill");
+  await github.act({ do: "ci", conclusion: "success" });
   await github.act({ do: "review", as: "grace", event: "approve" });
+  await world.crash();
   await github.act({ do: "merge", as: "grace" });
   await world.until("it is done", ({ issue }) => issue.state === "Done");
   await eventually("its workspace is gone", async () => !world.hasWorkspace());
-  await world.once({ number, answers: 2, attempts: 2 });
+  await world.once({ number, answers: 2, attempts: 3 });
 });

@@ -270,7 +270,7 @@ export class Writes {
 
   /** Moves the issue, unless somebody has moved it since. */
   async #move({ kind, payload }: Entry, known: Delivered): Promise<Written> {
-    const { tracker, post, bus } = this.#deps;
+    const { tracker, rests, bus } = this.#deps;
     // Offered work that did not reach its person is not ready for review.
     const isOffered = payload["mode"] === undefined || payload["mode"] === "none";
     if (kind === "move" && !isOffered && known.pushed !== known.head) return dropped;
@@ -279,7 +279,8 @@ export class Writes {
     const states = await tracker().workflow.states(issue);
     const to = this.#targetOf(kind, payload, states);
     if (to === null) return dropped;
-    if (kind === "move") post({ type: "offer.resting", issueId: issue.id, state: to });
+    // After a crash, feedback would not start an attempt in a state that is not known to be a place of rest.
+    if (kind === "move") await rests({ type: "offer.resting", issueId: issue.id, state: to });
     const now = normalState(issue.state);
     if (now === normalState(to)) return done;
     if (kind !== "finish" && now !== payload["from"]) return dropped;

@@ -125,6 +125,8 @@ export function runAgain(
   const { now, wall } = context;
   const offer = row?.offer && {
     ...row.offer,
+    // A person has moved it to another state, such as QA, and asks for more: it may run there.
+    ...(hasFeedback && byPerson && { restsIn: withState(row.offer, issue.state) }),
     revision: revisionOf(issue),
     rounds: byPerson ? 0 : row.offer.rounds + 1,
     exhausted: false,
@@ -161,12 +163,17 @@ export function offerReported(state: State, input: Report, context: Context): De
 function resting(state: State, { issueId, state: name }: About<"offer.resting">): Decision {
   const row = state.issues.get(issueId);
   if (!row?.offer) return decided(state);
-  const to = normalState(name);
-  const restsIn = [...row.offer.restsIn.filter((one) => one !== to), to];
+  const restsIn = withState(row.offer, name);
   return decided(
     { ...state, issues: state.issues.offering(row.issue, { ...row.offer, restsIn }) },
     { type: "saveRecord", issueId },
   );
+}
+
+/** The states in which the work may wait and run; the last one is where it is. */
+function withState({ restsIn }: Offer, name: string): readonly string[] {
+  const to = normalState(name);
+  return [...restsIn.filter((one) => one !== to), to];
 }
 
 /** People or checks answered: the next turn of the same thread reads it, within the limit of rounds. */

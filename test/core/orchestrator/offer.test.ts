@@ -242,6 +242,20 @@ test("a review survives a restart, with its rounds and its resting state", async
   assert.deepEqual(again.live, []);
 });
 
+test("a person's feedback continues an issue that was moved to another state without agents; a machine's does not", async () => {
+  const world = await offered();
+  const moved = issue("A-1", { state: "QA" });
+  world.set(moved);
+  await world.advance(30_000);
+  const feedback = { type: "offer.answered", issueId: id, summary: "grace: why?" } as const;
+  await world.orchestrator.apply({ ...feedback, byPerson: false });
+  await world.advance(0);
+  assert.deepEqual([world.live, claimOf(world)], [[], "review"]);
+  await world.orchestrator.apply({ ...feedback, byPerson: true });
+  await world.advance(60_000);
+  assert.deepEqual(world.live, ["A-1"]);
+});
+
 test("a round whose issue leaves to another state returns to review, and its feedback is not lost", async () => {
   const world = await offered();
   const feedback = { type: "offer.answered", issueId: id, byPerson: true, summary: "x" } as const;

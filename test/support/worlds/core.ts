@@ -353,6 +353,7 @@ function undelivered(
     newestOf: async () => null,
     pullRequestFrame: async () => null,
     post: (input) => scheduler.orchestrator.post(input),
+    rests: (input) => scheduler.orchestrator.applySaved(input.issueId, input),
     lastMessage: () => null,
     isRunning: () => false,
   });
