@@ -7,7 +7,7 @@ import { type Config, secretNamesOf } from "./config/config.ts";
 import { withoutCredentials } from "./config/resolve.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { CoreDeps, CoreOptions } from "./core.ts";
-import { type ChecksDeps, failedCheck } from "./delivery/checks.ts";
+import { type ChecksDeps, failedCheck, prepareBy } from "./delivery/checks.ts";
 import { Deliveries } from "./delivery/delivery.ts";
 import type { MadeDeps } from "./delivery/made.ts";
 import { Remotes } from "./delivery/remotes.ts";
@@ -37,6 +37,7 @@ import { type BranchBook, fillWorkspace, keepApart } from "./workspace/fill.ts";
 import { writeHookCommand } from "./workspace/hook-command.ts";
 import { commandVariable } from "./workspace/hooks.ts";
 import { recordedPlaces } from "./workspace/owner.ts";
+import { Prepared } from "./workspace/prepared.ts";
 import { OwnRoots } from "./workspace/roots.ts";
 import {
   createWorkspaces,
@@ -103,6 +104,11 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps) {
     maxBytes: () => config().workspace.keepMaxBytes,
   });
   const commandDir = writeHookCommand(dataDir);
+  const run = prepareBy({
+    ...{ clock, env, dataDir, config, runId: runIdOf(dataDir, "prepare") },
+    secretNames: () => secretNamesOf(config(), tracker()),
+  });
+  const prepared = new Prepared({ dir: join(dataDir, "prepared"), run });
   const workspaces = keepApart(
     createWorkspaces({
       settings: () => ({ root: config().workspace.root, hooks: config().hooks }),
@@ -119,12 +125,13 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps) {
       delivered: (path, issueId) => deps.isDelivered(path, issueId),
       fill: fillWorkspace({
         git: () => config().git,
-        ...{ env, clock, lookup, mirrors, branches },
+        ...{ env, clock, lookup, mirrors, branches, prepared },
         learn: (secret) => redactor.add(secret),
         runId: runIdOf(dataDir, "hook"),
         onClone: (clone) => options.onClone?.(clone),
       }),
       mirrors,
+      prepared,
       signal,
     }),
   );

@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { cloneInto } from "../../src/core/repository/clone.ts";
@@ -22,6 +30,11 @@ for (const allowGit of [true, false]) {
     mkdirSync(path);
     const loan = await cloneInto({ ...order(), mirrors, path });
     const mirror = await mirrors.repair(path, loan);
+    const tree = join(realpathSync(s.dataDir), "prepared", "one", "tree");
+    mkdirSync(join(tree, "left"), { recursive: true });
+    writeFileSync(join(tree, "left", "index.js"), "prepared\n");
+    mkdirSync(join(path, "node_modules"));
+    symlinkSync(join(tree, "left"), join(path, "node_modules", "left"));
     const other = join(dir, "other", "repository.git");
     execFileSync("git", ["clone", "-q", "--bare", bare, other]);
     const before = readdirSync(mirror, { recursive: true }).sort();
@@ -38,10 +51,16 @@ for (const allowGit of [true, false]) {
       `chmod 777 '${mirror}'`,
       `cat '${other}/HEAD' && echo READ`,
       `cat '${s.secrets.key}' && echo READ`,
+      "cat node_modules/left/index.js",
+      "echo WRITTEN > node_modules/left/index.js; rm node_modules/left/index.js",
+      `touch '${tree}/more'; mv '${tree}' '${tree}2'; cat node_modules/left/index.js`,
     ];
     await s.openai.setScript(shell(tries.join("\n")));
-    const said = await output(s, { borrowed: [mirror] });
+    const said = await output(s, { borrowed: [mirror, tree] });
     assert.match(said, /^two.txt\none.txt\n/);
+    assert.match(said, /^prepared$(?:.|\n)*^prepared$/m);
+    assert.deepEqual(readdirSync(tree), ["left"]);
+    assert.equal(readFileSync(join(tree, "left", "index.js"), "utf8"), "prepared\n");
     assert.doesNotMatch(said, /READ|canary/);
     assert.deepEqual(readdirSync(mirror, { recursive: true }).sort(), before);
     assert.equal(readFileSync(join(mirror, "HEAD"), "utf8"), head);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { cpSync, readdirSync, readFileSync, realpathSync } from "node:fs";
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { cloneInto } from "../../src/core/repository/clone.ts";
@@ -9,7 +9,17 @@ import { Mirrors } from "../../src/core/repository/mirrors.ts";
 import { cloneWorld } from "../support/worlds/clone-world.ts";
 import { confinedKinds } from "../support/worlds/confined-kinds.ts";
 
-// What programs in symphony's own sandbox can do with the mirror of their workspace.
+// What programs in symphony's own sandbox can do with the mirror of their workspace, and with what was prepared for it.
+
+/** A prepared result, linked into the workspace as symphony does it. */
+async function preparedFor(workspace: string, dataDir: string): Promise<string> {
+  const tree = join(dataDir, "prepared", "one", "tree");
+  await mkdir(join(tree, "left"), { recursive: true });
+  await writeFile(join(tree, "left", "index.js"), "prepared\n");
+  await mkdir(join(workspace, "node_modules"));
+  await symlink(join(tree, "left"), join(workspace, "node_modules", "left"));
+  return tree;
+}
 
 for (const [kind, make] of Object.entries(confinedKinds)) {
   test(`THREAT-2: a program of the kind ${kind} reads the mirror of its workspace and no other, and writes none`, async (t) => {
@@ -27,6 +37,7 @@ for (const [kind, make] of Object.entries(confinedKinds)) {
     const mirror = await mirrors.repair(path, loan);
     const other = join(dir, "other", "repository.git");
     execFileSync("git", ["clone", "-q", "--bare", bare, other]);
+    const tree = await preparedFor(path, realpathSync(confined.dataDir));
     const before = readdirSync(mirror, { recursive: true }).sort();
     const head = readFileSync(join(mirror, "HEAD"), "utf8");
     const git = "git -c user.name=A -c user.email=a@b.invalid";
@@ -42,8 +53,12 @@ for (const [kind, make] of Object.entries(confinedKinds)) {
         // Around the mirror there is only the sandbox's own temporary directory.
         `touch '${join(mirror, "..")}/x'; echo refused`,
         `cat '${other}/HEAD' || echo refused`,
+        "echo x > node_modules/left/index.js || echo refused",
+        "rm node_modules/left/index.js || echo refused",
+        `touch '${tree}/more' || echo refused`,
+        "cat node_modules/left/index.js && echo refused",
       ],
-      { borrowed: [mirror], level: kind === "acp" ? "networked" : "safe" },
+      { borrowed: [mirror, tree], level: kind === "acp" ? "networked" : "safe" },
     );
     assert.match(said[0] ?? "", /two\.txt\none\.txt\n/);
     assert.match(said[1] ?? "", /three\ntwo\.txt\none\.txt\n/);
@@ -51,5 +66,7 @@ for (const [kind, make] of Object.entries(confinedKinds)) {
     assert.deepEqual(readdirSync(mirror, { recursive: true }).sort(), before);
     assert.equal(readFileSync(join(mirror, "HEAD"), "utf8"), head);
     assert.deepEqual(readdirSync(join(mirror, "..")), ["repository.git"]);
+    assert.match(said.at(-1) ?? "", /^prepared$/m);
+    assert.deepEqual(readdirSync(tree), ["left"]);
   });
 }

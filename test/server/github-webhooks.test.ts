@@ -14,7 +14,8 @@ const path = "/webhooks/github";
 function repository(name: string, address: string) {
   const match = { labels: [], states: [], prefixes: [], teams: [], projects: [] };
   return {
-    ...{ name, match, baseBranch: null, branchTemplate: "{{ issue.identifier }}", depth: null },
+    ...{ name, match, baseBranch: null, branchTemplate: "{{ issue.identifier }}" },
+    ...{ depth: null, prepare: null },
     address: { protocol: "https" as const, address, login: null },
   };
 }

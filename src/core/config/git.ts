@@ -43,6 +43,20 @@ export interface RepositoryConfig {
   readonly branchTemplate: string;
   /** Commits of history; null: all. */
   readonly depth: number | null;
+  /** null: nothing is prepared. */
+  readonly prepare: Prepare | null;
+}
+
+/** What is made once for all workspaces of a repository, with network, for example its dependencies. */
+export interface Prepare {
+  /** Shell lines of the operator, run one after the other at the top of the base's files. */
+  readonly commands: readonly string[];
+  /** The files that decide the result, such as lock files: a change of one makes it anew. */
+  readonly files: readonly string[];
+  /** The directories that the commands make and that every workspace gets, read-only. */
+  readonly results: readonly string[];
+  /** Limit for each command. */
+  readonly timeoutMs: number;
 }
 
 /** Each list that is not empty must contain a value of the issue. All in lower case. */
@@ -98,6 +112,24 @@ const template = solidText
     "must make branch names of {{ issue.identifier }}, {{ issue.slug }} and {{ issue.branch_name }}",
   );
 
+const inTree = text.refine(
+  (path) =>
+    path.split("/").every((part) => part !== "" && part !== "." && part !== "..") &&
+    !/^\.git(?:\/|$)/.test(path),
+  "must be a path inside the repository, without . and ..",
+);
+const fewest = "must not be empty";
+
+const prepare = z.strictObject(
+  {
+    commands: z.array(solidText, "must be a list").min(1, fewest).max(20),
+    files: z.array(inTree, "must be a list").min(1, fewest).max(100),
+    results: z.array(inTree, "must be a list").min(1, fewest).max(20),
+    timeout_ms: positive.default(1_800_000),
+  },
+  "must be a map of commands, files, results, timeout_ms and nothing else",
+);
+
 const repository = z.strictObject(
   {
     name,
@@ -106,8 +138,9 @@ const repository = z.strictObject(
     base_branch: text.refine(isBaseName, "must be the name of a branch").nullable().default(null),
     branch_template: template.nullable().default(null),
     depth: positive.max(deepest, `must not be greater than ${deepest}`).nullable().default(null),
+    prepare: prepare.nullable().default(null),
   },
-  "must be a map of name, url, match, base_branch, branch_template, depth and nothing else",
+  "must be a map of name, url, match, base_branch, branch_template, depth, prepare and nothing else",
 );
 
 /** The repositories that symphony itself clones. */
@@ -139,9 +172,16 @@ export function gitConfigOf(written: z.output<typeof gitSection>): GitConfig {
         baseBranch: one.base_branch,
         branchTemplate: one.branch_template ?? defaultTemplate,
         depth: one.depth,
+        prepare: preparedBy(one.prepare),
       };
     }),
   };
+}
+
+function preparedBy(written: z.output<typeof prepare> | null): Prepare | null {
+  if (written === null) return null;
+  const { commands, files, results, timeout_ms: timeoutMs } = written;
+  return { commands, files, results, timeoutMs };
 }
 
 /** Names of the secrets and variables that hold a repository's credential: agents and hooks never get them. */

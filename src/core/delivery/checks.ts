@@ -3,7 +3,9 @@ import type { AgentEvent, SessionSpec } from "../agent/agent.ts";
 import { type ConfinementOptions, confinementOf } from "../agent/confinement.ts";
 import { openWayOut, type WayOut } from "../agent/way-out.ts";
 import type { Clock } from "../clock.ts";
+import type { AgentConfig } from "../config/agents.ts";
 import type { Config } from "../config/config.ts";
+import type { Prepare } from "../config/git.ts";
 import { agentEnvironment } from "../process/environment.ts";
 import { loginEnvironment } from "../process/login.ts";
 import { runCommand } from "../process/run.ts";
@@ -28,6 +30,17 @@ export interface Checked {
   tell(line: string): void;
 }
 
+interface CommandsSetting {
+  /** The setting that names them. */
+  readonly key: string;
+  /** What they are called in progress. */
+  readonly name: string;
+  readonly level: AgentConfig["level"];
+  readonly network: AgentConfig["network"];
+  /** Limit for each command. */
+  readonly timeoutMs: number;
+}
+
 export interface FailedCheck {
   readonly command: string;
   /** The end of its output. */
@@ -42,15 +55,47 @@ const maxOutputChars = 8_000;
  * in the sandbox of the agents. Resolves with the first that fails; null: all succeeded. Rejects with
  * `agent_unavailable` when there is no sandbox.
  */
-export async function failedCheck(
-  { workspace: { path: workspace }, signal, tell }: Checked,
+export function failedCheck(
+  checked: Checked,
   commands: readonly string[],
   deps: ChecksDeps,
 ): Promise<FailedCheck | null> {
+  const { agent, delivery } = deps.config();
+  const { level, network } = agent;
+  const how = { key: "delivery.checks", name: "check", level, network };
+  return failedCommand(checked, commands, deps, { ...how, timeoutMs: delivery.checksTimeoutMs });
+}
+
+/**
+ * Runs the commands of `prepare`, with all of the network, in the sandbox of the agents; without one
+ * at `danger`. Resolves and rejects as `failedCheck`.
+ */
+export function prepareBy(deps: Omit<ChecksDeps, "borrowedBy">) {
+  return (
+    { path, ...place }: { readonly path: string } & Omit<Checked, "workspace">,
+    { commands, timeoutMs }: Prepare,
+  ): Promise<FailedCheck | null> => {
+    const level = deps.config().agent.level === "danger" ? "danger" : "networked";
+    const how = { key: "git.repositories", name: "prepare", level, network: null } as const;
+    const checked = { workspace: { path }, ...place };
+    return failedCommand(
+      checked,
+      commands,
+      { ...deps, borrowedBy: async () => [] },
+      { ...how, timeoutMs },
+    );
+  };
+}
+
+async function failedCommand(
+  { workspace: { path: workspace }, signal, tell }: Checked,
+  commands: readonly string[],
+  deps: ChecksDeps,
+  { key, name, level, network, timeoutMs }: CommandsSetting,
+): Promise<FailedCheck | null> {
   if (commands.length === 0) return null;
-  const { agent, delivery, hooks, workspace: place } = deps.config();
+  const { agent, hooks, workspace: place } = deps.config();
   const { clock, dataDir, runId } = deps;
-  const { level } = agent;
   const secretNames = deps.secretNames();
   const env = agentEnvironment({
     ...{ env: deps.env, secretNames, runId },
@@ -62,23 +107,23 @@ export async function failedCheck(
   const spec = { ...{ workspace, level, borrowed, readable }, onLog: tell };
   if (level !== "danger") await probeSandbox(level, deps.env);
   for (const command of commands) {
-    tell(`check: ${command}`);
+    tell(`${name}: ${command}`);
     const confined = {
       ...{ spec, lines: [command], env: deps.env, path, dataDir, workspaceRoot: place.root },
-      readable: { key: "delivery.checks", paths: [] },
+      readable: { key, paths: [] },
       writable: null,
     };
-    await using way = await wayOutOf(confined, { level, network: agent.network, tell });
+    await using way = await wayOutOf(confined, { level, network, tell });
     const box =
       level === "danger" || way?.confinement == null
         ? []
         : await sandboxArgs({ ...way.confinement, level, cwd: workspace, emptied: [] });
     const end = await runCommand({
       argv: [...box, "bash", "-c", command],
-      name: "check",
+      name,
       cwd: workspace,
       env: { ...env, ...way?.proxies, PATH: path, HOME: env["HOME"] ?? homedir() },
-      ...{ clock, signal, timeoutMs: delivery.checksTimeoutMs, outputBytes: maxOutputBytes },
+      ...{ clock, signal, timeoutMs, outputBytes: maxOutputBytes },
       keep: "end",
     });
     signal.throwIfAborted();

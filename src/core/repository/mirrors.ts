@@ -12,6 +12,8 @@ export interface Loan {
   readonly mirror: string;
   /** The name of what is kept for the workspace. */
   readonly keep: string;
+  /** The name of the prepared results that it uses; absent: none. */
+  readonly prepared?: string | undefined;
 }
 
 export interface MirrorsOptions {
@@ -133,6 +135,11 @@ export class Mirrors {
       await rm(temporary, { force: true });
     }
     return mirror.path;
+  }
+
+  /** The mirror of a loan, as it is. */
+  lent({ mirror }: Loan): Mirror {
+    return this.#mirrorOf(mirror);
   }
 
   #mirrorOf(name: string): Mirror {

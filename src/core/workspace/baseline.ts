@@ -44,7 +44,10 @@ const Written = z.object({
   staged: z.string(),
   files: z.array(Pair).nullable(),
   // A workspace of an earlier version borrows nothing.
-  loan: z.object({ mirror: z.string(), keep: z.string() }).nullable().default(null),
+  loan: z
+    .object({ mirror: z.string(), keep: z.string(), prepared: z.string().optional() })
+    .nullable()
+    .default(null),
 });
 
 /** null if there is none, as for a workspace of an earlier version, or if it cannot be read. */

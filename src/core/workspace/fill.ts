@@ -7,6 +7,7 @@ import { cloneInto } from "../repository/clone.ts";
 import { workspaceKey } from "../repository/key.ts";
 import type { Loan, Mirrors } from "../repository/mirrors.ts";
 import { repositoryFor } from "../repository/routing.ts";
+import type { Prepared } from "./prepared.ts";
 import type { RemovalTarget } from "./removal.ts";
 import type { FreshWorkspace, Workspaces } from "./workspaces.ts";
 
@@ -42,6 +43,7 @@ interface FillDeps {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
   readonly mirrors: Mirrors;
+  readonly prepared: Pick<Prepared, "lay">;
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
   /** Called with each credential before it is used, so that it is redacted. */
@@ -71,14 +73,35 @@ export function fillWorkspace(deps: FillDeps): (fresh: FreshWorkspace) => Promis
     const runId = `${deps.runId}/clone-${randomUUID()}`;
     const limits = { timeoutMs, clock, signal };
     const { name } = repository;
-    return cloneInto({
+    const progress = (state: string | null) =>
+      deps.onClone?.({ issueIdentifier: issue.identifier, repository: name, state });
+    let base: string | null = null;
+    const loan = await cloneInto({
       ...{ repository, issue, path, mirrors, env, lookup, runId, tell, ...limits },
       isOurs: (branch) => branches.isOurs(name, branch, issue.id),
       otherBranches: branches.others(name, issue.id),
-      onProgress: (state) =>
-        deps.onClone?.({ issueIdentifier: issue.identifier, repository: name, state }),
-      onBranch: (branch, base) => branches.record({ issue, repository: name, branch, base, path }),
+      onProgress: progress,
+      onBranch(branch, from) {
+        base = from;
+        branches.record({ issue, repository: name, branch, base, path });
+      },
     });
+    if (repository.prepare === null || base === null) return loan;
+    const mirror = mirrors.lent(loan);
+    try {
+      const commit = await mirror.commitOf(base);
+      if (commit === null) return loan;
+      const { address, prepare } = repository;
+      const from = { mirror: mirror.path, commit, env, signal };
+      const order = { name, address, prepare, from, tell };
+      progress("preparing");
+      return { ...loan, prepared: await deps.prepared.lay(path, loan.keep, order) };
+    } catch (error) {
+      await mirrors.release(loan).catch(() => {});
+      throw error;
+    } finally {
+      progress(null);
+    }
   };
 }
 

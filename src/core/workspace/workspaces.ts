@@ -32,6 +32,7 @@ import {
   restoredMarker,
   stateDirOf,
 } from "./place.ts";
+import type { Prepared } from "./prepared.ts";
 import { type Removal, type RemovalDeps, Removals, type RemovalTarget } from "./removal.ts";
 import { baselineOf } from "./work.ts";
 
@@ -100,6 +101,8 @@ export interface WorkspacesOptions extends Pick<RemovalDeps, "copies" | "deliver
   fill?(fresh: FreshWorkspace): Promise<Loan | null>;
   /** The mirrors of which `fill` borrows; needed only with it. */
   readonly mirrors?: Pick<Mirrors, "repair" | "release">;
+  /** The prepared results that `fill` lays into a workspace; by default there are none. */
+  readonly prepared?: Pick<Prepared, "pathsOf" | "release">;
   /** Ends every hook at once when the server must stop; by default never. */
   readonly signal?: AbortSignal;
 }
@@ -167,7 +170,10 @@ class DirectoryWorkspaces implements Workspaces {
       ...options,
       leaving: this.#leaving,
       root: () => this.root(),
-      release: async (loan) => options.mirrors?.release(loan),
+      release: async (loan) => {
+        await options.prepared?.release(loan);
+        await options.mirrors?.release(loan);
+      },
       note: (message, path, issue) => this.#note(message, path, issue),
       beforeRemove: (path, issue) =>
         this.#hook("before_remove", path, { issue, signal: this.#leaving }).catch(
@@ -282,8 +288,9 @@ class DirectoryWorkspaces implements Workspaces {
 
   async borrowedBy(path: string): Promise<readonly string[]> {
     const loan = await this.#loanOf(path);
-    const { mirrors } = this.#options;
-    return loan === null || mirrors === undefined ? [] : [await mirrors.repair(path, loan)];
+    const { mirrors, prepared } = this.#options;
+    if (loan === null || mirrors === undefined) return [];
+    return [await mirrors.repair(path, loan), ...(prepared?.pathsOf(loan) ?? [])];
   }
 
   async #loanOf(path: string): Promise<Loan | null> {

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { gitConfigOf, gitSection } from "../../../src/core/config/git.ts";
 import { createLogger } from "../../../src/core/events/log.ts";
 import { fillWorkspace } from "../../../src/core/workspace/fill.ts";
+import { Prepared } from "../../../src/core/workspace/prepared.ts";
 import { createWorkspaces } from "../../../src/core/workspace/workspaces.ts";
 import { gitIn } from "../../support/makers/git-repository.ts";
 import { config, issue } from "../../support/makers/issue.ts";
@@ -42,6 +43,7 @@ test("S-10: a workspace is cloned before after_create runs; a failed clone leave
         env,
         clock,
         mirrors,
+        prepared: new Prepared({ dir: join(dir, "prepared"), run: async () => null }),
         lookup: () => undefined,
         learn: () => {},
         branches: { isOurs: () => false, others: () => [], record: () => {} },
