@@ -156,10 +156,10 @@ export const diffCommand = row({
 });
 
 function printFiles({ files }: Diff, context: CommandContext): Promise<void> {
-  const rows = files.map(({ path, additions, deletions }) => [
+  const rows = files.map(({ path, renamed_from: from, additions, deletions }) => [
     additions === null ? "bin" : `+${additions}`,
     deletions === null ? "" : `-${deletions}`,
-    path,
+    from === null ? path : `${from} -> ${path}`,
   ]);
   const columns = [{ title: "ADDED" }, { title: "REMOVED" }, { title: "FILE" }];
   return printPage({ columns, rows }, context);

@@ -165,7 +165,7 @@ const otherExamples: Readonly<Record<string, unknown>> = {
     head: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
     ahead: 1,
     behind: 0,
-    files: [{ path: "src/health.ts", additions: 12, deletions: 0 }],
+    files: [{ path: "src/health.ts", renamed_from: null, additions: 12, deletions: 0 }],
     totals: { files: 1, additions: 12, deletions: 0 },
     patch: "diff --git a/src/health.ts b/src/health.ts\n…\n",
     truncated: false,

@@ -221,6 +221,7 @@ export const git = {
         files: z.array(
           z.object({
             path: z.string(),
+            renamed_from: z.string().nullable().describe("Its path before; null: not renamed"),
             additions: z.number().int().nullable().describe("Lines; null: a binary file"),
             deletions: z.number().int().nullable(),
           }),
@@ -257,7 +258,9 @@ type Diff = Pick<
   "branch" | "path" | "base" | "head" | "ahead" | "behind" | "patch" | "truncated" | "totals"
 > & {
   readonly baseNote: string | null;
-  readonly files: readonly DiffView["files"][number][];
+  readonly files: readonly (Omit<DiffView["files"][number], "renamed_from"> & {
+    readonly renamedFrom: string | null;
+  })[];
   readonly notShown: readonly Work[];
 };
 

@@ -1,9 +1,11 @@
 /** The style of the status page: system fonts, light and dark, tables that become cards on a narrow screen. */
 export const pageStyle = `
 :root { color-scheme: light dark; --ink: #1d2330; --soft: #5d6678; --line: #e1e5ec; --paper: #f6f7f9;
-  --card: #fff; --accent: #3454d1; --run: #1a7f4b; --wait: #8a5a00; --bad: #b3261e; }
+  --card: #fff; --accent: #3454d1; --run: #1a7f4b; --wait: #8a5a00; --bad: #b3261e;
+  --string: #16653c; --value: #9a3412; --name: #6b21a8; --call: #0f5f74; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --soft: #98a2b3; --line: #2b3240;
-  --paper: #12151b; --card: #1a1f28; --accent: #93a8ff; --run: #5fd39a; --wait: #f0b95a; --bad: #ff8a80; } }
+  --paper: #12151b; --card: #1a1f28; --accent: #93a8ff; --run: #5fd39a; --wait: #f0b95a; --bad: #ff8a80;
+  --string: #86e0b0; --value: #ffb38a; --name: #d8b4fe; --call: #8fd3e8; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 main, header, footer { max-width: 1280px; margin: 0 auto; padding: 0 20px; }
@@ -89,6 +91,8 @@ section > details > summary { padding: 6px 16px; cursor: pointer; color: var(--s
 .diff pre span { display: block; padding: 0 16px; min-width: max-content; }
 .diff .add { background: color-mix(in srgb, var(--run) 14%, transparent); } .diff .del { background: color-mix(in srgb, var(--bad) 14%, transparent); }
 .diff .hunk { color: var(--accent); }
+.diff i { font-style: normal; } .diff i.word { color: var(--accent); } .diff i.text { color: var(--string); } .diff i.value { color: var(--value); }
+.diff i.remark { color: var(--soft); } .diff i.name { color: var(--name); } .diff i.call { color: var(--call); }
 .plot { display: block; width: 100%; max-width: 760px; padding: 4px 16px 8px; } .plot .axis { stroke: var(--soft); }
 .plot .label { fill: var(--soft); font-size: 11px; } .plot .end { text-anchor: end; } .plot .middle { text-anchor: middle; }
 .plot polyline { fill: none; stroke-width: 2; stroke-linejoin: round; } .plot .first polyline { stroke: var(--accent); }

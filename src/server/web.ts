@@ -11,12 +11,25 @@ import { moduleFile } from "../core/package.ts";
 /** The modules of the page: its own, and the libraries that it uses, from this package alone. */
 export const webPath = "/web/:file";
 
+/** Languages that the page colours; each is a module that is loaded when a file of it is shown. */
+const highlighted = [
+  ...["bash", "c", "css", "docker", "go", "html", "java", "js", "json", "lua", "make", "md"],
+  ...["pl", "py", "rs", "sql", "toml", "ts", "xml", "yaml"],
+];
+
 /** Names in imports, and the address that each has in the page. */
 const libraries: Readonly<Record<string, string>> = {
   preact: "/web/preact.js",
   "preact/hooks": "/web/preact-hooks.js",
   htm: "/web/htm.js",
   "htm/preact": "/web/htm-preact.js",
+  "@speed-highlight/core/tokenize": "/web/tokenize.js",
+  ...Object.fromEntries(
+    highlighted.map((name) => [
+      `@speed-highlight/core/languages/${name}.js`,
+      `/web/language-${name}.js`,
+    ]),
+  ),
 };
 
 /** What the page's modules mean by those names. Byte for byte what the policy of the page allows. */

@@ -1,9 +1,10 @@
-import type { VNode } from "preact";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { Component, type VNode } from "preact";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { z } from "zod";
 import type { git } from "../contract/workspaces.ts";
 import { call, issuePath, Refusal } from "./api.ts";
 import { html } from "./markup.ts";
+import { coloured, languageOf, type Piece } from "./syntax.ts";
 import { plural, thousands } from "./words.ts";
 
 type Diff = z.output<typeof git.diff.reply>;
@@ -34,6 +35,9 @@ export function filesOf(patch: string): readonly FilePatch[] {
 }
 
 interface FileChange extends FilePatch {
+  /** Its name before; null: it was not renamed. */
+  readonly from: string | null;
+  readonly isSent: boolean;
   /** Of the whole file, whatever of it is in the patch; null: it is binary. */
   readonly additions: number | null;
   readonly deletions: number | null;
@@ -44,13 +48,22 @@ interface FileChange extends FilePatch {
 export function changesIn({ files, patch }: Pick<Diff, "files" | "patch">): readonly FileChange[] {
   const patches = filesOf(patch);
   let left = openLines;
-  return files.map(({ path, ...figures }, at) => {
+  return files.map(({ path, renamed_from: from, additions, deletions }, at) => {
     // Both lists are git's, in one order: a name that git had to quote is found by its place.
-    const lines = patches[at]?.lines ?? [];
+    const sent = patches[at]?.lines;
+    const lines = withoutHeader(sent ?? []);
     const isOpen = left > 0 && lines.length > 0;
     left -= Math.min(lines.length, stepLines);
-    return { name: path, lines, ...figures, isOpen };
+    return { name: path, from, isSent: sent !== undefined, lines, additions, deletions, isOpen };
   });
+}
+
+const known = /^(?:index [0-9a-f]|similarity index |rename (?:from|to) |--- |\+\+\+ )/;
+
+/** Without what the list says already, which stands before the first hunk: the names of the file and its ids. */
+function withoutHeader(lines: readonly string[]): readonly string[] {
+  const first = lines.findIndex((line) => line.startsWith("@@"));
+  return lines.filter((line, at) => (first >= 0 && at >= first) || !known.test(line));
 }
 
 /** What kind of line it is, by its first characters; the sign itself stays, for people who see no colours. */
@@ -103,23 +116,72 @@ function Files({ diff }: { diff: Diff }): VNode {
 }
 
 function FileView({ file }: { file: FileChange }): VNode {
-  const { name, lines, additions, deletions } = file;
+  const { name, from, lines, additions, deletions } = file;
   const [isOpen, setOpen] = useState(file.isOpen);
   const [shown, setShown] = useState(stepLines);
+  const colours = useColours(name, lines, isOpen ? Math.min(shown, lines.length) : 0);
   const more = lines.length - shown;
   const figures =
     additions === null
       ? "binary"
-      : `+${thousands(additions)} −${thousands(deletions ?? 0)}${lines.length === 0 ? ", not sent" : ""}`;
+      : `+${thousands(additions)} −${thousands(deletions ?? 0)}${file.isSent ? "" : ", not sent"}`;
+  const called = from === null ? name : html`${from} → ${name}`;
   return html`<details open=${isOpen} onToggle=${(event: Event) => setOpen((event.target as HTMLDetailsElement).open)}>
-    <summary>${name} <span class="soft">${figures}</span></summary>
+    <summary>${called} <span class="soft">${from === null ? "" : "renamed, "}${figures}</span></summary>
     ${
       isOpen &&
       lines.length > 0 &&
-      html`<pre tabindex="0" aria-label=${`Changes in ${name}`}>${lines.slice(0, shown).map((line, at) => html`<span key=${at} class=${kindOf(line)}>${shortened(line)}${"\n"}</span>`)}</pre>
+      html`<pre tabindex="0" aria-label=${`Changes in ${name}`}>${lines.slice(0, shown).map((line, at) => html`<${LineView} key=${at} line=${line} pieces=${colours.get(at)} />`)}</pre>
       ${more > 0 && html`<p class="padded"><button type="button" class="small" onClick=${() => setShown(shown + stepLines)}>${thousands(Math.min(more, stepLines))} of ${plural(more, "more line")}</button></p>`}`
     }
   </details>`;
+}
+
+type Colours = ReadonlyMap<number, readonly Piece[]>;
+
+/** The pieces of the first `count` lines of a file, as far as they are known; each line is read once. */
+function useColours(name: string, lines: readonly string[], count: number): Colours {
+  const [colours, setColours] = useState<Colours>(new Map());
+  const done = useRef(0);
+  useEffect(() => {
+    done.current = 0;
+    setColours(new Map());
+  }, [lines]);
+  useEffect(() => {
+    const language = languageOf(name);
+    const from = done.current;
+    if (language === null || count <= from) return;
+    done.current = count;
+    void coloured(language, lines.slice(from, count)).then(
+      (found) =>
+        setColours((known) => {
+          const added = [...found].map(([at, pieces]) => [at + from, pieces] as const);
+          return new Map([...known, ...added]);
+        }),
+      // Without the library the lines stay plain.
+      () => {},
+    );
+  }, [name, lines, count]);
+  return colours;
+}
+
+interface LineProps {
+  readonly line: string;
+  readonly pieces: readonly Piece[] | undefined;
+}
+
+class LineView extends Component<LineProps> {
+  override shouldComponentUpdate({ line, pieces }: LineProps): boolean {
+    return line !== this.props.line || pieces !== this.props.pieces;
+  }
+
+  override render({ line, pieces }: LineProps): VNode {
+    const text =
+      pieces === undefined
+        ? shortened(line)
+        : html`${line.slice(0, 1)}${pieces.map(({ text, look }, at) => (look === null ? text : html`<i key=${at} class=${look}>${text}</i>`))}`;
+    return html`<span class=${kindOf(line)}>${text}${"\n"}</span>`;
+  }
 }
 
 function shortened(line: string): string {

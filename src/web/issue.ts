@@ -192,7 +192,7 @@ function Timeline({ lines }: { lines: readonly Line[] }): VNode {
   const shown = [...lines].reverse();
   return html`<section><h2>Timeline <span>newest first</span></h2>
     ${shown.length === 0 && html`<p class="soft padded">Nothing has happened yet.</p>`}
-    <ol class="timeline">${shown.map(
+    <ol class="timeline" tabindex="0" aria-label="Timeline">${shown.map(
       ({ seq, at, type, message }) =>
         html`<li key=${seq} data-seq=${seq}><${Ago} at=${at} /><b>${words(type.replace(".", " "))}</b><span>${cut(message, 1_000)}</span></li>`,
     )}</ol></section>`;

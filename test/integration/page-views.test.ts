@@ -65,6 +65,19 @@ describe("the views of the page", () => {
     });
   }
 
+  test("a diff has colours by syntax, also under the strict policy, and a renamed file says both names", async () => {
+    await using shown = await openPage(browser, `${made.server.url}/#/issue/LOCAL-2`);
+    const { page, complaints } = shown;
+    const diff = page.locator("#diff");
+    await diff.locator(".add .word", { hasText: "class" }).waitFor();
+    await diff.locator(".add .remark", { hasText: "Counts requests of one caller" }).waitFor();
+    await diff.locator("summary", { hasText: "NOTES.md → HISTORY.md renamed, +0 −0" }).waitFor();
+    const colour = (look: string) =>
+      page.evaluate(`getComputedStyle(document.querySelector("#diff .add ${look}")).color`);
+    assert.notEqual(await colour(".word"), await colour(""));
+    assert.deepEqual(complaints, []);
+  });
+
   test("D15: in forced colours each state is still said by a word", async () => {
     const { url } = made.server;
     await using shown = await openPage(browser, url, { forcedColors: "active" });

@@ -48,7 +48,7 @@ test("GET /api/v1/:id/diff shows the work of an issue, or why there is none", as
     branch: "eng-1",
     ahead: 1,
     behind: 0,
-    files: [{ path: "one.txt", additions: 1, deletions: 1 }],
+    files: [{ path: "one.txt", renamed_from: null, additions: 1, deletions: 1 }],
     truncated: false,
   });
   assert.match(work.patch, /^-one\.txt\n\+changed\n/m);

@@ -3,6 +3,7 @@ import { readdirSync } from "node:fs";
 import { test } from "node:test";
 import { changesIn, filesOf, kindOf } from "../../src/web/diff.ts";
 import { lanesOf, type State } from "../../src/web/lanes.ts";
+import { coloured, languageOf } from "../../src/web/syntax.ts";
 import { cut, distance, plural, shellWord, webAddress } from "../../src/web/words.ts";
 import { config } from "../support/makers/issue.ts";
 import { createWorld } from "../support/worlds/core.ts";
@@ -35,22 +36,58 @@ test("D22: files beyond the patch keep their figures, and only the first lines a
   const long = Array.from({ length: 1_000 }, (_, at) => `+line ${at}`);
   const text = ["a", "b", "c"].flatMap((name) => [`diff --git a/${name} b/${name}`, ...long]);
   const files = [
-    { path: "a", additions: 1_000, deletions: 0 },
-    { path: "b", additions: 1_000, deletions: 0 },
-    { path: "c", additions: 1_000, deletions: 0 },
-    { path: "d.bin", additions: null, deletions: null },
-    { path: "e", additions: 7, deletions: 9 },
+    { path: "a", renamed_from: null, additions: 1_000, deletions: 0 },
+    { path: "b", renamed_from: null, additions: 1_000, deletions: 0 },
+    { path: "c", renamed_from: null, additions: 1_000, deletions: 0 },
+    { path: "d.bin", renamed_from: null, additions: null, deletions: null },
+    { path: "e", renamed_from: "old-e", additions: 7, deletions: 9 },
   ];
   const changes = changesIn({ files, patch: text.join("\n") });
   assert.deepEqual(
-    changes.map(({ name, additions, lines, isOpen }) => [name, additions, lines.length, isOpen]),
+    changes.map(({ name, from, additions, lines, isOpen }) => [
+      ...[from ?? name, additions, lines.length, isOpen],
+    ]),
     [
       ["a", 1_000, 1_000, true],
       ["b", 1_000, 1_000, false],
       ["c", 1_000, 1_000, false],
       ["d.bin", null, 0, false],
-      ["e", 7, 0, false],
+      ["old-e", 7, 0, false],
     ],
+  );
+});
+
+test("D22: lines have colours as their own side of the change has them; long lines and slow texts stay plain", async () => {
+  const lines = [
+    "--- a/x.ts",
+    "+++ b/x.ts",
+    "@@ -1,3 +1,4 @@ class X",
+    " /* a remark",
+    "-const old = 1; */",
+    "+that ends here */",
+    `+const long = "${"x".repeat(1_000)}";`,
+    "+const fresh = 2;",
+  ];
+  const found = await coloured("ts", lines);
+  const said = (at: number) =>
+    found
+      .get(at)
+      ?.map(({ text, look }) => (look === null ? text : `[${look} ${text}]`))
+      .join("");
+  assert.deepEqual(
+    lines.map((_, at) => said(at)),
+    [
+      ...[undefined, undefined, undefined],
+      "[remark /* a remark]",
+      "[remark const old = 1; */]",
+      "[remark that ends here */]",
+      undefined,
+      "[word const] fresh = [value 2];",
+    ],
+  );
+  assert.deepEqual(
+    ["a.ts", "B.PY", "Dockerfile", "x/Makefile", "constructor", "a.txt", "a/b"].map(languageOf),
+    ["ts", "py", "docker", "make", null, null, null],
   );
 });
 

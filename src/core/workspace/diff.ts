@@ -21,6 +21,8 @@ import { findingsIn, workOf } from "./work.ts";
 
 export interface ChangedFile {
   readonly path: string;
+  /** Its path before; null: it was not renamed. */
+  readonly renamedFrom: string | null;
   /** Number of lines; null for a binary file. */
   readonly additions: number | null;
   readonly deletions: number | null;
@@ -62,7 +64,9 @@ const diffFlags = [
   "--no-ext-diff",
   "--no-textconv",
   "--no-color",
-  "--no-renames",
+  "--find-renames",
+  // Above 200 lost and 200 new files only the ones that are equal byte for byte are paired.
+  "-l200",
   "--ignore-submodules=all",
 ];
 
@@ -270,12 +274,21 @@ async function unseen(found: Findings, git: ProtectedGit): Promise<readonly Work
   });
 }
 
+/** The answer of `--numstat -z`: a renamed file has an empty name, and its two names after it. */
 function filesIn(numstat: string): ChangedFile[] {
-  return numstat.split("\0").flatMap((line) => {
-    const [, added, deleted, path] = /^(\d+|-)\t(\d+|-)\t(.+)$/s.exec(line) ?? [];
-    if (added === undefined || deleted === undefined || path === undefined) return [];
-    return [{ path, additions: linesOf(added), deletions: linesOf(deleted) }];
-  });
+  const parts = numstat.split("\0");
+  const files: ChangedFile[] = [];
+  for (let at = 0; at < parts.length; at++) {
+    const [, added, deleted, name] = /^(\d+|-)\t(\d+|-)\t(.*)$/s.exec(parts[at] ?? "") ?? [];
+    if (added === undefined || deleted === undefined || name === undefined) continue;
+    const isRenamed = name === "";
+    const renamedFrom = isRenamed ? (parts[++at] ?? "") : null;
+    const path = isRenamed ? (parts[++at] ?? "") : name;
+    // The end of a cut answer.
+    if (path === "") continue;
+    files.push({ path, renamedFrom, additions: linesOf(added), deletions: linesOf(deleted) });
+  }
+  return files;
 }
 
 function linesOf(count: string): number | null {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { diffOf } from "../../../src/core/workspace/diff.ts";
+import { diffOf, diffSince } from "../../../src/core/workspace/diff.ts";
 import { gitIn } from "../../support/makers/git-repository.ts";
 import { coded } from "../../support/makers/storage.ts";
 import { workspaceBench } from "../../support/worlds/workspace-bench.ts";
@@ -53,6 +53,26 @@ test("in a repository without a commit every file of the work is a new one", asy
   const later = await diffOf(path, null);
   assert.deepEqual([files(later), later.base], [[["new", 1, 0]], null]);
   assert.equal(later.head, git("rev-parse", "HEAD"));
+});
+
+test("a renamed file has both names, and what changed in it", async (t) => {
+  const bench = workspaceBench(t);
+  const { path, git } = await bench.make();
+  const lines = Array.from({ length: 20 }, (_, at) => `line ${at}`).join("\n");
+  writeFileSync(join(path, "a b"), `${lines}\n`);
+  git("add", ".");
+  git("commit", "-q", "-m", "base");
+  const first = git("rev-parse", "HEAD");
+  renameSync(join(path, "a b"), join(path, "ü\tc"));
+  writeFileSync(join(path, "ü\tc"), `${lines}\nmore\n`);
+  writeFileSync(join(path, "z"), "new\n");
+  const diff = await diffSince(path, first);
+  assert.deepEqual(diff.files, [
+    { path: "z", renamedFrom: null, additions: 1, deletions: 0 },
+    { path: "ü\tc", renamedFrom: "a b", additions: 1, deletions: 0 },
+  ]);
+  assert.deepEqual(diff.totals, { files: 2, additions: 2, deletions: 0 });
+  assert.match(diff.patch, /^rename from a b$/m);
 });
 
 test("hidden files are shown; files from after_create, such as those of filters, are not", async (t) => {

@@ -35,6 +35,7 @@ const turns: Readonly<Record<string, readonly (readonly Step[])[]>> = {
       { do: "say", text: "I read the handlers first." },
       tokens(18_000),
       { do: "edit", path: "src/limit.ts", content: limits },
+      { do: "run", command: "mv NOTES.md HISTORY.md" },
       { do: "say", text: "The limit is in src/limit.ts; now the tests." },
       { do: "hang" },
     ],
@@ -43,6 +44,9 @@ const turns: Readonly<Record<string, readonly (readonly Step[])[]>> = {
   "LOCAL-4": [[tokens(12_000), ...done]],
   "LOCAL-5": [[tokens(9_000), { do: "hang" }]],
 };
+
+const own = "git -c user.name=a -c user.email=a@a.example";
+const base = `echo "# What changed" > NOTES.md && git init -q && git add . && ${own} commit -qm base`;
 
 const issues = [
   { title: "Add a colour to the settings button", labels: ["web"] },
@@ -58,7 +62,7 @@ export async function desk() {
   const place = await pageProject(turns, {
     agent: { approvals: "ask", max_concurrent_agents: 4, model: "gpt-5.5" },
     usage: { prices: { "gpt-5.5": { input: 1.25, cached_input: 0.125, output: 10 } } },
-    hooks: { after_create: "git init -q" },
+    hooks: { after_create: base },
   });
   const server = await Served.start(place);
   try {
