@@ -72,7 +72,7 @@ export class Acts {
     const known = { deed, row: looks, isOver: false };
     this.#set(issue, { ...known, kind: "sending", text: `${doing[deed.type]} …` });
     try {
-      await this.#send(issue, deed, await this.#context.client());
+      await this.#send(issue, { deed, row }, await this.#context.client());
     } catch (error) {
       this.#set(issue, { ...known, kind: "refused", text: reasonOf(error) });
       return false;
@@ -106,12 +106,21 @@ export class Acts {
     this.#changed();
   }
 
-  async #send(issue: string, deed: Deed, { issues }: Client<Api>): Promise<void> {
+  async #send(
+    issue: string,
+    { deed, row }: { readonly deed: Deed; readonly row: Row | null },
+    { issues }: Client<Api>,
+  ): Promise<void> {
     const params = { id: issue };
     if (deed.type === "abort") await issues.abort({ params, body: {} });
     else if (deed.type === "transition") {
       await issues.transition({ params, body: { to: deed.to } });
     } else if (deed.type === "respond") {
+      // An answer must not reach another question, such as after a lost reply.
+      const { needs } = await issues.detail({ params });
+      if (row !== null && "needs" in row && needs?.since !== row.needs.since) {
+        throw new SymphonyError("nothing_asked", `${issue} no longer asks this: it was answered`);
+      }
       const body = "answer" in deed ? { answers: [deed.answer] } : { decision: deed.decision };
       await issues.respond({ params, body });
     } else {

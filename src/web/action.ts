@@ -15,25 +15,18 @@ export interface Progress {
  * One action at a time: a second click while the first is under way does nothing. `run` resolves with what to say about
  * its success; a text that was not sent stays where it was written.
  */
-export function useAction(
-  run: (key: string) => Promise<string>,
-): [Progress, () => Promise<boolean>] {
+export function useAction(run: () => Promise<string>): [Progress, () => Promise<boolean>] {
   const [progress, setProgress] = useState<Progress>({ pending: false, result: null });
   const busy = useRef(false);
-  // A repeat after a lost reply carries the same key, so that it has one effect.
-  const key = useRef<string | null>(null);
   const start = async () => {
     if (busy.current) return false;
     busy.current = true;
-    key.current ??= crypto.randomUUID?.() ?? String(Math.random()).slice(2);
     setProgress({ pending: true, result: null });
     try {
-      const text = await run(key.current);
-      key.current = null;
+      const text = await run();
       setProgress({ pending: false, result: { ok: true, text } });
       return true;
     } catch (error) {
-      if (error instanceof Refusal) key.current = null;
       setProgress({ pending: false, result: { ok: false, text: reasonOf(error) } });
       return false;
     } finally {
@@ -42,6 +35,10 @@ export function useAction(
   };
   return [progress, start];
 }
+
+/** Also on an origin that is not secure, where browsers have no randomUUID. */
+const newKey = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16)).join("-");
 
 function reasonOf(error: unknown): string {
   if (error instanceof Refusal) {
@@ -65,13 +62,23 @@ interface Needs {
   readonly kind: "approval" | "question";
   readonly prompt: string;
   readonly options: readonly string[];
+  readonly since: string;
 }
 
-/** The question of an agent, with the answers as buttons. */
+/** Rejects when this question is not asked any more: an answer must not reach another one. */
+async function requireAsked(issue: string, { since }: Needs): Promise<void> {
+  const { needs } = await call<{ needs: Needs | null }>("GET", issuePath(issue));
+  if (needs?.since === since) return;
+  throw new Refusal(409, { message: `${issue} no longer asks this: it was answered` });
+}
+
+/** The question of an agent, with the answers as buttons. It is answered once; the next question has its own. */
 export function Answer({ issue, needs }: { issue: string; needs: Needs }): VNode {
   const [text, setText] = useState("");
+  const [isAnswered, setAnswered] = useState(false);
   const body = useRef<object>({});
   const [progress, start] = useAction(async () => {
+    await requireAsked(issue, needs);
     const reply = await call<{ applies: string }>(
       "POST",
       issuePath(issue, "respond"),
@@ -82,11 +89,15 @@ export function Answer({ issue, needs }: { issue: string; needs: Needs }): VNode
       : "Answered; the next attempt begins with it.";
   });
   const answer = async (what: object) => {
+    if (isAnswered) return;
     body.current = what;
-    if (await start()) setText("");
+    if (!(await start())) return;
+    setText("");
+    setAnswered(true);
   };
+  const isClosed = progress.pending || isAnswered;
   const button = (label: string, what: object) =>
-    html`<button type="button" disabled=${progress.pending} onClick=${() => void answer(what)}>${label}</button>`;
+    html`<button type="button" disabled=${isClosed} onClick=${() => void answer(what)}>${label}</button>`;
   const send = (event: Event) => {
     event.preventDefault();
     if (text.trim() !== "") void answer({ answers: [text] });
@@ -107,7 +118,7 @@ export function Answer({ issue, needs }: { issue: string; needs: Needs }): VNode
       needs.kind === "question" &&
       html`<form class="line" onSubmit=${send}>
       <label>Answer to ${issue}<input value=${text} autocomplete="off" onInput=${(event: InputEvent) => setText((event.target as HTMLInputElement).value)} /></label>
-      <button disabled=${progress.pending || text.trim() === ""}>Send</button>
+      <button disabled=${isClosed || text.trim() === ""}>Send</button>
     </form>`
     }
     <${Outcome} result=${progress.result} />
@@ -119,13 +130,23 @@ export function Answer({ issue, needs }: { issue: string; needs: Needs }): VNode
 export function Steer({ issue }: { issue: string }): VNode {
   const draft = `symphony.draft.${issue}`;
   const [text, setText] = useState(sessionStorage.getItem(draft) ?? "");
+  const lost = useRef({ text: "", key: "" });
   const keep = (next: string) => {
     setText(next);
     sessionStorage.setItem(draft, next);
   };
-  const [progress, start] = useAction(async (key) => {
+  const [progress, start] = useAction(async () => {
     const path = issuePath(issue, "steer");
-    const { status } = await call<{ status: string }>("POST", path, { message: text }, key);
+    // A repeat after a lost reply carries the same key, so that it has one effect; another text is another guidance.
+    if (lost.current.text !== text) lost.current = { text, key: newKey() };
+    const { key } = lost.current;
+    const { status } = await call<{ status: string }>("POST", path, { message: text }, key).catch(
+      (error: unknown) => {
+        if (error instanceof Refusal) lost.current = { text: "", key: "" };
+        throw error;
+      },
+    );
+    lost.current = { text: "", key: "" };
     return status === "delivered"
       ? "The agent has it."
       : "Accepted: the agent gets it at its next step.";
@@ -174,12 +195,14 @@ export function Transition({
   issue: string;
   moves: readonly Move[];
 }): VNode | null {
-  const [to, setTo] = useState(moves[0]?.to ?? "");
-  const chosen = moves.some((move) => move.to === to) ? to : (moves[0]?.to ?? "");
+  // Chosen anew each time: after a move the list is another one, and a second click must not move to what stands first.
+  const [to, setTo] = useState("");
+  const chosen = moves.some((move) => move.to === to) ? to : "";
   const [progress, start] = useAction(async () => {
     const reply = await call<{ from: string; to: string }>("POST", issuePath(issue, "transition"), {
       to: chosen,
     });
+    setTo("");
     return `Moved from ${reply.from} to ${reply.to}.`;
   });
   if (moves.length === 0) return null;
@@ -188,10 +211,10 @@ export function Transition({
     void start();
   };
   return html`<form class="control" onSubmit=${send}>
-    <label>Move to<select value=${chosen} onChange=${(event: Event) => setTo((event.target as HTMLSelectElement).value)}>${moves.map((move) => html`<option key=${move.to} value=${move.to}>${move.to}${move.kind === "status" ? " (here)" : ""}</option>`)}</select></label>
-    <button disabled=${progress.pending}>${progress.pending ? "Moving …" : "Move"}</button>
+    <label>Move to<select value=${chosen} onChange=${(event: Event) => setTo((event.target as HTMLSelectElement).value)}><option value="" disabled>choose</option>${moves.map((move) => html`<option key=${move.to} value=${move.to}>${move.to}${move.kind === "status" ? " (here)" : ""}</option>`)}</select></label>
+    <button disabled=${progress.pending || chosen === ""}>${progress.pending ? "Moving …" : "Move"}</button>
     <${Outcome} result=${progress.result} />
-    <${Command} words=${["symphony", "transition", issue, chosen]} />
+    <${Command} words=${["symphony", "transition", issue, chosen || "STATE"]} />
   </form>`;
 }
 

@@ -25,6 +25,15 @@ const turns: Record<string, readonly (readonly Step[])[]> = {
   "LOCAL-2": [[{ do: "waitForSteer", ms: 120_000, writeTo: "told.txt" }, ...done]],
   "LOCAL-3": [[{ do: "hang" }]],
 };
+const twoQuestions = {
+  "LOCAL-1": [
+    [
+      { do: "ask", question: "Which colour?", options: ["Blue", "Green"] },
+      { do: "ask", question: "Which size?", options: ["Blue", "Large"] },
+      { do: "hang" },
+    ] satisfies Step[],
+  ],
+};
 
 const project = (more: object = {}) => pageProject(turns, more);
 
@@ -92,6 +101,75 @@ describe("the page in a browser", () => {
       complaints.filter((text) => !/status of (?:4\d\d)/.test(text)),
       [],
     );
+  });
+
+  test("D24: a second click, another tab and a lost reply answer no later question, send guidance once, and move nothing twice", async () => {
+    await using place = await pageProject(twoQuestions);
+    await using server = await Served.start(place);
+    await server.client.issues.create({ body: { title: "Asks twice" } });
+    await using shown = await open(server.url);
+    const { page, context } = shown;
+    const question = (text: string) => lane(page, "needs").getByText(text).waitFor();
+    const blue = lane(page, "needs").getByRole("button", { name: "Blue" });
+    await question("Which colour?");
+    // The server has the answer, and its reply is lost.
+    let sent = 0;
+    await context.route("**/respond", async (route) => {
+      sent++;
+      if (sent === 1) await route.fetch();
+      await (sent === 1 ? route.abort() : route.continue());
+    });
+    // What the page knows stays as it was: it believes that the first question is still asked.
+    await page.route("**/state?*", (route) => route.abort());
+    await blue.click();
+    await lane(page, "needs")
+      .getByText(/^The server did not answer/)
+      .waitFor();
+    const asked = async () =>
+      (await server.client.issues.detail({ params: { id: "LOCAL-1" } })).needs?.prompt ?? "";
+    await eventually("the next question", async () => (await asked()).includes("Which size?"));
+    await blue.click();
+    await lane(page, "needs")
+      .getByText(/^LOCAL-1 no longer asks this/)
+      .waitFor();
+    assert.equal(sent, 1);
+    assert.match(await asked(), /Which size\?/);
+    await page.unroute("**/state?*");
+    await question("Which size?");
+    await blue.click();
+    await lane(page, "needs")
+      .getByText(/^Answered/)
+      .or(lane(page, "running").first())
+      .first()
+      .waitFor();
+    await page.goto(`${server.url}/#/issue/LOCAL-1`);
+    // Guidance: the reply is lost, the text sent again is the same guidance, another text is another one.
+    const keys: string[] = [];
+    await context.route("**/steer", async (route) => {
+      keys.push(route.request().headers()["idempotency-key"] ?? "");
+      if (keys.length === 1) await route.fetch();
+      await (keys.length <= 2 ? route.abort() : route.continue());
+    });
+    const text = page.getByLabel("Guidance for the agent");
+    const steer = page.getByRole("button", { name: "Steer" });
+    const lost = page.locator(".controls .refused", { hasText: "did not answer" });
+    await text.fill("go left");
+    await steer.click();
+    await lost.waitFor();
+    await steer.click();
+    await eventually("it was sent again", async () => keys.length === 2);
+    await lost.waitFor();
+    await text.fill("go right");
+    await steer.click();
+    await page.getByText(/^(The agent has it|Accepted)/).waitFor();
+    assert.equal(keys[0], keys[1]);
+    assert.notEqual(keys[1], keys[2]);
+    // A move must be chosen anew.
+    await page.getByLabel("Move to").selectOption("held");
+    const move = page.getByRole("button", { name: "Move" });
+    await move.click();
+    await page.getByText(/^Moved from \w+ to held/).waitFor();
+    assert.equal(await move.isDisabled(), true);
   });
 
   test("it survives a restart of the server without a reload, and keeps the draft", async () => {
