@@ -1,4 +1,5 @@
 import { SymphonyError } from "../core/model/errors.ts";
+import { keptFiles } from "../core/model/gates.ts";
 import { row } from "./table.ts";
 
 /** Runs the server; with `--dry-run` shows the plan of one poll. */
@@ -51,6 +52,13 @@ export const serveCommand = row({
       name: "allow-unknown",
       summary:
         "start although a key that narrows what runs, caps it or chooses an agent is not known",
+    },
+    {
+      name: "accept-loss",
+      value: "name",
+      summary: "start although this file of the data directory is missing, without what it held",
+      choices: keptFiles,
+      repeats: true,
     },
     {
       name: "log-format",

@@ -57,6 +57,8 @@ interface DaemonOptions {
   readonly restartSafe?: boolean;
   /** Start although a key that narrows what runs, caps it or chooses an agent is not known. */
   readonly allowUnknown?: boolean;
+  /** Missing files of the data directory that are made anew. */
+  readonly acceptLoss?: readonly string[];
   /** What the configuration may choose from; by default symphony's own kinds. */
   readonly kinds?: Kinds;
   /** Aborts the start, which then rejects with the signal's reason. */
@@ -86,6 +88,7 @@ export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
     redactor,
     signal,
     allowUnknown: options.allowUnknown ?? false,
+    acceptLoss: options.acceptLoss ?? [],
     ...(options.kinds && { kinds: options.kinds }),
     onClone: (clone) => options.spinner?.clone(clone),
     ...(options.restartSafe && {
@@ -154,6 +157,7 @@ interface ServeOptions {
   /** Refuse to serve unless turns outlive a restart. */
   readonly restartSafe: boolean;
   readonly allowUnknown: boolean;
+  readonly acceptLoss: readonly string[];
 }
 
 /** `symphony serve`: runs until SIGINT or SIGTERM, or with `--once` until its runs have ended. */
@@ -203,6 +207,7 @@ async function run(
     host: options.host,
     restartSafe: options.restartSafe,
     allowUnknown: options.allowUnknown,
+    acceptLoss: options.acceptLoss,
     env: options.iUnderstand ? { ...io.env, [understandVariable]: "1" } : io.env,
     log,
     redactor,

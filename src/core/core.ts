@@ -101,6 +101,8 @@ export interface CoreOptions {
   readonly kinds?: Kinds;
   /** Start although a key that narrows what runs, caps it or chooses an agent is not read by anything. */
   readonly allowUnknown?: boolean;
+  /** Files of the data directory that are made anew if they are missing, such as `history.db`. */
+  readonly acceptLoss?: readonly string[];
   /** Aborted to cancel the start, which then rejects with the signal's reason. */
   readonly signal?: AbortSignal;
   /** Where the API answers; null before it listens. By default there is none. */

@@ -54,6 +54,7 @@ import { openSecrets, type Secrets } from "./secrets/secrets.ts";
 import { beginSealed } from "./store/audit.ts";
 import { refuseLater } from "./store/database.ts";
 import { lockDataDir } from "./store/lock.ts";
+import { acceptLoss, notePresent, requireKept } from "./store/manifest.ts";
 import { redactedStore } from "./store/redacted.ts";
 import type { Store } from "./store/store.ts";
 import { webhookMigrations } from "./tracker/deliveries.ts";
@@ -76,6 +77,9 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const lock = await lockDataDir(dataDir);
   const closers: Closers = [() => lock.release()];
   try {
+    const lost = acceptLoss(dataDir, options.acceptLoss ?? []);
+    if (lost.length > 0) log.warn("files are lost, as accepted", { files: lost.join(", ") });
+    requireKept(dataDir);
     const secrets = await openSecrets({ dir: dataDir, env, clock, redactor });
     await secrets.settle();
     const trackerDeps = {
@@ -119,6 +123,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     const parts = { kinds, trackers, config, store, secrets, trackerDeps, closers };
     const core = await assemble(options, parts);
     // After everything was opened: a refusal changes no file.
+    notePresent(dataDir);
     const { root: workspaceRoot } = config.current.config.workspace;
     await registerDataDir({ dataDir, workspaceRoot }, env).catch((error: unknown) =>
       log.warn("data directory not known to other projects", { reason: messageOf(error) }),

@@ -97,10 +97,28 @@ describe("serve exits and names the damaged file:", () => {
       await writeFile(`${path}-wal`, junk, { mode: 0o600 });
       const ended = await project.serve("--port", "0");
       await refused(project, ended, path);
-      assert.ok(ended.stderr.includes(`${file}-wal`), ended.stderr);
-      for (const suffix of ["-wal", "-shm"]) await rm(path + suffix, { force: true });
-      const { code, stderr } = await project.serve("--once", "--port", "0");
+      const { code, stderr } = await project.serve("--once", "--port", "0", "--accept-loss", file);
       assert.equal(code, 0, stderr);
+      assert.ok((await readdir(project.dataDir)).includes(`${file}-wal.lost`));
+    });
+  }
+
+  for (const file of ["history.db", "templates.json"]) {
+    test(`${file}, which is missing: --accept-loss continues without it`, async () => {
+      await using project = await copied();
+      const path = join(project.dataDir, file);
+      // Without the previous copy, which says the same.
+      for (const suffix of ["", ".bak", "-wal", "-shm"]) await rm(path + suffix, { force: true });
+      const before = await readdir(project.dataDir);
+      const ended = await project.serve("--port", "0");
+      await refused(project, ended, path);
+      assert.match(ended.stderr, new RegExp(`symphony serve --accept-loss ${file}`));
+      assert.deepEqual(await readdir(project.dataDir), before, "nothing was changed");
+      const once = ["--once", "--port", "0"];
+      const { code, stderr } = await project.serve(...once, "--accept-loss", file);
+      assert.equal(code, 0, stderr);
+      assert.match(stderr, /files are lost, as accepted/);
+      assert.equal((await project.serve(...once)).code, 0);
     });
   }
 

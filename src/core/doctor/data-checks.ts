@@ -13,6 +13,7 @@ import { sampleHost } from "../process/host.ts";
 import { inspectDatabase } from "../store/database.ts";
 import { readIssueRecords } from "../store/documents.ts";
 import { type DirectoryLock, isFull, lockDataDir } from "../store/lock.ts";
+import { requireKept } from "../store/manifest.ts";
 import { readAgentPauses, readPause } from "../store/pause.ts";
 import { historyMigrations } from "../store/schema.ts";
 import { readTemplates } from "../store/templates.ts";
@@ -175,6 +176,7 @@ export async function checkFiles(
     ["notify.db", notifyMigrations],
   ];
   const faults = [
+    async () => requireKept(dataDir),
     ...databases.map(
       ([name, migrations]) =>
         async () =>

@@ -1,4 +1,4 @@
-// Why nothing new is started, for any issue: facts that the scheduler, the store and the views share.
+// Why nothing new is started, for any issue, or the server is not: facts that the scheduler, the store and the views share.
 
 /** An operator paused the start of new work. */
 export interface DispatchPause {
@@ -51,3 +51,17 @@ export function unsavedText({ reason, waiting }: Omit<StorageTrouble, "sinceWall
   if (waiting === 0) return `cannot save: ${reason}`;
   return `cannot save: ${reason}; ${waiting} ${waiting === 1 ? "write waits" : "writes wait"}`;
 }
+
+/** Files of a data directory that hold what cannot be made again: none of them may start empty unnoticed. */
+export const keptFiles = [
+  "issues.db",
+  "history.db",
+  "webhooks.db",
+  "delivery.db",
+  "notify.db",
+  "issue-records.json",
+  "templates.json",
+  "overlay.json",
+  "pause.json",
+  "secrets.json",
+] as const;

@@ -2,6 +2,7 @@ import { rename } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { systemCodeOf } from "../model/errors.ts";
 import { backupOf, storageUnavailable } from "../store/durable.ts";
+import { acceptLoss } from "../store/manifest.ts";
 import {
   type SealedSecret,
   type SecretKeys,
@@ -63,6 +64,7 @@ export async function resetSecrets(dir: string, wall: number): Promise<readonly 
     const aside = `${path}.${suffix}`;
     if (await moveAside(path, aside)) moved.push(basename(aside));
   }
+  acceptLoss(dir, ["secrets.json"]);
   return moved;
 }
 

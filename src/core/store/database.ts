@@ -10,6 +10,7 @@ import {
 import { pathToFileURL } from "node:url";
 import { SymphonyError, systemCodeOf } from "../model/errors.ts";
 import { newerVersion, storageUnavailable } from "./durable.ts";
+import { noteKept, requireNeverMade } from "./manifest.ts";
 import { userVersionIn } from "./user-version.ts";
 
 const defaultBusyTimeoutMs = 5_000;
@@ -184,6 +185,7 @@ export class Database {
 function create(file: string, migrations: readonly string[]): void {
   if ((sizeOf(`${file}-wal`) ?? 0) > 0)
     throw corrupt(file, "it is missing, but its journal exists");
+  requireNeverMade(file);
   const temporary = `${file}.${randomUUID()}.tmp`;
   closeSync(openSync(temporary, "wx", 0o600));
   try {
@@ -191,6 +193,7 @@ function create(file: string, migrations: readonly string[]): void {
     sync(temporary);
     publish(temporary, file);
     sync(dirname(file));
+    noteKept(file);
   } finally {
     for (const suffix of ["", "-wal", "-shm"]) rmSync(temporary + suffix, { force: true });
   }
@@ -337,5 +340,5 @@ function corrupt(file: string, why: string, cause?: unknown): SymphonyError {
 /** A journal that is left there would be applied to the file that replaces this one. */
 function moveAside(file: string): string {
   const name = basename(file);
-  return `Move ${file} aside, and with it ${name}-wal and ${name}-shm where they exist; then restore a backup, or start without it`;
+  return `Move ${file} aside, and with it ${name}-wal and ${name}-shm where they exist; then restore a backup, or start without it: symphony serve --accept-loss ${name}`;
 }

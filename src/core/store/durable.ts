@@ -6,6 +6,7 @@ import { getSystemErrorMessage } from "node:util";
 import type { Adapter, Low } from "lowdb";
 import { z } from "zod";
 import { messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
+import { noteKept, requireNeverMade } from "./manifest.ts";
 
 const Envelope = z.strictObject({
   version: z.number().int(),
@@ -20,6 +21,7 @@ const Envelope = z.strictObject({
 export function durableJson<T>(file: string, version: number, schema: z.ZodType<T>): Adapter<T> {
   /** The document in an earlier release's format, until the first write. */
   let earlier: { readonly version: number; readonly text: string } | null = null;
+  let isNoted = false;
   return {
     async read() {
       const text = await readText(file);
@@ -33,6 +35,8 @@ export function durableJson<T>(file: string, version: number, schema: z.ZodType<
       if (earlier !== null) await keepFormat(file, earlier.version, earlier.text);
       earlier = null;
       await writeDurably(file, `${JSON.stringify({ version, sha256: digest(data), data })}\n`);
+      if (!isNoted) noteKept(file);
+      isNoted = true;
     },
   };
 }
@@ -87,6 +91,7 @@ async function readText(file: string): Promise<string | null> {
   }
   const previous = await readFile(backupOf(file)).catch(() => null);
   if (previous !== null) throw corrupt(file, "it is missing, but its previous copy exists");
+  requireNeverMade(file);
   return null;
 }
 
@@ -133,7 +138,7 @@ function corrupt(file: string, why: string, cause?: unknown): SymphonyError {
   const backup = backupOf(file);
   const hint = existsSync(backup)
     ? `Check ${backup}, the copy before the last change, and restore it by hand`
-    : `Restore it from a backup, or start without it: mv '${file}' '${file}.aside'`;
+    : `Restore it from a backup, or start without it: mv '${file}' '${file}.aside', then symphony serve --accept-loss ${basename(file)}`;
   return new SymphonyError("storage_corrupt", `Cannot load ${file}: ${why}`, {
     cause,
     details: { file, backup },

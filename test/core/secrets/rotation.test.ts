@@ -52,7 +52,7 @@ test("rotate seals everything with a new key, and nothing of the old key or its 
     assert.ok(!text.includes(oldKey.trim()) && !text.includes(oldKid), name);
     assert.equal((await stat(join(dir, name))).mode & 0o777, 0o600, name);
   }
-  assert.equal((await readdir(dir)).length, 3);
+  assert.equal((await readdir(dir)).length, 4);
   await secrets.put("A", "newer");
   await secrets.put("A", values.A);
   await secrets.rotate();

@@ -61,7 +61,7 @@ test("THREAT-22: files are readable by the owner only", async (t) => {
   await records.put("a", null);
   for (const file of readdirSync(dir))
     assert.equal(statSync(join(dir, file)).mode & 0o077, 0, file);
-  assert.deepEqual(readdirSync(dir).sort(), [name, `${name}.bak`]);
+  assert.deepEqual(readdirSync(dir).sort(), [name, `${name}.bak`, "manifest"]);
 });
 
 test("puts during a write become one further write", async (t) => {
@@ -177,6 +177,6 @@ test("a reader without the lock sees the last write and changes nothing", async 
   const underWay = join(dir, `.${name}.0123.tmp`);
   writeFileSync(underWay, "the writer is not done yet");
   assert.deepEqual(await readIssueRecords(dir), records.all());
-  assert.deepEqual(readdirSync(dir).sort(), [`.${name}.0123.tmp`, name]);
+  assert.deepEqual(readdirSync(dir).sort(), [`.${name}.0123.tmp`, name, "manifest"]);
   assert.equal((await readIssueRecords(join(dir, "none"))).size, 0);
 });

@@ -217,7 +217,12 @@ test("THREAT-22: the database and its journal are readable by the owner only, an
   const dir = join(file, "..");
   for (const name of readdirSync(dir))
     assert.equal(statSync(join(dir, name)).mode & 0o077, 0, name);
-  assert.deepEqual(readdirSync(dir).sort(), ["history.db", "history.db-shm", "history.db-wal"]);
+  assert.deepEqual(readdirSync(dir).sort(), [
+    "history.db",
+    "history.db-shm",
+    "history.db-wal",
+    "manifest",
+  ]);
 });
 
 test("FAULT-17: a history of a later release is refused without changing a byte", (t) => {
@@ -230,7 +235,7 @@ test("FAULT-17: a history of a later release is refused without changing a byte"
   const before = readFileSync(file);
   assert.throws(() => openHistory(file), coded("storage_corrupt", /later symphony/));
   assert.deepEqual(readFileSync(file), before);
-  assert.deepEqual(readdirSync(join(file, "..")), ["history.db"]);
+  assert.deepEqual(readdirSync(join(file, "..")), ["history.db", "manifest"]);
 });
 
 test("FAULT-17: before its format changes, a database is copied", (t) => {
