@@ -105,6 +105,7 @@ kbd { border: 1px solid var(--line); border-radius: 4px; padding: 0 6px; }
 .spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 @media (max-width: 700px) {
   .rows li, .gates li { grid-template-columns: 1fr; } .timeline li { grid-template-columns: 74px 1fr; } .timeline span { grid-column: 1 / -1; }
+  .plot { overflow: visible; } .plot .label { font-size: 18px; }
   .filters { margin-left: 0; width: 100%; } .filters label:last-child { flex: 1; } .filters input { width: 100%; }
   main, header, footer { padding-left: 12px; padding-right: 12px; }
   .counts { grid-template-columns: repeat(3, 1fr); gap: 8px; }

@@ -120,6 +120,97 @@ describe("the views of the page", () => {
     assert.equal(await focused(), "LOCAL-6");
   });
 
+  test("each key does what the help says, and none while something is typed", async () => {
+    await using shown = await openPage(browser, made.server.url);
+    const { page } = shown;
+    const press = (key: string) => page.keyboard.press(key);
+    const focused = () => page.evaluate("document.activeElement.textContent");
+    const address = () => page.evaluate("location.hash");
+    await page.locator(".badge.live").waitFor();
+    await press("j");
+    assert.equal(await focused(), "LOCAL-1");
+    await press("j");
+    assert.equal(await focused(), "LOCAL-2");
+    await press("k");
+    assert.equal(await focused(), "LOCAL-1");
+    await press("j");
+    await press("Enter");
+    const guidance = page.getByLabel("Guidance for the agent");
+    await guidance.waitFor();
+    assert.equal(await address(), "#/issue/LOCAL-2");
+    const before = await guidance.inputValue();
+    await press("s");
+    await page.keyboard.type("jbnv?/s");
+    assert.equal(await guidance.inputValue(), `${before}jbnv?/s`);
+    assert.equal(await address(), "#/issue/LOCAL-2");
+    await guidance.fill("");
+    await guidance.blur();
+    await press("v");
+    await page.locator("#overview .counts").waitFor();
+    await press("n");
+    await lane(page, "needs").waitFor();
+    assert.deepEqual(await page.locator(".lane").evaluateAll((all) => all.map((one) => one.id)), [
+      "lane-needs",
+    ]);
+    await press("b");
+    await lane(page, "running").waitFor();
+    await press("/");
+    await page.keyboard.type("mails");
+    await page.getByRole("link", { name: "LOCAL-6", exact: true }).waitFor();
+    await page.getByLabel("Search").blur();
+    await press("?");
+    const help = page.getByRole("dialog");
+    for (const key of ["/", "j, k", "Enter", "b", "n", "v", "s", "?"]) {
+      await help.getByText(key, { exact: true }).waitFor();
+    }
+    await press("v");
+    assert.equal(await address(), "#/?q=mails");
+    await press("Escape");
+    await help.waitFor({ state: "detached" });
+  });
+
+  test("every filter stands in the address: read from it, written to it, and together", async () => {
+    const { url } = made.server;
+    await using shown = await openPage(browser, url);
+    const { page } = shown;
+    const issues = async () =>
+      (await page.locator(".lane .issue a").allInnerTexts()).toSorted().join(" ");
+    for (const [query, found] of [
+      ["lane=held&q=build", "LOCAL-5"],
+      ["label=api", "LOCAL-2 LOCAL-4"],
+      ["agent=codex", "LOCAL-2"],
+      ["q=mails", "LOCAL-6"],
+      ["label=web&lane=queued", "LOCAL-6"],
+      ["q=colour&label=web&lane=needs", "LOCAL-1"],
+      ["label=gone", ""],
+    ]) {
+      await page.goto(`${url}/#/?${query}`);
+      await eventually(`${query}: ${found}`, async () => (await issues()) === found);
+    }
+    await page.getByText("No issue matches.").waitFor();
+    await page.goto(`${url}/#/?lane=held`);
+    await lane(page, "held").getByText("LOCAL-5").waitFor();
+    assert.equal(await page.locator(".lane").count(), 1);
+    await page.goto(`${url}/#/?label=gone`);
+    await page.getByText("No issue matches.").waitFor();
+    assert.equal(await page.getByLabel("Label").inputValue(), "gone");
+    await page.getByLabel("Label").selectOption("api");
+    await page.getByLabel("Lane").selectOption("running");
+    await page.getByLabel("Search").fill("limit");
+    await eventually("it is found", async () => (await issues()) === "LOCAL-2");
+    assert.equal(await page.evaluate("location.hash"), "#/?q=limit&lane=running&label=api");
+    await page.reload();
+    await eventually("it is kept", async () => (await issues()) === "LOCAL-2");
+    assert.deepEqual(
+      [
+        await page.getByLabel("Search").inputValue(),
+        await page.getByLabel("Lane").inputValue(),
+        await page.getByLabel("Label").inputValue(),
+      ],
+      ["limit", "running", "api"],
+    );
+  });
+
   test("D25: on a phone nothing is wider than the screen, and one tap sends the guidance", async () => {
     const { url } = made.server;
     const phone = { viewport: { width: 360, height: 640 }, hasTouch: true, isMobile: true };

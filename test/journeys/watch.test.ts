@@ -44,7 +44,7 @@ async function project(t: TestContext) {
   return { root, workflowPath, dataDir, env: { HOME: join(root, "home") } };
 }
 
-test("watch: an answer, guidance and an abort reach their agents, and a refusal says why", {
+test("watch: an answer, guidance, an abort and a move reach their agents, a refusal says why, and o opens the page", {
   skip: noTmux,
 }, async (t) => {
   const place = await project(t);
@@ -52,7 +52,15 @@ test("watch: an answer, guidance and an abort reach their agents, and a refusal 
   for (const title of ["Choose", "Wait"]) {
     assert.equal((await symphony(place, "issue", "create", "--title", title)).code, 0);
   }
-  const env = { SYMPHONY_DATA_DIR: place.dataDir };
+  const bin = join(place.root, "bin");
+  const opened = join(place.root, "opened");
+  mkdirSync(bin);
+  for (const name of ["xdg-open", "open"]) {
+    const script = `#!/bin/sh\nprintf '%s\\n' "$@" >> '${opened}'\n`;
+    writeFileSync(join(bin, name), script, { mode: 0o755 });
+  }
+  const PATH = `${bin}:${process.env["PATH"] ?? ""}`;
+  const env = { SYMPHONY_DATA_DIR: place.dataDir, PATH };
   await using terminal = await Tmux.start({ columns: 110, env });
   await terminal.symphony("watch");
   await terminal.until("the question is there", (screen) =>
@@ -92,6 +100,20 @@ test("watch: an answer, guidance and an abort reach their agents, and a refusal 
   await terminal.until("the reason is in its row", (one) =>
     /Held or failed 1\n> LOCAL-2 .*\n( {4}.*\n)* {4}refused: .*LOCAL-2/.test(one),
   );
+  // What can be opened, by its number: the page of the issue in the browser.
+  await terminal.type("o");
+  await terminal.until("it is offered", (one) => /1 page +http.*\n.*2 workspace +\//.test(one));
+  await terminal.type("1");
+  await terminal.key("Enter");
+  await eventually("it was opened", async () =>
+    readFileSync(opened, "utf8").includes(`${server.url}/#/issue/LOCAL-2\n`),
+  );
+  // Where it may go: back to the queue, from where it runs again.
+  await terminal.type("t");
+  await terminal.until("it is offered", (one) => one.includes("queued (here)"));
+  await terminal.type("queued");
+  await terminal.key("Enter");
+  await terminal.until("it runs again", (one) => /Running 1\n> LOCAL-2/.test(one));
   await terminal.type("q");
   await terminal.until("it has ended", (one) => one.includes("ended 0, same"));
 });

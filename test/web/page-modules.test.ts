@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { changesIn, filesOf, kindOf } from "../../src/web/diff.ts";
 import { lanesOf, type State } from "../../src/web/lanes.ts";
 import { coloured, languageOf } from "../../src/web/syntax.ts";
+import { tokenPoints, withinAttempt } from "../../src/web/usage.ts";
 import { cut, distance, plural, shellWord, webAddress } from "../../src/web/words.ts";
 import { config } from "../support/makers/issue.ts";
 import { createWorld } from "../support/worlds/core.ts";
@@ -89,6 +90,34 @@ test("D22: lines have colours as their own side of the change has them; long lin
     ["a.ts", "B.PY", "Dockerfile", "x/Makefile", "constructor", "a.txt", "a/b"].map(languageOf),
     ["ts", "py", "docker", "make", null, null, null],
   );
+});
+
+test("tokens grow within an attempt as its events say, also in a thread that an earlier attempt began", () => {
+  const totals = [
+    { x: 20, y: 1_100 },
+    { x: 30, y: 1_500 },
+  ];
+  assert.deepEqual(withinAttempt(totals, 500), [
+    { x: 20, y: 100 },
+    { x: 30, y: 500 },
+  ]);
+  const attempt = (id: string, from: number, to: number | null, tokens: number) => ({
+    ...{ id, started_at: new Date(from).toISOString(), tokens: { total_tokens: tokens } },
+    ended_at: to === null ? null : new Date(to).toISOString(),
+  });
+  const attempts = [attempt("a", 0, 10, 1_000), attempt("b", 15, 40, 500)] as never;
+  assert.deepEqual(tokenPoints(attempts, null, new Map([["b", withinAttempt(totals, 500)]])), [
+    ...[
+      { x: 0, y: 0 },
+      { x: 10, y: 1_000 },
+      { x: 15, y: 1_000 },
+    ],
+    ...[
+      { x: 20, y: 1_100 },
+      { x: 30, y: 1_500 },
+      { x: 40, y: 1_500 },
+    ],
+  ]);
 });
 
 test("text is cut between characters as people see them", () => {
