@@ -254,6 +254,18 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./deliver.ts")).openCommand,
   },
   {
+    name: "backup",
+    summary: "copy the project's records into one file, also while it runs",
+    group: disk,
+    load: async () => (await import("./backup.ts")).backupCommand,
+  },
+  {
+    name: "restore",
+    summary: "put the records of a backup in place; the server is stopped",
+    group: disk,
+    load: async () => (await import("./backup.ts")).restoreCommand,
+  },
+  {
     name: "config",
     summary: "show the configuration, and change it without a restart",
     group: configure,

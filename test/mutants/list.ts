@@ -272,6 +272,16 @@ export const mutants: readonly Mutant[] = [
     "DELETE FROM audit_intents WHERE id = $intent",
     "DELETE FROM audit_intents WHERE id = -$intent",
   ]),
+  ...faults({ file: "src/core/store/manifest.ts", tests: ["test/core/store/manifest.test.ts"] }, [
+    "a missing file of the data directory starts empty",
+    "if (names.has(name) && namedIn(dir).has(name)) throw lost(dir, [name]);",
+    "",
+  ]),
+  ...faults({ file: "src/core/store/backup.ts", tests: ["test/core/store/backup.test.ts"] }, [
+    "a backup is restored without its checksums",
+    'if (sum !== text(row, "sha256"))',
+    'if (sum === "")',
+  ]),
   ...faults(
     { file: "src/core/store/lock.ts", tests: ["test/core/store/lock.test.ts"] },
     [

@@ -63,5 +63,6 @@ export const keptFiles = [
   "templates.json",
   "overlay.json",
   "pause.json",
+  "agent-pauses.json",
   "secrets.json",
 ] as const;
