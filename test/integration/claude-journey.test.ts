@@ -1,17 +1,18 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { liveProcesses } from "../../src/core/process/table.ts";
 import { startFakeModel } from "../support/fakes/fake-model.ts";
+import { gitIn } from "../support/makers/git-repository.ts";
 import { claudeWorld } from "../support/worlds/claude-world.ts";
 import { realProgram } from "../support/worlds/real-agent.ts";
 import { recordOf } from "../support/worlds/real-claude.ts";
 import { eventually, symphony } from "../support/worlds/symphony.ts";
 
 describe("serve with the real Claude Code", () => {
-  test("an issue is worked on, kill -9 of the server, resumed, guided, approved and moved to Done; every token is counted", async () => {
+  test("an issue is worked on, kill -9 of the server, resumed, guided, approved, moved to Done and delivered as a branch; every token is counted", async () => {
     const usage = { input: 100, output: 10 };
     await using model = await startFakeModel("fake-anthropic", {
       routes: [
@@ -32,6 +33,7 @@ describe("serve with the real Claude Code", () => {
     });
     await using world = await claudeWorld({
       command: realProgram("SYMPHONY_CLAUDE"),
+      delivers: true,
       agent: { level: "networked", approvals: "ask" },
       claude: { env_passthrough: ["ANTHROPIC_BASE_URL"], login: "api_key" },
       env: { ANTHROPIC_BASE_URL: model.url },
@@ -87,8 +89,18 @@ describe("serve with the real Claude Code", () => {
     );
     const sent = JSON.stringify(await model.requests());
     assert.ok(sent.includes("do the login first"));
-    const [workspace] = (await server.client.workspaces.list({})).workspaces;
-    assert.equal(await readFile(join(workspace?.path ?? "", "two.txt"), "utf8"), "two\n");
+    const git = gitIn(world.bare);
+    const branch = await eventually("its branch is pushed", async () => {
+      const refs = git("for-each-ref", "--format=%(refname:short)").split("\n");
+      return refs.find((ref) => ref !== "main");
+    });
+    assert.match(branch, new RegExp(issue, "i"));
+    assert.equal(git("show", `${branch}:two.txt`), "two");
+    assert.deepEqual(git("diff", "--name-only", `main..${branch}`).split("\n"), [
+      "go",
+      "one.txt",
+      "two.txt",
+    ]);
     const listed = await world.json("models");
     assert.ok(listed.models.some(({ id }: { id: string }) => id === "claude-opus-5-5"));
   });

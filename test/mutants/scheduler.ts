@@ -179,8 +179,8 @@ export const ofTheScheduler: readonly Mutant[] = [
   ),
   ...faults({ file: `${orchestrator}/step.ts`, tests: [`${decisions}/provider.test.ts`] }, [
     "a pause that no issue waits for is not saved",
-    "if (state.pauses === before) return decision;",
-    "if (state.pauses !== before) return decision;",
+    'return decided(state, ...effects, { type: "savePauses", pauses: [...state.pauses.values()] });',
+    "return decision;",
   ]),
   ...faults({ file: `${orchestrator}/gates.ts`, tests: [`${decisions}/brakes.test.ts`] }, [
     "the token budget of a day has no effect",

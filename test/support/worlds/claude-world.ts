@@ -6,6 +6,7 @@ import { makeDataDir } from "../../../src/core/store/lock.ts";
 import { openLocalIssues } from "../../../src/core/tracker/local/issues.ts";
 import { localOptions } from "../../../src/core/tracker/local/settings.ts";
 import type { ClaudeScript } from "../fakes/claude-script.ts";
+import { origin } from "../makers/git-repository.ts";
 import { config } from "../makers/issue.ts";
 import { claudeCommand } from "./claude-bench.ts";
 import { journalOf } from "./scripted-agent.ts";
@@ -19,6 +20,8 @@ export interface ClaudeWorldOptions {
   readonly brakes?: Readonly<Record<string, unknown>>;
   readonly env?: Readonly<Record<string, string>>;
   readonly issues?: number;
+  /** The issue's branch goes to a bare repository, `bare`. */
+  readonly delivers?: boolean;
 }
 
 /** A project with the local tracker whose agent is Claude Code. */
@@ -41,6 +44,11 @@ export class ClaudeWorld implements Place, AsyncDisposable {
 
   get cwd(): string {
     return this.root;
+  }
+
+  /** The repository of a world that delivers. */
+  get bare(): string {
+    return join(this.root, "origin.git");
   }
 
   workspace(issue: string): string {
@@ -88,7 +96,12 @@ export async function claudeWorld(options: ClaudeWorldOptions = {}): Promise<Cla
     // A loaded machine starts its agents too.
     host: { min_memory: 0, max_load: 0 },
     workspace: { root: join(root, "workspaces"), keep_max: 0 },
-    hooks: { after_create: "git init --quiet --initial-branch=main ." },
+    ...(options.delivers
+      ? {
+          git: { repositories: [{ name: "hello", url: origin(root) }] },
+          delivery: { mode: "branch" },
+        }
+      : { hooks: { after_create: "git init --quiet --initial-branch=main ." } }),
     agent: { kind: "claude", level: "danger", max_retry_backoff_ms: 1_000, ...options.agent },
     claude: { command: options.command ?? claudeCommand(root), ...options.claude },
     brakes: { ...options.brakes },

@@ -77,56 +77,57 @@ export async function realAgent(parts: RealAgentParts): Promise<RealAgent> {
   return agent;
 }
 
+/** How each program is started and led to its provider. */
+export const realParts = {
+  claude: {
+    variable: "SYMPHONY_CLAUDE_ACP",
+    fake: "fake-anthropic",
+    command: (program: string) => `exec "${process.execPath}" "${program}"`,
+    env: (url: string, home: string) => ({
+      ANTHROPIC_API_KEY: canaryKey,
+      ANTHROPIC_BASE_URL: url,
+      CLAUDE_CONFIG_DIR: home,
+      CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
+    }),
+  },
+  gemini: {
+    variable: "SYMPHONY_GEMINI",
+    fake: "fake-llm",
+    command: (program: string) => `exec "${process.execPath}" "${program}" --acp -m gemini-2.5-pro`,
+    env: (url: string) => ({ GEMINI_API_KEY: canaryKey, GOOGLE_GEMINI_BASE_URL: url }),
+    config: { authMethod: "gemini-api-key" },
+  },
+  opencode: {
+    variable: "SYMPHONY_OPENCODE",
+    fake: "fake-llm",
+    command: (program: string) => `exec "${program}" acp`,
+    env: (url: string) => ({
+      OC_KEY: canaryKey,
+      OC_URL: `${url}/v1`,
+      OPENCODE_DISABLE_AUTOUPDATE: "1",
+      OPENCODE_DISABLE_MODELS_FETCH: "1",
+    }),
+    provider: (url: string) => ({
+      ...{ baseUrl: `${url}/v1`, apiKey: "$OC_KEY", apiKeyHeader: "authorization" },
+      ...{ baseUrlVariable: "OC_URL", apiKeyVariable: "OC_KEY" },
+    }),
+    prepare: async (_: string, home: string) => {
+      const limit = { context: 100_000, output: 1_000 };
+      const fake = {
+        npm: "@ai-sdk/openai-compatible",
+        options: { baseURL: "{env:OC_URL}", apiKey: "{env:OC_KEY}" },
+        models: { m: { limit } },
+      };
+      const config = { model: "fake/m", small_model: "fake/m", provider: { fake } };
+      const dir = join(home, ".config", "opencode");
+      await mkdir(dir, { recursive: true });
+      await writeFile(join(dir, "opencode.json"), JSON.stringify(config));
+    },
+  },
+} as const satisfies Readonly<Record<string, Omit<RealAgentParts, "script">>>;
+
 export const realAgents = {
-  claude: (script: unknown) =>
-    realAgent({
-      variable: "SYMPHONY_CLAUDE_ACP",
-      fake: "fake-anthropic",
-      script,
-      command: (program) => `exec "${process.execPath}" "${program}"`,
-      env: (url, home) => ({
-        ANTHROPIC_API_KEY: canaryKey,
-        ANTHROPIC_BASE_URL: url,
-        CLAUDE_CONFIG_DIR: home,
-        CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
-      }),
-    }),
-  gemini: (script: unknown) =>
-    realAgent({
-      variable: "SYMPHONY_GEMINI",
-      fake: "fake-llm",
-      script,
-      command: (program) => `exec "${process.execPath}" "${program}" --acp -m gemini-2.5-pro`,
-      env: (url) => ({ GEMINI_API_KEY: canaryKey, GOOGLE_GEMINI_BASE_URL: url }),
-      config: { authMethod: "gemini-api-key" },
-    }),
-  opencode: (script: unknown) =>
-    realAgent({
-      variable: "SYMPHONY_OPENCODE",
-      fake: "fake-llm",
-      script,
-      command: (program) => `exec "${program}" acp`,
-      env: (url) => ({
-        OC_KEY: canaryKey,
-        OC_URL: `${url}/v1`,
-        OPENCODE_DISABLE_AUTOUPDATE: "1",
-        OPENCODE_DISABLE_MODELS_FETCH: "1",
-      }),
-      provider: (url) => ({
-        ...{ baseUrl: `${url}/v1`, apiKey: "$OC_KEY", apiKeyHeader: "authorization" },
-        ...{ baseUrlVariable: "OC_URL", apiKeyVariable: "OC_KEY" },
-      }),
-      prepare: async (_, home) => {
-        const limit = { context: 100_000, output: 1_000 };
-        const fake = {
-          npm: "@ai-sdk/openai-compatible",
-          options: { baseURL: "{env:OC_URL}", apiKey: "{env:OC_KEY}" },
-          models: { m: { limit } },
-        };
-        const config = { model: "fake/m", small_model: "fake/m", provider: { fake } };
-        const dir = join(home, ".config", "opencode");
-        await mkdir(dir, { recursive: true });
-        await writeFile(join(dir, "opencode.json"), JSON.stringify(config));
-      },
-    }),
+  claude: (script: unknown) => realAgent({ ...realParts.claude, script }),
+  gemini: (script: unknown) => realAgent({ ...realParts.gemini, script }),
+  opencode: (script: unknown) => realAgent({ ...realParts.opencode, script }),
 } as const;
