@@ -16,6 +16,8 @@ const limits = {
   "stream of a model": 64 * mebibyte,
   /** A server of symphony, asked by its own commands. */
   symphony: 256 * mebibyte,
+  /** A file that was uploaded to a tracker. */
+  image: 5 * mebibyte,
   other: mebibyte,
 } as const;
 

@@ -4,6 +4,7 @@ import type { Clock } from "../clock.ts";
 import type { AgentConfig, Approvals } from "../config/agents.ts";
 import type { Needs, Tokens } from "../model/attempt.ts";
 import { SymphonyError } from "../model/errors.ts";
+import type { AgentImage } from "./images.ts";
 
 /**
  * An event of a live session, independent of the protocol. Events are passed to a callback that
@@ -149,6 +150,8 @@ export interface TurnOptions {
   readonly model: string | null;
   /** Reasoning effort, such as `high`; without one the agent decides. */
   readonly effort?: string | null;
+  /** For the first message of a session that takes images. */
+  readonly images?: readonly AgentImage[];
 }
 
 /** One way to run a coding agent; each has its own folder next to this file. */
@@ -180,6 +183,8 @@ export interface AgentSession extends AsyncDisposable {
   readonly pid: number | null;
   /** A program without a protocol: mostly it knows neither the tracker nor its tools. */
   readonly isPlain?: boolean;
+  /** `TurnOptions.images` reach its model. */
+  readonly takesImages?: boolean;
   /**
    * Runs one turn to its end. Rejects with `turn_failed`, `turn_cancelled`, `turn_timeout` (silence),
    * `port_exit`, `line_too_long`, `approval_required` or `turn_input_required` (its `details.needs`).

@@ -9,6 +9,7 @@ import type { AttemptOrder, Exit, Made } from "../orchestrator/messages.ts";
 import { inFile, readsComments, renderPrompt, resumePrompt } from "../prompt/prompt.ts";
 import { gitChanges, gitHead } from "../repository/survey.ts";
 import { oneLine } from "../text/text.ts";
+import { imagesOf } from "../tracker/images.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
 import type { Leases } from "./leases.ts";
 import { type LiveAttempt, Opening, Progress, type TurnDeps, turns } from "./turns.ts";
@@ -127,11 +128,31 @@ async function work(
         ? roundPrompt(opening, rendered)
         : resumePrompt(issue);
     const turn = Math.max(adopt?.turnCount ?? 1, 1);
-    const way = { prompt, followed, turn, opening, progress, deps, live, workspace };
+    const images = isResumed || followed ? [] : await imagesFor(session, issue, { deps, live });
+    const way = { prompt, images, followed, turn, opening, progress, deps, live, workspace };
     return { kind: "completed", ...(await turns(session, order, way)) };
   } finally {
     live.session(null);
   }
+}
+
+/** Those of the issue, for an agent that takes them; what it does not get is said. */
+async function imagesFor(session: AgentSession, issue: Issue, { deps, live }: RunContext) {
+  const { uploads } = deps.tracker;
+  if (!uploads) return [];
+  const hasSome = issue.description?.includes(`](${uploads.origin}/`) === true;
+  if (!session.takesImages) {
+    if (hasSome) tell(live, "the images of the issue are not given to this agent: it takes none");
+    return [];
+  }
+  const { images, left } = await imagesOf(issue, uploads, live.signal);
+  for (const message of left) tell(live, message);
+  if (images.length > 0) tell(live, `images of the issue for the agent: ${images.length}`);
+  return images;
+}
+
+function tell(live: LiveAttempt, message: string): void {
+  live.reported({ type: "notice", message, malformed: false });
 }
 
 /** The template, and the comments if it uses them: they are as new as the attempt. */

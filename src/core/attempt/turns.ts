@@ -1,4 +1,5 @@
 import type { AgentEvent, AgentSession, AgentTools, TurnOptions } from "../agent/agent.ts";
+import type { AgentImage } from "../agent/images.ts";
 import type { Config } from "../config/config.ts";
 import type { Phase } from "../model/attempt.ts";
 import type { Issue } from "../model/issue.ts";
@@ -86,6 +87,8 @@ export async function turns(
     readonly live: LiveAttempt;
     readonly workspace: Workspace;
     readonly prompt: string;
+    /** For the first turn. */
+    readonly images: readonly AgentImage[];
     /** True if the first turn was begun by a previous server. */
     readonly followed: boolean;
     readonly turn: number;
@@ -96,12 +99,17 @@ export async function turns(
   const { opening, progress, deps, live, followed, workspace } = way;
   let { issue } = order;
   let unready = 0;
+  let { images } = way;
   let prompt = followed ? "" : opening.with(way.prompt);
   for (let turn = way.turn; ; turn++) {
     if (prompt !== "") {
       live.entered("streaming_turn", null);
       await progress.begin();
-      await session.turn(prompt, deps.choice(issue.id));
+      await session.turn(prompt, {
+        ...deps.choice(issue.id),
+        ...(images.length > 0 && { images }),
+      });
+      images = [];
     }
     live.signal.throwIfAborted();
     const moved = await progress.moved();

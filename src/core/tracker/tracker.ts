@@ -46,6 +46,8 @@ export interface Tracker {
   pollPace?(intervalMs: number): PollPace | null;
   /** What is left of its budget after the last request, in words; null: it has not said. Absent without a budget. */
   quota?(): string | null;
+  /** Where people upload files of issues. Absent when it has no such place. */
+  readonly uploads?: Uploads;
   /** Where it is asked. Absent when its issues are on this machine. */
   readonly address?: string;
   /** Tools for one agent session working on `issue`. */
@@ -57,6 +59,12 @@ export interface Tracker {
   /** Calls `onChange` when issues changed outside a poll, if the tracker can detect it. Returns how to stop it. */
   watch(onChange: () => void): () => void;
   close(): void;
+}
+
+/** The place of uploaded files: its origin, and the header that opens them, which goes nowhere else. */
+export interface Uploads {
+  readonly origin: string;
+  authorization(): string;
 }
 
 /** An issue, and what it has of the scope that the configuration sets in the tracker. */

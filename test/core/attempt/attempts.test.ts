@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -15,7 +17,7 @@ import { SymphonyError } from "../../../src/core/model/errors.ts";
 import type { CommentList, Issue } from "../../../src/core/model/issue.ts";
 import type { AttemptOrder, Exit, Turned } from "../../../src/core/orchestrator/messages.ts";
 import type { Steer } from "../../../src/core/store/store.ts";
-import type { Tracker } from "../../../src/core/tracker/tracker.ts";
+import type { Tracker, Uploads } from "../../../src/core/tracker/tracker.ts";
 import { createWorkspaces } from "../../../src/core/workspace/workspaces.ts";
 import type { Step } from "../../../src/demo/script.ts";
 import { issue, config as settings } from "../../support/makers/issue.ts";
@@ -36,6 +38,7 @@ interface Parts {
   readonly comments?: () => Promise<CommentList>;
   readonly goesOn?: () => boolean;
   readonly runtime?: AgentRuntime;
+  readonly uploads?: Uploads;
 }
 
 /** One attempt on ENG-1 with real hooks, a real directory and a real agent process. */
@@ -75,6 +78,7 @@ async function bench(parts: Parts) {
     fetchIssuesByStates: async () => [],
     fetchIssuesByIds: parts.after ?? (async () => []),
     ...(parts.comments && { comments: parts.comments }),
+    ...(parts.uploads && { uploads: parts.uploads }),
     bindTools: () =>
       parts.tools ?? { specs: [], call: async () => ({ success: false, output: "none" }) },
     workflow: { states: async () => [], move: async () => {} },
@@ -357,3 +361,35 @@ test("when the day's tokens are used up the turn ends successfully and no furthe
 async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise((done) => setTimeout(done, 20));
 }
+
+test("the images of the issue open the first turn of a new session; an agent that takes none is said", async () => {
+  const png = Buffer.from("89504e470d0a1a0a", "hex");
+  const server = createServer((_, response) => response.end(png));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await using _ = { [Symbol.asyncDispose]: async () => void server.close() };
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const shown = issue("ENG-1", { description: `As here: ![x](${origin}/x.png)` });
+  const played = async (takesImages: boolean, resumed = false) => {
+    const given: number[] = [];
+    const runtime: AgentRuntime = {
+      kind: "noting",
+      start: async () => ({
+        ...{ threadId: "thr_1", resumed, pid: null, takesImages },
+        turn: async (_prompt, { images = [] }) => void given.push(images.length),
+        steer: async () => ({ turnId: "turn_1" }),
+        answer() {},
+        async interrupt() {},
+        async [Symbol.asyncDispose]() {},
+      }),
+    };
+    const uploads = { origin, authorization: () => "key" };
+    await using it = await bench({ runtime, uploads, after: async () => [shown], maxTurns: 2 });
+    assert.equal((await it.run({ issue: shown })).kind, "completed");
+    const told = it.events.flatMap((event) => (event.type === "notice" ? [event.message] : []));
+    return [given, told];
+  };
+  assert.deepEqual(await played(true), [[1, 0], ["images of the issue for the agent: 1"]]);
+  const none = "the images of the issue are not given to this agent: it takes none";
+  assert.deepEqual(await played(false), [[0, 0], [none]]);
+  assert.deepEqual(await played(true, true), [[0, 0], []]);
+});

@@ -20,6 +20,7 @@ export interface OpenSession {
   readonly choices: Choices;
   /** True when guidance can be sent during a turn. */
   readonly steers: boolean;
+  readonly takesImages: boolean;
 }
 
 interface HandshakeDeps {
@@ -62,10 +63,12 @@ export async function openSession(deps: HandshakeDeps): Promise<OpenSession> {
     await link.request("authenticate", { methodId: config.authMethod }, limitMs);
   }
   const steers = objectOf(objectOf(hello["_meta"])["steering"])["supported"] === true;
+  const { promptCapabilities } = objectOf(hello["agentCapabilities"]);
+  const takesImages = objectOf(promptCapabilities)["image"] === true;
   try {
     const opened = (await resume(deps, hello)) ?? (await begin(deps));
     await chooseSettings(opened.sessionId, opened.choices, { ...deps, limitMs });
-    return { ...opened, steers };
+    return { ...opened, steers, takesImages };
   } catch (error) {
     throw loginNeeded(error, hello) ?? error;
   }

@@ -8,6 +8,7 @@ import { displayText, type JsonObject, objectOf } from "../../text/text.ts";
 import type { AgentEvent, TurnOptions } from "../agent.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { plainPrompt } from "../guard/disarm.ts";
+import type { AgentImage } from "../images.ts";
 import { noActiveTurn, Session, type SessionTurn, turnCancelled } from "../session.ts";
 import { type Choice, type Choices, offersOf, valueIn } from "./choices.ts";
 import { openSession } from "./handshake.ts";
@@ -43,6 +44,7 @@ export class AcpSession extends Session<Turn> {
   readonly #chosen = new Map<string, string>();
   #choices: Choices = { model: null, effort: null, mode: null, options: [] };
   #steers = false;
+  takesImages = false;
   /** The turn as the agent sees it: it may still run after the session's turn was given up. */
   #prompting: Promise<unknown> | null = null;
   #counted = noTokens;
@@ -94,6 +96,7 @@ export class AcpSession extends Session<Turn> {
     this.resumed = opened.resumed;
     this.#choices = opened.choices;
     this.#steers = opened.steers;
+    this.takesImages = opened.takesImages;
     if (opened.replays) await this.#replayEnded();
     const { threadId, resumed } = this;
     // The agent counts tokens from the start of its process.
@@ -120,7 +123,7 @@ export class AcpSession extends Session<Turn> {
       this.#flush();
       this.emit({ type: "turn.started", turnId: turn.id });
       try {
-        this.#finish(await this.#answered(this.#prompt(prompt), turn));
+        this.#finish(await this.#answered(this.#prompt(prompt, options.images), turn));
       } catch (error) {
         throw await this.#causeOf(error);
       }
@@ -182,16 +185,19 @@ export class AcpSession extends Session<Turn> {
     if (event !== null && !this.isClosed) this.emit(event);
   }
 
-  #request(text: string): Promise<unknown> {
-    const prompt = [{ type: "text", text: plainPrompt(text) }];
+  #request(text: string, images: readonly AgentImage[] = []): Promise<unknown> {
+    const prompt = [
+      { type: "text", text: plainPrompt(text) },
+      ...images.map(({ mediaType: mimeType, base64: data }) => ({ type: "image", mimeType, data })),
+    ];
     return this.#link.request("session/prompt", { sessionId: this.threadId, prompt }, null);
   }
 
-  #prompt(text: string): Promise<unknown> {
+  #prompt(text: string, images?: readonly AgentImage[]): Promise<unknown> {
     this.#wasPrompted = true;
     this.#wasCancelled = false;
     this.#estimate.begin(text);
-    const asked = this.#request(text);
+    const asked = this.#request(text, images);
     this.#prompting = asked
       .catch(() => {})
       .finally(() => {

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { parseJson } from "../../text/text.ts";
+import type { AgentImage } from "../images.ts";
 
 // The lines of `claude --output-format stream-json`, as far as symphony reads them. Further fields are ignored.
 
@@ -194,12 +195,19 @@ export const mcpMessage = z.looseObject({
  * A message for the agent. `client_composed` keeps the program from obeying a text that begins with
  * `/`, and from reading files that it mentions with `@`.
  */
-export function userLine(uuid: string, text: string): object {
+export function userLine(uuid: string, text: string, images: readonly AgentImage[] = []): object {
+  const blocks = images.map(({ mediaType, base64 }) => ({
+    type: "image",
+    source: { type: "base64", media_type: mediaType, data: base64 },
+  }));
   return {
     type: "user",
     uuid,
     client_composed: true,
-    message: { role: "user", content: text },
+    message: {
+      role: "user",
+      content: blocks.length === 0 ? text : [{ type: "text", text }, ...blocks],
+    },
     parent_tool_use_id: null,
   };
 }

@@ -47,6 +47,7 @@ export interface ClaudeSessionOptions {
 
 /** One process of Claude Code with one session. */
 export class ClaudeSession extends Session<LiveTurn> {
+  readonly takesImages = true;
   readonly #options: ClaudeSessionOptions;
   readonly #connection: ClaudeConnection;
   readonly #updates: Updates;
@@ -110,7 +111,7 @@ export class ClaudeSession extends Session<LiveTurn> {
     const turn = new LiveTurn(randomUUID());
     await this.runTurn(turn, async () => {
       await this.#guidance.sentAgain(turn.uuid);
-      this.#connection.send(userLine(turn.uuid, `${this.#preface}${prompt}`));
+      this.#connection.send(userLine(turn.uuid, `${this.#preface}${prompt}`, options.images));
       this.#preface = "";
       await turn.done;
     });

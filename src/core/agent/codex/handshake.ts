@@ -8,6 +8,7 @@ import { version } from "../../package.ts";
 import { runCookie } from "../../process/environment.ts";
 import { displayText, type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import type { SessionSpec, ToolSpec, TurnOptions } from "../agent.ts";
+import { dataUrl } from "../images.ts";
 import type { JsonRpcPeer } from "../json-rpc.ts";
 import type { CodexHome } from "./home.ts";
 import { profileName } from "./profile.ts";
@@ -76,7 +77,10 @@ export function turnParams(
   return {
     threadId: turn.threadId,
     clientUserMessageId: turn.messageId,
-    input: textInput(turn.prompt),
+    input: [
+      ...textInput(turn.prompt),
+      ...(turn.images ?? []).map((image) => ({ type: "image", url: dataUrl(image) })),
+    ],
     cwd: spec.workspace,
     approvalPolicy: config.approvalPolicy,
     ...(config.turnSandboxPolicy === null ? {} : { sandboxPolicy: config.turnSandboxPolicy }),

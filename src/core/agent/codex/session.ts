@@ -27,6 +27,7 @@ export interface SessionOptions extends ConnectionOptions {
 
 /** One `codex app-server`, or another program that uses its protocol, with one thread. */
 export class CodexSession extends Session<LiveTurn> {
+  readonly takesImages = true;
   readonly detachable?: DetachableSession;
   readonly #options: SessionOptions;
   readonly #connection: CodexConnection;

@@ -6,8 +6,9 @@ import type {
 } from "openai/resources/chat/completions";
 import type { Tokens } from "../../model/attempt.ts";
 import { isObject, type JsonObject, listOf, objectOf, parseJson, textOf } from "../../text/text.ts";
+import { dataUrl } from "../images.ts";
 import { failedWith } from "./failures.ts";
-import { effortOf, limitsOf, type Shape, shaped, withoutNames } from "./request.ts";
+import { effortOf, imagePart, limitsOf, type Shape, shaped, withoutNames } from "./request.ts";
 import {
   type Call,
   checkLength,
@@ -69,7 +70,7 @@ export function chatMessages(
             ? { role: "assistant", content: item.content, ...thought }
             : null;
         thought = {};
-        messages.push(speaking ?? { role: "user", content: item.content });
+        messages.push(speaking ?? { role: "user", content: userContent(item, omit) });
         break;
       case "thought":
         speaking = null;
@@ -91,6 +92,18 @@ export function chatMessages(
     }
   }
   return messages;
+}
+
+function userContent(
+  { content, images = [] }: Extract<Item, { type: "message" }>,
+  omit: readonly string[],
+) {
+  if (images.length === 0 || omit.includes(imagePart)) return content;
+  const shown = images.map((image) => ({
+    type: "image_url" as const,
+    image_url: { url: dataUrl(image) },
+  }));
+  return [{ type: "text" as const, text: content }, ...shown];
 }
 
 function toolCall(call: Call) {

@@ -5,7 +5,7 @@ import { outbound } from "../../outbound.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import { timeIn, timeOf, waitOf } from "../reset-time.ts";
 import { asStream } from "./bodies.ts";
-import { optionalParts } from "./request.ts";
+import { imagePart, optionalParts } from "./request.ts";
 import type { OpenaiConfig } from "./settings.ts";
 
 /** How a failed request is handled. */
@@ -69,6 +69,8 @@ export function judgeFailure(
   if (wait !== null && wait > maxWaitMs) {
     return { kind: "limited", message, untilWall: wall + wait };
   }
+  // Providers answer it with 400, 404, 422 or 500.
+  if (refusedImage.test(message)) return { kind: "parts", message, names: [imagePart] };
   if (passingStatus.has(status) || status >= 500) {
     if (status === 501) return { kind: "other api", message };
     return { kind: "passing", message, waitMs: wait, limited: status === 429 };
@@ -183,6 +185,10 @@ const refusedPart = new RegExp(
   ].join("|"),
   "i",
 );
+
+/** A model that takes no images, in the words of OpenAI, DeepSeek, vLLM, llama.cpp, OpenRouter and Ollama. */
+const refusedImage =
+  /image_url\W{0,3} is only supported|unknown variant \W?image_url|is not a multimodal model|image input is not supported|support(?:s|ed)? image input|does not support (?:image|vision)|input_image/i;
 
 /** The parts of a request that a refusal names. */
 function partsIn(message: string): readonly string[] {

@@ -23,8 +23,12 @@ export function withoutNames(values: object, names: readonly string[]): JsonObje
   return Object.fromEntries(Object.entries(values).filter(([name]) => !names.includes(name)));
 }
 
+/** What is left out where a provider or its model takes no images: they are parts of a message. */
+export const imagePart = "image_url";
+
 /** The parts of a request that it also works without. */
 export const optionalParts = [
+  imagePart,
   "stream_options",
   "max_completion_tokens",
   "max_output_tokens",

@@ -2,8 +2,9 @@ import type OpenAI from "openai";
 import type { ResponseStreamEvent } from "openai/resources/responses/responses";
 import type { Tokens } from "../../model/attempt.ts";
 import { objectOf, textOf } from "../../text/text.ts";
+import { type AgentImage, dataUrl } from "../images.ts";
 import { failedWith } from "./failures.ts";
-import { effortOf, limitsOf, type Shape, shaped } from "./request.ts";
+import { effortOf, imagePart, limitsOf, type Shape, shaped } from "./request.ts";
 import {
   checkLength,
   type Item,
@@ -12,7 +13,6 @@ import {
   type ModelRequest,
   readItem,
   sendable,
-  type Thought,
 } from "./thread.ts";
 
 /**
@@ -29,7 +29,7 @@ export async function askResponses(
   const body = {
     model,
     instructions: request.instructions,
-    input: inputOf(items, request.sealed),
+    input: inputOf(items, request.sealed, shape.omit),
     tools: request.tools.map(({ name, description, inputSchema }) => ({
       type: "function" as const,
       name,
@@ -57,8 +57,8 @@ export async function askResponses(
  * The conversation as this API takes it: without the reasoning of another API, and without reasoning that nothing
  * follows, which is refused.
  */
-export function inputOf(items: readonly Item[], sealed: boolean) {
-  const input: Exclude<Item, Thought>[] = [];
+export function inputOf(items: readonly Item[], sealed: boolean, omit: readonly string[] = []) {
+  const input: OpenAI.Responses.ResponseInputItem[] = [];
   for (const [at, item] of items.entries()) {
     if (item.type === "thought") continue;
     if (item.type === "reasoning") {
@@ -71,9 +71,22 @@ export function inputOf(items: readonly Item[], sealed: boolean) {
     } else if (item.type === "function_call") {
       const { type, call_id } = item;
       input.push({ type, call_id, ...sendable(item) });
+    } else if (item.type === "message") {
+      const { images = [], ...bare } = item;
+      if (images.length === 0 || omit.includes(imagePart)) input.push(bare);
+      else
+        input.push({ type: "message", role: "user", content: shownContent(bare.content, images) });
     } else input.push(item);
   }
   return input;
+}
+
+function shownContent(text: string, images: readonly AgentImage[]) {
+  const shown = images.map((image) => ({
+    ...{ type: "input_image" as const, detail: "auto" as const },
+    image_url: dataUrl(image),
+  }));
+  return [{ type: "input_text" as const, text }, ...shown];
 }
 
 /** Collects the events of one answer. */

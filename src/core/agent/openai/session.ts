@@ -45,6 +45,7 @@ interface Live extends SessionTurn {
  */
 export class OpenaiSession extends Session<Live> {
   readonly pid = null;
+  readonly takesImages = true;
   readonly #options: SessionOptions;
   readonly #toolbox: Toolbox;
   readonly #provider: Provider;
@@ -77,7 +78,7 @@ export class OpenaiSession extends Session<Live> {
     await this.runTurn({ id, turn, fail: (error) => abort.abort(error) }, async () => {
       this.emit({ type: "turn.started", turnId: id });
       try {
-        await turn.run(prompt);
+        await turn.run(prompt, options.images);
       } catch (error) {
         throw abort.signal.aborted ? abort.signal.reason : inWords(error);
       } finally {

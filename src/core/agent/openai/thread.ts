@@ -14,6 +14,7 @@ import { noTokens, type Tokens } from "../../model/attempt.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { isObject, type JsonObject, listOf, objectOf, parseJson, textOf } from "../../text/text.ts";
 import type { ToolSpec } from "../agent.ts";
+import type { AgentImage } from "../images.ts";
 
 const idForm = /^thr_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const maxFileBytes = 64 * 1024 * 1024;
@@ -121,8 +122,8 @@ export async function forgetThreads(dir: string, wall: number): Promise<void> {
   }
 }
 
-function line(value: { items: readonly Item[]; totals: Tokens }): string {
-  return `${JSON.stringify(value)}\n`;
+function line({ items, totals }: { items: readonly Item[]; totals: Tokens }): string {
+  return `${JSON.stringify({ items: withoutImages(items).bare, totals })}\n`;
 }
 
 /** A last line torn by a crash is left out; with any other unreadable line the result is null. */
@@ -175,6 +176,8 @@ export type Item =
       readonly type: "message";
       readonly role: "user" | "assistant";
       readonly content: string;
+      /** Only while the session lives: they are not in the file, and not in a shortened conversation. */
+      readonly images?: readonly AgentImage[];
     }
   | Thought
   | Call
@@ -274,8 +277,20 @@ export function withAnswers(items: readonly Item[]): readonly Item[] {
   });
 }
 
-export function userMessage(content: string): Item {
-  return { type: "message", role: "user", content };
+export function userMessage(content: string, images: readonly AgentImage[] = []): Item {
+  return { type: "message", role: "user", content, ...(images.length > 0 && { images }) };
+}
+
+/** The items without their images, and the number of these. */
+function withoutImages(items: readonly Item[]) {
+  let count = 0;
+  const bare = items.map((item) => {
+    if (item.type !== "message" || !item.images) return item;
+    const { images, ...rest } = item;
+    count += images.length;
+    return rest;
+  });
+  return { bare, count };
 }
 
 function readMessage(value: JsonObject): Item | null {
@@ -323,11 +338,14 @@ function readReasoning(value: JsonObject): Item | null {
 export const summaryPrompt = `You are performing a CONTEXT CHECKPOINT: the conversation is about to be shortened. Write a summary for yourself with which the work can continue without a break: the task and its conditions, what was found out, what was changed in which files, what was tried without success, what has to be done next. Call no tool.`;
 
 const charsPerToken = 4;
+/** About what providers count for a picture of a screen. */
+const tokensPerImage = 1_500;
 const maxTaskChars = 40_000;
 
 /** An estimate of the number of tokens. */
 export function tokensIn(items: readonly Item[]): number {
-  return Math.ceil(JSON.stringify(items).length / charsPerToken);
+  const { bare, count } = withoutImages(items);
+  return Math.ceil(JSON.stringify(bare).length / charsPerToken) + count * tokensPerImage;
 }
 
 /** The start of the newest part that fits into `tokens`: never between a call and its answer. */

@@ -1,6 +1,7 @@
 import { SymphonyError } from "../../model/errors.ts";
 import { displayText, oneLine } from "../../text/text.ts";
 import type { AgentEvent } from "../agent.ts";
+import type { AgentImage } from "../images.ts";
 import { type Provider, TooLong } from "./provider.ts";
 import {
   type Call,
@@ -69,10 +70,10 @@ export class Turn {
   }
 
   /** Rejects with the reason why the turn failed, or with the signal's reason. */
-  async run(prompt: string): Promise<void> {
+  async run(prompt: string, images: readonly AgentImage[] = []): Promise<void> {
     const { thread, maxRequests } = this.#deps;
     try {
-      await thread.add([userMessage(prompt)]);
+      await thread.add([userMessage(prompt, images)]);
       for (let requests = 0; requests < maxRequests; requests++) {
         await this.#deliver();
         const calls = await this.#step();

@@ -70,6 +70,10 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     pollPace: paceOf(client),
     quota: () => restOf(client.budget).join(" and ") || null,
     address: settings.endpoint,
+    // The key of another server is not for Linear's files.
+    ...(new URL(settings.endpoint).host === "api.linear.app" && {
+      uploads: { origin: "https://uploads.linear.app", authorization: settings.authorization },
+    }),
     comment: (id) => readComment(client, id),
     comments: (issue) => readComments(client, issue),
     async scopeNames({ labels }) {

@@ -753,3 +753,44 @@ describe("A18: other forms of an answer", () => {
     assert.deepEqual([texts(items), calls(items)], [["x"], [["shell", "{}"]]]);
   });
 });
+
+describe("images of an issue", () => {
+  const image = { mediaType: "image/png", base64: "iVBORw0KGgo=" } as const;
+  const shown: Item = { type: "message", role: "user", content: "See.", images: [image] };
+  const url = "data:image/png;base64,iVBORw0KGgo=";
+
+  test("are parts of the first message, in the form of each API", async () => {
+    assert.deepEqual(chatMessages("", [shown])[1]?.content, [
+      { type: "text", text: "See." },
+      { type: "image_url", image_url: { url } },
+    ]);
+    const [message] = inputOf([shown], true);
+    assert.deepEqual(message, {
+      ...{ type: "message", role: "user" },
+      content: [
+        { type: "input_text", text: "See." },
+        { type: "input_image", detail: "auto", image_url: url },
+      ],
+    });
+    assert.deepEqual(inputOf([hello], true), [hello]);
+  });
+
+  const refusals: readonly [number, string][] = [
+    [400, "Invalid content type. image_url is only supported by certain models."],
+    [422, "messages[1]: unknown variant `image_url`, expected `text` at line 1 column 2"],
+    [400, "m is not a multimodal model"],
+    [500, "image input is not supported - hint: you may need to provide the mmproj"],
+    [404, "No endpoints found that support image input"],
+  ];
+  for (const [status, message] of refusals) {
+    test(`are left out from then on where a model takes none: ${message}`, async () => {
+      const answers = [json(status, { error: { message } }), chat({ content: "done" })];
+      await using at = await place([...answers, chat({ content: "done" })]);
+      await at.ask([shown]);
+      await at.ask([shown]);
+      const sent = at.asked.map(({ body }) => JSON.stringify(body).includes("image_url"));
+      assert.deepEqual(sent, [true, false, false]);
+      assert.deepEqual(at.learned.rows()[0]?.omit, ["image_url"]);
+    });
+  }
+});
