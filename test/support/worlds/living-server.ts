@@ -72,7 +72,8 @@ function workflow(command: string): string {
 tracker: { kind: local, required_labels: [ready], provider: { prefix: ENG } }
 workspace: { root: workspaces }
 agent: { max_turns: 3, max_concurrent_agents: 2 }
-codex: { command: ${JSON.stringify(command)} }
+host: { min_memory: 0, max_load: 0 }
+codex: { command: ${JSON.stringify(command)}, read_timeout_ms: 60000 }
 ---
 Work on {{ issue.title }}
 `;
