@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { describe, test } from "node:test";
+import { describe, test as register, type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { AgentSession, SessionSpec } from "../../../src/core/agent/agent.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
@@ -32,6 +32,8 @@ export interface Contract {
   make(turns: Acts): Promise<Stage>;
   /** The key of `agentDoubles`, for a host that is killed; null: there is none, as with a real program. */
   readonly double: string | null;
+  /** The names of the scenarios to run; omitted: all. */
+  readonly only?: RegExp;
   /** What a session of this kind needs in addition. */
   readonly spec?: Partial<SessionSpec>;
 }
@@ -47,7 +49,15 @@ export function agentContract(contract: Contract): void {
   });
 }
 
+/** Registers the scenarios that the contract wants. */
+function scenariosOf({ only }: Contract) {
+  return (name: string, scenario: (t: TestContext) => unknown): void => {
+    if (only?.test(name) !== false) void register(name, async (t) => void (await scenario(t)));
+  };
+}
+
 function turns(contract: Contract): void {
+  const test = scenariosOf(contract);
   const { abilities } = contract;
 
   test("start and turn: two turns on one session, their work and their events in order, and no process left", async () => {
@@ -135,6 +145,7 @@ function turns(contract: Contract): void {
 }
 
 function people(contract: Contract): void {
+  const test = scenariosOf(contract);
   const { approve, question } = contract.abilities;
   const asks = { run: "touch done-by-agent", asks: true } as const;
 
@@ -197,6 +208,7 @@ function people(contract: Contract): void {
 }
 
 function ends(contract: Contract): void {
+  const test = scenariosOf(contract);
   const { abilities } = contract;
 
   test("abort: disposing in mid-turn leaves no process, also none in a session of its own", async () => {
@@ -284,6 +296,7 @@ function ends(contract: Contract): void {
 }
 
 function numbers(contract: Contract): void {
+  const test = scenariosOf(contract);
   const { limit, tokens } = contract.abilities;
 
   test(`limit: ${limit}`, async () => {
@@ -351,6 +364,7 @@ function numbers(contract: Contract): void {
 }
 
 function hostility(contract: Contract): void {
+  const test = scenariosOf(contract);
   const { flood } = contract.abilities;
 
   test("a hostile workspace: nothing of it runs, nothing of it is changed, and no file of ours is added", async () => {
