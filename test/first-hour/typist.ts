@@ -3,7 +3,7 @@ import type { Tmux } from "../support/worlds/tmux.ts";
 
 /** With the exit code of the last command. */
 const prompt = /^reader (\d+)\$$/;
-const limitMs = 240_000;
+const limitMs = 120_000;
 /** A question stands still for this long before it is answered. */
 const stillMs = 2_000;
 
@@ -51,17 +51,9 @@ export class Typist {
     await this.#until(`${sign} after ${line}`, (_, screen) => sign.test(screen));
   }
 
-  /** Looks again and again, as one step. */
-  async repeat(line: string, sign: RegExp): Promise<void> {
-    this.#steps.push(line);
-    const started = Date.now();
-    let shown = "";
-    while (Date.now() - started < limitMs) {
-      shown = await this.#run(line);
-      if (sign.test(shown)) return;
-      await wait(1_000);
-    }
-    throw new Error(`${line} never showed ${sign}:\n${shown}`);
+  /** Waits until what was started shows `sign`; nothing is typed. */
+  async sees(sign: RegExp): Promise<void> {
+    await this.#until(`${sign}`, (_, screen) => sign.test(screen));
   }
 
   async #run(line: string): Promise<string> {
