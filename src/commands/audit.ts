@@ -147,6 +147,7 @@ function printVerdict(
     const newest = `the newest is ${head.seq}, ${head.hash}`;
     print(`${dataDir}: ${entries} entries, none missing or out of order; ${newest}`);
   }
+  if (message === null && head !== null) note("symphony audit prints them");
   if (unchecked === 0) return;
   const why = keyless === null ? "" : ` (${keyless})`;
   note(

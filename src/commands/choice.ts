@@ -112,7 +112,9 @@ export const templateCommand = row({
         return { issue_identifier: id, template_id: null };
       },
       print: ({ issue_identifier: issue }, { note }) =>
-        note(`${issue} is prompted with the workflow's own template from its next attempt`),
+        note(
+          `${issue} is prompted with the workflow's own template from its next attempt; symphony explain ${issue} says which`,
+        ),
     }),
   ],
 });

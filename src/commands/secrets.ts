@@ -63,7 +63,8 @@ const removeRow = subcommand({
     });
     return { key, removed: true };
   },
-  print: ({ key }, { note }) => note(`${key} is removed`),
+  print: ({ key }, { note }) =>
+    note(`${key} is removed; symphony config check names what still needs it`),
 });
 
 /** Seals every secret with a new key, on the server or directly in the project's store. */
@@ -77,7 +78,9 @@ const rotateRow = subcommand({
   call: (_, context) => atSecrets(context, (access) => access.rotate()),
   print({ secrets, key_id: now, previous_key_id: before }, { note }) {
     const many = secrets === 1 ? "1 secret is" : `${secrets} secrets are`;
-    note(`${many} sealed with the new key ${now}; the key ${before} no longer opens any`);
+    note(
+      `${many} sealed with the new key ${now}; the key ${before} no longer opens any. symphony doctor opens each`,
+    );
   },
 });
 

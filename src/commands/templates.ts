@@ -129,7 +129,12 @@ const deleteRow = subcommand({
     await client.templates.remove({ params: { id } });
     return { id, name, deleted: true };
   },
-  print: (done, { note }) => note(done === null ? "Nothing was deleted" : `${done.name} deleted`),
+  print: (done, { note }) =>
+    note(
+      done === null
+        ? "Nothing was deleted"
+        : `${done.name} deleted; symphony templates list shows the others`,
+    ),
   exitCode: (done) => (done === null ? exitCodes.failed : exitCodes.done),
 });
 

@@ -40,7 +40,7 @@ export const webhookCommand = row({
       print(_, { note }, { issue, from }) {
         const what = from === "github" ? `the pull request of ${issue}` : issue;
         note(
-          `The server accepted the delivery${issue === undefined ? "" : ` and reads ${what} again now`}`,
+          `The server accepted the delivery${issue === undefined ? "; symphony webhook test ISSUE has one read again" : ` and reads ${what} again now; symphony explain ${issue}`}`,
         );
       },
     }),

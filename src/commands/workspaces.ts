@@ -64,7 +64,8 @@ const removeRow = subcommand({
   ],
   call: ({ key, force }, context) => removeWorkspace(key, force, context),
   document: ({ key, removed }) => ({ key, removed }),
-  print: ({ name }, { note }) => note(`${name} was removed`),
+  print: ({ name }, { note }) =>
+    note(`${name} was removed; symphony workspaces list shows what is left, and kept copies`),
 });
 
 const restoreRow = subcommand({
@@ -89,7 +90,8 @@ const restoreRow = subcommand({
     },
   ],
   call: ({ key, to }, context) => restoreCopy(key, to, context),
-  print: ({ key, path }, { note }) => note(`${key} was restored to ${path}; the copy stays`),
+  print: ({ key, path }, { note }) =>
+    note(`${key} was restored to ${path}; the copy stays. symphony git shows the work`),
 });
 
 /** The directories that agents work in. */

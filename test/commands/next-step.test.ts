@@ -28,6 +28,11 @@ test("a command that changed something names the next command", async () => {
     [["config", "overlay", "unset", "agent.max_turns"], /symphony config get agent\.max_turns/],
     [["config", "overlay", "replace", "overlay.json"], /symphony config get --origin/],
     [["secrets", "add", "HOOK_URL"], /symphony doctor checks it/, "https://hook.example/0123"],
+    [["secrets", "rotate"], /symphony doctor opens each/],
+    [["secrets", "remove", "HOOK_URL"], /symphony config check names what still needs it/],
+    [["template", "clear", "LOCAL-1"], /symphony explain LOCAL-1 says which/],
+    [["templates", "delete", "review"], /symphony templates list shows the others/],
+    [["audit", "verify"], /symphony audit prints them/],
     [["notify", "list"], /notify in WORKFLOW\.md names them/],
     [["resume"], /symphony state --watch shows what starts/],
   ];

@@ -59,7 +59,10 @@ test("a template is written from a file and from stdin, shown, previewed and del
   const page = await json(["templates", "list", "--limit", "1"]);
   assert.deepEqual([page.total, page.templates.length], [2, 1]);
   const deleted = await run(["templates", "delete", "review"]);
-  assert.deepEqual([deleted.code, deleted.stdout, deleted.stderr], [0, "", "review deleted\n"]);
+  assert.deepEqual(
+    [deleted.code, deleted.stdout, deleted.stderr],
+    [0, "", "review deleted; symphony templates list shows the others\n"],
+  );
 });
 
 test("an issue uses the chosen template until the choice is cleared", async () => {

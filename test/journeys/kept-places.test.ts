@@ -83,7 +83,10 @@ test("after the root has changed, kept workspaces stay listed, and each printed 
   const second = await symphony(place, "diff", "LOCAL-1");
   assert.match(second.stdout, /^\+in the second root$/m);
   const removed = await run(place, remove);
-  assert.deepEqual([removed.code, removed.stderr], [0, `${old} was removed\n`]);
+  assert.deepEqual(
+    [removed.code, removed.stderr],
+    [0, `${old} was removed; symphony workspaces list shows what is left, and kept copies\n`],
+  );
   assert.deepEqual([existsSync(old), existsSync(join(now, "second.txt"))], [false, true]);
   const { kept, kept_total } = await server.client.system.state({});
   assert.deepEqual([kept, kept_total], [[], 0]);
