@@ -56,6 +56,11 @@ const timeoutMs = 30_000;
 const maxPatchBytes = 1024 * 1024;
 const maxFiles = 2_000;
 const limits = { timeoutMs, maxBytes: maxPatchBytes };
+/** What the index has for a new file before its comparison: nothing. */
+const emptyBlobs = {
+  sha1: "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391",
+  sha256: "473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813",
+};
 const emptyTrees = {
   sha1: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
   sha256: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
@@ -187,7 +192,7 @@ async function plainDiff(path: string, found: Findings, signal?: AbortSignal): P
     (isThere ? there : gone).push(name);
   }
   const left = await addNewFiles(git, { ...found, fresh: [...there, ...found.fresh] });
-  const shown = await compare(git, [], left);
+  const shown = await compare(git, [emptyTrees.sha1], left);
   const branch = repository === null ? null : ((await gitHead(path))?.branch ?? null);
   const notShown = workOf({ ...found, changed: gone, fresh: [] });
   const unknown = { head: null, ahead: null, behind: null, base: null, baseNote: null };
@@ -225,23 +230,29 @@ async function setApart(git: ProtectedGit, names: readonly string[]): Promise<vo
   await git.run(args, { input, encoding: "latin1", timeoutMs });
 }
 
-/** Adds new files to the comparison. Returns how many were left out. */
-async function addNewFiles(git: ProtectedGit, { fresh, submodules }: Findings): Promise<number> {
-  // git refuses to add a file that is inside a submodule.
+/**
+ * Adds new files to the comparison: as names in the index, which is cheaper than `git add` where there are thousands, and
+ * does not fail when one of them is gone by now. Returns how many were left out.
+ */
+async function addNewFiles(git: ProtectedGit, found: Findings): Promise<number> {
+  const { fresh, submodules, head } = found;
+  // They belong to the submodule.
   const names = fresh.filter((name) => !submodules.some((dir) => name.startsWith(`${dir}/`)));
-  const input = listed(names.slice(0, maxFiles));
-  const flags = ["--force", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul"];
-  if (input !== "") {
-    const how = { input, encoding: "latin1", timeoutMs } as const;
-    await git.run(["--literal-pathspecs", "add", ...flags], how);
+  const blob = head?.length === 64 ? emptyBlobs.sha256 : emptyBlobs.sha1;
+  const entries = names.slice(0, maxFiles).map((name) => `100644 ${blob} 0\t${name}`);
+  if (entries.length > 0) {
+    const how = { input: listed(entries), encoding: "latin1", timeoutMs } as const;
+    await git.run(["update-index", "--add", "--replace", "-z", "--index-info"], how);
   }
-  return fresh.length - Math.min(names.length, maxFiles);
+  return fresh.length - entries.length;
 }
 
 /** `left`: files that differ and are not compared. */
 async function compare(git: ProtectedGit, base: readonly string[], left: number): Promise<Shown> {
-  const stat = await git.begin(["diff", ...diffFlags, "--numstat", "-z", ...base, "--"], limits);
-  const patch = await git.begin(["diff", ...diffFlags, ...base, "--"], limits);
+  const [stat, patch] = await Promise.all([
+    git.begin(["diff", ...diffFlags, "--numstat", "-z", ...base, "--"], limits),
+    git.begin(["diff", ...diffFlags, ...base, "--"], limits),
+  ]);
   const files = filesIn(stat.text);
   const truncated = left > 0 || stat.cut || patch.cut || files.length > maxFiles;
   const totals = {
