@@ -740,7 +740,7 @@ function describe(input: Input): string {
 }
 
 /** mulberry32: small, seeded, the same everywhere. */
-function randomFrom(seed: number): () => number {
+export function randomFrom(seed: number): () => number {
   let a = seed >>> 0;
   return () => {
     a = (a + 0x6d2b79f5) | 0;
