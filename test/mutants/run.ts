@@ -1,9 +1,11 @@
-// `npm run mutants [PART OF A NAME]`: applies each fault of the list to a copy of the tree, runs the test file that must detect
+// `npm run mutants [PART OF A NAME] [-- --sample N --seed N]`: applies each fault of the list to a copy of the tree, runs the test file that must detect
 // it, and prints which test failed. A fault that no test detects has survived: the exit code is then 1.
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
 import { runCommand } from "../../src/core/process/run.ts";
+import { randomFrom } from "../support/worlds/simulation.ts";
 import { mutants } from "./list.ts";
 import type { Mutant } from "./mutant.ts";
 
@@ -111,9 +113,26 @@ async function requireGreen(dir: string, all: readonly Mutant[]): Promise<void> 
   }
 }
 
-async function main(part: string): Promise<number> {
-  const chosen = mutants.filter(({ name }) => name.includes(part));
-  if (chosen.length === 0) throw new Error(`no fault has ${part} in its name`);
+/** `count` of them, the same for the same seed. */
+function sampleOf(all: readonly Mutant[], count: number, seed: number): readonly Mutant[] {
+  const random = randomFrom(seed);
+  const left = [...all];
+  const taken = Array.from({ length: Math.min(count, left.length) }, () =>
+    left.splice(Math.floor(random() * left.length), 1),
+  );
+  return taken.flat();
+}
+
+async function main(): Promise<number> {
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: { sample: { type: "string" }, seed: { type: "string", default: "1" } },
+  });
+  const named = mutants.filter(({ name }) => name.includes(positionals[0] ?? ""));
+  const count = Number(values.sample ?? named.length);
+  const chosen = sampleOf(named, count, Number(values.seed));
+  console.log(`${chosen.length} of ${mutants.length} faults`);
+  if (chosen.length === 0) throw new Error("no fault has this in its name");
   const dirs = await Promise.all(
     Array.from({ length: Math.min(chosen.length, availableParallelism()) }, copyOfTree),
   );
@@ -134,4 +153,4 @@ async function main(part: string): Promise<number> {
   }
 }
 
-process.exitCode = await main(process.argv[2] ?? "");
+process.exitCode = await main();

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { endedOf } from "../../../src/core/attempt/recovery.ts";
 import type { Config } from "../../../src/core/config/config.ts";
 import type { Attempt } from "../../../src/core/model/attempt.ts";
 import type { PriorThread } from "../../../src/core/orchestrator/decision.ts";
+import type { Ended } from "../../../src/core/orchestrator/issues.ts";
 import type { Effect } from "../../../src/core/orchestrator/messages.ts";
 import type { State } from "../../../src/core/orchestrator/state.ts";
 
@@ -47,6 +49,12 @@ export class AgentWatch {
     const last = this.#last.get(issueId);
     if (!last || last.threadId === null || !isCutOff(last)) return null;
     return { threadId: last.threadId, tokens: last.threadTokens, agent: last.agent };
+  }
+
+  /** What the history says of the end of an issue's last attempt. */
+  ended(issueId: string): Ended | null {
+    const last = this.#last.get(issueId);
+    return last === undefined ? null : endedOf(last);
   }
 
   heard(effect: Effect): void {

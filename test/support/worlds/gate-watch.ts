@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Config } from "../../../src/core/config/config.ts";
-import type { Issue } from "../../../src/core/model/issue.ts";
+import { type Issue, normalState } from "../../../src/core/model/issue.ts";
 import type { Decision } from "../../../src/core/orchestrator/decision.ts";
 import { dispatchGates } from "../../../src/core/orchestrator/explain.ts";
 import type { State } from "../../../src/core/orchestrator/state.ts";
@@ -32,7 +32,7 @@ export class GateWatch {
     let claims = before;
     for (const effect of effects) {
       if (effect.type !== "startAttempt") continue;
-      const then = { ...state, issues: claims.issues };
+      const then = { ...state, issues: reopened(claims, effect.issue) };
       const shut = this.#shut(effect.issue, then).filter(({ gate }) => !ownClaim.has(gate));
       assert.deepEqual(shut, [], `${effect.issue.id} starts beside a gate that is shown closed`);
       const started = state.issues.get(effect.issue.id);
@@ -87,4 +87,15 @@ export class GateWatch {
     );
     return continuing || refill.falseStarts >= falseStartsAtMost;
   }
+}
+
+/**
+ * A read that shows a completed issue in another state than an operator completed it in, or one that
+ * only the tracker had closed, makes it a candidate again; the same read may start it.
+ */
+function reopened({ issues }: State, issue: Issue): State["issues"] {
+  const row = issues.get(issue.id);
+  if (row?.claim !== "completed" || row.dismissed?.state === normalState(issue.state))
+    return issues;
+  return issues.with({ claim: "free", issue, worked: true });
 }

@@ -230,7 +230,8 @@ export class Simulation {
         wall: epochWall + this.#now,
         prior: (issueId, after) => {
           const resume = this.agents.thread(issueId);
-          return { ...this.ledger.prior(issueId, after), resume, thread: resume };
+          const last = this.agents.ended(issueId);
+          return { ...this.ledger.prior(issueId, after), resume, thread: resume, last };
         },
       });
       if (isSavedFirst(input, before)) {
@@ -562,7 +563,7 @@ export class Simulation {
     if (dice < 89) return this.#changePrompt();
     if (dice < 90) return this.#chance(0.5) ? this.#pause() : this.#runShort();
     if (dice < 94) {
-      this.#fullUntil = this.#now + this.#pick(120_000);
+      this.#fullUntil = this.#now + this.#pick(180_000);
       return;
     }
     if (dice < 96) {
