@@ -3,6 +3,7 @@ import type { AgentPick } from "../config/agents.ts";
 import type { Idle, Needs, Phase, Tokens } from "../model/attempt.ts";
 import type { Offer } from "../model/delivery.ts";
 import type { Attached, Issue, Wait } from "../model/issue.ts";
+import { Rows } from "./rows.ts";
 
 /** Part of every claim: the newest snapshot of the issue that was read. */
 interface Claimed {
@@ -203,7 +204,7 @@ export interface Question extends Ask {
   readonly needs: Needs;
 }
 
-type Bucket = ReadonlyMap<string, IssueRow>;
+type Bucket = Rows<IssueRow>;
 type ByClaim = { readonly [C in ClaimName]: ReadonlyMap<string, RowOf<C>> };
 
 /** The order of iteration over all rows: active work first. */
@@ -219,7 +220,7 @@ const claimNames = [
 ] as const satisfies readonly ClaimName[];
 
 const places = Object.fromEntries(claimNames.map((name, place) => [name, place]));
-const emptyBucket: Bucket = new Map();
+const emptyBucket: Bucket = Rows.of();
 
 function placeOf(claim: ClaimName): number {
   return places[claim] ?? 0;
@@ -244,14 +245,14 @@ export class IssueMap implements ReadonlyMap<string, IssueRow> {
   static from(rows: ReadonlyMap<string, IssueRow>): IssueMap {
     const kept = [...rows].filter(([, row]) => isWorthKeeping(row));
     return new IssueMap(
-      claimNames.map((name) => new Map(kept.filter(([, { claim }]) => claim === name))),
+      claimNames.map((name) => Rows.of(kept.filter(([, { claim }]) => claim === name))),
     );
   }
 
   /** The rows with this claim, in the order in which they got it. */
   of<C extends ClaimName>(claim: C): ByClaim[C] {
     // A row is in the bucket of its own claim: see `#put`.
-    return (this.#buckets[placeOf(claim)] ?? emptyBucket) as ByClaim[C];
+    return (this.#buckets[placeOf(claim)] ?? emptyBucket) as unknown as ByClaim[C];
   }
 
   get(id: string): IssueRow | undefined {
@@ -300,10 +301,10 @@ export class IssueMap implements ReadonlyMap<string, IssueRow> {
     const buckets = this.#buckets.slice();
     const place = placeOf(row.claim);
     const own = buckets[place] ?? emptyBucket;
-    buckets[place] = isWorthKeeping(row) ? new Map(own).set(id, row) : without(own, id);
+    buckets[place] = isWorthKeeping(row) ? own.with(id, row) : own.without(id);
     if (known && known.claim !== row.claim) {
       const before = placeOf(known.claim);
-      buckets[before] = without(buckets[before] ?? emptyBucket, id);
+      buckets[before] = (buckets[before] ?? emptyBucket).without(id);
     }
     return new IssueMap(buckets);
   }

@@ -17,6 +17,9 @@ const defaultBusyTimeoutMs = 5_000;
 /** A check reads the whole file: for a larger one it would delay the start. */
 const fullCheckLimitBytes = 64 * 1024 * 1024;
 
+/** 16 MB: pages of an index that change again and again are then written to the file a quarter as often. */
+const checkpointPages = 4_000;
+
 export type Row = Readonly<Record<string, SQLOutputValue>>;
 export type Params = Readonly<Record<string, SQLInputValue>>;
 
@@ -44,7 +47,8 @@ export function openDatabase(file: string, options: DatabaseOptions): Database {
     const db = new DatabaseSync(file, { timeout: options.busyTimeoutMs ?? defaultBusyTimeoutMs });
     try {
       db.exec(`PRAGMA synchronous = ${options.synchronous}; PRAGMA fullfsync = ON;
-        PRAGMA journal_mode = WAL; PRAGMA journal_size_limit = 67108864;`);
+        PRAGMA journal_mode = WAL; PRAGMA journal_size_limit = 67108864;
+        PRAGMA wal_autocheckpoint = ${checkpointPages};`);
       check(db, file, journalSize === 0 ? (size ?? 0) : null);
       migrate(db, file, options.migrations);
       return new Database(db, file, options.synchronous);
@@ -127,6 +131,14 @@ export class Database {
 
   run(sql: string, params: Params = {}): void {
     translate(this.#file, () => this.#prepare(sql).run(params));
+  }
+
+  /** As `run`, with the values in the order of the question marks: for rows that are written by the thousand. */
+  runEach(sql: string, rows: Iterable<readonly SQLInputValue[]>): void {
+    translate(this.#file, () => {
+      const statement = this.#prepare(sql);
+      for (const values of rows) statement.run(...values);
+    });
   }
 
   /** Grows with every row that this connection writes. */

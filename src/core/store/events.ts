@@ -24,13 +24,12 @@ export class EventTable {
 
   append(events: readonly SymphonyEvent[]): void {
     let last = this.#lastSeq;
-    this.#db.transaction(() => {
-      for (const event of events) {
-        if (event.seq !== last + 1) throw new Error(`event ${event.seq} cannot follow ${last}`);
-        this.#insert(event);
-        last = event.seq;
-      }
-    });
+    for (const { seq } of events) {
+      if (seq !== last + 1) throw new Error(`event ${seq} cannot follow ${last}`);
+      last = seq;
+    }
+    const sql = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    this.#db.transaction(() => this.#db.runEach(sql, events.map(valuesOf)));
     this.#lastSeq = last;
   }
 
@@ -88,14 +87,6 @@ export class EventTable {
     });
   }
 
-  #insert(event: SymphonyEvent): void {
-    this.#db.run(
-      `INSERT INTO events VALUES ($seq, $type, $at, $issueId, $issueIdentifier, $attemptId,
-        $sessionId, $message, $data)`,
-      { ...event, at: Math.round(event.at), data: JSON.stringify(event.data) },
-    );
-  }
-
   #seq(sql: string): number {
     return this.#db.get((row) => (row["seq"] === null ? 0 : int(row, "seq")), sql) ?? 0;
   }
@@ -110,6 +101,14 @@ function pageSql(driver: Driver | null): string {
         OR +issue_identifier COLLATE NOCASE IN (SELECT value FROM json_each($identifiers))
         OR +issue_id IN (SELECT value FROM json_each($ids)))
     ORDER BY seq LIMIT $limit`;
+}
+
+/** In the order of the columns. */
+function valuesOf(event: SymphonyEvent) {
+  const { seq, type, issueId, issueIdentifier, attemptId, sessionId, message } = event;
+  const data = JSON.stringify(event.data);
+  const at = Math.round(event.at);
+  return [seq, type, at, issueId, issueIdentifier, attemptId, sessionId, message, data];
 }
 
 function eventOf(row: Row): SymphonyEvent {
