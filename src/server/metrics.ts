@@ -7,12 +7,13 @@ import { type Attempt, noTokens, type Tokens } from "../core/model/attempt.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
 import { Backlog } from "./backlog.ts";
 import { deliveryMetrics } from "./delivery-metrics.ts";
+import { KeptAnswers, Prepared, withoutSecrets } from "./replies.ts";
 import type { StreamGauge } from "./sse.ts";
 
 /** The content of `GET /metrics`. No label ever holds an issue's identifier or a raw path. */
 export interface Metrics {
-  /** Prometheus text format 0.0.4. */
-  text(): Promise<string>;
+  /** Prometheus text format 0.0.4 without known secrets; the same bytes for 100 ms if nothing was counted in between. */
+  text(): Promise<Prepared<string>>;
   readonly streams: StreamGauge;
   /** What waits for the subscribers of the event stream. */
   readonly backlog: Backlog;
@@ -32,15 +33,38 @@ export function createMetrics(core: Core, clock: Clock): Metrics {
   for (const limit of ["client", "total"]) known.sseDropped.inc({ limit }, 0);
   // The value is unknown until a tracker has reported it: a 0 would raise an alarm.
   known.trackerRemaining.remove();
+  let counted = 0;
   core.bus.subscribe({}, eventCounter(known, core, clock));
   core.bus.subscribe({}, deliveryMetrics(registry, core));
-  core.meter.listen((measure) => count(known, measure));
+  core.bus.subscribe({}, () => (counted += 1));
+  core.meter.listen((measure) => {
+    counted += 1;
+    count(known, measure);
+  });
+  const made = async () => {
+    const text = `${await registry.metrics()}\n${await ofProcess()}`;
+    return new Prepared<string>(
+      Buffer.from(
+        core.redact(text) === text ? text : withoutSecrets(text, "text/plain", core.redact),
+      ),
+    );
+  };
+  const kept = new KeptAnswers<Promise<Prepared<string>>>();
   return {
-    text: async () => `${await registry.metrics()}\n${await ofProcess()}`,
+    text() {
+      const { orchestrator, workspaces, recorder, secretsKnown } = core;
+      const outside = [workspaces.measuredBytes, recorder.lost, secretsKnown(), backlog.bytes];
+      const moment = Math.floor(performance.now() / measuredEveryMs);
+      return kept.get("", [...orchestrator.marks(), ...outside, counted, moment], made);
+    },
     backlog,
     streams: {
-      opened: () => known.sseClients.inc(),
+      opened() {
+        counted += 1;
+        known.sseClients.inc();
+      },
       closed(dropped) {
+        counted += 1;
         known.sseClients.dec();
         if (dropped !== null) known.sseDropped.inc({ limit: dropped });
       },
@@ -51,6 +75,8 @@ export function createMetrics(core: Core, clock: Clock): Metrics {
         await next();
       } finally {
         const route = String(ctx.state["route"] ?? "none");
+        // A scrape does not make the text of the next one out of date.
+        if (route !== "/metrics") counted += 1;
         const labels = { route, method: ctx.method, status: ctx.status };
         known.http.observe(labels, (clock.now() - startedAt) / 1_000);
       }

@@ -1,6 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import type { ParsedUrlQuery } from "node:querystring";
-import type Router from "@koa/router";
 import type { Context, Middleware } from "koa";
 import type { z } from "zod";
 import type { warningsHeader } from "../contract/route.ts";
@@ -17,7 +16,7 @@ import { SavedLater } from "../core/store/durable.ts";
 import { mayHaveBody, readBody, readRaw, refuseBody } from "./body.ts";
 import { checked, type Fault } from "./faults.ts";
 import { Prepared } from "./replies.ts";
-import { Router as KoaRouter } from "./router.ts";
+import { Router } from "./router.ts";
 
 /** What a handler may do in addition to returning its reply. */
 export interface Exchange {
@@ -47,9 +46,10 @@ export type Handlers<G> = {
 type Handler<R extends Route> = R extends { readonly media: "text/event-stream" }
   ? (request: Request<R>, response: ServerResponse) => void
   : R extends { readonly media: string }
-    ? (request: Request<R>, exchange: Exchange) => string | Promise<string>
+    ? (request: Request<R>, exchange: Exchange) => Text | Promise<Text>
     : (request: Received<R>, exchange: Exchange) => Answer<R> | Promise<Answer<R>>;
 
+type Text = string | Prepared<string>;
 type Answer<R extends Route> = Reply<R> | Prepared<Reply<R>>;
 
 /** A signed body is passed on unparsed: its content must not be read before its signature is checked. */
@@ -99,7 +99,7 @@ const reservedPaths = new RegExp(
 
 /** Binds handlers to the contract: validates, calls, audits, responds. Handlers never see Koa. */
 export function mount<G extends RouteGroup>(group: G, handlers: Handlers<G>, audit: Audit): Router {
-  const router = new KoaRouter({ sensitive: true, strict: true });
+  const router = new Router({ sensitive: true, strict: true });
   const endpoints = new Map<string, Endpoint>();
   for (const [name, route] of routesOf(group)) {
     const endpoint = endpoints.get(route.path) ?? { path: route.path, methods: new Map() };

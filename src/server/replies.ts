@@ -136,7 +136,11 @@ export function redacted(redact: (text: string) => string): Middleware {
 }
 
 /** A secret may look like a part of the text's syntax: only the content of its strings is changed. */
-function withoutSecrets(text: string, type: string, redact: (text: string) => string): string {
+export function withoutSecrets(
+  text: string,
+  type: string,
+  redact: (text: string) => string,
+): string {
   if (type === "application/json") return safeJson(JSON.parse(text), redact);
   if (type === "text/html") return redact(text);
   return text.replaceAll(/"(?:[^"\\]|\\.)*"/g, (label) => `"${redact(label.slice(1, -1))}"`);
