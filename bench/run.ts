@@ -8,13 +8,11 @@ import { machine } from "./kit.ts";
 
 const benches: Readonly<Record<string, string>> = {
   life: "start to first 200, memory at rest, SIGTERM under load",
-  http: "reads of the API against a bare node:http server",
+  http: "reads of the API against a bare node:http server (with a client in JavaScript, which limits both)",
   webhook: "signed deliveries that are on disk, against the same duties in a bare server",
   load: "100, 500 and 1,000 agents: events, event loop, SIGTERM",
-  retention: "removal of old events from a million",
   orchestrator: "decisions with 10,000 candidates; a freed slot to the next start",
   "start-up": "commands against a bare node",
-  streams: "1,000 event streams that are not read",
   templates: "prompts",
   record: "the journal",
   audit: "pages and verification of a million audit entries",
