@@ -18,7 +18,7 @@ export const greet: readonly Step[] = [
 interface Wish {
   /** Lines of YAML below `delivery`, each with its indentation. */
   readonly delivery?: string;
-  /** Lines of YAML below `tracker`. */
+  /** Lines of YAML below `tracker`; without a `kind` it is the local one. */
   readonly tracker?: string;
   /** The turns of each issue by identifier. */
   readonly issues?: Readonly<Record<string, readonly (readonly Step[])[]>>;
@@ -39,6 +39,7 @@ interface Wish {
 /** A project whose repository symphony clones, with the scripted agent. */
 export async function deliveryProject(wish: Wish = {}) {
   const { delivery = "  poll_interval_ms: 1000", tracker = "", issues = {}, env = {} } = wish;
+  const isLocal = !/^ {2}kind:/m.test(tracker);
   const root = realpathSync(
     await mkdtemp(join(wish.codex?.parent ?? tmpdir(), "symphony-delivery-")),
   );
@@ -56,10 +57,9 @@ export async function deliveryProject(wish: Wish = {}) {
     join(root, "WORKFLOW.md"),
     `---
 tracker:
-  kind: local
-${tracker}
+${isLocal ? "  kind: local\n" : ""}${tracker}
 workspace: { root: ./workspaces }
-polling: { interval_ms: 300 }
+polling: { interval_ms: ${isLocal ? 300 : 1000} }
 host: { min_memory: 0, max_load: 0 }
 git:
   repositories:

@@ -31,6 +31,7 @@ export interface DeliveryWish {
   readonly issues?: Readonly<Record<string, readonly (readonly Step[])[]>>;
   readonly github?: Values;
   readonly codex?: DeliveryCodex;
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export interface DeliveryCodex {
@@ -48,7 +49,11 @@ export async function deliveryWorld(wish: DeliveryWish = {}): Promise<DeliveryWo
   const place = await deliveryProject({
     tracker: wish.tracker ?? states,
     url: `${github.web.replace("://", "://$GITHUB_TOKEN@")}/acme/app.git`,
-    env: { GITHUB_TOKEN: github.describe().tokens["symphony-bot"] ?? "", ...wish.codex?.env },
+    env: {
+      GITHUB_TOKEN: github.describe().tokens["symphony-bot"] ?? "",
+      ...wish.env,
+      ...wish.codex?.env,
+    },
     delivery: `  mode: pull_request
   poll_interval_ms: 1000
   github: { base_url: "${github.api}" }

@@ -3,7 +3,7 @@ import type { CommentList, IssueComment, IssueName } from "../../model/issue.ts"
 import { commentList, instantOf } from "../normalize.ts";
 import type { TrackerComment } from "../tracker.ts";
 import type { LinearClient } from "./client.ts";
-import { query } from "./queries.ts";
+import { isNotFound, query } from "./queries.ts";
 
 const author = {
   body: z.string(),
@@ -48,18 +48,22 @@ export async function readComment(
   client: LinearClient,
   id: string,
 ): Promise<TrackerComment | null> {
-  const { viewer: owner, comment } = await query(client, {
+  const answer = await query(client, {
     operation: "SymphonyComment",
     variables: { id },
     shape: oneAnswer,
+  }).catch((error: unknown) => {
+    if (isNotFound(error)) return null;
+    throw error;
   });
-  if (!comment?.issue || comment.archivedAt) return null;
+  const comment = answer?.comment;
+  if (!answer || !comment?.issue || comment.archivedAt) return null;
   return {
     id: comment.id,
     issueId: comment.issue.id,
     body: comment.body,
     author: comment.user?.displayName ?? "someone",
-    by: writerOf(comment, owner.id),
+    by: writerOf(comment, answer.viewer.id),
   };
 }
 

@@ -247,3 +247,8 @@ export async function mutate<Shape extends z.ZodType>(
   const data = await client.write({ operation, document: documents[operation], variables });
   return shaped(shape, operation, data);
 }
+
+/** Whether Linear answered that there is no such record; it has no code for that. */
+export function isNotFound(error: unknown): boolean {
+  return error instanceof SymphonyError && error.message.includes("Entity not found");
+}

@@ -10,7 +10,15 @@ import type { LinearClient } from "./client.ts";
 import { Listing } from "./listing.ts";
 import { type LinearRow, type LinearRules, rowOf } from "./normalize.ts";
 import { type IssuesQuery, idOf, readFiltered, readPages } from "./pages.ts";
-import { documents, findAnswer, membersAnswer, newestAnswer, pageSize, shaped } from "./queries.ts";
+import {
+  documents,
+  findAnswer,
+  isNotFound,
+  membersAnswer,
+  newestAnswer,
+  pageSize,
+  shaped,
+} from "./queries.ts";
 import { filterOfScope, noRecord, type Scope, type ScopeView } from "./scope.ts";
 import { type LinearFilter, uuid } from "./settings.ts";
 
@@ -286,11 +294,6 @@ function membersIn(data: unknown, { filter, view }: ScopeView) {
     filtered: filter === null ? null : fits(filtered.nodes, id),
     viewed: view === null ? null : fits(viewed.nodes, id),
   });
-}
-
-/** Linear has no code for it. */
-function isNotFound(error: unknown): boolean {
-  return error instanceof SymphonyError && error.message.includes("Entity not found");
 }
 
 function fresh(states: readonly string[], now: number): Polled {
