@@ -13,7 +13,8 @@ export const deliverCommand = row({
   call: ({ issue: id }, context) =>
     onServerIssue(id, context, (client) => client.issues.deliver({ params: { id } })),
   print({ issue_identifier: name, delivery }, { note }) {
-    note(`${name}: ${plainLine(delivery.summary)}; symphony open ${name} shows where it is`);
+    const next = delivery.pull_request === null ? "diff" : "open";
+    note(`${name}: ${plainLine(delivery.summary)}; symphony ${next} ${name} shows it`);
   },
 });
 

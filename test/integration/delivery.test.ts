@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { startFakeOpenai } from "../support/fakes/fake-openai.ts";
 import { codexHome } from "../support/makers/codex-home.ts";
-import { deliveryWorld, round } from "../support/worlds/delivery-world.ts";
+import { branch, deliveryWorld, round } from "../support/worlds/delivery-world.ts";
 import { realProgram } from "../support/worlds/real-agent.ts";
 import { eventually } from "../support/worlds/symphony.ts";
 
@@ -60,6 +60,45 @@ test("delivery: from an issue to a pull request, a review, a failed check, an ap
   );
   await eventually("its workspace is gone", async () => !world.hasWorkspace());
   await world.once({ number, answers: 3, attempts: 3 });
+});
+
+test("delivery: when the base moves, a branch that is behind is updated without a turn; a conflict is one turn, and its commit is the merge", async () => {
+  await using world = await deliveryWorld({
+    issues: {
+      "LOCAL-1": [round("greet.txt", "greet.txt greets."), round("greet.txt", "Both greet.")],
+    },
+  });
+  const { github } = world;
+  await world.create();
+  await world.serve();
+  const number = (await world.offered(1)).delivery?.pull_request?.number ?? 0;
+  const parents = async () => {
+    const { head } = await world.rest(`GET /repos/acme/app/pulls/${number}`);
+    const commit = await world.rest(`GET /repos/acme/app/commits/${head.sha}`);
+    return commit.parents.map(({ sha }: { sha: string }) => sha);
+  };
+  const [first] = await world.pulls();
+  const { sha } = await github.act({
+    ...{ do: "push", as: "ada", branch: "main" },
+    files: { "other.txt": "of ada\n" },
+  });
+  const required_status_checks = { strict: true, contexts: [] };
+  await github.act({
+    ...{ do: "protect", branch: "main" },
+    protection: { required_status_checks, enforce_admins: false },
+  });
+  await world.offered(2);
+  assert.deepEqual(await parents(), [first?.head.sha, sha], "one merge, and no rewritten commit");
+  assert.equal((await world.attempts()).length, 1, "no model call");
+  const [second] = await world.pulls();
+  const base = await github.act({ do: "conflict" });
+  await world.offered(3);
+  assert.deepEqual(await parents(), [second?.head.sha, base.sha]);
+  assert.equal((await world.attempts()).length, 2);
+  const file = await world.rest(`GET /repos/acme/app/contents/greet.txt?ref=${branch}`);
+  assert.equal(Buffer.from(file.content, "base64").toString(), "Both greet.\n");
+  await github.act({ do: "merge", as: "grace" });
+  await world.until("it is done", ({ issue }) => issue.state === "Done");
 });
 
 test("delivery: the real codex, which may not write .git, delivers a review round and a failed check to a merge, over two kills of the server", async () => {

@@ -189,7 +189,11 @@ test("delivery.conflicts order: the second branch is pushed after the first is m
   );
   const git = gitIn(place.bare);
   assert.equal(git("branch", "--list", "symphony/LOCAL-2*"), "");
-  assert.equal(await statusOf(server, "LOCAL-2"), "review");
+  // Its branch is compared while its agent still works, too.
+  await eventually(
+    "its turn is over",
+    async () => (await statusOf(server, "LOCAL-2")) === "review",
+  );
   git("update-ref", "refs/heads/main", "symphony/LOCAL-1-first");
   await eventually("the second is pushed", async () => (await deliveryOf("LOCAL-2"))?.pushed);
   const branch = "symphony/LOCAL-2-second";

@@ -123,7 +123,7 @@ export class Deliveries implements BranchBook {
     const updates = this.#updates;
     if (!order.updates || !known || !rule || updates === null) return this.#offer(order);
     void updates
-      .before(known, rule)
+      .before(known, rule, order.updates)
       .then((outcome) => {
         // The agent gets the conflict first, and its next turn is offered.
         if (outcome === "conflicts") return;

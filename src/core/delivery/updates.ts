@@ -102,14 +102,18 @@ export class Updates {
   }
 
   /** Before the work is offered for the first time. Never rejects; `conflicts`: a turn comes first. */
-  async before(known: Delivered, rule: RepositoryConfig): Promise<"conflicts" | "ready"> {
+  async before(
+    known: Delivered,
+    rule: RepositoryConfig,
+    where: "conflicts" | "behind",
+  ): Promise<"conflicts" | "ready"> {
     const { headOf, store } = this.#deps;
     const { issueId, base: branch } = known;
     const base = branch === null ? null : await headOf(rule, branch);
     await this.settled(issueId);
     if (!base) return "ready";
     const before = store.newFeedback(issueId).length;
-    await this.#begin(known, rule, { base, conflict: null, onlyConflicts: true });
+    await this.#begin(known, rule, { base, conflict: null, onlyConflicts: where === "conflicts" });
     return store.newFeedback(issueId).length > before ? "conflicts" : "ready";
   }
 

@@ -107,8 +107,8 @@ export interface Offer {
   readonly restsIn: readonly string[];
   /** Rounds of feedback since a person last spoke. */
   readonly rounds: number;
-  /** It is not offered yet: another branch goes first, or has to be compared with it. */
-  readonly waits?: boolean;
+  /** It is not offered yet: it has to be compared with the other branches, or one of them goes first (`branch`). */
+  readonly waits?: boolean | "branch";
   /** Held because its rounds are used up: a person's next word continues it. */
   readonly exhausted?: boolean;
 }

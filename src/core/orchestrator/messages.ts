@@ -257,8 +257,8 @@ export interface OfferOrder {
   readonly moves: boolean;
   /** It is not offered yet: what it waits for, in words. */
   readonly waitsFor?: string;
-  /** The base is merged into it first. */
-  readonly updates?: boolean;
+  /** The base is merged into it first: where it conflicts with the base, or also where it is only behind. */
+  readonly updates?: "conflicts" | "behind";
 }
 
 /** What the shell must do now. Imperative: one verb; effects are started in order. */

@@ -59,13 +59,14 @@ export function wellEnded(
   // Its commit has to be compared with the other branches first.
   const mustWait =
     context.config.delivery.conflicts === "order" && head !== null && onSuccess.kind !== "hold";
+  const first = orderGate(state, issue, context.config);
   const offer: Offer = {
     attemptId: entry.attemptId,
     head: head ?? earlier?.head ?? null,
     revision: revisionOf(issue),
     restsIn: [stateNow],
     rounds: earlier?.rounds ?? 0,
-    ...(mustWait && { waits: true }),
+    ...(mustWait && { waits: first === null ? true : "branch" }),
   };
   const offered = { ...state, issues: state.issues.offering(issue, offer) };
   if (onSuccess.kind === "hold") {
@@ -82,9 +83,7 @@ export function wellEnded(
       workspacePath: entry.workspacePath,
     }),
     { type: "saveRecord", issueId: issue.id },
-    mustWait
-      ? { ...order, moves, waitsFor: orderGate(state, issue, context.config) ?? notCompared }
-      : { ...order, moves },
+    mustWait ? { ...order, moves, waitsFor: first ?? notCompared } : { ...order, moves },
     tell("issue.review", issue, {
       attemptId: entry.attemptId,
       message: "its work is ready for review",
@@ -261,6 +260,6 @@ function offerStopped(
 /** What is offered; a crash may have come between the decision and the delivery. */
 export function openOffers({ issues }: State): readonly OfferOrder[] {
   return [...issues.of("review").values()].flatMap((row) =>
-    row.offer === null || row.offer.waits === true ? [] : [offerAgain(row, row.offer)],
+    row.offer === null || row.offer.waits ? [] : [offerAgain(row, row.offer)],
   );
 }

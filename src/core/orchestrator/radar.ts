@@ -24,7 +24,22 @@ export function radarUpdated(state: State, input: Updated, context: Context): De
         ...missingIn(known, next).map((one) => toldOf(one, "conflict.resolved")),
       ];
   const compared = decided({ ...state, overlaps: [...others, ...next] }, ...events);
-  return andThen(compared, (now) => released(now, input.judged, context.config));
+  return andThen(compared, (now) =>
+    andThen(ordered(now, context.config), (last) => released(last, input.judged, context.config)),
+  );
+}
+
+/** Notes which work waits for another branch: the base has moved when that one was merged. */
+function ordered(state: State, config: Config): Decision {
+  const after = [...state.issues.of("review").values()].filter(
+    ({ issue, offer }) => offer?.waits === true && orderGate(state, issue, config) !== null,
+  );
+  return after.reduce((decision, { issue, offer }) => {
+    const waiting = offer && { ...offer, waits: "branch" as const };
+    const issues = decision.state.issues.offering(issue, waiting);
+    const save: Effect = { type: "saveRecord", issueId: issue.id };
+    return decided({ ...decision.state, issues }, ...decision.effects, save);
+  }, decided(state));
 }
 
 /** The conflicts of `some` that are none in `others`. */
@@ -78,7 +93,7 @@ export function orderGate(state: State, issue: Issue, { delivery }: Config): str
 function released(state: State, judged: Updated["judged"], config: Config): Decision {
   const free = [...state.issues.of("review").values()].filter(
     ({ issue, offer }) =>
-      offer?.waits === true &&
+      offer?.waits &&
       (config.delivery.conflicts !== "order" || judged.get(issue.id) === offer.head) &&
       orderGate(state, issue, config) === null,
   );
@@ -90,8 +105,11 @@ function released(state: State, judged: Updated["judged"], config: Config): Deci
       { ...decision.state, issues },
       ...decision.effects,
       { type: "saveRecord", issueId: issue.id },
-      // The other branch may be in the base now.
-      { type: "offerWork", ...offerAgain(row, offer), updates: true },
+      {
+        type: "offerWork",
+        ...offerAgain(row, offer),
+        updates: offer.waits === "branch" ? "behind" : "conflicts",
+      },
     );
   }, decided(state));
 }

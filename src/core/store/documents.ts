@@ -219,7 +219,7 @@ const IssueRecordSchema = z.strictObject({
       revision: z.string(),
       restsIn: z.array(z.string()),
       rounds: z.number().int(),
-      waits: z.boolean().exactOptional(),
+      waits: z.union([z.boolean(), z.literal("branch")]).exactOptional(),
       exhausted: z.boolean().exactOptional(),
     })
     .nullable()

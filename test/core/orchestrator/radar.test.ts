@@ -120,11 +120,11 @@ test("O-42: work is offered once it was compared, the later one after the end of
   await compared(world, [overlap()], { "A-1": "another", "A-2": "c-A-2" });
   assert.equal(offers().length, 2, "another commit of it was compared");
   await compared(world, [overlap()], { "A-1": "c-A-1", "A-2": "c-A-2" });
-  assert.deepEqual(offers().slice(2), ["update A-1", "offer A-1 c-A-1 and move"]);
+  assert.deepEqual(offers().slice(2), ["update A-1 conflicts", "offer A-1 c-A-1 and move"]);
   assert.match(gateOf(world, "A-2")?.detail ?? "", /offered after the end of A-1.*order/);
-  assert.equal(world.records.get("id-A-2")?.offer?.waits, true);
+  assert.equal(world.records.get("id-A-2")?.offer?.waits, "branch");
   await compared(world, [], { "A-2": "c-A-2" });
-  assert.deepEqual(offers().slice(4), ["update A-2", "offer A-2 c-A-2 and move"]);
+  assert.deepEqual(offers().slice(4), ["update A-2 behind", "offer A-2 c-A-2 and move"]);
   await compared(world, [], { "A-2": "c-A-2" });
   assert.equal(offers().length, 6, "once");
   assert.equal(world.records.get("id-A-2")?.offer?.waits, false);

@@ -259,7 +259,7 @@ export class Scheduler implements Omit<Ports, "config"> {
       this.calls.push(`wait ${issue.identifier} for ${waitsFor}`);
       return;
     }
-    if (updates) this.calls.push(`update ${issue.identifier}`);
+    if (updates) this.calls.push(`update ${issue.identifier} ${updates}`);
     this.calls.push(`offer ${issue.identifier} ${head}${moves ? " and move" : ""}`);
   }
 
