@@ -6,7 +6,18 @@ export interface Clock {
   now(): number;
   /** Calls `fn` after `ms`, however long; the returned function cancels it. */
   after(ms: number, fn: () => void): () => void;
+  /**
+   * Calls `fn` with the time in ms that this process stood still (SIGSTOP, a paused container, a suspended machine), each
+   * time by more than 5 s; the returned function ends that. Absent: it never does.
+   */
+  standstills?(fn: (ms: number) => void): () => void;
 }
+
+const beatMs = 1_000;
+/** A process that is late by more stood still; a busy one is not. */
+const standstillMs = 5_000;
+/** After a standstill, what other programs sent meanwhile is read before timers act. */
+const graceMs = 2_000;
 
 /** Node fires a longer timer at once, so longer delays are chained. */
 const longestTimerMs = 2 ** 31 - 1;
@@ -17,13 +28,30 @@ export const systemClock: Clock = {
   after(ms, fn) {
     let left = Math.max(ms, 0);
     let timer: NodeJS.Timeout;
+    let due = performance.now();
+    const fire = () => {
+      if (performance.now() - due <= standstillMs) return fn();
+      timer = setTimeout(fn, Math.min(ms, graceMs));
+    };
     const arm = () => {
       const part = Math.min(left, longestTimerMs);
       left -= part;
-      timer = setTimeout(left > 0 ? arm : fn, part);
+      due += part;
+      timer = setTimeout(left > 0 ? arm : fire, part);
     };
     arm();
     return () => clearTimeout(timer);
+  },
+  standstills(fn) {
+    let last = performance.now();
+    const timer = setInterval(() => {
+      const now = performance.now();
+      const stood = now - last - beatMs;
+      last = now;
+      if (stood > standstillMs) fn(stood);
+    }, beatMs);
+    timer.unref();
+    return () => clearInterval(timer);
   },
 };
 

@@ -308,6 +308,11 @@ export const ofTheScheduler: readonly Mutant[] = [
     "else await orchestrator.applySaved(issue.id, input);",
     "else await orchestrator.apply(input);",
   ]),
+  ...faults({ file: `${orchestrator}/reconcile.ts`, tests: [`${decisions}/reconcile.test.ts`] }, [
+    "F15: a standstill counts as silence",
+    "startedAt, lastEventAt: now }",
+    "startedAt }",
+  ]),
   ...faults({ file: `${orchestrator}/operations.ts`, tests: ["test/server/unsaved.test.ts"] }, [
     "FAULT-9: an abort returns before its hold is saved",
     "await tookEffect(stopped, ",

@@ -21,6 +21,8 @@ export type Input =
   | { readonly type: "refresh.requested" }
   /** The tracker reported a change without details. */
   | { readonly type: "tracker.changed" }
+  /** The server itself did not run for this time. */
+  | { readonly type: "server.stood"; readonly ms: number }
   | { readonly type: "config.changed" }
   /** A template has another text; null: any may have one. `workflow` stands for all templates of the file. */
   | { readonly type: "prompt.changed"; readonly templateId: string | null }

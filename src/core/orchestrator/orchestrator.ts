@@ -40,6 +40,7 @@ export class Orchestrator {
   readonly #polled = Promise.withResolvers<void>();
   readonly polls = new PollWatch();
   readonly #live = new Map<string, Promise<void>>();
+  #endStandstills: (() => void) | undefined;
   /** Work on an issue's directory that continues after its claim was released. */
   readonly #clearing = new Map<string, Promise<void>>();
 
@@ -54,6 +55,8 @@ export class Orchestrator {
 
   /** Polls at once (O-1), sets timers for restored retries and pauses, adopts live attempts. */
   start(): void {
+    const stood = (ms: number) => this.post({ type: "server.stood", ms });
+    this.#endStandstills = this.#ports.clock.standstills?.(stood);
     for (const entry of this.#state.issues.of("running").values()) {
       // An attempt that an operator's command dispatched in the meantime already runs.
       if (!this.#live.has(entry.attemptId)) this.#startAttempt(adoptionOf(entry));
@@ -86,6 +89,7 @@ export class Orchestrator {
   async drain(): Promise<void> {
     this.post({ type: "drain.requested", stopAttempts: true });
     await this.#ended();
+    this.#endStandstills?.();
     for (const cancel of this.#timers.values()) cancel();
     this.#timers.clear();
   }

@@ -42,6 +42,18 @@ export function stopStalled(state: State, context: Context): Decision {
 }
 
 /**
+ * The server did not run for `ms`: that time is neither silence nor work of an attempt. Each gets a whole round to be
+ * heard in, and its time limit is longer by `ms`.
+ */
+export function stoodStill(state: State, ms: number, context: Context): Decision {
+  const { now } = context;
+  return [...state.issues.of("running").values()].reduce((decision, entry) => {
+    const startedAt = Math.min(entry.startedAt + ms, now);
+    return decided(claimed(decision.state, { ...entry, startedAt, lastEventAt: now }));
+  }, decided(state));
+}
+
+/**
  * The issues that a poll reads by id: all that run, wait for a person or a gate or are stopped,
  * and, a page at a time, those that were worked on and are not closed yet. `watchFrom` is where the
  * next poll continues with them.

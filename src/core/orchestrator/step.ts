@@ -21,6 +21,7 @@ import {
 import { otherPromptChosen, promptChanged } from "./prompt-hold.ts";
 import { radarUpdated } from "./radar.ts";
 import { issueChecked, issueCheckFailed, retryDue } from "./recheck.ts";
+import { stoodStill } from "./reconcile.ts";
 import { refillAnswered, refillDue, withRefill } from "./refill.ts";
 import { attemptEntered, attemptReported } from "./report.ts";
 import { knownIssue } from "./snapshot.ts";
@@ -55,8 +56,6 @@ function decide(state: State, input: Input, context: Context): Decision {
       return timeCame(state, input, context);
     case "refresh.requested":
       return andThen(pausesTried(state, context), (next) => refreshRequested(next, context));
-    case "tracker.changed":
-      return pollAgain(state, context);
     case "config.changed":
     case "prompt.changed":
     case "dispatch.paused":
@@ -64,6 +63,8 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "host.changed":
     case "agent.checked":
     case "storage.changed":
+    case "tracker.changed":
+    case "server.stood":
       return surroundingsChanged(state, input, context);
     case "running.refreshed":
     case "running.refreshFailed":
@@ -112,9 +113,10 @@ type Changed = Extract<
   Input,
   {
     type:
-      | `${"config" | "prompt" | "storage" | "host"}.changed`
+      | `${"config" | "prompt" | "storage" | "host" | "tracker"}.changed`
       | `dispatch.${string}`
-      | "agent.checked";
+      | "agent.checked"
+      | "server.stood";
   }
 >;
 
@@ -130,6 +132,10 @@ function surroundingsChanged(state: State, input: Changed, context: Context): De
       return dispatchPaused(state, input.pause);
     case "dispatch.resumed":
       return andThen(dispatchResumed(state, input.by), (next) => recheckGates(next, context));
+    case "tracker.changed":
+      return pollAgain(state, context);
+    case "server.stood":
+      return stoodStill(state, input.ms, context);
     case "agent.checked":
       return agentCame(state, input, context);
     case "host.changed":

@@ -22,6 +22,30 @@ test("O-30: silence that exceeds the limit stalls an attempt; silence equal to t
   assert.equal([...world.attempts.values()][0]?.status, "stalled");
 });
 
+test("a server that stood still gives each attempt a whole round, and takes the time off its limit", async () => {
+  const settings = config({
+    polling: { intervalMs: 30_000 },
+    agent: { stallTimeoutMs: 100_000 },
+    brakes: { attemptTimeoutMs: 150_000 },
+  });
+  const scheduler = new Scheduler([issue("A-1")], settings);
+  let notice = (_: number) => {};
+  Object.assign(scheduler.clock, {
+    standstills(fn: (ms: number) => void) {
+      notice = fn;
+      return () => {};
+    },
+  });
+  const world = await scheduler.begin();
+  world.run("A-1").reports.reported({ type: "turn.started", turnId: "turn-1" });
+  await world.advance(89_000);
+  notice(89_000);
+  await world.advance(91_000);
+  assert.equal(world.run("A-1").stopReason, null, "180 s since its start, 91 s since the notice");
+  await world.advance(30_000);
+  assert.equal(world.run("A-1").stopReason, "stalled: no event for 121000 ms");
+});
+
 test("O-30: an attempt that waits for a person is not stalled; after the answer it can be again", async () => {
   const settings = config({ agent: { stallTimeoutMs: 100_000 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();

@@ -45,7 +45,7 @@ test(`no invariant breaks in ${worlds} seeded worlds of ${eventsEach} events`, (
   assert.ok(dispatches > worlds * 50, "the worlds were alive");
   assert.ok(restarts > 0, "some crashed");
   assert.ok(dispatchPauses > worlds / 4, "dispatch was paused in some");
-  assert.ok(refusedWrites > worlds * 5, "their disks were full now and then");
+  assert.ok(refusedWrites > worlds * 10, "their disks were full now and then");
   assert.deepEqual(
     gatesMet.filter((gate) => !closed.has(gate)),
     [],

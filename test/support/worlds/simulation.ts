@@ -567,9 +567,11 @@ export class Simulation {
       return;
     }
     if (dice < 96) {
-      this.#now += this.#pick(this.#settings.brakes.tokensPerDay ? 43_200_000 : 3_600_000);
+      const ms = this.#pick(this.#settings.brakes.tokensPerDay ? 43_200_000 : 3_600_000);
+      this.#now += ms;
       this.#slots.woke();
       this.gates.woke();
+      if (ms > 5_000 && this.#ownRandom() < 0.25) this.#stood(ms);
       return;
     }
     this.#crash();
@@ -582,6 +584,16 @@ export class Simulation {
     const model = this.#ownRandom() < 0.5 ? "other" : null;
     const choice = { issue: own, model, effort: null, agent: null };
     this.#apply({ type: "operator.modelChosen", ...choice });
+  }
+
+  /** The server stood still, and notices before anything else: no attempt is stopped for what it could not say or do. */
+  #stood(ms: number): void {
+    const attempts = () =>
+      [...this.#state.issues.of("running").values()].filter(({ stopping }) => stopping === null);
+    const before = attempts().length;
+    this.#apply({ type: "server.stood", ms });
+    this.#apply({ type: "poll.due" });
+    assert.equal(attempts().length, before, "F15: an attempt is stopped for a standstill");
   }
 
   /** Afterwards no issue may wait for a template. */
