@@ -1,4 +1,4 @@
-// F15: a server that stood still (SIGSTOP) ends no healthy agent as silent.
+// FAULT-15: a server that stood still (SIGSTOP) ends no healthy agent as silent.
 
 import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -18,7 +18,7 @@ host: { min_memory: 0, max_load: 0 }
 Work on {{ issue.title }}
 `;
 
-test("F15: a server that did not run for longer than its limit of silence leaves a quiet agent alone, and its poll goes through", async (t) => {
+test("FAULT-15: a server that did not run for longer than its limit of silence leaves a quiet agent alone, and its poll goes through", async (t) => {
   const cwd = await mkdtemp(join(tmpdir(), "symphony-stood-"));
   t.after(() => rm(cwd, { recursive: true, force: true }));
   const place = {

@@ -309,7 +309,7 @@ export const ofTheScheduler: readonly Mutant[] = [
     "else await orchestrator.apply(input);",
   ]),
   ...faults({ file: `${orchestrator}/reconcile.ts`, tests: [`${decisions}/reconcile.test.ts`] }, [
-    "F15: a standstill counts as silence",
+    "FAULT-15: a standstill counts as silence",
     "startedAt, lastEventAt: now }",
     "startedAt }",
   ]),

@@ -593,7 +593,7 @@ export class Simulation {
     const before = attempts().length;
     this.#apply({ type: "server.stood", ms });
     this.#apply({ type: "poll.due" });
-    assert.equal(attempts().length, before, "F15: an attempt is stopped for a standstill");
+    assert.equal(attempts().length, before, "FAULT-15: an attempt is stopped for a standstill");
   }
 
   /** Afterwards no issue may wait for a template. */
