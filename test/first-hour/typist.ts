@@ -57,10 +57,12 @@ export class Typist {
   }
 
   async #run(line: string): Promise<string> {
+    // The previous prompt is shown until the line is taken.
+    const before = await this.#terminal.screen();
     await this.#enter(`clear; ${line}`);
     let answered = "";
     return this.#until(`the end of ${line}`, (last, screen, stoodMs) => {
-      if (prompt.test(last)) return true;
+      if (prompt.test(last) && screen !== before) return true;
       if (/^\?|❯/m.test(screen) && stoodMs > stillMs && screen !== answered) {
         answered = screen;
         this.#steps.push(`Enter   (${question(screen)})`);
