@@ -571,7 +571,7 @@ export class Simulation {
       this.#now += ms;
       this.#slots.woke();
       this.gates.woke();
-      if (ms > 5_000 && this.#ownRandom() < 0.25) this.#stood(ms);
+      if (ms > 5_000 && this.#ownRandom() < 0.1) this.#stood(ms);
       return;
     }
     this.#crash();
