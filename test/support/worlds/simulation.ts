@@ -563,7 +563,7 @@ export class Simulation {
     if (dice < 89) return this.#changePrompt();
     if (dice < 90) return this.#chance(0.5) ? this.#pause() : this.#runShort();
     if (dice < 94) {
-      this.#fullUntil = this.#now + this.#pick(180_000);
+      this.#fullUntil = this.#now + this.#pick(150_000);
       return;
     }
     if (dice < 96) {
