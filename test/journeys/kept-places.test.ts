@@ -140,8 +140,8 @@ test("a new issue with the identifier of an earlier one does not get its work", 
     assert.equal(await server.stop(), 0);
   }
   await rename(join(place.dataDir, "issues.db"), join(place.root, "issues.db"));
+  await using server = await Served.start(place, "--accept-loss", "issues.db");
   await create(place, "Something else");
-  await using server = await Served.start(place);
   const aside = `${place.workspace("LOCAL-1")}.aside-1`;
   await eventually("the new one is done", async () => {
     const { issue, status } = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
