@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { startFakeModel } from "../support/fakes/fake-model.ts";
 import { deliveryProject } from "../support/makers/delivery-project.ts";
 import { gitIn } from "../support/makers/git-repository.ts";
@@ -57,7 +58,12 @@ claude: { command: ${JSON.stringify(program)}, env_passthrough: [ANTHROPIC_BASE_
   const shows = (text: RegExp) => terminal.until(String(text), (screen) => text.test(screen));
   await terminal.symphony(`attach LOCAL-1 --with claude --data-dir "${place.dataDir}"`);
   await shows(/Yes, I trust this folder/);
-  await terminal.key("Down");
+  // A key that arrives before the program reads is lost.
+  await eventually("trust is chosen", async () => {
+    await terminal.key("Down");
+    await delay(300);
+    return /❯ Yes/.test(await terminal.screen());
+  });
   await terminal.key("Enter");
   await shows(/It greets people\./);
   await terminal.type("Write by-hand.txt");
