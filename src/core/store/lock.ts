@@ -1,5 +1,5 @@
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
-import { readFile, rm, statfs, writeFile } from "node:fs/promises";
+import { readdir, readFile, readlink, realpath, rm, statfs, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { messageOf, SymphonyError } from "../model/errors.ts";
@@ -59,6 +59,7 @@ function unusable(file: string, cause: unknown): SymphonyError {
 /** An open exclusive transaction is a lock of the operating system: it ends with the process. */
 async function acquire(dir: string, refusal: Refusal): Promise<DatabaseSync> {
   const file = join(dir, "lock");
+  if (await isHeldWithoutFile(dir)) throw await refusal(null);
   // Owner-only before SQLite opens it; never opened in another way while it is locked, because closing it would unlock it.
   await writeFile(file, "", { flag: "wx", mode: 0o600 }).catch(() => undefined);
   let db: DatabaseSync | null = null;
@@ -71,6 +72,19 @@ async function acquire(dir: string, refusal: Refusal): Promise<DatabaseSync> {
     const busy = error instanceof Error && "errcode" in error && error.errcode === busyCode;
     throw busy ? await refusal(error) : unusable(file, error);
   }
+}
+
+/**
+ * Whether the process that locked `dir` is alive and its lock file was removed: a new file would be another lock. Linux only.
+ */
+async function isHeldWithoutFile(dir: string): Promise<boolean> {
+  const known = [await readJson(join(dir, "lock.json")), await readJson(join(dir, "runtime.json"))];
+  const pid = known.map((one) => one["pid"]).find((one) => typeof one === "number");
+  if (pid === undefined || pid === process.pid) return false;
+  const removed = `${join(await realpath(dir), "lock")} (deleted)`;
+  const open = await readdir(`/proc/${pid}/fd`).catch(() => []);
+  const files = open.map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => ""));
+  return (await Promise.all(files)).includes(removed);
 }
 
 async function release(db: DatabaseSync, owner: string): Promise<void> {

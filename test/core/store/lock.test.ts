@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { lockDataDir } from "../../../src/core/store/lock.ts";
 import { coded, temporaryDir } from "../../support/makers/storage.ts";
 
@@ -43,8 +43,8 @@ test("a released directory can be locked again, and releasing twice is harmless"
   assert.ok(!readdirSync(dir).includes("lock.json"));
 });
 
-test("FAULT-11: the lock is free at once after kill -9", async (t) => {
-  const dir = temporaryDir(t);
+/** Another process that holds the directory. */
+async function holderOf(t: TestContext, dir: string): Promise<ChildProcess> {
   const module = join(import.meta.dirname, "../../../src/core/store/lock.ts");
   const program = `const { lockDataDir } = await import(${JSON.stringify(module)});
     await lockDataDir(${JSON.stringify(dir)});
@@ -55,7 +55,30 @@ test("FAULT-11: the lock is free at once after kill -9", async (t) => {
   });
   t.after(() => holder.kill("SIGKILL"));
   await once(holder.stdout, "data");
+  return holder;
+}
+
+test("FAULT-11: the lock is free at once after kill -9", async (t) => {
+  const dir = temporaryDir(t);
+  const holder = await holderOf(t, dir);
   await assert.rejects(lockDataDir(dir), coded("data_dir_locked", new RegExp(`pid ${holder.pid}`)));
+  holder.kill("SIGKILL");
+  await once(holder, "exit");
+  await (await lockDataDir(dir)).release();
+});
+
+test("FAULT-11: a lock file that was removed lets no second process in while the first is alive", {
+  skip: process.platform === "linux" ? false : "needs /proc",
+}, async (t) => {
+  const dir = temporaryDir(t);
+  const holder = await holderOf(t, dir);
+  const refused = coded("data_dir_locked", new RegExp(`pid ${holder.pid}`));
+  rmSync(join(dir, "lock"));
+  await assert.rejects(lockDataDir(dir), refused);
+  await assert.rejects(lockDataDir(dir), refused, "and the refusal left no new one");
+  writeFileSync(join(dir, "runtime.json"), JSON.stringify({ pid: holder.pid }));
+  rmSync(join(dir, "lock.json"));
+  await assert.rejects(lockDataDir(dir), refused);
   holder.kill("SIGKILL");
   await once(holder, "exit");
   await (await lockDataDir(dir)).release();
