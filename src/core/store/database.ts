@@ -195,7 +195,8 @@ export class Database {
 
 /** Created under another name until it is complete: a crash leaves no partial file, and of two processes one wins. */
 function create(file: string, migrations: readonly string[]): void {
-  if ((sizeOf(`${file}-wal`) ?? 0) > 0)
+  // Another process may make both at this moment: the file first, and so it is looked for last.
+  if ((sizeOf(`${file}-wal`) ?? 0) > 0 && sizeOf(file) === undefined)
     throw corrupt(file, "it is missing, but its journal exists");
   requireNeverMade(file);
   const temporary = `${file}.${randomUUID()}.tmp`;

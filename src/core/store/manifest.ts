@@ -57,10 +57,11 @@ export function missingIn(dir: string): readonly string[] {
   return [...namedIn(dir)].filter((name) => names.has(name) && !existsSync(join(dir, name)));
 }
 
-/** Throws `storage_corrupt` if `file` was written once and is not there. */
+/** Throws `storage_corrupt` if `file` was written once and is not there; another process may make it at this moment. */
 export function requireNeverMade(file: string): void {
   const [dir, name] = [dirname(file), basename(file)];
-  if (names.has(name) && namedIn(dir).has(name)) throw lost(dir, [name]);
+  // It is noted after it was made, so the file is looked for last.
+  if (names.has(name) && namedIn(dir).has(name) && !existsSync(file)) throw lost(dir, [name]);
 }
 
 /** Throws `storage_corrupt` when a kept file is missing, or a restore was interrupted. Changes nothing. */

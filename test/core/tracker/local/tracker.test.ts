@@ -340,7 +340,9 @@ test("L-4: a damaged store is an error at the first read, never an empty answer"
 test("two processes write at once: every issue exists, every number is given once", async (t) => {
   const { issues, dataDir } = setUp(t);
   issues.close();
+  // A new data directory: nothing was written there yet.
   rmSync(issuesFile(dataDir));
+  rmSync(join(dataDir, "manifest"));
   const from = (path: string) =>
     JSON.stringify(join(import.meta.dirname, "../../../../src/core", path));
   const program = `
