@@ -104,6 +104,8 @@ test("a hostile issue gets no secret from a server at level safe", async () => {
   assert.doesNotMatch(outputs.join(), /canary-|sk-test/);
   assert.doesNotMatch(JSON.stringify(requests), /canary-(aws|github|linear)|sk-test/);
   assert.deepEqual(await readdir(outside), []);
+  // Files that are being made come and go while it runs.
+  await server.stop();
   const files = await readdir(project.dataDir, { recursive: true, withFileTypes: true });
   for (const file of files.filter((entry) => entry.isFile())) {
     const text = await readFile(join(file.parentPath, file.name), "latin1");
