@@ -1,6 +1,6 @@
 import { createServer } from "node:http";
 
-// The baseline of bench/http.ts: answers each path with the bytes it was given, and accepts any POST.
+// The baseline of bench/http.ts: answers each path with the bytes it was given.
 
 const bodies = new Map<string, Buffer>();
 

@@ -8,7 +8,7 @@ import { machine } from "./kit.ts";
 
 const benches: Readonly<Record<string, string>> = {
   life: "start to first 200, memory at rest, SIGTERM under load",
-  http: "reads of the API against a bare node:http server (with a client in JavaScript, which limits both)",
+  http: "reads of the API against a bare node:http server that sends the same bytes",
   webhook: "signed deliveries that are on disk, against the same duties in a bare server",
   load: "100, 500 and 1,000 agents: events, event loop, SIGTERM",
   orchestrator: "decisions with 10,000 candidates; a freed slot to the next start",

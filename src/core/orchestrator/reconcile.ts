@@ -42,8 +42,8 @@ export function stopStalled(state: State, context: Context): Decision {
 }
 
 /**
- * The server did not run for `ms`: that time is neither silence nor work of an attempt. Each gets a whole round to be
- * heard in, and its time limit is longer by `ms`.
+ * The server did not run for `ms`: that time is neither silence nor work of an attempt. The silence of each is counted anew,
+ * and its time limit is longer by `ms`.
  */
 export function stoodStill(state: State, ms: number, context: Context): Decision {
   const { now } = context;
