@@ -114,11 +114,10 @@ export class Prepared {
     });
   }
 
-  /** Those of the same repository that no workspace uses. */
+  /** Those of the same repository that no workspace uses, also what a failure or a crash left. */
   async #deleteOlder(name: string, order: PrepareOrder): Promise<void> {
     const prefix = `${repositoryOf(order)}-`;
-    for (const entry of await readdir(this.#deps.dir)) {
-      const other = entry.endsWith(doneSuffix) ? entry.slice(0, -doneSuffix.length) : "";
+    for (const other of (await readdir(this.#deps.dir)).filter(isName)) {
       if (!other.startsWith(prefix) || other === name || this.#making.has(other)) continue;
       if ((await readdir(this.#users(other)).catch(() => [])).length > 0) continue;
       await rm(this.#done(other), { force: true });
@@ -133,7 +132,7 @@ export class Prepared {
   }
 
   #done(name: string): string {
-    return join(this.#deps.dir, `${name}${doneSuffix}`);
+    return join(this.#deps.dir, `${name}.done`);
   }
 
   /** One empty file for each workspace. */
@@ -142,7 +141,6 @@ export class Prepared {
   }
 }
 
-const doneSuffix = ".done";
 /** Deeper entries are read through their parent's link. */
 const scope = /^@/;
 

@@ -114,6 +114,7 @@ test("a command that fails, or leaves no result, fails the attempt and is tried 
   writeFileSync(join(failing.dir, "ready"), "");
   assert.equal((await failing.made("ENG-1")).createdNow, true);
   assert.equal(failing.runs.length, 3);
+  assert.equal(failing.stored().length, 1);
 
   const empty = preparedWorld(t, ["ln -s / node_modules"]);
   assert.match((await refusalOf(empty.made("ENG-1"))).message, /made no directory node_modules$/);
