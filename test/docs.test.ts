@@ -13,9 +13,11 @@ import { messageOf } from "../src/core/model/errors.ts";
 import { httpStatus } from "../src/server/errors.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const pages = ["README.md", "CONTRIBUTING.md", "docs/**/*.md", "examples/*"].flatMap((pattern) =>
-  globSync(pattern, { cwd: root }),
-);
+const written = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**/*.md", "examples/**"];
+const pages = written
+  .flatMap((pattern) => globSync(pattern, { cwd: root, withFileTypes: true }))
+  .filter((entry) => entry.isFile())
+  .map((entry) => relative(root, join(entry.parentPath, entry.name)));
 
 interface Line {
   readonly page: string;

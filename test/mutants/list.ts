@@ -274,7 +274,7 @@ export const mutants: readonly Mutant[] = [
   ]),
   ...faults({ file: "src/core/store/manifest.ts", tests: ["test/core/store/manifest.test.ts"] }, [
     "a missing file of the data directory starts empty",
-    "if (names.has(name) && namedIn(dir).has(name)) throw lost(dir, [name]);",
+    "if (names.has(name) && namedIn(dir).has(name) && !existsSync(file)) throw lost(dir, [name]);",
     "",
   ]),
   ...faults({ file: "src/core/store/backup.ts", tests: ["test/core/store/backup.test.ts"] }, [
