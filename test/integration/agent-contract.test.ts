@@ -49,10 +49,11 @@ agentContract({
   only: /^(?:start and turn|steer|resume|approve|decline|question|abort: disposing|interrupt|kill -9 of the agent|budget|usage)\b/,
 });
 
-// A question of this agent is refused in its own words, and its usage has tests of its own (acp-agents.test.ts).
+// A question of this agent is refused in its own words. Its usage has tests of its own (acp-agents.test.ts): it also counts the
+// suggestions that it may ask for, which are in no act.
 agentContract({
   abilities: { ...acp, name: "acp: claude-agent-acp" },
   make: (turns) => stage(realAgents.claude, turns),
   double: null,
-  only: /^(?:start and turn|steer|resume|approve|decline|abort: disposing|interrupt|kill -9 of the agent|usage)\b/,
+  only: /^(?:start and turn|steer|resume|approve|decline|abort: disposing|interrupt|kill -9 of the agent)\b/,
 });
