@@ -175,7 +175,8 @@ async function put(db: DatabaseSync, { backup, name, bytes, target }: Put): Prom
       if (!(data instanceof Uint8Array) || data.length === 0)
         throw damaged(backup, `a part of ${name} is missing`);
       hash.update(data);
-      await handle?.write(data);
+      // Unlike `write`, it continues after a short write.
+      await handle?.writeFile(data);
       at += data.length;
     }
     await handle?.sync();
