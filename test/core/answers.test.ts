@@ -10,7 +10,7 @@ import { openaiSection } from "../../src/core/agent/openai/settings.ts";
 import { AnswerTooLarge, tailOf, wholeText } from "../../src/core/answers.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { githubForge } from "../../src/core/delivery/github/forge.ts";
-import { githubOf } from "../../src/core/delivery/github/settings.ts";
+import { githubOf } from "../../src/core/github/settings.ts";
 import { outbound } from "../../src/core/outbound.ts";
 
 import { FakeClock } from "../support/fakes/fake-clock.ts";

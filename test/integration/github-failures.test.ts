@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ForgeError } from "../../src/core/delivery/forge.ts";
+import { ForgeError } from "../../src/core/model/forge-error.ts";
 import { failure, githubBench, marker } from "../support/fakes/schema-github.ts";
 
 const branch = "symphony/eng-1";

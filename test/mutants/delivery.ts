@@ -2,6 +2,8 @@ import { faults, type Mutant } from "./mutant.ts";
 
 const folder = "src/core/delivery/github";
 const tests = (name: string) => [`test/core/delivery/github/${name}.test.ts`];
+const api = "src/core/github";
+const ofApi = (name: string) => [`test/core/github/${name}.test.ts`];
 
 /** Faults of the delivery to a site with pull requests. */
 export const ofTheDelivery: readonly Mutant[] = [
@@ -54,7 +56,7 @@ export const ofTheDelivery: readonly Mutant[] = [
     ["delivery: a check is run again twice", "if (run.run_attempt > check.attempt) return;", ""],
   ),
   ...faults(
-    { file: `${folder}/client.ts`, tests: tests("client") },
+    { file: `${api}/client.ts`, tests: ofApi("client") },
     [
       "delivery: a full page ends a list",
       "if (!answer.hasNext && items.length < perPage) return all;",
@@ -66,13 +68,13 @@ export const ofTheDelivery: readonly Mutant[] = [
       "",
     ],
   ),
-  ...faults({ file: `${folder}/client.ts`, tests: tests("observe"), only: "the log of a failed" }, [
+  ...faults({ file: `${api}/client.ts`, tests: tests("observe"), only: "the log of a failed" }, [
     "delivery: the log's store gets the token",
     'outbound(location, { headers: agent, signal }, "log of a check")',
     'outbound(location, { headers: { ...agent, authorization }, signal }, "log of a check")',
   ]),
   ...faults(
-    { file: `${folder}/answers.ts`, tests: tests("client") },
+    { file: `${api}/answers.ts`, tests: ofApi("client") },
     [
       "delivery: a redirect takes the credential to another host",
       "if (location.origin !== new URL(url).origin) {",
@@ -89,7 +91,7 @@ export const ofTheDelivery: readonly Mutant[] = [
     "return given !== undefined && sameText(",
     "return given === undefined || sameText(",
   ]),
-  ...faults({ file: `${folder}/settings.ts`, tests: tests("settings") }, [
+  ...faults({ file: `${api}/settings.ts`, tests: ofApi("settings") }, [
     "delivery: an address that begins like the site's is the site's",
     'if (protocol !== "ssh") return host === web;',
     'if (protocol !== "ssh") return host.startsWith(web);',

@@ -1,9 +1,9 @@
 import type { Clock } from "../clock.ts";
 import type { DeliveryConfig } from "../config/delivery.ts";
 import type { GitAddress } from "../config/git.ts";
+import { githubOf, repositoryOf } from "../github/settings.ts";
 import type { Forge, ForgeWebhook } from "./forge.ts";
 import { githubForge } from "./github/forge.ts";
-import { githubOf, repositoryOf } from "./github/settings.ts";
 import { githubWebhook } from "./github/webhook.ts";
 
 /** How a site is reached. */

@@ -1,7 +1,8 @@
 import type { Config } from "../config/config.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import { adviceOf } from "../model/errors.ts";
-import { type Forge, ForgeError } from "./forge.ts";
+import { ForgeError } from "../model/forge-error.ts";
+import type { Forge } from "./forge.ts";
 
 interface Sites {
   /** As `Reach.forgeFor`. */

@@ -1,9 +1,10 @@
 import { forgeCredentialName } from "../config/delivery.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import { messageOf } from "../model/errors.ts";
+import { ForgeError } from "../model/forge-error.ts";
 import { repositoryNamed } from "../repository/routing.ts";
 import type { Delivered, Reach } from "./delivered.ts";
-import { type Forge, ForgeError, type Observation } from "./forge.ts";
+import type { Forge, Observation } from "./forge.ts";
 import { conflictSource, judge, rerunKey, runOf, type Verdict } from "./judge.ts";
 import type { DeliveryStore, Feedback, NewEntry } from "./store.ts";
 import type { Updates } from "./updates.ts";

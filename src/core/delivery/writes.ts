@@ -1,13 +1,14 @@
 import { forgeCredentialName, reviewStates } from "../config/delivery.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import { adviceOf, SymphonyError } from "../model/errors.ts";
+import { ForgeError } from "../model/forge-error.ts";
 import { type Issue, normalState, type TrackerState } from "../model/issue.ts";
 import { standingOf } from "../orchestrator/dispatch.ts";
 import { repositoryNamed } from "../repository/routing.ts";
 import { oneLine } from "../text/text.ts";
 import type { Delivered, Reach } from "./delivered.ts";
 import { firstState } from "./end-state.ts";
-import { type Check, type Forge, ForgeError } from "./forge.ts";
+import type { Check, Forge } from "./forge.ts";
 import type { Written } from "./outbox.ts";
 import { type DeliveryStore, type Entry, type NewEntry, unpushed } from "./store.ts";
 import { pullRequestTexts } from "./wording.ts";

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import type { Clock } from "../../../src/core/clock.ts";
 import type { Forge } from "../../../src/core/delivery/forge.ts";
 import { githubForge } from "../../../src/core/delivery/github/forge.ts";
-import { githubOf } from "../../../src/core/delivery/github/settings.ts";
+import { githubOf } from "../../../src/core/github/settings.ts";
 
 type Values = Readonly<Record<string, unknown>>;
 

@@ -3,9 +3,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { systemClock } from "../../../src/core/clock.ts";
-import { type Forge, ForgeError, type PullRequest } from "../../../src/core/delivery/forge.ts";
+import type { Forge, PullRequest } from "../../../src/core/delivery/forge.ts";
 import { githubForge } from "../../../src/core/delivery/github/forge.ts";
-import { githubOf } from "../../../src/core/delivery/github/settings.ts";
+import { githubOf } from "../../../src/core/github/settings.ts";
+import { ForgeError } from "../../../src/core/model/forge-error.ts";
 import { equipment } from "./equipment.ts";
 
 type Values = Readonly<Record<string, unknown>>;

@@ -1,6 +1,7 @@
+import type { GithubClient } from "../../github/client.ts";
+import { ForgeError } from "../../model/forge-error.ts";
 import { displayText } from "../../text/text.ts";
-import { type Check, ForgeError } from "../forge.ts";
-import type { GithubClient } from "./client.ts";
+import type { Check } from "../forge.ts";
 import {
   annotation,
   anything,

@@ -1,21 +1,21 @@
 // GitHub and GitHub Enterprise Server as a place where work is reviewed.
 
 import type { Clock } from "../../clock.ts";
-import {
-  type CommentOrder,
-  type Forge,
-  ForgeError,
-  type ForgeRepository,
-  type Merged,
-  type MergeOrder,
-  type Observation,
-  type OpenOrder,
-  type Posted,
-  type PullRequest,
-  type PullRequestChange,
+import { GithubClient, type GithubClientOptions } from "../../github/client.ts";
+import { ForgeError } from "../../model/forge-error.ts";
+import type {
+  CommentOrder,
+  Forge,
+  ForgeRepository,
+  Merged,
+  MergeOrder,
+  Observation,
+  OpenOrder,
+  Posted,
+  PullRequest,
+  PullRequestChange,
 } from "../forge.ts";
 import { GithubChecks } from "./checks.ts";
-import { GithubClient, type GithubClientOptions } from "./client.ts";
 import { commentsOf, digestOf, lineCommentsOf, observe } from "./observe.ts";
 import {
   issue,

@@ -1,13 +1,8 @@
 import { createHash } from "node:crypto";
-import {
-  ForgeError,
-  type Observation,
-  type PullRequest,
-  type Remark,
-  type Review,
-} from "../forge.ts";
+import type { GithubClient } from "../../github/client.ts";
+import { ForgeError } from "../../model/forge-error.ts";
+import type { Observation, PullRequest, Remark, Review } from "../forge.ts";
 import type { GithubChecks } from "./checks.ts";
-import type { GithubClient } from "./client.ts";
 import {
   type Comment,
   comment,

@@ -1,10 +1,10 @@
 import { createHmac, randomUUID } from "node:crypto";
 import { z } from "zod";
+import { githubOf, repositoryOf } from "../../github/settings.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { listOf, objectOf, parseJson, sameText } from "../../text/text.ts";
 import type { Lookup, SignedPost } from "../../tracker/tracker.ts";
 import type { ForgeWebhook } from "../forge.ts";
-import { githubOf, repositoryOf } from "./settings.ts";
 
 /** What a delivery says. It is a hint: what it is about has to be read again. */
 export interface GithubDelivery {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Clock, systemClock } from "../../../../src/core/clock.ts";
-import { ForgeError } from "../../../../src/core/delivery/forge.ts";
-import { pullAnswer, repository, startFakeGithub } from "../../../support/fakes/fake-github.ts";
+import { type Clock, systemClock } from "../../../src/core/clock.ts";
+import { ForgeError } from "../../../src/core/model/forge-error.ts";
+import { pullAnswer, repository, startFakeGithub } from "../../support/fakes/fake-github.ts";
 
 async function failureOf(promise: Promise<unknown>): Promise<ForgeError> {
   const error = await promise.then(

@@ -1,8 +1,8 @@
 import type { z } from "zod";
-import { type AnswerKind, AnswerTooLarge, wholeBytes } from "../../answers.ts";
-import { outbound } from "../../outbound.ts";
-import { isObject, type JsonObject, listOf, objectOf, oneLine, textOf } from "../../text/text.ts";
-import { ForgeError } from "../forge.ts";
+import { type AnswerKind, AnswerTooLarge, wholeBytes } from "../answers.ts";
+import { ForgeError } from "../model/forge-error.ts";
+import { outbound } from "../outbound.ts";
+import { isObject, type JsonObject, listOf, objectOf, oneLine, textOf } from "../text/text.ts";
 
 /** The part of fetch that octokit uses. */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;

@@ -1,7 +1,6 @@
 import { z } from "zod";
-import type { GitAddress } from "../../config/git.ts";
-import { SymphonyError } from "../../model/errors.ts";
-import type { Lookup } from "../../tracker/tracker.ts";
+import type { GitAddress } from "../config/git.ts";
+import { SymphonyError } from "../model/errors.ts";
 
 /** Checked settings of a GitHub or a GitHub Enterprise Server. Hold no credential. */
 export interface GithubSettings {
@@ -60,7 +59,10 @@ export const githubSection = z.strictObject({
  * Checks `delivery.github`: a token (`$NAME`, default `$GITHUB_TOKEN`) or an app, and the API's address, which for a
  * GitHub Enterprise Server is `https://HOST/api/v3`. Throws `invalid_config` with the key's path in `details.path`.
  */
-export function githubOf(written: unknown, lookup: Lookup): GithubSettings {
+export function githubOf(
+  written: unknown,
+  lookup: (name: string) => string | undefined,
+): GithubSettings {
   const parsed = githubSection.safeParse(written ?? {});
   if (!parsed.success) {
     const [issue] = parsed.error.issues;

@@ -1,7 +1,7 @@
 import type { Octokit } from "@octokit/core";
 import { z } from "zod";
-import type { Clock } from "../../clock.ts";
-import { ForgeError } from "../forge.ts";
+import type { Clock } from "../clock.ts";
+import { ForgeError } from "../model/forge-error.ts";
 import { shaped } from "./answers.ts";
 import type { GithubCredential, GithubSettings } from "./settings.ts";
 

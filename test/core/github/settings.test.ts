@@ -1,12 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { isGitAddress, parseGitAddress } from "../../../../src/core/config/git.ts";
-import {
-  type GithubSettings,
-  githubOf,
-  repositoryOf,
-} from "../../../../src/core/delivery/github/settings.ts";
-import { SymphonyError } from "../../../../src/core/model/errors.ts";
+import { isGitAddress, parseGitAddress } from "../../../src/core/config/git.ts";
+import { type GithubSettings, githubOf, repositoryOf } from "../../../src/core/github/settings.ts";
+import { SymphonyError } from "../../../src/core/model/errors.ts";
 
 const key = "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----";
 const values: Readonly<Record<string, string>> = {

@@ -1,10 +1,12 @@
+// GitHub's API, for pull requests and for issues alike.
+
 import type { Octokit } from "@octokit/core";
 import type { z } from "zod";
-import { tailOf } from "../../answers.ts";
-import { type Clock, pause } from "../../clock.ts";
-import { outbound } from "../../outbound.ts";
-import { isObject, objectOf } from "../../text/text.ts";
-import { ForgeError } from "../forge.ts";
+import { tailOf } from "../answers.ts";
+import { type Clock, pause } from "../clock.ts";
+import { ForgeError } from "../model/forge-error.ts";
+import { outbound } from "../outbound.ts";
+import { isObject, objectOf } from "../text/text.ts";
 import {
   boundedFetch,
   closedError,
