@@ -12,6 +12,13 @@ import { noTmux, Tmux } from "../support/worlds/tmux.ts";
 
 const branch = "symphony/LOCAL-1-greet-people-by-name";
 
+/** What codex may ask before it shows the thread, and the key that answers it: the folder, and a newer model. */
+const startKeys = [
+  ["› 1. Open restricted", "Enter"],
+  ["› 1. Try new model", "Down"],
+  ["› 2. Use existing model", "Enter"],
+] as const;
+
 /** A PATH on which the person's own program of this name is the real one. */
 async function ownPath(place: DeliveryProject, name: string, program: string): Promise<string> {
   const bin = join(place.root, "own-bin");
@@ -63,18 +70,17 @@ test("attach --with codex: the real codex opens the agent's thread; what was don
       env: { ...place.env, PATH: path },
     });
     await terminal.symphony(`attach LOCAL-1 --with codex --data-dir "${place.dataDir}"`);
-    await terminal.until("the folder", (screen) => screen.includes("1. Open restricted"));
-    await terminal.key("Enter");
-    // It may offer a newer model.
-    const newer = "Use existing model";
-    const asked = await terminal.until(last, (screen) =>
-      [newer, last].some((text) => screen.includes(text)),
-    );
-    if (asked.includes(newer)) {
-      await terminal.key("Down");
-      await terminal.key("Enter");
-    }
-    await terminal.until(last, (screen) => screen.includes(last));
+    let pressed = 0;
+    await terminal.until(`${last}, with every question of its start answered`, (screen) => {
+      const asked = startKeys.find(([text]) => screen.includes(text));
+      if (asked === undefined) return screen.includes(last);
+      // A key is lost where it comes before codex reads them, so it is pressed again, but not at once.
+      if (Date.now() - pressed > 1500) {
+        pressed = Date.now();
+        terminal.key(asked[1]);
+      }
+      return false;
+    });
     return terminal;
   };
   await using terminal = await opened("greet.txt greets.");

@@ -262,8 +262,10 @@ test("what a crash cut off is finished later, whatever part of it was done", asy
 test("THREAT-15: nothing that the workspace configures is run", async (t) => {
   const { path, git, advance, work, write, update, commit } = bench(t);
   const marks = join(path, "..", "marks");
+  // Without its attribute, dos.txt would differ from the index as soon as git reads it again.
   const head = work({
     "list.txt": lines({ 5: "ours" }),
+    "dos.txt": "one\n",
     ".gitattributes": "* filter=t diff=t merge=t\n",
   });
   const clean = advance({ "other.txt": "newer\n" });
