@@ -43,6 +43,8 @@ export interface RepositoryConfig {
   readonly branchTemplate: string;
   /** Commits of history; null: all. */
   readonly depth: number | null;
+  /** The directories whose files are checked out, next to those at the top; empty: all files. */
+  readonly sparse: readonly string[];
   /** null: nothing is prepared. */
   readonly prepare: Prepare | null;
 }
@@ -120,6 +122,21 @@ const inTree = text.refine(
 );
 const fewest = "must not be empty";
 
+/** No character that is special in git's patterns, and no blank that they would lose. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: it refuses control characters
+const inCone = /^(?![!#\s])[^\x00-\x1f\x7f*?[\]\\]+(?<!\s)$/;
+const notGit = /(?:^|\/)(?:\.git|git~\d)(?:$|\/)/i;
+const sparse = z
+  .array(
+    inTree.refine(
+      (path) => path.length <= 1_000 && inCone.test(path) && !notGit.test(path),
+      "must be the name of a directory, without patterns",
+    ),
+    "must be a list",
+  )
+  .min(1, fewest)
+  .max(200);
+
 const prepare = z.strictObject(
   {
     commands: z.array(solidText, "must be a list").min(1, fewest).max(20),
@@ -130,18 +147,31 @@ const prepare = z.strictObject(
   "must be a map of commands, files, results, timeout_ms and nothing else",
 );
 
-const repository = z.strictObject(
-  {
-    name,
-    url: address,
-    match: match.nullable().default(null),
-    base_branch: text.refine(isBaseName, "must be the name of a branch").nullable().default(null),
-    branch_template: template.nullable().default(null),
-    depth: positive.max(deepest, `must not be greater than ${deepest}`).nullable().default(null),
-    prepare: prepare.nullable().default(null),
-  },
-  "must be a map of name, url, match, base_branch, branch_template, depth, prepare and nothing else",
-);
+const repository = z
+  .strictObject(
+    {
+      name,
+      url: address,
+      match: match.nullable().default(null),
+      base_branch: text.refine(isBaseName, "must be the name of a branch").nullable().default(null),
+      branch_template: template.nullable().default(null),
+      depth: positive.max(deepest, `must not be greater than ${deepest}`).nullable().default(null),
+      sparse: sparse.nullable().default(null),
+      prepare: prepare.nullable().default(null),
+    },
+    "must be a map of name, url, match, base_branch, branch_template, depth, sparse, prepare and nothing else",
+  )
+  .refine(({ sparse, prepare }) => (prepare?.results ?? []).every((one) => isIn(sparse, one)), {
+    path: ["prepare", "results"],
+    error: "must be at the top or in the directories of sparse",
+  });
+
+/** Whether the directory above `path` is one that a workspace with these directories has. */
+function isIn(dirs: readonly string[] | null, path: string): boolean {
+  const above = path.slice(0, Math.max(path.lastIndexOf("/"), 0));
+  if (dirs === null || above === "") return true;
+  return dirs.some((dir) => `${above}/`.startsWith(`${dir}/`) || dir.startsWith(`${above}/`));
+}
 
 /** The repositories that symphony itself clones. */
 export const gitSection = section({
@@ -172,6 +202,7 @@ export function gitConfigOf(written: z.output<typeof gitSection>): GitConfig {
         baseBranch: one.base_branch,
         branchTemplate: one.branch_template ?? defaultTemplate,
         depth: one.depth,
+        sparse: one.sparse ?? [],
         prepare: preparedBy(one.prepare),
       };
     }),

@@ -107,7 +107,7 @@ async function commit(turn: EndedTurn, known: Delivered, deps: MadeDeps): Promis
   const { issue, workspace, attemptId, signal, tell } = turn;
   const config = deps.config();
   const summary = deps.lastMessage(attemptId);
-  const { settled } = await findingsIn(workspace.path, signal);
+  const { settled, cone } = await findingsIn(workspace.path, signal);
   const merge = await readMerging(workspace.path);
   const generated = (merge?.generated ?? []).map(plainName);
   const { commands } = commandsFor(generated, config.delivery.regenerate);
@@ -121,6 +121,7 @@ async function commit(turn: EndedTurn, known: Delivered, deps: MadeDeps): Promis
     wall: deps.clock.wall(),
     base: (await readBaseline(workspace.path))?.head ?? null,
     settled,
+    cone,
     merge,
     signal,
   });

@@ -78,8 +78,8 @@ export class Updates {
   /** Before an agent starts in the workspace: nothing is half written. */
   async ready(issueId: string): Promise<void> {
     await this.settled(issueId);
-    const path = this.#deps.store.of(issueId)?.workspacePath ?? null;
-    if (path !== null) await this.#recover(path);
+    const { workspacePath = null, base = null } = this.#deps.store.of(issueId) ?? {};
+    if (workspacePath !== null) await this.#recover(workspacePath, base);
   }
 
   async close(): Promise<void> {
@@ -163,15 +163,15 @@ export class Updates {
     const isThere = path !== null && (await gitHead(path)) !== null;
     if (!isThere || head === null || baseName === null)
       return { outcome: "refused", why: "it has no workspace" };
-    await this.#recover(path);
+    await this.#recover(path, baseName);
     if ((await readMerging(path)) !== null)
       return { outcome: "refused", why: "an earlier merge is not finished" };
     const { ports, clock, config } = this.#deps;
     const { delivery } = config();
     const { signal } = this.#leaving;
-    const { settled } = await findingsIn(path, signal);
+    const { settled, cone } = await findingsIn(path, signal);
     const order = {
-      ...{ path, head, baseName, settled, signal, base: wanted.base },
+      ...{ path, head, baseName, settled, cone, signal, base: wanted.base },
       onlyConflicts: wanted.onlyConflicts,
       author: delivery.author ?? (await ports.identity()),
       wall: clock.wall(),
@@ -241,13 +241,13 @@ export class Updates {
     const { signal } = this.#leaving;
     const path = known.workspacePath ?? "";
     const merge = await readMerging(path);
+    const { settled, cone } = await findingsIn(path, signal);
     const result = await commitWork({
-      ...{ path, signal, merge },
+      ...{ path, signal, merge, settled, cone },
       message: `Merge branch '${known.base}' into ${known.branch}\n`,
       author: config().delivery.author ?? (await ports.identity()),
       wall: clock.wall(),
       base: (await readBaseline(path))?.head ?? null,
-      settled: (await findingsIn(path, signal)).settled,
     });
     if (result.outcome !== "committed") throw new Error(`the merge is ${result.outcome}`);
     await writeMerging(path, null);
@@ -255,14 +255,15 @@ export class Updates {
   }
 
   /** Finishes what a crash cut off. */
-  async #recover(path: string): Promise<void> {
+  async #recover(path: string, baseName: string | null): Promise<void> {
     const merging = await readMerging(path);
-    if (merging?.moving !== true) return;
+    if (merging?.moving !== true || baseName === null) return;
     const { ports, clock, config } = this.#deps;
     const author = config().delivery.author ?? (await ports.identity());
     const { signal } = this.#leaving;
     const remember = (next: typeof merging | null) => writeMerging(path, next);
-    const order = { path, author, wall: clock.wall(), signal, remember };
+    const cone = (await readBaseline(path))?.loan?.sparse ?? [];
+    const order = { path, baseName, cone, author, wall: clock.wall(), signal, remember };
     await finishUpdate(merging, order, { isRepeated: true });
   }
 

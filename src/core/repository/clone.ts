@@ -6,10 +6,12 @@ import { type ErrorCode, SymphonyError } from "../model/errors.ts";
 import { CommandSeries } from "../process/run.ts";
 import { oneLine } from "../text/text.ts";
 import { type Credential, isPassword } from "./credential.ts";
+import { directoriesOf } from "./export.ts";
 import { type GitResult, gitEnvironment, runGit } from "./git.ts";
 import { type Mirror, MirrorFailure, type MirrorRefs } from "./mirror.ts";
 import type { Loan, Mirrors } from "./mirrors.ts";
 import { branchFor, freeBranch, type Routed } from "./routing.ts";
+import { useCone } from "./sparse.ts";
 
 export interface CloneOrder {
   readonly repository: RepositoryConfig;
@@ -112,7 +114,9 @@ class Clone {
       onLine: (line) => this.#progress.received(line),
     });
     const refs = await mirror.refs();
-    const loan = await mirrors.keep(mirror, refs.all);
+    const kept = await mirrors.keep(mirror, refs.all);
+    const { sparse } = repository;
+    const loan = sparse.length === 0 ? kept : { ...kept, sparse };
     try {
       return { loan, checkedOut: await this.#makeFrom(mirror, refs) };
     } catch (error) {
@@ -130,7 +134,7 @@ class Clone {
     const branch = isThere ? wanted : freeBranch(wanted, [...heads.keys(), ...otherBranches]);
     // Processes are searched for once, after the checkout: the next one waits for its end only.
     await using series = await CommandSeries.begin("git", this.#order.runId);
-    await this.#borrow(mirror, refs, series);
+    await this.#borrow(mirror, { ...refs, head: base ?? refs.head }, series);
     const format = ["check-ref-format", "--branch", branch];
     await this.#must(format, `has no branch name ${branch}`, series);
     if (base === null) {
@@ -140,6 +144,7 @@ class Clone {
       return `which is empty, on the new branch ${branch}`;
     }
     const start = `refs/remotes/origin/${isThere ? branch : base}`;
+    await this.#requireCone(mirror, start);
     // Without --quiet git would also read what the tree says of submodules.
     const flags = ["--quiet", "--progress", isThere ? "--track" : "--no-track", "-B", branch];
     await checkouts.run(this.#signal, () =>
@@ -149,7 +154,7 @@ class Clone {
     return isThere ? `on its branch ${branch}` : `on the new branch ${branch} from ${base}`;
   }
 
-  /** Makes a repository that has the remote's refs and takes their objects from the mirror. */
+  /** Makes a repository that has the remote's refs, and the base as their HEAD, and takes the objects from the mirror. */
   async #borrow(mirror: Mirror, { all, head }: MirrorRefs, series: CommandSeries): Promise<void> {
     const { path, repository } = this.#order;
     const gitDir = join(path, ".git");
@@ -163,6 +168,7 @@ class Clone {
     const shallow = await mirror.shallow();
     if (shallow !== null) await writeFile(join(gitDir, "shallow"), shallow);
     await appendFile(join(gitDir, "config"), configOf(repository.address.address));
+    await useCone(gitDir, repository.sparse);
     const lines = all.map(({ name, id, peeled }) => {
       return peeled === null ? `${id} ${name}\n` : `${id} ${name}\n^${peeled}\n`;
     });
@@ -172,6 +178,22 @@ class Clone {
     const remote = join(gitDir, "refs", "remotes", "origin");
     await mkdir(remote, { recursive: true });
     await writeFile(join(remote, "HEAD"), `ref: refs/remotes/origin/${head}\n`);
+  }
+
+  /** A misspelt directory would leave the agent without files. */
+  async #requireCone(mirror: Mirror, start: string): Promise<void> {
+    const { repository, env, tell } = this.#order;
+    const { name, sparse } = repository;
+    if (sparse.length === 0) return;
+    const from = { mirror: mirror.path, commit: start, env, signal: this.#signal };
+    const there = await directoriesOf(from, sparse);
+    const missing = sparse.filter((dir) => !there.includes(dir));
+    const inSettings = `sparse of ${name} in git.repositories`;
+    if (there.length === 0) {
+      const what = `has none of the directories of ${inSettings}: ${missing.join(", ")}`;
+      throw failure("clone_failed", repository, { what, hint: `correct ${inSettings}` });
+    }
+    if (missing.length > 0) tell(`${name}: no directory ${missing.join(", ")}: see ${inSettings}`);
   }
 
   async #must(args: readonly string[], what: string, series: CommandSeries): Promise<void> {

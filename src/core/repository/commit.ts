@@ -25,6 +25,7 @@ import {
 } from "./install.ts";
 import { isUndone, type MergeParts, openMerge } from "./merging.ts";
 import { repositoryAt } from "./refs.ts";
+import { type Cone, leaveOut } from "./sparse.ts";
 import { type Copied, Copier, conflictsIn } from "./stage.ts";
 import { type GitHead, gitHead } from "./survey.ts";
 
@@ -47,6 +48,8 @@ export interface CommitOrder {
    * made: they are no work.
    */
   readonly settled: readonly string[];
+  /** Which files the workspace was made with; all if omitted. */
+  readonly cone?: Cone;
   /** A merge that `updateWorkspace` has begun: the commit ends it. */
   readonly merge?: MergeParts | null;
   readonly signal: AbortSignal;
@@ -388,7 +391,7 @@ class Work {
 
   async #finishIndex(): Promise<void> {
     const refresh = ["update-index", "-q", "--ignore-submodules", "--refresh"];
-    await this.#update("", ["--skip-worktree"], this.#found.sparse);
+    await leaveOut(this.#git, this.#found.sparse);
     await this.#git.run(refresh, { ...wholeCall, mayExit: 1 });
     await installIndex(this.#place.gitDir, join(this.#git.dir, "index"));
   }

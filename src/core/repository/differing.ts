@@ -1,8 +1,8 @@
-import { cp, lstat, mkdir, rm, writeFile } from "node:fs/promises";
+import { cp, lstat, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileAt } from "../text/text.ts";
-import { copyIndex } from "./checkout.ts";
 import type { ProtectedGit } from "./git.ts";
+import { type Cone, leftOutOf } from "./sparse.ts";
 import { gitHead } from "./survey.ts";
 
 /** How the files of a workspace differ from HEAD, or from another tree. Names are raw. */
@@ -30,6 +30,8 @@ interface Question {
   readonly tree?: string;
   /** Names that are not looked at. */
   readonly settled: readonly string[];
+  /** Which files the workspace was made with; all if omitted. */
+  readonly cone?: Cone;
 }
 
 /** Limits of a call about all files; names are bytes, one character each. */
@@ -55,7 +57,7 @@ export async function differingIn(git: ProtectedGit, question: Question): Promis
 class Search implements Differing {
   names: readonly string[] = [];
   tracked: ReadonlyMap<string, Entry> = new Map();
-  readonly sparse: string[] = [];
+  sparse: readonly string[] = [];
   readonly left = new Map<string, string>();
   readonly #git: ProtectedGit;
   readonly #order: Question;
@@ -77,31 +79,15 @@ class Search implements Differing {
     const refresh = ["update-index", "-q", "--ignore-submodules", "--refresh"];
     await git.run(refresh, { ...wholeCall, mayExit: 1 });
     this.tracked = entriesIn(await git.run(["ls-files", "--stage", "-z"], wholeCall));
-    await this.#readSparse();
+    const { path, cone = [] } = this.#order;
+    this.sparse = await leftOutOf(git, { path, cone, tracked: this.tracked });
     const flags = ["--raw", "-z", "--no-renames", "--ignore-submodules=all"];
     const raw = split(await git.run(["diff-files", ...flags], wholeCall));
     const skipped = new Set([...this.#settled, ...this.sparse]);
     const changed = raw.filter((name, at) => at % 2 === 1 && !skipped.has(name));
     const fresh = await this.#fresh(raw.filter((_, at) => at % 2 === 1));
-    await this.#readSubmodules();
+    await this.#readSubmodules(skipped);
     this.names = [...changed, ...fresh.filter((name) => !skipped.has(name))];
-  }
-
-  async #readSparse(): Promise<void> {
-    const index = join(this.#git.dir, "agents-index");
-    try {
-      if (!(await copyIndex(join(this.#order.path, ".git"), index))) return;
-      const tags = await this.#git.run(["ls-files", "-t", "-z"], { ...wholeCall, index });
-      for (const entry of split(tags)) {
-        const name = entry.slice(2);
-        if (!/^S /i.test(entry) || !this.tracked.has(name)) continue;
-        const found = await lstat(fileAt(this.#order.path, name)).catch(() => null);
-        if (found === null) this.sparse.push(name);
-      }
-    } catch {
-      // An index that git cannot read says nothing.
-      await rm(index, { force: true });
-    }
   }
 
   /** New files; where the tree has lost a `.gitignore`, the one of HEAD still counts. */
@@ -147,9 +133,9 @@ class Search implements Differing {
     return found?.isDirectory() === true;
   }
 
-  async #readSubmodules(): Promise<void> {
+  async #readSubmodules(skipped: ReadonlySet<string>): Promise<void> {
     for (const [name, { mode, id }] of this.tracked) {
-      if (mode !== "160000" || this.#settled.has(name)) continue;
+      if (mode !== "160000" || skipped.has(name)) continue;
       if (!(await this.#isDirectory(name))) {
         this.left.set(name, "it is a submodule, and was removed or replaced");
         continue;

@@ -7,6 +7,7 @@ import { MirrorFailure } from "./mirror.ts";
 export interface MirrorCommit {
   /** The path of the mirror. */
   readonly mirror: string;
+  /** Its id, or a ref of the mirror. */
   readonly commit: string;
   /** The server's environment; git gets a part of it. */
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -31,6 +32,15 @@ export async function filesOf(
     const [, id, path] = plainFile.exec(line) ?? [];
     return id === undefined ? [] : [`${path} ${id}`];
   });
+}
+
+/** Those of `paths` that are directories of the commit. Rejects as `filesOf`. */
+export async function directoriesOf(
+  from: MirrorCommit,
+  paths: readonly string[],
+): Promise<readonly string[]> {
+  const tree = ["ls-tree", "-z", "--full-tree", "-d", "--name-only", from.commit, "--", ...paths];
+  return (await git(from, ["--literal-pathspecs", ...tree], {})).split("\0").filter(Boolean);
 }
 
 /** Writes the files of the commit into an empty directory, without a repository. Rejects as `filesOf`. */

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { copyFile, lstat, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { copyFile, lstat, mkdir, open, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { commitId } from "../config/git.ts";
 import { SymphonyError, systemCodeOf } from "../model/errors.ts";
@@ -140,6 +140,24 @@ export async function moveRef(gitDir: string, move: Move): Promise<void> {
     await rm(lock, { force: true });
   }
   for (const log of branch === null ? ["HEAD"] : ["HEAD", name]) await appendLog(gitDir, log, move);
+}
+
+/**
+ * Notes the commit that the remote's branch has: work is compared with it. Nothing is written where an
+ * agent has put a link or a directory in its place.
+ */
+export async function noteRemote(gitDir: string, branch: string, id: string): Promise<void> {
+  const name = `refs/remotes/origin/${branch}`;
+  const temporary = join(gitDir, `symphony-${randomUUID()}`);
+  try {
+    await requireParents(gitDir, name);
+    await writeFile(temporary, `${id}\n`, { flag: "wx" });
+    await rename(temporary, join(gitDir, name));
+  } catch (error) {
+    if (systemCodeOf(error) === null) throw error;
+  } finally {
+    await rm(temporary, { force: true });
+  }
 }
 
 /** The commit of the checked-out branch or the detached HEAD; throws if another one is checked out. */

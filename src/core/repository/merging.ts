@@ -20,6 +20,8 @@ export interface Merging {
   readonly marked: readonly string[];
   /** Raw names of files that a command writes: the base's side was taken. */
   readonly generated: readonly string[];
+  /** Raw names of files in conflict that the workspace left out: they are put there. */
+  readonly shown?: readonly string[];
   /** The commit, where it is already made; null: it is made of the files as they are then. */
   readonly commit: string | null;
   /** The files are still being written. */
@@ -62,6 +64,8 @@ export type Merged =
       readonly conflicts: readonly Conflict[];
       readonly marked: readonly string[];
       readonly generated: readonly string[];
+      /** Raw names of all files in conflict. */
+      readonly unmerged: readonly string[];
     };
 
 const timeoutMs = 120_000;
@@ -109,6 +113,7 @@ export async function mergeIn(git: ProtectedGit, question: MergeQuestion): Promi
     ],
     marked,
     generated,
+    unmerged: [...texts, ...generated],
   };
 }
 

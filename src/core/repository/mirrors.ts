@@ -14,6 +14,8 @@ export interface Loan {
   readonly keep: string;
   /** The name of the prepared results that it uses; absent: none. */
   readonly prepared?: string | undefined;
+  /** The directories whose files it has; absent: all files. */
+  readonly sparse?: readonly string[] | undefined;
 }
 
 export interface MirrorsOptions {

@@ -3,12 +3,13 @@ import { join } from "node:path";
 import { commitId, isBranchName } from "../config/git.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { fileAt, plainName } from "../text/text.ts";
-import { differingIn, split, wholeCall } from "./differing.ts";
+import { differingIn, listed, split, wholeCall } from "./differing.ts";
 import { GitFailure, type Identity, openProtectedGit, type ProtectedGit } from "./git.ts";
 import {
   installIndex,
   installPacks,
   moveRef,
+  noteRemote,
   packNew,
   requireDirectory,
   whoOf,
@@ -21,6 +22,7 @@ import {
   mergeIn,
   openMergeGit,
 } from "./merging.ts";
+import { type Cone, leaveOut, leftOutOf, outsideOf, useCone } from "./sparse.ts";
 import { gitHead } from "./survey.ts";
 
 export interface UpdateOrder {
@@ -41,6 +43,8 @@ export interface UpdateOrder {
   readonly wall: number;
   /** As in `CommitOrder`. */
   readonly settled: readonly string[];
+  /** Which files the workspace was made with; all if omitted. */
+  readonly cone?: Cone;
   /** As in `MergeQuestion`. */
   isGenerated(path: string): boolean;
   /** Keeps what was begun, where no agent writes; null: nothing is. Durable when it resolves. */
@@ -85,7 +89,7 @@ async function merge(git: ProtectedGit, order: UpdateOrder & MergeQuestion): Pro
   const { head, base, baseName, gitDir } = order;
   const merged = await mergeIn(git, order);
   if (merged.outcome !== "merged") return merged;
-  const { tree, conflicts, marked, generated } = merged;
+  const { tree, conflicts, marked, generated, unmerged } = merged;
   const isClean = conflicts.length === 0;
   if (isClean && order.onlyConflicts) return { outcome: "current" };
   const at = await gitHead(order.path);
@@ -101,7 +105,8 @@ async function merge(git: ProtectedGit, order: UpdateOrder & MergeQuestion): Pro
     ? await writeCommit(git, { tree, parents: [head, base], who, message })
     : null;
   await installPacks(gitDir, await packNew(git));
-  const merging: Merging = { base, head, tree, marked, generated, commit, moving: true };
+  const shown = unmerged.filter(outsideOf(order.cone ?? []));
+  const merging: Merging = { base, head, tree, marked, generated, shown, commit, moving: true };
   await order.remember(merging);
   try {
     await finishUpdate(merging, order, { isRepeated: false });
@@ -121,10 +126,11 @@ async function otherWork(
   order: UpdateOrder & MergeQuestion,
   added: readonly string[],
 ): Promise<string | null> {
-  const { path, head, settled, signal, gitDir } = order;
+  const { path, head, settled, cone = [], signal, gitDir } = order;
   await using git = await openProtectedGit(gitDir, { head, worktree: path, signal });
-  const found = await differingIn(git, { path, head, settled });
-  if (found.sparse.length > 0) return "its checkout is sparse";
+  const found = await differingIn(git, { path, head, settled, cone });
+  const isOutside = outsideOf(cone);
+  if (!found.sparse.every(isOutside)) return "its checkout is sparse in a way of its own";
   await refreshIn(git);
   const raw = ["--raw", "-z", "--no-renames", "--ignore-submodules=all"];
   const changed = new Set(split(await git.run(["diff-files", ...raw], wholeCall)));
@@ -160,7 +166,10 @@ async function refreshIn(git: ProtectedGit): Promise<void> {
   await git.run(refresh, { ...wholeCall, mayExit: 1 });
 }
 
-type Finish = Pick<UpdateOrder, "path" | "author" | "wall" | "signal" | "remember">;
+type Finish = Pick<
+  UpdateOrder,
+  "path" | "baseName" | "cone" | "author" | "wall" | "signal" | "remember"
+>;
 
 /**
  * Puts a merge that was begun into the files, and moves the branch where its commit is made. A crash
@@ -168,7 +177,7 @@ type Finish = Pick<UpdateOrder, "path" | "author" | "wall" | "signal" | "remembe
  */
 export async function finishUpdate(
   merging: Merging,
-  { path, author, wall, remember, signal }: Finish,
+  { path, baseName, cone = [], author, wall, remember, signal }: Finish,
   { isRepeated }: { readonly isRepeated: boolean },
 ): Promise<void> {
   const { head, base, tree, commit } = merging;
@@ -180,9 +189,11 @@ export async function finishUpdate(
   }
   await using git = await openProtectedGit(gitDir, { head, worktree: path, signal });
   await git.run(["read-tree", "HEAD"], wholeCall);
+  const added = await useSparse(git, { path, cone });
   await refreshIn(git);
   const how = isRepeated ? ["--reset", "-u"] : ["-m", "-u", "HEAD"];
   await git.run(["read-tree", ...how, tree], wholeCall);
+  await putBack(git, [...added, ...(merging.shown ?? [])]);
   await git.run(["update-index", "-q", "--refresh"], { ...wholeCall, mayExit: 1 });
   if (commit !== null && at.head !== commit) {
     const who = whoOf(author, wall);
@@ -190,7 +201,38 @@ export async function finishUpdate(
     await moveRef(gitDir, { branch: at.branch, from: head, to: commit, who, subject });
   }
   await installIndex(gitDir, join(git.dir, "index"));
+  await noteRemote(gitDir, baseName, base);
   await remember(commit === null ? { ...merging, moving: false } : null);
+}
+
+/**
+ * Lets git write no file that the workspace leaves out; resolves with files outside of the cone that an
+ * agent has added to it.
+ */
+async function useSparse(
+  git: ProtectedGit,
+  { path, cone }: { readonly path: string; readonly cone: Cone },
+): Promise<readonly string[]> {
+  if (cone.length === 0) return [];
+  const tracked = new Set(split(await git.run(["ls-files", "-z"], wholeCall)));
+  const left = await leftOutOf(git, { path, cone, tracked });
+  await leaveOut(git, left);
+  await useCone(git.dir, cone);
+  const isLeft = new Set(left);
+  return [...tracked].filter(outsideOf(cone)).filter((name) => !isLeft.has(name));
+}
+
+/** Files that git has left out, as they are in its index now. */
+async function putBack(git: ProtectedGit, names: readonly string[]): Promise<void> {
+  if (names.length === 0) return;
+  const known = new Set(split(await git.run(["ls-files", "-z"], wholeCall)));
+  const there = {
+    ...wholeCall,
+    input: listed([...new Set(names)].filter((one) => known.has(one))),
+  };
+  if (there.input === "") return;
+  await git.run(["update-index", "--no-skip-worktree", "-z", "--stdin"], there);
+  await git.run(["checkout-index", "--force", "-z", "--stdin"], there);
 }
 
 function failed(why: string, cause?: unknown): SymphonyError {

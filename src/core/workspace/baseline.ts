@@ -45,7 +45,12 @@ const Written = z.object({
   files: z.array(Pair).nullable(),
   // A workspace of an earlier version borrows nothing.
   loan: z
-    .object({ mirror: z.string(), keep: z.string(), prepared: z.string().optional() })
+    .object({
+      mirror: z.string(),
+      keep: z.string(),
+      prepared: z.string().optional(),
+      sparse: z.array(z.string()).optional(),
+    })
     .nullable()
     .default(null),
 });
@@ -103,6 +108,7 @@ const Begun = z.object({
   tree: z.string(),
   marked: z.array(z.string()),
   generated: z.array(z.string()),
+  shown: z.array(z.string()).default([]),
   commit: z.string().nullable(),
   moving: z.boolean(),
 });

@@ -8,6 +8,7 @@ import { split } from "../repository/differing.ts";
 import { openProtectedGit, type ProtectedGit } from "../repository/git.ts";
 import { ignoresOf, ruleBaseOf } from "../repository/ignores.ts";
 import { type Refs, type Repository, refsOf, repositoryAt } from "../repository/refs.ts";
+import { type Cone, leaveOut, leftOutOf, outsideOf } from "../repository/sparse.ts";
 import { gitHead } from "../repository/survey.ts";
 import { type WalkQuestions, walkTree } from "../repository/tree.ts";
 import { fileAt } from "../text/text.ts";
@@ -27,6 +28,8 @@ export interface Findings {
   readonly fresh: readonly string[];
   /** Tracked files that differ from HEAD exactly as they did when the workspace was made. */
   readonly settled: readonly string[];
+  /** Which files the workspace was made with; those outside that are not there are in `settled`. */
+  readonly cone: Cone;
   /** The files of `changed` that differ only in the index. */
   readonly stagedOnly: readonly string[];
   readonly nested: readonly string[];
@@ -42,6 +45,8 @@ export interface Findings {
 export interface Examination {
   /** null if it is not known how the workspace was made. */
   readonly baseline: Baseline | null;
+  /** Which files a workspace without a baseline was made with; all if omitted. */
+  readonly cone?: Cone;
   /** It has just been made: files that HEAD ignores are not examined. */
   readonly isNew: boolean;
   readonly signal?: AbortSignal;
@@ -65,6 +70,7 @@ class Examiner implements Findings {
   changed: readonly string[] = [];
   fresh: readonly string[] = [];
   settled: readonly string[] = [];
+  readonly cone: Cone;
   stagedOnly: readonly string[] = [];
   nested: readonly string[] = [];
   submodules: readonly string[] = [];
@@ -78,6 +84,7 @@ class Examiner implements Findings {
   constructor(path: string, how: Examination) {
     this.#path = path;
     this.#how = how;
+    this.cone = how.cone ?? how.baseline?.loan?.sparse ?? [];
   }
 
   async examine(): Promise<void> {
@@ -131,6 +138,7 @@ class Examiner implements Findings {
       tracked.add(name);
       if (entry.startsWith("160000 ")) gitlinks.add(name);
     }
+    const left = await this.#leaveOut(git, tracked);
     const differing = head === null ? [] : await differingIn(git);
     const { signal, baseline, isNew } = this.#how;
     const known = { gitDir: repository.gitDir, refs: this.refs, baseline };
@@ -141,7 +149,18 @@ class Examiner implements Findings {
       async (names) => (ignores === null ? new Set() : ignores.of(names)),
     );
     await this.#sortOut(differing, gitlinks);
+    this.settled = [...this.settled, ...left];
     await this.#try("what is staged cannot be read", () => this.#stagedIn(git, repository, head));
+  }
+
+  /** Files that a sparse workspace does not have are no deletions. */
+  async #leaveOut(git: ProtectedGit, tracked: ReadonlySet<string>): Promise<readonly string[]> {
+    const { cone } = this;
+    if (cone.length === 0) return [];
+    const found = await leftOutOf(git, { path: this.#path, cone, tracked });
+    const left = found.filter(outsideOf(cone));
+    await leaveOut(git, left);
+    return left;
   }
 
   /** Without a repository every file is compared with its original state. */

@@ -52,7 +52,7 @@ export async function baselineOf(
   { issueId, loan = null }: Pick<Baseline, "issueId"> & Partial<Pick<Baseline, "loan">>,
   signal?: AbortSignal,
 ): Promise<Baseline> {
-  const how = { baseline: null, isNew: true, ...(signal && { signal }) };
+  const how = { baseline: null, cone: loan?.sparse ?? [], isNew: true, ...(signal && { signal }) };
   const { repository, refs, changed, fresh, staged, problems } = await examine(path, how);
   const own = [...(refs?.all ?? [])].filter(([name]) => !name.startsWith("refs/remotes/"));
   return {

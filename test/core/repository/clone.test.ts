@@ -14,6 +14,7 @@ import { test } from "node:test";
 import { liveProcesses } from "../../../src/core/process/table.ts";
 import { type CloneOrder, CloneProgress, cloneInto } from "../../../src/core/repository/clone.ts";
 import { survey } from "../../../src/core/repository/survey.ts";
+import { diffOf } from "../../../src/core/workspace/diff.ts";
 import { workIn } from "../../../src/core/workspace/work.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";
 import { gitIn, setTraps } from "../../support/makers/git-repository.ts";
@@ -47,6 +48,8 @@ test("the branch starts from base_branch; a branch of the remote is used only if
   const based = await clone({ base_branch: "release/2" });
   assert.equal(based.git("log", "-1", "--format=%s"), "release");
   assert.equal(based.git("branch", "--show-current"), "symphony/ENG-1-title-of-eng-1");
+  // Its work is compared with this base, not with the remote's default branch.
+  assert.partialDeepStrictEqual(await diffOf(based.path, null), { files: [], ahead: 0, behind: 0 });
   const template = { branch_template: "{{ issue.branch_name }}" };
   const named = { branchName: "ada/eng-1-login" };
   const stranger = await clone(template, named);

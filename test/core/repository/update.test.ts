@@ -95,7 +95,11 @@ function bench(t: TestContext, { depth }: { readonly depth?: number } = {}) {
     });
   const read = (name: string) => readFileSync(join(path, name), "utf8");
   const finish = (known: Merging) =>
-    finishUpdate(known, { path, wall, remember, signal, author: identity }, { isRepeated: true });
+    finishUpdate(
+      known,
+      { path, wall, remember, signal, baseName: "main", author: identity },
+      { isRepeated: true },
+    );
   return {
     ...{ path, mirror, git, advance, work, write, read, update, commit, finish },
     merging: () => merging,
