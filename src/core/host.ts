@@ -3,6 +3,7 @@ import { freeWanted, type HostLimits } from "./config/host.ts";
 import type { CoreDeps, CoreOptions } from "./core.ts";
 import type { HostTrouble } from "./model/gates.ts";
 import { type HostSample, sampleHost } from "./process/host.ts";
+import { sizeText } from "./text/text.ts";
 
 const intervalMs = 10_000;
 /** What is short must be this much better before work starts again, so that the gate does not flap. */
@@ -111,9 +112,4 @@ export function troubleOf(short: readonly Shortage[], sinceWall: number): HostTr
 
 function namesOf(short: readonly Shortage[]): string {
   return JSON.stringify(short.map(({ name }) => name));
-}
-
-function sizeText(bytes: number): string {
-  if (bytes >= 1024 ** 3) return `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
-  return `${Math.round(bytes / 1024 ** 2)} MiB`;
 }

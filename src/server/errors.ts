@@ -81,6 +81,7 @@ export const httpStatus: Record<ErrorCode, number> = {
   turn_timeout: 502,
   port_exit: 502,
   line_too_long: 502,
+  agent_limit: 502,
   approval_required: 409,
   turn_input_required: 409,
   git_not_found: 500,

@@ -46,7 +46,7 @@ agentContract({
   abilities: claude,
   make: (turns) => stage(realClaude, turns),
   double: null,
-  only: /^(?:start and turn|steer|resume|approve|decline|question|abort: disposing|interrupt|kill -9 of the agent|budget|usage)\b/,
+  only: /^(?:start and turn|steer|resume|approve|decline|question|abort: disposing|interrupt|kill -9 of the agent|budget|usage|THREAT-18|THREAT-19)\b/,
 });
 
 // A question of this agent is refused in its own words. Its usage has tests of its own (acp-agents.test.ts): it also counts the
@@ -55,5 +55,5 @@ agentContract({
   abilities: { ...acp, name: "acp: claude-agent-acp" },
   make: (turns) => stage(realAgents.claude, turns),
   double: null,
-  only: /^(?:start and turn|steer|resume|approve|decline|abort: disposing|interrupt|kill -9 of the agent)\b/,
+  only: /^(?:start and turn|steer|resume|approve|decline|abort: disposing|interrupt|kill -9 of the agent|THREAT-18|THREAT-19)\b/,
 });

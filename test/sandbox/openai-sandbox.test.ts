@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir, realpath, symlink, writeFile } from "node:fs/promises";
+import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -97,7 +97,8 @@ test("a link named .git is not followed by the sandbox", async () => {
 });
 
 test("a command ends at its time limit, at its process limit, and when its disk is full", async () => {
-  const cwd = await realpath("/tmp");
+  await using bench = await OpenaiBench.make();
+  const cwd = bench.workspace;
   const run = (line: string, more: object) =>
     runCommand({
       argv: ["bash", "-c", line],
@@ -108,11 +109,14 @@ test("a command ends at its time limit, at its process limit, and when its disk 
       ...more,
     });
   assert.equal((await run("sleep 60", { timeoutMs: 50 })).stoppedFor, "time");
-  const few = { runId: "test/none", processes: 20, leastFreeBytes: 0 };
+  const limitsOf = (maxProcesses: number | null, leastFreeBytes: number) => ({
+    ...{ runId: "test/none", workspace: cwd },
+    bounds: { maxProcesses, maxMemoryBytes: null, maxFileBytes: null, leastFreeBytes },
+  });
   const many = "for i in $(seq 40); do env -i sleep 60 & done; wait";
-  assert.equal((await run(many, { limits: few })).stoppedFor, "processes");
-  const full = { runId: "test/none", processes: 1_000_000, leastFreeBytes: 2 ** 60 };
-  assert.equal((await run("sleep 60", { limits: full })).stoppedFor, "disk");
+  assert.equal((await run(many, { limits: limitsOf(20, 0) })).stoppedFor, "processes");
+  const writing = "head -c 20000000 /dev/zero >large; sleep 60";
+  assert.equal((await run(writing, { limits: limitsOf(null, 2 ** 60) })).stoppedFor, "disk");
   const gone = await run("true", { cwd: "/nowhere/at/all" });
   assert.deepEqual([gone.exitCode, /could not be started/.test(gone.output)], [null, true]);
   const left = await run("sleep 60 & echo done", {});

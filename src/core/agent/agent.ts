@@ -4,6 +4,7 @@ import type { Clock } from "../clock.ts";
 import type { AgentConfig, Approvals } from "../config/agents.ts";
 import type { Needs, Tokens } from "../model/attempt.ts";
 import { SymphonyError } from "../model/errors.ts";
+import type { Bounds } from "../process/bounds.ts";
 import type { AgentImage } from "./images.ts";
 
 /**
@@ -130,6 +131,8 @@ export interface SessionSpec {
   readonly level: AgentConfig["level"];
   /** `agent.readable`: further paths that the agent may read, as written. */
   readonly readable?: AgentConfig["readable"];
+  /** What the agent may use of the machine; absent: no limit of its own. */
+  readonly bounds?: Bounds | undefined;
   /** The hosts that level `networked` reaches; null or absent: all. */
   readonly network?: AgentConfig["network"] | undefined;
   onEvent(event: AgentEvent): void;

@@ -29,7 +29,10 @@ export interface PathSetting {
 
 /** What a runtime knows when a session starts. */
 export interface ConfinementOptions {
-  readonly spec: Pick<SessionSpec, "workspace" | "level" | "borrowed" | "readable" | "onLog">;
+  readonly spec: Pick<
+    SessionSpec,
+    "workspace" | "level" | "borrowed" | "readable" | "bounds" | "onLog"
+  >;
   /** Shell lines of the configuration; their programs may be in any directory. */
   readonly lines: readonly string[];
   readonly readable: PathSetting;
@@ -43,7 +46,10 @@ export interface ConfinementOptions {
 }
 
 /** The part of a view that stays the same while a session lives. */
-export type Confinement = Pick<View, "workspace" | "homes" | "hidden" | "shown" | "relay">;
+export type Confinement = Pick<
+  View,
+  "workspace" | "homes" | "hidden" | "shown" | "relay" | "bounds"
+>;
 
 export async function confinementOf(options: ConfinementOptions): Promise<Confinement> {
   const { spec, lines, readable, writable, env, path } = options;
@@ -77,6 +83,7 @@ export async function confinementOf(options: ConfinementOptions): Promise<Confin
   const given = await givenLogins(logins, named, homes);
   return {
     workspace,
+    bounds: spec.bounds,
     homes: await homesInside(homes, workspace),
     hidden: hidden.filter((one) => !given.includes(one)),
     shown: withoutDuplicates([

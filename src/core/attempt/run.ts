@@ -6,6 +6,7 @@ import { adviceOf, messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
 import { standingOf } from "../orchestrator/dispatch.ts";
 import type { AttemptOrder, Exit, Made } from "../orchestrator/messages.ts";
+import { boundsOf } from "../process/bounds.ts";
 import { inFile, readsComments, renderPrompt, resumePrompt } from "../prompt/prompt.ts";
 import { gitChanges, gitHead } from "../repository/survey.ts";
 import { oneLine } from "../text/text.ts";
@@ -215,6 +216,7 @@ function specOf(
     level: agent.level,
     network: agent.network,
     readable: agent.readable,
+    bounds: boundsOf(agent),
     onEvent,
     onLog: log,
   };

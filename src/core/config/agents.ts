@@ -35,6 +35,12 @@ export interface AgentConfig {
   readonly maxRetryBackoffMs: number;
   /** Failures in a row before an issue becomes `failed`; null: no limit. */
   readonly maxRetries: number | null;
+  /** The processes of one attempt at the same time; 0: no limit. */
+  readonly maxProcesses: number;
+  /** The memory of one attempt, in bytes; null: half of the machine's, 0: no limit. */
+  readonly maxMemory: number | null;
+  /** The largest file that an agent may write, in bytes; 0: no limit. */
+  readonly maxFileSize: number;
   /** Keys trimmed and lowercased. */
   readonly maxConcurrentAgentsByState: Readonly<Record<string, number>>;
 }
@@ -104,6 +110,30 @@ export const variableName = text.regex(
   /^[A-Za-z_][A-Za-z0-9_]*$/,
   "must be the name of a variable",
 );
+
+const sizes: Readonly<Record<string, number>> = {
+  B: 1,
+  KiB: 1024,
+  MiB: 1024 ** 2,
+  GiB: 1024 ** 3,
+  TiB: 1024 ** 4,
+};
+const sizeError = "must be a number of bytes, or text such as 500MiB or 10GiB";
+const sizeText = text.regex(/^\d{1,9} ?(?:B|KiB|MiB|GiB|TiB)$/, sizeError);
+/** Bytes, as a number or with a unit. */
+export const size = z.union([notNegative, sizeText], sizeError);
+
+/** The number of bytes. */
+export function bytesOf(written: z.output<typeof size>): number {
+  return inUnits(written, sizes);
+}
+
+/** A number stands for itself; text has one of the units. */
+export function inUnits(written: number | string, units: Readonly<Record<string, number>>): number {
+  if (typeof written === "number") return written;
+  const [, count = "", unit = ""] = /^(\d+) ?([A-Za-z]+)$/.exec(written) ?? [];
+  return Number(count) * (units[unit] ?? 1);
+}
 
 /** One of a few words; the error message lists them. */
 export function oneOf<const Words extends readonly [string, ...string[]]>(...words: Words) {
@@ -190,6 +220,9 @@ const agentRules = section({
   max_turns: positive.default(20),
   max_retry_backoff_ms: positive.default(300_000),
   max_retries: notNegative.nullable().default(10),
+  max_processes: notNegative.default(1_024),
+  max_memory: size.nullable().default(null),
+  max_file_size: size.default(4 * 1024 ** 3),
   max_concurrent_agents_by_state: map.default({}),
 });
 
@@ -244,6 +277,8 @@ export function agentConfigOf(
     byState: picksOf(written.by_state),
     byLabel: picksOf(written.by_label),
     approvals: written.approvals,
+    maxMemory: written.max_memory === null ? null : bytesOf(written.max_memory),
+    maxFileSize: bytesOf(written.max_file_size),
     stallTimeoutMs: silenceTimeoutMs,
     maxConcurrentAgentsByState: written.max_concurrent_agents_by_state,
   };

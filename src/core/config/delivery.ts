@@ -1,6 +1,5 @@
 import { z } from "zod";
-import { map, oneOf, positive, section, solidText, texts } from "./agents.ts";
-import { bytesOf, size } from "./workspace.ts";
+import { bytesOf, map, oneOf, positive, section, size, solidText, texts } from "./agents.ts";
 
 /** How the work on an issue reaches its person. */
 export interface DeliveryConfig {

@@ -1,6 +1,5 @@
 import { z } from "zod";
-import { section, text } from "./agents.ts";
-import { bytesOf, size } from "./workspace.ts";
+import { bytesOf, section, size, text } from "./agents.ts";
 
 /** What the host must have for new work to start. */
 export interface HostLimits {

@@ -96,6 +96,11 @@ const meanings: Readonly<Record<string, string>> = {
   "agent.active_hours":
     'When new attempts may start, such as {"days": "mon-fri", "from": "09:00", "to": "18:00", "tz": "Europe/Berlin"}; default: always',
   "agent.max_concurrent_agents_by_state": 'Further limits by tracker state, such as {"Rework": 1}',
+  "agent.max_processes":
+    "Processes of one attempt at the same time; more of them end it; 0: no limit",
+  "agent.max_memory":
+    "Memory of one attempt, such as 8GiB; more of it ends it; default: half of the machine's; 0: no limit",
+  "agent.max_file_size": "Largest file that an agent may write, such as 10GiB; 0: no limit",
   "agent.max_turns": "Maximum number of turns in one attempt",
   "agent.max_retries": "Failures in a row before an issue is failed; null: no limit",
   "agent.max_retry_backoff_ms": "Longest wait before a retry, ms",

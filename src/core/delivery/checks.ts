@@ -6,10 +6,11 @@ import type { Clock } from "../clock.ts";
 import type { AgentConfig } from "../config/agents.ts";
 import type { Config } from "../config/config.ts";
 import type { Prepare } from "../config/git.ts";
+import { boundLines, boundsOf } from "../process/bounds.ts";
 import { agentEnvironment } from "../process/environment.ts";
 import { loginEnvironment } from "../process/login.ts";
-import { runCommand } from "../process/run.ts";
-import { probeSandbox, sandboxArgs } from "../process/sandbox.ts";
+import { runCommand, stopTexts } from "../process/run.ts";
+import { probeSandbox, sandboxArgs, startedBy } from "../process/sandbox.ts";
 import { displayTail } from "../text/text.ts";
 
 export interface ChecksDeps {
@@ -104,7 +105,8 @@ async function failedCommand(
   const { PATH: path = "" } = await loginEnvironment(deps.env);
   const { readable } = agent;
   const borrowed = await deps.borrowedBy(workspace);
-  const spec = { ...{ workspace, level, borrowed, readable }, onLog: tell };
+  const bounds = boundsOf(agent);
+  const spec = { ...{ workspace, level, borrowed, readable, bounds }, onLog: tell };
   if (level !== "danger") await probeSandbox(level, deps.env);
   for (const command of commands) {
     tell(`${name}: ${command}`);
@@ -116,7 +118,7 @@ async function failedCommand(
     await using way = await wayOutOf(confined, { level, network, tell });
     const box =
       level === "danger" || way?.confinement == null
-        ? []
+        ? startedBy(boundLines(bounds))
         : await sandboxArgs({ ...way.confinement, level, cwd: workspace, emptied: [] });
     const end = await runCommand({
       argv: [...box, "bash", "-c", command],
@@ -125,10 +127,11 @@ async function failedCommand(
       env: { ...env, ...way?.proxies, PATH: path, HOME: env["HOME"] ?? homedir() },
       ...{ clock, signal, timeoutMs, outputBytes: maxOutputBytes },
       keep: "end",
+      limits: { runId, workspace, bounds },
     });
     signal.throwIfAborted();
     if (end.exitCode === 0 && end.stoppedFor === null) continue;
-    const late = end.stoppedFor === "time" ? "\n(ended: it took too long)" : "";
+    const late = end.stoppedFor === null ? "" : `\n(ended: ${stopTexts[end.stoppedFor]})`;
     return { command, output: `${displayTail(end.output, maxOutputChars)}${late}` };
   }
   return null;

@@ -10,6 +10,7 @@ import { agentsInUse, settingsOf } from "../config/config.ts";
 import { kinds } from "../kinds.ts";
 import { agentProblems, modelNames } from "../machine-checks.ts";
 import { type ErrorCode, messageOf, SymphonyError } from "../model/errors.ts";
+import { boundsOf } from "../process/bounds.ts";
 import { runIdOf } from "../process/table.ts";
 import { inTime } from "./in-time.ts";
 import type { Project } from "./project.ts";
@@ -179,6 +180,7 @@ async function withSession(
     askPolicy: { approvals: config.agent.approvals, timeoutMs: 0 },
     ...{ level: config.agent.level, network: config.agent.network },
     readable: config.agent.readable,
+    bounds: boundsOf(config.agent),
     onEvent(event) {
       if (event.type === "tokens") tokens = event.total.total;
     },

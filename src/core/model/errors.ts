@@ -81,6 +81,7 @@ export type ErrorCode =
   | "turn_timeout"
   | "port_exit"
   | "line_too_long"
+  | "agent_limit"
   | "approval_required"
   | "turn_input_required"
   // the models of a provider

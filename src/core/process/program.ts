@@ -3,6 +3,7 @@ import { closeSync, openSync } from "node:fs";
 import { type Clock, within } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { displayText } from "../text/text.ts";
+import { type Bounds, boundLines, fileLimitError, limitError, watchBounds } from "./bounds.ts";
 import { killMatching } from "./table.ts";
 import { type ProcessExit, ProcessTree } from "./tree.ts";
 
@@ -35,6 +36,8 @@ export interface AgentProcessOptions {
   /** The whole environment, including the run cookie. */
   readonly env: Readonly<Record<string, string>>;
   readonly runId: string;
+  /** What it may use of the machine; absent: no limit of its own. */
+  readonly bounds?: Bounds | undefined;
   /** Time between SIGTERM and SIGKILL; 3,000 ms if omitted. */
   readonly graceMs?: number;
   /** The error for a command that was not found (exit 127), null: an exit like others; codex's own error if omitted. */
@@ -44,8 +47,8 @@ export interface AgentProcessOptions {
   onLine(line: string): void;
   onStderr(line: string): void;
   /**
-   * Called once, after the last line: `port_exit`, `codex_not_found` or `notFound` (exit 127) or
-   * `line_too_long`. Everything that the process wrote before its exit has been passed to `onLine`.
+   * Called once, after the last line: `port_exit`, `codex_not_found` or `notFound` (exit 127),
+   * `line_too_long` or `agent_limit`. Everything that the process wrote before its exit has been passed to `onLine`.
    */
   onEnd(error: SymphonyError): void;
 }
@@ -71,6 +74,7 @@ export class AgentProcess {
   readonly #errors: string[] = [];
   #ended = false;
   #stopping: Promise<void> | null = null;
+  #unwatch: () => void = () => {};
 
   constructor(options: AgentProcessOptions) {
     this.#options = options;
@@ -80,7 +84,8 @@ export class AgentProcess {
       onLine: options.onLine,
       onSkip: () => options.onStderr(`a line of more than ${maxLineBytes} bytes was left out`),
     });
-    this.#child = spawn("bash", ["-lc", options.line], {
+    const { bounds, line } = options;
+    this.#child = spawn("bash", ["-lc", bounds ? [...boundLines(bounds), line].join("\n") : line], {
       cwd: options.cwd,
       env: options.env,
       detached: true,
@@ -135,6 +140,21 @@ export class AgentProcess {
     child.stderr?.on("data", (chunk: Buffer) => log.push(chunk));
     child.stderr?.once("end", () => log.end());
     void this.#tree.exited.then((exit) => this.#exitSeen(exit));
+    this.#unwatch = this.#bounded();
+  }
+
+  #bounded(): () => void {
+    const { bounds, runId, cwd: workspace } = this.#options;
+    const root = this.#child.pid;
+    if (!bounds || root === undefined) return () => {};
+    return watchBounds({
+      ...{ bounds, runId, root, workspace },
+      exceeded: (_, text) => {
+        this.#end(limitError(text));
+        // What floods the machine gets no time to end by itself.
+        this.#stopping ??= this.#tree.end();
+      },
+    });
   }
 
   #read(chunk: Buffer): void {
@@ -160,11 +180,14 @@ export class AgentProcess {
     void this.stop();
     await this.#tree.drained();
     if (!this.#ended) this.#lines.end();
-    const { line, env, notFound } = this.#options;
+    // A process that was not found may still hold the other ends, and must not keep this one alive.
+    for (const stream of this.#child.stdio) stream?.destroy();
+    const { line, env, notFound, bounds } = this.#options;
     const isConfined = /\bbwrap\b/.test(line);
     const complaint = { errors: this.#errors, path: env["PATH"] ?? "", isConfined };
     const missing = status === commandNotFound ? (notFound ?? codexNotFound)(complaint) : null;
-    this.#end(missing ?? exitError(status, signal));
+    const large = bounds ? fileLimitError(bounds, { status, signal }) : null;
+    this.#end(missing ?? large ?? exitError(status, signal));
   }
 
   async #outputEnded(): Promise<void> {
@@ -175,6 +198,7 @@ export class AgentProcess {
   #end(error: SymphonyError): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#unwatch();
     this.#options.onEnd(error);
   }
 }

@@ -2,18 +2,11 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { readdir, statfs } from "node:fs/promises";
 import { type Clock, systemClock } from "../clock.ts";
 import { messageOf } from "../model/errors.ts";
+import { type Bounded, type Limit, watchBounds } from "./bounds.ts";
 import { runCookie } from "./environment.ts";
-import {
-  earlierPids,
-  isOfRun,
-  killLimitMs,
-  killMatching,
-  liveProcesses,
-  type ProcessEntry,
-} from "./table.ts";
+import { earlierPids, isOfRun, killLimitMs, killMatching } from "./table.ts";
 import { type ProcessExit, ProcessTree } from "./tree.ts";
 
 /** Runs short programs: hooks, git, an agent's commands, probes. Long-lived ones: program.ts. */
@@ -50,13 +43,8 @@ export interface CommandOptions {
   onOutput?(chunk: Buffer, stream: "stdout" | "stderr"): void;
 }
 
-export interface CommandLimits {
-  /** The cookie of the processes that count, in addition to the command's own processes. */
-  readonly runId: string;
-  readonly processes: number;
-  /** Minimum free space of the disk that holds `cwd`. */
-  readonly leastFreeBytes: number;
-}
+/** What the command, with everything else that has the cookie `runId`, may use. */
+export type CommandLimits = Pick<Bounded, "runId" | "workspace" | "bounds">;
 
 export interface CommandEnd {
   /** null when it was killed or could not be started. */
@@ -66,7 +54,7 @@ export interface CommandEnd {
   /** stderr, when it is kept separately. */
   readonly errors: string;
   /** Why it was ended; null if it ended by itself. */
-  readonly stoppedFor: "time" | "processes" | "disk" | "output" | "interrupt" | null;
+  readonly stoppedFor: "time" | Limit | "output" | "interrupt" | null;
   /** Why it could not be started; `output` ends with it. */
   readonly failure: Error | null;
 }
@@ -242,28 +230,36 @@ class Streams {
   }
 }
 
-type StopReason = NonNullable<CommandEnd["stoppedFor"]>;
+/** For persons and models: why a program was ended. */
+export const stopTexts: Readonly<Record<StopReason, string>> = {
+  time: "it took too long",
+  processes: "it started too many processes",
+  memory: "it used too much memory",
+  disk: "the disk is nearly full",
+  output: "it wrote too much",
+  interrupt: "it was interrupted",
+};
 
-const checkEveryMs = 250;
+type StopReason = NonNullable<CommandEnd["stoppedFor"]>;
 
 /** Detects when a program takes too long, starts too many processes, or is aborted. */
 class Watch {
   stoppedFor: StopReason | null = null;
-  readonly #pid: number | undefined;
   readonly #options: CommandOptions;
   readonly #ended = Promise.withResolvers<null>();
   readonly #cancelTime: () => void;
-  #cancelCheck: () => void = () => {};
+  #unwatch: () => void = () => {};
   #stopped = false;
 
   constructor(pid: number | undefined, options: CommandOptions) {
-    this.#pid = pid;
     this.#options = options;
     const { clock = systemClock, timeoutMs, signal, limits } = options;
     this.#cancelTime = clock.after(timeoutMs, () => this.end("time"));
     signal?.addEventListener("abort", this.#interrupted);
     if (signal?.aborted) this.#interrupted();
-    if (limits) this.#checkLater(limits);
+    if (limits && pid !== undefined) {
+      this.#unwatch = watchBounds({ ...limits, root: pid, exceeded: (limit) => this.end(limit) });
+    }
   }
 
   /** Resolves when the program has to be ended. */
@@ -280,45 +276,11 @@ class Watch {
   stop(): void {
     this.#stopped = true;
     this.#cancelTime();
-    this.#cancelCheck();
+    this.#unwatch();
     this.#options.signal?.removeEventListener("abort", this.#interrupted);
   }
 
   readonly #interrupted = () => this.end("interrupt");
-
-  #checkLater(limits: CommandLimits): void {
-    this.#cancelCheck = systemClock.after(checkEveryMs, () => void this.#check(limits));
-  }
-
-  async #check(limits: CommandLimits): Promise<void> {
-    const { runId, processes, leastFreeBytes } = limits;
-    // The cheap check first: only the names.
-    const names = await readdir("/proc").catch(() => []);
-    if (names.length > processes) {
-      const ours = runProcesses(await liveProcesses(), runId, this.#pid ?? -1);
-      if (ours > processes) this.end("processes");
-    }
-    const disk = await statfs(this.#options.cwd).catch(() => null);
-    if (disk && disk.bavail * disk.bsize < leastFreeBytes) this.end("disk");
-    if (!this.#stopped) this.#checkLater(limits);
-  }
-}
-
-/**
- * Processes with the cookie and descendants of `root`: a process can remove its cookie but not its
- * parent.
- */
-function runProcesses(entries: readonly ProcessEntry[], runId: string, root: number): number {
-  const parents = new Map(entries.map(({ pid, parentPid }) => [pid, parentPid]));
-  const descends = (pid: number) => {
-    let at: number | undefined = pid;
-    for (let steps = 0; at !== undefined && at > 1 && steps < 1_000; steps++) {
-      if (at === root) return true;
-      at = parents.get(at);
-    }
-    return false;
-  };
-  return entries.filter((entry) => isOfRun(entry.runId, runId) || descends(entry.pid)).length;
 }
 
 type Kept = "beginning" | "end" | "ends";

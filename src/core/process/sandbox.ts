@@ -1,9 +1,10 @@
 import { lstat, mkdtemp, readlink, realpath, rm } from "node:fs/promises";
-import { tmpdir, totalmem } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AgentConfig } from "../config/agents.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { shellQuoted } from "../text/text.ts";
+import { type Bounds, boundLines, memoryBytes } from "./bounds.ts";
 import { runCommand } from "./run.ts";
 
 /*
@@ -38,6 +39,8 @@ export interface View {
    * network of its own at every level. Absent: none at `safe`, that of the machine at `networked`.
    */
   readonly relay?: string;
+  /** What the command may use; absent: what its user may. */
+  readonly bounds?: Bounds | undefined;
 }
 
 /**
@@ -117,7 +120,7 @@ const probeTimeoutMs = 10_000;
  * changed since the last one.
  */
 export async function sandboxArgs(view: View): Promise<readonly string[]> {
-  const { workspace, level, hidden, relay } = view;
+  const { workspace, level, hidden, relay, bounds } = view;
   const networked = level === "networked" && relay === undefined;
   const covers = await coversOf(view);
   const inside = await Promise.all(hidden.filter((path) => isInside(path, workspace)).map(coverAt));
@@ -139,8 +142,16 @@ export async function sandboxArgs(view: View): Promise<readonly string[]> {
     // At the end, because mounts inside these directories need to create their mount points.
     ...all.filter(({ isDirectory }) => isDirectory).flatMap(({ at }) => ["--remount-ro", at]),
     ...["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", view.cwd, "--"],
-    ...(relay === undefined ? [] : ["bash", "-c", `${relay}\nexec "$@"`, "bash"]),
+    ...startedBy([
+      ...(bounds ? boundLines(bounds, true) : []),
+      ...(relay === undefined ? [] : [relay]),
+    ]),
   ];
+}
+
+/** Words in front of a command: a shell that runs the lines and becomes the command. */
+export function startedBy(lines: readonly string[]): readonly string[] {
+  return lines.length === 0 ? [] : ["bash", "-c", [...lines, 'exec "$@"'].join("\n"), "bash"];
 }
 
 /** `line` for `bash -lc`: the login profile is read outside and the line runs inside. */
@@ -279,12 +290,6 @@ async function coversOf({ workspace, hidden, shown }: View): Promise<readonly Co
 function scratch(dir: string): readonly string[] {
   const bytes = Math.min(maxScratchBytes, Math.floor(memoryBytes() / scratchShare));
   return ["--size", String(bytes), "--tmpfs", dir];
-}
-
-/** The memory that this process may use: the container's limit if there is one. */
-function memoryBytes(): number {
-  const limit = process.constrainedMemory();
-  return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
 }
 
 const bindings = { readable: "--ro-bind-try", writable: "--bind-try", link: "--symlink" } as const;

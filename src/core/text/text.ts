@@ -94,6 +94,12 @@ function digest(text: string): Buffer {
   return createHash("sha256").update(text).digest();
 }
 
+/** A number of bytes for persons: `1.5 GiB`, `300 MiB`. */
+export function sizeText(bytes: number): string {
+  if (bytes >= 1024 ** 3) return `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
+  return `${Math.round(bytes / 1024 ** 2)} MiB`;
+}
+
 /** A number with separators: 20,431,000. */
 export function grouped(value: number): string {
   return value.toLocaleString("en-US");

@@ -46,6 +46,7 @@ export function agentContract(contract: Contract): void {
     ends(contract);
     numbers(contract);
     hostility(contract);
+    limits(contract);
   });
 }
 
@@ -422,6 +423,52 @@ function hostility(contract: Contract): void {
     const size = stage.events.reduce((sum, event) => sum + JSON.stringify(event).length, 0);
     assert.ok(size < 200_000, `${size} characters of events`);
   });
+}
+
+/** Each probe is bounded by itself: it harms no machine on which a limit does not work. */
+function limits(contract: Contract): void {
+  const test = scenariosOf(contract);
+  const inServer = contract.abilities.process === "inside the server";
+  const none = {
+    ...{ maxProcesses: null, maxMemoryBytes: null, maxFileBytes: null },
+    leastFreeBytes: 0,
+  };
+  const ending = inServer ? "the command, and the model is told why" : "the attempt: agent_limit";
+  const probes = [
+    [
+      "THREAT-18: a fork bomb",
+      "for i in $(seq 300); do sleep 60 & done; wait",
+      { maxProcesses: 60 },
+      /processes/,
+    ],
+    [
+      "THREAT-19: a disk fill",
+      "for i in $(seq 30); do head -c 10000000 /dev/zero >fill-$i; sleep 0.1; done",
+      { leastFreeBytes: 2 ** 60 },
+      /disk/,
+    ],
+  ] as const;
+  for (const [name, run, bounds, why] of probes) {
+    test(`${name} ends ${ending}`, async () => {
+      await using stage = await contract.make([[{ run }, { say: "Done." }]]);
+      await using session = await started(stage, contract, { bounds: { ...none, ...bounds } });
+      const turn = session.turn("please", plain);
+      if (inServer) {
+        await turn;
+        const received = (await stage.received()).join("\n");
+        assert.match(
+          received,
+          /stopped: (?:it started too many processes|the disk is nearly full)/,
+        );
+      } else {
+        const { code, message } = await rejection(turn);
+        assert.equal(code, "agent_limit", message);
+        assert.match(message, why);
+      }
+      await session[Symbol.asyncDispose]();
+      await assertNothingLeft(stage);
+    });
+  }
 }
 
 function started(

@@ -89,7 +89,7 @@ export class AcpLink {
     this.#process = new AgentProcess({
       ...options.launch,
       cwd: options.spec.workspace,
-      runId: options.spec.runId,
+      ...{ runId: options.spec.runId, bounds: options.spec.bounds },
       notFound: (complaint) => programNotFound("acp", "acp.command", complaint),
       onLine: (line) => this.#read(line, listener),
       onStderr: (line) => {

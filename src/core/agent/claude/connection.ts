@@ -15,7 +15,7 @@ const maxShownStderr = 3;
 const quietExitMs = 500;
 
 export interface ConnectionOptions {
-  readonly spec: Pick<SessionSpec, "workspace" | "runId" | "onLog">;
+  readonly spec: Pick<SessionSpec, "workspace" | "runId" | "bounds" | "onLog">;
   readonly launch: Launch;
   readonly clock: Clock;
   /** Limit for the wait for one answer. */
@@ -57,7 +57,7 @@ export class ClaudeConnection {
     this.#process = new AgentProcess({
       ...launch,
       cwd: spec.workspace,
-      runId: spec.runId,
+      ...{ runId: spec.runId, bounds: spec.bounds },
       notFound: (complaint) => programNotFound("claude", "claude.command", complaint),
       overflow: "skip",
       onLine: (line) => this.#read(line),

@@ -1,8 +1,10 @@
 import type { Clock } from "../../clock.ts";
 import type { Needs, Tokens } from "../../model/attempt.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { type Bounds, limitError, watchBounds } from "../../process/bounds.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
 import { AgentProcess } from "../../process/program.ts";
+import { killRun } from "../../process/table.ts";
 import { type JsonObject, listOf, objectOf, oneLine, textOf } from "../../text/text.ts";
 import type { AgentEvent, SessionSpec } from "../agent.ts";
 import { noticeEvent } from "../event-makers.ts";
@@ -52,6 +54,21 @@ export interface ConnectionListener {
   ended(error: SymphonyError): void;
 }
 
+/** A shared agent serves other attempts too: what counts are the commands, which have the cookie of this one. */
+function watchCommands(
+  { runId, workspace }: SessionSpec,
+  bounds: Bounds,
+  ended: (error: SymphonyError) => void,
+): () => void {
+  return watchBounds({
+    ...{ runId, root: 0, workspace, bounds },
+    exceeded: (_, text) => {
+      ended(limitError(text));
+      void killRun(runId);
+    },
+  });
+}
+
 /**
  * One agent process and the protocol with it: answers its requests and passes on its notifications.
  */
@@ -68,6 +85,7 @@ export class CodexConnection {
   readonly #transport: Transport;
   #hasTotals = false;
   readonly #totals = new ThreadTotals();
+  readonly #unwatch: () => void;
 
   constructor(options: ConnectionOptions, listener: ConnectionListener) {
     const { spec, config, clock, home, scratch, host } = options;
@@ -86,6 +104,7 @@ export class CodexConnection {
       },
       onStderr: spec.onLog,
       onEnd: (error: SymphonyError) => {
+        this.#unwatch();
         this.peer.close(error);
         listener.asks.close();
         listener.ended(error);
@@ -100,9 +119,10 @@ export class CodexConnection {
           }),
           cwd: spec.workspace,
           env: agentEnvironment({ env, passthrough: config.envPassthrough, secretNames, runId }),
-          runId,
+          ...{ runId, bounds: spec.bounds },
           ...events,
         });
+    this.#unwatch = host && spec.bounds ? watchCommands(spec, spec.bounds, events.onEnd) : () => {};
     this.peer = new JsonRpcPeer({
       clock,
       timeoutMs: config.readTimeoutMs,
@@ -119,6 +139,7 @@ export class CodexConnection {
 
   /** Ends every process of the run, in bounded time. */
   stop(): Promise<void> {
+    this.#unwatch();
     return this.#transport.stop();
   }
 

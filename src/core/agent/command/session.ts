@@ -169,6 +169,7 @@ export class CommandSession extends Session<InFlight> {
       written: this.#written,
       cwd: spec.workspace,
       runId: spec.runId,
+      bounds: spec.bounds,
       hint: spec.level === "safe" ? noNetworkHint : null,
       input: this.#listens ? null : written,
       clock,

@@ -29,6 +29,7 @@ export interface CommandTurnOptions {
   readonly written: { readonly key: string; readonly line: string };
   readonly cwd: string;
   readonly runId: string;
+  readonly bounds: SessionSpec["bounds"];
   /** The next step when it fails; null when none is known. */
   readonly hint: string | null;
   /** Written to stdin; null keeps stdin open for later messages. */
@@ -69,7 +70,7 @@ export class CommandTurn {
 
   constructor(options: CommandTurnOptions) {
     this.#options = options;
-    const { launch, cwd, runId, input, clock, limitMs } = options;
+    const { launch, cwd, runId, bounds, input, clock, limitMs } = options;
     this.#watch = new SilenceWatch(clock, limitMs, {
       waits: options.waits,
       onSilence: () => this.stop(silent(limitMs)),
@@ -79,6 +80,7 @@ export class CommandTurn {
       ...{
         cwd,
         runId,
+        bounds,
         notFound: (complaint) => ownProgramNotFound("command", options.written, complaint),
         overflow: "skip",
       },

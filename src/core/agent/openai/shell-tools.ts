@@ -1,6 +1,7 @@
 import type { Clock } from "../../clock.ts";
-import { type CommandEnd, runCommand } from "../../process/run.ts";
-import { type Level, sandboxArgs } from "../../process/sandbox.ts";
+import { type Bounds, boundLines, leastFreeBytes } from "../../process/bounds.ts";
+import { type CommandEnd, runCommand, stopTexts } from "../../process/run.ts";
+import { type Level, sandboxArgs, startedBy } from "../../process/sandbox.ts";
 import { displayTail, displayText, type JsonObject } from "../../text/text.ts";
 import type { AgentEvent, AskPolicy } from "../agent.ts";
 import type { Confinement } from "../confinement.ts";
@@ -123,14 +124,10 @@ function commandOf(args: JsonObject): { argv: readonly string[]; line: string } 
 }
 
 function outcomeText({ exitCode, output, stoppedFor }: CommandEnd, timeoutMs: number): string {
-  const end = {
-    time: `stopped after ${timeoutMs} ms`,
-    processes: "stopped: it started too many processes",
-    disk: "stopped: the disk is nearly full",
-    output: "stopped: it wrote too much",
-    interrupt: "interrupted",
-  };
-  const head = stoppedFor === null ? `exit code: ${exitCode ?? "killed"}` : end[stoppedFor];
+  const late = `stopped after ${timeoutMs} ms`;
+  const why = stoppedFor === null ? "" : `stopped: ${stopTexts[stoppedFor]}`;
+  const stopped = stoppedFor === "time" ? late : why;
+  const head = stoppedFor === null ? `exit code: ${exitCode ?? "killed"}` : stopped;
   return `${head}\n${output}`;
 }
 
@@ -182,11 +179,6 @@ function refuse(error: unknown): never {
 const maxCommandChars = 2_000;
 const maxOutputChars = 4_000;
 const lifeSignMs = 30_000;
-/** Reserved for everything else on the disk of the workspaces. */
-const leastFreeBytes = 256 * 1024 * 1024;
-const blockBytes = 1_024;
-/** Sets the limits first, then replaces the shell with the command. */
-const limits = 'ulimit -c 0; ulimit -f "$1"; shift; exec "$@"';
 
 export interface CommandsOptions {
   readonly level: Level;
@@ -209,6 +201,16 @@ export interface CommandOrder {
   readonly timeoutMs: number;
   /** A person allowed it. */
   readonly outside?: boolean;
+}
+
+/** The limits of every agent, and those of this kind's commands. */
+function stricter(all: Bounds | undefined, config: OpenaiConfig): Bounds {
+  return {
+    maxProcesses: Math.min(all?.maxProcesses ?? config.commandProcesses, config.commandProcesses),
+    maxFileBytes: Math.min(all?.maxFileBytes ?? config.commandFileBytes, config.commandFileBytes),
+    maxMemoryBytes: all?.maxMemoryBytes ?? null,
+    leastFreeBytes: all?.leastFreeBytes ?? leastFreeBytes,
+  };
 }
 
 /**
@@ -243,20 +245,20 @@ export class Commands {
   async quietly(order: CommandOrder, signal: AbortSignal): Promise<CommandEnd> {
     const { level, workspace, confinement, env, runId, config, clock } = this.#options;
     const boxed = level !== "danger" && order.outside !== true;
+    const bounds = stricter(confinement.bounds, config);
     const box =
       level !== "danger" && boxed
-        ? await sandboxArgs({ ...confinement, level, cwd: order.cwd, emptied: [] })
-        : [];
-    const blocks = Math.ceil(config.commandFileBytes / blockBytes);
+        ? await sandboxArgs({ ...confinement, bounds, level, cwd: order.cwd, emptied: [] })
+        : startedBy(boundLines(bounds));
     return runCommand({
-      argv: [...box, "bash", "-c", limits, "bash", String(blocks), ...order.argv],
+      argv: [...box, ...order.argv],
       cwd: boxed ? workspace : order.cwd,
       env,
       timeoutMs: order.timeoutMs,
       outputBytes: config.commandOutputBytes,
       signal,
       clock,
-      limits: { runId, processes: config.commandProcesses, leastFreeBytes },
+      limits: { runId, workspace, bounds },
       onOutput: () => this.#options.emit({ type: "activity", method: "command/output" }),
     });
   }

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "../../../clock.ts";
 import { SymphonyError } from "../../../model/errors.ts";
+import { boundLines } from "../../../process/bounds.ts";
 import { agentEnvironment, daemonMark, launchLine } from "../../../process/environment.ts";
 import { killRun, runIdOf } from "../../../process/table.ts";
 import { isObject, parseJson } from "../../../text/text.ts";
@@ -163,9 +164,10 @@ async function launchOf(
     ...{ secretNames, passthrough, runId: "" },
     env: { ...outer, ...own },
   });
+  const limits = spec.bounds ? boundLines(spec.bounds).join("\n") : ":";
   const lineWith = (mark: string, socket: string) =>
     launchLine(
-      `export ${daemonMark}='${mark}'\n${config.command} --listen 'unix://${socket}'`,
+      `${limits}\nexport ${daemonMark}='${mark}'\n${config.command} --listen 'unix://${socket}'`,
       secretNames,
       { passthrough },
     );
