@@ -44,7 +44,7 @@ export async function planOfOnePoll(
   const redactor = createRedactor();
   const secrets = await openSecrets({ dir: dataDir, env, clock: systemClock, redactor });
   const lookup = (name: string) => secrets.lookup(name) ?? env[name];
-  const deps: TrackerDeps = { dataDir, clock: systemClock, lookup };
+  const deps: TrackerDeps = { dataDir, clock: systemClock, lookup, env, workflowPath };
   const service = await openConfig({
     sections,
     workflowPath,
@@ -102,7 +102,7 @@ export async function planOfOnePoll(
     }));
     return { plan, warnings };
   } finally {
-    tracker.close();
+    await tracker.close();
     await service.close();
   }
 }

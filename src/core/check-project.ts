@@ -109,7 +109,7 @@ async function onMachine(checked: Checked, deps: MachineDeps): Promise<ProjectCh
     const moves = names == null ? [] : reviewMoves(effective.config, names);
     return { findings: checked.locate(problems), moves };
   } finally {
-    tracker?.close();
+    await tracker?.close();
   }
 }
 

@@ -84,8 +84,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     await secrets.settle();
     const trackerDeps = {
       meter: new Meter(),
-      dataDir,
-      clock,
+      ...{ dataDir, clock, env, workflowPath: options.workflowPath },
       lookup: (name: string) => secrets.lookup(name) ?? env[name],
       onMalformed: (count: number) =>
         log.warn("tracker records left out", { reason: "malformed", count }),

@@ -118,14 +118,14 @@ interface RecoveryDeps {
   readonly history: History;
   readonly bus: Bus;
   readonly clock: Clock;
-  /** The cookie of an attempt's processes, or of the processes of a `hook`. */
+  /** The cookie of an attempt's processes, or of those of a `hook` or of the `tracker`'s program. */
   runId(name: string): string;
   /** Attempts that continue because their agent outlived the server. */
   readonly spared?: ReadonlySet<string>;
 }
 
 /**
- * Recovers from a crash, before anything is dispatched: kills every process of a hook or of an
+ * Recovers from a crash, before anything is dispatched: kills every process of a hook, of the tracker's program or of an
  * attempt without an end, then marks the attempt as interrupted. Resolves with the number of
  * attempts.
  */
@@ -134,7 +134,10 @@ export async function recoverAttempts(deps: RecoveryDeps): Promise<number> {
   const open = history.openAttempts().filter(({ id }) => !deps.spared?.has(id));
   const left = open.map((attempt) => deps.runId(attempt.id));
   const hook = deps.runId("hook");
-  await sweepRuns((found) => left.some((runId) => isOfRun(found, runId)) || found.startsWith(hook));
+  const others = [...left, deps.runId("tracker")];
+  await sweepRuns(
+    (found) => others.some((runId) => isOfRun(found, runId)) || found.startsWith(hook),
+  );
   for (const attempt of open) {
     const error = { code: "interrupted", message: "the server ended while it ran" };
     history.saveAttempt({ ...attempt, status: "interrupted", endedAt: clock.wall(), error });

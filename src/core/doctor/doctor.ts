@@ -120,7 +120,7 @@ async function checkAll(
     await settled;
     return results;
   } finally {
-    tracker?.close();
+    await tracker?.close();
   }
 }
 

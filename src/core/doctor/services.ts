@@ -19,14 +19,15 @@ import { type Answer, fail, failure, notAsked, ok, warn, worst } from "./result.
 
 /** null where the tracker's settings have a fault: that is the answer of `workflow`. */
 export async function openTracker(project: Project): Promise<Tracker | null> {
-  const { checked, findings, dataDir, lookup } = project;
+  const { checked, findings, dataDir, lookup, env, workflowPath } = project;
   const isFaulty = findings.some(
     ({ severity, path }) => severity === "error" && /^tracker\b/.test(path),
   );
   if (checked === null || isFaulty) return null;
   const { tracker } = checked.effective.config;
   const adapter = await loadTracker(kinds.trackers, tracker);
-  return adapter.create(tracker, { dataDir, clock: systemClock, lookup });
+  const clock = systemClock;
+  return adapter.create(tracker, { dataDir, clock, lookup, env, workflowPath });
 }
 
 export function checkWorkflow(project: Project): Answer {

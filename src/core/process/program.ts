@@ -30,8 +30,8 @@ export interface Complaint {
 const keptErrors = 10;
 
 export interface AgentProcessOptions {
-  /** A shell line, run as `bash -lc`. */
-  readonly line: string;
+  /** A shell line, run as `bash -lc`; or a program and its arguments, which no shell interprets. */
+  readonly line: string | readonly string[];
   readonly cwd: string;
   /** The whole environment, including the run cookie. */
   readonly env: Readonly<Record<string, string>>;
@@ -44,6 +44,8 @@ export interface AgentProcessOptions {
   notFound?(complaint: Complaint): SymphonyError | null;
   /** What a line of more than `maxLineBytes` does; `fail`, which ends the process, if omitted. */
   readonly overflow?: LineSplitterOptions["overflow"];
+  /** The longest line of stdout, bytes; `maxLineBytes` if omitted. */
+  readonly maxBytes?: number;
   onLine(line: string): void;
   onStderr(line: string): void;
   /**
@@ -79,13 +81,17 @@ export class AgentProcess {
   constructor(options: AgentProcessOptions) {
     this.#options = options;
     this.#lines = new LineSplitter({
-      maxBytes: maxLineBytes,
+      maxBytes: options.maxBytes ?? maxLineBytes,
       overflow: options.overflow ?? "fail",
       onLine: options.onLine,
       onSkip: () => options.onStderr(`a line of more than ${maxLineBytes} bytes was left out`),
     });
     const { bounds, line } = options;
-    this.#child = spawn("bash", ["-lc", bounds ? [...boundLines(bounds), line].join("\n") : line], {
+    const [file = "", ...args] =
+      typeof line === "string"
+        ? ["bash", "-lc", bounds ? [...boundLines(bounds), line].join("\n") : line]
+        : line;
+    this.#child = spawn(file, args, {
       cwd: options.cwd,
       env: options.env,
       detached: true,
@@ -183,7 +189,7 @@ export class AgentProcess {
     // A process that was not found may still hold the other ends, and must not keep this one alive.
     for (const stream of this.#child.stdio) stream?.destroy();
     const { line, env, notFound, bounds } = this.#options;
-    const isConfined = /\bbwrap\b/.test(line);
+    const isConfined = /\bbwrap\b/.test(String(line));
     const complaint = { errors: this.#errors, path: env["PATH"] ?? "", isConfined };
     const missing = status === commandNotFound ? (notFound ?? codexNotFound)(complaint) : null;
     const large = bounds ? fileLimitError(bounds, { status, signal }) : null;

@@ -34,6 +34,13 @@ export function learnTracker(
   const learn = (values: Readonly<Record<string, unknown>>) => {
     for (const [key, value] of Object.entries(values)) {
       if (isMap(value)) learn(value);
+      // A list of names whose values a program of the tracker receives.
+      if (key === "secret_env" && Array.isArray(value)) {
+        for (const name of value) {
+          const secret = lookup(String(name));
+          if (secret) redactor.add(secret);
+        }
+      }
       if (typeof value !== "string" || !credentialKey.test(key.trim())) continue;
       const name = reference.exec(value.trim())?.[1];
       const secret = name === undefined ? value : lookup(name);

@@ -59,10 +59,10 @@ export class TrackerInUse {
     this.#current = current;
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#current?.unwatch();
     this.#current?.issues?.close();
-    this.#current?.tracker.close();
+    await this.#current?.tracker.close();
   }
 
   #open(config: TrackerConfig): TrackerUse {

@@ -125,6 +125,38 @@ export const trackerKinds: readonly TrackerKind[] = [
       first: 'symphony issue create --title "What is to be done"',
     },
   },
+  {
+    kind: "command",
+    section: {
+      states: null,
+      minPollMs: 1_000,
+      flatKeys: [],
+      providerKeys: ["command", "env", "secret_env", "timeout_ms", "states"],
+      example: {
+        provider: {
+          command: ["node", "trackers/jira.mjs"],
+          env: { JIRA_URL: "https://example.atlassian.net" },
+          secret_env: ["JIRA_TOKEN"],
+        },
+        active_states: ["To Do", "In Progress"],
+        terminal_states: ["Done"],
+      },
+    },
+    async load() {
+      const { commandAdapter } = await import("./command/adapter.ts");
+      return commandAdapter;
+    },
+    webhook: null,
+    setup: {
+      title: "a program of yours, for any other tracker",
+      keyName: null,
+      keyFrom: null,
+      projectKey: null,
+      provider: ["command: [node, tracker.mjs] # docs/trackers/command.md"],
+      move: "When you are done, move the issue to the state for review with the tool issue_move.",
+      first: null,
+    },
+  },
 ];
 
 /** The row of a kind. Throws `unsupported_tracker_kind`, which lists the supported kinds. */

@@ -58,7 +58,7 @@ export interface Tracker {
   readonly workflow: TrackerWorkflow;
   /** Calls `onChange` when issues changed outside a poll, if the tracker can detect it. Returns how to stop it. */
   watch(onChange: () => void): () => void;
-  close(): void;
+  close(): void | Promise<void>;
 }
 
 /** The place of uploaded files: its origin, and the header that opens them, which goes nowhere else. */
@@ -197,6 +197,18 @@ export interface TrackerWorkflow {
   move(issue: Issue, state: string): Promise<void>;
   /** Links an address in the issue, once for each `key`. Absent when the tracker has no links. */
   link?(issue: Issue, link: TrackerLink): Promise<void>;
+  /**
+   * Writes symphony's own comment, one for each `key`: a later text replaces the earlier one. Resolves when it is there, also
+   * if an earlier try whose answer was lost has written it. Absent when the tracker takes no comments.
+   */
+  comment?(issue: IssueName, comment: KeyedComment): Promise<void>;
+}
+
+export interface KeyedComment {
+  /** Names this one comment. */
+  readonly key: string;
+  /** Markdown, ready to be written. */
+  readonly body: string;
 }
 
 export interface TrackerLink {
@@ -225,4 +237,7 @@ export interface TrackerDeps {
   readonly meter?: Meter;
   /** The value behind `$NAME`. */
   readonly lookup: Lookup;
+  /** The server's environment and its workflow file, for a tracker that is a program; omitted: nothing, and here. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly workflowPath?: string;
 }

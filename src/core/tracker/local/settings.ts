@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { TrackerConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
-import { normalState, type TrackerState } from "../../model/issue.ts";
+import { type IssueName, normalState, type TrackerState } from "../../model/issue.ts";
 import { type BlockerRules, blockerRulesOf } from "../blockers.ts";
 
 const Provider = z.object({
@@ -58,7 +58,23 @@ export function localOptions(config: TrackerConfig): LocalOptions {
 }
 
 /** The configured state with that name, ignoring case and spacing; null when there is none. */
-export function stateNamed(options: LocalOptions, name: string): TrackerState | null {
+export function stateNamed(
+  { states }: Pick<LocalOptions, "states">,
+  name: string,
+): TrackerState | null {
   const key = normalState(name);
-  return options.states.find((state) => normalState(state.name) === key) ?? null;
+  return states.find((state) => normalState(state.name) === key) ?? null;
+}
+
+/** As `stateNamed`. Throws `transition_not_allowed`. */
+export function requireState(
+  states: readonly TrackerState[],
+  { identifier }: IssueName,
+  name: string,
+): TrackerState {
+  const state = stateNamed({ states }, name);
+  if (state) return state;
+  const allowed = states.map((known) => known.name);
+  const message = `${identifier} cannot move to ${name}; it can to ${allowed.join(", ")}`;
+  throw new SymphonyError("transition_not_allowed", message, { details: { allowed } });
 }

@@ -14,7 +14,7 @@ import {
 } from "../../model/issue.ts";
 import type { FoundIssue, ScopeNames, Tracker, TrackerLink, TrackerWorkflow } from "../tracker.ts";
 import { issuesFile, type LocalIssues, openLocalIssues } from "./issues.ts";
-import { type LocalOptions, localOptions, stateNamed } from "./settings.ts";
+import { type LocalOptions, localOptions, requireState } from "./settings.ts";
 import { localTools } from "./tools.ts";
 
 const watchIntervalMs = 500;
@@ -133,12 +133,7 @@ class LocalTracker implements Tracker {
   }
 
   #move(issue: Issue, name: string): void {
-    const state = stateNamed(this.#options, name);
-    if (!state) {
-      const allowed = this.#options.states.map((known) => known.name);
-      const message = `${issue.identifier} cannot move to ${name}; it can to ${allowed.join(", ")}`;
-      throw new SymphonyError("transition_not_allowed", message, { details: { allowed } });
-    }
+    const state = requireState(this.#options.states, issue, name);
     this.#read((issues) => issues.edit(issue.identifier, { state: state.name }));
   }
 

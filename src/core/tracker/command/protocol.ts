@@ -1,0 +1,84 @@
+import { z } from "zod";
+import { type ErrorCode, SymphonyError } from "../../model/errors.ts";
+
+/** What symphony asks of the program; docs/trackers/command.md describes it for those who write one. */
+export type Method = "list" | "get" | "move" | "comment" | "comments";
+
+/** An issue as the program writes it. Every other field of an issue may be there, under its name in snake_case. */
+export const wireIssue = z.looseObject({
+  id: z.string(),
+  identifier: z.string(),
+  title: z.string(),
+  state: z.string(),
+});
+
+/** Records that are no issues are left out and counted, so they do not fail the page. */
+export const issuesResult = z.looseObject({
+  issues: z.array(z.unknown()),
+  /** Where the next page of `list` begins; null: this was the last one. */
+  next: z.string().min(1).nullish(),
+});
+
+export const commentsResult = z.looseObject({
+  comments: z.array(
+    z.looseObject({
+      id: z.string().min(1),
+      author: z.string(),
+      body: z.string(),
+      by: z.enum(["person", "own", "machine"]).default("person"),
+      created_at: z.string().nullish(),
+      /** Whether the author may write to the issue; omitted: not known. */
+      may_write: z.boolean().nullish(),
+    }),
+  ),
+});
+
+export const doneResult = z.looseObject({}).nullish();
+
+const failure = z.looseObject({
+  code: z.string(),
+  message: z.string().default(""),
+  retry_after_ms: z.number().min(0).nullish(),
+});
+
+/** One line of the program. */
+export const answerLine = z.looseObject({
+  id: z.number().int(),
+  result: z.unknown().optional(),
+  error: failure.nullish(),
+});
+
+const defaultWaitMs = 60_000;
+
+/** The codes that a program may answer with, and their meaning here; any other is `tracker_response`. */
+const codes: Readonly<Record<string, ErrorCode>> = {
+  unauthorized: "tracker_status",
+  forbidden: "tracker_status",
+  rate_limited: "tracker_rate_limited",
+  unavailable: "tracker_request",
+  not_allowed: "transition_not_allowed",
+  not_found: "issue_not_found",
+  unsupported: "tracker_read_only",
+};
+
+const statuses: Readonly<Record<string, number>> = { unauthorized: 401, forbidden: 403 };
+
+/** The error that the program answered with; `shown` makes its words fit for people. */
+export function failureOf(
+  method: Method,
+  error: z.output<typeof failure>,
+  shown: (text: string) => string,
+): SymphonyError {
+  const said = shown(error.message) || "without a message";
+  const code = codes[error.code] ?? "tracker_response";
+  const status = statuses[error.code];
+  return new SymphonyError(code, `the tracker's program refused ${method}: ${said}`, {
+    details: {
+      category: shown(error.code),
+      ...(status !== undefined && { status }),
+      ...(code === "tracker_rate_limited" && {
+        retryAfterMs: error.retry_after_ms ?? defaultWaitMs,
+      }),
+    },
+  });
+}

@@ -1,0 +1,204 @@
+// Issues of a program of the operator's, asked by JSON lines on its stdin and stdout.
+
+import { randomUUID } from "node:crypto";
+import type { TrackerConfig } from "../../config/config.ts";
+import { SymphonyError } from "../../model/errors.ts";
+import { type CommentList, type Issue, type IssueName, normalState } from "../../model/issue.ts";
+import { defuse } from "../../text/defuse.ts";
+import { isOpen, waitsForBlockers } from "../blockers.ts";
+import { issueTools } from "../issue-tools.ts";
+import { requireState } from "../local/settings.ts";
+import { blockersOf, commentList, instantOf, normalizeIssue } from "../normalize.ts";
+import type {
+  FoundIssue,
+  KeyedComment,
+  Tracker,
+  TrackerDeps,
+  TrackerWorkflow,
+} from "../tracker.ts";
+import { TrackerProgram } from "./program.ts";
+import { commentsResult, doneResult, issuesResult, wireIssue } from "./protocol.ts";
+import { type CommandSettings, commandSettings } from "./settings.ts";
+
+const mostPages = 1_000;
+const idsAtOnce = 100;
+const longestComment = 65_536;
+/** The scheduler reads two sets of states; more come only with edits of the configuration. */
+const maxKeptLists = 8;
+
+/** Throws the codes of `commandSettings`. The program is started by the first request. */
+export function createCommandTracker(config: TrackerConfig, deps: TrackerDeps): Tracker {
+  return new CommandTracker(commandSettings(config, deps.lookup), deps);
+}
+
+class CommandTracker implements Tracker {
+  readonly kind = "command";
+  readonly secretEnvNames: readonly string[];
+  readonly workflow: TrackerWorkflow;
+  readonly #settings: CommandSettings;
+  readonly #program: TrackerProgram;
+  readonly #wall: () => number;
+  readonly #onMalformed: (count: number) => void;
+  readonly #lists = new Map<string, { readonly text: string; readonly issues: readonly Issue[] }>();
+
+  constructor(settings: CommandSettings, deps: TrackerDeps) {
+    this.#settings = settings;
+    this.secretEnvNames = settings.secretNames;
+    this.#program = new TrackerProgram(settings, deps);
+    this.#wall = () => deps.clock.wall();
+    this.#onMalformed = (count) => deps.onMalformed?.(count);
+    this.workflow = {
+      states: async () => settings.states,
+      move: (issue, state) => this.#move(issue, state),
+      link: (issue, { key, url, title }) =>
+        this.#comment(issue, { key, body: `Ready for review: [${title}](${url})` }),
+      comment: (issue, comment) => this.#comment(issue, comment),
+    };
+  }
+
+  async fetchIssuesByStates(states: readonly string[]): Promise<readonly Issue[]> {
+    if (states.length === 0) return [];
+    const wanted = new Set(states.map(normalState));
+    const rows = await this.#pages(states);
+    const found = this.#issues(rows).filter(({ state }) => wanted.has(normalState(state)));
+    const key = JSON.stringify([...wanted].sort());
+    const text = JSON.stringify(found);
+    const known = this.#lists.get(key);
+    if (known?.text === text) return known.issues;
+    if (this.#lists.size >= maxKeptLists) this.#lists.clear();
+    this.#lists.set(key, { text, issues: found });
+    return found;
+  }
+
+  async fetchIssuesByIds(ids: readonly string[]): Promise<readonly Issue[]> {
+    const unique = [...new Set(ids)];
+    const byId = new Map<string, Issue>();
+    for (let at = 0; at < unique.length; at += idsAtOnce) {
+      for (const issue of await this.#get(unique.slice(at, at + idsAtOnce))) {
+        byId.set(issue.id, issue);
+      }
+    }
+    return unique.flatMap((id) => byId.get(id) ?? []);
+  }
+
+  async find(identifier: string): Promise<FoundIssue | null> {
+    const isIt = (issue: Issue) => issue.identifier.toLowerCase() === identifier.toLowerCase();
+    const issue = (await this.#get([identifier])).find(isIt);
+    return issue ? { issue, scope: [] } : null;
+  }
+
+  async comments(issue: IssueName): Promise<CommentList> {
+    const { comments } = await this.#program.request(
+      "comments",
+      { issue: nameOf(issue) },
+      commentsResult,
+    );
+    const rows = comments.map(({ author, by, body, created_at }) => ({
+      ...{ author, by, body },
+      createdAt: instantOf(created_at),
+    }));
+    return commentList(rows, false);
+  }
+
+  /** Its states are those of the configuration; the empty request shows that the program works. */
+  async scopeNames() {
+    await this.#program.request("get", { ids: [] }, issuesResult);
+    return {
+      teams: new Map([[null, this.#settings.states.map(({ name }) => name)]]),
+      labels: null,
+    };
+  }
+
+  bindTools(issue: Issue) {
+    return issueTools(issue, this.#settings.states, async () => ({
+      read: async () => (await this.fetchIssuesByIds([issue.id]))[0],
+      comments: () => this.comments(issue),
+      comment: async (body) => {
+        // Text of an agent: it notifies nobody and links nothing.
+        const text = defuse(body, { maxChars: longestComment });
+        await this.#comment(issue, { key: `agent:${randomUUID()}`, body: text });
+        return this.#wall();
+      },
+      move: (state) => this.#move(issue, state),
+    }));
+  }
+
+  /** It reports no changes between polls. */
+  watch(): () => void {
+    return () => this.#program.retire();
+  }
+
+  close(): Promise<void> {
+    return this.#program.close();
+  }
+
+  async #pages(states: readonly string[]): Promise<readonly unknown[]> {
+    const rows: unknown[] = [];
+    const seen = new Set<string>();
+    for (let after: string | null = null; seen.size < mostPages; ) {
+      const page: { issues: unknown[]; next?: string | null | undefined } =
+        await this.#program.request("list", { states, after }, issuesResult);
+      rows.push(...page.issues);
+      const next = page.next ?? null;
+      if (next === null) return rows;
+      if (seen.has(next)) break;
+      seen.add(next);
+      after = next;
+    }
+    const message = "the tracker's program answered list with pages that do not end";
+    throw new SymphonyError("tracker_pagination", message, { details: { pages: seen.size } });
+  }
+
+  async #get(ids: readonly string[]): Promise<readonly Issue[]> {
+    if (ids.length === 0) return [];
+    return this.#issues((await this.#program.request("get", { ids }, issuesResult)).issues);
+  }
+
+  async #move(issue: Issue, name: string): Promise<void> {
+    const state = requireState(this.#settings.states, issue, name);
+    await this.#program.request("move", { issue: nameOf(issue), state: state.name }, doneResult);
+  }
+
+  async #comment(issue: IssueName, { key, body }: KeyedComment): Promise<void> {
+    await this.#program.request("comment", { issue: nameOf(issue), key, body }, doneResult);
+  }
+
+  /** Each once; malformed ones are left out and counted (T-6). */
+  #issues(rows: readonly unknown[]): readonly Issue[] {
+    const byId = new Map<string, Issue>();
+    let malformed = 0;
+    for (const row of rows) {
+      const issue = this.#issue(row);
+      if (issue === null) malformed += 1;
+      else byId.set(issue.id, issue);
+    }
+    if (malformed > 0) this.#onMalformed(malformed);
+    return [...byId.values()];
+  }
+
+  #issue(row: unknown): Issue | null {
+    const wire = wireIssue.safeParse(row);
+    if (!wire.success) return null;
+    const { data } = wire;
+    const { blockers: rules } = this.#settings;
+    const blockedBy = blockersOf(data["blocked_by"]);
+    const issue = normalizeIssue({
+      ...{ id: data.id, identifier: data.identifier, title: data.title, state: data.state },
+      ...{ description: data["description"], priority: data["priority"], url: data["url"] },
+      ...{ labels: data["labels"], assignee: data["assignee"], team: data["team"] },
+      ...{ project: data["project"], parent: data["parent"], nativeRef: data["native_ref"] },
+      ...{ stateType: data["state_type"], branchName: data["branch_name"], blockedBy },
+      ...{ subIssues: data["sub_issues"], withheld: data["withheld"] },
+      ...{ createdAt: data["created_at"], updatedAt: data["updated_at"], assigneeId: null },
+      dispatchable: data["dispatchable"] ?? true,
+    });
+    if (issue === null) return null;
+    const waits = waitsForBlockers(issue, rules) && blockedBy.some((one) => isOpen(one, rules));
+    const assigneeId = issue.assignee?.id ?? null;
+    return { ...issue, assigneeId, dispatchable: issue.dispatchable && !waits };
+  }
+}
+
+function nameOf({ id, identifier }: IssueName) {
+  return { id, identifier };
+}
