@@ -11,6 +11,7 @@ import { catalogue } from "../src/commands/catalogue.ts";
 import { createProgram, loadNamed } from "../src/commands/program.ts";
 import { messageOf } from "../src/core/model/errors.ts";
 import { httpStatus } from "../src/server/errors.ts";
+import { snippets } from "./support/makers/snippets.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const written = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**/*.md", "examples/**"];
@@ -69,6 +70,16 @@ test("every error code has its cause and a next step in docs/troubleshooting.md,
   assert.deepEqual(sections.map(({ code }) => code).toSorted(), Object.keys(httpStatus).toSorted());
   const wanting = sections.filter(({ said }) => !/^.{15,} Next: .{10,}/.test(said));
   assert.deepEqual(wanting, []);
+});
+
+test("every block of code of README and docs is run or checked by a test, or says why it is not", () => {
+  // docs-typed.test.ts types shells, config/examples.test.ts checks settings; a drawing is nothing to run.
+  const held = new Set(["sh", "bash", "console", "yaml", "markdown", "mermaid"]);
+  const loose = snippets().filter(({ language, reason }) => !held.has(language) && reason === null);
+  assert.deepEqual(
+    loose.map(({ page, number, language }) => `${page}:${number}: ${language}`),
+    [],
+  );
 });
 
 test("every link of the documentation leads to a file and a heading", () => {

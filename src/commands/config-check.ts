@@ -8,7 +8,7 @@ import { sections } from "../core/kinds.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { version } from "../core/package.ts";
 import { type CommandContext, servedProject } from "./context.ts";
-import { plain, plainLine } from "./output.ts";
+import { foldLines, plain, plainLine } from "./output.ts";
 import { writeWhole } from "./whole-file.ts";
 
 interface CheckRequest {
@@ -46,6 +46,8 @@ type CheckReport = Awaited<ReturnType<typeof checkFile>>;
 
 export function printCheck(report: CheckReport, context: CommandContext): void {
   const { workflow_path: path, findings, faults, warnings, review } = report;
+  const print = (text: string) =>
+    context.print(foldLines(plain(text).split("\n"), context.width, 4).join("\n"));
   for (const one of findings) {
     const shownPath = (file: string) => relative(context.where.cwd, file) || file;
     const where =
@@ -53,12 +55,12 @@ export function printCheck(report: CheckReport, context: CommandContext): void {
         ? (one.source ?? basename(path))
         : `${shownPath(one.file ?? path)}:${one.line}:${one.column}`;
     const word = one.severity === "warning" ? "warning: " : "";
-    context.print(plain(`${where}: ${word}${one.message}`));
-    if (one.next !== null) context.print(plain(`    next: ${one.next}`));
+    print(`${where}: ${word}${one.message}`);
+    if (one.next !== null) print(`    next: ${one.next}`);
   }
-  for (const move of review) context.print(plain(move));
+  for (const move of review) print(move);
   const count = (n: number, what: string) => `${n} ${what}${n === 1 ? "" : "s"}`;
-  context.print(
+  print(
     faults + warnings.length === 0
       ? `${path}: nothing is wrong`
       : `${path}: ${count(faults, "fault")}, ${count(warnings.length, "warning")}`,

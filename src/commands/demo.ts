@@ -47,7 +47,7 @@ async function show(port: number | undefined, io: CommandIo, stop: AbortSignal):
   const sample = await makeSample(isAttended(io), stop);
   try {
     await using daemon = await openOn(sample, port, { io, signal: stop });
-    const commands = commandsFor(daemon);
+    const commands = commandsFor(daemon, io);
     const screen = await openDemoScreen(io, {
       commands: commands.working,
       paint,
@@ -60,7 +60,7 @@ async function show(port: number | undefined, io: CommandIo, stop: AbortSignal):
       await Promise.race([daemon.core.start(), stopped]);
       const concluded = finished.then((branches) => {
         screen.offer(commands.done);
-        return conclude({ sample, branches, stop }, screen, paint);
+        return conclude({ sample, branches, stop, io }, screen, paint);
       });
       await Promise.race([stopped, concluded]);
       await stopped;
@@ -108,10 +108,16 @@ function tell(issues: LocalIssues | null): void {
   }
 }
 
+/** As npx sets it. Without an installation `npx symphony` is found in the checkout alone: elsewhere it is another package. */
+function isFromCheckout({ env }: CommandIo): boolean {
+  return env["npm_command"] === "exec";
+}
+
 /** What to type in a second terminal, while agents work and after it. */
-function commandsFor({ listening }: Daemon) {
+function commandsFor({ listening }: Daemon, io: CommandIo) {
+  const program = isFromCheckout(io) ? "npx symphony" : "symphony";
   const url = listening.port === defaultPort ? "" : ` --url ${listening.url}`;
-  const command = (text: string, why: string) => ({ text: `npx symphony ${text}${url}`, why });
+  const command = (text: string, why: string) => ({ text: `${program} ${text}${url}`, why });
   const watch = command("watch", "what needs you, runs and is done");
   const events = command("events --follow", "everything as it happens");
   const working = [
@@ -179,11 +185,12 @@ interface Conclusion {
   readonly sample: Sample;
   readonly branches: ReadonlyMap<string, string>;
   readonly stop: AbortSignal;
+  readonly io: CommandIo;
 }
 
 /** Where the work is now, with a part of one diff, in fewer lines than a small terminal has. */
 async function conclude(
-  { sample, branches, stop }: Conclusion,
+  { sample, branches, stop, io }: Conclusion,
   { say }: DemoScreen,
   paint: Paint,
 ): Promise<void> {
@@ -196,6 +203,7 @@ async function conclude(
   for (const [name, pushed] of [...branches].sort())
     say(`  ${paint.bold(name)}  ${plainLine(pushed)}`);
   say(`All of them: ${paint.cyan(`git -C ${sample.repository} log --oneline --all`)}`);
-  say(`Your own repository: ${paint.cyan("npx symphony init")} in its folder.`);
+  const install = isFromCheckout(io) ? `${paint.cyan("npm install --global .")} here; ` : "";
+  say(`Your own repository: ${install}${paint.cyan("symphony init")} in its folder.`);
   say(paint.dim("The server stays up for a second terminal; Ctrl-C ends it and deletes all this."));
 }

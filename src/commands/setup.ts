@@ -8,7 +8,7 @@ import { createRedactor } from "../core/text/redact.ts";
 import { checkFile, printCheck } from "./config-check.ts";
 import type { CommandContext } from "./context.ts";
 import { openOfflineSecrets } from "./offline-secrets.ts";
-import { plain, plainLine } from "./output.ts";
+import { foldLines, plain, plainLine } from "./output.ts";
 import { type Answers, chooseAll, type Keys, requireAnswers } from "./setup-answers.ts";
 import { lookAround, type SetupFacts } from "./setup-facts.ts";
 import { type SetupChoice, workflowText } from "./setup-file.ts";
@@ -211,13 +211,12 @@ export function printSetup(report: SetupReport, context: CommandContext): void {
     context.note(`${path} exists and was not changed${same ? ": it is the same" : ""}`);
   } else if (!written) context.print(plain(text.trimEnd()));
   else {
-    context.print(
-      plainLine(
-        `Written to ${path}: ${report.tracker} tracker, ${report.agent} at level ${report.level}`,
-      ),
-    );
-    if (copy !== null) context.print(plainLine(`The earlier file is kept in ${copy}`));
-    if (stored.length > 0) context.print(plainLine(`Stored as secrets: ${stored.join(", ")}`));
+    const said = [
+      `Written to ${path}: ${report.tracker} tracker, ${report.agent} at level ${report.level}`,
+      ...(copy === null ? [] : [`The earlier file is kept in ${copy}`]),
+      ...(stored.length > 0 ? [`Stored as secrets: ${stored.join(", ")}`] : []),
+    ];
+    context.print(foldLines(said.map(plainLine), context.width, 4).join("\n"));
     if (check !== null) printCheck(check, context);
   }
   for (const one of report.next) context.note(`next: ${one}`);

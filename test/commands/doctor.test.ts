@@ -3,7 +3,15 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -349,12 +357,20 @@ test("doctor --bundle: a support file without any secret, which is never written
     join(place.dataDir, "log", "symphony.log"),
     `a ${stored} b\nc ${variable} d ${Buffer.from(stored).toString("base64")}\nthe-end\n`,
   );
-  const env = { ...place.env, MY_TOKEN: variable };
+  // D27: the address of a receiver has its token in it.
+  const [hook, signing] = [
+    `https://hooks.example/services/${"T0-canary-4712"}`,
+    "signing-canary-4713",
+  ];
+  const rule = "notify: [{ when: [needs], to: webhook, url: $HOOK_URL, secret: $HOOK_SIGNING }]";
+  swap(place, "agent: {", `${rule}\nagent: {`);
+  appendFileSync(join(place.dataDir, "log", "symphony.log"), `sent to ${hook} with ${signing}\n`);
+  const env = { ...place.env, MY_TOKEN: variable, HOOK_URL: hook, HOOK_SIGNING: signing };
   const file = join(place.root, "support.json");
   const { code } = await doctor({ ...place, env }, "--bundle", file);
   assert.equal(code, 0);
   const text = readFileSync(file, "utf8");
-  for (const secret of [stored, variable, Buffer.from(stored).toString("base64")]) {
+  for (const secret of [stored, variable, Buffer.from(stored).toString("base64"), hook, signing]) {
     assert.ok(!text.includes(secret), secret);
   }
   const bundle = JSON.parse(text);
@@ -366,6 +382,19 @@ test("doctor --bundle: a support file without any secret, which is never written
   const again = await symphony({ ...place, env }, "doctor", place.workflowPath, "--bundle", file);
   assert.equal(again.code, 2);
   assert.equal(readFileSync(file, "utf8"), text);
+});
+
+test("D8: a limit of 256 open files is a warning that says what mends it", {
+  skip: has("prlimit") && noSandbox === false ? false : "needs prlimit and bubblewrap",
+}, async (t) => {
+  const place = project(t);
+  const through = (command: readonly string[]) => ["prlimit", "--nofile=256", ...command];
+  const { code, report } = await doctor({ ...place, through });
+  assert.equal(code, 0);
+  assert.deepEqual(named(report, "fail", "warn"), ["node"]);
+  const [node] = report.checks;
+  assert.match(node?.message ?? "", /only 256 files open.*EMFILE/);
+  assert.equal(node?.next, "ulimit -n 4096");
 });
 
 test("doctor --smoke: a turn of the agent itself; without it none is run", {

@@ -23,12 +23,20 @@ import { FakeClock } from "../support/fakes/fake-clock.ts";
 import { gitSite } from "../support/fakes/git-site.ts";
 import { linearTracker } from "../support/fakes/linear-tracker.ts";
 import { modelServer } from "../support/fakes/model-server.ts";
+import { FakeReceiver } from "../support/fakes/receiver.ts";
 import { certificate } from "../support/makers/certificate.ts";
 import { gitIn } from "../support/makers/git-repository.ts";
 import { cloneWorld } from "../support/worlds/clone-world.ts";
+import { NoticeWorld } from "../support/worlds/notices.ts";
 import { OpenaiBench } from "../support/worlds/openai-bench.ts";
 
-const made = certificate("api.example", "models.example", "github.example", "git.example");
+const made = certificate(
+  "api.example",
+  "models.example",
+  "github.example",
+  "git.example",
+  "hooks.example",
+);
 if (made) setDefaultCACertificates([...getCACertificates("default"), made.cert]);
 after(() => made?.[Symbol.dispose]());
 const caFile = made?.path ?? "";
@@ -149,7 +157,7 @@ describe("S13: which proxy an address has", () => {
 describe("S13: through a real proxy", { skip }, () => {
   async function through(answer: RequestListener, work: (proxy: ConnectProxy) => Promise<void>) {
     await using target = await secured(answer);
-    const names = ["api", "models", "github", "git"].map((name) => [
+    const names = ["api", "models", "github", "git", "hooks"].map((name) => [
       `${name}.example`,
       target.port,
     ]);
@@ -302,6 +310,45 @@ describe("S13: through a real proxy", { skip }, () => {
         } finally {
           client.close();
         }
+      },
+    );
+  });
+
+  test("D2: a notice goes through the proxy, one to this machine does not, and no password is in its outcome", async () => {
+    const paths: string[] = [];
+    await using receiver = await FakeReceiver.open();
+    await through(
+      ({ url = "" }, response) => {
+        paths.push(url);
+        response.writeHead(200).end("ok");
+      },
+      async (proxy) => {
+        const { HTTPS_PROXY: address = "" } = process.env;
+        const own = { HTTP_PROXY: address, ALL_PROXY: address };
+        await withEnv(own, async () => {
+          const env = { AWAY_URL: "https://hooks.example/services/T0", HOOK_URL: receiver.url };
+          const to = (name: string, url: string) => ({
+            when: ["failed"],
+            to: "webhook",
+            name,
+            url,
+          });
+          const rules = [to("away", "$AWAY_URL"), to("here", "$HOOK_URL")];
+          await using world = await NoticeWorld.open({ rules, env });
+          const results = await world.notices.test(null);
+          assert.deepEqual(
+            results.map(({ rule, outcome }) => [rule.name, outcome]),
+            [
+              ["away", "sent"],
+              ["here", "sent"],
+            ],
+            JSON.stringify(results),
+          );
+          assert.doesNotMatch(JSON.stringify(results) + world.logged.join(""), /p%40ss|p@ss/);
+        });
+        assert.deepEqual(proxy.asked, ["hooks.example:443"]);
+        assert.deepEqual(paths, ["/services/T0"]);
+        assert.equal(receiver.received.length, 1);
       },
     );
   });

@@ -28,6 +28,8 @@ test("delivery: from an issue to a pull request, a review, a failed check, an ap
   await world.until("it is moved", ({ issue }) => issue.state === "In Review");
   const [opened] = await world.pulls();
   assert.match(opened?.title ?? "", /^LOCAL-1: Greet people by name$/);
+  const shown = await world.symphony("open", "LOCAL-1");
+  assert.match(shown.stdout, new RegExp(`/acme/app/pull/${number}$`, "m"), shown.stderr);
   assert.match(opened?.body ?? "", /^greet\.txt greets\.\n\n- It takes a name\.$/m);
   await github.act({ do: "ci", conclusion: "success" });
   await github.act({

@@ -62,7 +62,8 @@ describe("the page in a browser", () => {
     await lane(page, "done").getByText("LOCAL-1").waitFor();
     // Steer: the text reaches the agent.
     await page.getByRole("link", { name: "LOCAL-2", exact: true }).click();
-    await page.getByText("attempt phase").first().waitFor();
+    // Before its turn the server refuses guidance.
+    await page.getByText("turn started").first().waitFor();
     await page.getByLabel("Guidance for the agent").fill("paint it blue");
     await page.getByRole("button", { name: "Steer" }).click();
     await page.getByText(/^(The agent has it|Accepted)/).waitFor();
@@ -74,6 +75,7 @@ describe("the page in a browser", () => {
     await page.locator(".heading").getByText("completed").waitFor();
     // Abort: asked once more, then held; then moved back to the queue.
     await page.goto(`${server.url}/#/issue/LOCAL-3`);
+    await page.getByText("turn started").first().waitFor();
     await page.getByRole("button", { name: "Abort" }).click();
     await page.getByRole("button", { name: "Stop LOCAL-3 now" }).click();
     await page.locator(".heading").getByText("held").waitFor();

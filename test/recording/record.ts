@@ -17,7 +17,8 @@ const tmux = (...args: string[]) =>
     encoding: "utf8",
   });
 
-const command = `'${process.execPath}' '${root}bin/symphony.js' demo`;
+// As npx starts it: the README says `npx symphony demo`.
+const command = `env -u NO_COLOR npm_command=exec '${process.execPath}' '${root}bin/symphony.js' demo`;
 tmux("new-session", "-d", "-s", session, "-x", "80", "-y", "24", command);
 try {
   const frames = await record();
@@ -36,7 +37,7 @@ async function record(): Promise<readonly Frame[]> {
     const text = tmux("capture-pane", "-p", "-e", "-t", session);
     if (text.trim() !== "" && text !== frames.at(-1)?.text)
       frames.push({ atMs: Date.now() - started, text });
-    if (text.includes("npx symphony init")) return frames;
+    if (text.includes("symphony init")) return frames;
     if (text.includes("Type it here.")) {
       const [key = "", ...rest] = toType;
       if (key === "Enter") tmux("send-keys", "-t", session, "Enter");

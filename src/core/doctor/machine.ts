@@ -6,13 +6,33 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import { outbound, proxyFor } from "../outbound.ts";
 import { probeSandbox } from "../process/sandbox.ts";
 import { lockRoot } from "../store/lock.ts";
+import { isObject } from "../text/text.ts";
 import { isWorkspaceRoot, stateDirOf } from "../workspace/place.ts";
 import { exists, type Holding } from "./data-checks.ts";
 import type { Environment, Project } from "./project.ts";
 import { type Answer, fail, failure, notAsked, ok, warn } from "./result.ts";
 
+/** A server holds its databases, a socket of each client and pipes of each agent: with 256, as launchd gives, it is soon refused. */
+const fewFiles = 1_024;
+
+/** The Node.js that runs symphony, and how many files it may have open. */
 export function checkNode(): Answer {
-  return ok(`Node.js ${process.versions.node} (${process.execPath})`);
+  const said = `Node.js ${process.versions.node} (${process.execPath})`;
+  const limit = openFiles();
+  if (limit === null || limit >= fewFiles) return ok(said);
+  const message = `${said} may have only ${limit} files open: beyond that agents and clients are refused (EMFILE)`;
+  return warn(message, "ulimit -n 4096");
+}
+
+/** null: no limit, or none that is known. */
+function openFiles(): number | null {
+  // Without it the report asks for the names of connected hosts. The types do not know it yet.
+  Object.assign(process.report, { excludeNetwork: true });
+  const written: unknown = process.report.getReport();
+  const limits = isObject(written) ? written["userLimits"] : null;
+  const files = isObject(limits) ? limits["open_files"] : null;
+  const soft = isObject(files) ? files["soft"] : null;
+  return typeof soft === "number" ? soft : null;
 }
 
 const skewMs = 60_000;

@@ -32,6 +32,16 @@ const allowed: ReadonlySet<string> = new Set(allowedNames);
 const variableName = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const ownPrefix = "SYMPHONY_";
 
+const proxyNames = /^(?:(?:https?|all|no)_proxy|(?:HTTPS?|ALL|NO)_PROXY)$/;
+
+/**
+ * The variables of a proxy that a program which reaches its provider by itself may inherit: those without a password, which
+ * the commands of its model could read. One with a password has to be named by the operator.
+ */
+export function openProxies(env: EnvironmentOptions["env"]): readonly string[] {
+  return Object.keys(env).filter((name) => proxyNames.test(name) && !env[name]?.includes("@"));
+}
+
 export interface EnvironmentOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly passthrough: readonly string[];

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { FakeReceiver, slackAnswer, slackMarks } from "../../support/fakes/receiver.ts";
+import { snippets } from "../../support/makers/snippets.ts";
 import { failedEvent, NoticeWorld } from "../../support/worlds/notices.ts";
 import { eventually } from "../../support/worlds/symphony.ts";
 
@@ -40,6 +41,32 @@ test("D26: 40 issues that fail in one minute are one message with the count", as
   assert.equal(others.length, 0);
   assert.equal(only?.body.headline, "40 issues failed");
   assert.deepEqual([only?.body.total, only?.body.occasions.length, only?.body.more], [40, 20, 20]);
+  // D30: the message that docs/notices.md shows has the same fields.
+  const written = snippets().find(
+    ({ page, language }) => page === "docs/notices.md" && language === "json",
+  );
+  const shown = JSON.parse(written?.body ?? "");
+  assert.deepEqual(Object.keys(shown), Object.keys(only?.body));
+  assert.deepEqual(Object.keys(shown.occasions[0]), Object.keys(only?.body.occasions[0]));
+});
+
+test("D26: a burst over the edge of the minute is two messages, and each failure is in one of them", async () => {
+  await using receiver = await FakeReceiver.open();
+  await using world = await worldOf(receiver);
+  for (let number = 1; number <= 40; number++) {
+    world.publish(failedEvent(`EX-${number}`));
+    await world.waiting("webhook", number <= 30 ? number : number - 30);
+    world.clock.advance(2_000);
+    if (number === 30) await world.outcome("webhook", "sent");
+  }
+  // To the minute: a request that is under way has its own time limit.
+  world.clock.advance(40_000);
+  await arrived(receiver, 2);
+  assert.deepEqual(
+    receiver.received.map(({ body }) => body.headline),
+    ["30 issues failed", "10 issues failed"],
+  );
+  assert.equal(new Set(receiver.received.map(({ body }) => body.id)).size, 2);
 });
 
 test("D26: what needs a person is sent within 5 s, with what else waits", async () => {

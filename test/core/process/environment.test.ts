@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { describe, test } from "node:test";
-import { agentEnvironment, launchLine } from "../../../src/core/process/environment.ts";
+import {
+  agentEnvironment,
+  launchLine,
+  openProxies,
+} from "../../../src/core/process/environment.ts";
 
 const allowed = {
   PATH: "/bin",
@@ -52,6 +56,14 @@ describe("the environment of an agent", () => {
       runId: "att_1",
     });
     assert.deepEqual(result, { HTTPS_PROXY: "http://proxy", SYMPHONY_RUN_ID: "att_1" });
+  });
+
+  test("D2: a proxy without a password may be inherited, also in lower case", () => {
+    const env = {
+      ...{ HTTPS_PROXY: "http://proxy:8080", no_proxy: ".example", https_proxy: undefined },
+      ...{ ALL_PROXY: "http://me:canary@proxy:8080", MY_PROXY: "http://proxy", HTTP_PROXY_X: "x" },
+    };
+    assert.deepEqual(openProxies(env), ["HTTPS_PROXY", "no_proxy", "https_proxy"]);
   });
 
   test("A-2: only valid names are unset, and symphony's own variables except the cookie", () => {

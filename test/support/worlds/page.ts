@@ -27,7 +27,7 @@ export async function pageProject(
     workspace: { root: join(root, "workspaces") },
     agent: { approvals: "ask" },
     // A busy machine is no reason for these agents to wait.
-    host: { max_load: 10_000 },
+    host: { min_memory: 0, max_load: 0 },
     codex: { command, read_timeout_ms: 30_000 },
     ...more,
   };

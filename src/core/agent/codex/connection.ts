@@ -2,7 +2,7 @@ import type { Clock } from "../../clock.ts";
 import type { Needs, Tokens } from "../../model/attempt.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { type Bounds, limitError, watchBounds } from "../../process/bounds.ts";
-import { agentEnvironment, launchLine } from "../../process/environment.ts";
+import { agentEnvironment, launchLine, openProxies } from "../../process/environment.ts";
 import { AgentProcess } from "../../process/program.ts";
 import { killRun } from "../../process/table.ts";
 import { type JsonObject, listOf, objectOf, oneLine, textOf } from "../../text/text.ts";
@@ -97,6 +97,7 @@ export class CodexConnection {
     this.#spec = spec;
     this.#listener = listener;
     const { runId, secretEnvNames: secretNames } = spec;
+    const passthrough = [...config.envPassthrough, ...openProxies(env)];
     const events = {
       onLine: (line: string) => {
         listener.received();
@@ -115,10 +116,10 @@ export class CodexConnection {
       : new AgentProcess({
           line: launchLine(config.command, secretNames, {
             path: options.env["PATH"],
-            passthrough: config.envPassthrough,
+            passthrough,
           }),
           cwd: spec.workspace,
-          env: agentEnvironment({ env, passthrough: config.envPassthrough, secretNames, runId }),
+          env: agentEnvironment({ env, passthrough, secretNames, runId }),
           ...{ runId, bounds: spec.bounds },
           ...events,
         });

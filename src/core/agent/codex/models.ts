@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import { agentEnvironment, launchLine } from "../../process/environment.ts";
+import { agentEnvironment, launchLine, openProxies } from "../../process/environment.ts";
 import { loginEnvironment } from "../../process/login.ts";
 import { AgentProcess } from "../../process/program.ts";
 import { listOf, objectOf, textOf } from "../../text/text.ts";
@@ -53,10 +53,11 @@ export async function askCodex(
 function start(config: CodexConfig, deps: CodexModelsDeps, cwd: string) {
   const { clock, env, runId } = deps;
   const secretNames = deps.secretEnvNames();
+  const passthrough = [...config.envPassthrough, ...openProxies(env)];
   const agent = new AgentProcess({
     line: launchLine(config.command, secretNames, { path: env["PATH"] }),
     cwd,
-    env: agentEnvironment({ env, passthrough: config.envPassthrough, secretNames, runId }),
+    env: agentEnvironment({ env, passthrough, secretNames, runId }),
     runId,
     onLine: (line) => peer.receive(line),
     onStderr: () => {},

@@ -2,7 +2,12 @@ import { createHash } from "node:crypto";
 import type { Clock } from "../../../clock.ts";
 import { SymphonyError } from "../../../model/errors.ts";
 import { boundLines } from "../../../process/bounds.ts";
-import { agentEnvironment, daemonMark, launchLine } from "../../../process/environment.ts";
+import {
+  agentEnvironment,
+  daemonMark,
+  launchLine,
+  openProxies,
+} from "../../../process/environment.ts";
 import { killRun, runIdOf } from "../../../process/table.ts";
 import { isObject, parseJson } from "../../../text/text.ts";
 import {
@@ -158,7 +163,7 @@ async function launchOf(
   outer: NodeJS.ProcessEnv,
 ): Promise<Launch> {
   const { secretEnvNames: secretNames } = spec;
-  const passthrough = config.envPassthrough;
+  const passthrough = [...config.envPassthrough, ...openProxies(outer)];
   const own = home ? { CODEX_HOME: home.path, TMPDIR: await home.sharedScratch() } : {};
   const env = agentEnvironment({
     ...{ secretNames, passthrough, runId: "" },
