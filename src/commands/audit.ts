@@ -111,7 +111,7 @@ async function verifyLog(context: CommandContext) {
   const dataDir = await filesFor("symphony audit verify", context);
   const { verifyOffline } = await import("./offline-secrets.ts");
   const { verdict, keyless } = await verifyOffline(dataDir, context.env);
-  const { entries, unchecked, head } = verdict;
+  const { entries, unchecked, head, afterHead } = verdict;
   const fault = verdict.fault ?? absent(dataDir);
   return {
     ok: fault === null,
@@ -120,6 +120,7 @@ async function verifyLog(context: CommandContext) {
     unchecked,
     key_at_hand: keyless === null,
     head: head && { seq: head.seq, hash: head.hash },
+    after_head: afterHead,
     fault: fault?.kind ?? null,
     first_bad_seq: fault?.seq ?? null,
     message: fault?.message ?? null,
@@ -146,6 +147,12 @@ function printVerdict(
   } else {
     const newest = `the newest is ${head.seq}, ${head.hash}`;
     print(`${dataDir}: ${entries} entries, none missing or out of order; ${newest}`);
+  }
+  if (message === null && verdict.after_head > 0) {
+    note(
+      `audit.head does not name the newest ${verdict.after_head} yet, which it does within 100 ms: ` +
+        "until then, that they were cut off would not be seen",
+    );
   }
   if (message === null && head !== null) note("symphony audit prints them");
   if (unchecked === 0) return;

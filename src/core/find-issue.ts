@@ -26,10 +26,15 @@ export async function findStatus(core: Core, identifier: string): Promise<IssueS
  * tracker that does not answer leaves `status` as it is, without a time.
  */
 export async function freshStatus(core: Core, status: IssueStatusView): Promise<IssueStatusView> {
-  if (status.read.atWall !== null || core.orchestrator.trackerHealthy() !== true) return status;
+  if (!isStale(core, status)) return status;
   const { id, identifier } = status.issue;
   const found = await lookUp(core, identifier).catch(() => null);
   return found?.issue.id === id ? core.orchestrator.statusWith(status, found) : status;
+}
+
+/** Whether the tracker may say something newer of it: memory may be older than the last poll, and the tracker answers. */
+export function isStale({ orchestrator }: Core, { read }: IssueStatusView): boolean {
+  return read.atWall === null && orchestrator.trackerHealthy() === true;
 }
 
 /**

@@ -34,7 +34,7 @@ export function openInboxes(deps: OpenInboxesDeps): WebhookInboxes {
       ...{ sender, clock, log, meter },
       deliveries: received,
       publish: (event) => bus.publish(event),
-      audit: (entries) => store.history.auditAll(entries),
+      audit: (entries) => store.history.auditSoon(entries),
     });
     return [sender.kind, inbox] as const;
   };

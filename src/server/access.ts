@@ -1,9 +1,11 @@
+import { randomUUID } from "node:crypto";
+import type { IncomingMessage } from "node:http";
 import { BlockList, isIP, isIPv6 } from "node:net";
 import type { Context, Middleware } from "koa";
 import type { RateLimiterMemory } from "rate-limiter-flexible";
 import { SymphonyError } from "../core/model/errors.ts";
 import { sameText } from "../core/text/text.ts";
-import { isOwnUser } from "./peers.ts";
+import { isKnownOwnUser, isOwnUser } from "./peers.ts";
 
 interface AccessRules {
   /** The address the server is bound to. */
@@ -27,13 +29,13 @@ const wildcards = new Set(["0.0.0.0", "::"]);
 export function guard(rules: AccessRules): Middleware {
   const tokenAlways = !isLoopback(rules.host);
   const requireCaller = async (ctx: Context) => {
-    if (tokenAlways || rules.tokenWanted()) requireToken(ctx, rules.token);
-    else if (!(await isOwnUser(ctx.req.socket))) requireToken(ctx, rules.token, notOwnUser);
+    if (tokenAlways || rules.tokenWanted()) requireToken(ctx.req, rules.token);
+    else if (!(await isOwnUser(ctx.req.socket))) requireToken(ctx.req, rules.token, notOwnUser);
   };
   return async (ctx, next) => {
     if (ctx.path.startsWith("/webhooks/")) return next();
-    refuseProxies(ctx);
-    requireHost(ctx, rules);
+    refuseProxies(ctx.req);
+    requireHost(ctx.req, rules);
     // The page's program says nothing about this server: it has to ask for the token before it can send one.
     if (ctx.method === "GET" && ctx.path.startsWith("/web/")) return next();
     if (!safeMethods.has(ctx.method)) requireOwnPage(ctx);
@@ -47,9 +49,33 @@ export function guard(rules: AccessRules): Middleware {
   };
 }
 
+/**
+ * Whether `guard` lets a GET of the API pass, decided at once. False also where the token or a refusal is needed and `guard` has to
+ * say which: a caller that sends the wrong token gets its answer there.
+ */
+export function admits(rules: AccessRules, request: IncomingMessage): boolean {
+  try {
+    refuseProxies(request);
+    requireHost(request, rules);
+    const isTrusted = isLoopback(rules.host) && !rules.tokenWanted();
+    if (!isTrusted || !isKnownOwnUser(request.socket)) requireToken(request, rules.token);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const saneToken = /^[\w.-]{1,128}$/;
+
+/** The caller's own `X-Request-Id` if it is a valid token, else a new one. */
+export function requestIdOf({ headers }: IncomingMessage): string {
+  const given = headers["x-request-id"];
+  return typeof given === "string" && saneToken.test(given) ? given : `req_${randomUUID()}`;
+}
+
 /** A tunnel's requests arrive from loopback: without this check a webhook tunnel would publish the API. */
-function refuseProxies(ctx: Context): void {
-  for (const name of Object.keys(ctx.req.headers)) {
+function refuseProxies({ headers }: IncomingMessage): void {
+  for (const name in headers) {
     if (name !== "forwarded" && name !== "via" && !name.startsWith("x-forwarded-")) continue;
     throw new SymphonyError(
       "forbidden_host",
@@ -58,10 +84,11 @@ function refuseProxies(ctx: Context): void {
   }
 }
 
-function requireHost(ctx: Context, rules: AccessRules): void {
-  const host = ctx.req.headers.host?.toLowerCase() ?? "";
+function requireHost({ headers }: IncomingMessage, rules: AccessRules): void {
+  const host = headers.host?.toLowerCase() ?? "";
   const name = hostName(host);
-  const known = [...loopbackNames, ...rules.allowedHosts().map((entry) => entry.toLowerCase())];
+  if (name !== null && loopbackNames.includes(name)) return;
+  const known = rules.allowedHosts().map((entry) => entry.toLowerCase());
   if (!wildcards.has(rules.host)) known.push(urlHost(rules.host).toLowerCase());
   if (name !== null && (known.includes(name) || known.includes(host))) return;
   throw new SymphonyError("forbidden_host", "the Host header is not on the allow-list", {
@@ -94,8 +121,8 @@ const always = "this server requires its token";
 const notOwnUser =
   "this server requires its token, because the caller is not known to be the user who runs it";
 
-function requireToken(ctx: Context, expected: string | null, why = always): void {
-  const sent = ctx.get("Authorization");
+function requireToken(request: IncomingMessage, expected: string | null, why = always): void {
+  const sent = request.headers.authorization ?? "";
   const given = /^Bearer +(\S+)$/i.exec(sent)?.[1];
   if (expected !== null && given !== undefined && sameText(given, expected)) return;
   const what = sent === "" ? "none was sent" : "the one that was sent is wrong";
@@ -111,6 +138,7 @@ loopback.addAddress("::1", "ipv6");
 
 /** True for an address or name that only this machine can reach. */
 export function isLoopback(host: string): boolean {
+  if (host === "127.0.0.1" || host === "::1") return true;
   const version = isIP(host);
   if (version === 0) return host.toLowerCase() === "localhost";
   return loopback.check(host, version === 6 ? "ipv6" : "ipv4");
@@ -127,6 +155,11 @@ interface RateRules {
 }
 
 const windowSeconds = 60;
+
+/** Whether `rateLimited` counts requests of this caller. */
+export function isCounted(rules: RateRules, { socket }: IncomingMessage): boolean {
+  return rules.limit() !== null && clientOf(socket.remoteAddress ?? "") !== null;
+}
 
 /**
  * Counts the requests of each client outside this machine, including refused ones: a token cannot be guessed quickly.

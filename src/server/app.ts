@@ -1,8 +1,7 @@
 // HTTP and nothing else: access, validation, replies, the event stream, metrics and the page.
 
-import { randomUUID } from "node:crypto";
-import type { Middleware } from "koa";
-import Koa from "koa";
+import type { IncomingMessage } from "node:http";
+import type Koa from "koa";
 import { api } from "../contract/api.ts";
 import { openApiDocument } from "../contract/openapi.ts";
 import type { Clock } from "../core/clock.ts";
@@ -11,9 +10,10 @@ import type { Core } from "../core/core.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { isStorageError, nothingChanged } from "../core/store/durable.ts";
 import { redactDeep } from "../core/text/redact.ts";
-import { guard, rateLimited } from "./access.ts";
+import { admits, guard, isCounted, rateLimited, requestIdOf } from "./access.ts";
 import { docsAsset, docsAssetPath } from "./docs.ts";
 import { renderErrors, statusOf } from "./errors.ts";
+import { FrontedKoa } from "./front.ts";
 import { auditHandlers } from "./handlers/audit.ts";
 import { configHandlers } from "./handlers/config.ts";
 import { attemptHandlers, issueHandlers } from "./handlers/issues.ts";
@@ -77,7 +77,12 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
     allowedHosts: () => config().server.allowedHosts,
     tokenWanted: () => wantsToken({ auth, level: config().agent.level }),
   };
-  const app = new Koa();
+  const rateRules = { limit: () => config().server.rateLimit };
+  const app = new FrontedKoa({
+    clock,
+    admits: (request: IncomingMessage) => !isCounted(rateRules, request) && admits(rules, request),
+    timed: metrics.answered,
+  });
   // Koa's own listener would print to the console; errors here are connections that broke after their response.
   app.on("error", (error) => core.log.debug("connection failed", { error: messageOf(error) }));
   app.use(metrics.timed);
@@ -86,7 +91,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
   app.use(redacted(core.redact));
   app.use(renderErrors({ log: core.log, stopping: stoppingFlag(core) }));
   app.use(canonicalPath);
-  app.use(rateLimited({ limit: () => config().server.rateLimit }));
+  app.use(rateLimited(rateRules));
   app.use(guard(rules));
   app.use(router.routes());
   app.use(notFound);
@@ -154,12 +159,9 @@ function auditTo(core: Core, clock: Clock): Audit {
   };
 }
 
-const saneToken = /^[\w.-]{1,128}$/;
-
 /** Gives every response its `X-Request-Id`: the caller's own if it is a valid token, else a new one. */
-const requestId: Middleware = (ctx, next) => {
-  const given = ctx.get("X-Request-Id");
-  const id = saneToken.test(given) ? given : `req_${randomUUID()}`;
+const requestId: Koa.Middleware = (ctx, next) => {
+  const id = requestIdOf(ctx.req);
   ctx.state["requestId"] = id;
   ctx.set("X-Request-Id", id);
   return next();
@@ -169,7 +171,7 @@ const requestId: Middleware = (ctx, next) => {
  * Normalizes every path before any rule reads it, so that `/api/v1/%73tate` is `/api/v1/state` and no rule
  * can be bypassed. A path that cannot be decoded is `invalid_request` (H-12).
  */
-const canonicalPath: Middleware = (ctx, next) => {
+const canonicalPath: Koa.Middleware = (ctx, next) => {
   ctx.path = ctx.path.split("/").map(canonicalSegment).join("/");
   return next();
 };

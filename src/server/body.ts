@@ -49,15 +49,20 @@ async function hasBody(req: IncomingMessage): Promise<boolean> {
 export async function readRaw(req: IncomingMessage): Promise<Buffer> {
   const declared = Number(req.headers["content-length"] ?? 0);
   if (declared > maxBodyBytes) throw tooLarge(req);
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
   const chunks: Buffer[] = [];
   let size = 0;
-  // Leaving the loop must not destroy the request: the error is sent on the same socket.
-  for await (const chunk of req.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+  const take = (chunk: Buffer) => {
     size += chunk.length;
-    if (size > maxBodyBytes) throw tooLarge(req);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
+    if (size <= maxBodyBytes) return void chunks.push(chunk);
+    req.off("data", take);
+    reject(tooLarge(req));
+  };
+  req.on("data", take);
+  req.once("end", () => resolve(Buffer.concat(chunks)));
+  req.once("error", reject);
+  req.once("close", () => reject(new Error("the caller closed the connection")));
+  return promise;
 }
 
 function mediaType(req: IncomingMessage): string {

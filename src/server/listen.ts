@@ -11,7 +11,7 @@ import type { Clock } from "../core/clock.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { isLoopback, urlHost } from "./access.ts";
 import { envelope } from "./errors.ts";
-import { isOwnUser, Peers, type PeerTables } from "./peers.ts";
+import { isKnownOwnUser, isOwnUser, Peers, type PeerTables } from "./peers.ts";
 
 export interface ListenOptions {
   readonly host: string;
@@ -53,7 +53,7 @@ export async function listen(app: Koa, options: ListenOptions): Promise<Listenin
   // A request without a Host header is refused by the guard, with the error envelope.
   const server = http.createServer({ requireHostHeader: false }, async (request, response) => {
     // Not in the guard: code before it reads the caller's address, which has to happen after this lookup.
-    await isOwnUser(request.socket);
+    if (!isKnownOwnUser(request.socket)) await isOwnUser(request.socket);
     await handle(request, response);
   });
   const peers = isLoopback(host) ? (options.peers ?? new Peers()) : null;

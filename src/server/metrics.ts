@@ -7,6 +7,7 @@ import { type Attempt, noTokens, type Tokens } from "../core/model/attempt.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
 import { Backlog } from "./backlog.ts";
 import { deliveryMetrics } from "./delivery-metrics.ts";
+import type { Repeated } from "./front.ts";
 import { KeptAnswers, Prepared, withoutSecrets } from "./replies.ts";
 import type { StreamGauge } from "./sse.ts";
 
@@ -17,8 +18,12 @@ export interface Metrics {
   readonly streams: StreamGauge;
   /** What waits for the subscribers of the event stream. */
   readonly backlog: Backlog;
+  /** As `text`, if its bytes are still right; null: they have to be made. */
+  kept(): Repeated | null;
   /** Times every request under the pattern of its route. */
   readonly timed: Middleware;
+  /** Counts one request that was answered without `timed`; `startedAt` on the monotonic clock. */
+  answered(labels: { route: string; method: string; status: number }, startedAt: number): void;
 }
 
 type Families = ReturnType<typeof families>;
@@ -49,13 +54,23 @@ export function createMetrics(core: Core, clock: Clock): Metrics {
       ),
     );
   };
-  const kept = new KeptAnswers<Promise<Prepared<string>>>();
+  const kept = new KeptAnswers<Making>();
+  const marks = () => {
+    const { orchestrator, workspaces, recorder, secretsKnown } = core;
+    const outside = [workspaces.measuredBytes, recorder.lost, secretsKnown(), backlog.bytes];
+    const moment = Math.floor(performance.now() / measuredEveryMs);
+    return [...orchestrator.marks(), ...outside, counted, moment];
+  };
+  const answered: Metrics["answered"] = (labels, startedAt) => {
+    // A scrape does not make the text of the next one out of date.
+    if (labels.route !== "/metrics") counted += 1;
+    known.http.observe(labels, (clock.now() - startedAt) / 1_000);
+  };
   return {
-    text() {
-      const { orchestrator, workspaces, recorder, secretsKnown } = core;
-      const outside = [workspaces.measuredBytes, recorder.lost, secretsKnown(), backlog.bytes];
-      const moment = Math.floor(performance.now() / measuredEveryMs);
-      return kept.get("", [...orchestrator.marks(), ...outside, counted, moment], made);
+    text: () => kept.get("", marks(), () => new Making(made())).text,
+    kept() {
+      const reply = kept.peek("", marks())?.made;
+      return reply ? { reply, tag: null } : null;
     },
     backlog,
     streams: {
@@ -75,13 +90,25 @@ export function createMetrics(core: Core, clock: Clock): Metrics {
         await next();
       } finally {
         const route = String(ctx.state["route"] ?? "none");
-        // A scrape does not make the text of the next one out of date.
-        if (route !== "/metrics") counted += 1;
-        const labels = { route, method: ctx.method, status: ctx.status };
-        known.http.observe(labels, (clock.now() - startedAt) / 1_000);
+        answered({ route, method: ctx.method, status: ctx.status }, startedAt);
       }
     },
+    answered,
   };
+}
+
+/** A text of the metrics that is being made, and the result once it is there. */
+class Making {
+  readonly text: Promise<Prepared<string>>;
+  made: Prepared<string> | null = null;
+
+  constructor(text: Promise<Prepared<string>>) {
+    this.text = text;
+    void text.then(
+      (made) => (this.made = made),
+      () => {},
+    );
+  }
 }
 
 function backlogGauge(registry: Registry, backlog: Backlog): void {

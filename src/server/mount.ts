@@ -15,6 +15,7 @@ import { SymphonyError } from "../core/model/errors.ts";
 import { SavedLater } from "../core/store/durable.ts";
 import { mayHaveBody, readBody, readRaw, refuseBody } from "./body.ts";
 import { checked, type Fault } from "./faults.ts";
+import type { Repeat } from "./front.ts";
 import { Prepared } from "./replies.ts";
 import { Router } from "./router.ts";
 
@@ -34,6 +35,8 @@ export interface Exchange {
       | `RateLimit-${"Limit" | "Remaining" | "Reset"}`,
     value: string,
   ): void;
+  /** The same request may be answered by `again` as long as that gives an answer, without the handler. */
+  repeat(again: Repeat): void;
   /** Makes the response's status the route's `replacedStatus`. */
   replaced(): void;
 }
@@ -207,6 +210,9 @@ async function call({ route, handler }: Binding, ctx: Context, request: ParsedRe
     localPort: ctx.req.socket.localPort ?? 0,
     header: (name) => ctx.req.headers[name]?.toString(),
     setHeader: (name, value) => ctx.set(name, value),
+    repeat(again) {
+      ctx.state["repeat"] = again;
+    },
     replaced() {
       status = route.replacedStatus ?? status;
     },

@@ -25,6 +25,7 @@ const maxReadings = 3;
 const pageBytes = 4_096;
 
 const verdicts = new WeakMap<Socket, Promise<boolean>>();
+const ownUsers = new WeakSet<Socket>();
 
 /**
  * True when the process at the other end runs as the server's own user (THREAT-6). Root is another user, unless the
@@ -32,6 +33,11 @@ const verdicts = new WeakMap<Socket, Promise<boolean>>();
  */
 export function isOwnUser(socket: Socket): Promise<boolean> {
   return verdicts.get(socket) ?? Promise.resolve(false);
+}
+
+/** Whether `isOwnUser` has already found that it does. */
+export function isKnownOwnUser(socket: Socket): boolean {
+  return ownUsers.has(socket);
 }
 
 /** Identifies the process at the other end of each connection to a server on loopback. */
@@ -52,9 +58,13 @@ export class Peers {
 
   /** Call at accept: nothing may have read the socket's remote address before the tables were read. */
   meet(socket: Socket): void {
-    const verdict =
-      this.tables === "read" ? this.#isOwn(socket) : Promise.resolve(this.tables === "absent");
-    verdicts.set(socket, verdict);
+    verdicts.set(socket, this.#verdict(socket));
+  }
+
+  async #verdict(socket: Socket): Promise<boolean> {
+    const isOwn = this.tables === "read" ? await this.#isOwn(socket) : this.tables === "absent";
+    if (isOwn) ownUsers.add(socket);
+    return isOwn;
   }
 
   async #isOwn(socket: Socket): Promise<boolean> {

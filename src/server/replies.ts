@@ -16,6 +16,12 @@ export class KeptAnswers<T> {
   readonly #kept = new Map<string, T>();
   #marks: readonly unknown[] = [];
 
+  /** The kept reply to `question`, if none of `marks` has changed. */
+  peek(question: string, marks: readonly unknown[]): T | undefined {
+    const same = marks.every((mark, index) => mark === this.#marks[index]);
+    return same ? this.#kept.get(question) : undefined;
+  }
+
   /** The reply to `question`; rebuilt when one of `marks`, all that it depends on, has changed. */
   get(question: string, marks: readonly unknown[], make: () => T): T {
     const same = marks.every((mark, index) => mark === this.#marks[index]);
@@ -63,7 +69,7 @@ export class StateAnswer {
       codex_totals: { ...totals, seconds_running: this.#core.orchestrator.secondsRunning() },
     };
     const head = Buffer.from(`${JSON.stringify(front).slice(0, -1)},`);
-    return { tag, reply: new Prepared(Buffer.concat([head, rest])) };
+    return { tag, reply: new Prepared(head, rest) };
   }
 
   #current(limit: number): Written {
@@ -106,12 +112,17 @@ export function viewOf(core: Core, limit: number): View {
 
 /** A reply that is already serialized and redacted: it is sent unchanged. */
 export class Prepared<Reply> {
-  readonly bytes: Buffer;
+  /** In this order; at least one. */
+  readonly parts: readonly Buffer[];
   /** Type of the reply before serialization; used by the compiler only. */
   declare readonly reply?: Reply;
 
-  constructor(bytes: Buffer) {
-    this.bytes = bytes;
+  constructor(...parts: readonly Buffer[]) {
+    this.parts = parts;
+  }
+
+  get bytes(): Buffer {
+    return Buffer.concat(this.parts);
   }
 
   /** `reply` as JSON without known secrets. */

@@ -187,7 +187,7 @@ export const mutants: readonly Mutant[] = [
   ),
   ...faults(
     { file: "src/server/access.ts", tests: ["test/server/access.test.ts"], only: "proxies" },
-    ["THREAT-8: a request through a proxy reaches the API", "    refuseProxies(ctx);\n", ""],
+    ["THREAT-8: a request through a proxy reaches the API", "    refuseProxies(ctx.req);\n", ""],
     [
       "THREAT-8: a path that begins like a webhook skips the check",
       'startsWith("/webhooks/")) return next();',
@@ -196,7 +196,7 @@ export const mutants: readonly Mutant[] = [
   ),
   ...faults({ file: "src/server/access.ts", tests: ["test/server/access.test.ts"], only: "Host" }, [
     "THREAT-4: any Host is accepted",
-    "    requireHost(ctx, rules);\n",
+    "    requireHost(ctx.req, rules);\n",
     "",
   ]),
   ...faults(

@@ -28,6 +28,8 @@ export interface AuditVerdict {
   /** Entries read, up to the fault if there is one. */
   readonly entries: number;
   readonly head: AuditHead | null;
+  /** Entries after the one that `audit.head` names, which follows within 100 ms: that they were cut off would not be seen. */
+  readonly afterHead: number;
   readonly fault: AuditFault | null;
 }
 
@@ -109,7 +111,8 @@ class Walk {
   #verdict(fault: AuditFault | null): AuditVerdict {
     const last = this.#last;
     const head = last && { seq: last.seq, hash: last.hash };
-    return { entries: this.#entries, unchecked: this.#unchecked, head, fault };
+    const afterHead = Math.max((last?.seq ?? 0) - (this.#anchor?.seq ?? 0), 0);
+    return { entries: this.#entries, unchecked: this.#unchecked, head, afterHead, fault };
   }
 }
 

@@ -32,6 +32,7 @@ export class AuditTable {
   readonly #totals = new Map<string, number>();
   #head: AuditHead | null | undefined;
   #isHeadBehind = false;
+  #isJournalBehind = false;
 
   constructor(db: Database, headFile: string, keys: AuditKeys) {
     this.#db = db;
@@ -70,39 +71,56 @@ export class AuditTable {
 
   /** Appends all or none, in order; `intent` is the one that they complete. */
   append(entries: readonly AuditEntry[], intent?: number): void {
+    this.#head = this.#db.durably(() => this.#appended(entries, intent));
+    this.#isJournalBehind = false;
+    this.#isHeadBehind = true;
+    // The entries are in the log now: an error here would cause a second append.
+    this.leave();
+  }
+
+  /** As `append`, but only a crash of the process is survived until `writeHead` has put them, and the second file, on disk. */
+  appendSoon(entries: readonly AuditEntry[]): true {
+    this.#head = this.#db.transaction(() => this.#appended(entries));
+    this.#isJournalBehind = true;
+    this.#isHeadBehind = true;
+    return true;
+  }
+
+  #appended(entries: readonly AuditEntry[], intent?: number): AuditHead {
     this.#head ??= readAuditHead(this.#headFile);
     const seal = this.#keys.current();
-    const head = this.#db.durably(() => {
-      let next = this.#next();
-      for (const entry of entries) {
-        next = { seq: next.seq + 1, prevHash: this.#insert(entry, next, seal) };
-      }
-      if (intent !== undefined) {
-        this.#db.run("DELETE FROM audit_intents WHERE id = $intent", { intent });
-      }
-      return sealedHead(next.seq - 1, next.prevHash, seal);
-    });
+    let next = this.#next();
+    for (const entry of entries) {
+      next = { seq: next.seq + 1, prevHash: this.#insert(entry, next, seal) };
+    }
+    if (intent !== undefined) {
+      this.#db.run("DELETE FROM audit_intents WHERE id = $intent", { intent });
+    }
     this.#totals.clear();
-    this.#head = head;
-    // The entries are in the log now: an error here would cause a second append.
-    this.#isHeadBehind = true;
+    return sealedHead(next.seq - 1, next.prevHash, seal);
+  }
+
+  /** True while the second file names an older entry than the newest: a truncation of what is after it is then not detected. */
+  get isHeadBehind(): boolean {
+    return this.#isHeadBehind;
+  }
+
+  /** Writes the newest entry to the second file, never before that entry itself is on disk. Throws `storage_unavailable`. */
+  writeHead(): void {
+    if (!this.#isHeadBehind || !this.#head) return;
+    if (this.#isJournalBehind) this.#db.flush();
+    this.#isJournalBehind = false;
+    writeAuditHead(this.#headFile, this.#head);
+    this.#isHeadBehind = false;
+  }
+
+  /** As `writeHead`, but what the disk refuses stays behind. */
+  leave(): void {
     try {
       this.writeHead();
     } catch (error) {
       if (!isStorageError(error)) throw error;
     }
-  }
-
-  /** True while the second file names an older entry than the newest: a truncation of the log is then not detected. */
-  get isHeadBehind(): boolean {
-    return this.#isHeadBehind;
-  }
-
-  /** Writes the newest entry to the second file. Throws `storage_unavailable`. */
-  writeHead(): void {
-    if (!this.#isHeadBehind || !this.#head) return;
-    writeAuditHead(this.#headFile, this.#head);
-    this.#isHeadBehind = false;
   }
 
   /** Returns the entry's hash. */

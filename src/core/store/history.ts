@@ -24,6 +24,10 @@ export function openHistory(file: string, auditKeys = noAuditKeys): OpenHistory 
   const steers = new SteerTable(db);
   const usage = new UsageTable(db);
   const audit = new AuditTable(db, auditHeadFile(dirname(file)), auditKeys);
+  const close = () => {
+    audit.leave();
+    db.close();
+  };
   return {
     saveAttempt(attempt) {
       attempts.save(attempt);
@@ -70,15 +74,12 @@ export function openHistory(file: string, auditKeys = noAuditKeys): OpenHistory 
       audit.append([entry], intent);
       return true;
     },
-    auditAll(entries) {
-      audit.append(entries);
-      return true;
-    },
+    auditSoon: (entries) => audit.appendSoon(entries),
     isAuditHeadBehind: () => audit.isHeadBehind,
     writeAuditHead: () => audit.writeHead(),
     changes: () => db.changes(),
     auditPage: (query) => audit.page(query),
-    close: () => db.close(),
+    close,
   };
 }
 

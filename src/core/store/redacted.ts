@@ -24,7 +24,7 @@ export function redactedStore(store: Store, redact: (text: string) => string): S
       saveUsed: (used) =>
         history.saveUsed({ ...used, attempt: attemptWithout(used.attempt, redact) }),
       audit: (entry, intent) => history.audit(redactDeep(entry, redact), intent),
-      auditAll: (entries) => history.auditAll(redactDeep(entries, redact)),
+      auditSoon: (entries) => history.auditSoon(redactDeep(entries, redact)),
       auditIntent: (entry) => history.auditIntent(redactDeep(entry, redact)),
     },
   };

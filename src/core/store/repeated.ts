@@ -44,8 +44,8 @@ export function repeatedStore(store: Store, saves: SaveQueue): Store {
       markDelivered: (id) => void saves.now(steerKey(id), () => history.markDelivered(id)),
       dropSteer: (id) => void saves.now(steerKey(id), () => history.dropSteer(id)),
       undelivered: (id) => history.undelivered(id).filter((one) => !saves.has(steerKey(one.id))),
-      audit: (entry, intent) => audit.add({ entries: [entry], intent }),
-      auditAll: (entries) => audit.add({ entries, intent: undefined }),
+      audit: (entry, intent) => audit.add({ entry, intent }),
+      auditSoon: (entries) => audit.add({ entries }),
     },
   };
 }
@@ -106,10 +106,12 @@ function dayOf(at: number): number {
   return Math.floor(at / 86_400_000);
 }
 
-interface Group {
-  readonly entries: readonly AuditEntry[];
-  readonly intent: number | undefined;
-}
+type Group =
+  | { readonly entry: AuditEntry; readonly intent: number | undefined }
+  | { readonly entries: readonly AuditEntry[] };
+
+/** How long the file that names the newest entry may name an earlier one. */
+const headBehindMs = 100;
 
 /** Audit entries in order: none is written before an earlier one that waits. */
 class AuditWrites {
@@ -135,13 +137,16 @@ class AuditWrites {
       () => this.#count(),
     );
     if (isOnDisk && this.#history.isAuditHeadBehind()) {
-      this.#saves.now("audit head", () => this.#history.writeAuditHead());
+      const write = () => this.#history.writeAuditHead();
+      if ("entries" in group) this.#saves.soon("audit head", write, headBehindMs);
+      else this.#saves.now("audit head", write);
     }
     return isOnDisk;
   }
 
   #count(): number {
-    return this.#waiting.reduce((sum, { entries }) => sum + entries.length, 0);
+    const sizes = this.#waiting.map((group) => ("entries" in group ? group.entries.length : 1));
+    return sizes.reduce((sum, size) => sum + size, 0);
   }
 
   #write(): void {
@@ -157,10 +162,9 @@ class AuditWrites {
     }
   }
 
-  #append({ entries, intent }: Group): void {
-    const [only] = entries;
-    if (entries.length === 1 && only) this.#history.audit(only, intent);
-    else this.#history.auditAll(entries);
+  #append(group: Group): void {
+    if ("entries" in group) this.#history.auditSoon(group.entries);
+    else this.#history.audit(group.entry, group.intent);
   }
 
   #drop(group: Group): void {

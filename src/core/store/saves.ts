@@ -31,6 +31,8 @@ export class SaveQueue {
   readonly #underWay = new Set<Promise<void>>();
   /** Keys of writes that other parts retry themselves. */
   readonly #others = new Set<string>();
+  /** Writes that are due later, by their key. */
+  readonly #later = new Map<string, () => void>();
   #onChange: (trouble: StorageTrouble | null) => void = () => {};
   #trouble: StorageTrouble | null = null;
   #reason = "";
@@ -69,6 +71,18 @@ export class SaveQueue {
     }
     if (known) this.#settle(key, known);
     return true;
+  }
+
+  /** As `now`, `delayMs` later; until then, further calls with this key change nothing. */
+  soon(key: string, write: () => void, delayMs: number): void {
+    if (this.#later.has(key)) return;
+    const act = () => {
+      cancel();
+      this.#later.delete(key);
+      this.now(key, write);
+    };
+    const cancel = this.#clock.after(delayMs, act);
+    this.#later.set(key, act);
   }
 
   /** Resolves when `write` succeeds. Rejects with `SavedLater`: it replaces the waiting write of `key` and is retried. */
@@ -111,6 +125,7 @@ export class SaveQueue {
   async close(): Promise<readonly string[]> {
     this.#isClosed = true;
     this.#cancel?.();
+    for (const act of this.#later.values()) act();
     await Promise.allSettled(this.#underWay);
     await Promise.all(this.#repeat());
     const lost = this.#giveUp();

@@ -179,11 +179,11 @@ export interface History {
   auditIntent(intent: AuditIntent): number;
   /** Records an action with its outcome. Durable when it returns true; removes the intent that it completes. */
   audit(entry: AuditEntry, intent?: number): boolean;
-  /** Several entries with one wait for the disk; at least one. */
-  auditAll(entries: readonly AuditEntry[]): boolean;
-  /** True while the file with the newest entry names an earlier one, because the disk refused the write. */
+  /** Records what is stored elsewhere already. It survives a crash of the process, and 100 ms later a power cut. */
+  auditSoon(entries: readonly AuditEntry[]): boolean;
+  /** True while the file with the newest entry names an earlier one. */
   isAuditHeadBehind(): boolean;
-  /** Throws `storage_unavailable`. */
+  /** All entries, and the name of the newest in its file, are on disk when it returns. Throws `storage_unavailable`. */
   writeAuditHead(): void;
   /** Records intents left by a crash as `interrupted`. Returns their number. */
   endAuditIntents(at: number): number;

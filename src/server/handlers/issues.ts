@@ -12,7 +12,13 @@ import { requireAgent } from "../../core/agent/kinds.ts";
 import { asOf, type Then } from "../../core/as-of.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Core } from "../../core/core.ts";
-import { commentsOf, findIssueId, findStatus, freshStatus } from "../../core/find-issue.ts";
+import {
+  commentsOf,
+  findIssueId,
+  findStatus,
+  freshStatus,
+  isStale,
+} from "../../core/find-issue.ts";
 import { type Repro, reproOf } from "../../core/journal/repro.ts";
 import type { Delivery } from "../../core/model/delivery.ts";
 import { SymphonyError } from "../../core/model/errors.ts";
@@ -36,28 +42,50 @@ const eventsRead = 5_000;
 /** Reads: from memory, the history and the tracker. */
 function readers(core: Core, clock: Clock) {
   const details = new KeptAnswers<Prepared<z.output<typeof IssueDetail>>>();
+  const detailMarks = () => {
+    const { orchestrator, history, secretsKnown, workspaces, deliveries } = core;
+    const versions = [history.changes(), secretsKnown(), workspaces.kept.version];
+    const marks = [...orchestrator.marks(), orchestrator.trackerHealthy(), ...versions];
+    return [...marks, deliveries.version];
+  };
+  const lists = new KeptAnswers<Prepared<z.output<Api["issues"]["list"]["reply"]>>>();
+  const listMarks = () => [
+    ...core.orchestrator.marks(),
+    core.localIssues()?.version(),
+    core.secretsKnown(),
+  ];
   return {
-    async list({ query }) {
+    async list({ query }, exchange) {
+      const marks = listMarks();
+      const question = JSON.stringify(query);
       const all = await issuesIn(core, query.state ?? null);
       const page = all.slice(query.offset, query.offset + query.limit);
       const issues = page.map((issue) => ({
         ...issueView(issue),
         status: core.orchestrator.statusOf(issue.identifier)?.status ?? null,
       }));
-      return { issues, total: all.length, limit: query.limit, offset: query.offset };
+      const reply = { issues, total: all.length, limit: query.limit, offset: query.offset };
+      // Only the local tracker says whether it changed.
+      if (core.localIssues() === null) return reply;
+      exchange.repeat(() => repeated(lists.peek(question, listMarks())));
+      return lists.get(question, marks, () => Prepared.of(reply, core.redact));
     },
-    async detail({ params, query }) {
+    async detail({ params, query }, exchange) {
       core.bus.flush();
       if (query.at !== undefined) {
         return detailThen(core, params.id, await asOf(core, query.at));
       }
-      const { orchestrator, history, secretsKnown } = core;
-      const known = orchestrator.statusOf(params.id);
+      const known = core.orchestrator.statusOf(params.id);
       if (known === null) return detailOf(core, await findStatus(core, params.id));
       const fresh = await freshStatus(core, known);
       if (fresh !== known) return detailOf(core, fresh);
-      const versions = [core.workspaces.kept.version, core.deliveries.version];
-      const marks = [...orchestrator.marks(), history.changes(), secretsKnown(), ...versions];
+      if (!isStale(core, known)) {
+        exchange.repeat(() => {
+          core.bus.flush();
+          return repeated(details.peek(params.id, detailMarks()));
+        });
+      }
+      const marks = detailMarks();
       return details.get(params.id, marks, () => Prepared.of(detailOf(core, known), core.redact));
     },
     async comments({ params }) {
@@ -83,6 +111,10 @@ function readers(core: Core, clock: Clock) {
       };
     },
   } satisfies Partial<Handlers<Api["issues"]>>;
+}
+
+function repeated(reply: Prepared<unknown> | undefined) {
+  return reply === undefined ? null : { reply, tag: null };
 }
 
 /** null for an issue whose work was never offered. */

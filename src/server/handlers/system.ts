@@ -47,6 +47,7 @@ export function systemHandlers(deps: SystemDeps): Handlers<Api["system"]> {
     async state({ query }, exchange) {
       if (query.at !== undefined) return stateThen(core, query.at, query.limit);
       const { tag, reply } = states.get(query.limit);
+      exchange.repeat(() => states.get(query.limit));
       exchange.setHeader("ETag", tag);
       return reply;
     },
@@ -94,10 +95,14 @@ export function systemHandlers(deps: SystemDeps): Handlers<Api["system"]> {
     openapi(_, exchange) {
       // Built by this program alone and always the same, so it is serialized once.
       document ??= prepared(deps.document());
+      exchange.repeat(() => document);
       exchange.setHeader("ETag", document.tag);
       return document.reply;
     },
-    metrics: () => deps.metrics.text(),
+    metrics(_, exchange) {
+      exchange.repeat(deps.metrics.kept);
+      return deps.metrics.text();
+    },
     async docs(_, exchange) {
       const { html, policy } = await docsPage();
       exchange.setHeader("Content-Security-Policy", policy);

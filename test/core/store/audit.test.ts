@@ -54,6 +54,7 @@ test("THREAT-23: a complete log verifies, also while it is written, and so does 
     entries: 0,
     unchecked: 0,
     head: null,
+    afterHead: 0,
     fault: null,
   });
 });

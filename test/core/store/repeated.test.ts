@@ -53,9 +53,9 @@ function refusing(store: Store, disk: { readonly isFull: boolean }): Store {
       check();
       return history.audit(entry, intent);
     },
-    auditAll: (entries) => {
+    auditSoon: (entries) => {
       check();
-      return history.auditAll(entries);
+      return history.auditSoon(entries);
     },
   } satisfies Partial<History>;
   return {
@@ -119,7 +119,7 @@ test("audit entries keep their order and are written once each, with the intents
   const intent = history.auditIntent(entry("b"));
   disk.isFull = true;
   assert.equal(history.audit(entry("b"), intent), false);
-  assert.equal(history.auditAll([entry("c"), entry("d")]), false);
+  assert.equal(history.auditSoon([entry("c"), entry("d")]), false);
   disk.isFull = false;
   assert.equal(history.audit(entry("e")), true, "what waited went before it");
   clock.advance(60 * second);
@@ -145,6 +145,26 @@ test("an entry whose second file the disk refuses is not written twice; the file
   assert.equal(saves.has("audit head"), false);
   const { entries, head, fault } = verifyAudit(dir);
   assert.deepEqual([entries, head?.seq, fault], [2, 2, null]);
+});
+
+test("entries of what is stored elsewhere are named by the second file within 100 ms, and when the history is closed", async (t) => {
+  const { dir, clock, kept, saves } = await world(t);
+  kept.history.audit(entry("a"));
+  kept.history.auditSoon([entry("b")]);
+  kept.history.auditSoon([entry("c")]);
+  const verdict = () => {
+    const { entries, afterHead, fault } = verifyAudit(dir);
+    return [entries, afterHead, fault];
+  };
+  assert.deepEqual(verdict(), [3, 2, null]);
+  clock.advance(99);
+  assert.deepEqual(verdict(), [3, 2, null]);
+  clock.advance(1);
+  assert.deepEqual(verdict(), [3, 0, null]);
+  kept.history.auditSoon([entry("d")]);
+  assert.deepEqual(verdict(), [4, 1, null]);
+  await saves.close();
+  assert.deepEqual(verdict(), [4, 0, null]);
 });
 
 test("a thousand entries may wait; one more is refused", async (t) => {
