@@ -7,7 +7,7 @@ import { requireSteerRoom } from "./orchestrator/operations.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import type { History, Steer } from "./store/store.ts";
 import { cut, oneLine } from "./text/text.ts";
-import type { Tracker, TrackerComment } from "./tracker/tracker.ts";
+import { ownMarker, type Tracker, type TrackerComment } from "./tracker/tracker.ts";
 
 export interface CommentDeps {
   readonly clock: Clock;
@@ -131,12 +131,6 @@ export class CommentSteering {
     });
   }
 }
-
-/**
- * A comment that contains this never steers: for an agent that writes comments with a key other
- * than the server's.
- */
-export const ownMarker = "<!-- symphony -->";
 
 /** The longest guidance that an agent receives, in characters, with the text around it. */
 const maxChars = 16_384;

@@ -324,9 +324,12 @@ export function openRecorder(
   return recorder;
 }
 
+/** More attempts than this are not counted in a comment. */
+const attemptsCounted = 500;
+
 interface WorkDeliveryDeps {
   readonly bus: Bus;
-  readonly history: Pick<History, "lastEvent">;
+  readonly history: Pick<History, "lastEvent" | "attemptsOf">;
   readonly mirrors: Mirrors;
   readonly closers: Closers;
   config(): Config;
@@ -374,6 +377,14 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     isIncluded: (rule, commit, base) => remotes.isIncluded(rule, commit, base),
     newestOf: (rule, branch) => remotes.newestOf(rule, branch),
     pullRequestFrame: (rule, base) => remotes.pullRequestFrame(rule, base),
+    comments: {
+      rows: () => deps.orchestrator().state.issues,
+      tokensOf: (id) =>
+        history
+          .attemptsOf(id, attemptsCounted, 0)
+          .attempts.reduce((sum, one) => sum + one.tokens.total, 0),
+      subscribe: (subscription, listener) => bus.subscribe(subscription, listener),
+    },
     post: (input) => deps.orchestrator().post(input),
     rests: (input) => deps.orchestrator().applySaved(input.issueId, input),
     isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),

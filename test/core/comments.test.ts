@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
-import { CommentSteering, mayComment, ownMarker, quotedComment } from "../../src/core/comments.ts";
+import { CommentSteering, mayComment, quotedComment } from "../../src/core/comments.ts";
 import type { Config } from "../../src/core/config/config.ts";
-import type { TrackerComment } from "../../src/core/tracker/tracker.ts";
+import { ownMarker, type TrackerComment } from "../../src/core/tracker/tracker.ts";
 import { config, issue } from "../support/makers/issue.ts";
 import { createWorld } from "../support/worlds/core.ts";
 import { settled } from "../support/worlds/scheduler.ts";

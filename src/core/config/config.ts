@@ -98,6 +98,12 @@ export interface TrackerConfig {
   readonly commentSteering: "off" | "mention" | "all";
   /** The word that makes a comment a mention; trimmed. */
   readonly commentMention: string;
+  /** What symphony writes to the tracker by itself: nothing, moves and links, or also one comment for each issue. */
+  readonly updates: "none" | "state" | "all";
+  readonly comment: {
+    /** The comment says how many tokens were used. */
+    readonly cost: boolean;
+  };
   /** The state that an issue is moved to when its agent starts; null: it is not moved. */
   readonly inProgress: string | null;
   readonly onSuccess: OnSuccess;

@@ -19,6 +19,10 @@ const meanings: Readonly<Record<string, string>> = {
   "tracker.comment_steering":
     "Which comments on a running issue become guidance for its agent: off, mention or all",
   "tracker.comment_mention": "The word that makes a comment a mention",
+  "tracker.updates":
+    "What symphony writes to the tracker by itself: none, state (the moves of in_progress, on_success and on_merged, and links), or all (also one comment for each issue, kept up to date)",
+  "tracker.comment": "What that comment says in addition",
+  "tracker.comment.cost": "How many tokens were used",
   "tracker.in_progress":
     "State that an issue is moved to when its agent starts; default: it is not moved",
   "tracker.on_success":

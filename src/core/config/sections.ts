@@ -144,6 +144,8 @@ export const trackerSection = section({
   terminal_states: texts.optional(),
   comment_steering: z.enum(["off", "mention", "all"], "must be off, mention or all").default("off"),
   comment_mention: solidText.default("@symphony"),
+  updates: z.enum(["none", "state", "all"], "must be none, state or all").default("state"),
+  comment: section({ cost: z.boolean("must be true or false").default(false) }).prefault({}),
   in_progress: solidText.nullable().default(null),
   on_success: solidText.nullable().default(null),
   on_merged: solidText.nullable().default(null),

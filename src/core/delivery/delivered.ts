@@ -47,6 +47,8 @@ export interface Delivered extends Delivery {
   readonly reruns: Readonly<Record<string, Rerun>>;
   /** The last pushed commit that the pull request was seen with; null: none yet. */
   readonly shown: string | null;
+  /** What the living comment in the tracker says, and when it was written; omitted: it has none. */
+  readonly comment?: { readonly text: string; readonly at: number };
 }
 
 /** What deliveries reach beyond themselves. */

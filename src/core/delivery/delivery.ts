@@ -13,6 +13,7 @@ import type { BranchBook } from "../workspace/fill.ts";
 import { type Delivered, fresh, type Reach } from "./delivered.ts";
 import type { Check } from "./forge.ts";
 import { rerunKey } from "./judge.ts";
+import { type CommentPorts, commentKind, LivingComments } from "./living-comment.ts";
 import { Outbox, type Written } from "./outbox.ts";
 import { Radar, type RadarPorts } from "./radar.ts";
 import { siteProblems } from "./reachable.ts";
@@ -26,6 +27,8 @@ export interface DeliveriesDeps extends Reach {
   readonly store: DeliveryStore;
   /** Omitted: no branch is updated when its base moves. */
   readonly updates?: UpdatePorts & RadarPorts;
+  /** Omitted: no comments are written to the tracker. */
+  readonly comments?: CommentPorts;
 }
 
 /** Every delivery, its writes and what comes back. */
@@ -35,6 +38,7 @@ export class Deliveries implements BranchBook {
   readonly #watch: Watch;
   readonly #updates: Updates | null;
   readonly #radar: Radar | null;
+  readonly #comments: LivingComments | null;
   #version = 0;
 
   constructor(deps: DeliveriesDeps) {
@@ -42,7 +46,11 @@ export class Deliveries implements BranchBook {
     this.#deps = deps;
     const save = (delivery: Delivered, entries?: readonly NewEntry[]) =>
       this.#save(delivery, entries);
-    const writes = new Writes({ ...deps, save });
+    const order = (issue: Issue, entry: Omit<NewEntry, "issueId">) => this.#order(issue, entry);
+    this.#comments = deps.comments
+      ? new LivingComments({ ...deps, ...deps.comments, save, order })
+      : null;
+    const writes = new Writes({ ...deps, save, comments: this.#comments });
     this.#outbox = new Outbox({
       clock,
       store,
@@ -95,6 +103,7 @@ export class Deliveries implements BranchBook {
       if (this.of(order.issue.id)?.attemptId !== order.attemptId) this.offer(order);
     }
     this.#outbox.kick();
+    this.#comments?.start();
     this.#watch.start();
     this.#radar?.start();
     void this.#tellProblems();
@@ -234,10 +243,17 @@ export class Deliveries implements BranchBook {
 
   /** Moves the issue to the state for running work, once for each attempt. */
   moveTo(issue: Issue, to: string, key: string): void {
-    const { store } = this.#deps;
     const payload = { to, from: normalState(issue.state) };
-    const target = `tracker:${issue.id}`;
-    store.add([{ kind: "start", key: `start:${key}`, target, issueId: issue.id, payload }]);
+    this.#order(issue, {
+      kind: "start",
+      key: `start:${key}`,
+      target: `tracker:${issue.id}`,
+      payload,
+    });
+  }
+
+  #order(issue: Issue, entry: Omit<NewEntry, "issueId">): void {
+    this.#deps.store.add([{ ...entry, issueId: issue.id }]);
     this.#remember(issue);
     this.#outbox.kick();
   }
@@ -306,6 +322,7 @@ export class Deliveries implements BranchBook {
   }
 
   async close(): Promise<void> {
+    this.#comments?.close();
     await this.#watch.close();
     await this.#radar?.close();
     await this.#updates?.close();
@@ -374,6 +391,7 @@ export class Deliveries implements BranchBook {
     const known = this.of(entry.issueId);
     if (known === null) return;
     const { issueId, issueIdentifier } = known;
+    if (entry.kind === commentKind) return this.#comments?.written(known, written);
     if (written.outcome === "done" || written.outcome === "dropped") {
       const isMended = written.outcome === "done" && known.problemWith === entry.kind;
       if (isMended) this.#save({ ...known, problem: null, problemWith: null });

@@ -9,12 +9,14 @@ import { oneLine } from "../text/text.ts";
 import type { Delivered, Reach } from "./delivered.ts";
 import { firstState } from "./end-state.ts";
 import type { Check, Forge } from "./forge.ts";
+import { commentKind, type LivingComments } from "./living-comment.ts";
 import type { Written } from "./outbox.ts";
 import { type DeliveryStore, type Entry, type NewEntry, unpushed } from "./store.ts";
 import { pullRequestTexts } from "./wording.ts";
 
 interface WritesDeps extends Reach {
   readonly store: DeliveryStore;
+  readonly comments: Pick<LivingComments, "write"> | null;
   save(delivery: Delivered, entries?: readonly NewEntry[]): void;
 }
 
@@ -40,6 +42,8 @@ export class Writes {
           return await this.#pullRequest(entry, known);
         case "link":
           return await this.#link(entry, known);
+        case commentKind:
+          return (await this.#deps.comments?.write(known)) ?? dropped;
         case "reply":
           return await this.#reply(entry, known);
         case "rerun":
@@ -216,7 +220,7 @@ export class Writes {
   /** Links the pull request in the tracker, if the tracker can. */
   async #link(entry: Entry, known: Delivered): Promise<Written> {
     const { link } = this.#deps.tracker().workflow;
-    if (link === undefined) return dropped;
+    if (link === undefined || this.#isSilent()) return dropped;
     const { url, number } = entry.payload;
     await link(known.issue, {
       key: entry.key,
@@ -272,6 +276,7 @@ export class Writes {
   /** Moves the issue, unless somebody has moved it since. */
   async #move({ kind, payload }: Entry, known: Delivered): Promise<Written> {
     const { tracker, rests, bus } = this.#deps;
+    if (this.#isSilent()) return dropped;
     // Offered work that did not reach its person is not ready for review.
     const isOffered = payload["mode"] === undefined || payload["mode"] === "none";
     if (kind === "move" && !isOffered && known.pushed !== known.head) return dropped;
@@ -293,6 +298,11 @@ export class Writes {
       data: { from: issue.state, to },
     });
     return done;
+  }
+
+  /** `tracker.updates: none`: nothing is written to the tracker. */
+  #isSilent(): boolean {
+    return this.#deps.config().tracker.updates === "none";
   }
 
   #targetOf(
@@ -346,6 +356,12 @@ function about({ issueId, issueIdentifier }: Delivered) {
   return { issueId, issueIdentifier };
 }
 
+const finalCodes: ReadonlySet<string> = new Set([
+  "transition_not_allowed",
+  "tracker_read_only",
+  "issue_not_found",
+]);
+
 /** What a rejection means for the entry. Unknown is tried again. */
 function failureOf(error: unknown, next: string): Written {
   const reason = `${adviceOf(error)}${next}`;
@@ -353,6 +369,6 @@ function failureOf(error: unknown, next: string): Written {
     if (error.final) return { outcome: "final", reason };
     return { outcome: "failed", reason, at: error.retryAt };
   }
-  const isFinal = error instanceof SymphonyError && error.code === "transition_not_allowed";
+  const isFinal = error instanceof SymphonyError && finalCodes.has(error.code);
   return isFinal ? { outcome: "final", reason } : { outcome: "failed", reason };
 }

@@ -44,6 +44,8 @@ export interface Tracker {
    * tracker has no budget.
    */
   pollPace?(intervalMs: number): PollPace | null;
+  /** The share of its budget that is left, 0 to 1; null: it has not said. Absent without a budget. */
+  budgetLeft?(): number | null;
   /** What is left of its budget after the last request, in words; null: it has not said. Absent without a budget. */
   quota?(): string | null;
   /** Where people upload files of issues. Absent when it has no such place. */
@@ -105,6 +107,12 @@ export interface ScopeProject {
   readonly id: string;
   readonly name: string;
 }
+
+/**
+ * A comment that contains this never steers: for symphony's own, and for an agent that writes comments with a key other than
+ * the server's.
+ */
+export const ownMarker = "<!-- symphony -->";
 
 /** A comment, and whether it is by the `own` credential, by a `machine` (bot, app, integration), or by a `person`. */
 export interface TrackerComment {

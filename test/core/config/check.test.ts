@@ -64,7 +64,7 @@ test("S21: every fault of a file is found at once, each with its place, what was
   ]);
   const [tracker, agent, turns] = found;
   assert.match(tracker?.message ?? "", /"jira" is not supported/);
-  assert.match(tracker?.next ?? "", /linear or local/);
+  assert.match(tracker?.next ?? "", /set tracker\.kind to linear, /);
   assert.match(agent?.message ?? "", /must be codex, .*, not claude-code/);
   assert.match(agent?.next ?? "", /agent\.kind: (?:claude|command)/);
   assert.equal(turns?.read, "many");

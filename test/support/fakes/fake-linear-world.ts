@@ -48,6 +48,8 @@ export class FakeWorld {
   readonly apiKey: string;
   readonly #states: readonly string[];
   readonly #viewer: string | null;
+  /** Of the comments that were written with an id. */
+  readonly #commentIds = new Map<string, { readonly issue: FakeIssue; readonly at: number }>();
   #minutes = 0;
 
   constructor(options: FakeLinearOptions) {
@@ -100,6 +102,9 @@ export class FakeWorld {
     const value = (name: string) => argument(query, variables, name);
     switch (root) {
       case "viewer":
+        if (query.includes("comment(")) {
+          return { ...this.#owner(query), comment: this.#comment(value("id")) };
+        }
         return query.includes("issue(")
           ? { ...this.#owner(query), issue: this.#node(this.#require(value("id")), query) }
           : this.#owner(query);
@@ -127,8 +132,13 @@ export class FakeWorld {
         });
         return { issueUpdate: { success: true } };
       case "commentCreate":
-        this.#require(value("issueId")).comments.push(value("body"));
+        this.#write(this.#require(value("issueId")), value("body"), value("id"));
         return { commentCreate: { success: true } };
+      case "commentUpdate": {
+        const { issue, at } = this.#requireComment(value("id"));
+        issue.comments[at] = value("body");
+        return { commentUpdate: { success: true } };
+      }
       default:
         throw new Error(`Cannot query field "${root}" on this double`);
     }
@@ -265,6 +275,27 @@ export class FakeWorld {
     return {
       nodes: nodes.toReversed().slice(0, 50),
       pageInfo: { hasNextPage: nodes.length > 50 },
+    };
+  }
+
+  /** Linear refuses an id that is taken. */
+  #write(issue: FakeIssue, body: string, id: string): void {
+    if (this.#commentIds.has(id)) throw new Error("Entity already exists: Comment");
+    if (id !== "") this.#commentIds.set(id, { issue, at: issue.comments.length });
+    issue.comments.push(body);
+  }
+
+  #requireComment(id: string) {
+    const found = this.#commentIds.get(id);
+    if (found === undefined) throw new Error("Entity not found: Comment");
+    return found;
+  }
+
+  #comment(id: string): Json {
+    const { issue, at } = this.#requireComment(id);
+    return {
+      ...{ id, body: issue.comments[at], issue: { id: issue.id }, archivedAt: null },
+      ...{ user: { id: this.#viewer, displayName: "ada", app: false } },
     };
   }
 

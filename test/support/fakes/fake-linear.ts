@@ -4,7 +4,8 @@ import { type FakeIssue, type FakeLinearOptions, FakeWorld } from "./fake-linear
 
 /** A fault that happens `times` (1) times, after `after` (0) successful requests of that `operation` (any). */
 export interface FakeFault {
-  readonly kind: "ratelimited" | "status" | "hang" | "reset" | "cut" | "body" | "cursor";
+  /** `lost`: a 500 after the work was done. */
+  readonly kind: "lost" | "ratelimited" | "status" | "hang" | "reset" | "cut" | "body" | "cursor";
   readonly times?: number;
   readonly after?: number;
   readonly operation?: string;
@@ -145,6 +146,7 @@ class Endpoint {
 function misbehave(fault: Armed, response: ServerResponse, rightBody: () => string): void {
   const { kind, status, body, headers } = fault;
   if (kind === "hang") return;
+  if (kind === "lost") rightBody();
   if (kind === "reset") response.destroy();
   else if (kind === "cut") response.writeHead(200, json).end(rightBody().slice(0, 40));
   else if (kind === "body") response.writeHead(200, { ...json, ...headers }).end(body ?? "{}");

@@ -52,6 +52,8 @@ export function config(parts: Parts = {}): Config {
       terminalStates: ["Closed", "Cancelled", "Canceled", "Duplicate", "Done"],
       commentSteering: "off",
       commentMention: "@symphony",
+      updates: "state",
+      comment: { cost: false },
       inProgress: null,
       onSuccess: { kind: "none" },
       onMerged: null,

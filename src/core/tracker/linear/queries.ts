@@ -131,6 +131,9 @@ export const documents = {
   SymphonyLink: `mutation SymphonyLink($input: AttachmentCreateInput!) {
   attachmentCreate(input: $input) { success }
 }`,
+  SymphonyEditComment: `mutation SymphonyEditComment($id: String!, $body: String!) {
+  commentUpdate(id: $id, input: { body: $body }) { success }
+}`,
   SymphonyWriteComment: `mutation SymphonyWriteComment($input: CommentCreateInput!) {
   commentCreate(input: $input) { success }
 }`,
@@ -209,6 +212,7 @@ export const newestAnswer = z.object({
 });
 export const linkAnswer = z.object({ attachmentCreate: z.object({ success: z.boolean() }) });
 export const commentAnswer = z.object({ commentCreate: z.object({ success: z.boolean() }) });
+export const editAnswer = z.object({ commentUpdate: z.object({ success: z.boolean() }) });
 export const moveAnswer = z.object({ issueUpdate: z.object({ success: z.boolean() }) });
 
 /** The data in its expected shape; throws `tracker_response`. */

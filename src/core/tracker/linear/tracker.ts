@@ -4,13 +4,13 @@ import { createHash } from "node:crypto";
 import type { Clock } from "../../clock.ts";
 import type { TrackerConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
-import { type Issue, normalState } from "../../model/issue.ts";
+import { type Issue, type IssueName, normalState } from "../../model/issue.ts";
 import { blockerRulesOf } from "../blockers.ts";
-import type { Lookup, Tracker, TrackerLink, TrackerWorkflow } from "../tracker.ts";
+import type { KeyedComment, Lookup, Tracker, TrackerLink, TrackerWorkflow } from "../tracker.ts";
 import { type LinearBudget, type PassCost, slowedPollMs } from "./budget.ts";
 import { LinearClient, type RequestOutcome } from "./client.ts";
 import { readComment, readComments } from "./comments.ts";
-import { commentAnswer, linkAnswer, moveAnswer, mutate } from "./queries.ts";
+import { commentAnswer, editAnswer, linkAnswer, moveAnswer, mutate } from "./queries.ts";
 import { IssueReader } from "./reader.ts";
 import { Scope } from "./scope.ts";
 import { linearSettings } from "./settings.ts";
@@ -68,6 +68,7 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     find: (identifier) => reader.find(identifier),
     whyGone: (id) => reader.whyGone(id),
     pollPace: paceOf(client),
+    budgetLeft: () => leftOf(client.budget),
     quota: () => restOf(client.budget).join(" and ") || null,
     address: settings.endpoint,
     // The key of another server is not for Linear's files.
@@ -114,6 +115,14 @@ function paceOf(client: LinearClient): NonNullable<Tracker["pollPace"]> {
   };
 }
 
+/** The smaller of both shares. */
+function leftOf({ requests, complexity }: LinearBudget): number | null {
+  const shares = [requests, complexity].flatMap((one) =>
+    one === null ? [] : [Math.max(one.remaining, 0) / one.limit],
+  );
+  return shares.length === 0 ? null : Math.min(...shares);
+}
+
 /** `1400 of 1500 requests`, and the same in points of complexity. */
 function restOf({ requests, complexity }: LinearBudget): readonly string[] {
   const left = (allowance: LinearBudget["requests"], unit: string) =>
@@ -145,6 +154,7 @@ function workflowOf(
       throw new SymphonyError("tracker_response", `Linear did not move ${issue.identifier}`);
     },
     link: (issue, link) => linkIn(client, issue, link),
+    comment: (issue, comment) => commentIn(client, issue, comment),
   };
 }
 
@@ -159,15 +169,32 @@ async function linkIn(client: LinearClient, { id: issueId, identifier }: Issue, 
     shape: linkAnswer,
   });
   if (!attachmentCreate.success) throw failed();
-  const id = idFrom(key);
-  if ((await readComment(client, id)) !== null) return;
   const body = `The work is ready for review: [${title}](${url})`;
-  const { commentCreate } = await mutate(client, {
-    operation: "SymphonyWriteComment",
-    variables: { input: { id, issueId, body } },
-    shape: commentAnswer,
-  });
-  if (!commentCreate.success) throw failed();
+  await commentIn(client, { id: issueId, identifier }, { key, body });
+}
+
+/** The id is made from the key, so that a comment whose answer was lost is recognized. */
+async function commentIn(
+  client: LinearClient,
+  { id: issueId, identifier }: IssueName,
+  { key, body }: KeyedComment,
+): Promise<void> {
+  const id = idFrom(key);
+  const known = await readComment(client, id);
+  if (known?.body === body) return;
+  const isWritten = await (known === null
+    ? mutate(client, {
+        operation: "SymphonyWriteComment",
+        variables: { input: { id, issueId, body } },
+        shape: commentAnswer,
+      }).then(({ commentCreate }) => commentCreate.success)
+    : mutate(client, {
+        operation: "SymphonyEditComment",
+        variables: { id, body },
+        shape: editAnswer,
+      }).then(({ commentUpdate }) => commentUpdate.success));
+  if (isWritten) return;
+  throw new SymphonyError("tracker_response", `Linear took no comment on ${identifier}`);
 }
 
 /** Linear takes ids in the form of a random UUID (version 4). */

@@ -7,6 +7,7 @@ import { type CommentList, type Issue, normalState } from "../../model/issue.ts"
 import { type Database, int, openDatabase } from "../../store/database.ts";
 import { makeDataDir } from "../../store/lock.ts";
 import { commentList, maxComments } from "../normalize.ts";
+import type { KeyedComment } from "../tracker.ts";
 import {
   type IssueEdit,
   issueFromMarkdown,
@@ -27,6 +28,8 @@ export interface LocalIssues {
   create(input: NewIssue): Issue;
   edit(identifier: string, change: IssueEdit): Issue;
   comment(identifier: string, comment: NewComment): Comment;
+  /** Symphony's own comment, one for each key. */
+  writeOwn(identifier: string, comment: KeyedComment): void;
   /** Creates an issue from a Markdown file. */
   importFile(path: string): Issue;
   get(identifier: string): Issue | null;
@@ -119,6 +122,15 @@ class IssueStore implements LocalIssues {
       const comment = { author, body, at: Math.round(this.#clock.wall()) };
       this.#table.addComment(this.#requireNumber(identifier), comment);
       return comment;
+    });
+  }
+
+  writeOwn(identifier: string, { key, body }: KeyedComment): void {
+    this.#write(() => {
+      const number = this.#requireNumber(identifier);
+      if (this.#table.editComment(number, { key, body })) return;
+      const at = Math.round(this.#clock.wall());
+      this.#table.addComment(number, { author: "symphony", body, at }, key);
     });
   }
 

@@ -1,6 +1,7 @@
 import { type Blocker, type Issue, withoutRelations } from "../../model/issue.ts";
 import { type Database, int, intOrNull, type Row, text, textOrNull } from "../../store/database.ts";
 import { type BlockerRules, isOpen, waitsForBlockers } from "../blockers.ts";
+import type { KeyedComment } from "../tracker.ts";
 import type { LocalOptions } from "./settings.ts";
 
 export interface Comment {
@@ -55,10 +56,16 @@ export class IssueTable {
     );
   }
 
-  addComment(number: number, { author, body, at }: Comment): void {
-    const sql =
-      "INSERT INTO comments (issue, author, body, at) VALUES ($number, $author, $body, $at)";
-    this.#db.run(sql, { number, author, body, at });
+  addComment(number: number, { author, body, at }: Comment, key: string | null = null): void {
+    const sql = `INSERT INTO comments (issue, author, body, at, key)
+      VALUES ($number, $author, $body, $at, $key)`;
+    this.#db.run(sql, { number, author, body, at, key });
+  }
+
+  /** True: there is a comment with this key, with the text from now on. */
+  editComment(number: number, { key, body }: KeyedComment): boolean {
+    const sql = "UPDATE comments SET body = $body WHERE issue = $number AND key = $key RETURNING 1";
+    return this.#db.get(() => true, sql, { number, key, body }) ?? false;
   }
 
   /** Oldest first; only the newest `limit` of them. */
@@ -216,5 +223,9 @@ export const issueMigrations: readonly string[] = [
     at INTEGER NOT NULL
   ) STRICT;
   CREATE INDEX comments_by_issue ON comments (issue);
+  `,
+  `
+  ALTER TABLE comments ADD COLUMN key TEXT;
+  CREATE UNIQUE INDEX comments_by_key ON comments (issue, key) WHERE key IS NOT NULL;
   `,
 ];

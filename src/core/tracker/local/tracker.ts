@@ -61,6 +61,8 @@ class LocalTracker implements Tracker {
       states: async (): Promise<readonly TrackerState[]> => options.states,
       move: async (issue, state) => this.#move(issue, state),
       link: async (issue, link) => this.#link(issue, link),
+      comment: async ({ identifier }, comment) =>
+        this.#read((issues) => issues.writeOwn(identifier, comment)),
     };
   }
 
