@@ -199,6 +199,11 @@ test("delivery.conflicts order: the second branch is pushed after the first is m
   const branch = "symphony/LOCAL-2-second";
   assert.equal(git("show", `${branch}:one.txt`), "both");
   assert.equal(git("log", "-1", "--format=%P", branch).split(" ")[1], git("rev-parse", "main"));
+  // Work that waited is compared with its own base, also when it is merged and its workspace is gone.
+  await eventually("the first one's own change is shown", async () => {
+    const { stderr } = await symphony(place, "diff", "LOCAL-1", "--stat");
+    return /LOCAL-1: 1 file changed since \w+/.test(stderr);
+  });
 });
 
 test("delivery: kill -9 after the decision; the next server pushes once, and the issue stays in review", async () => {

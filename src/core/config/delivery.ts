@@ -31,6 +31,8 @@ export interface DeliveryConfig {
   /** Logins of bots whose comments count as feedback, in lower case. */
   readonly feedbackFrom: readonly string[];
   readonly merge: "never" | "when_approved";
+  /** Whether a pull request without any check may be merged by symphony. */
+  readonly mergeWithoutChecks: boolean;
   readonly mergeMethod: "merge" | "squash" | "rebase";
   readonly conflicts: "warn" | "hold" | "order";
   readonly pollIntervalMs: number;
@@ -76,6 +78,7 @@ export const deliverySection = section({
   max_rounds: positive.default(5),
   feedback_from: texts.default([]),
   merge: oneOf("never", "when_approved").default("never"),
+  merge_without_checks: z.boolean("must be true or false").default(false),
   merge_method: oneOf("merge", "squash", "rebase").default("squash"),
   conflicts: oneOf("warn", "hold", "order").default("warn"),
   poll_interval_ms: positive.min(1_000, "must be at least 1000").default(60_000),
@@ -105,6 +108,7 @@ export function deliveryConfigOf(
     maxRounds: written.max_rounds,
     feedbackFrom: written.feedback_from.map((login) => login.trim().toLowerCase()),
     merge: written.merge,
+    mergeWithoutChecks: written.merge_without_checks,
     mergeMethod: written.merge_method,
     conflicts: written.conflicts,
     pollIntervalMs: written.poll_interval_ms,

@@ -66,6 +66,8 @@ const meanings: Readonly<Record<string, string>> = {
     "Rounds of feedback without a word of a person after which the issue is held",
   "delivery.feedback_from": "Logins of bots whose comments count as feedback",
   "delivery.merge": "Whether symphony merges: never or when_approved",
+  "delivery.merge_without_checks":
+    "Whether symphony merges a pull request that has no checks at all",
   "delivery.merge_method": "merge, squash or rebase",
   "delivery.conflicts": "What conflicts between live branches do: warn, hold or order",
   "delivery.poll_interval_ms": "Time between two reads of an open pull request, ms",

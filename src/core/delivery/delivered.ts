@@ -39,6 +39,10 @@ export interface Delivered extends Delivery {
   readonly problemWith: string | null;
   /** The pushed commit and the tip of the base that an update was last tried for. */
   readonly updatedFor?: string | null;
+  /** Earlier commits whose reviews hold for `head`: only the base was merged into them since. */
+  readonly carried?: readonly string[];
+  /** The commit and the reason that its issue was last held for. */
+  readonly stuckFor?: string;
   /** When the work began, ms since the epoch. */
   readonly startedAt?: number;
   /** Live branches that began earlier and conflict with this one, as last compared. */

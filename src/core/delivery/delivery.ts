@@ -147,12 +147,12 @@ export class Deliveries implements BranchBook {
   }
 
   /** Its work is done, and another branch goes first. */
-  #wait({ issue, head, workspacePath }: OfferOrder, waitingFor: string): void {
+  #wait({ issue, head, from, workspacePath }: OfferOrder, waitingFor: string): void {
     const known = this.of(issue.id) ?? fresh(issue);
     const { mode } = this.#deps.config().delivery;
     const path = workspacePath ?? known.workspacePath;
     const next = { ...known, issue, mode, waitingFor, head: head ?? known.head };
-    this.#save({ ...next, workspacePath: path, over: false });
+    this.#save({ ...next, from: from ?? known.from, workspacePath: path, over: false });
   }
 
   #offer(order: OfferOrder): void {
@@ -169,6 +169,7 @@ export class Deliveries implements BranchBook {
       attemptId,
       mode,
       head,
+      carried: head === known.head ? (known.carried ?? []) : [],
       from: order.from ?? known.from,
       workspacePath: order.workspacePath ?? known.workspacePath,
       offeredAt: clock.wall(),

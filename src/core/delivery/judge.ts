@@ -23,11 +23,17 @@ export interface Known {
   readonly reruns: Readonly<Record<string, Rerun>>;
   /** Whether a person may write to the repository; null: not known now. */
   readonly mayWrite: ReadonlyMap<string, boolean | null>;
-  readonly rules: Pick<DeliveryConfig, "feedbackFrom" | "merge">;
+  /** Commits whose reviews hold for `pushed` too: only the base was merged into them since. */
+  readonly carried: readonly string[];
+  /** When `pushed` was offered, ms since the epoch. */
+  readonly offeredAt: number;
+  readonly rules: Pick<DeliveryConfig, "feedbackFrom" | "merge" | "mergeWithoutChecks">;
 }
 
 /** A run that does not begin in this time will not: its failure counts. */
 const rerunWithinMs = 10 * 60_000;
+/** A check that has not started, or that waits for a person, so long after the offer is said to people. */
+const startsWithinMs = 60 * 60_000;
 
 /** What an observation of a pull request means. Everything is judged anew each time. */
 export interface Verdict {
@@ -39,6 +45,8 @@ export interface Verdict {
   readonly reruns: readonly Check[];
   /** Whether it may be merged now, at exactly this head. */
   readonly mergeable: boolean;
+  /** What waiting and turns will not mend; null: nothing is known to be stuck. */
+  readonly stuck: string | null;
   readonly end: "merged" | "closed" | null;
 }
 
@@ -56,9 +64,10 @@ export function judge(seen: Observation, known: Known): Verdict {
     checks: isCurrent ? checksIn(checks, seen) : "unknown",
     review: reviewOf(seen, known),
   };
+  const nothing = { feedback: [], reruns: [], mergeable: false, stuck: null };
   const end = pullRequest.state === "open" ? null : pullRequest.state;
   if (end !== null) {
-    return { facts, waitingFor: null, feedback: [], reruns: [], mergeable: false, end };
+    return { facts, waitingFor: null, ...nothing, end };
   }
   const red = checks.filter(
     ({ name, state }) => state === "failure" && !seen.baseRed.includes(name),
@@ -84,9 +93,32 @@ export function judge(seen: Observation, known: Known): Verdict {
     feedback,
     reruns: again.filter(isOver),
     mergeable: missing === null && known.rules.merge === "when_approved",
+    stuck: stuckOf(checks, { again, known, missing, at: seen.at }),
     end: null,
   };
 }
+
+interface Waiting {
+  readonly again: readonly Check[];
+  readonly known: Known;
+  readonly missing: string | null;
+  readonly at: number;
+}
+
+/** A check that was cancelled after it ran again, or that does not start. */
+function stuckOf(checks: readonly Check[], { again, known, missing, at }: Waiting): string | null {
+  const lost = checks.filter(
+    (check) =>
+      check.state === "cancelled" && !again.includes(check) && !isAwaited(check, known, at),
+  );
+  if (lost.length > 0)
+    return `the check ${named(lost)} was cancelled, and running it again did not help`;
+  const isLate = known.rules.merge === "when_approved" && at - known.offeredAt > startsWithinMs;
+  return isLate && missing !== null && unstarted.test(missing) ? `it waits for ${missing}` : null;
+}
+
+/** The words of `missingOf` for checks that no time mends. */
+const unstarted = /^the check .*, which has not started$|^a person to allow the check /;
 
 /** Whether the failed run is the one that was ordered to run again, so that its next attempt decides. */
 function isAwaited(check: Check, { reruns }: Known, at: number): boolean {
@@ -114,11 +146,16 @@ function checksIn(checks: readonly Check[], { baseRed }: Observation): PullReque
   return checks.some(isOpen) ? "running" : "passed";
 }
 
-/** The latest decisive review of each person who may write; comments clear nothing. */
-function reviewOf({ reviews }: Observation, { mayWrite }: Known): PullRequestFacts["review"] {
-  const latest = new Map<string, "approved" | "changes_requested" | "dismissed">();
+/**
+ * The latest decisive review of each person who may write; comments clear nothing. An approval is one
+ * of the commit that its person saw.
+ */
+function reviewOf(seen: Observation, { mayWrite, carried }: Known): PullRequestFacts["review"] {
+  const latest = new Map<string, "approved" | "changes_requested" | "dismissed" | "earlier">();
   let isUnknown = false;
-  for (const { author, own, verdict } of reviews) {
+  for (const { author, own, verdict: said, head } of seen.reviews) {
+    const isCurrent = head === seen.pullRequest.head || carried.includes(head);
+    const verdict = said === "approved" && !isCurrent ? "earlier" : said;
     if (own || verdict === "commented") continue;
     const may = mayWrite.get(author.toLowerCase()) ?? null;
     if (may === null) isUnknown = true;
@@ -248,11 +285,18 @@ function missingOf(seen: Observation, { facts, known, checks, isCurrent }: Judge
   if (silent.length > 0) return `the check ${silent.join(", ")}, which has not started`;
   if (facts.review === "changes_requested") return "a new review: changes were requested";
   if (facts.review === "unknown") return "the rights of its reviewers to be known";
-  if (facts.review === "none") return "a review";
+  if (facts.review === "none") {
+    const isEarlier = seen.reviews.some(({ own, verdict }) => !own && verdict === "approved");
+    return isEarlier ? "a review of its new commit" : "a review";
+  }
   if (pullRequest.mergeable === "unknown") return "GitHub to tell whether it can be merged";
   // Nothing has run: an empty list is not a green one.
-  if (requiredChecks === null && checks.length === 0)
-    return "a person to merge it: it has no checks";
+  const { merge, mergeWithoutChecks } = known.rules;
+  if (merge === "when_approved" && checks.length === 0) {
+    if (requiredChecks === null) return "a person to merge it: it has no checks";
+    if (!mergeWithoutChecks)
+      return "a check to start, or a person to merge it (delivery.merge_without_checks)";
+  }
   return null;
 }
 

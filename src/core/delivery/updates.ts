@@ -142,7 +142,7 @@ export class Updates {
     const result = await this.#merge(known, rule, wanted);
     switch (result.outcome) {
       case "updated":
-        return this.#updated(known, wanted, result.head);
+        return this.#updated(known, wanted, { head: result.head, isClean: true });
       case "conflicts":
         return this.#conflicts(known, wanted, result.conflicts);
       case "unknown":
@@ -186,7 +186,11 @@ export class Updates {
     return updateWorkspace({ ...order, mirror: whole });
   }
 
-  async #updated(known: Delivered, wanted: Wanted, head: string): Promise<void> {
+  async #updated(
+    known: Delivered,
+    wanted: Wanted,
+    { head, isClean }: { readonly head: string; readonly isClean: boolean },
+  ): Promise<void> {
     const { ports, config, save, store, kick, bus } = this.#deps;
     const { issueId, issueIdentifier, branch, base, workspacePath } = known;
     const now = store.of(issueId) ?? known;
@@ -205,7 +209,9 @@ export class Updates {
       issueId,
       payload: { commit: head },
     };
-    save({ ...now, head, updatedFor: keyOf(known, wanted) }, [push]);
+    // A review of the work still holds when nothing but the base came in.
+    const carried = isClean && known.head !== null ? [...(now.carried ?? []), known.head] : [];
+    save({ ...now, head, carried, updatedFor: keyOf(known, wanted) }, [push]);
     bus.publish({
       type: "work.committed",
       ...{ issueId, issueIdentifier },
@@ -226,7 +232,10 @@ export class Updates {
     const { missing, commands } = commandsFor(paths, config().delivery.regenerate);
     if (!isText && missing.length === 0) {
       const failed = await this.#deps.ports.check(this.#place(known.workspacePath ?? ""), commands);
-      if (failed === null) return this.#updated(known, wanted, await this.#commit(known));
+      if (failed === null) {
+        const head = await this.#commit(known);
+        return this.#updated(known, wanted, { head, isClean: false });
+      }
       const text = `${textOf(known, wanted, conflicts)}\n\nThe command that writes them failed: ${failed.command}\n\n${failed.output}`;
       this.#tried(known, wanted);
       return this.#tell(feedbackOf(known, wanted, text));

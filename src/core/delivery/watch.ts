@@ -155,11 +155,12 @@ export class Watch {
     const now = store.of(known.issueId);
     // What was offered again meanwhile is judged by the next look.
     if (now === null || now.offeredAt !== known.offeredAt) return;
-    const { issueId, pushed, base, reruns } = now;
+    const { issueId, pushed, base, reruns, offeredAt, carried = [] } = now;
     const shown = seen.pullRequest.head === pushed ? pushed : now.shown;
     const mended = now.problemWith === unread ? { problem: null, problemWith: null } : {};
     const verdict = judge(seen, {
-      ...{ issueId, pushed, base, reruns, mayWrite, rules: config().delivery },
+      ...{ issueId, pushed, base, reruns, mayWrite, carried, offeredAt },
+      rules: config().delivery,
       shown: shown !== null && shown === pushed,
       ownDraft: now.wrote?.draft === true,
     });
@@ -206,10 +207,6 @@ export class Watch {
         payload: { check: payload },
       };
     });
-    if (verdict.mergeable && pullRequest.head === known.pushed) {
-      const key = `merge:${issueId}:${pullRequest.head}`;
-      entries.push({ kind: "merge", key, target, issueId, payload: { head: pullRequest.head } });
-    }
     save({ ...next, reruns }, entries);
     if (entries.length > 0) kick();
     const isUpdated = this.#updateBase(known, seen, verdict);
@@ -224,6 +221,32 @@ export class Watch {
       });
     }
     if (fresh.length > 0) this.tellFeedback(issueId);
+    // What people have said since is read first.
+    else if (store.newFeedback(issueId).length === 0) this.#merge(known, seen, verdict);
+    this.#tellStuck(issueId, pullRequest.head, verdict);
+  }
+
+  #merge({ issueId, pushed }: Delivered, { pullRequest }: Observation, verdict: Verdict): void {
+    const { store, save, kick } = this.#deps;
+    const known = store.of(issueId);
+    const { head } = pullRequest;
+    if (known === null || !verdict.mergeable || head !== pushed) return;
+    const key = `merge:${issueId}:${head}`;
+    const target = `delivery:${issueId}`;
+    save(known, [{ kind: "merge", key, target, issueId, payload: { head } }]);
+    kick();
+  }
+
+  /** Holds the issue, once for each commit and reason; what comes back from a person continues it. */
+  #tellStuck(issueId: string, head: string, { stuck }: Verdict): void {
+    const { store, save, post } = this.#deps;
+    const known = store.of(issueId);
+    const key = `${head} ${stuck}`;
+    if (known === null || stuck === null || known.stuckFor === key) return;
+    save({ ...known, stuckFor: key });
+    const url = known.pullRequest?.url ?? "";
+    const reason = `${stuck}; next: look at ${url}, then symphony transition ${known.issueIdentifier} queued`;
+    post({ type: "offer.stopped", issueId, reason, untilSaid: true });
   }
 
   /** A branch that is behind or conflicts is updated; false: nothing can update it. */

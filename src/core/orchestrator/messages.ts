@@ -157,7 +157,13 @@ export type Input =
     }
   | { readonly type: "offer.merged"; readonly issueId: string; readonly summary: string }
   /** It needs a person: closed without a merge, refused for good, rounds used up. */
-  | { readonly type: "offer.stopped"; readonly issueId: string; readonly reason: string }
+  | {
+      readonly type: "offer.stopped";
+      readonly issueId: string;
+      readonly reason: string;
+      /** The next word of a person about the work continues it. */
+      readonly untilSaid?: boolean;
+    }
   /** The live branches of one repository were compared. */
   | {
       readonly type: "radar.updated";

@@ -249,12 +249,15 @@ function resumed(
 /** It waits for an operator now. */
 function offerStopped(
   state: State,
-  { issueId, reason }: About<"offer.stopped">,
+  { issueId, reason, untilSaid = false }: About<"offer.stopped">,
   context: Context,
 ): Decision {
   const row = state.issues.get(issueId);
   const isOver = row?.claim === "completed" || row?.claim === "held" || row?.claim === "failed";
-  return !row || isOver ? decided(state) : hold(state, row.issue, { reason, context });
+  if (!row || isOver) return decided(state);
+  const exhausted = row.offer && { ...row.offer, exhausted: true };
+  const issues = untilSaid ? state.issues.offering(row.issue, exhausted) : state.issues;
+  return hold({ ...state, issues }, row.issue, { reason, context });
 }
 
 /** What is offered; a crash may have come between the decision and the delivery. */

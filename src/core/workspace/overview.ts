@@ -16,7 +16,7 @@ import { findWorkspace } from "./directory.ts";
 import type { Kept, KeptWorkspaces } from "./kept.ts";
 import { type KnownPlace, knownPlaces } from "./known-places.ts";
 import { DiskUse } from "./measured.ts";
-import { type KnownIssue, ownersOf, userOf } from "./owner.ts";
+import { attachedAt, type KnownIssue, ownersOf, userOf } from "./owner.ts";
 import { ambiguous, dirty, inUse, notFound, onlyCopy } from "./refusals.ts";
 import { Repositories } from "./repositories.ts";
 import type { Workspaces } from "./workspaces.ts";
@@ -341,8 +341,10 @@ export class WorkspaceOverview {
   #requireIdle(path: string): void {
     // An attempt without a directory may be about to get this one, because the root may change
     // before that.
-    const user = userOf(this.#deps.state(), path) ?? this.#userOf(path);
-    if (user !== null) throw inUse(basename(path), user.identifier);
+    const state = this.#deps.state();
+    const user = userOf(state, path) ?? this.#userOf(path);
+    if (user === null) return;
+    throw inUse(basename(path), user.identifier, attachedAt(state, path) !== null);
   }
 }
 

@@ -48,7 +48,7 @@ export function isAtWork({ issues }: State, path: string): boolean {
 }
 
 /** The issue in whose workspace at `path` a person works. */
-function attachedAt({ issues }: Pick<State, "issues">, path: string): Issue | null {
+export function attachedAt({ issues }: Pick<State, "issues">, path: string): Issue | null {
   for (const { issue, attached } of issues.of("held").values()) {
     if (attached?.path === path) return issue;
   }

@@ -20,9 +20,11 @@ export function ambiguous(key: string, paths: readonly string[], command: string
   });
 }
 
-export function inUse(key: string, identifier: string): SymphonyError {
-  return new SymphonyError("workspace_in_use", `an agent is running in ${key}`, {
-    hint: `symphony abort ${identifier}`,
+/** `isAttached`: a person works in it, and no agent. */
+export function inUse(key: string, identifier: string, isAttached: boolean): SymphonyError {
+  const who = isAttached ? "a person works" : "an agent is running";
+  return new SymphonyError("workspace_in_use", `${who} in ${key}`, {
+    hint: isAttached ? `symphony attach ${identifier} --done` : `symphony abort ${identifier}`,
   });
 }
 

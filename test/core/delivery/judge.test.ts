@@ -82,7 +82,9 @@ function known(fields: Partial<Known> = {}): Known {
       ["linus", true],
       ["margaret", false],
     ]),
-    rules: { feedbackFrom: ["reviewbot"], merge: "when_approved" },
+    carried: [],
+    offeredAt: 0,
+    rules: { feedbackFrom: ["reviewbot"], merge: "when_approved", mergeWithoutChecks: false },
     ...fields,
   };
 }
@@ -166,7 +168,12 @@ test("DELIVERY-16: a cancelled check is run again once by symphony, and starts n
   assert.deepEqual([verdict.reruns.length, verdict.feedback.length], [1, 0]);
   const reruns = { [`test@${head}`]: { of: "9#1", at: 0 } };
   const again = judge(seen({ checks: [lost] }), known({ reruns }));
-  assert.deepEqual([again.reruns.length, again.feedback.length], [0, 0]);
+  assert.deepEqual([again.reruns.length, again.feedback.length, again.stuck], [0, 0, null]);
+  // Its second run was cancelled too: a person has to look.
+  const second = check("test", "cancelled", { runId: "9", attempt: 2 });
+  const held = judge(seen({ checks: [second] }), known({ reruns }));
+  assert.deepEqual([held.reruns.length, held.feedback.length], [0, 0]);
+  assert.match(held.stuck ?? "", /^the check test was cancelled, and running it again/);
 });
 
 test("a failed job is run again when the other jobs of its run are over", () => {
@@ -192,12 +199,22 @@ const merges = (fields: Fields, more: Partial<Known> = {}) =>
 test("DELIVERY-18: none yet, running, expected and green are four things", () => {
   assert.equal(merges({}).mergeable, true);
   assert.match(merges({ checks: [], requiredChecks: null }).waitingFor ?? "", /no checks/);
+  // The approval came before the first check exists, or there will be none: only a setting tells.
+  const none = merges({ checks: [] });
+  assert.deepEqual([none.mergeable, none.stuck], [false, null]);
+  assert.match(none.waitingFor ?? "", /^a check to start.*merge_without_checks/);
+  const rules = { ...known().rules, mergeWithoutChecks: true };
+  assert.equal(merges({ checks: [] }, { rules }).mergeable, true);
+  assert.equal(merges({ checks: [], requiredChecks: null }, { rules }).mergeable, false);
   assert.equal(merges({ checks: [check("test", "running")] }).mergeable, false);
   const silent = merges({ requiredChecks: ["e2e"] });
   assert.deepEqual(
     [silent.mergeable, silent.waitingFor],
     [false, "the check e2e, which has not started"],
   );
+  const late = { at: 3_600_002, requiredChecks: ["e2e"] };
+  assert.equal(merges(late).stuck, "it waits for the check e2e, which has not started");
+  assert.equal(merges({ ...late, checks: [check("test", "running")] }).stuck, null);
   assert.match(
     merges({ checks: [check("e2e", "action_required")] }).waitingFor ?? "",
     /allow the check e2e/,
@@ -215,6 +232,18 @@ test("DELIVERY-22: the latest decisive review of each person with write counts",
   assert.equal(merges({ reviews: [review("margaret", "approved")] }).mergeable, false);
   assert.equal(merges({ reviews: [review("grace", "approved", { own: true })] }).mergeable, false);
   assert.equal(merges({ reviews: [review("newcomer", "approved")] }).facts.review, "unknown");
+});
+
+test("an approval is one of the commit that its person saw; only a base that came in is carried over", () => {
+  const earlier = "c".repeat(40);
+  const reviews = [review("grace", "approved", { head: earlier })];
+  const stale = merges({ reviews });
+  assert.deepEqual([stale.mergeable, stale.facts.review], [false, "none"]);
+  assert.equal(stale.waitingFor, "a review of its new commit");
+  assert.equal(merges({ reviews }, { carried: [earlier] }).mergeable, true);
+  // A request for changes stands over all commits.
+  const request = review("linus", "changes_requested", { head: earlier });
+  assert.equal(merges({ reviews: [request] }).facts.review, "changes_requested");
 });
 
 test("DELIVERY-23, DELIVERY-25: another base and a person's draft are holds on merging", () => {

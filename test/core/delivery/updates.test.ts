@@ -121,6 +121,7 @@ test("O-40: a branch that is behind is updated and pushed without a turn, once f
     [[`push:${id}:update:${head}:${base}`, merge]],
   );
   assert.equal(store.of(id)?.head, merge);
+  assert.deepEqual(store.of(id)?.carried, [head], "its review holds for the merge");
   store.save({ ...(store.of(id) as Delivered), pushed: merge });
   await update(base);
   assert.equal(git("rev-parse", "HEAD"), merge);

@@ -231,6 +231,18 @@ test("closed by a person is a no: held until a person says otherwise", async () 
   assert.deepEqual(world.live, ["A-1"]);
 });
 
+test("DELIVERY-16, DELIVERY-18: a check that is stuck holds the issue; the next word of a person continues it", async () => {
+  const world = await offered();
+  const stopped = { type: "offer.stopped", issueId: id, reason: "e2e", untilSaid: true } as const;
+  await world.orchestrator.apply(stopped);
+  assert.equal(claimOf(world), "held");
+  const said = { type: "offer.answered", issueId: id, summary: "look" } as const;
+  await world.orchestrator.apply({ ...said, byPerson: false });
+  assert.equal(claimOf(world), "held");
+  await world.orchestrator.apply({ ...said, byPerson: true });
+  assert.notEqual(claimOf(world), "held");
+});
+
 test("a review survives a restart, with its rounds and its resting state", async () => {
   const world = await offered();
   await world.orchestrator.apply({ type: "offer.resting", issueId: id, state: "In Review" });

@@ -140,3 +140,12 @@ test("order: what cannot be compared is offered, unless a conflict is known", as
   await compared(world, null, { "A-2": "c" });
   assert.ok(world.calls.includes("offer A-2 c and move"));
 });
+
+test("order: work that merely changes the same files, and merges, does not wait for the other branch", async () => {
+  const world = await begun("order");
+  await world.run("A-2").end({ kind: "completed", made: made("c"), issue: issue("A-2") });
+  await compared(world, [overlap(false)], { "A-2": "c" });
+  assert.ok(world.calls.includes("offer A-2 c and move"));
+  assert.deepEqual(told(world), []);
+  assert.equal(gateOf(world, "A-2")?.pass, true);
+});
