@@ -32,7 +32,7 @@ export async function diagnose(request: DoctorRequest, context: CommandContext) 
         for (const line of resultLines(result, paint, context)) context.print(line);
     },
   });
-  const { checks, fixed } = examination;
+  const { checks, fixed, server } = examination;
   const bundle = request.bundle === undefined ? null : resolve(context.where.cwd, request.bundle);
   if (bundle !== null) writeBundle(bundle, await supportBundle(examination, version()));
   const count = (status: CheckStatus) => checks.filter((one) => one.status === status).length;
@@ -45,7 +45,7 @@ export async function diagnose(request: DoctorRequest, context: CommandContext) 
       fail: count("fail"),
       not_asked: count("not_asked"),
     },
-    ...{ checks, fixed, bundle },
+    ...{ checks, fixed, bundle, server },
   };
 }
 
@@ -97,7 +97,7 @@ function resultLines(
 }
 
 export async function printSummary(
-  { counts, fixed, bundle, checks }: Report,
+  { counts, fixed, bundle, checks, server }: Report,
   context: CommandContext,
 ) {
   const { ok, warn, fail, not_asked: notAsked } = counts;
@@ -106,6 +106,6 @@ export async function printSummary(
   context.print(`\n${parts.join(", ")}`);
   if (bundle !== null) context.note(`Written to ${bundle}: read it before you send it`);
   const workflow = checks.find(({ name }) => name === "workflow");
-  if (fail === 0) context.note("next: symphony serve");
+  if (fail === 0) context.note(`next: symphony ${server === null ? "serve" : "state"}`);
   else if (workflow?.code === "missing_workflow_file") context.note("next: symphony init");
 }

@@ -240,7 +240,9 @@ test("the example for GitHub Actions: its steps deliver an issue whose text is h
   symlinkSync(join(root, "bin", "symphony.js"), join(bin, "symphony"));
   symlinkSync(process.execPath, join(bin, "node"));
   const text = readFileSync(join(root, "examples", "github-actions.yml"), "utf8");
-  const { jobs } = parse(text, { merge: true });
+  const { jobs, defaults } = parse(text, { merge: true });
+  // Only then Actions runs it as below; without it a failed `symphony run` before the pipe would be a success.
+  assert.equal(defaults.run.shell, "bash");
   const steps: readonly Step[] = jobs.run.steps;
   const values: Readonly<Record<string, string>> = {
     "github.event.issue.title": '"; touch /tmp/hacked #$(touch hacked)',

@@ -50,6 +50,8 @@ export interface Examination {
   /** What was mended, in words. */
   readonly fixed: readonly string[];
   readonly project: Project;
+  /** The address of the running server of this project; null: none runs. */
+  readonly server: string | null;
 }
 
 /** Makes every check. Without `fix` it changes nothing. */
@@ -59,7 +61,8 @@ export async function examine(options: DoctorOptions): Promise<Examination> {
     const isFixed = options.fix && holding.lock !== null;
     const fixed = isFixed ? await fixDataDir(options.dataDir) : [];
     const project = await readProject(options);
-    return { checks: await checkAll(options, project, holding), fixed, project };
+    const checks = await checkAll(options, project, holding);
+    return { checks, fixed, project, server: holding.server?.url ?? null };
   } finally {
     await holding.lock?.release();
   }
