@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { open, readdir } from "node:fs/promises";
 import { setTimeout as delay, setImmediate } from "node:timers/promises";
 import { daemonMark, runCookie } from "./environment.ts";
+import { psEntries } from "./ps.ts";
 
 /** One live process of this machine; zombies do not count. */
 export interface ProcessEntry {
@@ -23,13 +24,20 @@ const none: ReadonlySet<number> = new Set();
 const recentMs = 1_000;
 let latest = { pids: none, at: Number.NEGATIVE_INFINITY };
 
-/** The ids of all processes, without reading any of them. Empty without /proc. */
+/** Everywhere else the list is that of `ps`. */
+const hasProc = process.platform === "linux";
+
+/** The ids of all processes, without reading any of them. */
 async function livePids(): Promise<ReadonlySet<number>> {
   const at = performance.now();
-  const names = await readdir("/proc").catch(() => []);
-  const pids = new Set(names.filter((name) => /^\d+$/.test(name)).map(Number));
+  const pids = new Set(hasProc ? await procPids() : (await psEntries()).map(({ pid }) => pid));
   latest = { pids, at };
   return pids;
+}
+
+async function procPids(): Promise<readonly number[]> {
+  const names = await readdir("/proc").catch(() => []);
+  return names.filter((name) => /^\d+$/.test(name)).map(Number);
 }
 
 /** Ids of processes that started before this call; the list may be up to one second old. */
@@ -37,7 +45,7 @@ export async function earlierPids(): Promise<ReadonlySet<number>> {
   return performance.now() - latest.at < recentMs ? latest.pids : livePids();
 }
 
-/** Every live process that may be read. Linux only; on other systems the list is empty. */
+/** Every live process that may be read. */
 export async function liveProcesses(): Promise<readonly ProcessEntry[]> {
   return (await freshScan()).entries;
 }
@@ -53,7 +61,7 @@ let running: Promise<unknown> | null = null;
 let next: Promise<Scan> | null = null;
 let scans = 0;
 
-/** How often all of /proc was read by this process. */
+/** How often all processes were read by this process. */
 export function scansMade(): number {
   return scans;
 }
@@ -80,8 +88,16 @@ async function scanAfter(before: Promise<unknown> | null): Promise<Scan> {
 
 async function scanned(): Promise<Scan> {
   scans += 1;
-  const entries = await entriesOf(await livePids());
+  const entries = hasProc ? await entriesOf(await livePids()) : await listed();
   return { entries, others: others(entries) };
+}
+
+async function listed(): Promise<ProcessEntry[]> {
+  return (await psEntries()).map(({ environment, ...entry }) => ({
+    ...entry,
+    runId: valueIn(environment, runCookie),
+    daemon: valueIn(environment, daemonMark),
+  }));
 }
 
 async function entriesOf(pids: Iterable<number>): Promise<ProcessEntry[]> {
@@ -133,6 +149,7 @@ export async function killMatching(
 }
 
 async function unseen(seen: ReadonlySet<number>): Promise<readonly ProcessEntry[]> {
+  if (!hasProc) return others(await listed()).filter(({ pid }) => !seen.has(pid));
   return others(await entriesOf([...(await livePids())].filter((pid) => !seen.has(pid))));
 }
 
@@ -173,7 +190,7 @@ async function readEntry(pid: number, reader: ProcReader): Promise<ProcessEntry 
   // The command name in parentheses may contain any character; the fields after it are plain.
   const [state, parentPid, groupId] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   if (state === undefined || state === "" || state === "Z" || state === "X") return null;
-  const environ = await reader.text(`/proc/${pid}/environ`, "utf8").catch(() => "");
+  const environ = (await reader.text(`/proc/${pid}/environ`, "utf8").catch(() => "")).split("\0");
   return {
     ...{ pid, parentPid: Number(parentPid), groupId: Number(groupId) },
     runId: valueIn(environ, runCookie),
@@ -181,9 +198,9 @@ async function readEntry(pid: number, reader: ProcReader): Promise<ProcessEntry 
   };
 }
 
-function valueIn(environ: string, name: string): string | null {
+function valueIn(environ: readonly string[], name: string): string | null {
   const prefix = `${name}=`;
-  const found = environ.split("\0").find((entry) => entry.startsWith(prefix));
+  const found = environ.find((entry) => entry.startsWith(prefix));
   return found === undefined ? null : found.slice(prefix.length);
 }
 

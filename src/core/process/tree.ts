@@ -35,16 +35,15 @@ const groupCheckMs = 50;
 const drainLimitMs = 1_000;
 
 /**
- * Kills the rest of a tree: its group, then all processes with its mark, until none is found
- * (Linux). Every tree of processes is ended by this function.
+ * Kills the rest of a tree: its group, then all processes with its mark, until none is found. Every
+ * tree of processes is ended by this function.
  */
 export async function endTree(
   { group, leads, isMember }: Members,
   limitMs = killLimitMs,
 ): Promise<void> {
-  // After the leader exits its number may be reused; on Linux /proc is checked before anything is signalled.
-  const isOurs = leads || process.platform !== "linux";
-  if (group !== null && isOurs) signalProcess(-group, "SIGKILL");
+  // After the leader exits its number may be reused; the processes are looked at then.
+  if (group !== null && leads) signalProcess(-group, "SIGKILL");
   const inGroup = (entry: ProcessEntry) => group !== null && entry.groupId === group;
   await killMatching((entry) => inGroup(entry) || isMember(entry), limitMs);
 }
