@@ -8,6 +8,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { allowedNames } from "../../src/core/process/environment.ts";
+import { isOfRun, liveProcesses } from "../../src/core/process/table.ts";
 import { canaries, output, safeBench, shell } from "../support/worlds/safe-bench.ts";
 
 const codex = process.env["SYMPHONY_CODEX"] ?? "";
@@ -69,6 +70,23 @@ describe("what the real codex lets a hostile agent do", () => {
       assert.deepEqual((await readdir(dataDir)).sort(), ["master.key", "runtime.json"]);
     } finally {
       close();
+    }
+  });
+
+  test("THREAT-18, THREAT-19: a fork bomb and a disk fill end the attempt, and nothing of it is left", async () => {
+    const none = { maxProcesses: null, maxMemoryBytes: null, maxFileBytes: null };
+    const bomb = "for i in $(seq 300); do setsid env -i sleep 60 & done; wait";
+    const fill = "for i in $(seq 30); do head -c 10000000 /dev/zero >fill-$i; sleep 0.1; done";
+    for (const [line, bounds] of [
+      [bomb, { ...none, maxProcesses: 80, leastFreeBytes: 0 }],
+      [fill, { ...none, leastFreeBytes: 2 ** 60 }],
+    ] as const) {
+      await using t = await safeBench(shell(line));
+      await using session = await t.bench.start({ bounds });
+      await assert.rejects(session.turn("go", plain), { code: "agent_limit" });
+      await session[Symbol.asyncDispose]();
+      const left = (await liveProcesses()).filter(({ runId }) => isOfRun(runId, t.bench.runId));
+      assert.deepEqual(left, []);
     }
   });
 
