@@ -7,12 +7,13 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { canNest } from "../../src/core/process/sandbox.ts";
 import { plantedHome, readingLine } from "../support/makers/planted-logins.ts";
 import { output, safeBench, shell } from "../support/worlds/safe-bench.ts";
 
 /** A developer's home with a codex that works in it. */
-async function planted() {
-  const t = await safeBench([]);
+async function planted(config: Parameters<typeof safeBench>[1] = {}) {
+  const t = await safeBench([], config);
   const apart = await mkdtemp(join(process.cwd(), ".neighbour-"));
   const { logins, toolchains } = await plantedHome(t.userHome, apart);
   return {
@@ -62,6 +63,25 @@ describe("the logins of a developer's home, for codex", () => {
     const said = await p.said(readingLine([named, next]), { readable: ["~/notes.txt"] });
     assert.deepEqual(said.trim().split("\n"), [`READ ${named}`, "looked"]);
   });
+});
+
+test("THREAT-1: with its own sandbox off, ours around codex hides logins, other projects and the data directory", {
+  skip: !(await canNest(process.env)) && "sandboxes do not nest here, as for root",
+}, async () => {
+  await using p = await planted({ threadSandbox: "danger-full-access" });
+  const project = join(p.apart, ".symphony");
+  const secrets = Object.entries(p.t.secrets).flatMap(([name, file]) =>
+    name === "login" ? [] : file,
+  );
+  const hidden = [...p.logins, ...secrets, join(project, "master.key")];
+  await mkdir(project);
+  await writeFile(join(project, "master.key"), "canary");
+  const said = await p.said(readingLine([...hidden, ...p.toolchains]));
+  const read = said.split("\n").filter((line) => line.startsWith("READ "));
+  assert.deepEqual(
+    read.map((line) => line.slice("READ ".length)),
+    p.toolchains,
+  );
 });
 
 test("the toolchains of this machine work at level safe: node, npm with its cache, git, python, cargo", async () => {

@@ -8,6 +8,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { allowedNames } from "../../src/core/process/environment.ts";
+import { canNest } from "../../src/core/process/sandbox.ts";
 import { isOfRun, liveProcesses } from "../../src/core/process/table.ts";
 import { canaries, output, safeBench, shell } from "../support/worlds/safe-bench.ts";
 
@@ -216,8 +217,12 @@ describe("what the real codex lets a hostile agent do", () => {
     await using t = await safeBench(shell("cat ../ENG-2/secret.txt"), {
       threadSandbox: "danger-full-access",
     });
-    assert.equal(await output(t), "canary");
-    const lossNotice = /codex\.thread_sandbox replaces the permission profile/;
+    // Where ours stands around codex, it still hides what is not this workspace.
+    const around = await canNest(process.env);
+    assert.match(await output(t), around ? /No such file/ : /^canary$/);
+    const lossNotice = around
+      ? /codex\.thread_sandbox replaces the permission profile: only symphony's own sandbox/
+      : /codex\.thread_sandbox replaces the permission profile: agents may read the data directory/;
     await t.bench.until("notice", ({ message }) => lossNotice.test(message));
   });
 });

@@ -4,7 +4,7 @@ import { systemClock } from "../clock.ts";
 import { agentsInUse, kindOf, type ServerConfig } from "../config/config.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { outbound, proxyFor } from "../outbound.ts";
-import { probeSandbox } from "../process/sandbox.ts";
+import { canNest, probeSandbox } from "../process/sandbox.ts";
 import { lockRoot } from "../store/lock.ts";
 import { isObject } from "../text/text.ts";
 import { isWorkspaceRoot, stateDirOf } from "../workspace/place.ts";
@@ -97,7 +97,9 @@ export async function checkSandbox({ checked, env }: Project): Promise<Answer> {
   const { config } = checked.effective;
   const isCodex = agentsInUse(config).every((name) => kindOf(config, name) === "codex");
   if (isCodex && delivery.checks.length === 0) {
-    return notAsked("codex has a sandbox of its own, which it tries at its start");
+    return (await canNest(env))
+      ? ok("a sandbox works inside of it: codex has both around its commands")
+      : notAsked("codex has a sandbox of its own alone: here none works inside of symphony's");
   }
   try {
     await probeSandbox(agent.level, env);

@@ -39,6 +39,13 @@ export interface View {
    * network of its own at every level. Absent: none at `safe`, that of the machine at `networked`.
    */
   readonly relay?: string;
+  /**
+   * The command makes a sandbox of its own: inside, its user is not root, whose user namespaces the kernel refuses
+   * without a capability (CAP_SETFCAP).
+   */
+  readonly nests?: boolean;
+  /** Read-only in the workspace, where they exist; `guardedNames` if omitted. */
+  readonly guarded?: readonly string[];
   /** What the command may use; absent: what its user may. */
   readonly bounds?: Bounds | undefined;
 }
@@ -107,6 +114,7 @@ export const serviceSockets: readonly string[] = [
  * Programs outside of the sandbox obey the content of these: read-only at the top of a workspace.
  */
 export const guardedNames: readonly string[] = [".git", ".codex", ".agents"];
+const nestedId = "1000";
 const maxScratchBytes = 512 * 1024 * 1024;
 /**
  * Each of the four or five temporary file systems may use this fraction of the memory, where its
@@ -129,6 +137,7 @@ export async function sandboxArgs(view: View): Promise<readonly string[]> {
     ...["bwrap", "--die-with-parent", "--new-session", "--cap-drop", "ALL"],
     // The first flag alone continues without a user namespace when none can be created.
     ...["--unshare-all", "--unshare-user", ...(networked ? ["--share-net"] : [])],
+    ...(view.nests ? ["--uid", nestedId, "--gid", nestedId] : []),
     ...(await systemMounts()),
     ...["--proc", "/proc", "--dev", "/dev"],
     ...["/dev/shm", "/tmp", "/var/tmp"].flatMap(scratch),
@@ -136,7 +145,7 @@ export async function sandboxArgs(view: View): Promise<readonly string[]> {
     ...(await linkedFiles(networked ? ["/etc/resolv.conf", ...relocatedFiles] : relocatedFiles)),
     ...inLayers(view, covers),
     ...["--bind", workspace, workspace],
-    ...(await guardedMounts(workspace)),
+    ...(await guardedMounts(view)),
     ...inside.flat().flatMap(({ args }) => args),
     ...(await emptiedMounts(view)),
     // At the end, because mounts inside these directories need to create their mount points.
@@ -163,6 +172,24 @@ export async function sandboxLine(line: string, view: View): Promise<string> {
 const probes = new Map<string, Promise<void>>();
 
 /**
+ * Whether a program in the sandbox can make a sandbox of its own, with a /proc of its own, as codex does. Not where
+ * the server runs as root: the kernel refuses that /proc, because bubblewrap covers files of the outer one. Never rejects.
+ */
+export async function canNest(env: NodeJS.ProcessEnv): Promise<boolean> {
+  const path = env["PATH"] ?? "/usr/bin:/bin";
+  const key = `nested ${path}`;
+  const inner = "bwrap --unshare-user --unshare-pid --ro-bind / / --dev /dev --proc /proc".split(
+    " ",
+  );
+  const probe = probes.get(key) ?? tryOut({ level: "networked", nests: true }, path, inner);
+  probes.set(key, probe);
+  return probe.then(
+    () => true,
+    () => probes.delete(key) && false,
+  );
+}
+
+/**
  * Rejects with `agent_unavailable` when the sandbox of the level does not work: no program runs
  * without the requested sandbox. A success is remembered; a failure is not, because the missing
  * program may be installed later.
@@ -170,7 +197,7 @@ const probes = new Map<string, Promise<void>>();
 export async function probeSandbox(level: View["level"], env: NodeJS.ProcessEnv): Promise<void> {
   const path = env["PATH"] ?? "/usr/bin:/bin";
   const key = `${level} ${path}`;
-  const probe = probes.get(key) ?? tryOut(level, path);
+  const probe = probes.get(key) ?? tryOut({ level }, path);
   probes.set(key, probe);
   try {
     await probe;
@@ -186,13 +213,17 @@ export async function probeSandbox(level: View["level"], env: NodeJS.ProcessEnv)
   }
 }
 
-async function tryOut(level: View["level"], path: string): Promise<void> {
+async function tryOut(
+  how: Pick<View, "level" | "nests">,
+  path: string,
+  inner: readonly string[] = [],
+): Promise<void> {
   const workspace = await realpath(await mkdtemp(join(tmpdir(), "symphony-probe-")));
   try {
     const nothing = { homes: [], hidden: [], shown: [], emptied: [] };
-    const args = await sandboxArgs({ level, workspace, cwd: workspace, ...nothing });
+    const args = await sandboxArgs({ ...how, workspace, cwd: workspace, ...nothing });
     const { exitCode, output } = await runCommand({
-      argv: [...args, "bash", "-c", "echo works"],
+      argv: [...args, ...inner, "bash", "-c", "echo works"],
       cwd: workspace,
       env: { PATH: path },
       timeoutMs: probeTimeoutMs,
@@ -239,9 +270,12 @@ async function linkedFiles(paths: readonly string[]): Promise<readonly string[]>
   return [...new Set(outside)].flatMap((path) => ["--ro-bind-try", path, path]);
 }
 
-async function guardedMounts(workspace: string): Promise<readonly string[]> {
+async function guardedMounts({
+  workspace,
+  guarded = guardedNames,
+}: View): Promise<readonly string[]> {
   const mounts = await Promise.all(
-    guardedNames.map(async (name) => {
+    guarded.map(async (name) => {
       const path = join(workspace, name);
       const stats = await lstat(path).catch(() => null);
       // Never through a link: the agent could choose its target.

@@ -33,6 +33,8 @@ export interface ConnectionOptions {
   readonly env: NodeJS.ProcessEnv;
   /** The private home; null when the operator's own is used. */
   readonly home: CodexHome | null;
+  /** The line that starts codex, in our sandbox where there is one around it; `config.command` if omitted. */
+  readonly command?: string;
   /** The temporary folder of the run; null for the server's. */
   readonly scratch: string | null;
   /** An agent that is already running; without it a process is started. */
@@ -88,7 +90,7 @@ export class CodexConnection {
   readonly #unwatch: () => void;
 
   constructor(options: ConnectionOptions, listener: ConnectionListener) {
-    const { spec, config, clock, home, scratch, host } = options;
+    const { spec, config, clock, home, scratch, host, command = config.command } = options;
     const env = {
       ...options.env,
       ...(home && { CODEX_HOME: home.path }),
@@ -114,7 +116,7 @@ export class CodexConnection {
     this.#transport = host
       ? host.connect(events)
       : new AgentProcess({
-          line: launchLine(config.command, secretNames, {
+          line: launchLine(command, secretNames, {
             path: options.env["PATH"],
             passthrough,
           }),

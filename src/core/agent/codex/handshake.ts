@@ -30,6 +30,8 @@ export interface OpenOptions {
   readonly spec: SessionSpec;
   readonly config: CodexConfig;
   readonly home: CodexHome | null;
+  /** As `ConnectionOptions` has it. */
+  readonly command?: string;
   probedOnce(key: string, probe: () => Promise<void>): Promise<void>;
   onNotice(reason: string): void;
 }
@@ -124,10 +126,11 @@ function isTemporary(path: string): boolean {
  * name.
  */
 async function permittedParams(
-  { peer, spec, config, home, probedOnce, onNotice }: OpenOptions,
+  { peer, spec, config, home, command = config.command, probedOnce, onNotice }: OpenOptions,
   codexHome: string | null,
 ): Promise<JsonObject> {
-  const permit = await permitOf({ spec, config, home, codexHome });
+  const isConfined = command !== config.command;
+  const permit = await permitOf({ spec, config, home, codexHome, isConfined });
   if (permit.type === "profile") {
     const probe = { peer, home: permit.home, workspace: spec.workspace, profile: permit.name };
     await probedOnce(`${permit.home.fingerprint} ${permit.name}`, () =>
@@ -175,18 +178,24 @@ export interface PermitOptions {
   readonly home: CodexHome | null;
   /** The CODEX_HOME that the program reports. */
   readonly codexHome: string | null;
+  /** Our sandbox stands around the program. */
+  readonly isConfined: boolean;
 }
 
 /** The sandbox of codex itself, which our profiles replace. */
 export const defaultSandbox = "workspace-write";
-const consequence = "agents may read the data directory, the login of codex and other workspaces";
+const withoutOurs = "agents may read the data directory, the login of codex and other workspaces";
+const inOurs =
+  "only symphony's own sandbox stands around it: agents may read the login and threads of codex, and use the network";
 
 /**
  * Our profile, unless the operator chose a sandbox or a home, or the program is not codex in our
  * home.
  */
-async function permitOf({ spec, config, home, codexHome }: PermitOptions): Promise<Permit> {
+async function permitOf(options: PermitOptions): Promise<Permit> {
+  const { spec, config, home, codexHome } = options;
   if (spec.level === "danger") return sandbox(null);
+  const consequence = options.isConfined ? inOurs : withoutOurs;
   const own = ownSandbox(config);
   if (own !== null) return sandbox(`${own} replaces the permission profile: ${consequence}`);
   if (home === null) {

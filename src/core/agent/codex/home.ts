@@ -19,9 +19,10 @@ import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { allowedNames, daemonMark, runCookie } from "../../process/environment.ts";
 import { loginsIn } from "../../process/home-places.ts";
 import { loginEnvironment } from "../../process/login.ts";
-import { isInside, isSystem, systemSecrets } from "../../process/sandbox.ts";
+import { canNest, isInside, isSystem, systemSecrets, type View } from "../../process/sandbox.ts";
 import type { SessionSpec } from "../agent.ts";
 import { confinementOf } from "../confinement.ts";
+import { commandsOf } from "../guard/program.ts";
 import { homeConfig, type OperatorConfig } from "./profile.ts";
 import type { CodexConfig } from "./settings.ts";
 
@@ -134,6 +135,48 @@ export class CodexHomes {
         await privately(dir);
         return dir;
       },
+    };
+  }
+
+  /**
+   * What codex itself sees of the machine, with its home writable; its own sandbox for commands is inside. null at
+   * `danger`, where a person may let a command leave the sandbox, for a line that is more than codex, where the login
+   * is in a keyring, and where sandboxes do not nest.
+   */
+  async around(
+    config: CodexConfig,
+    spec: SessionSpec,
+    home: CodexHome | null,
+  ): Promise<View | null> {
+    const { env, dataDir, workspaceRoot } = this.#options;
+    const { command, allowGit, approvalPolicy } = config;
+    if (spec.level === "danger" || approvalPolicy !== "never") return null;
+    const [[program = ""] = [], ...more] = commandsOf(command);
+    const isCodex = more.length === 0 && /(^|\/)codex$/.test(program);
+    if (!isCodex || !(await canNest(env))) return null;
+    const operatorHome = operatorHomeOf(env);
+    const path = home?.path ?? operatorHome;
+    const text = await readFile(join(operatorHome, "config.toml"), "utf8").catch(() => "");
+    if (/^\s*cli_auth_credentials_store\s*=\s*["'](keyring|auto)/m.test(text)) return null;
+    const { settings, tables } = pickOperatorConfig(text);
+    const files = [...settings, ...tables].join("\n").matchAll(/["'](\/[^"'\n]+)["']/g);
+    const named = await existing([...files].flatMap(([, file]) => file ?? []));
+    const { PATH: search = "" } = await loginEnvironment(env);
+    const confinement = await confinementOf({
+      ...{ spec, lines: [command], env, path: search, dataDir, workspaceRoot: workspaceRoot() },
+      readable: { key: "agent.readable", paths: [] },
+      writable: null,
+    });
+    const own = await existing([home ? dirname(path) : path, join(operatorHome, "auth.json")]);
+    return {
+      ...{ ...confinement, level: "networked", cwd: spec.workspace, emptied: [] },
+      shown: [
+        ...confinement.shown,
+        ...named.map((from) => ({ from, to: from, as: "readable" as const })),
+        ...own.map((from) => ({ from, to: from, as: "writable" as const })),
+      ],
+      nests: true,
+      ...(allowGit && { guarded: [".git/hooks", ".git/config", ".codex", ".agents"] }),
     };
   }
 

@@ -1,5 +1,6 @@
 import type { Clock } from "../../clock.ts";
 import { loginEnvironment } from "../../process/login.ts";
+import { sandboxLine } from "../../process/sandbox.ts";
 import { type AgentRuntime, openOrClose } from "../agent.ts";
 import type { CodexHomes } from "./home.ts";
 import { CodexSession } from "./session.ts";
@@ -13,6 +14,9 @@ export interface CodexRuntimeOptions {
   /** Without it codex uses the operator's own home. */
   readonly homes?: CodexHomes;
 }
+
+const alone =
+  "symphony's own sandbox does not stand around codex here, only its commands are confined (docs/agents/codex.md, two sandboxes)";
 
 /** Runs `codex app-server`, or another program in `codex.command` that uses its protocol. */
 export function createCodexRuntime({
@@ -33,8 +37,11 @@ export function createCodexRuntime({
       const leave = home ? await enter(firsts, home.path) : () => {};
       try {
         signal.throwIfAborted();
+        const outer = (await homes?.around(settings, spec, home)) ?? null;
+        if (!outer && spec.level !== "danger") spec.onLog(alone);
+        const command = outer ? await sandboxLine(settings.command, outer) : settings.command;
         const session = new CodexSession({
-          ...{ spec, config: settings, clock, home, scratch },
+          ...{ spec, config: settings, clock, home, scratch, command },
           env: await loginEnvironment(env),
           probedOnce: (key, probe) => onceFor(probed, key, probe),
         });
