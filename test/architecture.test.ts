@@ -577,6 +577,7 @@ const mainFiles: readonly string[] = [
   "src/core/store/store.ts",
   "src/core/text/text.ts",
   "src/core/tracker/command/tracker.ts",
+  "src/core/tracker/github/tracker.ts",
   "src/core/tracker/linear/tracker.ts",
   "src/core/tracker/local/tracker.ts",
   "src/core/tracker/tracker.ts",

@@ -96,7 +96,7 @@ const listRow = subcommand({
 
 const createRow = subcommand({
   name: "create",
-  summary: "create an issue in the local tracker",
+  summary: "create an issue in the local tracker, or on GitHub",
   examples: [
     'symphony issue create --title "Fix the login page" --label bug --priority 2',
     "symphony issue create --title Notes --description - < notes.md",
@@ -114,7 +114,7 @@ const createRow = subcommand({
 
 const editRow = subcommand({
   name: "edit",
-  summary: "change an issue of the local tracker",
+  summary: "change an issue of the local tracker or of GitHub",
   examples: [
     "symphony issue edit LOCAL-7 --priority 1 --label bug --label urgent",
     "symphony issue edit LOCAL-7 --priority none",
@@ -133,7 +133,7 @@ const editRow = subcommand({
 
 const moveRow = subcommand({
   name: "move",
-  summary: "put an issue of the local tracker into a state",
+  summary: "put an issue of the local tracker or of GitHub into a state",
   examples: ['symphony issue move LOCAL-7 "In Progress"'],
   arguments: [issueArgument, { name: "state", summary: "a state of the tracker" }],
   call: ({ issue: id, state }, context) => applyChange(id, { state }, context),
@@ -142,7 +142,7 @@ const moveRow = subcommand({
 
 const commentRow = subcommand({
   name: "comment",
-  summary: "comment on an issue of the local tracker",
+  summary: "comment on an issue of the local tracker or of GitHub",
   examples: [
     'symphony issue comment LOCAL-7 "see the log of Monday"',
     "symphony issue comment LOCAL-7 - < notes.md",
@@ -208,7 +208,7 @@ async function newestComments(
 
 const closeRow = subcommand({
   name: "close",
-  summary: "put an issue of the local tracker into an end state",
+  summary: "put an issue of the local tracker or of GitHub into an end state",
   examples: ["symphony issue close LOCAL-7", "symphony issue close LOCAL-7 --state Cancelled"],
   arguments: [issueArgument],
   options: [

@@ -116,7 +116,10 @@ async function trackerOptions(project: Project, env: CommandContext["env"]): Pro
     `Issues of the ${tracker.kind} tracker are edited in that tracker`,
     {
       details: { kind: tracker.kind },
-      hint: "symphony transition ISSUE STATE moves one, with a server running",
+      hint:
+        tracker.kind === "github"
+          ? "symphony serve: a running server writes them"
+          : "symphony transition ISSUE STATE moves one, with a server running",
     },
   );
 }

@@ -246,7 +246,7 @@ export const issues = {
   }),
   create: route({
     ...paths.issues.create,
-    summary: "Create an issue in the local tracker",
+    summary: "Create an issue in the local tracker or on GitHub",
     body: NewIssue,
     audited: ["title", "state"],
     status: 201,
@@ -255,7 +255,7 @@ export const issues = {
   }),
   edit: route({
     ...paths.issues.edit,
-    summary: "Change an issue of the local tracker",
+    summary: "Change an issue of the local tracker or of GitHub",
     params: byIssue,
     body: IssueEdit,
     audited: ["title", "state"],

@@ -7,6 +7,8 @@ const limits = {
   /** One page of a tracker, with descriptions. Also its list of webhooks and what agents ask it. */
   tracker: 16 * mebibyte,
   forge: 8 * mebibyte,
+  /** A page of 100 issues of GitHub, each with at most 65,536 characters. */
+  "page of issues": 40 * mebibyte,
   /** Passes through; only its end is kept. */
   "log of a check": 64 * mebibyte,
   "list of models": 4 * mebibyte,

@@ -141,10 +141,11 @@ const lineBreak = /\r\n|[\n\v\f\r\u0085\u2028\u2029]/;
 export function mayComment(
   comment: TrackerComment,
   policy: Pick<TrackerConfig, "commentSteering" | "commentMention">,
-): "yes" | "off" | "own" | "machine" | "empty" | "no mention" {
+): "yes" | "off" | "own" | "machine" | "no right" | "empty" | "no mention" {
   if (policy.commentSteering === "off") return "off";
   if (comment.by === "own" || comment.body.includes(ownMarker)) return "own";
   if (comment.by === "machine") return "machine";
+  if (comment.mayWrite === false) return "no right";
   if (comment.body.trim() === "") return "empty";
   if (policy.commentSteering === "all") return "yes";
   return mentions(comment.body, policy.commentMention) ? "yes" : "no mention";

@@ -29,11 +29,6 @@ export const ofTheDelivery: readonly Mutant[] = [
       "one.body.includes(marker) && isOurs(one)",
       "one.body.includes(marker)",
     ],
-    [
-      "delivery: rights that cannot be read count as none",
-      'return error.category === "not_found" ? false : null;',
-      "return false;",
-    ],
     ["delivery: a merge names no head", "        sha: head,\n", ""],
   ),
   ...faults(
@@ -90,6 +85,11 @@ export const ofTheDelivery: readonly Mutant[] = [
     "delivery: a delivery without a signature is accepted",
     "return given !== undefined && sameText(",
     "return given === undefined || sameText(",
+  ]),
+  ...faults({ file: `${api}/account.ts`, tests: tests("forge") }, [
+    "delivery: rights that cannot be read count as none",
+    'return error.category === "not_found" ? false : null;',
+    "return false;",
   ]),
   ...faults({ file: `${api}/settings.ts`, tests: ofApi("settings") }, [
     "delivery: an address that begins like the site's is the site's",

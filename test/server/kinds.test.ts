@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { kinds } from "../../src/core/kinds.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
+import { trackerKinds } from "../../src/core/tracker/kinds.ts";
 import { tinyAgent, tinyTracker } from "../support/fakes/tiny-kinds.ts";
 import { issue } from "../support/makers/issue.ts";
 import { freshProject, openReal, type RealServer } from "../support/worlds/real-server.ts";
@@ -60,7 +61,7 @@ test("the schema, the runtime, the models and the refusals include both", async 
   await using at = await world(new Map());
   const { server } = at;
   const schema = (await server.ask("/api/v1/config/schema")).json();
-  assert.match(schema.properties.tracker.properties.kind.description, /local or tiny$/);
+  assert.match(schema.properties.tracker.properties.kind.description, /or tiny$/);
   assert.match(schema.properties.agent.properties.kind.description, /acp or tiny-agent$/);
   const { greeting } = schema.properties["tiny-agent"].properties;
   assert.deepEqual([greeting.default, greeting.description], ["hello", "What is written"]);
@@ -86,7 +87,10 @@ test("the schema, the runtime, the models and the refusals include both", async 
   const slip = await put({ "tiny-agent": { greting: "hi" } });
   assert.match(slip.json().error.message, /did you mean tiny-agent\.greeting\?/);
   const other = await put({ tracker: { kind: "other" } });
-  assert.deepEqual(other.json().error.details.supported, ["linear", "local", "tiny"]);
+  assert.deepEqual(other.json().error.details.supported, [
+    ...trackerKinds.map(({ kind }) => kind),
+    "tiny",
+  ]);
 });
 
 test("an issue may be given to a kind in the table, and to no other", async () => {

@@ -11,6 +11,8 @@ export interface FetchLimits {
   /** Longest time for one request, including its answer. */
   readonly timeoutMs: number;
   readonly closed: AbortSignal;
+  /** How much of an answer is read. */
+  readonly kind: AnswerKind;
 }
 
 const maxRedirects = 3;
@@ -20,25 +22,26 @@ const bodiless: ReadonlySet<number> = new Set([204, 205, 304]);
 
 /**
  * fetch with limits: a time, a size, and redirects only within the same origin, because the credential goes along (a
- * renamed repository answers so). Rejects with ForgeError `unavailable`, or `malformed` for an answer above 8 MiB.
+ * renamed repository answers so). Rejects with ForgeError `unavailable`, or `malformed` for an answer above the limit.
  */
-export function boundedFetch({ timeoutMs, closed }: FetchLimits): Fetch {
+export function boundedFetch(limits: FetchLimits): Fetch {
+  const { kind } = limits;
   return (url, init) =>
-    inTime({ timeoutMs, closed }, async (signal) => {
-      const response = await following(url, { ...init, signal }, { kind: "forge" });
+    inTime(limits, async (signal) => {
+      const response = await following(url, { ...init, signal }, { kind });
       if (bodiless.has(response.status)) {
         await response.body?.cancel();
         return new Response(null, response);
       }
       const { status, headers } = response;
-      const whole = await wholeBytes(response.body, { host: new URL(url).host, kind: "forge" });
+      const whole = await wholeBytes(response.body, { host: new URL(url).host, kind });
       return new Response(whole, { status, headers });
     });
 }
 
 /** Runs `work` with a signal that ends it late or at `close`, and turns what it throws into a ForgeError. */
 export async function inTime<T>(
-  { timeoutMs, closed }: FetchLimits,
+  { timeoutMs, closed }: Pick<FetchLimits, "timeoutMs" | "closed">,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   // Not AbortSignal.timeout: AbortSignal.any holds its sources weakly, and a collected one never fires.
@@ -123,19 +126,21 @@ export function refusalError(refusal: Refusal, judge: Judge): ForgeError {
   if (isLimit(refusal, said)) return rateLimited(message, headers, judge);
   switch (status) {
     case 401:
-      return new ForgeError("unauthorized", message);
+      return new ForgeError("unauthorized", message, { status });
     case 403:
-      return new ForgeError("forbidden", message);
+      return new ForgeError("forbidden", message, { status });
     case 404:
-      return new ForgeError("not_found", message);
+      return new ForgeError("not_found", message, { status });
     case 410:
-      return new ForgeError("gone", message);
+      return new ForgeError("gone", message, { status });
     case 501:
-      return new ForgeError("refused", message);
+      return new ForgeError("refused", message, { status });
     default:
-      if (status >= 500 || status === 408) return new ForgeError("unavailable", message);
+      if (status >= 500 || status === 408) {
+        return new ForgeError("unavailable", message, { status });
+      }
       // A branch that was just pushed may not have reached the replica that was asked.
-      return new ForgeError("refused", message, { final: !isUnseenBranch(status, data) });
+      return new ForgeError("refused", message, { status, final: !isUnseenBranch(status, data) });
   }
 }
 
@@ -227,4 +232,30 @@ export function malformed(route: string): ForgeError {
 
 export function closedError(): ForgeError {
   return new ForgeError("unavailable", "The connection to GitHub was closed");
+}
+
+/** The answer in an error of octokit; null: there was none. */
+export function answerIn(thrown: unknown): Refusal | null {
+  if (!(thrown instanceof Error)) return null;
+  const response = objectOf(Reflect.get(thrown, "response"));
+  const { status, headers, data } = response;
+  if (typeof status !== "number" || !isObject(headers)) return null;
+  return { status, headers: headers as Refusal["headers"], data };
+}
+
+/** What is left of an hour, of requests or of points. */
+export interface GithubBudget {
+  readonly limit: number;
+  readonly remaining: number;
+  /** Until it is whole again, by GitHub's clock, ms. */
+  readonly resetMs: number;
+}
+
+/** As the headers of an answer say it; null: they do not, as those of a server without limits. */
+export function budgetIn({ headers }: Refusal): GithubBudget | null {
+  const told = (name: string) => Number(headers[`x-ratelimit-${name}`] ?? Number.NaN);
+  const [limit, remaining] = [told("limit"), told("remaining")];
+  if (!(limit > 0 && remaining >= 0)) return null;
+  const resetMs = told("reset") * 1_000 - Date.parse(String(headers["date"] ?? ""));
+  return { limit, remaining, resetMs: Math.max(resetMs, 0) || 0 };
 }

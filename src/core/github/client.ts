@@ -2,16 +2,19 @@
 
 import type { Octokit } from "@octokit/core";
 import type { z } from "zod";
-import { tailOf } from "../answers.ts";
+import { type AnswerKind, tailOf } from "../answers.ts";
 import { type Clock, pause } from "../clock.ts";
 import { ForgeError } from "../model/forge-error.ts";
 import { outbound } from "../outbound.ts";
-import { isObject, objectOf } from "../text/text.ts";
+import { objectOf } from "../text/text.ts";
 import {
+  answerIn,
   boundedFetch,
+  budgetIn,
   closedError,
   type FetchLimits,
   following,
+  type GithubBudget,
   graphqlError,
   inTime,
   isUntimed,
@@ -35,14 +38,21 @@ export interface GithubClientOptions {
   readonly timeoutMs?: number;
   /** Shortest time between two writes. Default 1 s, as GitHub asks for. */
   readonly writeGapMs?: number;
+  /** How much of one answer is read. Default `forge`. */
+  readonly answers?: AnswerKind;
+  /** Called with the outcome of each request, and what is left of the hour. */
+  readonly onRequest?: (outcome: "ok" | ForgeError, budget: GithubBudget | null) => void;
 }
 
 type Parameters = Readonly<Record<string, unknown>>;
 
 interface Answer {
+  /** In the form of the schema that was asked for. */
   readonly data: unknown;
   readonly hasNext: boolean;
 }
+
+type Shape = (data: unknown) => unknown;
 
 const defaultTimeoutMs = 30_000;
 const defaultWriteGapMs = 1_000;
@@ -51,12 +61,17 @@ const retryDelaysMs = [500, 2_000];
 const quickMs = 5_000;
 const maxReadsAtOnce = 8;
 const perPage = 100;
-const maxPages = 50;
+const defaultMaxPages = 50;
 /** 2026-03-10 omits `merge_commit_sha` of a pull request. */
 const apiVersion = "2022-11-28";
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
-type Api = "rest" | "graphql";
+export type Api = "rest" | "graphql";
+
+interface Form {
+  readonly schema: z.ZodType;
+  readonly shape: Shape;
+}
 
 /**
  * GitHub's API over @octokit/core with what it lacks: limits of time and size, conditional reads, one write at a time,
@@ -73,6 +88,9 @@ export class GithubClient {
   #reading = 0;
   #writing: Promise<unknown> = Promise.resolve();
   #untimed = 0;
+  readonly #budgets: Record<Api, GithubBudget | null> = { rest: null, graphql: null };
+  /** Requests that count, of both budgets: a 304 does not. */
+  readonly spent: Record<Api, number> = { rest: 0, graphql: 0 };
   readonly credentials: GithubCredentials;
   /** Changes when the repository turns out to be renamed. */
   place: { readonly owner: string; readonly repo: string };
@@ -82,6 +100,7 @@ export class GithubClient {
     this.#limits = {
       timeoutMs: options.timeoutMs ?? defaultTimeoutMs,
       closed: this.#closed.signal,
+      kind: options.answers ?? "forge",
     };
     this.place = { owner: options.repository.owner, repo: options.repository.name };
     this.credentials = new GithubCredentials({
@@ -99,22 +118,31 @@ export class GithubClient {
    * Repeated after a broken connection or a server error, up to three tries in all.
    */
   async read<T>(schema: z.ZodType<T>, route: string, parameters: Parameters = {}): Promise<T> {
-    return shaped(schema, route, (await this.#read(route, parameters)).data);
+    const shape: Shape = (data) => shaped(schema, route, data);
+    return (await this.#read(route, parameters, { schema, shape })).data as T;
   }
 
-  /** All pages of a list, which GitHub may wrap in an object below `key`. */
+  /**
+   * All pages of a list, which GitHub may wrap in an object below `key`, at most `maxPages` (default 50). An entry that has
+   * not changed since the last call is the same object.
+   */
   async list<T>(
     schema: z.ZodType<T>,
     route: string,
-    parameters: Parameters & { readonly key?: string } = {},
+    parameters: Parameters & { readonly key?: string; readonly maxPages?: number } = {},
   ): Promise<T[]> {
-    const { key, ...rest } = parameters;
+    const { key, maxPages = defaultMaxPages, ...rest } = parameters;
+    const shape: Shape = (data) => {
+      const items = key === undefined ? data : objectOf(data)[key];
+      if (!Array.isArray(items)) throw malformed(route);
+      return items.map((item) => shaped(schema, route, item));
+    };
     const all: T[] = [];
     for (let page = 1; page <= maxPages; page++) {
-      const answer = await this.#read(route, { ...rest, per_page: perPage, page });
-      const items = key === undefined ? answer.data : objectOf(answer.data)[key];
-      if (!Array.isArray(items)) throw malformed(route);
-      all.push(...items.map((item) => shaped(schema, route, item)));
+      const query = { ...rest, per_page: perPage, page };
+      const answer = await this.#read(route, query, { schema, shape });
+      const items = answer.data as T[];
+      all.push(...items);
       // An unchanged full page keeps its old links, so these do not say whether a page has been added.
       if (!answer.hasNext && items.length < perPage) return all;
     }
@@ -127,6 +155,11 @@ export class GithubClient {
       const { data } = await this.#send("rest", route, { ...this.place, ...parameters });
       return shaped(schema, route, data);
     });
+  }
+
+  /** What is left of the hour of REST requests or of GraphQL points; null: GitHub has not said, or has no limit. */
+  budget(api: Api): GithubBudget | null {
+    return this.#budgets[api];
   }
 
   /** The data of a query. */
@@ -182,24 +215,29 @@ export class GithubClient {
     this.#closed.abort();
   }
 
-  async #read(route: string, parameters: Parameters): Promise<Answer> {
-    return this.#limited(() => this.#repeated(() => this.#conditional(route, parameters)));
+  async #read(route: string, parameters: Parameters, form: Form): Promise<Answer> {
+    return this.#limited(() => this.#repeated(() => this.#conditional(route, parameters, form)));
   }
 
-  async #conditional(route: string, parameters: Parameters): Promise<Answer> {
+  /** What is kept is the part that the schema names: a list of issues is ten times as long. */
+  async #conditional(route: string, parameters: Parameters, form: Form): Promise<Answer> {
     // octokit sends what a route has no place for as a query.
     const filled = route.includes("{owner}") ? { ...this.place, ...parameters } : parameters;
     const address = `${route} ${JSON.stringify(filled)}`;
-    const kept = this.#kept.get(address, await this.credentials.token());
+    const found = this.#kept.get(address, await this.credentials.token());
+    const kept = found?.schema === form.schema ? found : null;
     const condition = kept === null ? {} : { "if-none-match": kept.etag };
     const answer = await this.#send("rest", route, filled, condition);
     if (answer.status === 304 && kept !== null) return kept;
-    const { data, headers } = answer;
+    const { headers } = answer;
+    const data = form.shape(answer.data);
     const fresh = { data, hasNext: /rel="next"/.test(String(headers["link"] ?? "")) };
     const { etag } = headers;
     // octokit hands out a text where JSON is cut off, and GitHub would confirm it as unchanged for ever.
-    const isWhole = typeof data === "object" && data !== null;
-    if (typeof etag === "string" && isWhole) this.#kept.put(address, { ...fresh, etag });
+    const isWhole = typeof answer.data === "object" && answer.data !== null;
+    if (typeof etag === "string" && isWhole) {
+      this.#kept.put(address, { ...fresh, etag, schema: form.schema });
+    }
     return fresh;
   }
 
@@ -225,15 +263,26 @@ export class GithubClient {
       try {
         const answer = await octokit.request(route, { ...parameters, headers });
         this.#untimed = 0;
+        this.#count(api, answer, "ok");
         return answer;
       } catch (thrown) {
         const refusal = answerIn(thrown);
-        if (refusal?.status === 304) return refusal;
+        if (refusal?.status === 304) {
+          this.#count(api, refusal, "ok");
+          return refusal;
+        }
         const error = this.#errorOf(thrown, api);
+        this.#count(api, refusal, error);
         const again = error.category === "unauthorized";
         if (!again || !(await this.credentials.recover(token, tries))) throw error;
       }
     }
+  }
+
+  #count(api: Api, answer: Refusal | null, outcome: "ok" | ForgeError): void {
+    if (answer?.status !== 304) this.spent[api] += 1;
+    this.#budgets[api] = (answer && budgetIn(answer)) ?? this.#budgets[api];
+    this.#options.onRequest?.(outcome, this.#budgets[api]);
   }
 
   /** Loaded by the first request, so that no other command pays for it. */
@@ -350,13 +399,4 @@ function withVersion(octokit: Octokit): Octokit {
     options.headers.accept = "application/vnd.github+json";
   });
   return octokit;
-}
-
-/** The answer in an error of octokit; null: there was none. */
-function answerIn(thrown: unknown): Refusal | null {
-  if (!(thrown instanceof Error)) return null;
-  const response = objectOf(Reflect.get(thrown, "response"));
-  const { status, headers, data } = response;
-  if (typeof status !== "number" || !isObject(headers)) return null;
-  return { status, headers: headers as Refusal["headers"], data };
 }

@@ -1,8 +1,12 @@
+import type { z } from "zod";
+
 /** An answer that GitHub confirms with 304 as long as it has not changed. */
 export interface KeptAnswer {
   readonly data: unknown;
   readonly hasNext: boolean;
   readonly etag: string;
+  /** What `data` was read with. */
+  readonly schema: z.ZodType;
 }
 
 const maxChars = 32 * 1024 * 1024;

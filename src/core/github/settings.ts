@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { GitAddress } from "../config/git.ts";
-import { SymphonyError } from "../model/errors.ts";
+import { type ErrorCode, SymphonyError } from "../model/errors.ts";
 
 /** Checked settings of a GitHub or a GitHub Enterprise Server. Hold no credential. */
 export interface GithubSettings {
@@ -40,7 +40,7 @@ const numericId = z.union([z.int().positive(), z.string().regex(/^\d{1,18}$/)], 
   error: "must be a number",
 });
 
-/** `delivery.github` as it is written. */
+/** `delivery.github` as it is written; a tracker's provider has the same keys. */
 export const githubSection = z.strictObject({
   token: secretName.nullish(),
   app: z
@@ -55,24 +55,43 @@ export const githubSection = z.strictObject({
   webhook_secret: secretName.nullish(),
 });
 
+/** Where the settings stand, and the codes of their faults. */
+export interface GithubPlace {
+  readonly path: string;
+  readonly invalid: ErrorCode;
+  readonly missing: ErrorCode;
+}
+
+const ofDelivery: GithubPlace = {
+  path: "delivery.github",
+  invalid: "invalid_config",
+  missing: "invalid_config",
+};
+
 /**
  * Checks `delivery.github`: a token (`$NAME`, default `$GITHUB_TOKEN`) or an app, and the API's address, which for a
- * GitHub Enterprise Server is `https://HOST/api/v3`. Throws `invalid_config` with the key's path in `details.path`.
+ * GitHub Enterprise Server is `https://HOST/api/v3`. Throws `invalid_config` with the key's path in `details.path`; the
+ * settings of another place have its path and codes.
  */
 export function githubOf(
   written: unknown,
   lookup: (name: string) => string | undefined,
+  place = ofDelivery,
 ): GithubSettings {
   const parsed = githubSection.safeParse(written ?? {});
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
     const unknown = issue?.code === "unrecognized_keys" ? issue.keys.slice(0, 1) : [];
     const path = [...(issue?.path ?? []), ...unknown].join(".");
-    throw invalid(path, unknown.length > 0 ? "is not known" : (issue?.message ?? "is not valid"));
+    throw invalid(
+      place,
+      path,
+      unknown.length > 0 ? "is not known" : (issue?.message ?? "is not valid"),
+    );
   }
   const { token, app, base_url: baseUrl } = parsed.data;
-  if (token && app) throw invalid("app", "must not be set together with a token");
-  const api = apiOf(baseUrl ?? githubApi);
+  if (token && app) throw invalid(place, "app", "must not be set together with a token");
+  const api = apiOf(place, baseUrl ?? githubApi);
   const { origin, pathname, host } = new URL(api);
   const named = app ? app.private_key : (token ?? `$${tokenVariable}`);
   const secret = variableReference.exec(named)?.[1] ?? tokenVariable;
@@ -85,14 +104,14 @@ export function githubOf(
     secretEnvNames: [...new Set([secret, tokenVariable])],
     credential() {
       const value = lookup(secret)?.trim() ?? "";
-      if (value === "") throw missing(key, secret);
-      if (!app) return { type: "token", token: tokenIn(value, secret) };
+      if (value === "") throw missing(place, key, secret);
+      if (!app) return { type: "token", token: tokenIn(place, value, secret) };
       const installation = app.installation_id ?? null;
       return {
         type: "app",
         id: String(app.id),
         installation: installation === null ? null : Number(installation),
-        privateKey: privateKeyIn(value, secret),
+        privateKey: privateKeyIn(place, value, secret),
       };
     },
   };
@@ -139,47 +158,59 @@ function isSite(web: string, { host, hostname }: Place, protocol: string): boole
   return hostname === new URL(`https://${web}`).hostname || hostname === `ssh.${web}`;
 }
 
-function apiOf(written: string): string {
+function apiOf(place: GithubPlace, written: string): string {
   const url = URL.parse(written.trim());
   const isLoopback = url?.protocol === "http:" && loopbackHosts.has(url.hostname);
   if (url === null || !(url.protocol === "https:" || isLoopback)) {
-    throw invalid("base_url", "must be an https URL, such as https://HOST/api/v3");
+    throw invalid(place, "base_url", "must be an https URL, such as https://HOST/api/v3");
   }
   if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") {
-    throw invalid("base_url", "must not hold a user, a password, ? or #");
+    throw invalid(place, "base_url", "must not hold a user, a password, ? or #");
   }
   // Cloud providers serve the machine's own credentials at link-local addresses.
   if (/^(?:169\.254\.|\[fe[89ab])/.test(url.hostname)) {
-    throw invalid("base_url", "must not be a link-local address");
+    throw invalid(place, "base_url", "must not be a link-local address");
   }
   if (url.host === "github.com" || url.host === "www.github.com") return githubApi;
   return `${url.origin}${url.pathname.replace(/\/+$/, "")}`;
 }
 
 /** fetch quotes a header value that it refuses, so a malformed token must not reach it. */
-function tokenIn(value: string, secret: string): string {
+function tokenIn(place: GithubPlace, value: string, secret: string): string {
   if (/^[\x21-\x7e]+$/.test(value)) return value;
-  throw invalid("token", `names ${secret}, which holds characters that no token has`);
+  throw invalid(place, "token", `names ${secret}, which holds characters that no token has`);
 }
 
 /** Environment files keep a PEM in one line, with `\n` in place of its line ends. */
-function privateKeyIn(value: string, secret: string): string {
+function privateKeyIn(place: GithubPlace, value: string, secret: string): string {
   const pem = value.replaceAll("\\n", "\n");
   if (/^-----BEGIN [A-Z ]*PRIVATE KEY-----\n[\s\S]+-----END [A-Z ]*PRIVATE KEY-----$/.test(pem)) {
     return pem;
   }
-  throw invalid("app.private_key", `names ${secret}, which holds no private key in PEM form`);
+  throw invalid(
+    place,
+    "app.private_key",
+    `names ${secret}, which holds no private key in PEM form`,
+  );
 }
 
-function missing(key: string, secret: string): SymphonyError {
-  const path = `delivery.github.${key}`;
-  return new SymphonyError("invalid_config", `${secret}, which ${path} needs, is not set`, {
+function missing(place: GithubPlace, key: string, secret: string): SymphonyError {
+  const path = `${place.path}.${key}`;
+  return new SymphonyError(place.missing, `${secret}, which ${path} needs, is not set`, {
     details: { path },
     hint: `symphony secrets add ${secret}`,
   });
 }
 
-function invalid(key: string, rule: string): SymphonyError {
-  const path = key === "" ? "delivery.github" : `delivery.github.${key}`;
-  return new SymphonyError("invalid_config", `${path} ${rule}`, { details: { path } });
+function invalid(place: GithubPlace, key: string, rule: string): SymphonyError {
+  const path = key === "" ? place.path : `${place.path}.${key}`;
+  return new SymphonyError(place.invalid, `${path} ${rule}`, { details: { path } });
+}
+
+/**
+ * The id of an issue: the repository's id, which stays through a rename, and its number there. An issue that is transferred
+ * gets another number, and so another id.
+ */
+export function issueIdOf(repositoryId: number | string, number: number): string {
+  return `${repositoryId}#${number}`;
 }

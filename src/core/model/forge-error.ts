@@ -22,16 +22,19 @@ export class ForgeError extends Error {
   readonly final: boolean;
   /** When to ask again, ms since the epoch by our own clock; null: not said. */
   readonly retryAt: number | null;
+  /** Of the HTTP answer that was no success; null: there was none, or another reason. */
+  readonly status: number | null;
 
   constructor(
     category: ForgeErrorCategory,
     message: string,
-    options: { final?: boolean; retryAt?: number | null } = {},
+    options: { final?: boolean; retryAt?: number | null; status?: number } = {},
   ) {
     super(message);
     this.category = category;
     this.final = options.final ?? finalCategories.has(category);
     this.retryAt = options.retryAt ?? null;
+    this.status = options.status ?? null;
   }
 }
 

@@ -101,6 +101,46 @@ export const trackerKinds: readonly TrackerKind[] = [
     },
   },
   {
+    kind: "github",
+    section: {
+      states: { active: ["Open"], terminal: ["Closed", "Not planned", "Duplicate"] },
+      // An unchanged list costs nothing of the hour's requests.
+      minPollMs: 5_000,
+      flatKeys: [],
+      providerKeys: [
+        "repositories",
+        "token",
+        "app",
+        "base_url",
+        "webhook_secret",
+        "state_from",
+        "status_prefix",
+        "states",
+        "assignee",
+        "priority_labels",
+      ],
+      example: {
+        provider: { token: "$GITHUB_TOKEN", repositories: ["acme/app"] },
+        required_labels: ["agent"],
+      },
+    },
+    async load() {
+      const { githubAdapter } = await import("./github/adapter.ts");
+      return githubAdapter;
+    },
+    // Its deliveries come to the path of GitHub, together with those about pull requests.
+    webhook: null,
+    setup: {
+      title: "GitHub Issues",
+      keyName: "GITHUB_TOKEN",
+      keyFrom: "https://github.com/settings/personal-access-tokens",
+      projectKey: "repositories",
+      provider: ["token: $GITHUB_TOKEN"],
+      move: "When you are done, comment on the issue with what you did with the tool issue_comment.",
+      first: 'symphony issue create --title "What is to be done"',
+    },
+  },
+  {
     kind: "local",
     section: {
       states,

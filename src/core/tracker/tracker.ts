@@ -52,6 +52,8 @@ export interface Tracker {
   readonly uploads?: Uploads;
   /** Where it is asked. Absent when its issues are on this machine. */
   readonly address?: string;
+  /** Absent where people edit issues in the tracker itself, and in an own store (`openIssues`). */
+  readonly editor?: IssueEditor;
   /** Tools for one agent session working on `issue`. */
   bindTools(issue: Issue): AgentTools;
   /** Environment variables holding this tracker's credential. */
@@ -121,7 +123,30 @@ export interface TrackerComment {
   readonly body: string;
   readonly author: string;
   readonly by: "person" | "own" | "machine";
+  /** False: a person who may not write there, whose comments steer nothing. Omitted: every person who comments may. */
+  readonly mayWrite?: boolean;
 }
+
+/** Writes issues for people. */
+export interface IssueEditor {
+  /** In the first active state, unless the draft has another. */
+  create(draft: IssueDraft): Promise<Issue>;
+  edit(issue: Issue, change: IssueChange): Promise<Issue>;
+  comment(issue: IssueName, body: string): Promise<void>;
+}
+
+export interface IssueDraft {
+  readonly title: string;
+  readonly description?: string | null | undefined;
+  readonly labels?: readonly string[] | undefined;
+  readonly priority?: number | null | undefined;
+  /** Identifiers. */
+  readonly blockedBy?: readonly string[] | undefined;
+  readonly state?: string | undefined;
+}
+
+/** Omitted fields stay as they are; a list replaces the previous one. */
+export type IssueChange = Omit<IssueDraft, "title"> & { readonly title?: string | undefined };
 
 /** Looks a name up in the secrets, then in the environment. */
 export type Lookup = (name: string) => string | undefined;

@@ -27,7 +27,7 @@ import { templateFor } from "../../core/orchestrator/choice.ts";
 import { type IssueStatusView, statusOfIdentifier } from "../../core/orchestrator/snapshot.ts";
 import { nearest } from "../../core/text/nearest.ts";
 import { displayText } from "../../core/text/text.ts";
-import type { LocalIssues } from "../../core/tracker/local/issues.ts";
+import type { IssueEditor } from "../../core/tracker/tracker.ts";
 import type { Exchange, Handlers } from "../mount.ts";
 import { KeptAnswers, Prepared } from "../replies.ts";
 import { attemptView, deliveryView, detailView, eventView, keptView, time } from "../views.ts";
@@ -185,17 +185,37 @@ function lastFeedback({ deliveries, redact }: Core, issueId: string) {
   return last && { ...last, text: displayText(redact(last.text), feedbackShown) };
 }
 
-/** Writes to the local tracker; every other tracker is read-only here. */
+/** Writes to symphony's own tracker, and to others as far as they can be written from here. */
 function editors(core: Core, clock: Clock) {
   return {
-    create({ body }, exchange) {
-      const issue = requireLocal(core).create(contentOf(body));
+    async create({ body }, exchange) {
+      const local = core.localIssues();
+      const draft = contentOf(body);
+      const issue = local ? local.create(draft) : await requireEditor(core).create(draft);
+      if (!local) core.orchestrator.refresh();
       locate(exchange, issue.identifier);
       return issueView(issue);
     },
-    edit: ({ params, body }) => issueView(requireLocal(core).edit(params.id, contentOf(body))),
-    comment({ params, body }, exchange) {
-      const local = requireLocal(core);
+    async edit({ params, body }) {
+      const local = core.localIssues();
+      if (local) return issueView(local.edit(params.id, contentOf(body)));
+      const editor = requireEditor(core);
+      const { issue } = await findStatus(core, params.id);
+      const edited = await editor.edit(issue, contentOf(body));
+      core.orchestrator.refresh();
+      return issueView(edited);
+    },
+    async comment({ params, body }, exchange) {
+      const local = core.localIssues();
+      if (!local) {
+        const editor = requireEditor(core);
+        const { issue } = await findStatus(core, params.id);
+        await editor.comment(issue, body.body);
+        void core.comments.written(issue.id, "operator", body.body);
+        locate(exchange, issue.identifier);
+        const at = time(clock.wall());
+        return { issue_identifier: issue.identifier, body: body.body, at };
+      }
       const comment = local.comment(params.id, { author: "operator", body: body.body });
       const issue = local.get(params.id);
       const identifier = issue?.identifier ?? params.id;
@@ -323,10 +343,9 @@ async function requireState(core: Core, state: string): Promise<void> {
 
 const stateShown = 100;
 
-function requireLocal(core: Core): LocalIssues {
-  const local = core.localIssues();
-  if (local) return local;
-  const { kind } = core.config.current.config.tracker;
+function requireEditor(core: Core): IssueEditor {
+  const { kind, editor } = core.tracker();
+  if (editor) return editor;
   const message = `issues of the ${kind} tracker are edited there, not here`;
   throw new SymphonyError("tracker_read_only", message, { details: { kind } });
 }

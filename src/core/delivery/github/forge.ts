@@ -1,6 +1,7 @@
 // GitHub and GitHub Enterprise Server as a place where work is reviewed.
 
 import type { Clock } from "../../clock.ts";
+import { GithubAccount } from "../../github/account.ts";
 import { GithubClient, type GithubClientOptions } from "../../github/client.ts";
 import { ForgeError } from "../../model/forge-error.ts";
 import type {
@@ -22,13 +23,11 @@ import {
   type ListedPull,
   listedPull,
   merged,
-  permission,
   posted,
   pull,
   pullRequestOf,
   repository,
   type User,
-  user,
 } from "./shapes.ts";
 
 /** The repository as it was read last. */
@@ -58,16 +57,17 @@ export function githubForge(options: GithubClientOptions): Forge {
 class GithubForge implements Forge {
   readonly kind = "github";
   readonly #client: GithubClient;
+  readonly #account: GithubAccount;
   readonly #checks: GithubChecks;
   readonly #clock: Clock;
   readonly #observed = new Map<number, string>();
   readonly #rights = new Map<string, { readonly may: boolean; readonly until: number }>();
   #facts: Facts | null = null;
-  #known: { readonly credential: string; readonly login: string | null } | null = null;
 
   constructor(options: GithubClientOptions) {
     this.#clock = options.clock;
     this.#client = new GithubClient(options);
+    this.#account = new GithubAccount(this.#client);
     this.#checks = new GithubChecks(this.#client, () => this.#clock.wall());
   }
 
@@ -125,7 +125,7 @@ class GithubForge implements Forge {
   }
 
   async observe(number: number): Promise<Observation | "unchanged"> {
-    const login = await this.#whoAmI();
+    const login = await this.#account.login();
     const observation = await observe(await this.#full(number), {
       client: this.#client,
       checks: this.#checks,
@@ -188,7 +188,7 @@ class GithubForge implements Forge {
     const key = login.toLowerCase();
     const known = this.#rights.get(key);
     if (known !== undefined && this.#clock.now() < known.until) return known.may;
-    const may = await this.#askRights(login);
+    const may = await this.#account.mayWrite(login);
     this.#rights.delete(key);
     if (may === null) return null;
     this.#rights.set(key, { may, until: this.#clock.now() + rightsLastMs });
@@ -216,30 +216,11 @@ class GithubForge implements Forge {
       defaultBranch: read.default_branch,
       archived: read.archived,
       canPush: push ?? null,
-      login: await this.#whoAmI(),
+      login: await this.#account.login(),
       // Private repositories have drafts only in paid plans, which the API does not name.
       drafts: read.private ? null : true,
     };
     return this.#facts;
-  }
-
-  /** Asked again when another token has been set. A token of Actions belongs to no user: it gets 403. */
-  async #whoAmI(): Promise<string | null> {
-    const { credentials } = this.#client;
-    const credential = credentials.identity();
-    if (this.#known?.credential === credential) return this.#known.login;
-    const login = (await credentials.appLogin()) ?? (await this.#userLogin());
-    this.#known = { credential, login };
-    return login;
-  }
-
-  async #userLogin(): Promise<string | null> {
-    try {
-      return (await this.#client.read(user, "GET /user"))?.login ?? null;
-    } catch (error) {
-      if (error instanceof ForgeError && error.category === "forbidden") return null;
-      throw error;
-    }
   }
 
   /** From this branch of this repository: forks have branches of the same name, and GitHub ignores `head` without an owner. */
@@ -278,7 +259,7 @@ class GithubForge implements Forge {
     all: Promise<readonly T[]>,
     marker: string,
   ): Promise<T | null> {
-    const login = await this.#whoAmI();
+    const login = await this.#account.login();
     const isOurs = (one: T) => login === null || isSame(one.user, login);
     return (await all).find((one) => one.body.includes(marker) && isOurs(one)) ?? null;
   }
@@ -292,18 +273,6 @@ class GithubForge implements Forge {
     }
     const what = found.state === "merged" ? `merged at ${found.head}` : "closed";
     return { outcome: "refused", reason: `pull request #${number} is ${what}`, final: true };
-  }
-
-  /** null: it could not be asked, which says nothing about the person. */
-  async #askRights(login: string): Promise<boolean | null> {
-    const route = "GET /repos/{owner}/{repo}/collaborators/{login}/permission";
-    try {
-      const { permission: level } = await this.#client.read(permission, route, { login });
-      return level === "admin" || level === "write" || level === "maintain";
-    } catch (error) {
-      if (!(error instanceof ForgeError)) throw error;
-      return error.category === "not_found" ? false : null;
-    }
   }
 }
 

@@ -180,7 +180,6 @@ export const workflowRun = z.object({
 });
 export type WorkflowRun = z.output<typeof workflowRun>;
 
-export const permission = z.object({ permission: z.string() });
 export const posted = z.object({ id, html_url: z.string() });
 export const merged = z.object({ sha: z.string(), merged: z.boolean() });
 /** An answer of which nothing is read. */

@@ -1,0 +1,26 @@
+import type { TrackerConfig } from "../../config/config.ts";
+import { ForgeError } from "../../model/forge-error.ts";
+import type { Lookup, Tracker, TrackerDeps } from "../tracker.ts";
+import { trackerError } from "./errors.ts";
+import { githubTrackerSettings } from "./settings.ts";
+import { createGithubTracker } from "./tracker.ts";
+
+/** Issues of GitHub. */
+export const githubAdapter = {
+  check(config: TrackerConfig, lookup: Lookup) {
+    githubTrackerSettings(config, lookup);
+  },
+  create: (config: TrackerConfig, { clock, lookup, onMalformed, meter }: TrackerDeps): Tracker =>
+    createGithubTracker({
+      ...{ config, clock, lookup },
+      onMalformed: (count) => onMalformed?.(count),
+      onRequest: (outcome, budget) =>
+        meter?.report({
+          type: "tracker.request",
+          kind: config.kind,
+          outcome: outcome instanceof ForgeError ? trackerError(outcome).code : outcome,
+          remaining: budget?.remaining ?? null,
+        }),
+    }),
+  openIssues: () => null,
+};

@@ -1,0 +1,114 @@
+import { z } from "zod";
+import type { GithubAccount } from "../../github/account.ts";
+import type { GithubClient } from "../../github/client.ts";
+import { issueIdOf } from "../../github/settings.ts";
+import { ForgeError } from "../../model/forge-error.ts";
+import type { CommentList, IssueComment } from "../../model/issue.ts";
+import { commentList, instantOf, maxComments } from "../normalize.ts";
+import type { TrackerComment } from "../tracker.ts";
+import type { IssueRow } from "./rows.ts";
+import { placeIn } from "./rows.ts";
+
+const commentRow = z.object({
+  id: z.union([z.number(), z.bigint()]).transform(String),
+  issue_url: z.string(),
+  body: z.string().nullish(),
+  user: z.object({ login: z.string(), type: z.string().nullish() }).nullish(),
+  author_association: z.string().nullish(),
+  performed_via_github_app: z.object({}).nullish(),
+  created_at: z.string(),
+});
+
+type CommentRow = z.output<typeof commentRow>;
+
+interface Place {
+  readonly owner: string;
+  readonly repo: string;
+}
+
+const perPage = 100;
+
+/** All comments of an issue, oldest first. */
+export function readComments(
+  client: GithubClient,
+  at: Place & { readonly number: number },
+): Promise<CommentRow[]> {
+  return client.list(commentRow, "GET /repos/{owner}/{repo}/issues/{number}/comments", { ...at });
+}
+
+/** The newest comments: the last page, and the one before it where that has too few. */
+export async function newestComments(
+  client: GithubClient,
+  account: GithubAccount,
+  { row, at }: { readonly row: IssueRow; readonly at: Place },
+): Promise<CommentList> {
+  const route = "GET /repos/{owner}/{repo}/issues/{number}/comments";
+  const total = row.comments ?? 0;
+  const last = Math.max(Math.ceil(total / perPage), 1);
+  const page = (number: number) =>
+    client.read(z.array(commentRow), route, {
+      ...{ owner: at.owner, repo: at.repo, number: row.number },
+      ...{ per_page: perPage, page: number },
+    });
+  const newest = await page(last);
+  const earlier = last > 1 && newest.length < maxComments ? await page(last - 1) : [];
+  const login = await account.login();
+  const rows = [...earlier, ...newest].map((one) => ({
+    author: one.user?.login ?? "ghost",
+    by: writerOf(one, login),
+    body: one.body ?? "",
+    createdAt: instantOf(one.created_at),
+  }));
+  return commentList(rows, total > rows.length);
+}
+
+/** One comment by its id in its repository; null when there is none. A person is one who may write to the repository. */
+export async function oneComment(
+  client: GithubClient,
+  account: GithubAccount,
+  {
+    id,
+    at,
+    repositoryId,
+  }: { readonly id: string; readonly at: Place; readonly repositoryId: number },
+): Promise<TrackerComment | null> {
+  const route = "GET /repos/{owner}/{repo}/issues/comments/{id}";
+  const { owner, repo } = at;
+  const row = await client.read(commentRow, route, { owner, repo, id }).catch((error: unknown) => {
+    if (error instanceof ForgeError && error.category === "not_found") return null;
+    throw error;
+  });
+  const place = row && placeIn(row.issue_url);
+  if (row === null || !place) return null;
+  const by = writerOf(row, await account.login());
+  const author = row.user?.login ?? "ghost";
+  return {
+    id: `${repositoryId}/${row.id}`,
+    issueId: issueIdOf(repositoryId, place.number),
+    body: row.body ?? "",
+    author,
+    by,
+    ...(by === "person" && { mayWrite: await mayWrite(account, { row, author, repo }) }),
+  };
+}
+
+/** On a public repository everybody comments. Where the rights cannot be asked, GitHub's word about the author counts. */
+async function mayWrite(
+  account: GithubAccount,
+  {
+    row,
+    author,
+    repo,
+  }: { readonly row: CommentRow; readonly author: string; readonly repo: string },
+): Promise<boolean> {
+  const known = await account.mayWrite(author, { repo });
+  return known ?? ["OWNER", "MEMBER", "COLLABORATOR"].includes(row.author_association ?? "");
+}
+
+function writerOf(
+  { user, performed_via_github_app: app }: CommentRow,
+  login: string | null,
+): IssueComment["by"] {
+  if (user && login !== null && user.login.toLowerCase() === login.toLowerCase()) return "own";
+  return !user || user.type === "Bot" || app ? "machine" : "person";
+}

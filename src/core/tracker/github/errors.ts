@@ -1,0 +1,40 @@
+import { type ErrorCode, SymphonyError } from "../../model/errors.ts";
+import { ForgeError } from "../../model/forge-error.ts";
+
+const hints: Partial<Record<ForgeError["category"], string>> = {
+  unauthorized: "check the token: symphony secrets list",
+  forbidden: "the token needs the permission issues: write for these repositories",
+  not_found:
+    "check tracker.provider.repositories; a token that may not see one gets the same answer",
+};
+
+/** What `work` returns; a failure of GitHub as the tracker's error (T-9). */
+export async function tracked<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw error instanceof ForgeError ? trackerError(error) : error;
+  }
+}
+
+/** A failure of GitHub as the tracker's error (T-9). */
+export function trackerError(error: ForgeError): SymphonyError {
+  const { category, status, retryAt } = error;
+  const hint = hints[category];
+  return new SymphonyError(codeOf(error), error.message, {
+    cause: error,
+    details: {
+      ...{ category, status, retryable: category === "unavailable" },
+      ...(retryAt !== null && { retryAt: new Date(retryAt).toISOString() }),
+    },
+    ...(hint && { hint }),
+  });
+}
+
+function codeOf({ category, status }: ForgeError): ErrorCode {
+  if (category === "rate_limited") return "tracker_rate_limited";
+  if (category === "malformed") return "tracker_response";
+  if (status !== null) return "tracker_status";
+  if (category === "unavailable") return "tracker_request";
+  return category === "unauthorized" ? "missing_tracker_secret" : "tracker_response";
+}

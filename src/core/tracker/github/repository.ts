@@ -1,0 +1,210 @@
+import { isDeepStrictEqual } from "node:util";
+import { z } from "zod";
+import type { Clock } from "../../clock.ts";
+import type { GithubClient } from "../../github/client.ts";
+import { ForgeError } from "../../model/forge-error.ts";
+import { type IssueRow, isSamePlace, listedRow, oneRow, placeIn, type Relations } from "./rows.ts";
+import type { ScopeRepository } from "./settings.ts";
+
+export interface RepositoryDeps {
+  readonly place: ScopeRepository;
+  readonly client: GithubClient;
+  readonly clock: Clock;
+  /** Longest time between two complete reads of a list that has several pages. */
+  readonly fullPassMs: number;
+  readonly onMalformed: (count: number) => void;
+}
+
+const facts = z.object({
+  id: z.number(),
+  full_name: z.string().regex(/^[^/]+\/[^/]+$/),
+});
+type Facts = z.output<typeof facts>;
+
+const issues = "GET /repos/{owner}/{repo}/issues";
+const one = `${issues}/{number}`;
+/** Changes of the same time may reach a replica one after the other, and GitHub counts in seconds. */
+const overlapMs = 60_000;
+/** More changes than this many pages cost more than a complete read. */
+const maxDeltaPages = 4;
+const maxPages = 1_000;
+/** Closed issues that have not changed for longer are not read. */
+const closedMs = 90 * 24 * 3_600_000;
+const dayMs = 24 * 3_600_000;
+/** Until a new issue has reached every replica. */
+const unseenMs = 1_000;
+
+/** Why an issue is not in this repository. */
+export interface Gone {
+  readonly gone: string;
+}
+
+/**
+ * The issues of one repository, by lists and never by search, whose index is minutes late. A list of one page is read whole,
+ * and costs nothing while it is unchanged (304). Of a longer one the changes are read: the address of that read stays the
+ * same until there are some, so that it costs nothing either.
+ */
+export class RepositoryIssues {
+  readonly #deps: RepositoryDeps;
+  readonly place: ScopeRepository;
+  /** Open issues by their number. */
+  #rows = new Map<number, IssueRow>();
+  #pages = 0;
+  #fullAt = 0;
+  #since = 0;
+  /** Grows with every change of an open issue. */
+  version = 0;
+  #facts: Facts | null = null;
+
+  constructor(deps: RepositoryDeps) {
+    this.#deps = deps;
+    this.place = deps.place;
+  }
+
+  /** The repository's id, which never changes, and its name as it was when it was asked last. */
+  async facts(): Promise<Facts> {
+    this.#facts ??= await this.#ask();
+    return this.#facts;
+  }
+
+  /** The open issues now, in the order of their numbers. Rejects with a ForgeError. */
+  async open(): Promise<readonly IssueRow[]> {
+    const isLong = this.#pages > 1;
+    const isDue = this.#deps.clock.now() - this.#fullAt >= this.#deps.fullPassMs;
+    if (!isLong || isDue || !(await this.#changes())) await this.#all();
+    return [...this.#rows.values()].sort((a, b) => a.number - b.number);
+  }
+
+  /** The closed issues that changed in the last 90 days. */
+  async closed(): Promise<readonly IssueRow[]> {
+    // Whole days, so that the address is the same for a while.
+    const since = Math.floor((this.#deps.clock.wall() - closedMs) / dayMs) * dayMs;
+    return this.#list({ state: "closed", since: iso(since) }, maxPages);
+  }
+
+  /** One issue as it is now, or why there is none here. Rejects when the repository itself cannot be read. */
+  async one(number: number): Promise<IssueRow | Gone> {
+    const row = await this.#one(number);
+    if ("gone" in row) this.#drop(number);
+    else return this.#put(row);
+    return row;
+  }
+
+  /** What the row says is there: its blockers and sub-issues. */
+  async relations(row: IssueRow): Promise<Relations> {
+    const { number } = row;
+    const list = (path: string) => this.#list({ number }, 1, `${one}${path}`);
+    const isBlocked = (row.issue_dependencies_summary?.total_blocked_by ?? 0) > 0;
+    const hasSubs = (row.sub_issues_summary?.total ?? 0) > 0;
+    return {
+      blockedBy: isBlocked ? await list("/dependencies/blocked_by") : [],
+      subIssues: hasSubs ? await list("/sub_issues") : [],
+    };
+  }
+
+  async #ask(): Promise<Facts> {
+    const { owner, repo } = this.place;
+    this.#facts = await this.#deps.client.read(facts, "GET /repos/{owner}/{repo}", { owner, repo });
+    return this.#facts;
+  }
+
+  /** Of the open issues, in the order of their creation. */
+  async #all(): Promise<void> {
+    const startedAt = this.#deps.clock.now();
+    const rows = await this.#list({ state: "open", sort: "created", direction: "asc" }, maxPages);
+    const numbers = new Set(rows.map(({ number }) => number));
+    for (const number of this.#rows.keys()) if (!numbers.has(number)) this.#drop(number);
+    this.#rows = new Map(rows.map((row) => [row.number, this.#put(row)]));
+    this.#pages = Math.max(Math.ceil(rows.length / 100), 1);
+    this.#fullAt = startedAt;
+    this.#since = newest(rows, 0);
+  }
+
+  /** False: there are so many that a complete read is cheaper. */
+  async #changes(): Promise<boolean> {
+    const since = iso(Math.max(this.#since - overlapMs, 0));
+    const order = { state: "all", sort: "updated", direction: "desc", since };
+    const rows = await this.#list(order, maxDeltaPages).catch((error: unknown) => {
+      if (error instanceof ForgeError && error.category === "malformed") return null;
+      throw error;
+    });
+    if (rows === null) return false;
+    for (const row of rows) this.#put(row);
+    this.#since = newest(rows, this.#since);
+    return true;
+  }
+
+  /** The same object as before if nothing of it has changed. */
+  #put(row: IssueRow): IssueRow {
+    const known = this.#rows.get(row.number);
+    if (row.state === "closed") {
+      this.#drop(row.number);
+      return row;
+    }
+    if (known !== undefined && isDeepStrictEqual(known, row)) return known;
+    this.#rows.set(row.number, row);
+    this.version += 1;
+    return row;
+  }
+
+  #drop(number: number): void {
+    if (this.#rows.delete(number)) this.version += 1;
+  }
+
+  /** Without pull requests, and each issue once: pages shift while they are read. */
+  async #list(
+    query: Readonly<Record<string, unknown>>,
+    pages: number,
+    route = issues,
+  ): Promise<readonly IssueRow[]> {
+    const { owner, repo } = this.place;
+    const parameters = { owner, repo, ...query, maxPages: pages };
+    const read = await this.#deps.client.list(listedRow, route, parameters);
+    const known = read.filter((row) => row !== null);
+    if (known.length < read.length) this.#deps.onMalformed(read.length - known.length);
+    const rows = known.filter((row) => !row.pull_request);
+    return [...new Map(rows.map((row) => [row.url, row])).values()];
+  }
+
+  async #one(number: number): Promise<IssueRow | Gone> {
+    const { client } = this.#deps;
+    const { owner, repo } = this.place;
+    const read = () => client.read(oneRow, one, { owner, repo, number });
+    try {
+      const row = await read().catch(async (error: unknown) => {
+        if (!isCategory(error, "not_found")) throw error;
+        await client.pause(unseenMs);
+        return read();
+      });
+      return (await this.#elsewhere(row)) ?? row;
+    } catch (error) {
+      if (isCategory(error, "gone")) return { gone: "deleted" };
+      if (!isCategory(error, "not_found")) throw error;
+      // A credential that lost its access must not look like issues that are gone.
+      await this.#ask();
+      return { gone: "deleted, or transferred to a repository that cannot be read" };
+    }
+  }
+
+  /** GitHub answers for a transferred issue with the new one, and so it does in a renamed repository. */
+  async #elsewhere(row: IssueRow): Promise<Gone | null> {
+    if (row.pull_request) return { gone: "a pull request, not an issue" };
+    const at = placeIn(row.url);
+    if (at === null || isSamePlace(at, this.place)) return null;
+    const [owner = "", repo = ""] = (await this.#ask()).full_name.split("/");
+    if (isSamePlace(at, { owner, repo })) return null;
+    return { gone: `transferred to ${at.owner}/${at.repo}#${at.number}` };
+  }
+}
+
+function isCategory(error: unknown, category: ForgeError["category"]): boolean {
+  return error instanceof ForgeError && error.category === category;
+}
+
+function newest(rows: readonly IssueRow[], known: number): number {
+  return rows.reduce((at, row) => Math.max(at, Date.parse(row.updated_at) || 0), known);
+}
+
+function iso(at: number): string {
+  return new Date(at).toISOString().replace(/\.\d+Z$/, "Z");
+}

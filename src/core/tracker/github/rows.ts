@@ -1,0 +1,208 @@
+import { z } from "zod";
+import { issueIdOf } from "../../github/settings.ts";
+import { type Blocker, type Issue, type IssueLink, normalState } from "../../model/issue.ts";
+import { isOpen, waitsForBlockers } from "../blockers.ts";
+import { maxSubIssues, normalizeIssue } from "../normalize.ts";
+import type { GithubTrackerSettings, ScopeRepository, StateRules } from "./settings.ts";
+
+/** The fields of GitHub's issue that are read. */
+const issueRow = z.object({
+  id: z.number(),
+  number: z.int().positive(),
+  node_id: z.string().nullish(),
+  url: z.string(),
+  html_url: z.string(),
+  title: z.string(),
+  body: z.string().nullish(),
+  state: z.enum(["open", "closed"]),
+  state_reason: z.string().nullish(),
+  labels: z.array(
+    z.union([
+      z.string(),
+      z.object({ name: z.string().nullish() }).transform((one) => one.name ?? ""),
+    ]),
+  ),
+  assignees: z
+    .array(z.object({ login: z.string() }).transform(({ login }) => login))
+    .nullish()
+    .transform((all) => all ?? []),
+  comments: z.number().nullish(),
+  milestone: z.object({ number: z.number(), title: z.string() }).nullish(),
+  type: z.object({ name: z.string() }).nullish(),
+  parent_issue_url: z.string().nullish(),
+  sub_issues_summary: z.object({ total: z.number() }).nullish(),
+  issue_dependencies_summary: z.object({ total_blocked_by: z.number() }).nullish(),
+  created_at: z.string(),
+  updated_at: z.string(),
+  pull_request: z.object({}).nullish(),
+});
+
+export type IssueRow = z.output<typeof issueRow>;
+
+/** One issue as it is read by itself. */
+export const oneRow = issueRow;
+/** An issue of a list; null: it does not have its form. */
+export const listedRow = issueRow.nullable().catch(null);
+
+/** What an issue is part of, and what it waits for. */
+export interface Relations {
+  readonly blockedBy: readonly IssueRow[];
+  readonly subIssues: readonly IssueRow[];
+}
+
+export function hasRelations(row: IssueRow): boolean {
+  const { issue_dependencies_summary: blocked, sub_issues_summary: subs } = row;
+  return (blocked?.total_blocked_by ?? 0) > 0 || (subs?.total ?? 0) > 0;
+}
+
+export const noRelations: Relations = { blockedBy: [], subIssues: [] };
+
+export interface RowContext {
+  readonly settings: GithubTrackerSettings;
+  readonly repository: ScopeRepository & { readonly id: number };
+  /** The login of `assignee`; null: issues of all people. */
+  readonly assignee: string | null;
+}
+
+const closedNames = ["Closed", "Not planned", "Duplicate"] as const;
+
+/** Names of the states of closed issues: GitHub's reasons for closing, as its pages write them. */
+const closedName: Readonly<Record<string, string>> = {
+  not_planned: "Not planned",
+  duplicate: "Duplicate",
+};
+
+/** The reason to close with for a state of closed issues; undefined: it is a state of open ones. */
+export function closingReason(state: string): string | undefined {
+  const reasons = ["completed", "not_planned", "duplicate"];
+  return reasons[closedNames.findIndex((one) => normalState(one) === normalState(state))];
+}
+
+/** Every state that a repository has without labels and projects. */
+export const plainStates: readonly string[] = ["Open", ...closedNames];
+
+/**
+ * A closed issue is `Closed`, or has the name of its reason where the configuration has that; an open one is `Open`, unless a
+ * label says more.
+ */
+export function stateOf(row: IssueRow, rules: StateRules): string {
+  const { configured } = rules;
+  if (row.state === "closed") {
+    const reason = closedName[row.state_reason ?? ""];
+    return reason && configured.has(normalState(reason)) ? reason : "Closed";
+  }
+  if (rules.from === "issue") return "Open";
+  const found = row.labels.map((one) => statusIn(one, rules) ?? "");
+  const order = [...configured.keys()].toReversed();
+  const at = (state: string) => (order.indexOf(normalState(state)) + 1 || order.length + 1) - 1;
+  const [first] = found.filter(Boolean).sort((a, b) => at(a) - at(b));
+  return first === undefined ? "Open" : (configured.get(normalState(first)) ?? first);
+}
+
+/** The state that a label is; null: it is none. */
+export function statusIn(label: string, { from, prefix }: StateRules): string | null {
+  if (from !== "labels" || !label.toLowerCase().startsWith(prefix.toLowerCase())) return null;
+  return label.slice(prefix.length).trim() || null;
+}
+
+/** The normalized issue; null: it has no title (T-6). */
+export function issueOf(row: IssueRow, relations: Relations, context: RowContext): Issue | null {
+  const { settings, repository, assignee } = context;
+  const { owner, repo, id: repositoryId } = repository;
+  const [first = null] = row.assignees;
+  const { milestone } = row;
+  const priorities = row.labels.flatMap(
+    (one) => settings.priorities.get(one.trim().toLowerCase()) ?? [],
+  );
+  const link = (other: IssueRow) => linkOf(other, context);
+  const withheld = withheldFor(row, assignee);
+  const issue = normalizeIssue({
+    id: issueIdOf(repositoryId, row.number),
+    nativeRef: {
+      ...{ owner, repo, number: row.number, id: row.id, node_id: row.node_id ?? null },
+      milestone: milestone?.title ?? null,
+      type: row.type?.name ?? null,
+      assignees: row.assignees,
+    },
+    identifier: `${repository.prefix}-${row.number}`,
+    title: row.title,
+    description: row.body,
+    priority: priorities.length === 0 ? null : Math.min(...priorities),
+    state: stateOf(row, settings.states),
+    stateType: null,
+    branchName: null,
+    url: row.html_url,
+    assigneeId: first,
+    assignee: { id: first, name: first },
+    team: { id: String(repositoryId), key: repo, name: `${owner}/${repo}` },
+    project: milestone && { id: String(milestone.number), slug: null, name: milestone.title },
+    parent: parentOf(row, settings),
+    subIssues: relations.subIssues.slice(0, maxSubIssues).map(link),
+    labels: row.labels,
+    blockedBy: relations.blockedBy.map(link),
+    dispatchable: false,
+    withheld,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+  });
+  if (issue === null) return null;
+  const { blockers } = settings;
+  const waits =
+    waitsForBlockers(issue, blockers) && issue.blockedBy.some((one) => isOpen(one, blockers));
+  return { ...issue, dispatchable: withheld === null && !waits };
+}
+
+/** By login, which GitHub compares without case. */
+function withheldFor({ assignees }: IssueRow, wanted: string | null): string | null {
+  if (wanted === null || assignees.some((one) => one.toLowerCase() === wanted.toLowerCase())) {
+    return null;
+  }
+  return `assigned to ${assignees.join(", ") || "nobody"}, not to ${wanted} (tracker.provider.assignee)`;
+}
+
+/** A blocker of another repository has the states of an issue without labels: whether it is closed. */
+function linkOf(row: IssueRow, { settings, repository }: RowContext): Blocker {
+  const { owner, repo } = placeIn(row.url) ?? { owner: "", repo: "" };
+  const isOwn = isSamePlace({ owner, repo }, repository);
+  return {
+    id: isOwn ? issueIdOf(repository.id, row.number) : null,
+    identifier: identifierOf({ owner, repo }, row.number, settings),
+    title: row.title,
+    state: stateOf(row, settings.states),
+    url: row.html_url,
+  };
+}
+
+function parentOf(
+  { parent_issue_url: url }: IssueRow,
+  settings: GithubTrackerSettings,
+): IssueLink | null {
+  const place = placeIn(url ?? "");
+  if (place === null) return null;
+  const identifier = identifierOf(place, place.number, settings);
+  return { id: null, identifier, title: null, state: null, url: null };
+}
+
+interface Place {
+  readonly owner: string;
+  readonly repo: string;
+}
+
+/** The repository and number in an address of the API; null: it is none of an issue. */
+export function placeIn(url: string): (Place & { readonly number: number }) | null {
+  const [, owner, repo, number] = /\/repos\/([^/]+)\/([^/]+)\/issues\/(\d+)$/.exec(url) ?? [];
+  return owner && repo ? { owner, repo, number: Number(number) } : null;
+}
+
+export function isSamePlace(a: Place, b: Place): boolean {
+  return `${a.owner}/${a.repo}`.toLowerCase() === `${b.owner}/${b.repo}`.toLowerCase();
+}
+
+function identifierOf(
+  place: Place,
+  number: number,
+  { repositories }: GithubTrackerSettings,
+): string {
+  const known = repositories.find((one) => isSamePlace(one, place));
+  return known ? `${known.prefix}-${number}` : `${place.owner}/${place.repo}#${number}`;
+}

@@ -1,0 +1,148 @@
+import { z } from "zod";
+import type { TrackerConfig } from "../../config/config.ts";
+import { type GithubSettings, githubOf } from "../../github/settings.ts";
+import { SymphonyError } from "../../model/errors.ts";
+import { normalState } from "../../model/issue.ts";
+import { type BlockerRules, blockerRulesOf } from "../blockers.ts";
+import type { Lookup } from "../tracker.ts";
+
+/** The checked settings of `tracker.provider` for GitHub. Hold no credential. */
+export interface GithubTrackerSettings {
+  readonly site: GithubSettings;
+  /** At least one. */
+  readonly repositories: readonly ScopeRepository[];
+  readonly states: StateRules;
+  readonly blockers: BlockerRules;
+  /** A login, or `me`; null: issues of all people. */
+  readonly assignee: string | null;
+  /** Labels in lower case to their priority. */
+  readonly priorities: ReadonlyMap<string, number>;
+}
+
+/** A repository whose issues count. */
+export interface ScopeRepository {
+  readonly owner: string;
+  readonly repo: string;
+  /** What its identifiers begin with, such as `app` in `app-12`: safe in names of branches, paths and commands. */
+  readonly prefix: string;
+}
+
+/** Where an issue's state is read from, and the names that the configuration has for states. */
+export interface StateRules {
+  readonly from: "issue" | "labels";
+  /** Of the labels that are states; with `labels` only. */
+  readonly prefix: string;
+  /** Names in normal form to their spelling, in the order of work. */
+  readonly configured: ReadonlyMap<string, string>;
+  /** In normal form. */
+  readonly terminal: ReadonlySet<string>;
+}
+
+const repositoryForm =
+  /^(?:https:\/\/[^/]+\/)?([A-Za-z0-9][A-Za-z0-9-]*)\/([A-Za-z0-9._-]+?)(?:\.git)?\/?$/;
+const repository = z.string().trim().regex(repositoryForm, "must be owner/name");
+const name = z.string().trim().min(1, "must not be blank").max(100);
+
+const Provider = z.object({
+  repositories: z.union([z.array(repository).min(1, "must name a repository"), repository], {
+    error: "must name repositories as owner/name, such as [acme/app]",
+  }),
+  state_from: z.enum(["issue", "labels"]).nullish(),
+  status_prefix: name.nullish(),
+  states: z.array(name).max(100).nullish(),
+  assignee: name.nullish(),
+  priority_labels: z.record(z.string(), z.int().min(1).max(4)).nullish(),
+});
+
+const siteKeys = ["token", "app", "base_url", "webhook_secret"] as const;
+
+/** The names that people give to labels of priority. */
+const usualPriorities = [
+  ["p0", "p1", "p2", "p3"],
+  ["urgent", "high", "medium", "low"],
+  ["critical", "", "", ""],
+].flatMap((names) =>
+  names.flatMap((one, at) =>
+    one === ""
+      ? []
+      : [one, `priority:${one}`, `priority: ${one}`, `priority/${one}`].map(
+          (label) => [label, at + 1] as const,
+        ),
+  ),
+);
+
+/**
+ * Checks the settings without a request. Throws `missing_tracker_secret` for the credential and `invalid_tracker_config`
+ * for everything else, with the key's path in `details.path`.
+ */
+export function githubTrackerSettings(
+  config: TrackerConfig,
+  lookup: Lookup,
+): GithubTrackerSettings {
+  const parsed = Provider.safeParse(config.provider);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw invalid(String(issue?.path[0] ?? ""), issue?.message ?? "is not valid");
+  }
+  const { provider } = config;
+  const written = Object.fromEntries(siteKeys.map((key) => [key, provider[key]]));
+  const site = githubOf(written, lookup, {
+    path: "tracker.provider",
+    invalid: "invalid_tracker_config",
+    missing: "missing_tracker_secret",
+  });
+  site.credential();
+  const { repositories, assignee, priority_labels: priorities, ...states } = parsed.data;
+  return {
+    site,
+    repositories: repositoriesOf([repositories].flat()),
+    states: statesOf(states, config),
+    blockers: blockerRulesOf(config),
+    assignee: assignee?.replace(/^@/, "") ?? null,
+    priorities: new Map(
+      priorities
+        ? Object.entries(priorities).map(([label, at]) => [label.trim().toLowerCase(), at])
+        : usualPriorities,
+    ),
+  };
+}
+
+/** Owners are named only where two repositories have one name. */
+function repositoriesOf(written: readonly string[]): readonly ScopeRepository[] {
+  const places = new Map(
+    written.map((one) => {
+      const [, owner = "", repo = ""] = repositoryForm.exec(one) ?? [];
+      return [`${owner}/${repo}`.toLowerCase(), { owner, repo }];
+    }),
+  );
+  const all = [...places.values()];
+  const isTaken = ({ repo }: { readonly repo: string }) =>
+    all.filter((other) => other.repo.toLowerCase() === repo.toLowerCase()).length > 1;
+  const named = all.map((place) => ({
+    ...place,
+    prefix: isTaken(place) ? `${place.owner}-${place.repo}` : place.repo,
+  }));
+  const prefixes = new Set(named.map(({ prefix }) => prefix.toLowerCase()));
+  if (prefixes.size < named.length) {
+    throw invalid("repositories", "names two repositories whose issues would have the same names");
+  }
+  return named;
+}
+
+type WrittenStates = Pick<z.output<typeof Provider>, "state_from" | "status_prefix" | "states">;
+
+function statesOf(written: WrittenStates, config: TrackerConfig): StateRules {
+  const { activeStates, terminalStates } = config;
+  const all = [...activeStates, ...(written.states ?? []), ...terminalStates];
+  return {
+    from: written.state_from ?? "issue",
+    prefix: written.status_prefix ?? "status:",
+    configured: new Map(all.toReversed().map((one) => [normalState(one), one.trim()])),
+    terminal: new Set(terminalStates.map(normalState)),
+  };
+}
+
+function invalid(key: string, rule: string): SymphonyError {
+  const path = `tracker.provider.${key}`;
+  return new SymphonyError("invalid_tracker_config", `${path} ${rule}`, { details: { path } });
+}

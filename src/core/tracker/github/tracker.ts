@@ -1,0 +1,205 @@
+// Issues of GitHub: polls that cost nothing while nothing changes, moves, and the agent's tools.
+
+import type { Clock } from "../../clock.ts";
+import type { TrackerConfig } from "../../config/config.ts";
+import { GithubAccount } from "../../github/account.ts";
+import { GithubClient, type GithubClientOptions } from "../../github/client.ts";
+import type { GithubSettings } from "../../github/settings.ts";
+import type { Issue } from "../../model/issue.ts";
+import { issueTools } from "../issue-tools.ts";
+import type { Lookup, PollPace, ScopeNames, Tracker } from "../tracker.ts";
+import { newestComments, oneComment } from "./comments.ts";
+import { tracked } from "./errors.ts";
+import { GithubReader } from "./reader.ts";
+import { RepositoryIssues } from "./repository.ts";
+import { type GithubTrackerSettings, githubTrackerSettings } from "./settings.ts";
+import { GithubWriter } from "./writer.ts";
+
+export interface GithubTrackerOptions
+  extends Pick<GithubClientOptions, "timeoutMs" | "writeGapMs" | "onRequest"> {
+  readonly config: TrackerConfig;
+  readonly lookup: Lookup;
+  readonly clock: Clock;
+  readonly onMalformed?: (count: number) => void;
+  /** Longest time between complete reads of a list that has several pages; 5 minutes. */
+  readonly fullPassMs?: number;
+}
+
+const defaultFullPassMs = 300_000;
+
+/** The tracker for one configuration. Sends no request yet. Throws as `githubTrackerSettings` does. */
+export function createGithubTracker(options: GithubTrackerOptions): Tracker {
+  const settings = githubTrackerSettings(options.config, options.lookup);
+  const connection = new Connection(settings.site, settings, options);
+  const { reader, writer, repositories } = connection;
+  return {
+    kind: "github",
+    fetchIssuesByStates: (states) => reader.byStates(states),
+    fetchIssuesByIds: (ids) => reader.byIds(ids),
+    find: (identifier) => reader.find(identifier),
+    whyGone: (id) => reader.whyGone(id),
+    comment: (id) => tracked(() => connection.comment(id)),
+    comments: (issue) => tracked(() => connection.comments(issue.id)),
+    scopeNames: ({ labels }) => tracked(() => scopeNames(labels)),
+    pollPace: paceOf(connection),
+    quota: () => quotaOf(connection),
+    address: settings.site.api,
+    bindTools: (issue) => toolsFor(issue, settings, options),
+    editor: {
+      create: (draft) => tracked(() => writer.create(draft)),
+      edit: (issue, change) => tracked(() => writer.edit(issue, change)),
+      comment: (issue, body) => tracked(() => writer.comment(issue, { key: null, body })),
+    },
+    secretEnvNames: settings.site.secretEnvNames,
+    workflow: {
+      states: (issue) => tracked(() => writer.statesOf(issue)),
+      move: (issue, state) => tracked(() => writer.move(issue, state)),
+      comment: (issue, comment) => tracked(() => writer.comment(issue, comment)),
+      link: (issue, { key, url, title }) =>
+        tracked(() =>
+          writer.comment(issue, { key, body: `The work is ready for review: [${title}](${url})` }),
+        ),
+    },
+    // GitHub pushes changes only by webhook, and those are received elsewhere.
+    watch: () => () => {},
+    close: () => connection.close(),
+  };
+
+  async function scopeNames(labels: boolean): Promise<ScopeNames> {
+    const all = (await Promise.all(repositories.map((one) => writer.labelsOf(one)))).flat();
+    const states = writer.statesWith(all).map(({ name }) => name);
+    return { teams: new Map([[null, states]]), labels: labels ? all : null };
+  }
+}
+
+/** The repositories of a configuration, with one client for each owner: an app has a token for each. */
+class Connection {
+  readonly repositories: readonly RepositoryIssues[];
+  readonly reader: GithubReader;
+  readonly writer: GithubWriter;
+  readonly clients: readonly GithubClient[];
+  readonly #accounts = new Map<RepositoryIssues, GithubAccount>();
+  readonly #clients = new Map<RepositoryIssues, GithubClient>();
+
+  constructor(
+    site: GithubSettings,
+    settings: GithubTrackerSettings,
+    options: GithubTrackerOptions,
+  ) {
+    const { clock, fullPassMs = defaultFullPassMs, onMalformed = () => {} } = options;
+    const byOwner = new Map<string, { client: GithubClient; account: GithubAccount }>();
+    this.repositories = settings.repositories.map((place) => {
+      const { owner, repo: name } = place;
+      const key = owner.toLowerCase();
+      const client =
+        byOwner.get(key)?.client ??
+        new GithubClient({
+          ...options,
+          ...{ settings: site, clock, repository: { owner, name }, answers: "page of issues" },
+        });
+      const known = byOwner.get(key) ?? { client, account: new GithubAccount(client) };
+      byOwner.set(key, known);
+      const repository = new RepositoryIssues({ place, client, clock, fullPassMs, onMalformed });
+      this.#accounts.set(repository, known.account);
+      this.#clients.set(repository, client);
+      return repository;
+    });
+    this.clients = [...byOwner.values()].map(({ client }) => client);
+    const login = (one: RepositoryIssues) => this.#account(one).login();
+    const { repositories } = this;
+    this.reader = new GithubReader({ settings, repositories, login, onMalformed });
+    this.writer = new GithubWriter({
+      ...{ settings, repositories, login, clock, reader: this.reader },
+      clientOf: (one) => this.#client(one),
+    });
+  }
+
+  async comment(id: string) {
+    const [, home, number = ""] = /^(\d+)\/(\d+)$/.exec(id) ?? [];
+    for (const repository of this.repositories) {
+      const { id: repositoryId } = await repository.facts();
+      if (String(repositoryId) !== home) continue;
+      const of = { id: number, at: repository.place, repositoryId };
+      return oneComment(this.#client(repository), this.#account(repository), of);
+    }
+    return null;
+  }
+
+  async comments(id: string) {
+    const { repository, number } = await this.reader.home(id);
+    const row = await repository.one(number);
+    if ("gone" in row) return { comments: [], truncated: false };
+    const of = { row, at: repository.place };
+    return newestComments(this.#client(repository), this.#account(repository), of);
+  }
+
+  close(): void {
+    for (const client of this.clients) client.close();
+  }
+
+  #client(repository: RepositoryIssues): GithubClient {
+    return known(this.#clients, repository);
+  }
+
+  #account(repository: RepositoryIssues): GithubAccount {
+    return known(this.#accounts, repository);
+  }
+}
+
+function known<T>(map: ReadonlyMap<RepositoryIssues, T>, repository: RepositoryIssues): T {
+  const found = map.get(repository);
+  if (found === undefined) throw new Error(`no client for ${repository.place.repo}`);
+  return found;
+}
+
+/** With the credential of this moment: later changes do not affect a session (T-14). */
+function toolsFor(issue: Issue, settings: GithubTrackerSettings, options: GithubTrackerOptions) {
+  const credential = settings.site.credential();
+  const site = { ...settings.site, credential: () => credential };
+  const bound = new Connection(site, settings, options);
+  const { reader, writer } = bound;
+  return issueTools(issue, writer.states, async () => ({
+    read: async () => (await reader.byIds([issue.id]))[0],
+    comments: () => tracked(() => bound.comments(issue.id)),
+    async comment(body) {
+      await tracked(() => writer.comment(issue, { key: null, body }));
+      return options.clock.wall();
+    },
+    move: (state) => tracked(() => writer.move(issue, state)),
+  }));
+}
+
+/** Below this share of an hour's requests, polls become slower. */
+const scarceShare = 0.25;
+/** Share of what is left that polls may use then. */
+const pollShare = 0.5;
+const longestPaceMs = 300_000;
+
+/** Slower polls while the headers say that the hour's requests run out; unchanged polls cost none. */
+function paceOf({ clients }: Connection): (intervalMs: number) => PollPace | null {
+  const spent = () => clients.reduce((all, client) => all + client.spent.rest, 0);
+  let before = spent();
+  return (intervalMs) => {
+    const cost = Math.max(spent() - before, 1);
+    before = spent();
+    const [scarce] = clients
+      .flatMap((client) => client.budget("rest") ?? [])
+      .filter(({ limit, remaining }) => remaining < limit * scarceShare)
+      .sort((a, b) => a.remaining - b.remaining);
+    if (scarce === undefined) return null;
+    const { limit, remaining, resetMs } = scarce;
+    const wanted = (resetMs * cost) / Math.max(remaining * pollShare, 1);
+    const slowedMs = Math.ceil(Math.min(wanted, longestPaceMs));
+    if (slowedMs <= intervalMs) return null;
+    const left = `${remaining} of ${limit} requests`;
+    return {
+      intervalMs: slowedMs,
+      reason: `GitHub's budget for this hour runs out: ${left} are left`,
+    };
+  };
+}
+
+function quotaOf({ clients }: Connection): string | null {
+  const [budget] = clients.flatMap((client) => client.budget("rest") ?? []);
+  return budget === undefined ? null : `${budget.remaining} of ${budget.limit} requests`;
+}

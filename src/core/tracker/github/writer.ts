@@ -1,0 +1,257 @@
+import { z } from "zod";
+import type { Clock } from "../../clock.ts";
+import type { GithubClient } from "../../github/client.ts";
+import { SymphonyError } from "../../model/errors.ts";
+import { type Issue, type IssueName, normalState, type TrackerState } from "../../model/issue.ts";
+import type { IssueChange, IssueDraft } from "../tracker.ts";
+import { readComments } from "./comments.ts";
+import type { GithubReader } from "./reader.ts";
+import type { RepositoryIssues } from "./repository.ts";
+import { closingReason, type IssueRow, oneRow, plainStates, statusIn } from "./rows.ts";
+import type { GithubTrackerSettings } from "./settings.ts";
+
+export interface WriterDeps {
+  readonly settings: GithubTrackerSettings;
+  readonly reader: GithubReader;
+  readonly clock: Clock;
+  readonly repositories: readonly RepositoryIssues[];
+  clientOf(repository: RepositoryIssues): GithubClient;
+  login(repository: RepositoryIssues): Promise<string | null>;
+}
+
+const issue = "/repos/{owner}/{repo}/issues/{number}";
+const label = z.object({ name: z.string() });
+const labelList = z.array(label);
+const posted = z.object({ id: z.number() });
+const labelsKeptMs = 60_000;
+
+interface Home {
+  readonly repository: RepositoryIssues;
+  readonly client: GithubClient;
+  readonly at: { readonly owner: string; readonly repo: string; readonly number: number };
+}
+
+/** Every write to GitHub's issues: for a move, for the agent's tools, and for people. Rejects with ForgeErrors too. */
+export class GithubWriter {
+  readonly #deps: WriterDeps;
+  readonly #labels = new Map<
+    RepositoryIssues,
+    { readonly at: number; readonly names: Promise<readonly string[]> }
+  >();
+
+  constructor(deps: WriterDeps) {
+    this.#deps = deps;
+  }
+
+  /** The states that the configuration and GitHub name. */
+  get states(): readonly TrackerState[] {
+    return this.statesWith([]);
+  }
+
+  /** These, and those that the labels of the issue's repository name. */
+  async statesOf({ id }: Pick<Issue, "id">): Promise<readonly TrackerState[]> {
+    return this.statesWith(await this.labelsOf((await this.#home(id)).repository));
+  }
+
+  /** In the order of work. */
+  statesWith(labels: readonly string[]): readonly TrackerState[] {
+    const { states } = this.#deps.settings;
+    const { configured, terminal, from } = states;
+    const own = from === "issue" ? [] : [...configured.values()].toReversed();
+    const found = labels.flatMap((one) => statusIn(one, states) ?? []);
+    const names = [...plainStates.slice(0, 1), ...own, ...found, ...plainStates.slice(1)];
+    const unique = new Map(names.toReversed().map((name) => [normalState(name), name]));
+    return [...unique].toReversed().map(([key, name]) => ({ name, terminal: terminal.has(key) }));
+  }
+
+  /** The labels of a repository, at most a minute old. */
+  async labelsOf(repository: RepositoryIssues): Promise<readonly string[]> {
+    const { owner, repo } = repository.place;
+    const { clock } = this.#deps;
+    const client = this.#deps.clientOf(repository);
+    const known = this.#labels.get(repository);
+    if (known && clock.now() - known.at < labelsKeptMs) return known.names;
+    const names = client
+      .list(label, "GET /repos/{owner}/{repo}/labels", { owner, repo })
+      .then((all) => all.map(({ name }) => name));
+    this.#labels.set(repository, { at: clock.now(), names });
+    names.catch(() => this.#labels.delete(repository));
+    return names;
+  }
+
+  /** Safe to repeat. Rejects with `transition_not_allowed`. */
+  async move(moved: IssueName, name: string): Promise<void> {
+    const home = await this.#home(moved.id);
+    const states = await this.statesOf(moved);
+    const state = states.find((one) => normalState(one.name) === normalState(name))?.name;
+    if (state === undefined) {
+      const allowed = states.map((one) => one.name);
+      const message = `${moved.identifier} cannot move to ${name}; it can to ${allowed.join(", ")}`;
+      throw new SymphonyError("transition_not_allowed", message, { details: { allowed } });
+    }
+    const row = await this.#row(home, moved);
+    const reason = closingReason(state);
+    if (reason !== undefined) {
+      const change = { state: "closed", state_reason: reason };
+      if (row.state === "open" || row.state_reason !== reason) await this.#patch(home, change);
+      return;
+    }
+    if (row.state === "closed") await this.#patch(home, { state: "open" });
+    if (this.#deps.settings.states.from === "labels") await this.#relabel(home, row, state);
+  }
+
+  /** Once for each `key`: the body of a comment that is there is replaced. */
+  async comment(
+    on: IssueName,
+    { key, body }: { readonly key: string | null; readonly body: string },
+  ) {
+    const { client, at, repository } = await this.#home(on.id);
+    const marker = key === null ? "" : `<!-- symphony ${key.replaceAll(/-{2,}|[<>]/g, "-")} -->`;
+    const text = key === null ? body : `${marker}\n${body}`;
+    if (key !== null) {
+      const login = await this.#deps.login(repository);
+      const all = await readComments(client, at);
+      const own = all.find((one) => {
+        return one.body?.startsWith(marker) && (login === null || one.user?.login === login);
+      });
+      if (own?.body?.replaceAll("\r\n", "\n") === text) return;
+      if (own) {
+        const route = "PATCH /repos/{owner}/{repo}/issues/comments/{id}";
+        await client.write(posted, route, { ...at, id: own.id, body: text });
+        return;
+      }
+    }
+    await client.write(posted, `POST ${issue}/comments`, { ...at, body: text });
+  }
+
+  /** In the first repository of the scope. */
+  async create(draft: IssueDraft): Promise<Issue> {
+    const { repositories, clientOf, reader } = this.#deps;
+    const [repository] = repositories;
+    if (repository === undefined) throw new Error("no repository");
+    const { owner, repo } = repository.place;
+    const labels = [...(draft.labels ?? []), ...(await this.#priority(repository, draft.priority))];
+    const { title, description: body } = draft;
+    const route = "POST /repos/{owner}/{repo}/issues";
+    const order = { owner, repo, title, body: body ?? "", labels };
+    const row = await clientOf(repository).write(oneRow, route, order);
+    requireLabels(row.labels, labels);
+    const made = await reader.require(repository, row.number);
+    return this.edit(made, { blockedBy: draft.blockedBy, state: draft.state });
+  }
+
+  /** Omitted fields stay as they are; labels of a state or a priority stay unless that is what changes. */
+  async edit(edited: Issue, change: IssueChange): Promise<Issue> {
+    const home = await this.#home(edited.id);
+    const { title, description, labels, priority, blockedBy, state } = change;
+    const row = await this.#row(home, edited);
+    const wanted = await this.#labelsFor(home, row, { labels, priority });
+    const fields = {
+      ...(title !== undefined && { title }),
+      ...(description !== undefined && { body: description ?? "" }),
+      ...(wanted !== null && { labels: wanted }),
+    };
+    if (Object.keys(fields).length > 0) {
+      const after = await this.#patch(home, fields);
+      requireLabels(after.labels, wanted ?? []);
+    }
+    if (blockedBy !== undefined) await this.#block(home, row, blockedBy);
+    if (state !== undefined) await this.move(edited, state);
+    return this.#deps.reader.require(home.repository, home.at.number);
+  }
+
+  async #home(id: string): Promise<Home> {
+    const { repository, number } = await this.#deps.reader.home(id);
+    const { owner, repo } = repository.place;
+    return { repository, client: this.#deps.clientOf(repository), at: { owner, repo, number } };
+  }
+
+  async #row({ repository, at }: Home, { identifier }: IssueName): Promise<IssueRow> {
+    const row = await repository.one(at.number);
+    if (!("gone" in row)) return row;
+    throw new SymphonyError("issue_not_found", `${identifier} is gone: ${row.gone}`);
+  }
+
+  #patch({ client, at }: Home, change: Readonly<Record<string, unknown>>): Promise<IssueRow> {
+    return client.write(oneRow, `PATCH ${issue}`, { ...at, ...change });
+  }
+
+  /** First the new label and then the old ones away, so that no label of another person is lost. */
+  async #relabel({ client, at, repository }: Home, row: IssueRow, state: string): Promise<void> {
+    const { states } = this.#deps.settings;
+    const isWanted = (one: string) =>
+      normalState(statusIn(one, states) ?? "") === normalState(state);
+    const isOpen = normalState(state) === "open";
+    const known = (await this.labelsOf(repository)).find(isWanted) ?? `${states.prefix}${state}`;
+    if (!isOpen && !row.labels.some(isWanted)) {
+      const after = await client.write(labelList, `POST ${issue}/labels`, {
+        ...at,
+        labels: [known],
+      });
+      requireLabels(
+        after.map(({ name }) => name),
+        [known],
+      );
+    }
+    for (const name of row.labels) {
+      if (statusIn(name, states) === null || (isWanted(name) && !isOpen)) continue;
+      await client.write(labelList, `DELETE ${issue}/labels/{name}`, { ...at, name });
+    }
+  }
+
+  /** null: they stay as they are. */
+  async #labelsFor(
+    { repository }: Home,
+    row: IssueRow,
+    { labels, priority }: Pick<IssueChange, "labels" | "priority">,
+  ): Promise<readonly string[] | null> {
+    if (labels === undefined && priority === undefined) return null;
+    const { priorities, states } = this.#deps.settings;
+    const isPriority = (one: string) => priorities.has(one.trim().toLowerCase());
+    const kept = row.labels.filter((one) => {
+      if (isPriority(one)) return priority === undefined;
+      return labels === undefined || statusIn(one, states) !== null;
+    });
+    return [
+      ...new Set([...kept, ...(labels ?? []), ...(await this.#priority(repository, priority))]),
+    ];
+  }
+
+  /** The label of a priority, as the repository has it. */
+  async #priority(repository: RepositoryIssues, priority: number | null | undefined) {
+    if (priority === null || priority === undefined || priority === 0) return [];
+    const { priorities } = this.#deps.settings;
+    const all = await this.labelsOf(repository);
+    const found = all.find((one) => priorities.get(one.trim().toLowerCase()) === priority);
+    if (found !== undefined) return [found];
+    const message = `the repository has no label for priority ${priority}`;
+    throw new SymphonyError("invalid_request", message, {
+      hint: "tracker.provider.priority_labels names the labels that are priorities",
+    });
+  }
+
+  async #block({ client, at, repository }: Home, row: IssueRow, blockers: readonly string[]) {
+    const { reader } = this.#deps;
+    const wanted = await Promise.all(blockers.map((one) => reader.rowNamed(one)));
+    const { blockedBy } = await repository.relations(row);
+    const route = `${issue}/dependencies/blocked_by`;
+    for (const { id } of wanted) {
+      if (blockedBy.some((one) => one.id === id)) continue;
+      await client.write(z.unknown(), `POST ${route}`, { ...at, issue_id: id });
+    }
+    for (const { id } of blockedBy) {
+      if (wanted.some((one) => one.id === id)) continue;
+      await client.write(z.unknown(), `DELETE ${route}/{id}`, { ...at, id });
+    }
+  }
+}
+
+/** GitHub leaves labels out, without an error, for a credential that may not set them. */
+function requireLabels(has: readonly string[], wanted: readonly string[]): void {
+  const known = new Set(has.map((one) => one.toLowerCase()));
+  const missing = wanted.filter((one) => !known.has(one.toLowerCase()));
+  if (missing.length === 0) return;
+  throw new SymphonyError("tracker_status", `GitHub did not set the label ${missing.join(", ")}`, {
+    hint: "only a token with write access to the repository may set labels",
+  });
+}
