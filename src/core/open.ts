@@ -32,6 +32,7 @@ import type { History, Store } from "./store/store.ts";
 import { openTemplates } from "./store/templates.ts";
 import { textOf } from "./text/text.ts";
 import type { Tracker } from "./tracker/tracker.ts";
+import { readBaseline } from "./workspace/baseline.ts";
 import { KeptCopies } from "./workspace/copies.ts";
 import { type BranchBook, fillWorkspace, keepApart } from "./workspace/fill.ts";
 import { writeHookCommand } from "./workspace/hook-command.ts";
@@ -102,6 +103,10 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps) {
     dir: join(dataDir, "kept"),
     clock,
     maxBytes: () => config().workspace.keepMaxBytes,
+    async lentTo(path) {
+      const loan = (await readBaseline(path))?.loan ?? null;
+      return loan && mirrors.lent(loan).path;
+    },
   });
   const commandDir = writeHookCommand(dataDir);
   const run = prepareBy({

@@ -1,7 +1,9 @@
-import { lstat, mkdir } from "node:fs/promises";
+import { lstat, mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type CommandEnd, runCommand } from "../process/run.ts";
-import { digestOf, type TreeDigest } from "./tree-digest.ts";
+import { readSmall } from "../repository/checkout.ts";
+import { openProtectedGit } from "../repository/git.ts";
+import { digestOf, fileDigest, TooLarge } from "./tree-digest.ts";
 
 // A copy of a whole directory as a tar archive, for what a git bundle cannot hold.
 
@@ -14,25 +16,67 @@ interface ArchiveOptions {
   /** The directory that gets the archive. */
   readonly into: string;
   readonly maxBytes: number;
+  /** The mirror that the repository borrows from; null: it is complete in itself. */
+  readonly mirror: string | null;
   readonly signal?: AbortSignal;
 }
 
+const alternates = ".git/objects/info/alternates";
+const packs = ".git/objects/pack";
+const maxAlternatesBytes = 16_384;
+const lists = { timeoutMs: limitMs, maxBytes: 256 * 1024 * 1024 };
+
 /**
- * Writes everything in `path` to the archive; links are not followed. Rejects when it is larger
- * than `maxBytes`, has an entry that no archive can hold (a socket, a device), or depends on the
- * objects of a repository elsewhere.
+ * Writes everything in `path` to the archive, with the objects that its repository borrows; links are
+ * not followed. Resolves with a check of the restored directory. Rejects when it is larger than
+ * `maxBytes`, has an entry that no archive can hold (a socket, a device), or depends on the objects of
+ * another repository than the mirror.
  */
 export async function writeArchive(
   path: string,
-  { into, maxBytes, signal }: ArchiveOptions,
-): Promise<TreeDigest> {
-  const borrowed = await lstat(join(path, ".git/objects/info/alternates")).catch(() => null);
-  if ((borrowed?.size ?? 0) > 0) throw new Error("its repository borrows objects from another one");
-  const digest = await digestOf(path, { maxBytes, ...(signal && { signal }) });
+  { into, maxBytes, mirror, signal }: ArchiveOptions,
+): Promise<(restored: string) => Promise<boolean>> {
+  const own = join(into, "borrowed");
+  const added = (await isWhole(path, mirror)) ? [] : await packInto(own, mirror ?? "");
+  const without = added.length === 0 ? [] : [alternates, ...added];
+  const stop = signal && { signal };
+  const { sha256, bytes } = await digestOf(path, { maxBytes, without, ...stop });
+  let size = bytes;
+  for (const name of added) size += (await lstat(join(own, name))).size;
+  if (size > maxBytes) throw new TooLarge(`it is larger than ${maxBytes} bytes`);
   // The archive's name is relative: tar takes a name with a colon for one of another machine.
-  const args = ["--sparse", "--create", "--file", archiveName, "--directory", path, "."];
-  await tar(args, into, signal);
-  return digest;
+  const args = ["--sparse", "--create", "--file", archiveName];
+  const less = added.length === 0 ? [] : [`--exclude=./${alternates}`];
+  const more = added.length === 0 ? [] : ["--directory", own, ...added];
+  await tar([...args, ...less, "--directory", path, ".", ...more], into, signal);
+  return async (restored) => {
+    for (const name of added) {
+      const both = [join(own, name), join(restored, name)].map((file) => fileDigest(file));
+      if ((await both[0]) !== (await both[1])) return false;
+    }
+    return (await digestOf(restored, { without, ...stop })).sha256 === sha256;
+  };
+}
+
+/** Whether no object is elsewhere; rejects when some are in another place than the mirror. */
+async function isWhole(path: string, mirror: string | null): Promise<boolean> {
+  const found = await lstat(join(path, alternates)).catch(() => null);
+  if ((found?.size ?? 0) === 0) return true;
+  const text = await readSmall(join(path, alternates), maxAlternatesBytes);
+  if (mirror !== null && text === `${join(mirror, "objects")}\n`) return false;
+  throw new Error("its repository borrows objects from another one");
+}
+
+/** All objects of the mirror as a pack below `own`; resolves with the names of its files. */
+async function packInto(own: string, mirror: string): Promise<readonly string[]> {
+  await mkdir(join(own, packs), { recursive: true, mode: 0o700 });
+  const text = (await readSmall(join(mirror, "config"), maxAlternatesBytes)) ?? "";
+  const format = /objectformat\s*=\s*sha256/i.test(text) ? "sha256" : "sha1";
+  await using git = await openProtectedGit(mirror, { head: null, worktree: null, format });
+  const check = ["cat-file", "--batch-all-objects", "--unordered", "--batch-check=%(objectname)"];
+  const input = await git.run(check, lists);
+  await git.run(["pack-objects", "--quiet", join(own, packs, "pack")], { ...lists, input });
+  return (await readdir(join(own, packs))).toSorted().map((name) => `${packs}/${name}`);
 }
 
 /** Unpacks the archive in `from` into the new directory `to`. */

@@ -56,6 +56,8 @@ interface CopiesDeps {
   /** Made with the first copy. */
   readonly dir: string;
   readonly clock: Clock;
+  /** The mirror that the workspace borrows objects from; null: none. */
+  lentTo?(path: string): Promise<string | null>;
   /** The largest copy in bytes; 0: none is made. */
   maxBytes(): number;
 }
@@ -243,11 +245,12 @@ export class KeptCopies {
     if (found.repository?.linked) {
       throw new Error("its commits are in another repository, and no bundle can be made of them");
     }
-    const digest = await writeArchive(path, options);
+    const mirror = (await this.#deps.lentTo?.(path)) ?? null;
+    const isSame = await writeArchive(path, { ...options, mirror });
     await restoreArchive(into, restored, signal);
+    if (!(await isSame(restored))) throw new Error("the restored files are not the same");
     const { sha256 } = await digestOf(restored, signal && { signal });
-    if (sha256 !== digest.sha256) throw new Error("the restored files are not the same");
-    await deleteTree(restored);
+    for (const name of [restored, join(into, "borrowed")]) await deleteTree(name);
     return { bundle: null, tree: sha256 };
   }
 

@@ -18,6 +18,8 @@ export interface TreeDigest {
 interface DigestOptions {
   /** The files to read, raw and relative to the top; if omitted, everything below the top. */
   readonly names?: readonly string[];
+  /** Names that do not count. */
+  readonly without?: readonly string[];
   /** Rejects as soon as the files are larger than this. */
   readonly maxBytes?: number;
   readonly signal?: AbortSignal;
@@ -34,7 +36,9 @@ export class TooLarge extends Error {}
 export async function digestOf(top: string, options: DigestOptions = {}): Promise<TreeDigest> {
   const { maxBytes = Number.POSITIVE_INFINITY, signal } = options;
   const hash = createHash("sha256");
-  const names = options.names ?? (await namesIn(top, signal));
+  const without = new Set(options.without);
+  const all = options.names ?? (await namesIn(top, signal));
+  const names = all.filter((name) => !without.has(name));
   let bytes = 0;
   for (const name of names) {
     signal?.throwIfAborted();

@@ -133,6 +133,30 @@ test("work in a sparse workspace is found, shown, committed and kept; no file ou
   for (const name of [...outside, "docs/new.txt"]) assert.ok(existsSync(join(dir, "back", name)));
 });
 
+test("DELIVERY-30: a workspace with a cut history, which no bundle holds, is kept with the objects that it borrows", async (t) => {
+  const { bare, dir, mirrors, clone } = cloneWorld(t);
+  const { path, git, mirror, loan } = await clone({ url: `file://${bare}`, depth: 1 });
+  await writeBaseline(path, await baselineOf(path, { issueId: "i", loan }));
+  put(path, "new.txt", "new\n");
+  git("add", "-A");
+  git("commit", "-q", "-m", "new");
+  put(path, "two.txt", "not committed\n");
+  const copies = new KeptCopies({
+    ...{ dir: join(dir, "kept"), clock: new FakeClock(), maxBytes: () => 2 ** 31 },
+    lentTo: async () => mirrors.lent(loan).path,
+  });
+  const copy = await copies.keep(path, { issue: null, work: [] });
+  assert.equal(copy.form, "archive");
+  const at = [git("rev-parse", "HEAD"), git("status", "--porcelain")];
+  rmSync(mirror, { recursive: true });
+  await copies.restore(copy, join(dir, "back"));
+  const back = gitIn(join(dir, "back"));
+  assert.deepEqual([back("rev-parse", "HEAD"), back("status", "--porcelain")], at);
+  back("fsck", "--strict");
+  assert.equal(back("log", "--format=%s"), "new\ntwo.txt");
+  assert.ok(!existsSync(join(dir, "back/.git/objects/info/alternates")));
+});
+
 test("what the agent adds to its sparse workspace, it may change and delete", async (t) => {
   const { path, git, commit, update, advance, has } = await bench(t);
   git("sparse-checkout", "add", "docs");
