@@ -1,64 +1,15 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { AgentTools, SessionSpec } from "../../src/core/agent/agent.ts";
-import type { CodexConfig } from "../../src/core/agent/codex/settings.ts";
 import { liveProcesses } from "../../src/core/process/table.ts";
 import { FakeClock } from "../support/fakes/fake-clock.ts";
-import { type FakeOpenai, startFakeOpenai } from "../support/fakes/fake-openai.ts";
-import { type CodexHome, codexHome } from "../support/makers/codex-home.ts";
-import { Bench, type BenchOptions } from "../support/worlds/scripted-agent.ts";
+import { realCodex } from "../support/worlds/real-codex.ts";
 
-const codex = process.env["SYMPHONY_CODEX"] ?? "";
 const plain = { model: null };
-
-class RealBench extends Bench {
-  readonly home: CodexHome;
-  readonly openai: FakeOpenai;
-
-  constructor(home: CodexHome, openai: FakeOpenai, options: BenchOptions) {
-    super(home.workspaces, options);
-    this.home = home;
-    this.openai = openai;
-  }
-
-  override async [Symbol.asyncDispose](): Promise<void> {
-    await this.openai.close();
-    await this.home[Symbol.asyncDispose]();
-  }
-}
-
-interface RealOptions {
-  readonly config?: Partial<CodexConfig>;
-  readonly clock?: FakeClock;
-  readonly settings?: string;
-}
-
-/** A workspace for the real codex, whose model follows `script`. */
-async function real(script: unknown, options: RealOptions = {}): Promise<RealBench> {
-  assert.ok(existsSync(codex), "set SYMPHONY_CODEX to the codex binary");
-  const openai = await startFakeOpenai(script);
-  const home = await codexHome(openai.url, options.settings);
-  const config = {
-    command: `"${codex}" app-server`,
-    envPassthrough: ["FAKE_MODEL_KEY"],
-    ...options.config,
-  };
-  const env = {
-    HOME: home.userHome,
-    CODEX_HOME: home.path,
-    FAKE_MODEL_KEY: "k",
-    LINEAR_API_KEY: "canary",
-    OTHER_TOKEN: "canary",
-  };
-  const clock = options.clock ? { clock: options.clock } : {};
-  const bench = new RealBench(home, openai, { config, env, ...clock });
-  await mkdir(bench.workspace);
-  return bench;
-}
 
 const patch = `*** Begin Patch
 *** Add File: made.txt
@@ -67,7 +18,7 @@ const patch = `*** Begin Patch
 
 describe("the real codex app-server", () => {
   test("A-3, A-22: edits files with commands and patches, and its tokens are counted", async () => {
-    await using b = await real([
+    await using b = await realCodex([
       { type: "shell", cmd: "echo by a command > ran.txt; cat ran.txt; sleep 0.4" },
       { type: "apply_patch", patch },
       { type: "text", text: "All done.", usage: { input: 100, output: 10 } },
@@ -91,7 +42,7 @@ describe("the real codex app-server", () => {
   });
 
   test("A-2, X-1: its commands see no secret though environment and login profile have them", async () => {
-    await using b = await real([
+    await using b = await realCodex([
       { type: "shell", cmd: "env > env.txt; echo $0; shopt login_shell" },
       { type: "text", text: "ok" },
     ]);
@@ -108,7 +59,7 @@ describe("the real codex app-server", () => {
   });
 
   test("the default sandbox confines it to the workspace, without the network", async () => {
-    await using b = await real([
+    await using b = await realCodex([
       {
         type: "shell",
         cmd: "touch ../outside; touch inside; (: < /dev/tcp/127.0.0.1/9) 2>net.txt; cat net.txt; sleep 0.4",
@@ -131,8 +82,8 @@ describe("the real codex app-server", () => {
       ["", "1"],
       [` -c "sandbox_workspace_write.writable_roots=[\\"$PWD/.git\\"]"`, "2"],
     ] as const) {
-      await using b = await real([step, { type: "text", text: "ok" }], {
-        config: { command: `"${codex}"${flag} app-server` },
+      await using b = await realCodex([step, { type: "text", text: "ok" }], {
+        flags: flag,
       });
       const git = (...args: string[]) =>
         execFileSync("git", args, { cwd: b.workspace, encoding: "utf8" }).trim();
@@ -168,7 +119,7 @@ describe("the real codex app-server", () => {
         return { success: true, output: "moved to Done" };
       },
     };
-    await using b = await real([
+    await using b = await realCodex([
       { type: "call", name: "move", arguments: { to: "Done" } },
       { type: "echo" },
     ]);
@@ -180,7 +131,7 @@ describe("the real codex app-server", () => {
   });
 
   test("guidance in mid-turn reaches the next request to the model", async () => {
-    await using b = await real([
+    await using b = await realCodex([
       { type: "shell", cmd: "while [ ! -e go ]; do sleep 0.05; done; echo went on" },
       { type: "echo" },
     ]);
@@ -198,7 +149,7 @@ describe("the real codex app-server", () => {
   });
 
   test("A-11: an interrupt ends the turn and its commands, and the next turn works", async () => {
-    await using b = await real([
+    await using b = await realCodex([
       { type: "shell", cmd: "echo up; exec sleep 300" },
       { type: "text", text: "fresh" },
     ]);
@@ -213,7 +164,7 @@ describe("the real codex app-server", () => {
   });
 
   test("a thread interrupted by kill -9 in mid-turn is resumed with its history", async () => {
-    await using b = await real([
+    await using b = await realCodex([
       { type: "shell", cmd: "echo up; exec sleep 300" },
       { type: "text", text: "back again" },
     ]);
@@ -236,7 +187,7 @@ describe("the real codex app-server", () => {
   });
 
   test("FAULT-20: a thread that is unknown, or held by another process, is replaced by a new one", async () => {
-    await using b = await real([{ type: "text", text: "hi" }]);
+    await using b = await realCodex([{ type: "text", text: "hi" }]);
     await using holder = await b.start();
     await holder.turn("go", plain);
     const unknown = "01a20a01-6164-7023-aee3-98f01565d5c1";
@@ -250,7 +201,10 @@ describe("the real codex app-server", () => {
   test("A-13: a provider that never answers ends as turn_timeout, and the process tree is ended", async () => {
     const clock = new FakeClock();
     const config = { turnTimeoutMs: 60_000, readTimeoutMs: 600_000 };
-    await using b = await real([{ type: "hang", at: "headers", sticky: true }], { clock, config });
+    await using b = await realCodex([{ type: "hang", at: "headers", sticky: true }], {
+      clock,
+      config,
+    });
     await using session = await b.start();
     const turn = assert.rejects(session.turn("go", plain), { code: "turn_timeout" });
     // After the request to the model and the notifications around it, codex sends nothing more.
@@ -264,7 +218,7 @@ describe("the real codex app-server", () => {
   });
 
   test("A-11: 429 fails the turn with codex's error code, and the next turn works", async () => {
-    await using b = await real([
+    await using b = await realCodex([
       { type: "error", status: 429, code: "rate_limit_exceeded", message: "slow down" },
       { type: "text", text: "through" },
     ]);
@@ -286,7 +240,7 @@ describe("the real codex app-server", () => {
       "x-codex-primary-window-minutes": "300",
       "x-codex-primary-reset-at": "1900000000",
     };
-    await using b = await real([{ type: "text", text: "ok", headers }]);
+    await using b = await realCodex([{ type: "text", text: "ok", headers }]);
     await using session = await b.start();
     await session.turn("go", plain);
     const { limits } = await b.until("rate_limits");
@@ -295,7 +249,7 @@ describe("the real codex app-server", () => {
 
   test("A-15, A-5: with on-request a request to leave the sandbox ends the attempt and says what is needed", async () => {
     const extra = { sandbox_permissions: "require_escalated", justification: "May I leave?" };
-    await using b = await real([{ type: "shell", cmd: "touch ../escaped", extra }], {
+    await using b = await realCodex([{ type: "shell", cmd: "touch ../escaped", extra }], {
       config: { approvalPolicy: "on-request" },
     });
     await using session = await b.start();
@@ -310,7 +264,7 @@ describe("the real codex app-server", () => {
   });
 
   test("each turn uses the requested model", async () => {
-    await using b = await real([
+    await using b = await realCodex([
       { type: "text", text: "a" },
       { type: "text", text: "b" },
     ]);
@@ -322,7 +276,7 @@ describe("the real codex app-server", () => {
   });
 
   test("A-23: disposing in mid-turn leaves none of its processes", async () => {
-    await using b = await real([{ type: "shell", cmd: "setsid sleep 300 & sleep 300" }], {
+    await using b = await realCodex([{ type: "shell", cmd: "setsid sleep 300 & sleep 300" }], {
       config: { threadSandbox: "danger-full-access" },
     });
     await using session = await b.start();

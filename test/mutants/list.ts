@@ -1,5 +1,6 @@
 import { ofTheAgents } from "./agents.ts";
 import { ofTheDelivery } from "./delivery.ts";
+import { ofTheEgress } from "./egress.ts";
 import { faults, type Mutant } from "./mutant.ts";
 import { ofTheRecord } from "./record.ts";
 import { ofTheScheduler } from "./scheduler.ts";
@@ -14,6 +15,7 @@ export const mutants: readonly Mutant[] = [
   ...ofTheScheduler,
   ...ofTheDelivery,
   ...ofTheAgents,
+  ...ofTheEgress,
   ...faults(
     { file: "src/core/followers.ts", tests: [kept], only: "O-36" },
     [

@@ -112,6 +112,21 @@ const chatRows: Readonly<Record<string, readonly Step[]>> = {
       },
     }),
   ),
+  A9: [
+    // An answer that begins within request_timeout_ms is waited for; a silence ends after it, not before, and is tried again.
+    async (response, body, text) => {
+      await sleep(3_000);
+      chat({ tool_calls: [shell("a", "echo waited")] })(response, body, text);
+    },
+    (response) => {
+      const begun = performance.now();
+      response.once("close", () => {
+        silentForMs = performance.now() - begun;
+      });
+    },
+    when((_, text) => assert.ok(text.includes("waited"), "the conversation is not whole"), done),
+    bye,
+  ],
   A10: [
     async (response, body, text) => {
       response.writeHead(200, { "content-type": "text/event-stream" });
@@ -155,6 +170,9 @@ const chatRows: Readonly<Record<string, readonly Step[]>> = {
 };
 
 let refusedOptions = 0;
+let silentForMs = 0;
+/** For `openai.request_timeout_ms`. */
+const requestTimeoutMs = 4_000;
 const steps = new Map<string, number>();
 
 const answered = (...output: readonly JsonObject[]) =>
@@ -168,7 +186,20 @@ const functionCall = (id: string, name: string, args: object) => ({
 });
 const reasoning = { type: "reasoning", id: "rs_1", summary: [], encrypted_content: "opaque" };
 
+const finished = answered({
+  ...{ type: "message", id: "msg", role: "assistant", status: "completed" },
+  content: [{ type: "output_text", text: "All done.", annotations: [] }],
+});
+
 const responsesRows: Readonly<Record<string, readonly Step[]>> = {
+  // A silence within a raised request_timeout_ms is waited for, longer than agent.silence_timeout_ms.
+  A9: [
+    async (response, body, text) => {
+      await sleep(5_000);
+      answered(functionCall("end", "issue_move", { state: "Done" }))(response, body, text);
+    },
+    finished,
+  ],
   A15: [
     stream(
       { type: "response.output_item.done", output_index: 0, item: reasoning },
@@ -187,18 +218,9 @@ const responsesRows: Readonly<Record<string, readonly Step[]>> = {
       },
       answered(functionCall("end", "issue_move", { state: "Done" })),
     ),
-    answered({
-      ...{ type: "message", id: "msg", role: "assistant", status: "completed" },
-      content: [{ type: "output_text", text: "All done.", annotations: [] }],
-    }),
+    finished,
   ],
-  A18: [
-    answered(functionCall("end", "issue_move", { state: "Done" })),
-    answered({
-      ...{ type: "message", id: "msg", role: "assistant", status: "completed" },
-      content: [{ type: "output_text", text: "All done.", annotations: [] }],
-    }),
-  ],
+  A18: [answered(functionCall("end", "issue_move", { state: "Done" })), finished],
 };
 
 /** A provider that answers each issue by its own row. */
@@ -242,7 +264,16 @@ async function provider(rows: Readonly<Record<string, readonly Step[]>>, respons
 
 async function workThrough(
   rows: Readonly<Record<string, readonly Step[]>>,
-  { api, responses }: { readonly api: string; readonly responses: Step | null },
+  {
+    api,
+    responses,
+    ...times
+  }: {
+    readonly api: string;
+    readonly responses: Step | null;
+    readonly requestTimeoutMs: number;
+    readonly silenceTimeoutMs?: number;
+  },
 ) {
   steps.clear();
   await using model = await provider(rows, responses);
@@ -253,8 +284,11 @@ async function workThrough(
     polling: { interval_ms: 500 },
     host: { min_memory: 0, max_load: 0 },
     workspace: { root: join(root, "workspaces") },
-    agent: { kind: "openai", max_concurrent_agents: 4, max_turns: 2 },
-    openai: { base_url: model.url, model: "m", api, request_timeout_ms: 4_000 },
+    agent: {
+      ...{ kind: "openai", max_concurrent_agents: 4, max_turns: 2 },
+      silence_timeout_ms: times.silenceTimeoutMs ?? 300_000,
+    },
+    openai: { base_url: model.url, model: "m", api, request_timeout_ms: times.requestTimeoutMs },
   };
   const place = {
     ...{ root, workflowPath: join(root, "WORKFLOW.md"), dataDir: join(root, ".symphony") },
@@ -268,7 +302,7 @@ async function workThrough(
     const made = await symphony(place, "issue", "create", "--title", row);
     assert.equal(made.code, 0, made.stderr);
   }
-  const finished = await eventually(
+  const ended = await eventually(
     "every row reaches Done",
     async () => {
       assert.deepEqual(model.faults, []);
@@ -278,7 +312,7 @@ async function workThrough(
     90_000,
   );
   const attempts = await Promise.all(
-    finished.map(async ({ issue_identifier: id }) => {
+    ended.map(async ({ issue_identifier: id }) => {
       const found = await server.client.issues.attempts({ params: { id } });
       return found.attempts.map(({ status, error }) => [id, status, error?.message]);
     }),
@@ -290,15 +324,21 @@ async function workThrough(
   return { paths: model.paths, last: last.filter(({ type }) => type === "agent.message") };
 }
 
-test("A3 to A6, A10, A12, A16 to A18: with Chat Completions each shape ends in Done, in one attempt", async () => {
+test("A3 to A6, A9, A10, A12, A16 to A18: with Chat Completions each shape ends in Done, in one attempt", async () => {
   // A12: LM Studio's answer to an unknown endpoint, so `auto` takes the other one.
   const unknown = json(200, { error: "Unexpected endpoint or method. (POST /v1/responses)" });
-  const { paths, last } = await workThrough(chatRows, { api: "auto", responses: unknown });
+  const { paths, last } = await workThrough(chatRows, {
+    ...{ api: "auto", responses: unknown, requestTimeoutMs },
+  });
   assert.ok(paths.some((path) => path.endsWith("/responses")));
   assert.ok(refusedOptions > 0, "A16: nothing was refused");
+  // Its clock and ours are not the same.
+  assert.ok(silentForMs > requestTimeoutMs - 100, `A9: ended after ${silentForMs} ms`);
   assert.match(JSON.stringify(last.at(-1)), /All of it in parts\./);
 });
 
-test("A15, A18: with the Responses API each shape ends in Done, in one attempt", async () => {
-  await workThrough(responsesRows, { api: "responses", responses: null });
+test("A9, A15, A18: with the Responses API each shape ends in Done, in one attempt", async () => {
+  await workThrough(responsesRows, {
+    ...{ api: "responses", responses: null, requestTimeoutMs: 900_000, silenceTimeoutMs: 3_000 },
+  });
 });

@@ -17,7 +17,9 @@ export interface Abilities {
   /** How it reports its provider's limit; `a failed turn`: it is not known as a limit. */
   readonly limit: "until its reset" | "a failed turn";
   /** When its tokens are known; `never`: no token brake holds it. */
-  readonly tokens: "in mid-turn" | "never";
+  readonly tokens: "in mid-turn" | "at the end of a turn" | "never";
+  /** After kill -9 it does not always find its own record: then a new thread begins, and an event says so. */
+  readonly losesThreads?: true;
   /** What becomes of a command with 20 MB of output, which agents mostly shorten themselves. */
   readonly flood: "shortened" | "ends the turn in one message";
 }
@@ -73,3 +75,120 @@ export const plain: Abilities = {
 
 /** Every kind, in the order of the table. */
 export const allAbilities: readonly Abilities[] = [codex, claude, acp, openai, command, plain];
+
+/** The scenarios of the suite: how their tests' names begin, and what the table of programs calls them. */
+export const scenarios = {
+  "start and turn": "Two turns in one session",
+  steer: "Guidance",
+  resume: "Another session on the same thread",
+  "a thread that cannot be resumed": "A thread that is gone",
+  approve: "Approved command",
+  decline: "Declined command",
+  question: "Question to a person",
+  "abort: disposing": "Abort in mid-turn",
+  "abort: by the signal": "Abort at the start",
+  interrupt: "Interrupt, then another turn",
+  "kill -9 of the agent": "kill -9 of the agent",
+  "kill -9 of the host": "kill -9 of the server",
+  limit: "Its provider's limit",
+  budget: "Tokens in mid-turn",
+  usage: "Tokens as the provider counts them",
+  "a hostile workspace": "Hostile workspace",
+  "hostile text": "Hostile text of an issue",
+  "20 MB of output": "20 MB of output",
+  "THREAT-18": "Fork bomb",
+  "THREAT-19": "Disk fill",
+} as const;
+export type Scenario = keyof typeof scenarios;
+
+/** A real program, run through the suite with a scripted provider. What is not run is reported as skipped, with the reason. */
+export interface Program {
+  readonly abilities: Abilities;
+  /** What it cannot do, or what its provider cannot show in the time of a test. */
+  readonly cannot: Reasons;
+  /** What runs on request alone (`SYMPHONY_CONTRACT=whole`), to save time: the test that holds it otherwise. */
+  readonly elsewhere: Reasons;
+}
+
+export type Reasons = Readonly<Partial<Record<Scenario, string>>>;
+
+const inJourney = {
+  "kill -9 of the host": "with scripted programs, and in journeys of the server",
+} as const;
+const isWhole = "with scripted programs";
+const inRepository = "test/integration/hostile-repository.test.ts";
+/** Starting these programs takes seconds. */
+const slow: Reasons = {
+  resume: "kill -9 of the agent",
+  "a thread that cannot be resumed": isWhole,
+  approve: "test/integration/acp-journeys.test.ts",
+  "abort: disposing": "kill -9 of the agent",
+  "abort: by the signal": isWhole,
+  interrupt: isWhole,
+  budget: isWhole,
+  usage: "test/integration/acp-agents.test.ts",
+  "a hostile workspace": inRepository,
+  "hostile text": isWhole,
+  "20 MB of output": isWhole,
+};
+const slower: Reasons = { ...slow, "THREAT-18": isWhole, "THREAT-19": isWhole };
+const acpProgram: Abilities = { ...acp, page: "acp.md", flood: "shortened" };
+const silentRetries = "it repeats a refused request for longer than a test waits";
+
+export const realCodex: Program = { abilities: codex, cannot: inJourney, elsewhere: {} };
+
+export const realClaude: Program = {
+  abilities: claude,
+  cannot: { ...inJourney, limit: "of a login: test/integration/claude.test.ts" },
+  elsewhere: {
+    "a thread that cannot be resumed": isWhole,
+    "abort: by the signal": isWhole,
+    "a hostile workspace": "test/integration/claude.test.ts",
+    "hostile text": isWhole,
+    "20 MB of output": isWhole,
+  },
+};
+
+export const realClaudeAcp: Program = {
+  abilities: { ...acpProgram, name: "claude-agent-acp" },
+  cannot: {
+    ...inJourney,
+    question: "its adapter switches questions off",
+    limit: silentRetries,
+    // test/integration/acp-agents.test.ts
+    usage: "exact, and it also counts the suggestions it asks for",
+  },
+  elsewhere: slow,
+};
+
+export const gemini: Program = {
+  abilities: {
+    ...acpProgram,
+    name: "gemini",
+    steer: "next turn",
+    tokens: "at the end of a turn",
+    losesThreads: true,
+  },
+  cannot: { ...inJourney, question: "it asks none", limit: silentRetries },
+  elsewhere: slower,
+};
+
+export const opencode: Program = {
+  abilities: { ...acpProgram, name: "opencode", tokens: "at the end of a turn" },
+  cannot: {
+    ...inJourney,
+    question: "it asks none",
+    limit: silentRetries,
+    usage: "it reports its last request alone: estimated, and an event says so",
+  },
+  elsewhere: slower,
+};
+
+/** Every program, in the order of the table. */
+export const programs: readonly Program[] = [
+  realCodex,
+  realClaude,
+  realClaudeAcp,
+  gemini,
+  opencode,
+];

@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { agentKinds } from "../../../src/core/agent/kinds.ts";
 import { allAbilities } from "./abilities.ts";
-import { readPage, withTable } from "./table.ts";
+import { readPage, withTables } from "./table.ts";
 
-test("the table of docs/agents/README.md is what the contract suite tests: npm run docs:agents", () => {
+test("the tables of docs/agents/README.md are what the contract suite tests: npm run docs:agents", () => {
   const page = readPage();
-  assert.equal(page, withTable(page));
+  assert.equal(page, withTables(page));
 });
 
 test("every kind of agent is in the table, with its page", () => {

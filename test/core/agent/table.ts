@@ -1,11 +1,17 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { type Abilities, allAbilities } from "./abilities.ts";
+import {
+  type Abilities,
+  allAbilities,
+  type Program,
+  programs,
+  type Scenario,
+  scenarios,
+} from "./abilities.ts";
 
 // The table of what each kind of agent can do, in docs/agents/README.md. `npm run docs:agents` writes it.
 
 const file = fileURLToPath(new URL("../../../docs/agents/README.md", import.meta.url));
-const begin = "<!-- begin: npm run docs:agents -->";
 const end = "<!-- end -->";
 
 const rows: readonly (readonly [string, (kind: Abilities) => string])[] = [
@@ -39,24 +45,59 @@ const limitTexts: Readonly<Record<Abilities["limit"], string>> = {
   "a failed turn": "a failed turn",
 };
 
-/** The page with the table that belongs in it. */
-export function withTable(page: string): string {
-  const start = page.indexOf(begin);
-  const stop = page.indexOf(end, start);
-  if (start === -1 || stop === -1) throw new Error(`${file} has no ${begin} … ${end}`);
-  return `${page.slice(0, start)}${begin}\n${table()}\n${page.slice(stop)}`;
+/** What a program showed in a scenario, in the words of its kind; or why it could not. */
+function cellOf({ abilities, cannot }: Program, scenario: Scenario): string {
+  const reason = cannot[scenario];
+  if (reason !== undefined) return `not run: ${reason}`;
+  switch (scenario) {
+    case "steer":
+      return steerTexts[abilities.steer];
+    case "resume":
+      return abilities.resume;
+    case "budget":
+      return abilities.tokens;
+    case "kill -9 of the agent":
+      return abilities.losesThreads ? "passes; its thread is sometimes new" : "passes";
+    case "20 MB of output":
+      return floodTexts[abilities.flood];
+    default:
+      return "passes";
+  }
 }
 
-function table(): string {
-  const names = allAbilities.map(({ name, page }) => `[${name}](${page})`);
-  const lines = [
-    ["", ...names],
-    ["---", ...names.map(() => "---")],
-    ...rows.map(([title, text]) => [title, ...allAbilities.map(text)]),
-  ];
-  return lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+const tables = {
+  "<!-- begin: npm run docs:agents -->": () =>
+    tableOf(
+      allAbilities,
+      rows.map(([title, text]) => [title, ...allAbilities.map(text)]),
+    ),
+  "<!-- begin: npm run docs:agents, programs -->": () =>
+    tableOf(
+      programs.map(({ abilities }) => abilities),
+      Object.keys(scenarios)
+        .filter((key): key is Scenario => key in scenarios)
+        .map((key) => [scenarios[key], ...programs.map((one) => cellOf(one, key))]),
+    ),
+} as const;
+
+/** The page with the tables that belong in it. */
+export function withTables(page: string): string {
+  let text = page;
+  for (const [begin, make] of Object.entries(tables)) {
+    const start = text.indexOf(begin);
+    const stop = text.indexOf(end, start);
+    if (start === -1 || stop === -1) throw new Error(`${file} has no ${begin} … ${end}`);
+    text = `${text.slice(0, start)}${begin}\n${make()}\n${text.slice(stop)}`;
+  }
+  return text;
+}
+
+function tableOf(kinds: readonly Abilities[], lines: readonly (readonly string[])[]): string {
+  const names = kinds.map(({ name, page }) => `[${name}](${page})`);
+  const all = [["", ...names], ["---", ...names.map(() => "---")], ...lines];
+  return all.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }
 
 export const readPage = () => readFileSync(file, "utf8");
 
-if (import.meta.main) writeFileSync(file, withTable(readPage()));
+if (import.meta.main) writeFileSync(file, withTables(readPage()));

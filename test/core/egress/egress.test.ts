@@ -133,8 +133,10 @@ describe("the way to the model provider", () => {
 
   test("without the token of the attempt nothing reaches the provider", async () => {
     let asked = 0;
-    await using w = await world((_, response) => {
+    const urls: unknown[] = [];
+    await using w = await world(({ url }, response) => {
       asked += 1;
+      urls.push(url);
       response.end();
     });
     for (const headers of [
@@ -152,6 +154,7 @@ describe("the way to the model provider", () => {
     const byQuery = { path: `/v1/models?key=${w.egress.token}`, headers: { "x-api-key": "" } };
     assert.equal((await w.ask({ ...byQuery, method: "GET" })).status, 200);
     assert.equal(asked, 2);
+    assert.ok(!urls.join().includes(w.egress.token), "the token is no matter of the provider");
   });
 
   test("a bearer is sent as one; the key is read for each request", async () => {
@@ -343,11 +346,12 @@ describe("the way to other hosts", () => {
   });
 
   test("plain http goes to the checked address too", async () => {
+    await using target = await world(echo);
+    const address = `plain.test:${target.port}`;
     await using w = await world(echo, {
-      hosts: ["plain.test:8080", "127.0.0.1"],
+      hosts: [address, "127.0.0.1"],
       resolve: async () => ["127.0.0.1"],
     });
-    const address = `127.0.0.1:${w.port}`;
     const headers = { "x-api-key": "kept", "proxy-connection": "keep-alive" };
     const { status, body } = await w.ask({ path: `http://${address}/p?q`, headers, body: "b" });
     assert.equal(status, 200);

@@ -15,8 +15,9 @@ export async function asStream(
   const isWhole = /\bjson\b|text\/html/.test(type);
   const kind = isWhole || !response.ok ? "answer of a model" : "stream of a model";
   const tapped = bounded(response, { host, kind, received });
-  if (!isWhole || !response.ok) return tapped;
+  if (!isWhole) return tapped;
   const text = await wholeText(tapped.body, { host, kind });
+  if (!response.ok) return refusal(text, response);
   // Some servers name a stream of events JSON.
   if (/^\s*(?:data|event|id|retry|):/.test(text)) return streamed(text, response);
   const body = parseJson(text);
@@ -24,6 +25,14 @@ export async function asStream(
   if (body["error"] !== undefined && body["error"] !== null) return refused(body, response);
   const events = eventsOf(body);
   return events === null ? pageInstead("json") : streamed(events, response);
+}
+
+/** An answer with a status of failure. Gemini puts its error into a list, where no client finds it. */
+function refusal(text: string, { status, headers }: Response): Response {
+  const [first] = listOf(parseJson(text)).map(objectOf);
+  const error = first?.["error"];
+  if (isObject(error)) return failure(error, status, headers);
+  return new Response(text, { status, headers });
 }
 
 function streamed(events: string, { headers }: Response): Response {

@@ -123,7 +123,7 @@ function refusal({ status, code, keyName, isModerated }: Refusal, message: strin
 }
 
 const noCredit =
-  /insufficient[_ ](?:balance|credit|fund)|payment[_ ]required|credit balance is too low|out of credits?/i;
+  /insufficient[_ ](?:balance|credit|fund)|payment[_ ]required|credit balance is too low|out of credits?|exceeded_current_quota/i;
 const creditHint = "pay the account, then symphony refresh; or choose another provider";
 
 /** A key, an account or a model that the provider does not accept: the same for every issue, until it is mended. */
@@ -141,7 +141,7 @@ const tooLongWords = new RegExp(
     "context_length_exceeded|exceed_context_size|context (?:length|window|size)|contextlength",
     "too many tokens|(?:prompt|input|message|conversation|request)(?: text)? (?:is )?too (?:long|large)",
     "is too long to fit|too large for model|reduce (?:the length of )?(?:your|the) (?:message|prompt|input)",
-    "input token count|maximum (?:prompt|input) length|exceeds? the max(?:imum)?[^.]{0,40}tokens",
+    "input token length|model token limit|input token count|maximum (?:prompt|input) length|exceeds? the max(?:imum)?[^.]{0,40}tokens",
     "request too large",
   ].join("|"),
   "i",
@@ -151,7 +151,8 @@ const windowWords = [
   /([\d,]+) maximum context length/i,
   /> ?([\d,]+) maximum/i,
   /maximum number of (?:input )?tokens allowed \(?([\d,]+)/i,
-  /context (?:length|size|window)(?: of| is)?:? \(?([\d,]+)/i,
+  /context (?:length|size|window)(?: of| is)?:?(?: only)? \(?([\d,]+)/i,
+  /model token limit ?: ?([\d,]+)/i,
   /limit ([\d,]+), requested/i,
 ];
 

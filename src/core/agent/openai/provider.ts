@@ -8,10 +8,12 @@ import { addressOf, clientFor, type Failure, judgeFailure, keyNameOf, keyOf } fr
 import type { Learned } from "./learned.ts";
 import { shapeOf } from "./request.ts";
 import { askResponses } from "./responses-api.ts";
-import type { OpenaiConfig } from "./settings.ts";
+import { defaultRequestTimeoutMs, type OpenaiConfig } from "./settings.ts";
 import type { ModelReply, ModelRequest } from "./thread.ts";
 
 const firstWaitMs = 1_000;
+/** How often a silence that the settings allow is reported as a sign of life. */
+const waitingMs = 1_000;
 const maxWaitMs = 30_000;
 
 export interface ProviderOptions {
@@ -100,6 +102,8 @@ export class Provider {
       watch.received();
       this.#options.received();
     };
+    // Else `agent.silence_timeout_ms` would end a wait that was chosen.
+    const waiting = config.requestTimeoutMs > defaultRequestTimeoutMs ? this.#waiting() : null;
     try {
       const client = await clientFor(config, key, {
         lookup: (name) => this.#secret(name),
@@ -118,8 +122,23 @@ export class Provider {
       return failure;
     } finally {
       watch.stop();
+      waiting?.();
       signal.removeEventListener("abort", stop);
     }
+  }
+
+  /** Reports signs of life until the result is called. */
+  #waiting(): () => void {
+    const { clock, received } = this.#options;
+    let cancel = () => {};
+    const next = () => {
+      cancel = clock.after(waitingMs, () => {
+        received();
+        next();
+      });
+    };
+    next();
+    return () => cancel();
   }
 
   #send(

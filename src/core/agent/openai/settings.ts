@@ -24,6 +24,9 @@ const headerValue = z
   .string("must be text")
   .regex(/^[\x20-\x7e]{1,4000}$/, "must be one line of ASCII text");
 
+/** Shorter than the default of `agent.silence_timeout_ms`, so that a request is repeated before the attempt ends. */
+export const defaultRequestTimeoutMs = 240_000;
+
 const schema = section({
   base_url: solidText.default("https://api.openai.com/v1"),
   api_key: solidText.default("$OPENAI_API_KEY"),
@@ -37,7 +40,7 @@ const schema = section({
   max_output_tokens: notNegative.default(0),
   max_requests_per_turn: positive.default(500),
   max_retries: notNegative.default(6),
-  request_timeout_ms: positive.default(240_000),
+  request_timeout_ms: positive.default(defaultRequestTimeoutMs),
   command_timeout_ms: positive.default(600_000),
   command_output_bytes: positive.default(32_768),
   command_file_bytes: positive.default(1_073_741_824),

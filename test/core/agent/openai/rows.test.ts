@@ -253,51 +253,121 @@ describe("A5, A6: a conversation that does not fit", () => {
       },
       8_192,
     ],
-    // https://docs.claude.com/en/api/openai-sdk, https://docs.claude.com/en/api/errors
+    // https://github.com/anthropics/claude-code/issues/11281 (2025-11-09)
     [
       "Anthropic",
       400,
-      { error: { message: "prompt is too long: 205120 tokens > 200000 maximum" } },
+      {
+        type: "error",
+        error: {
+          type: "invalid_request_error",
+          message: "prompt is too long: 201130 tokens > 200000 maximum",
+        },
+      },
       200_000,
     ],
-    // https://ai.google.dev/gemini-api/docs/troubleshooting
+    // https://github.com/google-gemini/gemini-cli/issues/6678 (2025-08-20); the list around it:
+    // https://github.com/Alishahryar1/free-claude-code/issues/542 (2026-05-24)
     [
       "Gemini",
       400,
-      {
-        error: {
-          code: 400,
-          message:
-            "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
-          status: "INVALID_ARGUMENT",
+      [
+        {
+          error: {
+            code: 400,
+            message:
+              "The input token count (1200293) exceeds the maximum number of tokens allowed (1048576).",
+            status: "INVALID_ARGUMENT",
+          },
         },
-      },
+      ],
       1_048_576,
     ],
-    // https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
+    // https://github.com/vllm-project/vllm/issues/20409 (2025-07-03), with the fields of
+    // https://github.com/ogx-ai/ogx/issues/4534 (2025-02-06)
     [
       "vLLM",
       400,
       {
         object: "error",
         message:
-          "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens in the messages, Please reduce the length of the messages.",
+          "This model's maximum context length is 16384 tokens. However, you requested 122946 tokens (112946 in the messages, 10000 in the completion). Please reduce the length of the messages or completion.",
+        type: "BadRequestError",
+        param: null,
         code: 400,
       },
-      4_096,
+      16_384,
     ],
-    // https://docs.x.ai/docs/guides/chat
+    // https://github.com/FoundationAgents/OpenManus/issues/62 (2025-03-07)
+    [
+      "DeepSeek",
+      400,
+      {
+        error: {
+          message:
+            "This model's maximum context length is 65536 tokens. However, you requested 72814 tokens (68718 in the messages, 4096 in the completion). Please reduce the length of the messages or completion.",
+          type: "invalid_request_error",
+          param: null,
+          code: "invalid_request_error",
+        },
+      },
+      65_536,
+    ],
+    // The words: https://github.com/refly-ai/refly/issues/1177 (2025-07-31)
+    [
+      "OpenRouter",
+      400,
+      {
+        error: {
+          message:
+            'This endpoint\'s maximum context length is 32768 tokens. However, you requested about 42832 tokens (42832 of text input). Please reduce the length of either one, or use the "middle-out" transform to compress your prompt automatically.',
+          code: 400,
+        },
+      },
+      32_768,
+    ],
+    // https://github.com/MoonshotAI/kimi-cli/issues/2011 (2026-04-23); https://platform.kimi.ai/docs/api/errors.md (read 2026-11)
+    [
+      "Moonshot",
+      400,
+      {
+        error: {
+          message:
+            "Invalid request: Your request exceeded model token limit: 262144 (requested: 269030)",
+          type: "invalid_request_error",
+        },
+      },
+      262_144,
+    ],
+    // https://platform.kimi.ai/docs/api/errors.md (read 2026-11)
+    [
+      "Moonshot, without a size",
+      400,
+      { error: { message: "Input token length too long", type: "invalid_request_error" } },
+      null,
+    ],
+    // The words: https://github.com/cline/cline/issues/3664 (2025-05-20)
+    [
+      "LM Studio",
+      400,
+      {
+        error:
+          "Trying to keep the first 10136 tokens when context the overflows. However, the model is loaded with context length of only 7866 tokens, which is not enough. Try to load the model with a larger context length, or provide a shorter input",
+      },
+      7_866,
+    ],
+    // The words: https://github.com/cline/cline/issues/3120 (2025-04-25)
     [
       "xAI",
       400,
       {
         code: "invalid",
         error:
-          "This model's maximum prompt length is 131072 but the request contains 200000 tokens.",
+          "This model's maximum prompt length is 131072 but the request contains 136973 tokens.",
       },
       131_072,
     ],
-    // https://docs.mistral.ai/api
+    // No public document was found for these words.
     [
       "Mistral",
       400,
@@ -309,7 +379,7 @@ describe("A5, A6: a conversation that does not fit", () => {
       },
       32_768,
     ],
-    // https://console.groq.com/docs/errors: 413; the words: https://github.com/elizaOS/eliza/issues/4040
+    // https://console.groq.com/docs/errors (read 2026-11): 413; the words: https://github.com/elizaOS/eliza/issues/4040
     [
       "Groq, 413",
       413,
@@ -399,6 +469,31 @@ describe("A11: a key, an account or a model that is not accepted", () => {
       "OpenRouter, 402 in a 200",
       200,
       { error: { code: 402, message: "Insufficient credits" } },
+      /pay the account/,
+    ],
+    // https://github.com/SciSharp/BotSharp/issues/386 (2024-04-02)
+    [
+      "Azure, a wrong key",
+      401,
+      {
+        error: {
+          code: "401",
+          message:
+            "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for an active subscription and use a correct regional API endpoint for your resource.",
+        },
+      },
+      /symphony secrets add OPENAI_API_KEY/,
+    ],
+    // https://forum.moonshot.ai/t/429-insufficient-balance/244 (read 2026-11): a 429, and no matter of time
+    [
+      "Moonshot, without money",
+      429,
+      {
+        error: {
+          message: "You exceeded your current quota, please check your plan and billing details",
+          type: "exceeded_current_quota_error",
+        },
+      },
       /pay the account/,
     ],
     [
@@ -535,16 +630,30 @@ describe("A16: parts that a provider does not take", () => {
       400,
       "a sentence",
     ],
-    // https://ai.google.dev/gemini-api/docs/openai
+    // https://github.com/leookun/cursor-byok/issues/112 (2026-06-02), the same shape for each name
     [
-      "max_tokens",
-      {
-        error: {
-          code: 400,
-          message: 'Invalid JSON payload received. Unknown name "max_tokens": Cannot find field.',
-          status: "INVALID_ARGUMENT",
+      "stream_options",
+      [
+        {
+          error: {
+            code: 400,
+            message:
+              'Invalid JSON payload received. Unknown name "stream_options": Cannot find field.',
+            status: "INVALID_ARGUMENT",
+            details: [
+              {
+                "@type": "type.googleapis.com/google.rpc.BadRequest",
+                fieldViolations: [
+                  {
+                    description:
+                      'Invalid JSON payload received. Unknown name "stream_options": Cannot find field.',
+                  },
+                ],
+              },
+            ],
+          },
         },
-      },
+      ],
       400,
       "Google's words",
     ],

@@ -1,0 +1,145 @@
+import { faults, type Mutant } from "./mutant.ts";
+
+const way = "test/core/egress/egress.test.ts";
+const addresses = "test/core/egress/addresses.test.ts";
+const leftovers = "test/core/egress/leftovers.test.ts";
+const inSandbox = "test/sandbox/egress.test.ts";
+
+/** Faults of the one way out of a sandbox. */
+export const ofTheEgress: readonly Mutant[] = [
+  ...faults(
+    { file: "src/core/egress/provider.ts", tests: [way], only: "without the token" },
+    [
+      "way out: the way to the provider opens without the token of the attempt",
+      "if (!hasToken(request.headers, query, token)) {",
+      'if (token === "") {',
+    ],
+    [
+      "way out: the token in the address of a request goes on to the provider",
+      "  if (!query.includes(token)) return query;\n",
+      "  return query;\n",
+    ],
+  ),
+  ...faults({ file: "src/core/egress/headers.ts", tests: [way], only: "without the token" }, [
+    "way out: the beginning of a token opens the way",
+    "return given.some((value) => timingSafeEqual(digest(value), digest(token)));",
+    "return given.some((value) => value.startsWith(token));",
+  ]),
+  ...faults(
+    { file: "src/core/egress/headers.ts", tests: [way], only: "the provider gets the key" },
+    [
+      "way out: the agent's own key reaches the provider next to the one of symphony",
+      '[...credentials, "host", "accept-encoding", "cookie"]',
+      '["host", "accept-encoding", "cookie"]',
+    ],
+    [
+      "way out: headers of the connection are passed on",
+      "if (hopByHop.has(key) || named.includes(key) || dropped.includes(key)) continue;",
+      "if (dropped.includes(key)) continue;",
+    ],
+  ),
+  ...faults(
+    { file: "src/core/egress/provider.ts", tests: [way], only: "the provider gets the key" },
+    [
+      "way out: the agent chooses the host that the provider reads",
+      '...["Host", upstream.host],',
+      '...["Host", request.headers.host ?? upstream.host],',
+    ],
+    [
+      "way out: an answer may be compressed, so that a repeated key is not found in it",
+      '      ...["Accept-Encoding", "identity"],\n',
+      "",
+    ],
+  ),
+  ...faults(
+    { file: "src/core/egress/provider.ts", tests: [way], only: "a provider that repeats the key" },
+    [
+      "way out: a key in the body of an answer reaches the agent",
+      "else pipeline(answer, new Redacting(key), response, () => {});",
+      "else pipeline(answer, response, () => {});",
+    ],
+    [
+      "way out: a key in the headers of an answer reaches the agent",
+      "headers.map((text) => withoutSecret(text, key)),",
+      "headers,",
+    ],
+  ),
+  ...faults({ file: "src/core/egress/hosts.ts", tests: [way], only: "a name of the list with" }, [
+    "way out: the address behind an allowed name is not checked",
+    "const address = found.find((one) => rules.reaches(one)) ?? null;",
+    "const address = found[0] ?? null;",
+  ]),
+  ...faults({ file: "src/core/egress/hosts.ts", tests: [way], only: "at safe there is none" }, [
+    "way out: hosts that agent.network does not name are reached",
+    '  if (!rules.allows(target)) return refused("is not in agent.network");\n',
+    "",
+  ]),
+  ...faults({ file: "src/core/egress/hosts.ts", tests: [way], only: "a host of the list" }, [
+    "way out: a tunnel looks the name up again after the check",
+    'netConnect({ host: address ?? "", port: target.port })',
+    "netConnect({ host: target.host, port: target.port })",
+  ]),
+  ...faults({ file: "src/core/egress/hosts.ts", tests: [way], only: "plain http goes" }, [
+    "way out: plain http looks the name up again after the check",
+    "hostname: proxy === null ? (address ?? target.host) : target.host,",
+    "hostname: target.host,",
+  ]),
+  ...faults({ file: "src/core/egress/egress.ts", tests: [way], only: "only the user sees" }, [
+    "way out: connections outlive the way",
+    "      for (const one of sockets) one.destroy();\n      await closed;\n",
+    "      void closed;\n",
+  ]),
+  ...faults(
+    { file: "src/core/egress/addresses.ts", tests: [addresses] },
+    [
+      "way out: an address of IPv4 in the form of IPv6 is another one",
+      "if (high === undefined || low === undefined) return host;",
+      "return host;",
+    ],
+    [
+      "way out: the addresses of cloud metadata are reached",
+      '"127.0.0.0/8", "169.254.0.0/16"]',
+      '"127.0.0.0/8"]',
+    ],
+    [
+      "way out: *.example.com also names notexample.com",
+      "host.endsWith(name.slice(1))",
+      "host.endsWith(name.slice(2))",
+    ],
+    [
+      "way out: a name is reached at every port",
+      "return fits && ports.includes(port);",
+      "return fits;",
+    ],
+  ),
+  ...faults({ file: "src/core/egress/leftovers.ts", tests: [leftovers] }, [
+    "way out: the open way of another server is removed",
+    "    if (await isAnswered(join(way, socketName))) continue;\n",
+    "",
+  ]),
+  ...faults(
+    {
+      file: "src/core/agent/openai/failures.ts",
+      tests: ["test/core/agent/openai/provider.test.ts"],
+      only: "a redirect",
+    },
+    [
+      "way out: the key follows a redirect to another host",
+      'const asked = { ...init, redirect: "error" } as RequestInit;',
+      'const asked = { ...init, redirect: "follow" } as RequestInit;',
+    ],
+  ),
+  ...faults(
+    { file: "src/core/agent/way-out.ts", tests: [inSandbox], only: "reaches its model provider" },
+    [
+      "way out: the variable with the key is passed on to the program",
+      "passthrough: passthrough.filter((name) => !replaced.includes(name)),\n    lines: [...(provider === null ? [] : providerLines(provider, at)), ...exported(proxies)],",
+      "passthrough: [...passthrough, ...replaced],\n    lines: [],",
+    ],
+    [
+      "way out: at safe the sandbox shares the network of the machine",
+      'if (spec.level === "safe") return provider !== null;',
+      'if (spec.level === "safe") return false;',
+    ],
+  ),
+];
