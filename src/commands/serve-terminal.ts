@@ -4,7 +4,10 @@ import type { Core } from "../core/core.ts";
 import { type LogRecord, type LogSink, levelOf, streamSink } from "../core/events/log.ts";
 import type { CommandIo } from "./context.ts";
 import { eventLine } from "./event-line.ts";
-import { factLines, type Paint, paintFor, plainLine } from "./output.ts";
+import { columnsOf, factLines, foldLines, type Paint, paintFor, plainLine } from "./output.ts";
+
+/** Behind the time. */
+const textColumn = 10;
 
 /** What `symphony serve` says to a person, on stderr; its log file has every record in full. */
 export interface ServeTerminal {
@@ -19,7 +22,10 @@ export interface ServeTerminal {
 export async function serveTerminal(io: CommandIo): Promise<ServeTerminal> {
   const paint = await paintFor(io.colour);
   const stream = streamSink("stderr", io.stderr);
-  const say = (text: string) => stream.write(`${paint.dim(clock())}  ${text}\n`);
+  const say = (text: string) => {
+    const line = `${paint.dim(clock())}  ${text}`;
+    stream.write(`${foldLines([line], columnsOf(io.stderr), textColumn).join("\n")}\n`);
+  };
   return {
     sink: {
       ...stream,
@@ -29,7 +35,8 @@ export async function serveTerminal(io: CommandIo): Promise<ServeTerminal> {
       },
     },
     follow(core, url, redact) {
-      if (!io.quiet) io.stderr.write(`${introduction(core, url, paint)}\n\n`);
+      if (!io.quiet)
+        io.stderr.write(`${introduction(core, url, { paint, width: columnsOf(io.stderr) })}\n\n`);
       core.bus.subscribe({}, (event) => {
         if (io.quiet && ["debug", "info"].includes(levelOf(event))) return;
         const line = eventLine(event, paint);
@@ -78,7 +85,12 @@ function recordLine(
   return level === "warn" ? paint.yellow(line) : paint.dim(line);
 }
 
-function introduction(core: Core, url: string, paint: Paint): string {
+interface Look {
+  readonly paint: Paint;
+  readonly width: number | null;
+}
+
+function introduction(core: Core, url: string, { paint, width }: Look): string {
   const { config } = core.config.current;
   const agents = core.kinds.agents;
   const shared = outlivesServer(agents, config) ? "  shared: turns outlive a restart" : "";
@@ -93,5 +105,6 @@ function introduction(core: Core, url: string, paint: Paint): string {
       ["next", "symphony state, in a second terminal; Ctrl-C stops"],
     ],
     paint,
+    width,
   ).join("\n");
 }

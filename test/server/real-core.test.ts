@@ -11,6 +11,7 @@ import { createRedactor } from "../../src/core/text/redact.ts";
 import { createApp } from "../../src/server/app.ts";
 import { listen } from "../../src/server/listen.ts";
 import { EventReader } from "../support/fakes/event-reader.ts";
+import { freshProject, openReal } from "../support/worlds/real-server.ts";
 import { send } from "../support/worlds/server.ts";
 
 const workflow = `---
@@ -73,4 +74,20 @@ test("over the whole API with the real core an issue is created, shown, publishe
     await core.stop();
     await rm(dataDir, { recursive: true });
   }
+});
+
+test("D8: with 1,000 issues that wait, polls write nothing to the log", async () => {
+  const front = "{ tracker: { kind: local, required_labels: [ready] }, workspace: { root: ws } }";
+  await using project = await freshProject({ workflow: `---\n${front}\n---\nWork\n` });
+  await using server = await openReal(project.dir, { env: { HOME: project.dir } });
+  for (let number = 1; number <= 1_000; number++) {
+    server.core.localIssues()?.create({ title: `Issue ${number}` });
+  }
+  const poll = () => server.ask("/api/v1/refresh?wait=true", { method: "POST", body: {} });
+  const first = await poll();
+  assert.ok(first.status < 300, first.text);
+  const told = () => server.logged.filter((line) => !line.includes('"level":"debug"')).length;
+  const before = told();
+  for (let count = 0; count < 10; count++) await poll();
+  assert.equal(told(), before);
 });
