@@ -1,12 +1,17 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "./clock.ts";
+import { type CommandDeps, CommentCommands } from "./comment-commands.ts";
 import type { Config, TrackerConfig } from "./config/config.ts";
+import type { Written } from "./delivery/outbox.ts";
+import type { Entry } from "./delivery/store.ts";
 import type { Logger } from "./events/log.ts";
-import { messageOf } from "./model/errors.ts";
+import { messageOf, SymphonyError } from "./model/errors.ts";
+import type { Issue } from "./model/issue.ts";
 import { requireSteerRoom } from "./orchestrator/operations.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import type { History, Steer } from "./store/store.ts";
 import { cut, oneLine } from "./text/text.ts";
+import { type Command, commandsIn } from "./tracker/commands.ts";
 import { ownMarker, type Tracker, type TrackerComment } from "./tracker/tracker.ts";
 
 export interface CommentDeps {
@@ -16,6 +21,8 @@ export interface CommentDeps {
   config(): Config;
   tracker(): Tracker;
   orchestrator(): Pick<Orchestrator, "state" | "apply">;
+  /** Omitted: there are no commands. */
+  readonly commands?: Omit<CommandDeps, "audit" | "issueOf" | "prefix" | "steer">;
 }
 
 /** The attempt of an issue that guidance goes to; `turnId` is null between two turns. */
@@ -33,9 +40,24 @@ export class CommentSteering {
   readonly #deps: CommentDeps;
   /** One comment at a time for each issue: guidance keeps the order in which it was written. */
   readonly #turns = new Map<string, Promise<void>>();
+  readonly #commands: CommentCommands | null;
 
   constructor(deps: CommentDeps) {
     this.#deps = deps;
+    this.#commands = deps.commands
+      ? new CommentCommands({
+          ...deps.commands,
+          prefix: () => deps.config().tracker.commandPrefix,
+          issueOf: (issueId) => this.#issueOf(issueId),
+          steer: (comment, key) => this.#steer(comment, key),
+          audit: (entry) => this.#audit(entry),
+        })
+      : null;
+  }
+
+  /** Carries out a command that was ordered. Rejects with what may pass. */
+  async run(entry: Entry): Promise<Written> {
+    return (await this.#commands?.run(entry)) ?? { outcome: "dropped" };
   }
 
   /** The tracker reports a comment. Never rejects; resolves when the comment has been handled. */
@@ -50,15 +72,30 @@ export class CommentSteering {
   }
 
   /** A person wrote this comment through symphony. Never rejects. */
-  written(issueId: string, author: string, body: string): Promise<void> {
+  written(
+    issueId: string,
+    { id, author, body }: Pick<TrackerComment, "id" | "author" | "body">,
+  ): Promise<void> {
+    return this.found({ id, issueId, author, body, by: "person" });
+  }
+
+  /** This comment was read from the tracker. Never rejects; resolves when it has been handled. */
+  found(comment: TrackerComment): Promise<void> {
+    const { issueId } = comment;
     if (!this.#wanted(issueId)) return Promise.resolve();
-    const comment: TrackerComment = { id: randomUUID(), issueId, author, body, by: "person" };
     return this.#inTurn(issueId, () => this.#take(comment));
   }
 
   #wanted(issueId: string): boolean {
     const { commentSteering } = this.#deps.config().tracker;
-    return commentSteering !== "off" && this.#place(issueId) !== null;
+    if (commentSteering === "off") return false;
+    return (
+      this.#place(issueId) !== null || (this.#commands !== null && this.#issueOf(issueId) !== null)
+    );
+  }
+
+  #issueOf(issueId: string): Issue | null {
+    return this.#deps.orchestrator().state.issues.get(issueId)?.issue ?? null;
   }
 
   #inTurn(issueId: string, work: () => Promise<void>): Promise<void> {
@@ -73,13 +110,34 @@ export class CommentSteering {
   }
 
   async #take(comment: TrackerComment): Promise<void> {
-    const { log, history, clock, config } = this.#deps;
-    const place = this.#place(comment.issueId);
-    if (place === null) return;
+    const { log, config } = this.#deps;
+    const issue = this.#issueOf(comment.issueId);
     const verdict = mayComment(comment, config().tracker);
-    if (verdict !== "yes") {
+    const commands = verdict === "yes" || verdict === "no mention" ? this.#commandsIn(comment) : [];
+    if (commands.length > 0 && issue !== null) {
+      this.#commands?.order(issue, comment, commands);
+    } else if (verdict !== "yes") {
       log.debug("comment ignored", { comment_id: comment.id, reason: verdict });
-      return;
+    } else if (this.#place(comment.issueId) !== null) {
+      const key = `comment:${comment.id}`;
+      if (await this.#steer(comment, key)) this.#audit({ action: "issues.steer", comment });
+    }
+  }
+
+  #commandsIn({ body }: TrackerComment): readonly Command[] {
+    if (this.#commands === null) return [];
+    const { commandPrefix: prefix, commentMention } = this.#deps.config().tracker;
+    const login = this.#deps.tracker().ownLogin?.() ?? null;
+    const mentions = [commentMention, ...(login === null ? [] : [`@${login}`])];
+    return commandsIn(body, { prefix, mentions });
+  }
+
+  /** False: it did so before. Throws `no_active_turn` without an agent, and `rate_limited`. */
+  async #steer(comment: TrackerComment, key: string): Promise<boolean> {
+    const { history, clock } = this.#deps;
+    const place = this.#place(comment.issueId);
+    if (place === null) {
+      throw new SymphonyError("no_active_turn", "no agent works on this issue now");
     }
     const steer: Steer = {
       id: `str_${randomUUID()}`,
@@ -87,16 +145,16 @@ export class CommentSteering {
       attemptId: place.attemptId,
       turnId: place.turnId ?? "",
       message: quotedComment(comment, place.identifier),
-      key: `comment:${comment.id}`,
+      key,
       at: clock.wall(),
       delivered: false,
     };
-    const { issueId, key } = steer;
-    if (key !== null && history.steerByKey(issueId, key)) return;
+    const { issueId } = steer;
+    if (history.steerByKey(issueId, key)) return false;
     requireSteerRoom(history, { id: issueId, identifier: place.identifier });
     history.addSteer(steer);
-    this.#audit(comment, place);
     if (place.turnId !== null) await this.#tell(steer);
+    return true;
   }
 
   /** Guidance that the turn does not accept opens the next one. */
@@ -120,16 +178,23 @@ export class CommentSteering {
     return { identifier: issue.identifier, attemptId: after?.attemptId ?? "", turnId: null };
   }
 
-  #audit({ id, author }: TrackerComment, { identifier }: CommentPlace): void {
+  #audit({ action, comment, outcome = "ok" }: Audited): void {
+    const { id, author, issueId } = comment;
     this.#deps.history.audit({
       at: this.#deps.clock.wall(),
       actor: "tracker",
-      action: "issues.steer",
-      target: identifier,
-      outcome: "ok",
+      action,
+      target: this.#issueOf(issueId)?.identifier ?? issueId,
+      outcome,
       detail: { comment_id: oneLine(id, 128), author: oneLine(author, 80) },
     });
   }
+}
+
+interface Audited {
+  readonly action: string;
+  readonly comment: TrackerComment;
+  readonly outcome?: string;
 }
 
 /** The longest guidance that an agent receives, in characters, with the text around it. */

@@ -8,7 +8,7 @@ import { withoutCredentials } from "./config/resolve.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { CoreDeps, CoreOptions } from "./core.ts";
 import { type ChecksDeps, failedCheck, prepareBy } from "./delivery/checks.ts";
-import { Deliveries } from "./delivery/delivery.ts";
+import { Deliveries, type DeliveriesDeps } from "./delivery/delivery.ts";
 import type { MadeDeps } from "./delivery/made.ts";
 import { Remotes } from "./delivery/remotes.ts";
 import { openDeliveryStore } from "./delivery/store.ts";
@@ -339,6 +339,8 @@ interface WorkDeliveryDeps {
   readonly closers: Closers;
   config(): Config;
   tracker(): Tracker;
+  /** As `DeliveriesDeps` has it. */
+  runCommand: NonNullable<DeliveriesDeps["runCommand"]>;
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
   workspaces(): Pick<Workspaces, "borrowedBy">;
@@ -390,6 +392,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
           .attempts.reduce((sum, one) => sum + one.tokens.total, 0),
       subscribe: (subscription, listener) => bus.subscribe(subscription, listener),
     },
+    runCommand: (entry) => deps.runCommand(entry),
     post: (input) => deps.orchestrator().post(input),
     rests: (input) => deps.orchestrator().applySaved(input.issueId, input),
     isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),

@@ -8,6 +8,7 @@ import { Attachments } from "./attach.ts";
 import { Attempts } from "./attempt/attempts.ts";
 import { endedOf, recoverAttempts } from "./attempt/recovery.ts";
 import { type Begun, begin } from "./begin.ts";
+import { openCommentPoll } from "./comment-poll.ts";
 import { CommentSteering } from "./comments.ts";
 import { kindOf, levelWords, settingsOf } from "./config/config.ts";
 import { sectionsOf } from "./config/sections.ts";
@@ -173,6 +174,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     ...common,
     workspaces: () => workspaces,
     orchestrator: () => orchestrator,
+    runCommand: (entry) => users.comments.run(entry),
   });
   const { workspaces, copies } = openWorkspaces(options, {
     ...{ ...common, branches: deliveries, roots, signal: leaving.signal },
@@ -205,8 +207,11 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
   // Earlier changes are read by the first poll.
   trackers.watch(() => orchestrator.post({ type: "tracker.changed" }));
   saves.follow((trouble) => orchestrator.post({ type: "storage.changed", trouble }));
-  const users = openOrchestratorUsers(options, deps, base);
-  return runningCore(options, deps, { ...users, orchestrator, secrets, closers, leaving, unsaved });
+  const operations = () => core.orchestrator;
+  const users = openOrchestratorUsers(options, deps, { ...base, operations });
+  const used = { ...users, orchestrator, secrets, closers, leaving, unsaved };
+  const core = runningCore(options, deps, used);
+  return core;
 }
 
 /** The initial state: what continues and what waits. All else that a crash left is ended first. */
@@ -249,7 +254,7 @@ async function recovered(
 function openOrchestratorUsers(
   options: CoreOptions,
   deps: CoreDeps,
-  { trackerDeps, closers }: StartDeps,
+  { trackerDeps, closers, operations }: StartDeps & { operations(): Core["orchestrator"] },
 ) {
   const { clock, log, trackers, bus } = deps;
   const current = () => deps.config.current.config;
@@ -259,7 +264,10 @@ function openOrchestratorUsers(
     ...{ clock, log, history, config: current },
     tracker: () => trackers.tracker,
     orchestrator: deps.orchestrator,
+    commands: { deliveries: deps.deliveries, operations },
   });
+  const poll = openCommentPoll(deps, { comments, lookup: trackerDeps.lookup });
+  closers.push(() => poll.close());
   const webhooks = openInboxes({
     ...options,
     ...deps,

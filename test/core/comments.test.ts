@@ -155,7 +155,7 @@ test("the tracker is not read for an issue without an attempt, nor with the poli
   await steering.received("c-1", "nothing");
   world.config = config({ tracker: policy("off") });
   await steering.received("c-1", "id-ENG-1");
-  await steering.written("id-ENG-1", "operator", "hello");
+  await steering.written("id-ENG-1", { id: "c-9", author: "operator", body: "hello" });
   assert.deepEqual([reads, steers()], [[], []]);
 });
 

@@ -96,6 +96,8 @@ export interface TrackerConfig {
   readonly blockerStates: readonly string[] | null;
   /** Which comments on a running issue become guidance for its agent. */
   readonly commentSteering: "off" | "mention" | "all";
+  /** The word that begins a command in a comment. */
+  readonly commandPrefix: string;
   /** The word that makes a comment a mention; trimmed. */
   readonly commentMention: string;
   /** What symphony writes to the tracker by itself: nothing, moves and links, or also one comment for each issue. */

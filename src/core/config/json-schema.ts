@@ -18,6 +18,8 @@ const meanings: Readonly<Record<string, string>> = {
   "tracker.terminal_states": "States that end the work",
   "tracker.comment_steering":
     "Which comments on a running issue become guidance for its agent: off, mention or all",
+  "tracker.command_prefix":
+    "The word that begins a command in a comment, such as /symphony retry; read unless comment_steering is off",
   "tracker.comment_mention": "The word that makes a comment a mention",
   "tracker.updates":
     "What symphony writes to the tracker by itself: none, state (the moves of in_progress, on_success and on_merged, and links), or all (also one comment for each issue, kept up to date)",

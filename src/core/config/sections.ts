@@ -143,6 +143,9 @@ export const trackerSection = section({
   blocker_states: texts.nullable().default(null),
   terminal_states: texts.optional(),
   comment_steering: z.enum(["off", "mention", "all"], "must be off, mention or all").default("off"),
+  command_prefix: solidText
+    .regex(/^\S+$/, "must be one word, such as /symphony")
+    .default("/symphony"),
   comment_mention: solidText.default("@symphony"),
   updates: z.enum(["none", "state", "all"], "must be none, state or all").default("state"),
   comment: section({ cost: z.boolean("must be true or false").default(false) }).prefault({}),

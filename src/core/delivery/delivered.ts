@@ -51,6 +51,8 @@ export interface Delivered extends Delivery {
   readonly reruns: Readonly<Record<string, Rerun>>;
   /** The last pushed commit that the pull request was seen with; null: none yet. */
   readonly shown: string | null;
+  /** Comments of the issue that are older are not read, ms since the epoch. */
+  readonly commentsFrom?: number;
   /** What the living comment in the tracker says, and when it was written; omitted: it has none. */
   readonly comment?: { readonly text: string; readonly at: number };
 }

@@ -29,6 +29,8 @@ export interface DeliveriesDeps extends Reach {
   readonly updates?: UpdatePorts & RadarPorts;
   /** Omitted: no comments are written to the tracker. */
   readonly comments?: CommentPorts;
+  /** Carries out a command of a comment; omitted: there are none. */
+  runCommand?(entry: Entry): Promise<Written>;
 }
 
 /** Every delivery, its writes and what comes back. */
@@ -46,7 +48,7 @@ export class Deliveries implements BranchBook {
     this.#deps = deps;
     const save = (delivery: Delivered, entries?: readonly NewEntry[]) =>
       this.#save(delivery, entries);
-    const order = (issue: Issue, entry: Omit<NewEntry, "issueId">) => this.#order(issue, entry);
+    const order = (issue: Issue, entry: Omit<NewEntry, "issueId">) => this.order(issue, entry);
     this.#comments = deps.comments
       ? new LivingComments({ ...deps, ...deps.comments, save, order })
       : null;
@@ -245,7 +247,7 @@ export class Deliveries implements BranchBook {
   /** Moves the issue to the state for running work, once for each attempt. */
   moveTo(issue: Issue, to: string, key: string): void {
     const payload = { to, from: normalState(issue.state) };
-    this.#order(issue, {
+    this.order(issue, {
       kind: "start",
       key: `start:${key}`,
       target: `tracker:${issue.id}`,
@@ -253,10 +255,20 @@ export class Deliveries implements BranchBook {
     });
   }
 
-  #order(issue: Issue, entry: Omit<NewEntry, "issueId">): void {
+  /** Orders a write about an issue, once for each key. Durable when it returns. */
+  order(issue: Issue, entry: Omit<NewEntry, "issueId">): void {
     this.#deps.store.add([{ ...entry, issueId: issue.id }]);
     this.#remember(issue);
     this.#outbox.kick();
+  }
+
+  /** Comments of the issue count from this time on, ms since the epoch; from now on if that was not asked before. */
+  commentsFrom(issue: Issue): number {
+    const known = this.of(issue.id) ?? { ...fresh(issue), over: true };
+    if (known.commentsFrom !== undefined) return known.commentsFrom;
+    const commentsFrom = this.#deps.clock.wall();
+    this.#save({ ...known, commentsFrom });
+    return commentsFrom;
   }
 
   /** What the next turn of an attempt must read: also what an attempt was given that ended without an offer. */

@@ -17,6 +17,8 @@ import { pullRequestTexts } from "./wording.ts";
 interface WritesDeps extends Reach {
   readonly store: DeliveryStore;
   readonly comments: Pick<LivingComments, "write"> | null;
+  /** As `DeliveriesDeps` has it. */
+  runCommand?(entry: Entry): Promise<Written>;
   save(delivery: Delivered, entries?: readonly NewEntry[]): void;
 }
 
@@ -42,6 +44,10 @@ export class Writes {
           return await this.#pullRequest(entry, known);
         case "link":
           return await this.#link(entry, known);
+        case "command":
+          return (await this.#deps.runCommand?.(entry)) ?? dropped;
+        case "say":
+          return await this.#say(entry, known);
         case commentKind:
           return (await this.#deps.comments?.write(known)) ?? dropped;
         case "reply":
@@ -227,6 +233,14 @@ export class Writes {
       url: String(url),
       title: `Pull request #${number}`,
     });
+    return done;
+  }
+
+  /** A reply to a person in the tracker. */
+  async #say({ key, payload }: Entry, known: Delivered): Promise<Written> {
+    const { comment } = this.#deps.tracker().workflow;
+    if (comment === undefined || this.#isSilent()) return dropped;
+    await comment(known.issue, { key, body: String(payload["body"]) });
     return done;
   }
 

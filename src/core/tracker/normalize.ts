@@ -139,7 +139,8 @@ export function commentList(rows: readonly IssueComment[], hasOlder: boolean): C
       break;
     }
     if (row.body.length > maxCommentChars) truncated = true;
-    kept.push({ ...row, author: oneLine(row.author, maxAuthorChars), body });
+    const { by, createdAt } = row;
+    kept.push({ author: oneLine(row.author, maxAuthorChars), by, body, createdAt });
   }
   return { comments: kept.reverse(), truncated };
 }

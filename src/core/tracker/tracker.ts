@@ -30,6 +30,10 @@ export interface Tracker {
   whyGone?(id: string): string | null;
   /** One comment in its current form, by its id; null when there is none. Absent when the tracker sends no comments. */
   comment?(id: string): Promise<TrackerComment | null>;
+  /** The newest comments of an issue with their ids, oldest first, to find commands. Absent when the tracker has none. */
+  newComments?(issue: IssueName): Promise<readonly TimedComment[]>;
+  /** The name by which comments mention symphony's own user, such as `symphony-bot`; null: not known. */
+  ownLogin?(): string | null;
   /** The newest comments of an issue, for people and templates. Absent when the tracker has no comments. */
   comments?(issue: IssueName): Promise<CommentList>;
   /**
@@ -127,6 +131,11 @@ export interface TrackerComment {
   readonly mayWrite?: boolean;
 }
 
+export interface TimedComment extends TrackerComment {
+  /** Ms since the epoch; null: not known. */
+  readonly createdAt: number | null;
+}
+
 /** Writes issues for people. */
 export interface IssueEditor {
   /** In the first active state, unless the draft has another. */
@@ -162,7 +171,7 @@ export interface WebhookEvent {
   readonly issueId: string | null;
   /** The issue's readable identifier; null if the value does not look like one. */
   readonly issueIdentifier: string | null;
-  /** A new comment. */
+  /** A new or edited comment. */
   readonly comment: { readonly id: string; readonly issueId: string } | null;
 }
 

@@ -219,7 +219,7 @@ function editors(core: Core, clock: Clock) {
       const comment = local.comment(params.id, { author: "operator", body: body.body });
       const issue = local.get(params.id);
       const identifier = issue?.identifier ?? params.id;
-      if (issue) void core.comments.written(issue.id, comment.author, comment.body);
+      if (issue) void core.comments.written(issue.id, comment);
       locate(exchange, identifier);
       return { issue_identifier: identifier, body: comment.body, at: time(clock.wall()) };
     },

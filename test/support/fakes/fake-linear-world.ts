@@ -266,6 +266,7 @@ export class FakeWorld {
   /** Newest first; written by people of which the first is the owner of the key. */
   #comments({ comments }: FakeIssue): Json {
     const nodes = comments.map((body, at) => ({
+      id: `comment-${at}`,
       body,
       createdAt: new Date(epoch + at * 1_000).toISOString(),
       user: { id: at === 0 ? this.#viewer : "user-bea", displayName: `Person ${at}`, app: false },

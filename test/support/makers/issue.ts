@@ -51,6 +51,7 @@ export function config(parts: Parts = {}): Config {
       blockerStates: null,
       terminalStates: ["Closed", "Cancelled", "Canceled", "Duplicate", "Done"],
       commentSteering: "off",
+      commandPrefix: "/symphony",
       commentMention: "@symphony",
       updates: "state",
       comment: { cost: false },

@@ -77,6 +77,8 @@ export interface World extends AsyncDisposable {
   /** Where a pause of all dispatch is stored. */
   readonly pause: Store["pause"];
   readonly dataDir: string;
+  /** Symphony's own comments in the tracker, by key. */
+  readonly said: ReadonlyMap<string, string>;
   /** Every line of the log, as JSON. */
   readonly logged: string[];
   /** The configuration in force; a test may replace it. */
@@ -118,7 +120,8 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   });
   scheduler.decides = (state, input, context) => recorder.decide(state, input, context);
   scheduler.store = store;
-  const tracker = scriptedTracker(scheduler);
+  const said = new Map<string, string>();
+  const tracker = scriptedTracker(scheduler, said);
   const local = options.local
     ? openLocalIssues(dataDir, localOptions(settings.tracker), clock)
     : null;
@@ -165,9 +168,14 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   const comments = new CommentSteering({
     ...{ clock, log, history, config: () => world.config, tracker: () => tracker },
     orchestrator: () => scheduler.orchestrator,
+    commands: {
+      deliveries: { order: (issue, entry) => deliveries.order(issue, entry) },
+      operations: () => orchestrator,
+    },
   });
-  const deliveries = undelivered(dataDir, {
-    ...{ scheduler, clock, bus, log, config: () => world.config },
+  const deliveries: Deliveries = undelivered(dataDir, {
+    ...{ scheduler, clock, bus, log, config: () => world.config, tracker: () => tracker },
+    runCommand: (entry) => comments.run(entry),
   });
   const attachments = new Attachments({
     ...{ orchestrator: scheduler.orchestrator, history, clock, workspaces: overview },
@@ -206,6 +214,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     workspaces,
     dataDir,
     logged,
+    said,
     config: settings,
     core: {
       version: "1.2.3",
@@ -289,7 +298,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   return world;
 }
 
-function scriptedTracker(scheduler: Scheduler): Tracker {
+function scriptedTracker(scheduler: Scheduler, said: Map<string, string>): Tracker {
   return {
     kind: "local",
     fetchIssuesByStates: async (states) =>
@@ -307,6 +316,7 @@ function scriptedTracker(scheduler: Scheduler): Tracker {
         { name: "Done", terminal: true },
       ],
       move: async (issue, state) => scheduler.set({ ...issue, state }),
+      comment: async (_issue, { key, body }) => void said.set(key, body),
     },
     watch: () => () => {},
     close() {},
@@ -333,14 +343,13 @@ function undelivered(
   {
     scheduler,
     ...deps
-  }: Pick<DeliveriesDeps, "clock" | "bus" | "log" | "config"> & { readonly scheduler: Scheduler },
+  }: Pick<DeliveriesDeps, "clock" | "bus" | "log" | "config" | "tracker" | "runCommand"> & {
+    readonly scheduler: Scheduler;
+  },
 ): Deliveries {
   return new Deliveries({
     ...deps,
     store: openDeliveryStore(dataDir, () => deps.clock.wall()),
-    tracker: () => {
-      throw new Error("this world has no tracker to write to");
-    },
     forgeFor: () => null,
     push: async () => ({ outcome: "refused", final: false, reason: "no remote" }),
     isContained: async () => null,

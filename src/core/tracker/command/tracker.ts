@@ -12,6 +12,7 @@ import { blockersOf, commentList, instantOf, normalizeIssue } from "../normalize
 import type {
   FoundIssue,
   KeyedComment,
+  TimedComment,
   Tracker,
   TrackerDeps,
   TrackerWorkflow,
@@ -87,12 +88,20 @@ class CommandTracker implements Tracker {
     return issue ? { issue, scope: [] } : null;
   }
 
+  async newComments(issue: IssueName): Promise<readonly TimedComment[]> {
+    return (await this.#comments(issue)).map(({ id, author, body, by, created_at, may_write }) => ({
+      ...{ id, issueId: issue.id, author, body, by, createdAt: instantOf(created_at) },
+      ...(may_write != null && { mayWrite: may_write }),
+    }));
+  }
+
+  async #comments(issue: IssueName) {
+    const params = { issue: nameOf(issue) };
+    return (await this.#program.request("comments", params, commentsResult)).comments;
+  }
+
   async comments(issue: IssueName): Promise<CommentList> {
-    const { comments } = await this.#program.request(
-      "comments",
-      { issue: nameOf(issue) },
-      commentsResult,
-    );
+    const comments = await this.#comments(issue);
     const rows = comments.map(({ author, by, body, created_at }) => ({
       ...{ author, by, body },
       createdAt: instantOf(created_at),

@@ -1,13 +1,20 @@
 import { z } from "zod";
 import type { CommentList, IssueComment, IssueName } from "../../model/issue.ts";
 import { commentList, instantOf } from "../normalize.ts";
-import type { TrackerComment } from "../tracker.ts";
+import type { TimedComment, TrackerComment } from "../tracker.ts";
 import type { LinearClient } from "./client.ts";
 import { isNotFound, query } from "./queries.ts";
 
 const author = {
   body: z.string(),
-  user: z.object({ id: z.string(), displayName: z.string(), app: z.boolean() }).nullish(),
+  user: z
+    .object({
+      id: z.string(),
+      displayName: z.string(),
+      app: z.boolean(),
+      guest: z.boolean().nullish(),
+    })
+    .nullish(),
 };
 
 const viewer = z.object({ id: z.string() });
@@ -33,6 +40,7 @@ const listAnswer = z.object({
       nodes: z.array(
         z.object({
           ...author,
+          id: z.string(),
           createdAt: z.string(),
           botActor: z.object({ name: z.string().nullish() }).nullish(),
           externalUser: z.object({ displayName: z.string().nullish() }).nullish(),
@@ -64,28 +72,39 @@ export async function readComment(
     body: comment.body,
     author: comment.user?.displayName ?? "someone",
     by: writerOf(comment, answer.viewer.id),
+    ...(comment.user?.guest && { mayWrite: false }),
   };
 }
 
 /** One request: the newest comments of an issue, and the key's owner. */
-export async function readComments(client: LinearClient, { id }: IssueName): Promise<CommentList> {
+export async function readComments(client: LinearClient, issue: IssueName): Promise<CommentList> {
+  const { rows, hasOlder } = await readNewest(client, issue);
+  return commentList(rows, hasOlder);
+}
+
+/** As `readComments`, oldest first and with their ids. */
+export async function readNewest(client: LinearClient, { id }: IssueName) {
   const { viewer: owner, issue } = await query(client, {
     operation: "SymphonyComments",
     variables: { id },
     shape: listAnswer,
   });
-  const rows = issue.comments.nodes.map((comment) => ({
-    author:
-      comment.user?.displayName ??
-      comment.externalUser?.displayName ??
-      comment.botActor?.name ??
-      "someone",
-    by: writerOf(comment, owner.id),
-    body: comment.body,
-    createdAt: instantOf(comment.createdAt),
-  }));
+  const rows = issue.comments.nodes.map(
+    (comment): TimedComment => ({
+      ...{ id: comment.id, issueId: id },
+      ...(comment.user?.guest && { mayWrite: false }),
+      author:
+        comment.user?.displayName ??
+        comment.externalUser?.displayName ??
+        comment.botActor?.name ??
+        "someone",
+      by: writerOf(comment, owner.id),
+      body: comment.body,
+      createdAt: instantOf(comment.createdAt),
+    }),
+  );
   rows.sort((a, b) => (a.createdAt ?? 0) - (b.createdAt ?? 0));
-  return commentList(rows, issue.comments.pageInfo.hasNextPage);
+  return { rows, hasOlder: issue.comments.pageInfo.hasNextPage };
 }
 
 interface Written {

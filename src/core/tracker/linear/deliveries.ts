@@ -99,7 +99,10 @@ function requireEvent(body: Uint8Array): LinearEvent {
 
 function eventOf(event: LinearEvent): WebhookEvent {
   const { type, action, data, webhookTimestamp: sentAt } = event;
-  const commented = type === "Comment" && action === "create" ? data?.["issueId"] : undefined;
+  const commented =
+    type === "Comment" && (action === "create" || action === "update")
+      ? data?.["issueId"]
+      : undefined;
   return {
     type,
     action,

@@ -98,7 +98,7 @@ export const documents = {
   SymphonyComment: `query SymphonyComment($id: String!) {
   viewer { id }
   comment(id: $id) {
-    id body archivedAt issue { id } user { id displayName app } botActor { type } externalUser { id }
+    id body archivedAt issue { id } user { id displayName app guest } botActor { type } externalUser { id }
   }
 }`,
   SymphonyComments: `query SymphonyComments($id: String!) {
@@ -106,7 +106,7 @@ export const documents = {
   issue(id: $id) {
     comments(first: ${maxComments}, orderBy: createdAt) {
       nodes {
-        body createdAt user { id displayName app } botActor { name } externalUser { displayName }
+        id body createdAt user { id displayName app guest } botActor { name } externalUser { displayName }
       }
       pageInfo { hasNextPage }
     }

@@ -9,7 +9,7 @@ import { blockerRulesOf } from "../blockers.ts";
 import type { KeyedComment, Lookup, Tracker, TrackerLink, TrackerWorkflow } from "../tracker.ts";
 import { type LinearBudget, type PassCost, slowedPollMs } from "./budget.ts";
 import { LinearClient, type RequestOutcome } from "./client.ts";
-import { readComment, readComments } from "./comments.ts";
+import { readComment, readComments, readNewest } from "./comments.ts";
 import { commentAnswer, editAnswer, linkAnswer, moveAnswer, mutate } from "./queries.ts";
 import { IssueReader } from "./reader.ts";
 import { Scope } from "./scope.ts";
@@ -77,6 +77,7 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     }),
     comment: (id) => readComment(client, id),
     comments: (issue) => readComments(client, issue),
+    newComments: async (issue) => (await readNewest(client, issue)).rows,
     async scopeNames({ labels }) {
       const { teams } = await scope.view();
       const named = [...teams].map(([team, all]) => [team, all.map(({ name }) => name)] as const);

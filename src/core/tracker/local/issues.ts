@@ -3,11 +3,11 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import { type CommentList, type Issue, normalState } from "../../model/issue.ts";
+import { type CommentList, type Issue, type IssueName, normalState } from "../../model/issue.ts";
 import { type Database, int, openDatabase } from "../../store/database.ts";
 import { makeDataDir } from "../../store/lock.ts";
 import { commentList, maxComments } from "../normalize.ts";
-import type { KeyedComment } from "../tracker.ts";
+import type { KeyedComment, TimedComment } from "../tracker.ts";
 import {
   type IssueEdit,
   issueFromMarkdown,
@@ -39,6 +39,8 @@ export interface LocalIssues {
   byIds(ids: readonly string[]): readonly Issue[];
   /** The newest, oldest first. */
   comments(identifier: string): CommentList;
+  /** The newest, oldest first, with their ids. */
+  newComments(issue: IssueName): readonly TimedComment[];
   /** Whether a comment holds this text. */
   hasComment(identifier: string, text: string): boolean;
   /** Grows with every write of any process. */
@@ -48,6 +50,10 @@ export interface LocalIssues {
 
 /** Authors that are no people: agents with the tracker's tool, and symphony itself. */
 const ownAuthors: ReadonlySet<string> = new Set(["agent", "symphony"]);
+
+function byOf({ author }: Pick<Comment, "author">): "own" | "person" {
+  return ownAuthors.has(author) ? "own" : "person";
+}
 
 /** The file in which the local tracker stores its issues. */
 export function issuesFile(dataDir: string): string {
@@ -120,8 +126,7 @@ class IssueStore implements LocalIssues {
     const { author, body } = parseComment(input);
     return this.#write(() => {
       const comment = { author, body, at: Math.round(this.#clock.wall()) };
-      this.#table.addComment(this.#requireNumber(identifier), comment);
-      return comment;
+      return this.#table.addComment(this.#requireNumber(identifier), comment);
     });
   }
 
@@ -162,11 +167,21 @@ class IssueStore implements LocalIssues {
     return this.#db.snapshot(() => unique.flatMap((id) => this.#table.byId(id) ?? []));
   }
 
+  newComments({ id, identifier }: IssueName): readonly TimedComment[] {
+    const found = this.#table.comments(this.#requireNumber(identifier), maxComments);
+    return found.map(({ at, ...comment }) => ({
+      ...comment,
+      issueId: id,
+      by: byOf(comment),
+      createdAt: at,
+    }));
+  }
+
   comments(identifier: string): CommentList {
     const found = this.#table.comments(this.#requireNumber(identifier), maxComments + 1);
     const rows = found.map(({ author, body, at }) => ({
       author,
-      by: ownAuthors.has(author) ? ("own" as const) : ("person" as const),
+      by: byOf({ author }),
       body,
       createdAt: at,
     }));

@@ -5,6 +5,8 @@ import type { KeyedComment } from "../tracker.ts";
 import type { LocalOptions } from "./settings.ts";
 
 export interface Comment {
+  /** Unique in the store. */
+  readonly id: string;
   readonly author: string;
   readonly body: string;
   /** Milliseconds since the epoch. */
@@ -56,10 +58,16 @@ export class IssueTable {
     );
   }
 
-  addComment(number: number, { author, body, at }: Comment, key: string | null = null): void {
+  addComment(
+    number: number,
+    { author, body, at }: Omit<Comment, "id">,
+    key: string | null = null,
+  ): Comment {
     const sql = `INSERT INTO comments (issue, author, body, at, key)
-      VALUES ($number, $author, $body, $at, $key)`;
-    this.#db.run(sql, { number, author, body, at, key });
+      VALUES ($number, $author, $body, $at, $key) RETURNING *`;
+    const written = this.#db.get(commentOf, sql, { number, author, body, at, key });
+    if (written === null) throw new Error("the comment was not written");
+    return written;
   }
 
   /** True: there is a comment with this key, with the text from now on. */
@@ -70,7 +78,7 @@ export class IssueTable {
 
   /** Oldest first; only the newest `limit` of them. */
   comments(number: number, limit: number): readonly Comment[] {
-    const sql = `SELECT author, body, at FROM comments WHERE issue = $number
+    const sql = `SELECT ordinal, author, body, at FROM comments WHERE issue = $number
       ORDER BY ordinal DESC LIMIT $limit`;
     return this.#db.all(commentOf, sql, { number, limit }).toReversed();
   }
@@ -183,7 +191,8 @@ function blockerOf(row: Row): Blocker {
 }
 
 function commentOf(row: Row): Comment {
-  return { author: text(row, "author"), body: text(row, "body"), at: int(row, "at") };
+  const { author, body } = { author: text(row, "author"), body: text(row, "body") };
+  return { id: String(int(row, "ordinal")), author, body, at: int(row, "at") };
 }
 
 /** Schema of `issues.db`, one step per version. A released step never changes. */

@@ -12,7 +12,14 @@ import {
   normalState,
   type TrackerState,
 } from "../../model/issue.ts";
-import type { FoundIssue, ScopeNames, Tracker, TrackerLink, TrackerWorkflow } from "../tracker.ts";
+import type {
+  FoundIssue,
+  ScopeNames,
+  TimedComment,
+  Tracker,
+  TrackerLink,
+  TrackerWorkflow,
+} from "../tracker.ts";
 import { issuesFile, type LocalIssues, openLocalIssues } from "./issues.ts";
 import { type LocalOptions, localOptions, requireState } from "./settings.ts";
 import { localTools } from "./tools.ts";
@@ -79,6 +86,10 @@ class LocalTracker implements Tracker {
 
   async comments({ identifier }: IssueName): Promise<CommentList> {
     return this.#read((issues) => issues.comments(identifier));
+  }
+
+  async newComments(issue: IssueName): Promise<readonly TimedComment[]> {
+    return this.#read((issues) => issues.newComments(issue));
   }
 
   async find(identifier: string): Promise<FoundIssue | null> {

@@ -1,0 +1,145 @@
+import { createHash } from "node:crypto";
+import type { Answer } from "./agent/agent.ts";
+import type { Deliveries } from "./delivery/delivery.ts";
+import type { Written } from "./delivery/outbox.ts";
+import type { Entry } from "./delivery/store.ts";
+import { adviceOf, type ErrorCode, SymphonyError } from "./model/errors.ts";
+import type { Issue } from "./model/issue.ts";
+import type { Operations } from "./orchestrator/operations.ts";
+import { defuse } from "./text/defuse.ts";
+import { oneLine } from "./text/text.ts";
+import { type Command, commandList } from "./tracker/commands.ts";
+import { ownMarker, type TrackerComment } from "./tracker/tracker.ts";
+
+export interface CommandDeps {
+  readonly deliveries: Pick<Deliveries, "order">;
+  prefix(): string;
+  operations(): Pick<Operations, "respond" | "statusOf" | "transition">;
+  issueOf(issueId: string): Issue | null;
+  /** Guidance for the agent; throws `no_active_turn` when none works on the issue. */
+  steer(comment: TrackerComment, key: string): Promise<unknown>;
+  audit(entry: {
+    readonly action: string;
+    readonly comment: TrackerComment;
+    readonly outcome: string;
+  }): void;
+}
+
+/** What stays as it is when the command is tried again: the person gets it as a reply. */
+const finalCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "transition_not_allowed",
+  "nothing_asked",
+  "no_active_turn",
+  "invalid_request",
+  "issue_not_found",
+  "rate_limited",
+]);
+
+const actions: Readonly<Record<string, string>> = {
+  steer: "issues.steer",
+  answer: "issues.respond",
+  retry: "issues.transition",
+  hold: "issues.transition",
+};
+
+/** Commands of comments: recorded before they are carried out, so that each is carried out once, also over restarts. */
+export class CommentCommands {
+  readonly #deps: CommandDeps;
+
+  constructor(deps: CommandDeps) {
+    this.#deps = deps;
+  }
+
+  /** Orders those of the comment that were not ordered before: an edit adds only what is new in it. */
+  order(issue: Issue, comment: TrackerComment, commands: readonly Command[]): void {
+    for (const command of commands) {
+      const hash = createHash("sha256").update(JSON.stringify(command)).digest("hex");
+      this.#deps.deliveries.order(issue, {
+        kind: "command",
+        key: `command:${comment.id}:${hash.slice(0, 32)}`,
+        target: `command:${issue.id}`,
+        payload: { ...command, comment },
+      });
+    }
+  }
+
+  /** Carries it out. Rejects with what may pass. */
+  async run({ issueId, key, payload }: Entry): Promise<Written> {
+    // As `order` wrote it.
+    const { verb, text, comment } = payload as unknown as Command & { comment: TrackerComment };
+    const issue = this.#deps.issueOf(issueId);
+    if (issue === null) return { outcome: "dropped" };
+    let outcome = "ok";
+    let reply: string | null = null;
+    try {
+      reply = await this.#do({ verb, text }, { issue, comment, key });
+    } catch (error) {
+      if (!(error instanceof SymphonyError) || !finalCodes.has(error.code)) throw error;
+      outcome = error.code;
+      reply = `\`${verb}\` had no effect: ${shown(adviceOf(error))}`;
+    }
+    const action = actions[verb];
+    if (action !== undefined) this.#deps.audit({ action, comment, outcome });
+    // A reply for each comment, not for each unknown word in it.
+    if (reply !== null)
+      this.#reply(issue, action === undefined ? `unknown:${comment.id}` : key, reply);
+    return { outcome: "done" };
+  }
+
+  /** Text for the person; null: nothing to say. */
+  async #do({ verb, text }: Command, at: At): Promise<string | null> {
+    const { issue, comment } = at;
+    const { steer, operations, prefix } = this.#deps;
+    const by = `by a comment of ${oneLine(comment.author, 80)}`;
+    const status = operations().statusOf(issue.identifier)?.status ?? null;
+    switch (verb) {
+      case "steer":
+        if (text === "") throw new SymphonyError("invalid_request", "there is no text after it");
+        await steer({ ...comment, body: text }, at.key);
+        return null;
+      case "answer":
+        await operations().respond(issue.identifier, this.#answer(issue, text));
+        return null;
+      case "retry":
+        // A crash may have come after it was done.
+        if (status !== "running" && status !== "queued")
+          await operations().transition(issue, "queued", `queued ${by}`);
+        return null;
+      case "hold":
+        if (status !== "held") await operations().transition(issue, "held", `held ${by}`);
+        return null;
+      default:
+        return `These commands are known:\n\n${commandList(prefix())}`;
+    }
+  }
+
+  #answer({ identifier }: Issue, text: string): Answer {
+    const needs = this.#deps.operations().statusOf(identifier)?.blocked?.needs ?? null;
+    if (text === "") throw new SymphonyError("invalid_request", "there is no text after it");
+    if (needs?.kind !== "approval") return { type: "answers", answers: [text] };
+    const word = text.toLowerCase();
+    if (word === "approve" || word === "decline") {
+      return { type: "decision", approve: word === "approve" };
+    }
+    throw new SymphonyError("invalid_request", "the agent asks for an approval", {
+      hint: `answer approve, or answer decline`,
+    });
+  }
+
+  #reply(issue: Issue, key: string, body: string): void {
+    this.#deps.deliveries.order(issue, {
+      ...{ kind: "say", key: `say:${key}`, target: `say:${issue.id}` },
+      payload: { body: `${body}\n\n${ownMarker}` },
+    });
+  }
+}
+
+interface At {
+  readonly issue: Issue;
+  readonly comment: TrackerComment;
+  readonly key: string;
+}
+
+function shown(text: string): string {
+  return defuse(text, { maxChars: 500 });
+}

@@ -1,0 +1,129 @@
+import type { Clock } from "./clock.ts";
+import type { CommentSteering } from "./comments.ts";
+import type { Config } from "./config/config.ts";
+import type { CoreDeps } from "./core.ts";
+import type { Deliveries } from "./delivery/delivery.ts";
+import type { Logger } from "./events/log.ts";
+import { messageOf } from "./model/errors.ts";
+import type { Issue } from "./model/issue.ts";
+import type { Claim } from "./orchestrator/issues.ts";
+import type { State } from "./orchestrator/state.ts";
+import type { Lookup, TimedComment, Tracker } from "./tracker/tracker.ts";
+
+interface CommentPollDeps {
+  readonly clock: Clock;
+  readonly log: Pick<Logger, "debug">;
+  readonly steering: Pick<CommentSteering, "found">;
+  readonly deliveries: Pick<Deliveries, "commentsFrom">;
+  config(): Config;
+  tracker(): Tracker;
+  state(): State;
+  /** Whether the tracker reports comments by itself. */
+  hasWebhook(): boolean;
+}
+
+const leastIntervalMs = 1_000;
+/** Issues that are read in one pass, the longest unread ones first. */
+const mostAtOnce = 4;
+/** Below this share of the tracker's budget comments are not read. */
+const leastShare = 0.5;
+/** Clocks of trackers differ from this one. */
+const skewMs = 60_000;
+
+/** A person may want to say something about these. */
+const claims: ReadonlySet<Claim["claim"]> = new Set([
+  "running",
+  "retrying",
+  "blocked",
+  "review",
+  "held",
+  "failed",
+]);
+
+/** Reads the comments of claimed issues where no webhook reports them, one pass for each interval of the polls. */
+export class CommentPoll {
+  readonly #deps: CommentPollDeps;
+  /** When each issue was read last, and what was read: the same text is handled once. */
+  readonly #read = new Map<string, { readonly at: number; readonly seen: ReadonlySet<string> }>();
+  #cancel = () => {};
+  #passing: Promise<void> = Promise.resolve();
+  #isClosed = false;
+
+  constructor(deps: CommentPollDeps) {
+    this.#deps = deps;
+  }
+
+  start(): void {
+    if (this.#isClosed) return;
+    const ms = Math.max(this.#deps.config().polling.intervalMs, leastIntervalMs);
+    this.#cancel = this.#deps.clock.after(ms, () => {
+      this.#passing = this.pass().finally(() => this.start());
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#cancel();
+    await this.#passing;
+  }
+
+  /** Never rejects. */
+  async pass(): Promise<void> {
+    const { config, tracker, hasWebhook, log } = this.#deps;
+    const asked = tracker();
+    const left = asked.budgetLeft?.() ?? 1;
+    const isOff = config().tracker.commentSteering === "off" || hasWebhook();
+    if (isOff || asked.newComments === undefined || left < leastShare) return;
+    for (const issue of this.#next()) {
+      try {
+        await this.#take(issue, await asked.newComments(issue));
+      } catch (error) {
+        log.debug("comments not read", { issue: issue.identifier, reason: messageOf(error) });
+      }
+    }
+  }
+
+  #next(): readonly Issue[] {
+    const rows = [...this.#deps.state().issues.values()].filter(({ claim }) => claims.has(claim));
+    const ids = new Set(rows.map(({ issue }) => issue.id));
+    for (const id of this.#read.keys()) if (!ids.has(id)) this.#read.delete(id);
+    const readAt = ({ id }: Issue) => this.#read.get(id)?.at ?? Number.NEGATIVE_INFINITY;
+    return rows
+      .map(({ issue }) => issue)
+      .sort((a, b) => readAt(a) - readAt(b))
+      .slice(0, mostAtOnce);
+  }
+
+  async #take(issue: Issue, comments: readonly TimedComment[]): Promise<void> {
+    const { clock, deliveries, steering } = this.#deps;
+    const from = deliveries.commentsFrom(issue) - skewMs;
+    const before = this.#read.get(issue.id)?.seen ?? new Set();
+    const keyOf = ({ id, body }: TimedComment) => `${id} ${body}`;
+    const seen = new Set(comments.map(keyOf));
+    this.#read.set(issue.id, { at: clock.now(), seen });
+    for (const comment of comments) {
+      const isOld = comment.createdAt === null || comment.createdAt < from;
+      if (!isOld && !before.has(keyOf(comment))) await steering.found(comment);
+    }
+  }
+}
+
+/** Comments are read where no webhook reports them. */
+export function openCommentPoll(
+  { clock, log, config, trackers, kinds, deliveries, orchestrator }: CoreDeps,
+  { comments, lookup }: { readonly comments: CommentSteering; readonly lookup: Lookup },
+): CommentPoll {
+  const current = () => config.current.config;
+  const poll = new CommentPoll({
+    ...{ clock, log, deliveries, steering: comments, config: current },
+    tracker: () => trackers.tracker,
+    state: () => orchestrator().state,
+    hasWebhook() {
+      const { kind, provider } = current().tracker;
+      const row = kinds.trackers.find((one) => one.kind === kind);
+      return row?.webhook != null && row.webhook.secret(provider, lookup) !== null;
+    },
+  });
+  poll.start();
+  return poll;
+}

@@ -1,0 +1,156 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { CommentPoll } from "../../src/core/comment-poll.ts";
+import type { TimedComment, TrackerComment } from "../../src/core/tracker/tracker.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { settled } from "../support/worlds/scheduler.ts";
+
+const settings = { commentSteering: "mention" } as const;
+
+async function setUp(t: TestContext, dataDir?: string) {
+  const world = await createWorld({
+    issues: [issue("ENG-1")],
+    config: config({ tracker: settings }),
+    ...(dataDir !== undefined && { dataDir }),
+  });
+  t.after(() => world[Symbol.asyncDispose]());
+  const { core, scheduler, said } = world;
+  let count = 0;
+  const say = async (body: string, fields: Partial<TrackerComment> = {}) => {
+    const id = `c-${++count}`;
+    await core.comments.found({
+      ...{ id, issueId: "id-ENG-1", author: "Ada", body, by: "person" },
+      ...fields,
+    });
+    await core.deliveries.idle();
+    await settled();
+  };
+  const status = () => core.orchestrator.statusOf("ENG-1")?.status;
+  const replies = () => [...said.values()];
+  const audited = () =>
+    core.history
+      .auditPage({ actor: "tracker", limit: 50, offset: 0 })
+      .entries.map(({ action, outcome, detail }) => [action, outcome, detail["author"]])
+      .reverse();
+  return { world, core, scheduler, say, status, replies, audited };
+}
+
+test("hold, retry and steer act once for each comment, and an edit adds only what is new in it", async (t) => {
+  const { scheduler, say, status, audited, replies } = await setUp(t);
+  await scheduler.run("ENG-1").end();
+  await say("/symphony hold", { id: "c-hold" });
+  assert.equal(status(), "held");
+  await say("Please.\n\n/symphony retry", { id: "c-retry" });
+  assert.notEqual(status(), "held");
+  await say("/symphony hold", { id: "c-hold" });
+  await say("> x\n\n/symphony hold\n\ntypo mended", { id: "c-hold" });
+  assert.notEqual(status(), "held", "DELIVERY-13: the same command of the same comment");
+  await say("/symphony retry\n/symphony hold", { id: "c-retry" });
+  await scheduler.run("ENG-1").end();
+  await settled();
+  assert.equal(status(), "held", "another command in an edited comment");
+  assert.deepEqual(
+    audited(),
+    [1, 2, 3].map(() => ["issues.transition", "ok", "Ada"]),
+  );
+  assert.deepEqual(replies(), []);
+});
+
+test("steer reaches the agent as a quoted comment; without an agent the person is answered", async (t) => {
+  const { scheduler, say, replies, audited } = await setUp(t);
+  const started = { type: "turn.started", turnId: "turn-1" } as const;
+  scheduler.run("ENG-1").say({ type: "session.started", threadId: "th", resumed: false }, started);
+  await settled();
+  await say("/symphony steer use tabs\nnot spaces");
+  const [steer] = scheduler.calls.filter((call) => call.startsWith("steer "));
+  assert.match(steer ?? "", /"Ada" wrote on ENG-1[\s\S]*> use tabs\n> not spaces$/);
+  await say("/symphony hold");
+  await scheduler.run("ENG-1").end();
+  await say("/symphony steer @mallory again");
+  assert.equal(replies().length, 1);
+  assert.match(replies()[0] ?? "", /^`steer` had no effect: no agent works on this issue now/);
+  assert.deepEqual(audited().at(-1), ["issues.steer", "no_active_turn", "Ada"]);
+});
+
+test("answer reaches a question; nothing asked is said", async (t) => {
+  const { say, replies, audited } = await setUp(t);
+  await say("/symphony answer yes");
+  assert.match(replies()[0] ?? "", /^`answer` had no effect: /);
+  assert.deepEqual(audited(), [["issues.respond", "nothing_asked", "Ada"]]);
+});
+
+test("an unknown command gets one reply with the list, which sets nothing off", async (t) => {
+  const { say, replies, audited, core } = await setUp(t);
+  await say("/symphony retyr\n/symphony what", { id: "c-x" });
+  await say("/symphony retyr", { id: "c-x" });
+  const [reply, ...more] = replies();
+  assert.deepEqual(more, []);
+  assert.match(reply ?? "", /- `\/symphony retry`: queues the issue again/);
+  const waiting = core.deliveries.waiting;
+  await say(reply ?? "");
+  await say(reply ?? "", { by: "own" });
+  assert.deepEqual([core.deliveries.waiting, replies().length, audited()], [waiting, 1, []]);
+});
+
+test("DELIVERY-12: only people who may write; own comments, machines and the policy off do nothing", async (t) => {
+  const { world, say, status } = await setUp(t);
+  const before = status();
+  await say("/symphony hold", { mayWrite: false });
+  await say("/symphony hold", { by: "machine" });
+  await say("/symphony hold", { by: "own" });
+  await say("/symphony hold <!-- symphony -->");
+  await say("/symphony hold", { issueId: "id-ENG-9" });
+  world.config = config({ tracker: { commentSteering: "off" } });
+  await say("/symphony hold");
+  assert.equal(status(), before);
+});
+
+test("comments are polled where no webhook reports them: new ones only, each once, also over a restart", async (t) => {
+  const { world, core, scheduler, status } = await setUp(t);
+  await scheduler.run("ENG-1").end();
+  const now = () => scheduler.clock.wall();
+  const comments: TimedComment[] = [];
+  const add = (body: string, createdAt: number) =>
+    comments.push({
+      ...{ id: `c-${comments.length}`, issueId: "id-ENG-1", author: "Ada", body },
+      ...{ by: "person", createdAt },
+    });
+  let hasWebhook = false;
+  let reads = 0;
+  const open = () =>
+    new CommentPoll({
+      ...{ clock: scheduler.clock, log: core.log, steering: core.comments },
+      deliveries: core.deliveries,
+      config: () => world.config,
+      tracker: () => ({
+        ...core.tracker(),
+        async newComments() {
+          reads += 1;
+          return comments;
+        },
+      }),
+      state: () => scheduler.orchestrator.state,
+      hasWebhook: () => hasWebhook,
+    });
+  const first = open();
+  const pass = async (poll: CommentPoll) => {
+    await poll.pass();
+    await core.deliveries.idle();
+    await settled();
+  };
+  add("/symphony hold", now() - 3_600_000);
+  await pass(first);
+  assert.notEqual(status(), "held", "older than the first look");
+  add("/symphony hold", now());
+  await pass(first);
+  assert.equal(status(), "held");
+  await core.orchestrator.transition(issue("ENG-1"), "queued", null);
+  await pass(first);
+  await pass(open());
+  assert.notEqual(status(), "held", "a poll that knows nothing of the earlier one");
+  hasWebhook = true;
+  const before = reads;
+  await pass(open());
+  assert.equal(reads, before);
+});
