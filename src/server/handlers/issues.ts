@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import type { z } from "zod";
 import type { Api } from "../../contract/api.ts";
 import { commentsView } from "../../contract/comments.ts";
@@ -211,7 +212,11 @@ function editors(core: Core, clock: Clock) {
         const editor = requireEditor(core);
         const { issue } = await findStatus(core, params.id);
         await editor.comment(issue, body.body);
-        void core.comments.written(issue.id, "operator", body.body);
+        void core.comments.written(issue.id, {
+          id: randomUUID(),
+          author: "operator",
+          body: body.body,
+        });
         locate(exchange, issue.identifier);
         const at = time(clock.wall());
         return { issue_identifier: issue.identifier, body: body.body, at };
