@@ -277,10 +277,15 @@ class Store implements DeliveryStore {
         "DELETE FROM feedback WHERE issue_id = $issueId AND source = $source AND state = 'new'",
         { issueId, source },
       );
+      const read = "SELECT 1 FROM feedback WHERE issue_id = $issueId AND source = $source";
+      const isKnown = this.#db.get(() => true, read, { issueId, source }) === true;
+      // Only what can be answered is edited: a check that fails again is another failure.
+      const edited = isKnown && feedback.replyTo !== null;
+      const body = JSON.stringify(edited ? { ...feedback, edited } : feedback);
       this.#db.run(
         `INSERT INTO feedback (issue_id, source, hash, state, body, at)
           VALUES ($issueId, $source, $hash, 'new', $body, $at)`,
-        { issueId, source, hash, body: JSON.stringify(feedback), at: Math.round(feedback.at) },
+        { issueId, source, hash, body, at: Math.round(feedback.at) },
       );
       return true;
     });

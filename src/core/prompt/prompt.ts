@@ -140,13 +140,16 @@ export interface Feedback {
   readonly hash: string;
   readonly text: string;
   readonly author: string | null;
+  /** An earlier text of it was read before. */
+  readonly edited?: boolean;
 }
 
 /** The next prompt of the thread: what people and checks said about the offered work. */
 export function feedbackPrompt(all: readonly Feedback[]): string {
   const list = all.map((one, at) => {
     const by = one.author === null ? "" : `, by ${oneLine(one.author, 100)}`;
-    return `[${at + 1}] ${one.source.split(":")[0]?.replaceAll("_", " ")}${by}:\n${quoted(displayText(one.text, feedbackChars))}`;
+    const again = one.edited ? " (edited since you read it)" : "";
+    return `[${at + 1}] ${one.source.split(":")[0]?.replaceAll("_", " ")}${by}${again}:\n${quoted(displayText(one.text, feedbackChars))}`;
   });
   return `Your work on this issue was offered for review. This came back:
 

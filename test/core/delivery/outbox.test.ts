@@ -9,6 +9,7 @@ import {
   type Entry,
   openDeliveryStore,
 } from "../../../src/core/delivery/store.ts";
+import { feedbackPrompt } from "../../../src/core/prompt/prompt.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";
 
 const minute = 60_000;
@@ -152,4 +153,17 @@ test("what waits is made after a restart, and feedback is recognized over it", a
   assert.equal(second.givenTo("att_1").length, 1);
   second.answer("att_1");
   assert.equal(second.givenTo("att_1").length, 0);
+  // Edited before the turn: the new text once. Edited after it: again, and said to be edited.
+  const remark = { ...said, source: "issue_comment:2", replyTo: "issue_comment:2" };
+  second.addFeedback(remark);
+  second.addFeedback({ ...remark, hash: "h2", text: "two" });
+  const [fresh] = second.newFeedback("i");
+  assert.deepEqual([fresh?.text, fresh?.edited], ["two", undefined]);
+  second.give("i", second.newFeedback("i"), "att_2");
+  second.addFeedback({ ...remark, hash: "h3", text: "three" });
+  const again = second.newFeedback("i");
+  assert.match(
+    feedbackPrompt(again),
+    /^\[1\] issue comment, by grace \(edited since you read it\):\n> three$/m,
+  );
 });
