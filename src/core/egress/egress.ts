@@ -2,7 +2,7 @@
 
 import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer, type Server } from "node:http";
+import type { Server } from "node:http";
 import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -111,7 +111,7 @@ function serverOf(options: EgressOptions, token: string): Server {
       options.onRefused(host, reason);
     },
   };
-  const server = createServer({
+  const server = process.getBuiltinModule("node:http").createServer({
     maxHeaderSize,
     headersTimeout: headersTimeoutMs,
     requestTimeout: bodyTimeoutMs,

@@ -1,5 +1,5 @@
 import { lookup } from "node:dns/promises";
-import { request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { isIP, connect as netConnect, type Socket } from "node:net";
 import { type Duplex, pipeline } from "node:stream";
 import { agentFor, proxyFor } from "../outbound.ts";
@@ -60,7 +60,7 @@ export async function plainly(
   const host = target.host.includes(":") ? `[${target.host}]` : target.host;
   const url = new URL(`http://${host}:${target.port}/`);
   const proxy = proxyFor(url);
-  const outgoing = httpRequest({
+  const outgoing = process.getBuiltinModule("node:http").request({
     hostname: proxy === null ? (address ?? target.host) : target.host,
     port: target.port,
     method: request.method ?? "GET",

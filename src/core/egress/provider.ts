@@ -1,6 +1,4 @@
 import type { IncomingMessage, RequestOptions, ServerResponse } from "node:http";
-import { request as httpRequest } from "node:http";
-import { request as httpsRequest } from "node:https";
 import { pipeline, Transform } from "node:stream";
 import { messageOf } from "../model/errors.ts";
 import { agentFor, proxyFor } from "../outbound.ts";
@@ -57,7 +55,8 @@ export async function toProvider(
       ...framing(request),
     ],
   };
-  const outgoing = (secure ? httpsRequest : httpRequest)(options);
+  const http = process.getBuiltinModule(secure ? "node:https" : "node:http");
+  const outgoing = http.request(options);
   outgoing.on("response", (answer) => giveBack(answer, response, hidden));
   outgoing.on("error", (error) => {
     refuse(

@@ -1,6 +1,8 @@
 import { createHash } from "node:crypto";
-import { open, readdir } from "node:fs/promises";
+import { close, closeSync, open, openSync, read, readSync } from "node:fs";
+import { readdir } from "node:fs/promises";
 import { setTimeout as delay, setImmediate } from "node:timers/promises";
+import { promisify } from "node:util";
 import { daemonMark, runCookie } from "./environment.ts";
 import { psEntries } from "./ps.ts";
 
@@ -15,6 +17,7 @@ export interface ProcessEntry {
   readonly daemon: string | null;
 }
 
+const [opened, readInto, closed] = [promisify(open), promisify(read), promisify(close)];
 const scanPauseMs = 20;
 /** The number of Node's threads for files. */
 const lanes = 4;
@@ -164,33 +167,48 @@ export function signalProcess(pid: number, signal: NodeJS.Signals): void {
 
 /**
  * Reads one file after another into the same buffer: `readFile` allocates 64 KB for each, and there
- * are hundreds.
+ * are hundreds. Without file handles, which cost more than the reading.
  */
 class ProcReader {
   #bytes = Buffer.allocUnsafeSlow(firstReadBytes);
 
-  async text(file: string, encoding: "latin1" | "utf8"): Promise<string> {
-    const handle = await open(file);
+  /** Of the state of a process, which the kernel always has at hand. */
+  stat(pid: number): string {
+    let fd = -1;
+    try {
+      fd = openSync(`/proc/${pid}/stat`, "r");
+      return this.#bytes.toString("latin1", 0, readSync(fd, this.#bytes));
+    } catch {
+      return "";
+    } finally {
+      if (fd >= 0) closeSync(fd);
+    }
+  }
+
+  /** The kernel may have to wait for memory of the process: never in this thread. */
+  async environ(pid: number): Promise<string> {
+    const fd = await opened(`/proc/${pid}/environ`, "r");
     try {
       for (let length = 0; ; ) {
         const room = this.#bytes.length - length;
-        const { bytesRead } = await handle.read(this.#bytes, length, room);
-        if (bytesRead === 0) return this.#bytes.toString(encoding, 0, length);
+        const { bytesRead } = await readInto(fd, this.#bytes, length, room, null);
         length += bytesRead;
-        if (bytesRead === room) this.#bytes = Buffer.concat([this.#bytes], length * 2);
+        // Less than there was room for: that was the end.
+        if (bytesRead < room) return this.#bytes.toString("utf8", 0, length);
+        this.#bytes = Buffer.concat([this.#bytes], length * 2);
       }
     } finally {
-      await handle.close();
+      await closed(fd);
     }
   }
 }
 
 async function readEntry(pid: number, reader: ProcReader): Promise<ProcessEntry | null> {
-  const stat = await reader.text(`/proc/${pid}/stat`, "latin1").catch(() => "");
+  const stat = reader.stat(pid);
   // The command name in parentheses may contain any character; the fields after it are plain.
   const [state, parentPid, groupId] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   if (state === undefined || state === "" || state === "Z" || state === "X") return null;
-  const environ = (await reader.text(`/proc/${pid}/environ`, "utf8").catch(() => "")).split("\0");
+  const environ = (await reader.environ(pid).catch(() => "")).split("\0");
   return {
     ...{ pid, parentPid: Number(parentPid), groupId: Number(groupId) },
     runId: valueIn(environ, runCookie),
