@@ -32,7 +32,8 @@ export function programOf(line: string): string | null {
   if (first.some((word) => word.startsWith("PATH="))) return null;
   const program = firstOf(first);
   if (program === undefined || builtins.has(program)) return null;
-  return isProgram.test(program) && !program.startsWith(".") ? program : null;
+  // An option of `env` or `nice` may take a word of its own.
+  return isProgram.test(program) && !/^[.-]/.test(program) ? program : null;
 }
 
 /** A command line whose program is not there. */
