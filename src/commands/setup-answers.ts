@@ -11,7 +11,7 @@ import {
 import type { ScopeProject } from "../core/tracker/tracker.ts";
 import type { CommandContext } from "./context.ts";
 import { offered } from "./setup-facts.ts";
-import { type AgentChoice, builtIn, type SetupChoice } from "./setup-file.ts";
+import { type AgentChoice, builtIn, type FoundRepository, type SetupChoice } from "./setup-file.ts";
 import { providerAddress, withProvider } from "./setup-provider.ts";
 
 /** What was typed; undefined is asked for, or chosen with `--yes`. */
@@ -39,6 +39,8 @@ export interface Asking {
   readonly answers: Answers;
   readonly keys: Keys;
   readonly installed: readonly InstalledAgent[];
+  /** That of the directory. */
+  readonly repository: FoundRepository | null;
   readonly dataDir: string;
   readonly dryRun: boolean;
   readonly context: CommandContext;
@@ -167,13 +169,23 @@ async function chooseProject(
       },
     );
   }
-  const projects = await projectsOf(tracker, asking);
-  const [only] = projects;
-  if (projects.length === 1 && only !== undefined && context.yes)
-    return { project: only.id, wasKeyTyped };
+  const found = await projectsOf(tracker, asking);
+  const own = found.find(({ id }) => isAddressOf(asking.repository, id));
+  const projects = own === undefined ? found : [own, ...found.filter((one) => one !== own)];
+  const sure = own ?? (projects.length === 1 ? projects[0] : undefined);
+  if (sure !== undefined && context.yes) return { project: sure.id, wasKeyTyped };
   if (context.yes || projects.length === 0) throw noProject(tracker, projects);
-  const choices = projects.map(({ id, name }) => ({ name: `${name} (${id})`, value: id }));
+  const choices = projects.map(({ id, name }) => ({
+    name: name === id ? id : `${name} (${id})`,
+    value: id,
+  }));
   return { project: await select("Which project?", choices, context), wasKeyTyped };
+}
+
+/** Whether the repository of the directory is the project: `acme/app` of `git@github.com:acme/app.git`. */
+function isAddressOf(repository: FoundRepository | null, project: string): boolean {
+  const path = repository?.url.replace(/\/?(?:\.git)?\/?$/, "").toLowerCase() ?? "";
+  return path.endsWith(`/${project.toLowerCase()}`) || path.endsWith(`:${project.toLowerCase()}`);
 }
 
 function noProject(tracker: TrackerKind, projects: readonly ScopeProject[]): SymphonyError {
@@ -194,12 +206,15 @@ function noProject(tracker: TrackerKind, projects: readonly ScopeProject[]): Sym
 }
 
 async function projectsOf(tracker: TrackerKind, { answers, keys, dataDir }: Asking) {
-  const { keyName } = tracker.setup;
+  const { keyName, siteKeys } = tracker.setup;
   const adapter = await loadTracker(trackerKinds, tracker);
-  const provider = {
-    ...(keyName !== null && { api_key: `$${keyName}` }),
-    ...(answers.endpoint !== undefined && { endpoint: answers.endpoint }),
-  };
+  const provider =
+    siteKeys === null
+      ? {}
+      : {
+          ...(keyName !== null && { [siteKeys.credential]: `$${keyName}` }),
+          ...(answers.endpoint !== undefined && { [siteKeys.address]: answers.endpoint }),
+        };
   const deps = { dataDir, clock: systemClock, lookup: keys.lookup };
   return (await adapter.projects?.(provider, deps)) ?? [];
 }

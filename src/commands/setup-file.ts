@@ -50,7 +50,9 @@ export function workflowText(choice: SetupChoice): string {
   const { setup } = tracker;
   const provider = [
     ...(project === null ? [] : [`${setup.projectKey}: ${yamlText(project)}`]),
-    ...(endpoint === null ? [] : [`endpoint: ${yamlText(endpoint)}`]),
+    ...(endpoint === null || setup.siteKeys === null
+      ? []
+      : [`${setup.siteKeys.address}: ${yamlText(endpoint)}`]),
     ...setup.provider,
   ];
   const settings = [
@@ -58,6 +60,7 @@ export function workflowText(choice: SetupChoice): string {
     "tracker:",
     `  kind: ${tracker.kind}`,
     ...(provider.length === 0 ? [] : ["  provider:", ...provider.map((line) => `    ${line}`)]),
+    ...setup.settings.map((line) => `  ${line}`),
     "",
     ...repositoryLines(repository),
     ...agent.settings,

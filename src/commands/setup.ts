@@ -33,7 +33,7 @@ export async function setUp(request: SetupRequest, context: CommandContext) {
   sayFound(facts, context);
   const { installed, repository } = facts;
   const { dryRun } = request;
-  const asking = { answers: request, keys, installed, dataDir, dryRun, context };
+  const asking = { answers: request, keys, installed, repository, dataDir, dryRun, context };
   const choice: SetupChoice = { ...(await chooseAll(asking)), repository };
   const text = workflowText(choice);
   const { first } = choice.tracker.setup;

@@ -17,7 +17,9 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { parse } from "yaml";
 import { startFakeLinear } from "../support/fakes/fake-linear.ts";
+import { startSmallGithub } from "../support/fakes/small-github.ts";
 import { gitIn } from "../support/makers/git-repository.ts";
 import { temporaryDir } from "../support/makers/storage.ts";
 import { type Around, finished, launch, symphony } from "../support/worlds/symphony.ts";
@@ -201,6 +203,30 @@ test("init with a tracker that has projects: takes the key's only one, and store
     [existsSync(wrong.workflowPath), existsSync(join(wrong.cwd, ".symphony"))],
     [false, false],
   );
+});
+
+test("init lists the GitHub repositories of the token; with --yes it takes that of the directory", async (t) => {
+  await using github = await startSmallGithub();
+  const place = project(t, "codex");
+  const env = { ...place.env, GITHUB_TOKEN: "ghp_0123456789abcdef0123456789abcdef0123" };
+  const flags = ["--tracker", "github", "--endpoint", github.url, "--yes"];
+  const several = await symphony({ ...place, env }, "init", ...flags);
+  assert.equal(several.code, 2);
+  assert.match(
+    several.stderr,
+    /there are several: acme\/shop \(The shop\), acme\/app \(acme\/app\)/,
+  );
+  assert.doesNotMatch(several.stderr, /acme\/(?:old|wiki)/, "archived, or without issues");
+  place.git("remote", "add", "origin", "git@github.example:Acme/App.git");
+  const { code, stdout, stderr } = await symphony({ ...place, env }, "init", ...flags);
+  assert.equal(code, 0, stdout + stderr);
+  const { tracker } = parse(/^---\n(.*?)\n---$/ms.exec(written(place))?.[1] ?? "");
+  assert.deepEqual(tracker, {
+    kind: "github",
+    provider: { repositories: "acme/app", base_url: github.url, token: "$GITHUB_TOKEN" },
+    required_labels: ["agent"],
+  });
+  assert.match(stdout + stderr, /symphony issue create .* --label agent/);
 });
 
 test("init keeps the address of another provider that a person's environment has", async (t) => {

@@ -34,6 +34,10 @@ export interface TrackerSetup {
   readonly keyFrom: string | null;
   /** The setting of `tracker.provider` that takes a project; null: there are no projects. */
   readonly projectKey: string | null;
+  /** The settings of `tracker.provider` that take the credential's name and another address than the usual one. */
+  readonly siteKeys: { readonly credential: string; readonly address: string } | null;
+  /** What else `tracker` has, as lines of YAML. */
+  readonly settings: readonly string[];
   /** What else `tracker.provider` has, as lines of YAML. */
   readonly provider: readonly string[];
   /** How an agent moves its issue, as a sentence of a prompt: it names a tool that the tracker has. */
@@ -95,6 +99,8 @@ export const trackerKinds: readonly TrackerKind[] = [
       keyName: "LINEAR_API_KEY",
       keyFrom: "https://linear.app/settings/account/security",
       projectKey: "project_slug",
+      siteKeys: { credential: "api_key", address: "endpoint" },
+      settings: [],
       provider: ["api_key: $LINEAR_API_KEY"],
       move: "When you are done, comment on the issue with what you did and move it to the state for review, both with the tool linear_graphql.",
       first: null,
@@ -135,9 +141,11 @@ export const trackerKinds: readonly TrackerKind[] = [
       keyName: "GITHUB_TOKEN",
       keyFrom: "https://github.com/settings/personal-access-tokens",
       projectKey: "repositories",
+      siteKeys: { credential: "token", address: "base_url" },
+      settings: ["required_labels: [agent] # without this line every open issue is worked on"],
       provider: ["token: $GITHUB_TOKEN"],
       move: "When you are done, comment on the issue with what you did with the tool issue_comment.",
-      first: 'symphony issue create --title "What is to be done"',
+      first: 'symphony issue create --title "What is to be done" --label agent',
     },
   },
   {
@@ -160,6 +168,8 @@ export const trackerKinds: readonly TrackerKind[] = [
       keyName: null,
       keyFrom: null,
       projectKey: null,
+      siteKeys: null,
+      settings: [],
       provider: ["states: [In Review] # where finished work waits for a person"],
       move: "When you are done, move the issue to In Review with the tool issue_move.",
       first: 'symphony issue create --title "What is to be done"',
@@ -192,6 +202,8 @@ export const trackerKinds: readonly TrackerKind[] = [
       keyName: null,
       keyFrom: null,
       projectKey: null,
+      siteKeys: null,
+      settings: [],
       provider: ["command: [node, tracker.mjs] # docs/trackers/command.md"],
       move: "When you are done, move the issue to the state for review with the tool issue_move.",
       first: null,

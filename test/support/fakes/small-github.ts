@@ -148,6 +148,15 @@ export async function startSmallGithub() {
   // biome-ignore lint/suspicious/noExplicitAny: the body is what a test sends
   const answer = (method: string, path: string, query: URLSearchParams, body: any): unknown => {
     if (path === "/user") return { login: "symphony-bot" };
+    if (path === "/user/repos") {
+      const other = { has_issues: true, archived: false, description: null };
+      return [
+        { ...other, full_name: "acme/shop", description: "The shop" },
+        { ...other, full_name: repository.full_name },
+        { ...other, full_name: "acme/old", archived: true },
+        { ...other, full_name: "acme/wiki", has_issues: false },
+      ];
+    }
     const [, , name] =
       /^\/(repos|repositories)\/(acme\/app|acme\/renamed|7)(?=\/|$)/.exec(path) ?? [];
     if (name === undefined) return null;

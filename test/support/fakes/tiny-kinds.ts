@@ -35,7 +35,14 @@ export function tinyTracker(issues: Map<string, Issue>): TrackerKind {
     webhook: null,
     setup: {
       title: "Tiny",
-      ...{ keyName: null, keyFrom: null, projectKey: null, provider: [], first: null },
+      ...{
+        keyName: null,
+        keyFrom: null,
+        projectKey: null,
+        ...{ siteKeys: null, settings: [] },
+        provider: [],
+        first: null,
+      },
       move: "Move the issue.",
     },
   };

@@ -2,6 +2,7 @@ import type { TrackerConfig } from "../../config/config.ts";
 import { ForgeError } from "../../model/forge-error.ts";
 import type { Lookup, Tracker, TrackerDeps } from "../tracker.ts";
 import { trackerError } from "./errors.ts";
+import { listRepositories } from "./projects.ts";
 import { githubTrackerSettings } from "./settings.ts";
 import { createGithubTracker } from "./tracker.ts";
 
@@ -22,5 +23,6 @@ export const githubAdapter = {
           remaining: budget?.remaining ?? null,
         }),
     }),
+  projects: listRepositories,
   openIssues: () => null,
 };
