@@ -15,6 +15,7 @@ import { agentDoubles } from "../test/support/worlds/agent-doubles.ts";
 import { ClaudeBench } from "../test/support/worlds/claude-bench.ts";
 import { CommandBench } from "../test/support/worlds/command-bench.ts";
 import { OpenaiBench } from "../test/support/worlds/openai-bench.ts";
+import { realParts } from "../test/support/worlds/real-agent.ts";
 import { Bench } from "../test/support/worlds/scripted-agent.ts";
 
 /**
@@ -108,8 +109,10 @@ async function acpCase(
   command: string,
   envOf: (home: string) => Readonly<Record<string, string>>,
   authMethod: string | null = null,
+  prepare: (home: string) => Promise<void> = async () => {},
 ): Promise<Started> {
   const root = await rootOf(name);
+  await prepare(join(root, "home"));
   const env = envOf(join(root, "home"));
   const path = `${dirname(process.execPath)}:${process.env["PATH"]}`;
   const config = { command, envPassthrough: Object.keys(env), authMethod };
@@ -173,6 +176,20 @@ const cases: readonly Case[] = [
         () => ({ GEMINI_API_KEY: key, GOOGLE_GEMINI_BASE_URL: url }),
         "gemini-api-key",
       ),
+  },
+  {
+    name: "acp: opencode",
+    variable: "SYMPHONY_OPENCODE",
+    async make(program, url) {
+      const { command, env, prepare } = realParts.opencode;
+      return acpCase(
+        "opencode",
+        command(program),
+        () => env(url),
+        null,
+        (home) => prepare(url, home),
+      );
+    },
   },
   {
     name: "openai",
@@ -243,8 +260,14 @@ function residentMb(pid: number): number {
   }
 }
 
-/** What an open session costs this process, in MB, after one turn. */
-async function ownMemory(name: keyof typeof agentDoubles): Promise<number> {
+interface OwnMemory {
+  /** Of the JavaScript heap and its buffers. */
+  readonly heapMb: number;
+  readonly residentMb: number;
+}
+
+/** What an open session costs this process after one turn. */
+async function ownMemory(name: keyof typeof agentDoubles): Promise<OwnMemory> {
   setFlagsFromString("--expose-gc");
   const collect: () => void = runInNewContext("gc");
   await using stack = new AsyncDisposableStack();
@@ -261,7 +284,8 @@ async function ownMemory(name: keyof typeof agentDoubles): Promise<number> {
   collect();
   const after = process.memoryUsage();
   const grown = after.heapUsed + after.external - before.heapUsed - before.external;
-  return grown / idleSessions / 1_048_576;
+  const each = (bytes: number) => bytes / idleSessions / 1_048_576;
+  return { heapMb: each(grown), residentMb: each(after.rss - before.rss) };
 }
 
 function median(values: readonly number[]): number {
@@ -300,8 +324,9 @@ for (const one of cases) {
   );
 }
 for (const name of ["codex", "claude", "acp", "openai", "command"] as const) {
+  const { heapMb, residentMb: resident } = await ownMemory(name);
   report.push(
-    `${name.padEnd(24)} ${(await ownMemory(name)).toFixed(2)} MB a session in the server`,
+    `${name.padEnd(24)} a session in the server: ${heapMb.toFixed(2)} MB of heap, ${resident.toFixed(2)} MB resident`,
   );
 }
 from.close();

@@ -6,6 +6,7 @@ import type { Logger } from "./events/log.ts";
 import { agentProblems, type MachineDeps } from "./machine-checks.ts";
 import { messageOf } from "./model/errors.ts";
 import type { AgentTrouble } from "./model/gates.ts";
+import { forgetLogins } from "./process/login.ts";
 
 /** While an agent cannot be started: it only costs a look at files and variables. */
 const lookSoonMs = 15_000;
@@ -141,11 +142,16 @@ export function openAgentChecks(
     troubled: () => [...orchestrator().state.troubles.keys()],
     found: (agent, trouble) => orchestrator().post({ type: "agent.checked", agent, trouble }),
   });
+  // A changed profile counts from the next refresh or reload on.
+  const again = () => {
+    forgetLogins();
+    return checks.look();
+  };
   const look = () => void checks.look();
   const types = ["secret.changed", "provider.paused", "model.changed"] as const;
-  const ends = [bus.subscribe({ filter: { types } }, look), config.watch(look)];
+  const ends = [bus.subscribe({ filter: { types } }, look), config.watch(() => void again())];
   return {
-    look: () => checks.look(),
+    look: again,
     async begin(): Promise<void> {
       await limited(checks.look(), startMs, () => {}, clock);
     },

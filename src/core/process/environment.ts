@@ -80,7 +80,7 @@ interface Kept {
 }
 
 /**
- * The line for `bash -lc`. A login profile may export again what the environment left out. So
+ * The line for a shell. The shell may export again what the environment left out, by BASH_ENV or a login profile. So
  * secrets and symphony's own variables, except those in `told`, are unset before `command` runs.
  * With `passthrough`, every variable is unset that is neither in the allow-list nor named there.
  * `set` is applied after that.

@@ -16,13 +16,13 @@ const ownDirs = [".local/bin", "bin"];
 /** Others read `-ilc` as something else. */
 const shells = new Set(["bash", "zsh", "ksh", "fish"]);
 
-const known = new WeakMap<object, Promise<Environment>>();
+let known = new WeakMap<object, Promise<Environment>>();
 /** By what the shell is given. */
 const exports = new Map<string, Promise<Environment>>();
 
 /**
  * `env` as a terminal of the user has it: what the login shell exports is added, and PATH is that of the shell, followed by
- * the directories of `env` and those of the home that it lacks. Read once for each `env`, so once for a server. Never
+ * the directories of `env` and those of the home that it lacks. Read once for each `env`, so once for a server, until `forgetLogins`. Never
  * rejects: without a shell that answers in time, `env` itself with the home's directories.
  */
 export function loginEnvironment(env: Environment): Promise<Environment> {
@@ -34,6 +34,12 @@ export function loginEnvironment(env: Environment): Promise<Environment> {
   });
   known.set(env, reading);
   return reading;
+}
+
+/** The next `loginEnvironment` asks the shell again: a profile may have changed. */
+export function forgetLogins(): void {
+  known = new WeakMap();
+  exports.clear();
 }
 
 async function read(env: Environment): Promise<Environment> {

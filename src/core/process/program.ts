@@ -30,7 +30,7 @@ export interface Complaint {
 const keptErrors = 10;
 
 export interface AgentProcessOptions {
-  /** A shell line, run as `bash -lc`; or a program and its arguments, which no shell interprets. */
+  /** A shell line, run as `bash -c`: `env` is that of a login already; or a program and its arguments, which no shell interprets. */
   readonly line: string | readonly string[];
   readonly cwd: string;
   /** The whole environment, including the run cookie. */
@@ -89,7 +89,7 @@ export class AgentProcess {
     const { bounds, line } = options;
     const [file = "", ...args] =
       typeof line === "string"
-        ? ["bash", "-lc", bounds ? [...boundLines(bounds), line].join("\n") : line]
+        ? ["bash", "-c", bounds ? [...boundLines(bounds), line].join("\n") : line]
         : line;
     this.#child = spawn(file, args, {
       cwd: options.cwd,

@@ -163,7 +163,7 @@ export function startedBy(lines: readonly string[]): readonly string[] {
   return lines.length === 0 ? [] : ["bash", "-c", [...lines, 'exec "$@"'].join("\n"), "bash"];
 }
 
-/** `line` for `bash -lc`: the login profile is read outside and the line runs inside. */
+/** A shell line that runs `line` inside. */
 export async function sandboxLine(line: string, view: View): Promise<string> {
   const words = [...(await sandboxArgs(view)), "bash", "-c", line];
   return `exec ${words.map(shellQuoted).join(" ")}`;

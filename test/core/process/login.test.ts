@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { findProgram } from "../../../src/core/process/find-program.ts";
-import { loginEnvironment } from "../../../src/core/process/login.ts";
+import { forgetLogins, loginEnvironment } from "../../../src/core/process/login.ts";
 
 // Rows of the case file of agents are named "A21: …".
 
@@ -66,7 +66,7 @@ describe("the environment of the user's shell", () => {
     assert.equal(found["MY_SECRET"], "canary");
   });
 
-  test("it is read once for each environment", async () => {
+  test("it is read once for each environment, and again after a refresh", async () => {
     await using h = await home();
     await h.write(".bash_profile", 'echo x >> "$HOME/reads"\nexport PATH=/first:$PATH\n');
     const env = h.env();
@@ -75,6 +75,8 @@ describe("the environment of the user's shell", () => {
     assert.equal(one, two);
     assert.equal(await loginEnvironment(one), one);
     assert.match((await loginEnvironment(env))["PATH"] ?? "", /^\/first:/);
+    forgetLogins();
+    assert.match((await loginEnvironment(env))["PATH"] ?? "", /^\/second:/);
   });
 
   test("a profile that breaks off leaves what the server has", async () => {

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { SymphonyError } from "../../../src/core/model/errors.ts";
 import { agentEnvironment, launchLine } from "../../../src/core/process/environment.ts";
+import { loginEnvironment } from "../../../src/core/process/login.ts";
 import { AgentProcess, sweepRuns } from "../../../src/core/process/program.ts";
 import { liveProcesses } from "../../../src/core/process/table.ts";
 
@@ -70,8 +71,8 @@ echo ready
 while true; do sleep 300; done`;
 
 describe("an agent's process", () => {
-  test("A-1: runs the line as a login shell in its directory, shell operators included", async () => {
-    await using run = launch("X=1 && echo $X; shopt -q login_shell && pwd; exit 3");
+  test("A-1: runs the line by a shell in its directory, operators included, and reads no profile for it", async () => {
+    await using run = launch("X=1 && echo $X; shopt -q login_shell || pwd; exit 3");
     const { ended, lines } = run;
     const error = await ended;
     assert.deepEqual(lines.slice(-2), ["1", dir]);
@@ -83,18 +84,19 @@ describe("an agent's process", () => {
     const home = await mkdtemp(join(dir, "home-"));
     await writeFile(
       join(home, ".profile"),
-      "export MY_SECRET=canary SYMPHONY_MASTER_KEY=canary FROM_PROFILE=yes\n",
+      'echo x >> "$HOME/reads"\nexport MY_SECRET=canary SYMPHONY_MASTER_KEY=canary FROM_PROFILE=yes\n',
     );
     const secretNames = ["MY_SECRET", "INHERITED_SECRET"];
     const inherited = { PATH: process.env["PATH"], HOME: home, INHERITED_SECRET: "canary" };
-    const passthrough = ["INHERITED_SECRET"];
+    const env = await loginEnvironment(inherited);
+    const passthrough = ["INHERITED_SECRET", "MY_SECRET", "FROM_PROFILE"];
     const runId = "att_env";
     const lines: string[] = [];
     const { promise, resolve } = Promise.withResolvers<SymphonyError>();
     new AgentProcess({
       line: launchLine("env", secretNames),
       cwd: dir,
-      env: agentEnvironment({ env: inherited, passthrough, secretNames, runId }),
+      env: agentEnvironment({ env, passthrough, secretNames, runId }),
       runId,
       onLine: (line) => lines.push(line),
       onStderr: () => {},
@@ -104,6 +106,8 @@ describe("an agent's process", () => {
     assert.ok(lines.includes("FROM_PROFILE=yes"));
     assert.ok(lines.includes("SYMPHONY_RUN_ID=att_env"));
     assert.ok(!lines.join("\n").includes("canary"));
+    const reads = await readFile(join(home, "reads"), "utf8");
+    assert.equal(reads, "x\n", "the profile is read once for a server, not for each program");
   });
 
   test("A-14: a missing command is codex_not_found", async () => {

@@ -39,7 +39,7 @@ const schema = section({
 });
 
 export interface AcpConfig extends ProgramAccess {
-  /** A shell line, run as `bash -lc`; null: not set, so the agent cannot run. */
+  /** A shell line, run as `bash -c`; null: not set, so the agent cannot run. */
   readonly command: string | null;
   readonly model: string | null;
   /** Which of the agent's login methods is used; null for none. */

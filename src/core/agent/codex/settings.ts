@@ -36,7 +36,7 @@ const schema = section({
 });
 
 export interface CodexConfig {
-  /** A shell line, run as `bash -lc`. */
+  /** A shell line, run as `bash -c`. */
   readonly command: string;
   /**
    * The CODEX_HOME of agents: `private` (made by symphony), `inherit` (the operator's), or a
@@ -78,7 +78,7 @@ const quiet = "never";
 export const codexSection: AgentSection<CodexConfig, typeof schema> = {
   schema,
   meanings: {
-    command: "A shell line, run unchanged by bash -lc in the workspace",
+    command: "A shell line, run unchanged by bash -c in the workspace",
     home: "CODEX_HOME of agents: private (made by symphony), inherit (the operator's), or a directory",
     allow_git: "Whether agents may write .git of the workspace, except its hooks and config",
     model: "Model of new turns; codex's own when omitted",

@@ -37,7 +37,7 @@ const schema = section({
 });
 
 export interface CommandConfig extends ProgramAccess {
-  /** A shell line, run as `bash -lc` for each turn; null: not set, so the agent cannot run. */
+  /** A shell line, run as `bash -c` for each turn; null: not set, so the agent cannot run. */
   readonly line: string | null;
   /** The line for a turn that resumes `$SYMPHONY_SESSION`; null: each turn starts a new session. */
   readonly resumeLine: string | null;
@@ -57,7 +57,7 @@ export interface CommandConfig extends ProgramAccess {
 export const commandSection: AgentSection<CommandConfig, typeof schema> = {
   schema,
   meanings: {
-    line: "A shell line, run by bash -lc in the workspace for each turn",
+    line: "A shell line, run by bash -c in the workspace for each turn",
     resume_line: "The line for a turn that resumes the session $SYMPHONY_SESSION",
     prompt: "stdin, or file: its path is in $SYMPHONY_PROMPT_FILE",
     output: "What the program writes: text, jsonl, claude, gemini or codex",
