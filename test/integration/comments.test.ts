@@ -40,7 +40,7 @@ async function arrange() {
     tracker.close();
     await linear.close();
   };
-  return { ...it, read, commentAs, [Symbol.asyncDispose]: close };
+  return { ...it, tracker, read, commentAs, [Symbol.asyncDispose]: close };
 }
 
 test("a comment is read by its id, with its author, in one request", async () => {
@@ -65,4 +65,32 @@ test("a comment is read by its id, with its author, in one request", async () =>
   assert.equal((await it.read(app))?.by, "machine");
   assert.equal((await it.read(own))?.by, "own");
   assert.equal(await it.read("00000000-0000-4000-8000-000000000000"), null, "there is none");
+});
+
+test("DELIVERY-39: symphony's own comment is written once for each key, edited in place, and found among the others", async () => {
+  await using it = await arrange();
+  const [issue] = await it.tracker.fetchIssuesByIds([it.issue.id]);
+  assert.ok(issue);
+  const write = async (body: string) =>
+    it.tracker.workflow.comment?.(issue, { key: "comment:1", body });
+  await it.commentAs("grace", "/symphony retry");
+  await write("**symphony: under way.**");
+  it.linear.clearLog();
+  // As after a crash between the write and its record.
+  await write("**symphony: under way.**");
+  assert.deepEqual(
+    it.linear.requests.map(({ operationName }) => operationName),
+    ["SymphonyComment"],
+  );
+  await write("**symphony: done.**");
+  const found = await it.tracker.newComments?.(issue);
+  assert.deepEqual(
+    found?.map(({ by, author, body, issueId }) => [by, author, body, issueId]),
+    [
+      ["person", "grace", "/symphony retry", issue.id],
+      ["own", found?.[1]?.author, "**symphony: done.**", issue.id],
+    ],
+  );
+  const left = it.tracker.budgetLeft?.();
+  assert.ok(typeof left === "number" && left > 0.5 && left <= 1, String(left));
 });
