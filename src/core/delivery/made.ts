@@ -4,7 +4,7 @@ import type { Config } from "../config/config.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import type { Made } from "../orchestrator/messages.ts";
 import { gitDirOf, remotesOf, withoutCredentials } from "../repository/checkout.ts";
-import { commitWork } from "../repository/commit.ts";
+import { commitWork, type LeftOut } from "../repository/commit.ts";
 import type { Identity } from "../repository/git.ts";
 import { examineOffer, type Objection } from "../repository/offer.ts";
 import { repositoryFor, repositoryOfWork } from "../repository/routing.ts";
@@ -57,7 +57,7 @@ export async function madeBy(turn: EndedTurn, deps: MadeDeps): Promise<Made | Un
   }
   const committed = await commit(turn, known, deps);
   if (committed.kind !== "committed") return committed;
-  const { head } = committed;
+  const { head, leftOut } = committed;
   const baseline = await readBaseline(workspace.path);
   const base =
     (known.base !== null ? await deps.baseHead(repository, known.base) : null) ??
@@ -72,13 +72,27 @@ export async function madeBy(turn: EndedTurn, deps: MadeDeps): Promise<Made | Un
   const { holdsSecret } = deps;
   const rules = { maxFileBytes, allowWorkflows, allowSubmodules, allowLfs, holdsSecret };
   const offered = await examineOffer({ path: workspace.path, base, head, rules, signal });
-  if (offered.commits === 0 || head === known.head) return { kind: "unchanged" };
+  if (offered.commits === 0 || head === known.head) {
+    // A later round may leave everything as it is, and only answer.
+    return leftOut.length === 0 || known.head !== null
+      ? { kind: "unchanged" }
+      : { kind: "refused", reason: `nothing was committed: ${leftOutOf(leftOut)}` };
+  }
   if (offered.objections.length > 0) {
     return { kind: "refused", reason: refusalOf(offered.objections) };
   }
   const failed = await deps.check(turn, delivery.checks);
   if (failed !== null) return redCheck(failed);
   return { kind: "changed", head, from: offered.base };
+}
+
+/** What no commit takes along, in words. */
+function leftOutOf(all: readonly LeftOut[]): string {
+  const named = all.slice(0, objectionsNamed).map(({ path, why }) => {
+    return `${oneLine(path, maxPathChars)}: ${why}`;
+  });
+  const more = all.length > objectionsNamed ? ` and ${all.length - objectionsNamed} more` : "";
+  return `${named.join("; ")}${more}`;
 }
 
 /** A workspace of an earlier release has no record of its branch: its repository tells. */
@@ -101,7 +115,14 @@ async function knownOf(
   return deps.deliveryOf(issue.id);
 }
 
-type Committed = { readonly kind: "committed"; readonly head: string | null } | Unready;
+interface Commit {
+  readonly kind: "committed";
+  readonly head: string | null;
+  /** What differs and no commit takes along. */
+  readonly leftOut: readonly LeftOut[];
+}
+
+type Committed = Commit | Unready;
 
 async function commit(turn: EndedTurn, known: Delivered, deps: MadeDeps): Promise<Committed> {
   const { issue, workspace, attemptId, signal, tell } = turn;
@@ -129,7 +150,7 @@ async function commit(turn: EndedTurn, known: Delivered, deps: MadeDeps): Promis
   if (merge !== null && result.outcome !== "unfinished") await writeMerging(workspace.path, null);
   switch (result.outcome) {
     case "clean":
-      return { kind: "committed", head: result.head };
+      return { kind: "committed", head: result.head, leftOut: result.leftOut };
     case "unfinished":
       return {
         kind: "unready",
@@ -146,7 +167,7 @@ async function commit(turn: EndedTurn, known: Delivered, deps: MadeDeps): Promis
         message: `${files} ${files === 1 ? "file" : "files"} committed as ${head.slice(0, 10)}`,
         data: { commit: head, files, left_out: leftOut.length },
       });
-      return { kind: "committed", head };
+      return { kind: "committed", head, leftOut };
     }
   }
 }

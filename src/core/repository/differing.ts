@@ -1,7 +1,8 @@
 import { cp, lstat, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileAt } from "../text/text.ts";
-import type { ProtectedGit } from "./git.ts";
+import { gitDirOf } from "./checkout.ts";
+import { openProtectedGit, type ProtectedGit } from "./git.ts";
 import { type Cone, leftOutOf } from "./sparse.ts";
 import { gitHead } from "./survey.ts";
 
@@ -140,10 +141,27 @@ class Search implements Differing {
         this.left.set(name, "it is a submodule, and was removed or replaced");
         continue;
       }
-      const at = await gitHead(fileAt(this.#order.path, name).toString("utf8"));
-      if (at?.head != null && at.head !== id)
-        this.left.set(name, "it is a submodule, and is at another commit");
+      const path = fileAt(this.#order.path, name).toString("utf8");
+      const at = await gitHead(path);
+      if (at?.head == null) continue;
+      if (at.head !== id) this.left.set(name, "it is a submodule, and is at another commit");
+      else if (await isChanged(path, id))
+        this.left.set(name, "it is a submodule, and files in it have changed");
     }
+  }
+}
+
+/** Whether files of the repository at `path` differ from its commit; false when it cannot be read. */
+async function isChanged(path: string, head: string): Promise<boolean> {
+  const gitDir = await gitDirOf(path);
+  if (gitDir === null) return false;
+  try {
+    await using git = await openProtectedGit(gitDir, { head, worktree: path });
+    await git.run(["read-tree", "HEAD"], wholeCall);
+    const flags = ["--porcelain=v1", "--no-renames", "--ignore-submodules=all"];
+    return (await git.run(["status", ...flags], wholeCall)) !== "";
+  } catch {
+    return false;
   }
 }
 

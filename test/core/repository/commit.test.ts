@@ -223,6 +223,23 @@ test("DELIVERY-32: repositories, submodule pointers, LFS content, line ends and 
   assert.equal(git("diff", "--name-only", "HEAD^", "HEAD"), ".gitattributes\nboth.t\np.bin");
 });
 
+test("DELIVERY-32: files that changed in a submodule are said, also when nothing else has changed", async (t) => {
+  const { path, git, write, first, commit } = bench(t);
+  git("init", "-q", "sub");
+  write("sub/file", "x\n");
+  const inner = gitIn(join(path, "sub"));
+  inner("add", "-A");
+  inner("commit", "-q", "-m", "x");
+  git("add", "-A");
+  first();
+  assert.deepEqual((await commit()).outcome, "clean");
+  write("sub/file", "y\n");
+  assert.partialDeepStrictEqual(await commit(), {
+    outcome: "clean",
+    leftOut: [{ path: "sub", why: "it is a submodule, and files in it have changed" }],
+  });
+});
+
 test("files that were so from the start are no work; the rules of .git/info/exclude do not count", async (t) => {
   const { path, git, write, first, commit } = bench(t);
   first();
