@@ -87,7 +87,7 @@ function trackerSender(kind: string, webhook: TrackerWebhook, deps: OpenInboxesD
 /** A site signs no time, so its deliveries are known for longer than it can send them again. */
 const forgeKeptMs = 30 * 24 * 3_600_000;
 
-/** A site's deliveries name a pull request to read. A start does not read it, so what a crash cut off is done afterwards. */
+/** A site's deliveries name an issue of its tracker, or a pull request to read. A start does not read it, so what a crash cut off is done afterwards. */
 function forgeSender({ kind, webhook }: ForgeKind, deps: OpenInboxesDeps): Sender {
   const { config, lookup, deliveries } = deps;
   const { service, signature, defaultSecretName } = webhook;
@@ -100,13 +100,19 @@ function forgeSender({ kind, webhook }: ForgeKind, deps: OpenInboxesDeps): Sende
     secret: watched(() => webhook.secret(current().delivery.github, lookup), deps),
     verify: (post, secret) => webhook.verify(post, secret),
     read(post) {
-      const { about, ...announced } = webhook.read(post);
+      const { about, issue, ...announced } = webhook.read(post);
+      // The first poll after a start reads every issue, so that this needs no work of its own.
+      const own = current().tracker.kind === kind ? issue : null;
       return {
         ...announced,
-        ...issueOf(about, deliveries, rulesOf),
+        ...(own ? { issueId: own.id, issueIdentifier: null } : issueOf(about, deliveries, rulesOf)),
         sentAt: null,
         subject: subjectOf(about),
-        act() {},
+        act() {
+          if (own === null) return;
+          deps.orchestrator().post({ type: "issue.hinted", issueId: own.id });
+          if (own.commentId !== null) void deps.comments.received(own.commentId, own.id);
+        },
         work: about && { ...about },
       };
     },

@@ -50,10 +50,15 @@ interface Place extends AsyncDisposable {
 
 async function place(
   env: Record<string, string | undefined> = { HOOK: githubSecretValue },
-  { dataDir, read = async () => {} }: { dataDir?: string; read?: () => Promise<void> } = {},
+  {
+    dataDir,
+    kind = settings.tracker.kind,
+    read = async () => {},
+  }: { dataDir?: string; kind?: string; read?: () => Promise<void> } = {},
 ): Promise<Place> {
   const own = dataDir === undefined ? {} : { dataDir };
-  const world = await createWorld({ config: settings, env, ...own });
+  const chosen = { ...settings, tracker: { ...settings.tracker, kind } };
+  const world = await createWorld({ config: chosen, env, ...own });
   const server = await serve(world);
   const hints: [string, number | null][] = [];
   world.core.deliveries.hint = async (...hint) => {
@@ -84,6 +89,32 @@ describe("a delivery of GitHub", () => {
     assert.deepEqual(answer.json(), accepted(false));
     assert.equal(answer.headers["ratelimit-remaining"], "599");
     assert.deepEqual(at.hints, ofShop);
+  });
+
+  test("about an issue leads to one read of it, where issues come from GitHub", async () => {
+    const issueEvent = (name: string, more: object = {}) =>
+      githubDelivery(
+        { action: "edited", repository: review.repository, issue: { number: 3, ...more } },
+        { headers: { "x-github-event": name } },
+      );
+    for (const [kind, wanted] of [
+      ["linear", []],
+      ["github", ["1#3"]],
+    ] as const) {
+      await using at = await place({ HOOK: githubSecretValue }, { kind });
+      const hinted: string[] = [];
+      const { orchestrator } = at.world.scheduler;
+      const post = orchestrator.post.bind(orchestrator);
+      orchestrator.post = (input) => {
+        if (input.type === "issue.hinted") hinted.push(input.issueId);
+        post(input);
+      };
+      const twice = issueEvent("issues");
+      assert.deepEqual((await at.post(twice)).json(), accepted(false));
+      assert.deepEqual((await at.post(twice)).json(), accepted(true));
+      await at.post(issueEvent("issue_comment", { pull_request: {} }));
+      assert.deepEqual(hinted, wanted, kind);
+    }
   });
 
   test("is read as a form too", async () => {

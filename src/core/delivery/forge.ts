@@ -223,6 +223,8 @@ export interface ForgeAnnouncement {
   readonly id: string;
   readonly type: string;
   readonly action: string | null;
+  /** An issue that may have changed, by its id for the site's own tracker, and a new comment on it; null: none. */
+  readonly issue: { readonly id: string; readonly commentId: string | null } | null;
   /** What may have changed; null: nothing that symphony reads. */
   readonly about: {
     readonly repository: string;

@@ -214,3 +214,8 @@ function invalid(place: GithubPlace, key: string, rule: string): SymphonyError {
 export function issueIdOf(repositoryId: number | string, number: number): string {
   return `${repositoryId}#${number}`;
 }
+
+/** The id of a comment on an issue. */
+export function commentIdOf(repositoryId: number | string, id: number | string): string {
+  return `${repositoryId}/${id}`;
+}

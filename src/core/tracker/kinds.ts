@@ -111,14 +111,13 @@ export const trackerKinds: readonly TrackerKind[] = [
     section: {
       states: { active: ["Open"], terminal: ["Closed", "Not planned", "Duplicate"] },
       // An unchanged list costs nothing of the hour's requests.
-      minPollMs: 5_000,
+      minPollMs: 1_000,
       flatKeys: [],
       providerKeys: [
         "repositories",
         "token",
         "app",
         "base_url",
-        "webhook_secret",
         "state_from",
         "status_prefix",
         "states",

@@ -25,8 +25,8 @@ export function round(file: string, text: string): readonly Step[] {
 export interface DeliveryWish {
   /** Lines of YAML below `delivery`, each with its indentation. */
   readonly delivery?: string;
-  /** Lines of YAML below `tracker`. */
-  readonly tracker?: string;
+  /** Lines of YAML below `tracker`; they may need the address of the GitHub. */
+  readonly tracker?: string | ((github: SchemaGithub) => string);
   /** The turns of each issue by identifier. */
   readonly issues?: Readonly<Record<string, readonly (readonly Step[])[]>>;
   readonly github?: Values;
@@ -47,7 +47,7 @@ export async function deliveryWorld(wish: DeliveryWish = {}): Promise<DeliveryWo
   const github: SchemaGithub = await server.startFakeGithub(options);
   const states = "  active_states: [Todo, In Progress]\n  provider: { states: [In Review] }";
   const place = await deliveryProject({
-    tracker: wish.tracker ?? states,
+    tracker: typeof wish.tracker === "function" ? wish.tracker(github) : (wish.tracker ?? states),
     url: `${github.web.replace("://", "://$GITHUB_TOKEN@")}/acme/app.git`,
     env: {
       GITHUB_TOKEN: github.describe().tokens["symphony-bot"] ?? "",

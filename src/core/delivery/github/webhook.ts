@@ -1,6 +1,6 @@
 import { createHmac, randomUUID } from "node:crypto";
 import { z } from "zod";
-import { githubOf, repositoryOf } from "../../github/settings.ts";
+import { commentIdOf, githubOf, issueIdOf, repositoryOf } from "../../github/settings.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { listOf, objectOf, parseJson, sameText } from "../../text/text.ts";
 import type { Lookup, SignedPost } from "../../tracker/tracker.ts";
@@ -20,6 +20,10 @@ export interface GithubDelivery {
   readonly type: string;
   /** Such as `submitted`; null: the event has none. */
   readonly action: string | null;
+  /** The issue that it is about, by its id for the tracker; null: none, or a pull request. */
+  readonly issueId: string | null;
+  /** A new comment on that issue. */
+  readonly commentId: string | null;
 }
 
 const Head = z.object({
@@ -41,7 +45,8 @@ const Payload = z
       })
       .nullish(),
     pull_request: z.looseObject(Numbered.shape).nullish(),
-    issue: z.looseObject(Numbered.shape).nullish(),
+    issue: z.looseObject({ ...Numbered.shape, pull_request: z.unknown().optional() }).nullish(),
+    comment: z.looseObject({ id: z.int().positive() }).nullish(),
   })
   .meta({
     id: "GithubEvent",
@@ -85,13 +90,17 @@ export function readDelivery({ header, body }: SignedPost): GithubDelivery {
       hint: "the signature is right, so it is not the secret: only webhooks of GitHub's own form are taken here",
     });
   }
-  const { action, repository, pull_request: pull, issue } = payload.data;
+  const { action, repository, pull_request: pull, issue, comment } = payload.data;
+  const isIssue = repository && issue && !issue.pull_request;
+  const isNewComment = isIssue && head.data.type === "issue_comment" && action === "created";
   return {
     ...head.data,
     repository: repository?.full_name ?? null,
     repositoryId: repository ? String(repository.id) : null,
     number: pull?.number ?? issue?.number ?? checkedNumber(json),
     action: action ?? null,
+    issueId: isIssue ? issueIdOf(repository.id, issue.number) : null,
+    commentId: isNewComment && comment ? commentIdOf(repository.id, comment.id) : null,
   };
 }
 
@@ -152,9 +161,10 @@ export const githubWebhook: ForgeWebhook = {
   sign: signatureOf,
   verify,
   read(post) {
-    const { repository, number, ...delivery } = readDelivery(post);
+    const { repository, number, issueId, commentId, ...delivery } = readDelivery(post);
     const isAbout = repository !== null && (number !== null || unnumbered.has(delivery.type));
-    return { ...delivery, about: isAbout ? { repository, number } : null };
+    const issue = issueId === null ? null : { id: issueId, commentId };
+    return { ...delivery, issue, about: isAbout ? { repository, number } : null };
   },
   rulesOf(repository, { delivery, git }, lookup) {
     const settings = githubOf(delivery.github, lookup);

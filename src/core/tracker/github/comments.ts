@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { GithubAccount } from "../../github/account.ts";
 import type { GithubClient } from "../../github/client.ts";
-import { issueIdOf } from "../../github/settings.ts";
+import { commentIdOf, issueIdOf } from "../../github/settings.ts";
 import { ForgeError } from "../../model/forge-error.ts";
 import type { CommentList, IssueComment } from "../../model/issue.ts";
 import { commentList, instantOf, maxComments } from "../normalize.ts";
@@ -83,7 +83,7 @@ export async function oneComment(
   const by = writerOf(row, await account.login());
   const author = row.user?.login ?? "ghost";
   return {
-    id: `${repositoryId}/${row.id}`,
+    id: commentIdOf(repositoryId, row.id),
     issueId: issueIdOf(repositoryId, place.number),
     body: row.body ?? "",
     author,

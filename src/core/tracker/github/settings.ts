@@ -54,7 +54,7 @@ const Provider = z.object({
   priority_labels: z.record(z.string(), z.int().min(1).max(4)).nullish(),
 });
 
-const siteKeys = ["token", "app", "base_url", "webhook_secret"] as const;
+const siteKeys = ["token", "app", "base_url"] as const;
 
 /** The names that people give to labels of priority. */
 const usualPriorities = [

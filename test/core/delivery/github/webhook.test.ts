@@ -36,6 +36,8 @@ test("JSON and form deliveries say the same", () => {
   const read = {
     id: "72d3162e-cc78-11e3-81ab-4c9367dc0958",
     type: "pull_request_review",
+    issueId: null,
+    commentId: null,
     action: "submitted",
     repository: "acme/app",
     repositoryId: "724000001",
