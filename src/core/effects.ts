@@ -57,10 +57,14 @@ export function portsOf(deps: CoreDeps): Ports {
     prior: (id, after) => priorOf(history, id, after),
     publish: (event) => bus.publish(event),
     polled: (outcome, durationMs) => deps.meter.report({ type: "poll", outcome, durationMs }),
-    failed(what, error) {
+    failed(what, error, { issueId, attemptId }) {
       // The event `storage.error` reports it, once.
       if (error instanceof SavedLater) return;
-      log.error("effect failed", { effect: what, reason: messageOf(error) });
+      const name = {
+        ...(issueId && { issue_id: issueId }),
+        ...(attemptId && { attempt_id: attemptId }),
+      };
+      log.error("effect failed", { effect: what, ...name, reason: messageOf(error) });
     },
   };
 }

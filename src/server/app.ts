@@ -130,7 +130,10 @@ function auditTo(core: Core, clock: Clock): Audit {
     const attempted = redactDeep(mutation, safe);
     const requestedAt = clock.wall();
     const failed = (error: unknown) =>
-      core.log.error("audit failed", { action: attempted.action, error: messageOf(error) });
+      core.log.error("audit failed", {
+        ...{ action: attempted.action, error: messageOf(error) },
+        request_id: String(mutation.detail["request_id"]),
+      });
     const end = (intent: number | undefined): AuditEnd => {
       return ({ late, ...how }) => {
         const { detail } = attempted;

@@ -45,7 +45,7 @@ export function statusPage(core: Core, clock: Clock): Middleware {
       return;
     }
     const wall = clock.wall();
-    const view = viewOrNull(core);
+    const view = viewOrNull(core, String(ctx.state["requestId"]));
     const problems = [...(view === null ? [noSnapshot] : problemsOf(view)), ...unrecordedIn(core)];
     const kept = redactDeep(core.workspaces.kept.list(), core.redact);
     const main = view === null ? null : content(view, { wall, kept, core });
@@ -53,12 +53,14 @@ export function statusPage(core: Core, clock: Clock): Middleware {
   };
 }
 
-function viewOrNull(core: Core): View | null {
+function viewOrNull(core: Core, requestId: string): View | null {
   try {
     // Before truncation: a truncated secret would no longer be recognized.
     return redactDeep(core.orchestrator.view(rowsShown), core.redact);
   } catch (error) {
-    core.log.error("no snapshot for the page", { error: messageOf(error) });
+    core.log.error("no snapshot for the page", {
+      ...{ error: messageOf(error), request_id: requestId },
+    });
     return null;
   }
 }

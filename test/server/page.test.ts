@@ -94,7 +94,7 @@ describe("H-13: the page", () => {
     assert.equal(page.status, 200);
     assert.match(page.text, /No snapshot/);
     assert.doesNotMatch(page.text, /out of order/);
-    assert.match(world.logged.join(""), /out of order/);
+    assert.match(world.logged.join(""), /out of order.*"request_id":"req_/);
   });
 
   test("says why no attempt is started, and that the tracker fails", async () => {

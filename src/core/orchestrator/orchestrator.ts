@@ -101,7 +101,7 @@ export class Orchestrator {
 
   /** Fire and forget; errors are reported to `failed`. */
   post(input: Input): void {
-    this.apply(input).catch((error: unknown) => this.#ports.failed(input.type, error));
+    this.apply(input).catch((error: unknown) => this.#ports.failed(input.type, error, input));
   }
 
   /**
@@ -257,7 +257,7 @@ export class Orchestrator {
         turned: (what) => this.post({ type: "attempt.turned", issueId, attemptId, ...what }),
       });
     } catch (error) {
-      this.#ports.failed("runAttempt", error);
+      this.#ports.failed("runAttempt", error, { issueId, attemptId });
       return { kind: "failed", code: "spawn_failed", message: messageOf(error), git: null };
     }
   }
@@ -270,7 +270,7 @@ export class Orchestrator {
         ? ports.removeWorkspace(issue, path)
         : ports.examineWorkspace?.(issue, path);
     const work = end()
-      .catch((error: unknown) => ports.failed(type, error))
+      .catch((error: unknown) => ports.failed(type, error, { issueId: issue.id }))
       .finally(() => {
         if (this.#clearing.get(issue.id) === work) this.#clearing.delete(issue.id);
       });
@@ -301,6 +301,13 @@ export interface AttemptReports {
   entered(phase: Phase, workspace: EnteredWorkspace | null): void;
   reported(event: AgentEvent): void;
   turned(what: Turned): void;
+}
+
+/** What an error is about; other fields are ignored. */
+export interface About {
+  readonly type?: string;
+  readonly issueId?: string | null;
+  readonly attemptId?: string | null;
 }
 
 /** All side effects of the orchestrator: the replaceable interfaces of the scheduler. */
@@ -345,6 +352,6 @@ export interface Ports extends ReadPorts {
   publish(event: EventDraft): void;
   /** A poll has ended. */
   polled?(outcome: PollOutcome, durationMs: number): void;
-  /** Reports a bug or a failing interface; no error is swallowed. */
-  failed(what: string, error: unknown): void;
+  /** Reports a bug or a failing interface; no error is swallowed. `about` names the issue and the attempt, where it has them. */
+  failed(what: string, error: unknown, about: About): void;
 }

@@ -297,3 +297,14 @@ test("a refused workspace holds its issue at once, and uses no retry", async () 
   await next.advance(0);
   assert.deepEqual(next.live, ["A-1"]);
 });
+
+test("O-18: an attempt that cannot be run is reported with the ids of its issue and itself", async () => {
+  const world = new Scheduler([issue("A-1")]);
+  let attemptId = "";
+  world.runAttempt = (order) => {
+    attemptId = order.attemptId;
+    return Promise.reject(new Error("no memory"));
+  };
+  await world.begin();
+  assert.ok(world.failures[0]?.startsWith(`runAttempt id-A-1 ${attemptId}: Error: no memory`));
+});

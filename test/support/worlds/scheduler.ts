@@ -107,7 +107,9 @@ export class Scheduler implements Omit<Ports, "config"> {
       prior: (id, after) => this.prior(id, after),
       publish: (event) => this.publish(event),
       polled: (outcome, durationMs) => this.meter.report({ type: "poll", outcome, durationMs }),
-      failed: (what, error) => this.failed(what, error),
+      failed: (what, error, { issueId, attemptId }) => {
+        this.failed([what, issueId ?? [], attemptId ?? []].flat().join(" "), error);
+      },
     };
     this.orchestrator = new Orchestrator(
       ports,
