@@ -1,5 +1,5 @@
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { build } from "esbuild";
 
 // Compiles src to dist. Packages of many small files that every start loads become one file each in dist/vendor, because
@@ -17,8 +17,9 @@ const shared = {
   sourcemap: process.argv.includes("--sourcemap"),
 };
 
-await build({
+const { outputFiles } = await build({
   ...shared,
+  write: false,
   entryPoints: ["src/commands/main.ts", "src/core/prompt/render-worker.ts", "src/demo/agent.ts"],
   outbase: "src",
   outdir: "dist",
@@ -28,6 +29,7 @@ await build({
   alias: Object.fromEntries(joined.map((name) => [name, `#vendor/${name}`])),
   external: ["#vendor/*"],
 });
+writeShort(outputFiles);
 
 /** The directories of all packages that went into the files. */
 const used = new Set();
@@ -60,4 +62,49 @@ function licenceOf(dir) {
   const file = readdirSync(dir).find((one) => /^licen[cs]e/i.test(one));
   const text = file === undefined ? "" : readFileSync(join(dir, file), "utf8");
   return `${name} ${version} (${license})\n\n${text}`;
+}
+
+/**
+ * Writes the files with short names and without imports that bind nothing and load nothing more: each file would
+ * repeat most of those of the files that it imports. No module of src is imported only for what it does. With maps
+ * the files stay as they are: their columns are those of the maps.
+ */
+function writeShort(files) {
+  for (const { path } of files) mkdirSync(dirname(path), { recursive: true });
+  if (shared.sourcemap) {
+    for (const { path, contents } of files) writeFileSync(path, contents);
+    return;
+  }
+  const texts = new Map(files.map(({ path, text }) => [path, text]));
+  const targetOf = (path, from) => resolve(dirname(from), path);
+  const imports = new Map();
+  for (const [path, text] of texts) {
+    const found = [...text.matchAll(/(?:^|[;}\n])(import|export)(\{[^}]*\}from)?"(\.[^"]+)"/g)];
+    imports.set(
+      path,
+      found.map(([, , names, file]) => ({ names, file, to: targetOf(file, path) })),
+    );
+  }
+  const reaches = (from, to, without) => {
+    const seen = new Set([from]);
+    for (const path of seen)
+      for (const one of imports.get(path) ?? []) {
+        if (one === without) continue;
+        if (one.to === to) return true;
+        seen.add(one.to);
+      }
+    return false;
+  };
+  for (const [path, all] of imports) {
+    for (const one of all.filter(({ names }) => names === undefined)) {
+      if (!reaches(path, one.to, one)) continue;
+      all.splice(all.indexOf(one), 1);
+      texts.set(path, texts.get(path).replace(`import"${one.file}";`, ""));
+    }
+  }
+  const chunks = [...texts.keys()].filter((path) => /\/[A-Z0-9]{8}\.js$/.test(path));
+  const short = new Map(chunks.map((path, at) => [path.slice(-11), `${at.toString(36)}.js`]));
+  const renamed = (text) =>
+    text.replace(/(?<=\/)[A-Z0-9]{8}\.js\b/g, (name) => short.get(name) ?? name);
+  for (const [path, text] of texts) writeFileSync(renamed(path), renamed(text));
 }
