@@ -161,6 +161,8 @@ export const realClaudeAcp: Program = {
   elsewhere: slow,
 };
 
+const noSubstitution = "its shell tool refuses `$(…)`, which the probe uses";
+
 export const gemini: Program = {
   abilities: {
     ...acpProgram,
@@ -169,8 +171,15 @@ export const gemini: Program = {
     tokens: "at the end of a turn",
     losesThreads: true,
   },
-  cannot: { ...inJourney, question: "it asks none", limit: silentRetries },
-  elsewhere: slower,
+  cannot: {
+    ...inJourney,
+    question: "it asks none",
+    limit: silentRetries,
+    "20 MB of output": "its turn ends without an answer, and the next turn works",
+    "THREAT-18": noSubstitution,
+    "THREAT-19": noSubstitution,
+  },
+  elsewhere: slow,
 };
 
 export const opencode: Program = {
