@@ -47,9 +47,10 @@ interface Project {
   readonly command?: string;
 }
 
-/** A directory for builds and projects, removed at the end. */
+/** A directory for builds and projects, removed at the end, and the servers that were started. */
 export class Workshop implements Disposable {
   readonly dir = mkdtempSync(join(tmpdir(), "symphony-bench-"));
+  readonly #servers: ChildProcess[] = [];
 
   /** A copy of the package as it is published: without sources, so that the compiled code runs. */
   built(): string {
@@ -105,6 +106,7 @@ export class Workshop implements Disposable {
       env,
       stdio: ["ignore", "ignore", process.env["SYMPHONY_BENCH_LOG"] ? "inherit" : "ignore"],
     });
+    this.#servers.push(child);
     for (;;) {
       const place = placeOf(join(dir, ".symphony", "runtime.json"), child.pid);
       const { url, headers } = place ?? { url: "", headers: {} };
@@ -117,6 +119,8 @@ export class Workshop implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    // Those of a bench that failed: they end their agents.
+    for (const server of this.#servers) server.kill("SIGTERM");
     rmSync(this.dir, { recursive: true, force: true, maxRetries: 5 });
   }
 }
