@@ -5,7 +5,7 @@ import { commentIdOf, issueIdOf } from "../../github/settings.ts";
 import { ForgeError } from "../../model/forge-error.ts";
 import type { CommentList, IssueComment } from "../../model/issue.ts";
 import { commentList, instantOf, maxComments } from "../normalize.ts";
-import type { TrackerComment } from "../tracker.ts";
+import type { TimedComment, TrackerComment } from "../tracker.ts";
 import type { IssueRow } from "./rows.ts";
 import { placeIn } from "./rows.ts";
 
@@ -36,15 +36,18 @@ export function readComments(
   return client.list(commentRow, "GET /repos/{owner}/{repo}/issues/{number}/comments", { ...at });
 }
 
-/** The newest comments: the last page, and the one before it where that has too few. */
-export async function newestComments(
+interface Wanted {
+  readonly row: IssueRow;
+  readonly at: Place;
+}
+
+/** The last page, and the one before it where that has too few. */
+async function newestRows(
   client: GithubClient,
-  account: GithubAccount,
-  { row, at }: { readonly row: IssueRow; readonly at: Place },
-): Promise<CommentList> {
+  { row, at }: Wanted,
+): Promise<readonly CommentRow[]> {
   const route = "GET /repos/{owner}/{repo}/issues/{number}/comments";
-  const total = row.comments ?? 0;
-  const last = Math.max(Math.ceil(total / perPage), 1);
+  const last = Math.max(Math.ceil((row.comments ?? 0) / perPage), 1);
   const page = (number: number) =>
     client.read(z.array(commentRow), route, {
       ...{ owner: at.owner, repo: at.repo, number: row.number },
@@ -52,14 +55,51 @@ export async function newestComments(
     });
   const newest = await page(last);
   const earlier = last > 1 && newest.length < maxComments ? await page(last - 1) : [];
+  return [...earlier, ...newest];
+}
+
+/** The newest comments as people read them. */
+export async function newestComments(
+  client: GithubClient,
+  account: GithubAccount,
+  wanted: Wanted,
+): Promise<CommentList> {
+  const found = await newestRows(client, wanted);
   const login = await account.login();
-  const rows = [...earlier, ...newest].map((one) => ({
+  const rows = found.map((one) => ({
     author: one.user?.login ?? "ghost",
     by: writerOf(one, login),
     body: one.body ?? "",
     createdAt: instantOf(one.created_at),
   }));
-  return commentList(rows, total > rows.length);
+  return commentList(rows, (wanted.row.comments ?? 0) > rows.length);
+}
+
+/** The newest comments with their ids and rights; each author is asked for once. */
+export async function timedComments(
+  client: GithubClient,
+  account: GithubAccount,
+  { repositoryId, ...wanted }: Wanted & { readonly repositoryId: number },
+): Promise<readonly TimedComment[]> {
+  const rows = (await newestRows(client, wanted)).slice(-maxComments);
+  const login = await account.login();
+  const { repo } = wanted.at;
+  const rights = new Map<string, boolean>();
+  const comments: TimedComment[] = [];
+  for (const row of rows) {
+    const author = row.user?.login ?? "ghost";
+    const by = writerOf(row, login);
+    if (by === "person" && !rights.has(author)) {
+      rights.set(author, await mayWrite(account, { row, author, repo }));
+    }
+    comments.push({
+      id: `${repositoryId}/${row.id}`,
+      issueId: issueIdOf(repositoryId, wanted.row.number),
+      ...{ author, by, body: row.body ?? "", createdAt: instantOf(row.created_at) },
+      ...(by === "person" && { mayWrite: rights.get(author) === true }),
+    });
+  }
+  return comments;
 }
 
 /** One comment by its id in its repository; null when there is none. A person is one who may write to the repository. */

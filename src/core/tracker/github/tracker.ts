@@ -8,7 +8,7 @@ import type { GithubSettings } from "../../github/settings.ts";
 import type { Issue } from "../../model/issue.ts";
 import { issueTools } from "../issue-tools.ts";
 import type { Lookup, PollPace, ScopeNames, Tracker } from "../tracker.ts";
-import { newestComments, oneComment } from "./comments.ts";
+import { newestComments, oneComment, timedComments } from "./comments.ts";
 import { tracked } from "./errors.ts";
 import { GithubReader } from "./reader.ts";
 import { RepositoryIssues } from "./repository.ts";
@@ -40,6 +40,8 @@ export function createGithubTracker(options: GithubTrackerOptions): Tracker {
     whyGone: (id) => reader.whyGone(id),
     comment: (id) => tracked(() => connection.comment(id)),
     comments: (issue) => tracked(() => connection.comments(issue.id)),
+    newComments: (issue) => tracked(() => connection.newComments(issue.id)),
+    budgetLeft: () => leftOf(connection),
     scopeNames: ({ labels }) => tracked(() => scopeNames(labels)),
     pollPace: paceOf(connection),
     quota: () => quotaOf(connection),
@@ -133,6 +135,15 @@ class Connection {
     return newestComments(this.#client(repository), this.#account(repository), of);
   }
 
+  async newComments(id: string) {
+    const { repository, number } = await this.reader.home(id);
+    const row = await repository.one(number);
+    if ("gone" in row) return [];
+    const { id: repositoryId } = await repository.facts();
+    const of = { row, at: repository.place, repositoryId };
+    return timedComments(this.#client(repository), this.#account(repository), of);
+  }
+
   close(): void {
     for (const client of this.clients) client.close();
   }
@@ -197,6 +208,14 @@ function paceOf({ clients }: Connection): (intervalMs: number) => PollPace | nul
       reason: `GitHub's budget for this hour runs out: ${left} are left`,
     };
   };
+}
+
+/** Of the client that has least. */
+function leftOf({ clients }: Connection): number | null {
+  const shares = clients
+    .flatMap((client) => client.budget("rest") ?? [])
+    .map(({ limit, remaining }) => remaining / limit);
+  return shares.length === 0 ? null : Math.min(...shares);
 }
 
 function quotaOf({ clients }: Connection): string | null {

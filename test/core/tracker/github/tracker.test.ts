@@ -161,6 +161,17 @@ test("comments say who wrote them, and who may write to the repository", async (
     list?.comments.map(({ author }) => author),
     ["ada", "mallory", "symphony-bot"],
   );
+  const timed = await tracker.newComments?.({ id: "7#1", identifier: "app-1" });
+  assert.deepEqual(
+    timed?.map(({ author, by, mayWrite, issueId }) => [author, by, mayWrite, issueId]),
+    [
+      ["ada", "person", true, "7#1"],
+      ["mallory", "person", false, "7#1"],
+      ["symphony-bot", "own", undefined, "7#1"],
+    ],
+  );
+  const [first] = timed ?? [];
+  assert.equal((await tracker.comment?.(first?.id ?? ""))?.author, "ada", "the same ids");
   tracker.close();
 });
 
