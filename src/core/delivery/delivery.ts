@@ -17,7 +17,7 @@ import { type CommentPorts, commentKind, LivingComments } from "./living-comment
 import { Outbox, type Written } from "./outbox.ts";
 import { Radar, type RadarPorts } from "./radar.ts";
 import { siteProblems } from "./reachable.ts";
-import type { DeliveryStore, Entry, Feedback, NewEntry } from "./store.ts";
+import { type DeliveryStore, type Entry, type Feedback, type NewEntry, startKey } from "./store.ts";
 import { type UpdatePorts, Updates } from "./updates.ts";
 import { Watch } from "./watch.ts";
 import { answersIn, replyText } from "./wording.ts";
@@ -249,7 +249,7 @@ export class Deliveries implements BranchBook {
     const payload = { to, from: normalState(issue.state) };
     this.order(issue, {
       kind: "start",
-      key: `start:${key}`,
+      key: startKey(key),
       target: `tracker:${issue.id}`,
       payload,
     });

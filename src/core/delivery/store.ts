@@ -368,3 +368,8 @@ function entryOf(row: Row): Entry {
     error: textOrNull(row, "error"),
   };
 }
+
+/** The key of the move to the state for running work, which is made once for each attempt. */
+export function startKey(attemptId: string): string {
+  return `start:${attemptId}`;
+}

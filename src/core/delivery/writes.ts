@@ -11,7 +11,7 @@ import { firstState } from "./end-state.ts";
 import type { Check, Forge } from "./forge.ts";
 import { commentKind, type LivingComments } from "./living-comment.ts";
 import type { Written } from "./outbox.ts";
-import { type DeliveryStore, type Entry, type NewEntry, unpushed } from "./store.ts";
+import { type DeliveryStore, type Entry, type NewEntry, startKey, unpushed } from "./store.ts";
 import { pullRequestTexts } from "./wording.ts";
 
 interface WritesDeps extends Reach {
@@ -65,7 +65,7 @@ export class Writes {
       }
     } catch (error) {
       const isDenied = error instanceof ForgeError && error.category === "unauthorized";
-      return failureOf(error, isDenied ? this.#newToken(known) : "");
+      return failureOf(error, isDenied ? this.#newToken(known) : "", this.#deps.clock.wall());
     }
   }
 
@@ -288,9 +288,11 @@ export class Writes {
   }
 
   /** Moves the issue, unless somebody has moved it since. */
-  async #move({ kind, payload }: Entry, known: Delivered): Promise<Written> {
-    const { tracker, rests, bus } = this.#deps;
+  async #move({ kind, key, payload }: Entry, known: Delivered): Promise<Written> {
+    const { tracker, rests, bus, config } = this.#deps;
     if (this.#isSilent()) return dropped;
+    // Late: its attempt has ended and offered its work, and a state for running work would start another.
+    if (kind === "start" && key === startKey(known.attemptId)) return dropped;
     // Offered work that did not reach its person is not ready for review.
     const isOffered = payload["mode"] === undefined || payload["mode"] === "none";
     if (kind === "move" && !isOffered && known.pushed !== known.head) return dropped;
@@ -303,7 +305,9 @@ export class Writes {
     if (kind === "move") await rests({ type: "offer.resting", issueId: issue.id, state: to });
     const now = normalState(issue.state);
     if (now === normalState(to)) return done;
-    if (kind !== "finish" && now !== payload["from"]) return dropped;
+    // Its own move to the state for running work may not have been read back before the work was offered.
+    const isOurs = kind === "move" && now === normalState(config().tracker.inProgress ?? "");
+    if (kind !== "finish" && now !== payload["from"] && !isOurs) return dropped;
     await tracker().workflow.move(issue, to);
     bus.publish({
       ...about(known),
@@ -377,12 +381,17 @@ const finalCodes: ReadonlySet<string> = new Set([
 ]);
 
 /** What a rejection means for the entry. Unknown is tried again. */
-function failureOf(error: unknown, next: string): Written {
+function failureOf(error: unknown, next: string, wall: number): Written {
   const reason = `${adviceOf(error)}${next}`;
   if (error instanceof ForgeError) {
     if (error.final) return { outcome: "final", reason };
     return { outcome: "failed", reason, at: error.retryAt };
   }
-  const isFinal = error instanceof SymphonyError && finalCodes.has(error.code);
-  return isFinal ? { outcome: "final", reason } : { outcome: "failed", reason };
+  if (!(error instanceof SymphonyError)) return { outcome: "failed", reason };
+  if (finalCodes.has(error.code)) return { outcome: "final", reason };
+  // A tracker's rate limit.
+  const { retryAt, retryAfterMs } = error.details;
+  const named = typeof retryAt === "string" ? Date.parse(retryAt) : Number.NaN;
+  const at = typeof retryAfterMs === "number" ? wall + retryAfterMs : named;
+  return { outcome: "failed", reason, at: Number.isNaN(at) ? null : at };
 }

@@ -1,0 +1,85 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { fresh } from "../../../src/core/delivery/delivered.ts";
+import { openDeliveryStore, startKey } from "../../../src/core/delivery/store.ts";
+import { Writes } from "../../../src/core/delivery/writes.ts";
+import { SymphonyError } from "../../../src/core/model/errors.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { issue } from "../../support/makers/issue.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
+
+/** Moves of one issue, on a tracker that has it in `state`; `refuse` answers a move instead. */
+function worldFor(t: TestContext, { state, attemptId }: { state: string; attemptId: string }) {
+  const clock = new FakeClock();
+  const store = openDeliveryStore(temporaryDir(t), () => clock.wall());
+  t.after(() => store.close());
+  const there = issue("ENG-1", { state });
+  const known = { ...fresh(there), attemptId };
+  store.save(known, []);
+  const moved: string[] = [];
+  let refusal: Error | null = null;
+  const tracker = {
+    fetchIssuesByIds: async () => [there],
+    workflow: {
+      states: async () =>
+        ["Todo", "In Progress", "In Review"].map((name) => ({ name, terminal: false })),
+      async move(_: unknown, to: string) {
+        if (refusal !== null) throw refusal;
+        moved.push(to);
+      },
+    },
+  };
+  const onSuccess = { kind: "state", name: "In Review" };
+  const config = { tracker: { updates: "state", inProgress: "In Progress", onSuccess } };
+  const deps = {
+    ...{ clock, store, tracker: () => tracker, config: () => config },
+    ...{ rests: async () => {}, bus: { publish() {} } },
+  };
+  const writes = new Writes(deps as unknown as ConstructorParameters<typeof Writes>[0]);
+  const make = (kind: string, key: string, payload: object) => {
+    store.add([{ kind, key, target: "x", issueId: there.id, payload: { ...payload } }]);
+    const entry = store.due(clock.wall()).find((one) => one.key === key);
+    assert.ok(entry);
+    return writes.make(entry, new AbortController().signal);
+  };
+  return {
+    clock,
+    moved,
+    make,
+    refuse(error: Error) {
+      refusal = error;
+    },
+  };
+}
+
+const toReview = { from: "todo", mode: "none" };
+const toProgress = { from: "todo", to: "In Progress" };
+
+test("a move to the state for running work that comes after the work was offered is not made", async (t) => {
+  const late = worldFor(t, { state: "Todo", attemptId: "att_1" });
+  assert.deepEqual(await late.make("start", startKey("att_1"), toProgress), { outcome: "dropped" });
+  assert.deepEqual(late.moved, []);
+  const next = worldFor(t, { state: "Todo", attemptId: "att_1" });
+  assert.deepEqual(await next.make("start", startKey("att_2"), toProgress), { outcome: "done" });
+  assert.deepEqual(next.moved, ["In Progress"]);
+});
+
+test("offered work is moved to review from the state that symphony itself had moved it to, and from no other", async (t) => {
+  const ours = worldFor(t, { state: "In Progress", attemptId: "att_1" });
+  assert.deepEqual(await ours.make("move", "m", toReview), { outcome: "done" });
+  assert.deepEqual(ours.moved, ["In Review"]);
+  const theirs = worldFor(t, { state: "QA", attemptId: "att_1" });
+  assert.deepEqual(await theirs.make("move", "m", toReview), { outcome: "dropped" });
+});
+
+test("a write that meets a tracker's rate limit is tried again when the limit ends", async (t) => {
+  for (const details of [
+    { retryAfterMs: 30_000 },
+    { retryAt: new Date(new FakeClock().wall() + 30_000).toISOString() },
+  ]) {
+    const world = worldFor(t, { state: "Todo", attemptId: "att_1" });
+    world.refuse(new SymphonyError("tracker_rate_limited", "the limit is reached", { details }));
+    const written = await world.make("move", "m", toReview);
+    assert.equal(written.outcome === "failed" && written.at, world.clock.wall() + 30_000);
+  }
+});
