@@ -39,8 +39,16 @@ export interface Delivered extends Delivery {
   readonly problemWith: string | null;
   /** The pushed commit and the tip of the base that an update was last tried for. */
   readonly updatedFor?: string | null;
-  /** Earlier commits whose reviews hold for `head`: only the base was merged into them since. */
+  /** Earlier commits whose reviews hold for `carriedTo`: only the base was merged into them since. */
   readonly carried?: readonly string[];
+  /** The commit of an update of the base; what was committed after it has no review yet. */
+  readonly carriedTo?: string;
+  /** When `pushed` was pushed, ms since the epoch. */
+  readonly pushedAt?: number;
+  /** Since when reads of the pull request found the same `waitingFor`, ms since the epoch. */
+  readonly waitsSince?: number;
+  /** A check was seen on one of its commits. */
+  readonly hadChecks?: boolean;
   /** The commit and the reason that its issue was last held for. */
   readonly stuckFor?: string;
   /** When the work began, ms since the epoch. */
@@ -122,6 +130,14 @@ export type PushAnswer =
       /** As `Refusal.category`. */
       readonly category?: string;
     };
+
+/** The commits whose reviews hold for `commit` too. */
+export function carriedInto(
+  { carried = [], carriedTo }: Delivered,
+  commit: string | null,
+): readonly string[] {
+  return commit !== null && carriedTo === commit ? carried : [];
+}
 
 /** A delivery of which nothing is known yet. */
 export function fresh(issue: Issue): Delivered {

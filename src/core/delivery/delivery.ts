@@ -52,7 +52,8 @@ export class Deliveries implements BranchBook {
     this.#comments = deps.comments
       ? new LivingComments({ ...deps, ...deps.comments, save, order })
       : null;
-    const writes = new Writes({ ...deps, save, comments: this.#comments });
+    const isMergeable = (issueId: string, head: string) => this.#watch.isMergeable(issueId, head);
+    const writes = new Writes({ ...deps, save, comments: this.#comments, isMergeable });
     this.#outbox = new Outbox({
       clock,
       store,
@@ -171,7 +172,6 @@ export class Deliveries implements BranchBook {
       attemptId,
       mode,
       head,
-      carried: head === known.head ? (known.carried ?? []) : [],
       from: order.from ?? known.from,
       workspacePath: order.workspacePath ?? known.workspacePath,
       offeredAt: clock.wall(),
@@ -406,7 +406,9 @@ export class Deliveries implements BranchBook {
     const { issueId, issueIdentifier } = known;
     if (entry.kind === commentKind) return this.#comments?.written(known, written);
     if (written.outcome === "done" || written.outcome === "dropped") {
-      const isMended = written.outcome === "done" && known.problemWith === entry.kind;
+      // A merge that is dropped is ordered again when it is due.
+      const isOver = written.outcome === "done" || entry.kind === "merge";
+      const isMended = isOver && known.problemWith === entry.kind;
       if (isMended) this.#save({ ...known, problem: null, problemWith: null });
       if (entry.kind === "push" && written.outcome === "done") void this.#keep(issueId);
       if (entry.kind === "pull_request" || entry.kind === "push") void this.#watch.look(issueId);

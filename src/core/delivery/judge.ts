@@ -25,15 +25,21 @@ export interface Known {
   readonly mayWrite: ReadonlyMap<string, boolean | null>;
   /** Commits whose reviews hold for `pushed` too: only the base was merged into them since. */
   readonly carried: readonly string[];
-  /** When `pushed` was offered, ms since the epoch. */
-  readonly offeredAt: number;
+  /** When `pushed` was pushed, ms since the epoch. */
+  readonly pushedAt: number;
+  /** What the last read found missing, and since when, ms since the epoch. */
+  readonly waited: { readonly for: string | null; readonly since: number };
+  /** Whether a check was seen on one of its commits: another will start. */
+  readonly hadChecks: boolean;
   readonly rules: Pick<DeliveryConfig, "feedbackFrom" | "merge" | "mergeWithoutChecks">;
 }
 
 /** A run that does not begin in this time will not: its failure counts. */
 const rerunWithinMs = 10 * 60_000;
-/** A check that has not started, or that waits for a person, so long after the offer is said to people. */
+/** What no time mends, such as a check that has not started, is said to people after so long. */
 const startsWithinMs = 60 * 60_000;
+/** In this time after a push its first check may still appear. */
+const appearsWithinMs = 2 * 60_000;
 
 /** What an observation of a pull request means. Everything is judged anew each time. */
 export interface Verdict {
@@ -113,12 +119,15 @@ function stuckOf(checks: readonly Check[], { again, known, missing, at }: Waitin
   );
   if (lost.length > 0)
     return `the check ${named(lost)} was cancelled, and running it again did not help`;
-  const isLate = known.rules.merge === "when_approved" && at - known.offeredAt > startsWithinMs;
-  return isLate && missing !== null && unstarted.test(missing) ? `it waits for ${missing}` : null;
+  if (known.rules.merge !== "when_approved" || missing === null || !endless.test(missing))
+    return null;
+  const since = known.waited.for === missing ? Math.max(known.waited.since, known.pushedAt) : at;
+  return at - since > startsWithinMs ? `it waits for ${missing}` : null;
 }
 
 /** The words of `missingOf` for checks that no time mends. */
-const unstarted = /^the check .*, which has not started$|^a person to allow the check /;
+const endless =
+  /^the check .*, which has not started$|^a person to allow the check |^the failed check .* too$|^a check to start, as /;
 
 /** Whether the failed run is the one that was ordered to run again, so that its next attempt decides. */
 function isAwaited(check: Check, { reruns }: Known, at: number): boolean {
@@ -280,7 +289,10 @@ function missingOf(seen: Observation, { facts, known, checks, isCurrent }: Judge
   }
   const stuck = checks.filter(({ state }) => state === "action_required");
   if (stuck.length > 0) return `a person to allow the check ${named(stuck)}`;
-  if (open.length > 0) return `the check ${named(open)}`;
+  if (open.length > 0) {
+    const isStarted = open.some(({ state }) => state === "running");
+    return `the check ${named(open)}${isStarted ? "" : ", which has not started"}`;
+  }
   const silent = (requiredChecks ?? []).filter((name) => !checks.some((one) => one.name === name));
   if (silent.length > 0) return `the check ${silent.join(", ")}, which has not started`;
   if (facts.review === "changes_requested") return "a new review: changes were requested";
@@ -296,6 +308,8 @@ function missingOf(seen: Observation, { facts, known, checks, isCurrent }: Judge
     if (requiredChecks === null) return "a person to merge it: it has no checks";
     if (!mergeWithoutChecks)
       return "a check to start, or a person to merge it (delivery.merge_without_checks)";
+    if (known.hadChecks) return "a check to start, as on its earlier commits";
+    if (seen.at - known.pushedAt < appearsWithinMs) return "a check that may be about to start";
   }
   return null;
 }

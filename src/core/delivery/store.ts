@@ -60,7 +60,7 @@ export type EntryState = "waiting" | "done" | "final" | "dropped";
 /** A write to another system. */
 export interface Entry {
   readonly id: number;
-  /** Names this one write: an entry with the same key is not added again. */
+  /** Names this one write: an entry with the same key is not added again, except a merge that was dropped. */
   readonly key: string;
   /** Entries with the same target are made one after the other. */
   readonly target: string;
@@ -207,7 +207,8 @@ class Store implements DeliveryStore {
       this.#db.run(
         `INSERT INTO outbox (key, target, issue_id, kind, payload, state, tries, due, at)
           VALUES ($key, $target, $issueId, $kind, $payload, 'waiting', 0, $at, $at)
-          ON CONFLICT (key) DO NOTHING`,
+          ON CONFLICT (key) DO UPDATE SET state = 'waiting', tries = 0, due = $at
+            WHERE outbox.state = 'dropped' AND outbox.kind = 'merge'`,
         { ...entry, payload: JSON.stringify(payload), at },
       );
     }

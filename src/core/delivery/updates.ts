@@ -10,7 +10,7 @@ import { plainName } from "../text/text.ts";
 import { readBaseline, readMerging, writeMerging } from "../workspace/baseline.ts";
 import { findingsIn } from "../workspace/work.ts";
 import type { Checked, FailedCheck } from "./checks.ts";
-import type { Delivered, Reach } from "./delivered.ts";
+import { carriedInto, type Delivered, type Reach } from "./delivered.ts";
 import { commandsFor, isGenerated } from "./generated.ts";
 import { conflictSource, hashOf } from "./judge.ts";
 import type { DeliveryStore, Feedback, NewEntry } from "./store.ts";
@@ -210,8 +210,9 @@ export class Updates {
       payload: { commit: head },
     };
     // A review of the work still holds when nothing but the base came in.
-    const carried = isClean && known.head !== null ? [...(now.carried ?? []), known.head] : [];
-    save({ ...now, head, carried, updatedFor: keyOf(known, wanted) }, [push]);
+    const carried =
+      isClean && known.head !== null ? [...carriedInto(now, known.head), known.head] : [];
+    save({ ...now, head, carried, carriedTo: head, updatedFor: keyOf(known, wanted) }, [push]);
     bus.publish({
       type: "work.committed",
       ...{ issueId, issueIdentifier },

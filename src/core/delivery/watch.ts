@@ -3,9 +3,9 @@ import type { RepositoryConfig } from "../config/git.ts";
 import { messageOf } from "../model/errors.ts";
 import { ForgeError } from "../model/forge-error.ts";
 import { repositoryNamed } from "../repository/routing.ts";
-import type { Delivered, Reach } from "./delivered.ts";
+import { carriedInto, type Delivered, type Reach } from "./delivered.ts";
 import type { Forge, Observation } from "./forge.ts";
-import { conflictSource, judge, rerunKey, runOf, type Verdict } from "./judge.ts";
+import { conflictSource, hashOf, judge, rerunKey, runOf, type Verdict } from "./judge.ts";
 import type { DeliveryStore, Feedback, NewEntry } from "./store.ts";
 import type { Updates } from "./updates.ts";
 
@@ -33,6 +33,8 @@ export class Watch {
   readonly #last = new Map<string, Observation>();
   /** The reads that follow those; all who asked in the meantime share one. */
   readonly #next = new Map<string, Promise<void>>();
+  /** By issue, the commit that the last read found ready to be merged. */
+  readonly #ready = new Map<string, string>();
   #cancel: (() => void) | null = null;
   #stopped = false;
 
@@ -68,7 +70,14 @@ export class Watch {
     return next;
   }
 
+  /** Whether this commit may be merged, by a read that begins after this call. */
+  async isMergeable(issueId: string, head: string): Promise<boolean> {
+    await this.look(issueId);
+    return this.#ready.get(issueId) === head;
+  }
+
   async #begin(issueId: string): Promise<void> {
+    this.#ready.delete(issueId);
     if (this.#stopped) return;
     const work = this.#look(issueId).finally(() => this.#looking.delete(issueId));
     this.#looking.set(issueId, work);
@@ -155,17 +164,20 @@ export class Watch {
     const now = store.of(known.issueId);
     // What was offered again meanwhile is judged by the next look.
     if (now === null || now.offeredAt !== known.offeredAt) return;
-    const { issueId, pushed, base, reruns, offeredAt, carried = [] } = now;
+    const { issueId, pushed, base, reruns, pushedAt = now.offeredAt } = now;
+    const hadChecks = now.hadChecks === true || seen.checks.length > 0;
+    const carried = carriedInto(now, pushed);
+    const waited = { for: now.waitingFor, since: now.waitsSince ?? seen.at };
     const shown = seen.pullRequest.head === pushed ? pushed : now.shown;
     const mended = now.problemWith === unread ? { problem: null, problemWith: null } : {};
     const verdict = judge(seen, {
-      ...{ issueId, pushed, base, reruns, mayWrite, carried, offeredAt },
+      ...{ issueId, pushed, base, reruns, mayWrite, carried, pushedAt, hadChecks, waited },
       rules: config().delivery,
       shown: shown !== null && shown === pushed,
       ownDraft: now.wrote?.draft === true,
     });
     if (verdict.end !== null) this.#last.delete(key);
-    this.#apply({ ...now, ...mended, shown }, seen, { verdict, included });
+    this.#apply({ ...now, ...mended, shown, hadChecks }, seen, { verdict, included });
   }
 
   /** Whether the base has the same changes, merged in another way. */
@@ -183,8 +195,11 @@ export class Watch {
     const { at, pullRequest } = seen;
     const { store, save, bus, kick } = this.#deps;
     const { issueId, issueIdentifier } = known;
-    const { facts, waitingFor } = verdict;
-    const next: Delivered = { ...known, pullRequest: facts, waitingFor, seenAt: at };
+    const { facts } = verdict;
+    const waitingFor = this.#comesFirst(known, seen, verdict) ?? verdict.waitingFor;
+    const { waitsSince: since = at } = known;
+    const waitsSince = waitingFor === known.waitingFor ? since : at;
+    const next: Delivered = { ...known, pullRequest: facts, waitingFor, waitsSince, seenAt: at };
     if (verdict.end === "merged") {
       return this.#over(next, `pull request #${facts.number} is merged`, "merged");
     }
@@ -221,16 +236,36 @@ export class Watch {
       });
     }
     if (fresh.length > 0) this.tellFeedback(issueId);
-    // What people have said since is read first.
-    else if (store.newFeedback(issueId).length === 0) this.#merge(known, seen, verdict);
+    else this.#merge(known, seen, verdict);
     this.#tellStuck(issueId, pullRequest.head, verdict);
   }
 
-  #merge({ issueId, pushed }: Delivered, { pullRequest }: Observation, verdict: Verdict): void {
+  /** What is to be done before a merge, in words: its work is not over, or people asked for more. */
+  #comesFirst(
+    { issueId, head, pushed }: Delivered,
+    { baseHead }: Observation,
+    { mergeable }: Verdict,
+  ): string | null {
+    const { store, isRunning, isAttached } = this.#deps;
+    if (!mergeable) return null;
+    if (isRunning(issueId)) return "the end of its run";
+    if (isAttached(issueId)) return "the person in its workspace";
+    if (head !== pushed) return "its new commit to be pushed";
+    // A mergeable head has no failed check, and a conflict counts for one pair of head and base.
+    const conflict = hashOf(`${pushed} ${baseHead}`);
+    const isOpen = ({ source, hash }: Feedback) =>
+      source === conflictSource ? hash === conflict : !source.startsWith("check:");
+    return store.unanswered(issueId, "").some(isOpen) ? "an answer to what was said" : null;
+  }
+
+  #merge(issue: Delivered, seen: Observation, verdict: Verdict): void {
     const { store, save, kick } = this.#deps;
+    const { issueId, pushed } = issue;
     const known = store.of(issueId);
-    const { head } = pullRequest;
+    const { head } = seen.pullRequest;
     if (known === null || !verdict.mergeable || head !== pushed) return;
+    if (this.#comesFirst(known, seen, verdict) !== null) return;
+    this.#ready.set(issueId, head);
     const key = `merge:${issueId}:${head}`;
     const target = `delivery:${issueId}`;
     save(known, [{ kind: "merge", key, target, issueId, payload: { head } }]);

@@ -19,6 +19,8 @@ interface WritesDeps extends Reach {
   readonly comments: Pick<LivingComments, "write"> | null;
   /** As `DeliveriesDeps` has it. */
   runCommand?(entry: Entry): Promise<Written>;
+  /** As `Watch.isMergeable`. */
+  isMergeable(issueId: string, head: string): Promise<boolean>;
   save(delivery: Delivered, entries?: readonly NewEntry[]): void;
 }
 
@@ -106,8 +108,9 @@ export class Writes {
           now.mode === "branch"
             ? `a person to merge ${branch} into ${now.base ?? "its base"}`
             : "its pull request";
-        save({ ...now, pushed: commit, waitingFor, over: false });
-        this.#deps.store.hurryAnswers(entry.issueId, this.#deps.clock.wall());
+        const pushedAt = this.#deps.clock.wall();
+        save({ ...now, pushed: commit, pushedAt, waitingFor, over: false });
+        this.#deps.store.hurryAnswers(entry.issueId, pushedAt);
         bus.publish({
           ...about(known),
           type: "branch.pushed",
@@ -277,6 +280,8 @@ export class Writes {
     const forge = this.#forgeOf(known);
     const head = String(payload["head"]);
     if (forge === null || known.pullRequest === null || head !== known.pushed) return dropped;
+    // It may have waited: what was said and what failed since counts.
+    if (!(await this.#deps.isMergeable(known.issueId, head))) return dropped;
     const { number } = known.pullRequest;
     const method = this.#deps.config().delivery.mergeMethod;
     const title = known.wrote?.title;

@@ -1,8 +1,13 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { type Delivered, fresh } from "../../../src/core/delivery/delivered.ts";
-import type { Observation } from "../../../src/core/delivery/forge.ts";
-import { openDeliveryStore } from "../../../src/core/delivery/store.ts";
+import type { Check, Observation } from "../../../src/core/delivery/forge.ts";
+import { hashOf } from "../../../src/core/delivery/judge.ts";
+import {
+  type Feedback,
+  type NewEntry,
+  openDeliveryStore,
+} from "../../../src/core/delivery/store.ts";
 import { Watch } from "../../../src/core/delivery/watch.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";
 import { config, issue } from "../../support/makers/issue.ts";
@@ -29,7 +34,7 @@ function observed(parts: Partial<Observation["pullRequest"]>): Observation {
 }
 
 /** A watch whose next reads of the pull request are `answers`. */
-function bench(t: TestContext, { updates = true } = {}) {
+function bench(t: TestContext, { updates = true, merge = "never" } = {}) {
   const store = openDeliveryStore(temporaryDir(t), () => 0);
   t.after(() => store.close());
   const where = { repository: "shop", branch: "symphony/A-1", base: "main" };
@@ -38,14 +43,22 @@ function bench(t: TestContext, { updates = true } = {}) {
   const calls: string[] = [];
   const posted: string[] = [];
   let answer: Observation | "unchanged" = "unchanged";
+  const busy = { running: false, attached: false };
+  const settings = config({ delivery: { merge } as object });
+  const ordered: string[] = [];
   const watch = new Watch({
     clock: new FakeClock(),
     store,
     log: { warn: (_: string, fields: object) => calls.push(JSON.stringify(fields)) },
     bus: { publish() {} },
-    config: () => ({ ...config(), git: { ...config().git, repositories: [{ name: "shop" }] } }),
+    config: () => ({ ...settings, git: { ...settings.git, repositories: [{ name: "shop" }] } }),
+    isRunning: () => busy.running,
+    isAttached: () => busy.attached,
     forgeFor: () => ({ observe: async () => answer, mayWrite: async () => true }),
-    save: (next: Delivered) => store.save(next),
+    save: (next: Delivered, entries: readonly NewEntry[] = []) => {
+      store.save(next, entries);
+      ordered.push(...entries.map(({ key }) => key));
+    },
     post: ({ type }: { type: string }) => posted.push(type),
     kick() {},
     updates: updates
@@ -61,7 +74,18 @@ function bench(t: TestContext, { updates = true } = {}) {
     await watch.look(id);
     return calls.splice(0);
   };
-  return { look, posted, feedback: () => store.newFeedback(id).length };
+  return {
+    ...{ look, posted, feedback: () => store.newFeedback(id).length, store, busy },
+    isMergeable: (next: Observation) => {
+      answer = next;
+      return watch.isMergeable(id, "h1");
+    },
+    /** The orders to merge, and what it waits for, after a read. */
+    merged: async (next: Observation) => {
+      await look(next);
+      return [ordered.splice(0).length, store.of(id)?.waitingFor];
+    },
+  };
 }
 
 test("a pull request that is behind or conflicts is updated before any turn", async (t) => {
@@ -90,4 +114,58 @@ test("with another base, or where nothing can update it, the conflict is the tur
   const plain = bench(t, { updates: false });
   await plain.look(observed({ mergeable: "no" }));
   assert.deepEqual([plain.feedback(), plain.posted], [1, ["offer.answered"]]);
+});
+
+const approved = (head = "h1", parts: Partial<Observation> = {}): Observation => {
+  const check = { attempt: 1, runId: null, url: null, excerpt: null };
+  return {
+    ...observed({}),
+    checks: [{ ...check, name: "test", state: "success", head: "h1" }],
+    reviews: [{ author: "grace", own: false, verdict: "approved", head, at: 1 }],
+    ...parts,
+  };
+};
+
+test("nothing is merged while more is asked for: in a run, by hand, in a new commit, or by feedback that no turn has answered", async (t) => {
+  const { merged, isMergeable, store, busy } = bench(t, { merge: "when_approved" });
+  const seen = approved();
+  const change = (fields: Partial<Delivered>) =>
+    store.save({ ...(store.of(id) as Delivered), ...fields });
+  busy.running = true;
+  assert.deepEqual(await merged(seen), [0, "the end of its run"]);
+  Object.assign(busy, { running: false, attached: true });
+  assert.deepEqual(await merged(seen), [0, "the person in its workspace"]);
+  busy.attached = false;
+  change({ head: "h2" });
+  assert.deepEqual(await merged(seen), [0, "its new commit to be pushed"]);
+  change({ head: "h1" });
+  const said = { issueId: id, url: null, author: null, byPerson: false, replyTo: null, at: 1 };
+  const say = (source: string, hash: string): Feedback => ({ ...said, source, hash, text: "" });
+  // A check that is green again and a conflict with an earlier base ask for nothing any more.
+  for (const stale of [say("check:test", "x"), say("conflict:base", hashOf("h1 b0"))])
+    store.addFeedback(stale);
+  store.give(id, [{ source: "check:test", hash: "x" }], "att_1");
+  for (const one of [say("review:1", "x"), say("conflict:base", hashOf("h1 b1"))]) {
+    store.addFeedback(one);
+    const waits = [0, "an answer to what was said"];
+    assert.deepEqual(await merged(seen), waits);
+    store.give(id, [one], "att_2");
+    assert.deepEqual(await merged(seen), waits, "a turn that reads it has not ended");
+    assert.equal(await isMergeable(seen), false);
+    store.answer("att_2");
+  }
+  assert.deepEqual(await merged(seen), [1, "its merge"]);
+  // What is judged again before the merge.
+  assert.equal(await isMergeable(seen), true);
+  const red = approved("h1", { checks: [{ ...seen.checks[0], state: "failure" } as Check] });
+  assert.equal(await isMergeable(red), false);
+});
+
+test("an approval is carried to the update of the base that it was carried for, and to no later commit", async (t) => {
+  const { merged, store } = bench(t, { merge: "when_approved" });
+  const carry = { carried: ["h0"], carriedTo: "h1" };
+  store.save({ ...(store.of(id) as Delivered), ...carry, carriedTo: "hx" });
+  assert.deepEqual(await merged(approved("h0")), [0, "a review of its new commit"]);
+  store.save({ ...(store.of(id) as Delivered), ...carry });
+  assert.deepEqual(await merged(approved("h0")), [1, "its merge"]);
 });

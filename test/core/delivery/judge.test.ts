@@ -83,7 +83,9 @@ function known(fields: Partial<Known> = {}): Known {
       ["margaret", false],
     ]),
     carried: [],
-    offeredAt: 0,
+    pushedAt: 0,
+    hadChecks: false,
+    waited: { for: null, since: 0 },
     rules: { feedbackFrom: ["reviewbot"], merge: "when_approved", mergeWithoutChecks: false },
     ...fields,
   };
@@ -204,7 +206,15 @@ test("DELIVERY-18: none yet, running, expected and green are four things", () =>
   assert.deepEqual([none.mergeable, none.stuck], [false, null]);
   assert.match(none.waitingFor ?? "", /^a check to start.*merge_without_checks/);
   const rules = { ...known().rules, mergeWithoutChecks: true };
-  assert.equal(merges({ checks: [] }, { rules }).mergeable, true);
+  const quiet = { at: 120_000, checks: [] };
+  assert.equal(merges(quiet, { rules }).mergeable, true);
+  // The checks of an update that was pushed just now, and those that its earlier commits had.
+  assert.equal(merges(quiet, { rules, pushedAt: 1 }).mergeable, false);
+  const without = merges(quiet, { rules, hadChecks: true });
+  assert.deepEqual(
+    [without.mergeable, without.waitingFor],
+    [false, "a check to start, as on its earlier commits"],
+  );
   assert.equal(merges({ checks: [], requiredChecks: null }, { rules }).mergeable, false);
   assert.equal(merges({ checks: [check("test", "running")] }).mergeable, false);
   const silent = merges({ requiredChecks: ["e2e"] });
@@ -213,8 +223,20 @@ test("DELIVERY-18: none yet, running, expected and green are four things", () =>
     [false, "the check e2e, which has not started"],
   );
   const late = { at: 3_600_002, requiredChecks: ["e2e"] };
-  assert.equal(merges(late).stuck, "it waits for the check e2e, which has not started");
-  assert.equal(merges({ ...late, checks: [check("test", "running")] }).stuck, null);
+  const waited = { for: silent.waitingFor, since: 1 };
+  assert.equal(merges(late, { waited }).stuck, "it waits for the check e2e, which has not started");
+  // The hour begins with the push, also of an update, and with what it waits for.
+  assert.equal(merges(late, { waited, pushedAt: 3_600_000 }).stuck, null);
+  assert.equal(merges(late, { waited: { for: "a review", since: 1 } }).stuck, null);
+  assert.equal(merges({ ...late, checks: [check("test", "running")] }, { waited }).stuck, null);
+  for (const endless of [
+    { checks: [check("e2e", "waiting")] },
+    { checks: [check("e2e", "failure")], baseRed: ["e2e"] },
+  ]) {
+    const { waitingFor } = merges(endless);
+    const held = merges({ ...endless, at: 3_600_002 }, { waited: { for: waitingFor, since: 1 } });
+    assert.equal(held.stuck, `it waits for ${waitingFor}`);
+  }
   assert.match(
     merges({ checks: [check("e2e", "action_required")] }).waitingFor ?? "",
     /allow the check e2e/,

@@ -111,7 +111,7 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
 }
 
 test("O-40: a branch that is behind is updated and pushed without a turn, once for each head and base", async (t) => {
-  const { git, head, store, advance, update, pushes, told } = await bench(t);
+  const { path, git, head, store, advance, update, pushes, told } = await bench(t);
   const base = advance({ "two.txt": "theirs\n" });
   await update(base);
   const merge = git("rev-parse", "HEAD");
@@ -125,6 +125,15 @@ test("O-40: a branch that is behind is updated and pushed without a turn, once f
   store.save({ ...(store.of(id) as Delivered), pushed: merge });
   await update(base);
   assert.equal(git("rev-parse", "HEAD"), merge);
+  // A later round commits, its work waits, and then the base moves again.
+  writeFileSync(join(path, "three.txt"), "ours\n");
+  git("add", "-A");
+  git("commit", "-q", "-m", "round");
+  const round = git("rev-parse", "HEAD");
+  store.save({ ...(store.of(id) as Delivered), head: round, pushed: round });
+  await update(advance({ "four.txt": "theirs\n" }));
+  const { carried, carriedTo } = store.of(id) ?? {};
+  assert.deepEqual([carried, carriedTo], [[round], git("rev-parse", "HEAD")], "and no earlier one");
   assert.deepEqual(told, []);
 });
 

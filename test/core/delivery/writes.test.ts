@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { fresh } from "../../../src/core/delivery/delivered.ts";
+import { type Delivered, fresh } from "../../../src/core/delivery/delivered.ts";
 import { openDeliveryStore, startKey } from "../../../src/core/delivery/store.ts";
 import { Writes } from "../../../src/core/delivery/writes.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
@@ -30,8 +30,20 @@ function worldFor(t: TestContext, { state, attemptId }: { state: string; attempt
     },
   };
   const onSuccess = { kind: "state", name: "In Review" };
-  const config = { tracker: { updates: "state", inProgress: "In Progress", onSuccess } };
+  const config = {
+    tracker: { updates: "state", inProgress: "In Progress", onSuccess },
+    ...{ delivery: { mergeMethod: "squash" }, git: { repositories: [{ name: "shop" }] } },
+  };
+  let isMergeable = false;
+  const merges: string[] = [];
+  const forge = {
+    async merge(_: number, { head }: { head: string }) {
+      merges.push(head);
+      return { outcome: "merged", sha: head };
+    },
+  };
   const deps = {
+    ...{ forgeFor: () => forge, isMergeable: async () => isMergeable },
     ...{ clock, store, tracker: () => tracker, config: () => config },
     ...{ rests: async () => {}, bus: { publish() {} } },
   };
@@ -43,9 +55,10 @@ function worldFor(t: TestContext, { state, attemptId }: { state: string; attempt
     return writes.make(entry, new AbortController().signal);
   };
   return {
-    clock,
-    moved,
-    make,
+    ...{ clock, store, known, moved, merges, make },
+    allow() {
+      isMergeable = true;
+    },
     refuse(error: Error) {
       refusal = error;
     },
@@ -82,4 +95,23 @@ test("a write that meets a tracker's rate limit is tried again when the limit en
     const written = await world.make("move", "m", toReview);
     assert.equal(written.outcome === "failed" && written.at, world.clock.wall() + 30_000);
   }
+});
+
+test("a merge that waited is judged again, dropped if it may not be made any more, and ordered again later", async (t) => {
+  const { store, known, make, merges, allow } = worldFor(t, { state: "Todo", attemptId: "att_1" });
+  const pullRequest = { number: 7 } as Delivered["pullRequest"];
+  store.save({ ...known, repository: "shop", pushed: "h1", head: "h1", pullRequest });
+  assert.deepEqual(await make("merge", "merge:1", { head: "h1" }), { outcome: "dropped" });
+  assert.deepEqual(merges, []);
+  const [entry] = store.waitingOf(known.issueId);
+  assert.ok(entry);
+  store.settle(entry.id, { state: "dropped" });
+  assert.deepEqual(store.waitingOf(known.issueId), []);
+  allow();
+  assert.deepEqual(await make("merge", "merge:1", { head: "h1" }), { outcome: "done" });
+  assert.deepEqual(merges, ["h1"]);
+  store.settle(entry.id, { state: "done" });
+  const { kind, key, target, issueId, payload } = entry;
+  store.add([{ kind, key, target, issueId, payload }]);
+  assert.deepEqual(store.waitingOf(known.issueId), [], "what was made is not made again");
 });
