@@ -23,6 +23,8 @@ interface CommentPollDeps {
 }
 
 const leastIntervalMs = 1_000;
+/** Where a webhook reports comments: a delivery may be lost, or its comment not read. */
+const besideWebhookMs = 600_000;
 /** Issues that are read in one pass, the longest unread ones first. */
 const mostAtOnce = 4;
 /** Below this share of the tracker's budget comments are not read. */
@@ -40,7 +42,7 @@ const claims: ReadonlySet<Claim["claim"]> = new Set([
   "failed",
 ]);
 
-/** Reads the comments of claimed issues where no webhook reports them, one pass for each interval of the polls. */
+/** Reads the comments of claimed issues, one pass for each interval of the polls; with a webhook each issue at once, then rarely. */
 export class CommentPoll {
   readonly #deps: CommentPollDeps;
   /** When each issue was read last, and what was read: the same text is handled once. */
@@ -72,9 +74,9 @@ export class CommentPoll {
     const { config, tracker, hasWebhook, log } = this.#deps;
     const asked = tracker();
     const left = asked.budgetLeft?.() ?? 1;
-    const isOff = config().tracker.commentSteering === "off" || hasWebhook();
+    const isOff = config().tracker.commentSteering === "off";
     if (isOff || asked.newComments === undefined || left < leastShare) return;
-    for (const issue of this.#next()) {
+    for (const issue of this.#next(hasWebhook() ? besideWebhookMs : 0)) {
       try {
         await this.#take(issue, await asked.newComments(issue));
       } catch (error) {
@@ -83,13 +85,14 @@ export class CommentPoll {
     }
   }
 
-  #next(): readonly Issue[] {
+  #next(leastAgeMs: number): readonly Issue[] {
     const rows = [...this.#deps.state().issues.values()].filter(({ claim }) => claims.has(claim));
     const ids = new Set(rows.map(({ issue }) => issue.id));
     for (const id of this.#read.keys()) if (!ids.has(id)) this.#read.delete(id);
     const readAt = ({ id }: Issue) => this.#read.get(id)?.at ?? Number.NEGATIVE_INFINITY;
     return rows
       .map(({ issue }) => issue)
+      .filter((issue) => readAt(issue) + leastAgeMs <= this.#deps.clock.now())
       .sort((a, b) => readAt(a) - readAt(b))
       .slice(0, mostAtOnce);
   }
@@ -108,7 +111,7 @@ export class CommentPoll {
   }
 }
 
-/** Comments are read where no webhook reports them. */
+/** A webhook that reports comments makes their reads rare. */
 export function openCommentPoll(
   { clock, log, config, trackers, kinds, deliveries, orchestrator }: CoreDeps,
   { comments, lookup }: { readonly comments: CommentSteering; readonly lookup: Lookup },

@@ -14,12 +14,19 @@ const maxAnswers = 8;
 /** Serialized replies, cached until the data they show changes: reads are far more frequent. */
 export class KeptAnswers<T> {
   readonly #kept = new Map<string, T>();
+  readonly #isCurrent: (answer: T) => boolean;
   #marks: readonly unknown[] = [];
+
+  /** `isCurrent`: looks at what no mark shows, at each use of a kept reply. */
+  constructor(isCurrent: (answer: T) => boolean = () => true) {
+    this.#isCurrent = isCurrent;
+  }
 
   /** The kept reply to `question`, if none of `marks` has changed. */
   peek(question: string, marks: readonly unknown[]): T | undefined {
     const same = marks.every((mark, index) => mark === this.#marks[index]);
-    return same ? this.#kept.get(question) : undefined;
+    const known = same ? this.#kept.get(question) : undefined;
+    return known !== undefined && this.#isCurrent(known) ? known : undefined;
   }
 
   /** The reply to `question`; rebuilt when one of `marks`, all that it depends on, has changed. */
@@ -28,7 +35,7 @@ export class KeptAnswers<T> {
     if (!same) this.#kept.clear();
     this.#marks = marks;
     const known = this.#kept.get(question);
-    if (known !== undefined) return known;
+    if (known !== undefined && this.#isCurrent(known)) return known;
     if (this.#kept.size >= maxAnswers) this.#kept.clear();
     const made = make();
     this.#kept.set(question, made);

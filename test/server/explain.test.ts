@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { api } from "../../src/contract/api.ts";
+import { SymphonyError } from "../../src/core/model/errors.ts";
 import { type FakeLinear, startFakeLinear } from "../support/fakes/fake-linear.ts";
 import { freshProject, openReal, type RealServer } from "../support/worlds/real-server.ts";
 import { symphony } from "../support/worlds/run-symphony.ts";
@@ -169,8 +170,16 @@ test("S3: when the tracker cannot be asked, the answer is 502 with what is last 
 test("S3: an issue that is done is read again when a person asks, since no poll does; its age is that of the answer", async () => {
   await using it = await world();
   const post = { method: "POST", body: { to: "completed" } };
+  assert.equal((await shut(it, "ENG-6")).detail.status, "queued");
   const moved = await it.server.ask("/api/v1/ENG-6/transition", post);
   assert.equal(moved.status, 200, moved.text);
+  const tracker = it.server.core.tracker();
+  const find = tracker.find?.bind(tracker);
+  const broken = new SymphonyError("tracker_request", "the connection was reset");
+  Object.assign(tracker, { find: () => Promise.reject(broken) });
+  assert.equal((await shut(it, "ENG-6")).detail.tracker_read.at, null);
+  // What was known without the tracker is not given to the next reader.
+  Object.assign(tracker, { find });
   it.fake.change("ENG-6", { title: "A newer title", state: "In Progress" });
   const { detail, gates } = await shut(it, "ENG-6");
   assert.equal(detail.status, "completed");

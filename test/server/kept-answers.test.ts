@@ -30,6 +30,22 @@ describe("kept answers", () => {
     assert.equal(made.length, 101);
   });
 
+  test("are computed again when what no mark shows has changed", () => {
+    const places = new Set(["/a"]);
+    const kept = new KeptAnswers<boolean>((isThere) => places.has("/a") === isThere);
+    assert.equal(
+      kept.get("a", [1], () => true),
+      true,
+    );
+    assert.equal(kept.peek("a", [1]), true);
+    places.clear();
+    assert.equal(kept.peek("a", [1]), undefined);
+    assert.equal(
+      kept.get("a", [1], () => false),
+      false,
+    );
+  });
+
   test("are not kept when computing them fails", () => {
     const kept = new KeptAnswers<string>();
     const fail = (): string => {

@@ -42,13 +42,7 @@ const eventsRead = 5_000;
 
 /** Reads: from memory, the history and the tracker. */
 function readers(core: Core, clock: Clock) {
-  const details = new KeptAnswers<Prepared<z.output<typeof IssueDetail>>>();
-  const detailMarks = () => {
-    const { orchestrator, history, secretsKnown, workspaces, deliveries } = core;
-    const versions = [history.changes(), secretsKnown(), workspaces.kept.version];
-    const marks = [...orchestrator.marks(), orchestrator.trackerHealthy(), ...versions];
-    return [...marks, deliveries.version];
-  };
+  const details = keptDetails(core);
   const lists = new KeptAnswers<Prepared<z.output<Api["issues"]["list"]["reply"]>>>();
   const listMarks = () => [
     ...core.orchestrator.marks(),
@@ -76,18 +70,18 @@ function readers(core: Core, clock: Clock) {
       if (query.at !== undefined) {
         return detailThen(core, params.id, await asOf(core, query.at));
       }
+      // Before the status: what changes while the tracker is asked makes a kept reply an old one.
+      const marks = details.marks();
       const known = core.orchestrator.statusOf(params.id);
-      if (known === null) return detailOf(core, await findStatus(core, params.id));
+      if (known === null) return detailOf(core, await findStatus(core, params.id)).detail;
       const fresh = await freshStatus(core, known);
-      if (fresh !== known) return detailOf(core, fresh);
-      if (!isStale(core, known)) {
-        exchange.repeat(() => {
-          core.bus.flush();
-          return repeated(details.peek(params.id, detailMarks()));
-        });
-      }
-      const marks = detailMarks();
-      return details.get(params.id, marks, () => Prepared.of(detailOf(core, known), core.redact));
+      // The next reader asks the tracker again.
+      if (fresh !== known || isStale(core, known)) return detailOf(core, fresh).detail;
+      exchange.repeat(() => {
+        core.bus.flush();
+        return repeated(details.peek(params.id));
+      });
+      return details.get(params.id, known, marks);
     },
     async comments({ params }) {
       const { issue } = await findStatus(core, params.id);
@@ -124,23 +118,60 @@ function shownDelivery({ deliveries }: Core, issueId: string): Delivery | null {
   return found !== null && found.offeredAt > 0 ? found : null;
 }
 
+interface KeptDetail {
+  readonly reply: Prepared<z.output<typeof IssueDetail>>;
+  /** The recorded place of its workspace, and whether nothing was there any more: a person may remove it. */
+  readonly place: string | null;
+  readonly isGone: boolean;
+}
+
+function keptDetails(core: Core) {
+  const kept = new KeptAnswers<KeptDetail>(
+    ({ place, isGone }) => place === null || core.workspaces.isGone(place) === isGone,
+  );
+  const marks = (): readonly unknown[] => {
+    const { orchestrator, history, secretsKnown, workspaces, deliveries } = core;
+    const versions = [history.changes(), secretsKnown(), workspaces.kept.version];
+    return [
+      ...orchestrator.marks(),
+      orchestrator.trackerHealthy(),
+      ...versions,
+      deliveries.version,
+    ];
+  };
+  return {
+    marks,
+    peek: (id: string) => kept.peek(id, marks())?.reply,
+    /** `asOf`: the marks of a moment before `status` was read. */
+    get(id: string, status: IssueStatusView, asOf: readonly unknown[]) {
+      const make = () => {
+        const { detail, ...rest } = detailOf(core, status);
+        return { ...rest, reply: Prepared.of(detail, core.redact) };
+      };
+      return kept.get(id, asOf, make).reply;
+    },
+  };
+}
+
 function detailOf(core: Core, status: IssueStatusView) {
   // Includes events that have not been written to disk yet.
   core.bus.flush();
   const { attempts, total } = core.history.attemptsOf(status.issue.id, latestAttempts, 0);
   const events = core.history.recentEvents(status.issue.id, recentEvents);
   const place = core.workspaces.placeOf(status.issue);
-  const latest = attempts.find(({ workspacePath }) => workspacePath !== null)?.workspacePath;
-  const isGone = latest != null && core.workspaces.isGone(latest);
+  const latest =
+    attempts.find(({ workspacePath }) => workspacePath !== null)?.workspacePath ?? null;
+  const isGone = latest !== null && core.workspaces.isGone(latest);
   const kept = core.workspaces.kept.of(status.issue);
   const delivery = shownDelivery(core, status.issue.id);
   const { config } = core.config.current;
-  return detailView(status, {
+  const detail = detailView(status, {
     ...{ attempts, attemptCount: total, events, place, isGone, kept, delivery },
     maxRounds: config.delivery.maxRounds,
     template: templateFor(status.templateId, status.issue, config),
     lastFeedback: lastFeedback(core, status.issue.id),
   });
+  return { detail, place: latest, isGone };
 }
 
 const dayMs = 24 * 60 * 60 * 1_000;
