@@ -6,7 +6,7 @@ import type { Logger } from "./events/log.ts";
 import { agentProblems, type MachineDeps } from "./machine-checks.ts";
 import { messageOf } from "./model/errors.ts";
 import type { AgentTrouble } from "./model/gates.ts";
-import { forgetLogins } from "./process/login.ts";
+import { loginEnvironment, loginFault, readLoginsAgain } from "./process/login.ts";
 
 /** While an agent cannot be started: it only costs a look at files and variables. */
 const lookSoonMs = 15_000;
@@ -74,6 +74,7 @@ export class AgentChecks {
   #isStopped = false;
   #looking: Promise<void> | null = null;
   #again = false;
+  #loginFault: string | null = null;
 
   constructor(deps: AgentChecksDeps) {
     this.#deps = deps;
@@ -102,11 +103,25 @@ export class AgentChecks {
       const used = new Set([...agentsInUse(config()), ...chosen()]);
       const gone = troubled().filter((agent) => !used.has(agent));
       for (const agent of gone) this.#deps.found(agent, null);
+      void this.#askLogin();
       const found = await Promise.all([...used].map((agent) => this.#check(agent)));
       if (this.#isStopped) return;
       const wait = found.includes(true) ? lookSoonMs : lookAgainMs;
       this.#cancel = this.#deps.clock.after(wait, () => void this.look());
     } while (this.#again);
+  }
+
+  /** Says once that programs are searched without the PATH of the user's shell. Never rejects. */
+  async #askLogin(): Promise<void> {
+    const { env, log } = this.#deps;
+    await loginEnvironment(env);
+    const reason = loginFault(env);
+    if (reason !== null && this.#loginFault === null) {
+      log.warn("the login shell did not answer; it is asked again when something starts", {
+        reason,
+      });
+    }
+    this.#loginFault = reason;
   }
 
   /** True for an agent that cannot be started. */
@@ -143,8 +158,8 @@ export function openAgentChecks(
     found: (agent, trouble) => orchestrator().post({ type: "agent.checked", agent, trouble }),
   });
   // A changed profile counts from the next refresh or reload on.
-  const again = () => {
-    forgetLogins();
+  const again = async () => {
+    await limited(readLoginsAgain(), answerMs, () => {}, clock);
     return checks.look();
   };
   const look = () => void checks.look();

@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { mkdtempDisposable, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { z } from "zod";
 import type { AgentKind } from "../../src/core/agent/kinds.ts";
@@ -6,6 +9,7 @@ import { AgentChecks } from "../../src/core/agent-checks.ts";
 import { createLogger } from "../../src/core/events/log.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import type { AgentTrouble } from "../../src/core/model/gates.ts";
+import { loginEnvironment } from "../../src/core/process/login.ts";
 import { FakeClock } from "../support/fakes/fake-clock.ts";
 import { config } from "../support/makers/issue.ts";
 import { eventually } from "../support/worlds/symphony.ts";
@@ -23,21 +27,27 @@ function kindOf(kind: string, check: () => Promise<void>): AgentKind {
   };
 }
 
-function checksOf(kinds: readonly AgentKind[], use: readonly string[]) {
+function checksOf(
+  kinds: readonly AgentKind[],
+  use: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+) {
   const clock = new FakeClock();
   const found = new Map<string, AgentTrouble | null>();
+  const logged: string[] = [];
+  const sinks = [{ name: "test", write: (line: string) => void logged.push(line) }];
   const [first = "", ...fallback] = use;
   const checks = new AgentChecks({
-    ...{ clock, kinds, env: {}, dataDir: "/nowhere", version: "1.2.3" },
+    ...{ clock, kinds, env, dataDir: "/nowhere", version: "1.2.3" },
     lookup: () => undefined,
     hide() {},
-    log: createLogger({ level: "error", format: "json", sinks: [], clock, redact: (text) => text }),
+    log: createLogger({ level: "warn", format: "json", sinks, clock, redact: (text) => text }),
     config: () => config({ agent: { use: first, fallback } }),
     chosen: () => [],
     troubled: () => [...found].flatMap(([agent, trouble]) => (trouble === null ? [] : [agent])),
     found: (agent, trouble) => found.set(agent, trouble),
   });
-  return { clock, found, checks };
+  return { clock, found, checks, logged };
 }
 
 const refused = new SymphonyError("agent_unavailable", "there is no key", { hint: "add one" });
@@ -72,4 +82,19 @@ test("A11: a mended agent comes back by itself", async () => {
   clock.advance(15_000);
   await eventually("it is checked again", async () => found.get("one") === null);
   checks.stop();
+});
+
+test("a login shell that says nothing is in the log once, and stops no agent", async () => {
+  await using home = await mkdtempDisposable(join(tmpdir(), "symphony-checks-"));
+  await writeFile(join(home.path, ".bash_profile"), "exit 3\n");
+  const env = { HOME: home.path, SHELL: "/bin/bash", PATH: "/usr/bin:/bin" };
+  const { found, checks, logged } = checksOf([kindOf("one", async () => {})], ["one"], env);
+  await checks.look();
+  assert.equal(found.get("one"), null);
+  await eventually("it is logged", async () => logged.length > 0);
+  await checks.look();
+  await loginEnvironment(env);
+  checks.stop();
+  assert.equal(logged.length, 1, logged.join());
+  assert.match(logged[0] ?? "", /bash ended before it showed its PATH/);
 });

@@ -16,38 +16,90 @@ const ownDirs = [".local/bin", "bin"];
 /** Others read `-ilc` as something else. */
 const shells = new Set(["bash", "zsh", "ksh", "fish"]);
 
-let known = new WeakMap<object, Promise<Environment>>();
-/** By what the shell is given. */
-const exports = new Map<string, Promise<Environment>>();
+/** A shell that did not answer in time is asked again after this many times as long: meanwhile starts do without it. */
+const restFactor = 4;
+
+/** A shell, by what it is given. */
+interface Shell {
+  readonly given: Environment;
+  /** The newest useful answer, without PATH before there is one. */
+  kept: Environment;
+  asking: Promise<void> | null;
+  /** When it is asked next by itself, as `performance.now()`. */
+  askAt: number;
+  /** Why its own environment is not known. */
+  fault: string | null;
+}
+
+interface Known {
+  readonly exported: Environment;
+  readonly found: Promise<Environment>;
+}
+
+const shellsAsked = new Map<string, Shell>();
+const known = new WeakMap<object, Known>();
+const results = new WeakSet<object>();
 
 /**
  * `env` as a terminal of the user has it: what the login shell exports is added, and PATH is that of the shell, followed by
- * the directories of `env` and those of the home that it lacks. Read once for each `env`, so once for a server, until `forgetLogins`. Never
- * rejects: without a shell that answers in time, `env` itself with the home's directories.
+ * the directories of `env` and those of the home that it lacks. Read once for each `env`, so once for a server, until
+ * `readLoginsAgain`; a shell that did not answer is asked again. Never rejects: without a shell that answers in time, `env`
+ * itself with the home's directories.
  */
-export function loginEnvironment(env: Environment): Promise<Environment> {
+export async function loginEnvironment(env: Environment): Promise<Environment> {
+  if (results.has(env)) return env;
+  const shell = shellFor(env);
+  if (performance.now() >= shell.askAt) void ask(shell);
+  if (shell.kept["PATH"] === undefined) await shell.asking;
+  const exported = shell.kept;
   const before = known.get(env);
-  if (before !== undefined) return before;
-  const reading = read(env).then((found) => {
-    known.set(found, Promise.resolve(found));
-    return found;
+  if (before?.exported === exported) return before.found;
+  const found = merged(env, exported);
+  known.set(env, { exported, found });
+  return found;
+}
+
+/** Asks every shell again: a profile may have changed. Until one answers, its last answer stays. Never rejects. */
+export async function readLoginsAgain(): Promise<void> {
+  const again = [...shellsAsked.values()].map(async (shell) => {
+    // What is being read may be the profile of before.
+    await shell.asking;
+    await ask(shell);
   });
-  known.set(env, reading);
-  return reading;
+  await Promise.all(again);
 }
 
-/** The next `loginEnvironment` asks the shell again: a profile may have changed. */
-export function forgetLogins(): void {
-  known = new WeakMap();
-  exports.clear();
+/** Why the environment of the user's shell is not known; null: it is, or was not asked for. */
+export function loginFault(env: Environment): string | null {
+  return shellFor(env).fault;
 }
 
-async function read(env: Environment): Promise<Environment> {
+function shellFor(env: Environment): Shell {
   const given = Object.fromEntries(allowedNames.map((name) => [name, env[name]]));
   const key = JSON.stringify(given);
-  const asking = exports.get(key) ?? exportedBy(given);
-  exports.set(key, asking);
-  const exported = await asking;
+  const shell = shellsAsked.get(key) ?? { given, kept: {}, asking: null, askAt: 0, fault: null };
+  shellsAsked.set(key, shell);
+  return shell;
+}
+
+function ask(shell: Shell): Promise<void> {
+  shell.asking ??= answer(shell).finally(() => {
+    shell.asking = null;
+  });
+  return shell.asking;
+}
+
+async function answer(shell: Shell): Promise<void> {
+  const began = performance.now();
+  const { exported, fault } = await exportedBy(shell.given);
+  const now = performance.now();
+  shell.fault = fault;
+  shell.askAt = fault === null ? Number.POSITIVE_INFINITY : now + restFactor * (now - began);
+  // An answer that is less than the whole replaces none.
+  if (fault === null || shell.kept["PATH"] === undefined) shell.kept = exported;
+}
+
+async function merged(env: Environment, exported: Environment): Promise<Environment> {
   const home = env["HOME"] ?? homedir();
   const own = [exported["PATH"], env["PATH"]].flatMap((path) => path?.split(":") ?? []);
   const dirs = await Promise.all(
@@ -58,21 +110,31 @@ async function read(env: Environment): Promise<Environment> {
     }),
   );
   const path = [...new Set([...own, ...dirs.flat()])].filter((dir) => dir !== "");
-  return { ...exported, ...env, PATH: path.join(":") };
+  const found = { ...exported, ...env, PATH: path.join(":") };
+  results.add(found);
+  return found;
 }
 
-/** What the user's shell exports; nothing when none answers. */
-async function exportedBy(env: Environment): Promise<Environment> {
+interface Answer {
+  readonly exported: Environment;
+  readonly fault: string | null;
+}
+
+/** What the user's shell exports, or `bash -lc` where that ends without an answer. */
+async function exportedBy(env: Environment): Promise<Answer> {
   const shell = shellOf(env);
   const tries = [
     ...(shells.has(basename(shell)) ? [{ argv: [shell, "-ilc"], timeoutMs: interactiveMs }] : []),
     { argv: ["bash", "-lc"], timeoutMs: plainMs },
   ];
+  let late: string | null = null;
   for (const one of tries) {
     const found = await exportedIn(one, env);
-    if (found !== null) return found;
+    if (found !== null && found !== "late") return { exported: found, fault: late };
+    if (found === "late")
+      late ??= `${one.argv.join(" ")} took longer than ${one.timeoutMs / 1_000} s`;
   }
-  return {};
+  return { exported: {}, fault: late ?? `${shell} ended before it showed its PATH` };
 }
 
 interface Try {
@@ -80,7 +142,11 @@ interface Try {
   readonly timeoutMs: number;
 }
 
-async function exportedIn({ argv, timeoutMs }: Try, env: Environment): Promise<Environment | null> {
+/** null: it ended without an answer. */
+async function exportedIn(
+  { argv, timeoutMs }: Try,
+  env: Environment,
+): Promise<Environment | "late" | null> {
   const { output, stoppedFor } = await runCommand({
     // These words mean the same in every shell.
     argv: [...argv, `printf '\\n${mark}'; env -0`],
@@ -92,7 +158,7 @@ async function exportedIn({ argv, timeoutMs }: Try, env: Environment): Promise<E
     // An interactive shell complains that it has no terminal.
     errorBytes: 1_000,
   });
-  if (stoppedFor !== null) return null;
+  if (stoppedFor !== null) return "late";
   const at = output.lastIndexOf(`\n${mark}`);
   const found = at === -1 ? {} : exportsOf(output.slice(at + 1 + mark.length));
   return found["PATH"] === undefined ? null : found;

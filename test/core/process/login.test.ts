@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { findProgram } from "../../../src/core/process/find-program.ts";
-import { forgetLogins, loginEnvironment } from "../../../src/core/process/login.ts";
+import { loginEnvironment, loginFault, readLoginsAgain } from "../../../src/core/process/login.ts";
+import { eventually } from "../../support/worlds/symphony.ts";
 
 // Rows of the case file of agents are named "A21: …".
 
@@ -75,14 +76,36 @@ describe("the environment of the user's shell", () => {
     assert.equal(one, two);
     assert.equal(await loginEnvironment(one), one);
     assert.match((await loginEnvironment(env))["PATH"] ?? "", /^\/first:/);
-    forgetLogins();
+    await readLoginsAgain();
     assert.match((await loginEnvironment(env))["PATH"] ?? "", /^\/second:/);
   });
 
-  test("a profile that breaks off leaves what the server has", async () => {
+  test("while it is read again, and where that fails, what was read before is used", async () => {
+    await using h = await home();
+    await h.write(".bash_profile", "export PATH=/first:$PATH\n");
+    const env = h.env();
+    const first = await loginEnvironment(env);
+    const gate = join(h.path, "gate");
+    await h.write(".bash_profile", `until [ -e "${gate}" ]; do sleep 0.02; done\nexit 3\n`);
+    const reading = readLoginsAgain();
+    assert.equal(await loginEnvironment(env), first);
+    assert.equal(await Promise.race([reading, "not yet"]), "not yet");
+    await h.write("gate", "");
+    await reading;
+    assert.equal(await loginEnvironment(env), first);
+    assert.match(loginFault(env) ?? "", /bash ended before it showed its PATH$/);
+  });
+
+  test("a profile that breaks off leaves what the server has, until the shell answers", async () => {
     await using h = await home();
     await h.write(".bash_profile", "exit 3\n");
-    assert.equal((await loginEnvironment(h.env()))["PATH"], "/usr/bin:/bin");
+    const env = h.env();
+    assert.equal((await loginEnvironment(env))["PATH"], "/usr/bin:/bin");
+    assert.match(loginFault(env) ?? "", /ended before it showed its PATH/);
+    await h.write(".bash_profile", "export PATH=/mended:$PATH\n");
+    const path = async () => (await loginEnvironment(env))["PATH"] ?? "";
+    await eventually("the shell is asked again", async () => (await path()).startsWith("/mended:"));
+    assert.equal(loginFault(env), null);
   });
 
   test("a shell that only works without a terminal's settings is asked as bash -lc is", async () => {

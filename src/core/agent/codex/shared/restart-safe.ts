@@ -1,6 +1,8 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { SymphonyError } from "../../../model/errors.ts";
+import { agentEnvironment, launchLine } from "../../../process/environment.ts";
+import { loginEnvironment } from "../../../process/login.ts";
 import { runCommand } from "../../../process/run.ts";
 import type { RestartContext } from "../../agent.ts";
 import type { CodexConfig } from "../settings.ts";
@@ -78,7 +80,13 @@ async function ofDirectory({ dataDir }: RestartContext): Promise<Problem | null>
 
 /** The command has to be codex itself: it is started with `--listen unix://…`. */
 async function ofCommand(codex: CodexConfig, context: RestartContext): Promise<Problem | null> {
-  const help = await outputOf("bash", ["-lc", `${codex.command} --help`], context);
+  const env = agentEnvironment({
+    env: await loginEnvironment(context.env),
+    passthrough: codex.envPassthrough,
+    ...{ secretNames: [], runId: "symphony-check" },
+  });
+  const line = launchLine(`${codex.command} --help`, [], { path: env["PATH"] });
+  const help = await outputOf("bash", ["-c", line], { ...context, env });
   if (/--listen[\s\S]*unix:\/\//.test(help)) return null;
   const message = `codex.command (${codex.command}) does not accept --listen unix://PATH`;
   return { message, hint: "name a codex app-server of 0.169 or later" };

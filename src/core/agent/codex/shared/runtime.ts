@@ -8,6 +8,7 @@ import {
   launchLine,
   openProxies,
 } from "../../../process/environment.ts";
+import { loginEnvironment } from "../../../process/login.ts";
 import { killRun, runIdOf } from "../../../process/table.ts";
 import { isObject, parseJson } from "../../../text/text.ts";
 import {
@@ -165,16 +166,17 @@ async function launchOf(
   const { secretEnvNames: secretNames } = spec;
   const passthrough = [...config.envPassthrough, ...openProxies(outer)];
   const own = home ? { CODEX_HOME: home.path, TMPDIR: await home.sharedScratch() } : {};
+  const login = await loginEnvironment(outer);
   const env = agentEnvironment({
     ...{ secretNames, passthrough, runId: "" },
-    env: { ...outer, ...own },
+    env: { ...login, ...own },
   });
   const limits = spec.bounds ? boundLines(spec.bounds).join("\n") : ":";
   const lineWith = (mark: string, socket: string) =>
     launchLine(
       `${limits}\nexport ${daemonMark}='${mark}'\n${config.command} --listen 'unix://${socket}'`,
       secretNames,
-      { passthrough },
+      { path: login["PATH"], passthrough },
     );
   const rules = [lineWith("", ""), Object.entries(env).sort(), home?.fingerprint ?? null];
   const configHash = createHash("sha256").update(JSON.stringify(rules)).digest("hex");

@@ -52,7 +52,7 @@ signal() {
   pids=$(marked)
   [ -n "$pids" ] && kill "-$1" $pids 2>/dev/null
 }
-bash -lc "$line" &
+bash -c "$line" &
 agent=$!
 silent=0 seen=
 while [ "$silent" -lt "$looks" ]; do

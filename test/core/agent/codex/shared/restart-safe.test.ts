@@ -1,12 +1,17 @@
 import assert from "node:assert/strict";
-import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { CodexHomes } from "../../../../../src/core/agent/codex/home.ts";
+import { Daemons } from "../../../../../src/core/agent/codex/shared/daemons.ts";
 import { sharedDir } from "../../../../../src/core/agent/codex/shared/restart-safe.ts";
+import { createSharedRuntime } from "../../../../../src/core/agent/codex/shared/runtime.ts";
 import { agentKinds, requireRestartSafe } from "../../../../../src/core/agent/kinds.ts";
+import { systemClock } from "../../../../../src/core/clock.ts";
 import type { Config } from "../../../../../src/core/config/config.ts";
 import { config } from "../../../../support/makers/issue.ts";
+import { Bench } from "../../../../support/worlds/scripted-agent.ts";
 
 async function setUp() {
   const root = await mkdtemp(join(tmpdir(), "symphony-safe-"));
@@ -30,6 +35,38 @@ test("shared codex in a directory of the user's own is restart-safe", async () =
   await at.check(at.settings());
   await mkdir(sharedDir(at.root), { mode: 0o700 });
   await at.check(at.settings());
+});
+
+test("A-1: codex is found where only an interactive shell of the user finds it, and no profile runs for its start", async () => {
+  await using at = await setUp();
+  const env = { PATH: process.env["PATH"], HOME: at.root, SHELL: "/bin/bash", MY_SECRET: "canary" };
+  const [tools, seen] = [join(at.root, "tools"), join(at.root, "seen")];
+  await mkdir(tools);
+  await rename(join(at.root, "codex"), join(tools, "own-codex"));
+  await writeFile(join(at.root, ".bashrc"), `PATH="${tools}:$PATH"\n`);
+  await writeFile(join(at.root, ".bash_profile"), 'echo x >>"$HOME/reads"\n. ~/.bashrc\n');
+  const config = at.settings({ command: "own-codex app-server", home: "inherit" });
+  await requireRestartSafe(agentKinds, config, { dataDir: at.root, env });
+  // It leaves at once: nothing listens, but it was started.
+  await writeFile(join(tools, "own-codex"), `#!/bin/sh\nenv >${seen}\n`, { mode: 0o755 });
+  const clock = systemClock;
+  const daemons = new Daemons({
+    ...{ clock, dir: sharedDir(at.root), onTrouble() {} },
+    markOf: (id) => `test/${at.root}/${id}`,
+  });
+  const place = { env, dataDir: at.root, workspaceRoot: () => at.root };
+  const runtime = createSharedRuntime({
+    ...{ clock, env, daemons, onTrouble() {} },
+    homes: new CodexHomes(place),
+    config: () => config.codex,
+  });
+  const spec = new Bench(at.root, {}).spec();
+  await assert.rejects(runtime.start(spec, new AbortController().signal), { code: "port_exit" });
+  daemons.close();
+  const started = await readFile(seen, "utf8");
+  assert.match(started, new RegExp(`^PATH=${tools}:`, "m"));
+  assert.doesNotMatch(started, /canary/);
+  assert.equal(await readFile(join(at.root, "reads"), "utf8"), "x\n", "for the first reading");
 });
 
 test("each condition that would end turns with the server is named, with what to do", async () => {
