@@ -10,6 +10,8 @@ import type { ProtectedGit } from "./git.ts";
 /** For lists of all files; names are bytes, one character each. */
 const call = { encoding: "latin1", timeoutMs: 120_000, maxBytes: 256 * 1024 * 1024 } as const;
 
+const agentsIndex = "agents-index";
+
 /** The directories whose files a workspace has, as the configuration names them; empty: all files. */
 export type Cone = readonly string[];
 
@@ -65,7 +67,8 @@ interface Sparse {
 
 /**
  * The tracked files that a workspace leaves out: they are not there, and are no deletions. The agent's
- * index says so; where it marks no file at all, as when another program wrote it, the cone does.
+ * index says so, by a mark, or as it never wrote a file outside of the cone; where it marks no file at
+ * all, as when another program wrote it, the cone does.
  */
 export async function leftOutOf(
   git: ProtectedGit,
@@ -74,17 +77,29 @@ export async function leftOutOf(
   const marked = await markedIn(git, path);
   const isOutside = outsideOf(cone);
   const isThere = thereIn(path);
-  const left: string[] = [];
+  const gone: string[] = [];
   for (const name of tracked.keys()) {
-    const isLeftOut = marked.size > 0 ? marked.has(name) : isOutside(name);
-    if (isLeftOut && !(await isThere(name))) left.push(name);
+    if ((marked.has(name) || isOutside(name)) && !(await isThere(name))) gone.push(name);
   }
-  return left;
+  if (marked.size === 0 || gone.every((name) => marked.has(name))) return gone;
+  const unwritten = await unwrittenIn(git);
+  return gone.filter((name) => marked.has(name) || unwritten.has(name));
+}
+
+/** What the copied index has without the times of a file: it is in no tree that git wrote, as after `git apply --cached`. */
+async function unwrittenIn(git: ProtectedGit): Promise<ReadonlySet<string>> {
+  const index = join(git.dir, agentsIndex);
+  const said = await git.run(["ls-files", "-z", "--debug"], { ...call, index }).catch(() => "");
+  const entries = said.matchAll(/([^\0]+)\0((?: {2}\S.*\n)*)/g);
+  const isUnwritten = /^ {2}ctime: 0:0\n {2}mtime: 0:0\n/;
+  return new Set(
+    [...entries].flatMap(([, name = "", facts = ""]) => (isUnwritten.test(facts) ? [name] : [])),
+  );
 }
 
 /** What the agent's index marks as left out. */
 async function markedIn(git: ProtectedGit, path: string): Promise<ReadonlySet<string>> {
-  const index = join(git.dir, "agents-index");
+  const index = join(git.dir, agentsIndex);
   try {
     if (!(await copyIndex(join(path, ".git"), index))) return new Set();
     const tags = (await git.run(["ls-files", "-t", "-z"], { ...call, index })).split("\0");

@@ -34,10 +34,11 @@ const lists = { timeoutMs: limitMs, maxBytes: 256 * 1024 * 1024 };
  */
 export async function writeArchive(
   path: string,
-  { into, maxBytes, mirror, signal }: ArchiveOptions,
+  options: ArchiveOptions,
 ): Promise<(restored: string) => Promise<boolean>> {
+  const { into, maxBytes, mirror, signal } = options;
   const own = join(into, "borrowed");
-  const added = (await isWhole(path, mirror)) ? [] : await packInto(own, mirror ?? "");
+  const added = (await isWhole(path, mirror)) ? [] : await packInto(own, mirror ?? "", options);
   const without = added.length === 0 ? [] : [alternates, ...added];
   const stop = signal && { signal };
   const { sha256, bytes } = await digestOf(path, { maxBytes, without, ...stop });
@@ -67,12 +68,28 @@ async function isWhole(path: string, mirror: string | null): Promise<boolean> {
   throw new Error("its repository borrows objects from another one");
 }
 
-/** All objects of the mirror as a pack below `own`; resolves with the names of its files. */
-async function packInto(own: string, mirror: string): Promise<readonly string[]> {
+/**
+ * All objects of the mirror as a pack below `own`; resolves with the names of its files. Rejects at
+ * once when the packs of the mirror are larger than `maxBytes`.
+ */
+async function packInto(
+  own: string,
+  mirror: string,
+  { maxBytes, signal }: ArchiveOptions,
+): Promise<readonly string[]> {
+  let bytes = 0;
+  const there = join(mirror, "objects", "pack");
+  for (const name of await readdir(there)) {
+    if (name.endsWith(".pack")) bytes += (await lstat(join(there, name))).size;
+  }
+  if (bytes > maxBytes) throw new TooLarge(`it is larger than ${maxBytes} bytes`);
   await mkdir(join(own, packs), { recursive: true, mode: 0o700 });
   const text = (await readSmall(join(mirror, "config"), maxAlternatesBytes)) ?? "";
   const format = /objectformat\s*=\s*sha256/i.test(text) ? "sha256" : "sha1";
-  await using git = await openProtectedGit(mirror, { head: null, worktree: null, format });
+  await using git = await openProtectedGit(mirror, {
+    ...{ head: null, worktree: null, format },
+    ...(signal && { signal }),
+  });
   const check = ["cat-file", "--batch-all-objects", "--unordered", "--batch-check=%(objectname)"];
   const input = await git.run(check, lists);
   await git.run(["pack-objects", "--quiet", join(own, packs, "pack")], { ...lists, input });

@@ -7,9 +7,11 @@ import { commitWork } from "../../../src/core/repository/commit.ts";
 import type { Merging } from "../../../src/core/repository/merging.ts";
 import { outsideOf } from "../../../src/core/repository/sparse.ts";
 import { finishUpdate, updateWorkspace } from "../../../src/core/repository/update.ts";
+import { writeArchive } from "../../../src/core/workspace/archive.ts";
 import { writeBaseline } from "../../../src/core/workspace/baseline.ts";
 import { KeptCopies } from "../../../src/core/workspace/copies.ts";
 import { diffOf } from "../../../src/core/workspace/diff.ts";
+import { TooLarge } from "../../../src/core/workspace/tree-digest.ts";
 import { baselineOf, findingsIn, workIn } from "../../../src/core/workspace/work.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";
 import { gitIn } from "../../support/makers/git-repository.ts";
@@ -119,6 +121,12 @@ test("work in a sparse workspace is found, shown, committed and kept; no file ou
     assert.equal(git("status", "--porcelain"), "");
     for (const name of outside) assert.ok(!has(name), name);
   }
+  // A few entries lost their mark, as by `git apply --cached`.
+  const listed = git("ls-tree", "HEAD", "docs/list.txt").split(/\s/).slice(0, 3);
+  git("update-index", "--cacheinfo", `${listed[0]},${listed[2]},docs/list.txt`);
+  put(path, "services/api/more.txt", "again\n");
+  assert.equal((await commit()).outcome, "committed");
+  assert.deepEqual(changed(), ["services/api/more.txt"]);
   put(path, "services/api/last.txt", "not committed\n");
   const copies = new KeptCopies({
     ...{ dir: join(dir, "kept"), clock: new FakeClock(), maxBytes: () => 2 ** 31 },
@@ -145,6 +153,11 @@ test("DELIVERY-30: a workspace with a cut history, which no bundle holds, is kep
     ...{ dir: join(dir, "kept"), clock: new FakeClock(), maxBytes: () => 2 ** 31 },
     lentTo: async () => mirrors.lent(loan).path,
   });
+  // A mirror that is too large is not packed first.
+  gitIn(mirror)("repack", "-adq");
+  const small = { into: dir, maxBytes: 10, mirror: mirrors.lent(loan).path };
+  await assert.rejects(writeArchive(path, small), TooLarge);
+  assert.ok(!existsSync(join(dir, "borrowed")));
   const copy = await copies.keep(path, { issue: null, work: [] });
   assert.equal(copy.form, "archive");
   const at = [git("rev-parse", "HEAD"), git("status", "--porcelain")];
