@@ -1,12 +1,13 @@
 // What one agent, with everything that it starts, may use of the machine; who exceeds it is ended.
 
-import { readdir, readFile, statfs } from "node:fs/promises";
+import { readdir, readFile, stat, statfs } from "node:fs/promises";
 import { totalmem } from "node:os";
 import { dirname } from "node:path";
 import type { AgentConfig } from "../config/agents.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { sizeText } from "../text/text.ts";
-import { liveProcesses, type ProcessEntry, signalProcess } from "./table.ts";
+import { type Families, familiesOf, type Owner } from "./families.ts";
+import { hasProc, liveProcesses, type ProcessEntry, signalProcess } from "./table.ts";
 
 /** The limits of one agent, or of one command; null: no limit. */
 export interface Bounds {
@@ -38,11 +39,7 @@ export function memoryBytes(): number {
 export type Limit = "processes" | "memory" | "disk";
 
 /** A tree of processes that is watched. */
-export interface Bounded {
-  /** The cookie of its processes. */
-  readonly runId: string;
-  /** Its first process, whose descendants count also without the cookie; 0: only the cookie counts. */
-  readonly root: number;
+export interface Bounded extends Owner {
   /** Its workspace, whose disk counts. */
   readonly workspace: string;
   readonly bounds: Bounds;
@@ -52,8 +49,10 @@ export interface Bounded {
 
 export const leastFreeBytes = 256 * 1024 ** 2;
 /** From so many times as much free space on it is recorded who writes. */
-const scarceTimes = 4;
-/** Who wrote less since the disk became short did not fill it. */
+const scarceTimes = 16;
+/** After so long it is recorded again, while enough is free. */
+const recordMs = 5_000;
+/** Who wrote less since it was recorded did not fill the disk. */
 const leastWrittenBytes = 16 * 1024 ** 2;
 const intervalMs = 250;
 /** The part of the time that looking may take, one in this many, unless the machine is flooded. */
@@ -63,9 +62,16 @@ const maxRestMs = 2_000;
 const tasksPerProcess = 4;
 const blockBytes = 1024;
 const kib = 1024;
-/** A chain of parents ends long before. */
 const maxStopRounds = 20;
-const maxDepth = 10_000;
+/** Who uses less than half of its limits is looked at again after this time, or when the machine grew by the other half. */
+const calmMs = 5_000;
+/**
+ * File systems whose writes the kernel does not count as writes to a disk (`man 2 statfs`): tmpfs, ramfs, FUSE, 9p, ZFS.
+ * There all that was written counts.
+ */
+const uncounted: ReadonlySet<number> = new Set([
+  0x01021994, 0x858458f6, 0x65735546, 0x01021997, 0x2fc12fc1,
+]);
 
 /**
  * Shell lines that set the limits which the kernel itself holds: file size, no core dumps and, with `inNamespace`,
@@ -103,9 +109,26 @@ export function limitError(text: string): SymphonyError {
   });
 }
 
-const watched = new Set<Bounded>();
-/** What each had written when its disk became short. */
-const writtenBefore = new Map<Bounded, number>();
+interface Watch {
+  /** The device of its workspace; null until it was found. */
+  device: number | null;
+  /** What it had written when that was last recorded, and when; null: unknown, because much was free since. */
+  written: { readonly bytes: number; readonly at: number } | null;
+  /** The machine when it used less than half of its limits. */
+  calm: Machine | null;
+}
+
+/** What all programs use together. */
+export interface Machine {
+  /** Of `performance.now()`. */
+  readonly at: number;
+  readonly processes: number;
+  readonly usedBytes: number;
+}
+
+const watched = new Map<Bounded, Watch>();
+/** As the last reading of all processes showed them. */
+let kernelThreads: ReadonlySet<number> = new Set();
 let timer: NodeJS.Timeout | null = null;
 
 /**
@@ -114,35 +137,43 @@ let timer: NodeJS.Timeout | null = null;
  * them allows that a limit is exceeded, every process. Linux only; elsewhere the kernel's limits are all there is.
  */
 export function watchBounds(bounded: Bounded): () => void {
-  watched.add(bounded);
+  if (!hasProc) return () => {};
+  // It starts now, so it has written nothing.
+  const written = { bytes: 0, at: performance.now() };
+  watched.set(bounded, { device: null, written, calm: null });
   timer ??= setTimeout(() => void look(), intervalMs);
   timer.unref();
-  return () => {
-    watched.delete(bounded);
-    writtenBefore.delete(bounded);
-  };
+  return () => watched.delete(bounded);
 }
 
 async function look(): Promise<void> {
   const before = performance.now();
-  await judgeAll([...watched]);
+  await judgeAll([...watched.keys()]);
   const rest = Math.min(Math.max(intervalMs, (performance.now() - before) * restShare), maxRestMs);
   timer = watched.size === 0 ? null : setTimeout(() => void look(), rest).unref();
 }
 
 async function judgeAll(all: readonly Bounded[]): Promise<void> {
-  const scarce = await scarceOf(all);
-  const suspects = await suspectsOf(all);
-  if (suspects.length > 0 || scarce.length > 0) {
-    const families = familiesOf(await liveProcesses(), all);
-    for (const one of suspects) await judge(one, families.get(one) ?? []);
-    for (const disk of scarce) await judgeDisk(disk, families);
-  }
+  const machine = await machineNow();
+  const suspects = all.filter((one) =>
+    mayExceed(one.bounds, machine, watched.get(one)?.calm ?? null),
+  );
+  const disks = await disksToLookAt(all);
+  if (suspects.length === 0 && disks.length === 0) return;
+  const entries = await liveProcesses();
+  kernelThreads = new Set(entries.filter(isKernelThread).map(({ pid }) => pid));
+  const families = familiesOf(entries, all);
+  for (const one of suspects) await judge(one, families.get(one) ?? [], machine);
+  for (const disk of disks) await judgeDisk(disk, families);
+}
+
+/** In a container 2 may be any process; a group of its own has no kernel thread. */
+function isKernelThread({ parentPid, groupId }: ProcessEntry): boolean {
+  return parentPid === 2 && groupId === 0;
 }
 
 async function end(bounded: Bounded, limit: Limit, text: string): Promise<void> {
   if (!watched.delete(bounded)) return;
-  writtenBefore.delete(bounded);
   const family = await stopped(bounded);
   bounded.exceeded(limit, text);
   for (const pid of family) signalProcess(pid, "SIGKILL");
@@ -152,8 +183,8 @@ async function end(bounded: Bounded, limit: Limit, text: string): Promise<void> 
 async function stopped(bounded: Bounded): Promise<ReadonlySet<number>> {
   const seen = new Set<number>();
   for (let round = 0; round < maxStopRounds; round += 1) {
-    const family = familiesOf(await liveProcesses(), [bounded]).get(bounded) ?? [];
-    const found = family.filter(({ pid }) => !seen.has(pid));
+    const family = familiesOf(await liveProcesses(), [bounded, ...watched.keys()]).get(bounded);
+    const found = (family ?? []).filter(({ pid }) => !seen.has(pid));
     if (found.length === 0) break;
     for (const { pid } of found) {
       seen.add(pid);
@@ -163,29 +194,60 @@ async function stopped(bounded: Bounded): Promise<ReadonlySet<number>> {
   return seen;
 }
 
-/** Those that may exceed a limit, as far as is known of the whole machine. */
-async function suspectsOf(all: readonly Bounded[]): Promise<readonly Bounded[]> {
+async function machineNow(): Promise<Machine> {
+  const at = performance.now();
   const names = await readdir("/proc").catch(() => []);
-  const processes = names.filter((name) => /^\d+$/.test(name)).length;
-  const { MemTotal: total = 0, MemAvailable: available = 0 } = await figuresIn("/proc/meminfo");
-  const used = (total - available) * kib;
-  return all.filter(
-    ({ bounds: { maxProcesses, maxMemoryBytes } }) =>
-      (maxProcesses !== null && processes > maxProcesses) ||
-      (maxMemoryBytes !== null && used > maxMemoryBytes),
-  );
+  const isCounted = (name: string) => /^\d+$/.test(name) && !kernelThreads.has(Number(name));
+  const processes = names.filter(isCounted).length;
+  return { at, processes, usedBytes: usedBytes(await figuresIn("/proc/meminfo")) };
 }
 
-async function judge(bounded: Bounded, family: readonly ProcessEntry[]): Promise<void> {
+type Figures = Readonly<Record<string, number>>;
+
+/** The memory in use as /proc/meminfo tells it, in bytes, with what was moved to the swap space. */
+export function usedBytes({
+  MemTotal: total = 0,
+  MemAvailable: available = 0,
+  SwapTotal: swap = 0,
+  SwapFree: swapFree = 0,
+}: Figures): number {
+  return (total - available + swap - swapFree) * kib;
+}
+
+/**
+ * Whether one may exceed its limits as far as is known of the whole machine, and of the time `calm` when it used less
+ * than half of them.
+ */
+export function mayExceed(bounds: Bounds, now: Machine, calm: Machine | null): boolean {
+  const { maxProcesses, maxMemoryBytes } = bounds;
+  const grown = (share: number, { processes, usedBytes }: Omit<Machine, "at">) =>
+    (maxProcesses !== null && processes > maxProcesses * share) ||
+    (maxMemoryBytes !== null && usedBytes > maxMemoryBytes * share);
+  if (!grown(1, now)) return false;
+  if (calm === null || now.at - calm.at > calmMs) return true;
+  const processes = now.processes - calm.processes;
+  return grown(1 / 2, { processes, usedBytes: now.usedBytes - calm.usedBytes });
+}
+
+async function judge(
+  bounded: Bounded,
+  family: readonly ProcessEntry[],
+  machine: Machine,
+): Promise<void> {
   const { maxProcesses, maxMemoryBytes } = bounded.bounds;
   if (maxProcesses !== null && family.length > maxProcesses) {
     const text = `${family.length} processes at the same time, at most ${maxProcesses} (agent.max_processes)`;
     await end(bounded, "processes", `the agent had ${text}`);
     return;
   }
-  if (maxMemoryBytes === null) return;
   // The cheap sum counts shared memory more than once; the exact one reads much.
-  if ((await sumOf(family, roughMemory)) <= maxMemoryBytes) return;
+  const rough = maxMemoryBytes === null ? 0 : await sumOf(family, roughMemory);
+  const watch = watched.get(bounded);
+  if (watch !== undefined) {
+    const isCalm = 2 * family.length < (maxProcesses ?? Number.POSITIVE_INFINITY);
+    watch.calm = isCalm && 2 * rough <= (maxMemoryBytes ?? 0) ? machine : null;
+  }
+  if (maxMemoryBytes === null || rough <= maxMemoryBytes) return;
   const used = await sumOf(family, exactMemory);
   if (used <= maxMemoryBytes) return;
   const text = `${sizeText(used)} of memory, at most ${sizeText(maxMemoryBytes)} (agent.max_memory)`;
@@ -193,77 +255,85 @@ async function judge(bounded: Bounded, family: readonly ProcessEntry[]): Promise
 }
 
 interface Disk {
-  readonly dir: string;
   readonly freeBytes: number;
   /** The least that its users leave. */
   readonly least: number;
   readonly users: readonly Bounded[];
+  readonly written: Measure;
 }
 
-/** The disks of workspaces that have little space left. */
-async function scarceOf(all: readonly Bounded[]): Promise<readonly Disk[]> {
-  const groups = Map.groupBy(all, ({ workspace }) => dirname(workspace));
+/** The disks of workspaces that have little space left, and on which it has to be recorded who writes. */
+async function disksToLookAt(all: readonly Bounded[]): Promise<readonly Disk[]> {
+  for (const one of all) {
+    const watch = watched.get(one);
+    if (watch === undefined) continue;
+    watch.device ??= (await stat(one.workspace).catch(() => null))?.dev ?? null;
+  }
+  const groups = Map.groupBy(all, (one) => watched.get(one)?.device ?? null);
+  groups.delete(null);
+  const now = performance.now();
   const disks: Disk[] = [];
-  for (const [dir, users] of groups) {
-    const found = await statfs(dir).catch(() => null);
-    const freeBytes = found === null ? Number.POSITIVE_INFINITY : found.bavail * found.bsize;
+  for (const users of groups.values()) {
+    const found = await fileSystemOf(users);
+    if (found === null) continue;
+    const freeBytes = found.bavail * found.bsize;
     const least = Math.max(...users.map(({ bounds }) => bounds.leastFreeBytes));
-    if (freeBytes < least * scarceTimes) disks.push({ dir, freeBytes, least, users });
-    else for (const one of users) writtenBefore.delete(one);
+    const watches = users.flatMap((one) => watched.get(one) ?? []);
+    if (freeBytes >= least * scarceTimes) {
+      for (const watch of watches) watch.written = null;
+    } else if (freeBytes < least || watches.some(({ written }) => isOld(written, now))) {
+      const written = uncounted.has(found.type) ? writtenAnywhere : writtenToDisk;
+      disks.push({ freeBytes, least, users, written });
+    }
   }
   return disks;
 }
 
-type Families = ReadonlyMap<Bounded, readonly ProcessEntry[]>;
+async function fileSystemOf(users: readonly Bounded[]) {
+  for (const { workspace } of users) {
+    const found = await statfs(workspace).catch(() => null);
+    if (found !== null) return found;
+  }
+  return null;
+}
 
-/** Ends the one that wrote most since the disk became short: the others did not fill it. */
+function isOld(written: Watch["written"], now: number): boolean {
+  return written === null || now - written.at > recordMs;
+}
+
+/**
+ * Below the least, ends the one that wrote most since that was recorded: the others did not fill the disk. Without a
+ * record nothing is known of one, so it counts from now on.
+ */
 async function judgeDisk(
-  { dir, freeBytes, least, users }: Disk,
-  families: Families,
+  { freeBytes, least, users, written }: Disk,
+  families: Families<Bounded>,
 ): Promise<void> {
+  const at = performance.now();
   let most = { by: null as Bounded | null, bytes: leastWrittenBytes };
+  const totals = new Map<Bounded, number>();
+  const record = (one: Bounded) => {
+    const watch = watched.get(one);
+    if (watch !== undefined) watch.written = { bytes: totals.get(one) ?? 0, at };
+  };
   for (const one of users) {
-    if (!watched.has(one)) continue;
-    const written = await sumOf(families.get(one) ?? [], writtenBy);
-    const bytes = written - (writtenBefore.get(one) ?? 0);
+    const watch = watched.get(one);
+    if (watch === undefined) continue;
+    const total = await sumOf(families.get(one) ?? [], written);
+    totals.set(one, total);
+    const bytes = total - (watch.written?.bytes ?? total);
     if (bytes > most.bytes) most = { by: one, bytes };
-    if (!writtenBefore.has(one) && freeBytes >= least) writtenBefore.set(one, written);
+    if (watch.written === null || (freeBytes >= least && isOld(watch.written, at))) record(one);
   }
   if (freeBytes >= least || most.by === null) return;
-  const text = `${sizeText(freeBytes)} left on the disk of ${dir}, at least ${sizeText(least)}`;
+  const place = dirname(most.by.workspace);
+  const text = `${sizeText(freeBytes)} left on the disk of ${place}, at least ${sizeText(least)}`;
   await end(
     most.by,
     "disk",
     `${text}: the agent was ended because it wrote ${sizeText(most.bytes)}`,
   );
-  for (const one of users) {
-    if (watched.has(one)) writtenBefore.set(one, await sumOf(families.get(one) ?? [], writtenBy));
-  }
-}
-
-/** By the cookie and by descent: a process may remove its cookie, but not its parent. */
-function familiesOf(entries: readonly ProcessEntry[], all: readonly Bounded[]): Families {
-  const parents = new Map(entries.map(({ pid, parentPid }) => [pid, parentPid]));
-  const roots = Map.groupBy(all, ({ root }) => root);
-  const runs = Map.groupBy(all, ({ runId }) => runId);
-  const families = new Map<Bounded, ProcessEntry[]>(all.map((one) => [one, []]));
-  for (const entry of entries) {
-    const owners = new Set<Bounded>();
-    const add = (found: readonly Bounded[] = []) => {
-      for (const one of found) owners.add(one);
-    };
-    let at: number | undefined = entry.pid;
-    for (let steps = 0; at !== undefined && at > 1 && steps < maxDepth; steps += 1) {
-      add(roots.get(at));
-      at = parents.get(at);
-    }
-    for (let name = entry.runId ?? ""; name !== ""; name = name.slice(0, name.lastIndexOf("/"))) {
-      add(runs.get(name));
-      if (!name.includes("/")) break;
-    }
-    for (const one of owners) families.get(one)?.push(entry);
-  }
-  return families;
+  for (const one of users) record(one);
 }
 
 type Measure = (pid: number) => Promise<number>;
@@ -279,20 +349,31 @@ const roughMemory: Measure = async (pid) => {
   return (RssAnon + RssShmem + VmSwap) * kib;
 };
 
-/** What is shared with other processes counts in part. */
 const exactMemory: Measure = async (pid) => {
-  const { Pss = 0, SwapPss = 0 } = await figuresIn(`/proc/${pid}/smaps_rollup`);
-  return (Pss + SwapPss) * kib;
+  const exact = privateBytes(await figuresIn(`/proc/${pid}/smaps_rollup`));
+  return exact ?? roughMemory(pid);
 };
 
-/** By it and by those that it waited for; memory file systems count only in the first figure. */
-const writtenBy: Measure = async (pid) => {
-  const { wchar = 0, write_bytes: toDisk = 0 } = await figuresIn(`/proc/${pid}/io`);
-  return Math.max(wchar, toDisk);
-};
+/**
+ * What is shared with other processes counts in part, and pages of files, which the kernel drops when it needs memory,
+ * not at all (`man 5 proc`, smaps_rollup); null when that cannot be read.
+ */
+export function privateBytes({
+  Pss_Anon: anonymous,
+  Pss_Shmem: shared = 0,
+  SwapPss: swapped = 0,
+}: Figures): number | null {
+  return anonymous === undefined ? null : (anonymous + shared + swapped) * kib;
+}
+
+/** By it and by those that it waited for; neither to pipes and sockets, nor to memory. */
+const writtenToDisk: Measure = async (pid) =>
+  (await figuresIn(`/proc/${pid}/io`))["write_bytes"] ?? 0;
+
+const writtenAnywhere: Measure = async (pid) => (await figuresIn(`/proc/${pid}/io`))["wchar"] ?? 0;
 
 /** The lines `Name: 12 kB` of a file; empty when it cannot be read. */
-async function figuresIn(file: string): Promise<Readonly<Record<string, number>>> {
+async function figuresIn(file: string): Promise<Figures> {
   const text = await readFile(file, "latin1").catch(() => "");
   return Object.fromEntries(
     [...text.matchAll(/^(\w+):\s+(\d+)/gm)].map(([, name = "", count]) => [name, Number(count)]),

@@ -22,13 +22,15 @@ const scanPauseMs = 20;
 /** The number of Node's threads for files. */
 const lanes = 4;
 const firstReadBytes = 8 * 1024;
+/** Of an environment; a program may give another one of megabytes, a thousand times. */
+const mostReadBytes = 64 * 1024;
 
 const none: ReadonlySet<number> = new Set();
 const recentMs = 1_000;
 let latest = { pids: none, at: Number.NEGATIVE_INFINITY };
 
 /** Everywhere else the list is that of `ps`. */
-const hasProc = process.platform === "linux";
+export const hasProc = process.platform === "linux";
 
 /** The ids of all processes, without reading any of them. */
 async function livePids(): Promise<ReadonlySet<number>> {
@@ -195,6 +197,9 @@ class ProcReader {
         length += bytesRead;
         // Less than there was room for: that was the end.
         if (bytesRead < room) return this.#bytes.toString("utf8", 0, length);
+        // What is cut off is no value.
+        if (length >= mostReadBytes)
+          return this.#bytes.toString("utf8", 0, this.#bytes.lastIndexOf(0, length - 1));
         this.#bytes = Buffer.concat([this.#bytes], length * 2);
       }
     } finally {
