@@ -186,7 +186,7 @@ export interface PermitOptions {
 export const defaultSandbox = "workspace-write";
 const withoutOurs = "agents may read the data directory, the login of codex and other workspaces";
 const inOurs =
-  "only symphony's own sandbox stands around it: agents may read the login and threads of codex, and use the network";
+  "only symphony's own sandbox stands around it: agents may read and write the login and threads of codex, and use the network";
 
 /**
  * Our profile, unless the operator chose a sandbox or a home, or the program is not codex in our

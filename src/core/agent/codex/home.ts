@@ -67,11 +67,12 @@ export class CodexHomes {
     this.#options = options;
   }
 
-  /** null with `codex.home: inherit`. Rejects with `agent_unavailable` when the directory cannot be made. */
+  /** null with `codex.home: inherit`. Rejects with `agent_unavailable` when the directory cannot be made, or is all of the user's. */
   async prepare(
     config: CodexConfig,
     spec: Pick<SessionSpec, "readable" | "onLog">,
   ): Promise<CodexHome | null> {
+    await refuseWholeHome(config, this.#options);
     if (config.home === "inherit") return null;
     const made = this.#turn.then(() => this.#prepare(config, spec));
     this.#turn = made.catch(() => {});
@@ -118,7 +119,7 @@ export class CodexHomes {
     // A person's own codex, which continues a thread here, writes settings of its own into it.
     if ((await readFile(file, "utf8").catch(() => null)) !== written) await replace(file, written);
     this.#begun.add(path);
-    const logins = await existing(loginsIn(this.#userHome));
+    const logins = await existing(loginsIn(userHome(this.#options.env)));
     return {
       path,
       // Logins need no rule where nothing around them is shown; that they cannot be read is tested all the same.
@@ -160,7 +161,9 @@ export class CodexHomes {
     if (/^\s*cli_auth_credentials_store\s*=\s*["'](keyring|auto)/m.test(text)) return null;
     const { settings, tables } = pickOperatorConfig(text);
     const files = [...settings, ...tables].join("\n").matchAll(/["'](\/[^"'\n]+)["']/g);
-    const named = await existing([...files].flatMap(([, file]) => file ?? []));
+    // What the operator's own settings name, their codex runs outside of every sandbox.
+    const fixed = home ? [] : [join(path, "config.toml")];
+    const named = await existing([...fixed, ...[...files].flatMap(([, file]) => file ?? [])]);
     const { PATH: search = "" } = await loginEnvironment(env);
     const confinement = await confinementOf({
       ...{ spec, lines: [command], env, path: search, dataDir, workspaceRoot: workspaceRoot() },
@@ -178,10 +181,6 @@ export class CodexHomes {
       nests: true,
       ...(allowGit && { guarded: [".git/hooks", ".git/config", ".codex", ".agents"] }),
     };
-  }
-
-  get #userHome(): string {
-    return userHome(this.#options.env);
   }
 
   /** What commands are shown of the machine, as agents of every kind are, and what is hidden in it. */
@@ -260,6 +259,17 @@ function userHome(env: Env): string {
 function baseOf(wish: string, { env, dataDir }: Pick<HomesOptions, "env" | "dataDir">): string {
   if (wish !== "private") return resolve(wish.replace(/^~(?=\/|$)/, userHome(env)));
   return join(userHome(env), ".symphony", "codex", sha(dataDir));
+}
+
+/** What codex has as its own may be written by it, and by commands that leave its own sandbox. */
+async function refuseWholeHome({ home }: CodexConfig, options: HomesOptions): Promise<void> {
+  const wish = home === "inherit" ? operatorHomeOf(options.env) : baseOf(home, options);
+  const [user = "", dir] = await existing([userHome(options.env), wish]);
+  if (dir === undefined || !isInside(user, dir)) return;
+  const message = `${dir} cannot be the home of codex: it is all of yours, and agents could write every file in it`;
+  throw new SymphonyError("agent_unavailable", message, {
+    hint: "symphony config overlay set codex.home private",
+  });
 }
 
 /** The CODEX_HOME of agents with these settings, which holds their threads. */

@@ -87,6 +87,22 @@ describe("what is copied from the operator's config.toml", () => {
 });
 
 describe("the private home of codex", () => {
+  test("a home of codex that is the whole home, or around it, is refused", async () => {
+    await using p = await setUp();
+    for (const home of ["~", p.at("user", "."), p.at()]) {
+      await assert.rejects(p.homes.prepare({ ...codexConfig, home }, { onLog() {} }), {
+        code: "agent_unavailable",
+        message:
+          /^\S+ cannot be the home of codex: it is all of yours, and agents could write every/,
+      });
+    }
+    const env = { HOME: p.at("user"), CODEX_HOME: p.at("user") };
+    const others = new CodexHomes({ env, dataDir: p.at("data"), workspaceRoot: () => p.at("w") });
+    const inherited = { ...codexConfig, home: "inherit" };
+    await assert.rejects(others.prepare(inherited, { onLog() {} }), /it is all of yours/);
+    assert.equal(await p.homes.prepare(inherited, { onLog() {} }), null);
+  });
+
   test("is readable by its owner only, and has the operator's login and symphony's rules", async () => {
     await using p = await setUp();
     const config = { ...codexConfig, envPassthrough: ["CORP_KEY", "BUILD_FLAVOUR"] };
