@@ -193,7 +193,7 @@ function statusOf(row: IssueRow | undefined): string | null {
     case "review":
       return "**symphony: ready for review.** A comment on the pull request, a review or a move of this issue starts the next round.";
     case "held":
-      return `**symphony: on hold**: ${shown(row.reason)}`;
+      return `**symphony: on hold**: ${withoutPlaces(row.reason)}`;
     case "failed":
       return "**symphony: failed**, and tries no more until a person queues it again.";
     case "completed":
@@ -218,6 +218,15 @@ function resultOf(known: Delivered | null): string | null {
 
 function shown(text: string): string {
   return defuse(text.replaceAll(/\s+/g, " "), { maxChars: longestReason });
+}
+
+/** Begins with a slash, also after `~`: an address or the name of a branch does not. */
+const path = /(?<![\w:/.-])~?\/\S/;
+
+/** Commands to type and paths of the server are for its operator, not for everyone who reads the tracker. */
+function withoutPlaces(reason: string): string {
+  const [what = ""] = reason.split("; next: ");
+  return path.test(what) ? "`symphony issue show` has the reason." : shown(what);
 }
 
 /** To the minute. */

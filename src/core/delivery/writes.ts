@@ -388,9 +388,10 @@ const finalCodes: ReadonlySet<string> = new Set([
 /** What a rejection means for the entry. Unknown is tried again. */
 function failureOf(error: unknown, next: string, wall: number): Written {
   const reason = `${adviceOf(error)}${next}`;
-  if (error instanceof ForgeError) {
-    if (error.final) return { outcome: "final", reason };
-    return { outcome: "failed", reason, at: error.retryAt };
+  const cause = error instanceof SymphonyError ? error.cause : error;
+  if (cause instanceof ForgeError) {
+    if (cause.final) return { outcome: "final", reason };
+    return { outcome: "failed", reason, at: cause.retryAt };
   }
   if (!(error instanceof SymphonyError)) return { outcome: "failed", reason };
   if (finalCodes.has(error.code)) return { outcome: "final", reason };

@@ -170,6 +170,20 @@ test("what it says: under way, what is needed, where the result is; cost only wh
   assert.doesNotMatch(said({ claim: "completed" }) ?? "", /tokens/);
   assert.match(said({ claim: "completed" }, null, 1_234_567) ?? "", /1,234,567 tokens/);
   assert.equal(progressText(undefined, fresh(issue), null), null, "no comment without work");
+  const held = (reason: string) =>
+    progressText(row(issue, { claim: "held", reason }), null, null)?.split("\n")[0];
+  assert.equal(
+    held("push refused: moved; next: git -C /srv/ws pull"),
+    "**symphony: on hold**: push refused: moved",
+  );
+  assert.match(
+    held("cannot read ~/x/y") ?? "",
+    /hold\*\*: `symphony issue show` has the reason\.$/,
+  );
+  assert.match(
+    held("see https://x.test/a and origin/main") ?? "",
+    /https:\/\/x\.test\/a and origin/,
+  );
   assert.match(progressText(undefined, known, null) ?? "", /does not work on this now/);
 });
 

@@ -4,6 +4,8 @@ import { type Delivered, fresh } from "../../../src/core/delivery/delivered.ts";
 import { openDeliveryStore, startKey } from "../../../src/core/delivery/store.ts";
 import { Writes } from "../../../src/core/delivery/writes.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
+import { ForgeError } from "../../../src/core/model/forge-error.ts";
+import { trackerError } from "../../../src/core/tracker/github/errors.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";
 import { issue } from "../../support/makers/issue.ts";
 import { temporaryDir } from "../../support/makers/storage.ts";
@@ -114,4 +116,15 @@ test("a merge that waited is judged again, dropped if it may not be made any mor
   const { kind, key, target, issueId, payload } = entry;
   store.add([{ kind, key, target, issueId, payload }]);
   assert.deepEqual(store.waitingOf(known.issueId), [], "what was made is not made again");
+});
+
+test("what GitHub refuses for good through the tracker is not tried again; what may pass is", async (t) => {
+  for (const [category, outcome] of [
+    ["forbidden", "final"],
+    ["unavailable", "failed"],
+  ] as const) {
+    const world = worldFor(t, { state: "Todo", attemptId: "att_1" });
+    world.refuse(trackerError(new ForgeError(category, "no")));
+    assert.equal((await world.make("move", "m", toReview)).outcome, outcome);
+  }
 });
