@@ -16,15 +16,17 @@ async function jira(method, path, body) {
   return fail(codes[answer.status] ?? "unavailable", `HTTP ${answer.status}`, { retry_after_ms });
 }
 const time = (text) => new Date(text).toISOString();
+// A line of an answer has at most 1 MiB.
 const issueOf = ({ id, key, fields: { summary: title, description, labels, ...more } }) => ({
-  ...{ id, identifier: key, title, description, labels, url: `${JIRA_URL}/browse/${key}` },
+  ...{ id, identifier: key, title, labels, url: `${JIRA_URL}/browse/${key}` },
+  description: description?.slice(0, 8000),
   ...{ state: more.status.name, priority: Number(more.priority?.id ?? 0) },
   ...{ created_at: time(more.created), updated_at: time(more.updated) },
 });
 const methods = {
   async list({ states, after }) {
     const jql = `(${JIRA_JQL}) AND status IN (${states.map((one) => JSON.stringify(one))})`;
-    const query = new URLSearchParams({ jql, fields, maxResults: 100 });
+    const query = new URLSearchParams({ jql, fields, maxResults: 25 });
     if (after) query.set("nextPageToken", after);
     const page = await jira("GET", `search/jql?${query}`);
     return { issues: page.issues.map(issueOf), next: page.nextPageToken };
@@ -33,6 +35,9 @@ const methods = {
     const read = (id) => jira("GET", `issue/${encodeURIComponent(id)}?fields=${fields}`);
     const gone = (error) => (error.code === "not_found" ? null : Promise.reject(error));
     const found = await Promise.all(ids.map((id) => read(id).catch(gone)));
+    // A project that may not be read answers 404 for each issue, and refuses the search.
+    const query = new URLSearchParams({ jql: JIRA_JQL, fields: "id", maxResults: 1 });
+    if (found.includes(null)) await jira("GET", `search/jql?${query}`);
     return { issues: found.filter(Boolean).map(issueOf) };
   },
   async move({ issue, state }) {
@@ -46,7 +51,9 @@ const methods = {
     const { comments } = await jira("GET", `issue/${issue.id}/comment?maxResults=1000`);
     const id = comments.find((one) => one.body.includes(mark))?.id;
     const [method, path] = id ? ["PUT", `comment/${id}`] : ["POST", "comment"];
-    return jira(method, `issue/${issue.id}/${path}`, { body: `${body}\n${mark}` });
+    // `[~name]` would notify a person, and Jira shows HTML comments.
+    const text = body.replaceAll("[~", "[\u2060~").replaceAll("<!-- symphony -->", "").trim();
+    return jira(method, `issue/${issue.id}/${path}`, { body: `${text}\n${mark}` });
   },
 };
 const write = (answer) => process.stdout.write(`${JSON.stringify(answer)}\n`);

@@ -14,6 +14,7 @@ import { ownMarker, type TrackerComment } from "./tracker/tracker.ts";
 export interface CommandDeps {
   readonly deliveries: Pick<Deliveries, "order">;
   prefix(): string;
+  wall(): number;
   operations(): Pick<Operations, "respond" | "statusOf" | "transition">;
   issueOf(issueId: string): Issue | null;
   /** Guidance for the agent; throws `no_active_turn` when none works on the issue. */
@@ -58,7 +59,7 @@ export class CommentCommands {
         kind: "command",
         key: `command:${comment.id}:${hash.slice(0, 32)}`,
         target: `command:${issue.id}`,
-        payload: { ...command, comment },
+        payload: { ...command, comment, at: comment.createdAt ?? this.#deps.wall() },
       });
     }
   }
@@ -66,13 +67,13 @@ export class CommentCommands {
   /** Carries it out. Rejects with what may pass. */
   async run({ issueId, key, payload }: Entry): Promise<Written> {
     // As `order` wrote it.
-    const { verb, text, comment } = payload as unknown as Command & { comment: TrackerComment };
+    const { verb, text, comment, at } = payload as unknown as Command & Ordered;
     const issue = this.#deps.issueOf(issueId);
     if (issue === null) return { outcome: "dropped" };
     let outcome = "ok";
     let reply: string | null = null;
     try {
-      reply = await this.#do({ verb, text }, { issue, comment, key });
+      reply = await this.#do({ verb, text }, { issue, comment, key, at });
     } catch (error) {
       if (!(error instanceof SymphonyError) || !finalCodes.has(error.code)) throw error;
       outcome = error.code;
@@ -98,7 +99,7 @@ export class CommentCommands {
         await steer({ ...comment, body: text }, at.key);
         return null;
       case "answer":
-        await operations().respond(issue.identifier, this.#answer(issue, text));
+        await operations().respond(issue.identifier, this.#answer(at, text));
         return null;
       case "retry":
         // A crash may have come after it was done.
@@ -113,8 +114,15 @@ export class CommentCommands {
     }
   }
 
-  #answer({ identifier }: Issue, text: string): Answer {
-    const needs = this.#deps.operations().statusOf(identifier)?.blocked?.needs ?? null;
+  #answer({ issue: { identifier }, at }: At, text: string): Answer {
+    const blocked = this.#deps.operations().statusOf(identifier)?.blocked ?? null;
+    // Meant for an earlier question.
+    if (blocked && at !== undefined && at + clockMs < blocked.sinceWall) {
+      throw new SymphonyError("nothing_asked", "the agent asked after this comment was written", {
+        hint: "read the question with symphony issue show, and answer in a new comment",
+      });
+    }
+    const needs = blocked?.needs ?? null;
     if (text === "") throw new SymphonyError("invalid_request", "there is no text after it");
     if (needs?.kind !== "approval") return { type: "answers", answers: [text] };
     const word = text.toLowerCase();
@@ -134,9 +142,17 @@ export class CommentCommands {
   }
 }
 
-interface At {
-  readonly issue: Issue;
+/** Trackers count in seconds. */
+const clockMs = 1_000;
+
+interface Ordered {
   readonly comment: TrackerComment;
+  /** When it was written, ms since the epoch; omitted by earlier versions. */
+  readonly at?: number | undefined;
+}
+
+interface At extends Ordered {
+  readonly issue: Issue;
   readonly key: string;
 }
 

@@ -13,8 +13,8 @@ import type { Lookup, TimedComment, Tracker } from "./tracker/tracker.ts";
 interface CommentPollDeps {
   readonly clock: Clock;
   readonly log: Pick<Logger, "debug">;
-  readonly steering: Pick<CommentSteering, "found">;
-  readonly deliveries: Pick<Deliveries, "commentsFrom">;
+  readonly steering: Pick<CommentSteering, "found" | "again">;
+  readonly deliveries: Pick<Deliveries, "commentsFrom" | "keepComments">;
   config(): Config;
   tracker(): Tracker;
   state(): State;
@@ -71,11 +71,12 @@ export class CommentPoll {
 
   /** Never rejects. */
   async pass(): Promise<void> {
-    const { config, tracker, hasWebhook, log } = this.#deps;
+    const { config, tracker, hasWebhook, log, steering } = this.#deps;
     const asked = tracker();
     const left = asked.budgetLeft?.() ?? 1;
-    const isOff = config().tracker.commentSteering === "off";
-    if (isOff || asked.newComments === undefined || left < leastShare) return;
+    if (config().tracker.commentSteering === "off" || left < leastShare) return;
+    await steering.again();
+    if (asked.newComments === undefined) return;
     for (const issue of this.#next(hasWebhook() ? besideWebhookMs : 0)) {
       try {
         await this.#take(issue, await asked.newComments(issue));
@@ -86,8 +87,12 @@ export class CommentPoll {
   }
 
   #next(leastAgeMs: number): readonly Issue[] {
-    const rows = [...this.#deps.state().issues.values()].filter(({ claim }) => claims.has(claim));
+    const { issues } = this.#deps.state();
+    const rows = [...issues.values()].filter(({ claim }) => claims.has(claim));
     const ids = new Set(rows.map(({ issue }) => issue.id));
+    // After a restart an issue whose agent was interrupted is free until it is claimed again.
+    const isResting = (id: string) => issues.get(id)?.claim === "free" && !this.#read.has(id);
+    this.#deps.deliveries.keepComments((id) => ids.has(id) || isResting(id));
     for (const id of this.#read.keys()) if (!ids.has(id)) this.#read.delete(id);
     const readAt = ({ id }: Issue) => this.#read.get(id)?.at ?? Number.NEGATIVE_INFINITY;
     return rows
@@ -102,11 +107,12 @@ export class CommentPoll {
     const from = deliveries.commentsFrom(issue) - skewMs;
     const before = this.#read.get(issue.id)?.seen ?? new Set();
     const keyOf = ({ id, body }: TimedComment) => `${id} ${body}`;
-    const seen = new Set(comments.map(keyOf));
+    const seen = new Set<string>();
     this.#read.set(issue.id, { at: clock.now(), seen });
     for (const comment of comments) {
       const isOld = comment.createdAt === null || comment.createdAt < from;
-      if (!isOld && !before.has(keyOf(comment))) await steering.found(comment);
+      const isDone = isOld || before.has(keyOf(comment)) || (await steering.found(comment));
+      if (isDone) seen.add(keyOf(comment));
     }
   }
 }

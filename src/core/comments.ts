@@ -22,7 +22,7 @@ export interface CommentDeps {
   tracker(): Tracker;
   orchestrator(): Pick<Orchestrator, "state" | "apply">;
   /** Omitted: there are no commands. */
-  readonly commands?: Omit<CommandDeps, "audit" | "issueOf" | "prefix" | "steer">;
+  readonly commands?: Omit<CommandDeps, "audit" | "issueOf" | "prefix" | "steer" | "wall">;
 }
 
 /** The attempt of an issue that guidance goes to; `turnId` is null between two turns. */
@@ -39,14 +39,17 @@ interface CommentPlace {
 export class CommentSteering {
   readonly #deps: CommentDeps;
   /** One comment at a time for each issue: guidance keeps the order in which it was written. */
-  readonly #turns = new Map<string, Promise<void>>();
+  readonly #turns = new Map<string, Promise<unknown>>();
   readonly #commands: CommentCommands | null;
+  /** Reported comments that could not be handled yet, with their issues. In memory only. */
+  readonly #unasked = new Map<string, string>();
 
   constructor(deps: CommentDeps) {
     this.#deps = deps;
     this.#commands = deps.commands
       ? new CommentCommands({
           ...deps.commands,
+          wall: () => deps.clock.wall(),
           prefix: () => deps.config().tracker.commandPrefix,
           issueOf: (issueId) => this.#issueOf(issueId),
           steer: (comment, key) => this.#steer(comment, key),
@@ -60,29 +63,36 @@ export class CommentSteering {
     return (await this.#commands?.run(entry)) ?? { outcome: "dropped" };
   }
 
-  /** The tracker reports a comment. Never rejects; resolves when the comment has been handled. */
-  received(commentId: string, issueId: string): Promise<void> {
-    if (!this.#wanted(issueId)) return Promise.resolve();
-    return this.#inTurn(issueId, async () => {
+  /** The tracker reports a comment. Never rejects; resolves when the comment has been handled, or waits for `again`. */
+  async received(commentId: string, issueId: string): Promise<void> {
+    this.#unasked.delete(commentId);
+    if (!this.#wanted(issueId)) return;
+    const isHandled = await this.#inTurn(issueId, async () => {
       const comment = await this.#deps.tracker().comment?.(commentId);
-      if (comment && comment.id === commentId && this.#wanted(comment.issueId)) {
-        await this.#take(comment);
-      }
+      if (comment?.id !== commentId || !this.#wanted(comment.issueId)) return true;
+      return this.#take(comment);
     });
+    if (!isHandled && this.#unasked.size < mostUnasked) this.#unasked.set(commentId, issueId);
+  }
+
+  /** Takes a few of the reported comments that could not be handled once more. Never rejects. */
+  async again(): Promise<void> {
+    const next = [...this.#unasked].slice(0, askedAtOnce);
+    for (const [id, issueId] of next) await this.received(id, issueId);
   }
 
   /** A person wrote this comment through symphony. Never rejects. */
-  written(
+  async written(
     issueId: string,
     { id, author, body }: Pick<TrackerComment, "id" | "author" | "body">,
   ): Promise<void> {
-    return this.found({ id, issueId, author, body, by: "person" });
+    await this.found({ id, issueId, author, body, by: "person" });
   }
 
-  /** This comment was read from the tracker. Never rejects; resolves when it has been handled. */
-  found(comment: TrackerComment): Promise<void> {
+  /** This comment was read from the tracker. Never rejects; false: it is not handled yet, and must be read again later. */
+  async found(comment: TrackerComment): Promise<boolean> {
     const { issueId } = comment;
-    if (!this.#wanted(issueId)) return Promise.resolve();
+    if (!this.#wanted(issueId)) return true;
     return this.#inTurn(issueId, () => this.#take(comment));
   }
 
@@ -98,10 +108,11 @@ export class CommentSteering {
     return this.#deps.orchestrator().state.issues.get(issueId)?.issue ?? null;
   }
 
-  #inTurn(issueId: string, work: () => Promise<void>): Promise<void> {
+  #inTurn(issueId: string, work: () => Promise<boolean>): Promise<boolean> {
     const before = this.#turns.get(issueId) ?? Promise.resolve();
     const next = before.then(work).catch((error) => {
       this.#deps.log.warn("comment not used", { issue_id: issueId, reason: messageOf(error) });
+      return false;
     });
     this.#turns.set(issueId, next);
     return next.finally(() => {
@@ -109,10 +120,15 @@ export class CommentSteering {
     });
   }
 
-  async #take(comment: TrackerComment): Promise<void> {
+  /** False: it must be taken again later. */
+  async #take(comment: TrackerComment): Promise<boolean> {
     const { log, config } = this.#deps;
     const issue = this.#issueOf(comment.issueId);
     const verdict = mayComment(comment, config().tracker);
+    if (verdict === "right not known") {
+      log.debug("comment waits", { comment_id: comment.id, reason: verdict });
+      return false;
+    }
     const commands = verdict === "yes" || verdict === "no mention" ? this.#commandsIn(comment) : [];
     if (commands.length > 0 && issue !== null) {
       this.#commands?.order(issue, comment, commands);
@@ -122,6 +138,7 @@ export class CommentSteering {
       const key = `comment:${comment.id}`;
       if (await this.#steer(comment, key)) this.#audit({ action: "issues.steer", comment });
     }
+    return true;
   }
 
   #commandsIn({ body }: TrackerComment): readonly Command[] {
@@ -197,6 +214,8 @@ interface Audited {
   readonly outcome?: string;
 }
 
+const mostUnasked = 100;
+const askedAtOnce = 4;
 /** The longest guidance that an agent receives, in characters, with the text around it. */
 const maxChars = 16_384;
 const maxAuthorChars = 80;
@@ -206,12 +225,13 @@ const lineBreak = /\r\n|[\n\v\f\r\u0085\u2028\u2029]/;
 export function mayComment(
   comment: TrackerComment,
   policy: Pick<TrackerConfig, "commentSteering" | "commentMention">,
-): "yes" | "off" | "own" | "machine" | "no right" | "empty" | "no mention" {
+): "yes" | "off" | "own" | "machine" | "no right" | "right not known" | "empty" | "no mention" {
   if (policy.commentSteering === "off") return "off";
   if (comment.by === "own" || comment.body.includes(ownMarker)) return "own";
   if (comment.by === "machine") return "machine";
   if (comment.mayWrite === false) return "no right";
   if (comment.body.trim() === "") return "empty";
+  if (comment.mayWrite === null) return "right not known";
   if (policy.commentSteering === "all") return "yes";
   return mentions(comment.body, policy.commentMention) ? "yes" : "no mention";
 }

@@ -80,6 +80,22 @@ test("answer reaches a question; nothing asked is said", async (t) => {
   assert.deepEqual(audited(), [["issues.respond", "nothing_asked", "Ada"]]);
 });
 
+test("an answer counts only for a question that was asked before it was written", async (t) => {
+  const { scheduler, say, replies, audited } = await setUp(t);
+  const sinceWall = scheduler.clock.wall();
+  const ask = { id: "ask_1", sinceWall, untilWall: sinceWall + 60_000 };
+  const needs = { kind: "approval", prompt: "Run rm?", options: ["accept", "decline"] } as const;
+  scheduler.run("ENG-1").say({ type: "approval.requested", needs, ask });
+  await settled();
+  await say("/symphony answer approve", { createdAt: sinceWall - 5_000 });
+  assert.match(replies()[0] ?? "", /the agent asked after this comment was written/);
+  await say("/symphony answer approve", { createdAt: sinceWall });
+  assert.deepEqual(
+    audited().map(([, outcome]) => outcome),
+    ["nothing_asked", "ok"],
+  );
+});
+
 test("an unknown command gets one reply with the list, which sets nothing off", async (t) => {
   const { say, replies, audited, core } = await setUp(t);
   await say("/symphony retyr\n/symphony what", { id: "c-x" });
@@ -111,12 +127,13 @@ test("comments are polled, rarely where a webhook reports them: new ones only, e
   await scheduler.run("ENG-1").end();
   const now = () => scheduler.clock.wall();
   const comments: TimedComment[] = [];
-  const add = (body: string, createdAt: number) =>
+  const add = (body: string, createdAt: number, mayWrite: boolean | null = true) =>
     comments.push({
       ...{ id: `c-${comments.length}`, issueId: "id-ENG-1", author: "Ada", body },
-      ...{ by: "person", createdAt },
+      ...{ by: "person", createdAt, mayWrite },
     });
   let hasWebhook = false;
+  let isClaimed = true;
   let reads = 0;
   const open = () =>
     new CommentPoll({
@@ -130,7 +147,12 @@ test("comments are polled, rarely where a webhook reports them: new ones only, e
           return comments;
         },
       }),
-      state: () => scheduler.orchestrator.state,
+      state() {
+        const { state } = scheduler.orchestrator;
+        return isClaimed
+          ? state
+          : { ...state, issues: new Map() as unknown as typeof state.issues };
+      },
       hasWebhook: () => hasWebhook,
     });
   const first = open();
@@ -149,6 +171,27 @@ test("comments are polled, rarely where a webhook reports them: new ones only, e
   await pass(first);
   await pass(open());
   assert.notEqual(status(), "held", "a poll that knows nothing of the earlier one");
+  add("/symphony hold", now(), null);
+  const later = open();
+  const ended = async () => {
+    await pass(later);
+    await scheduler.run("ENG-1").end();
+    await settled();
+  };
+  await ended();
+  assert.notEqual(status(), "held", "its author's right could not be asked");
+  comments.push({ ...(comments.pop() as TimedComment), mayWrite: true });
+  await pass(later);
+  assert.equal(status(), "held", "DELIVERY-12: it is asked again");
+  await core.orchestrator.transition(issue("ENG-1"), "queued", null);
+  isClaimed = false;
+  await pass(later);
+  scheduler.clock.advance(600_000);
+  add("/symphony hold", now());
+  scheduler.clock.advance(600_000);
+  isClaimed = true;
+  await ended();
+  assert.notEqual(status(), "held", "written while symphony did not work on it");
   hasWebhook = true;
   const before = reads;
   const beside = open();

@@ -48,6 +48,7 @@ describe("the comment policy", () => {
     ["symphony's own comments are rejected", { by: "own" }, "all", "own"],
     ["comments of machines are rejected", { by: "machine" }, "all", "machine"],
     ["comments with symphony's marker are rejected", { body: `done ${ownMarker}` }, "all", "own"],
+    ["a right that could not be asked is no yes", { mayWrite: null }, "all", "right not known"],
     ["empty comments are rejected", { body: " \n" }, "all", "empty"],
   ] as const) {
     test(what, () => assert.equal(mayComment({ ...comment, ...given }, policy(mode)), expected));
@@ -168,4 +169,16 @@ test("a comment that the tracker does not have, or has on another issue, steers 
   assert.ok(world.logged.some((line) => line.includes("Linear is away")));
   await steering.received("c-1", "id-ENG-1");
   assert.equal(steers().length, 1, "a failure holds nothing up");
+});
+
+test("DELIVERY-12: a comment whose author's right could not be asked waits, and is read again", async (t) => {
+  const { steering, begin, steers, comments } = await setUp(t);
+  await begin();
+  comments.set("c-1", { ...comment, mayWrite: null });
+  await steering.received("c-1", "id-ENG-1");
+  await steering.again();
+  assert.deepEqual(steers(), []);
+  comments.set("c-1", { ...comment, mayWrite: true });
+  await steering.again();
+  assert.equal(steers().length, 1);
 });

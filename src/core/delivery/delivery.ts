@@ -271,6 +271,12 @@ export class Deliveries implements BranchBook {
     return commentsFrom;
   }
 
+  /** Of the other issues comments count from the next time that `commentsFrom` is asked. */
+  keepComments(isKept: (issueId: string) => boolean): void {
+    for (const { commentsFrom, ...known } of this.#deps.store.all())
+      if (commentsFrom !== undefined && !isKept(known.issueId)) this.#save(known);
+  }
+
   /** What the next turn of an attempt must read: also what an attempt was given that ended without an offer. */
   feedback(issueId: string, attemptId: string): readonly Feedback[] {
     return this.#deps.store.unanswered(issueId, attemptId);

@@ -14,6 +14,11 @@ export class GithubAccount {
     this.#client = client;
   }
 
+  /** As it was asked last; null: not yet, or there is none. */
+  get knownLogin(): string | null {
+    return this.#known?.login ?? null;
+  }
+
   /** null: the credential belongs to no user. Asked again when another token has been set. */
   async login(): Promise<string | null> {
     const { credentials } = this.#client;

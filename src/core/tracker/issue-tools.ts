@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { AgentTools, ToolResult, ToolSpec } from "../agent/agent.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { type CommentList, type Issue, normalState, type TrackerState } from "../model/issue.ts";
+import { defuse } from "../text/defuse.ts";
 
 /** One issue as its agent's tools reach it. */
 export interface BoundIssue {
@@ -15,6 +16,7 @@ export interface BoundIssue {
 }
 
 const longestBody = 65_536;
+const marks = /<!--(?=\s*symphony)/gi;
 const NoArguments = z.strictObject({}).nullish();
 const CommentArguments = z.strictObject({ body: z.string().trim().min(1).max(longestBody) });
 const MoveArguments = z.strictObject({ state: z.string().trim().min(1).max(100) });
@@ -89,7 +91,9 @@ const commentOnIssue: Tool = (args) => {
   const { body } = parse(CommentArguments, args);
   return async (bound, issue) => {
     await present(bound, issue);
-    return { commented_at: new Date(await bound.comment(body)).toISOString() };
+    // It notifies no one, links nothing, and is not taken for symphony's own, not even in code.
+    const text = defuse(body, { maxChars: longestBody }).replaceAll(marks, "<!\u2060--");
+    return { commented_at: new Date(await bound.comment(text)).toISOString() };
   };
 };
 

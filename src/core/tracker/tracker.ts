@@ -127,12 +127,16 @@ export interface TrackerComment {
   readonly body: string;
   readonly author: string;
   readonly by: "person" | "own" | "machine";
-  /** False: a person who may not write there, whose comments steer nothing. Omitted: every person who comments may. */
-  readonly mayWrite?: boolean;
+  /**
+   * False: a person who may not write there, whose comments steer nothing. null: that could not be asked now. Omitted: every
+   * person who comments may.
+   */
+  readonly mayWrite?: boolean | null;
+  /** Ms since the epoch; omitted or null: not known. */
+  readonly createdAt?: number | null;
 }
 
 export interface TimedComment extends TrackerComment {
-  /** Ms since the epoch; null: not known. */
   readonly createdAt: number | null;
 }
 

@@ -27,7 +27,7 @@ export const commentsResult = z.looseObject({
       body: z.string(),
       by: z.enum(["person", "own", "machine"]).default("person"),
       created_at: z.string().nullish(),
-      /** Whether the author may write to the issue; omitted: not known. */
+      /** Whether the author may give orders; omitted: no. */
       may_write: z.boolean().nullish(),
     }),
   ),
@@ -35,10 +35,16 @@ export const commentsResult = z.looseObject({
 
 export const doneResult = z.looseObject({}).nullish();
 
+const longestWaitMs = 3_600_000;
+
 const failure = z.looseObject({
   code: z.string(),
   message: z.string().default(""),
-  retry_after_ms: z.number().min(0).nullish(),
+  retry_after_ms: z
+    .number()
+    .min(0)
+    .transform((ms) => Math.min(ms, longestWaitMs))
+    .nullish(),
 });
 
 /** One line of the program. */

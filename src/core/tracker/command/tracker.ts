@@ -4,7 +4,6 @@ import { randomUUID } from "node:crypto";
 import type { TrackerConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { type CommentList, type Issue, type IssueName, normalState } from "../../model/issue.ts";
-import { defuse } from "../../text/defuse.ts";
 import { isOpen, waitsForBlockers } from "../blockers.ts";
 import { issueTools } from "../issue-tools.ts";
 import { requireState } from "../local/settings.ts";
@@ -18,13 +17,14 @@ import type {
   TrackerDeps,
   TrackerWorkflow,
 } from "../tracker.ts";
+import { ownMarker } from "../tracker.ts";
 import { TrackerProgram } from "./program.ts";
 import { commentsResult, doneResult, issuesResult, wireIssue } from "./protocol.ts";
 import { type CommandSettings, commandSettings } from "./settings.ts";
 
 const mostPages = 1_000;
-const idsAtOnce = 100;
-const longestComment = 65_536;
+/** Their descriptions must fit into one line. */
+const idsAtOnce = 25;
 /** The scheduler reads two sets of states; more come only with edits of the configuration. */
 const maxKeptLists = 8;
 
@@ -101,7 +101,8 @@ class CommandTracker implements Tracker {
   async newComments(issue: IssueName): Promise<readonly TimedComment[]> {
     return (await this.#comments(issue)).map(({ id, author, body, by, created_at, may_write }) => ({
       ...{ id, issueId: issue.id, author, body, by, createdAt: instantOf(created_at) },
-      ...(may_write != null && { mayWrite: may_write }),
+      // The program's own user may be among the persons: only its word makes a comment an order.
+      ...(by === "person" && { mayWrite: may_write === true }),
     }));
   }
 
@@ -133,9 +134,7 @@ class CommandTracker implements Tracker {
       read: async () => (await this.fetchIssuesByIds([issue.id]))[0],
       comments: () => this.comments(issue),
       comment: async (body) => {
-        // Text of an agent: it notifies nobody and links nothing.
-        const text = defuse(body, { maxChars: longestComment });
-        await this.#comment(issue, { key: `agent:${randomUUID()}`, body: text });
+        await this.#comment(issue, { key: `agent:${randomUUID()}`, body });
         return this.#wall();
       },
       move: (state) => this.#move(issue, state),
@@ -178,7 +177,9 @@ class CommandTracker implements Tracker {
     await this.#program.request("move", { issue: nameOf(issue), state: state.name }, doneResult);
   }
 
-  async #comment(issue: IssueName, { key, body }: KeyedComment): Promise<void> {
+  /** Marked as symphony's: the program need not know its own user. */
+  async #comment(issue: IssueName, { key, body: text }: KeyedComment): Promise<void> {
+    const body = text.includes(ownMarker) ? text : `${text}\n\n${ownMarker}`;
     await this.#program.request("comment", { issue: nameOf(issue), key, body }, doneResult);
   }
 

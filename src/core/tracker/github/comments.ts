@@ -14,10 +14,12 @@ const commentRow = z.object({
   issue_url: z.string(),
   body: z.string().nullish(),
   user: z.object({ login: z.string(), type: z.string().nullish() }).nullish(),
-  author_association: z.string().nullish(),
   performed_via_github_app: z.object({}).nullish(),
   created_at: z.string(),
 });
+
+/** One object: an unchanged answer is known by its schema. */
+const commentRows = z.array(commentRow);
 
 type CommentRow = z.output<typeof commentRow>;
 
@@ -49,7 +51,7 @@ async function newestRows(
   const route = "GET /repos/{owner}/{repo}/issues/{number}/comments";
   const last = Math.max(Math.ceil((row.comments ?? 0) / perPage), 1);
   const page = (number: number) =>
-    client.read(z.array(commentRow), route, {
+    client.read(commentRows, route, {
       ...{ owner: at.owner, repo: at.repo, number: row.number },
       ...{ per_page: perPage, page: number },
     });
@@ -84,19 +86,19 @@ export async function timedComments(
   const rows = (await newestRows(client, wanted)).slice(-maxComments);
   const login = await account.login();
   const { repo } = wanted.at;
-  const rights = new Map<string, boolean>();
+  const rights = new Map<string, boolean | null>();
   const comments: TimedComment[] = [];
   for (const row of rows) {
     const author = row.user?.login ?? "ghost";
     const by = writerOf(row, login);
     if (by === "person" && !rights.has(author)) {
-      rights.set(author, await mayWrite(account, { row, author, repo }));
+      rights.set(author, await account.mayWrite(author, { repo }));
     }
     comments.push({
       id: `${repositoryId}/${row.id}`,
       issueId: issueIdOf(repositoryId, wanted.row.number),
       ...{ author, by, body: row.body ?? "", createdAt: instantOf(row.created_at) },
-      ...(by === "person" && { mayWrite: rights.get(author) === true }),
+      ...(by === "person" && { mayWrite: rights.get(author) ?? null }),
     });
   }
   return comments;
@@ -128,21 +130,9 @@ export async function oneComment(
     body: row.body ?? "",
     author,
     by,
-    ...(by === "person" && { mayWrite: await mayWrite(account, { row, author, repo }) }),
+    createdAt: instantOf(row.created_at),
+    ...(by === "person" && { mayWrite: await account.mayWrite(author, { repo }) }),
   };
-}
-
-/** On a public repository everybody comments. Where the rights cannot be asked, GitHub's word about the author counts. */
-async function mayWrite(
-  account: GithubAccount,
-  {
-    row,
-    author,
-    repo,
-  }: { readonly row: CommentRow; readonly author: string; readonly repo: string },
-): Promise<boolean> {
-  const known = await account.mayWrite(author, { repo });
-  return known ?? ["OWNER", "MEMBER", "COLLABORATOR"].includes(row.author_association ?? "");
 }
 
 function writerOf(

@@ -188,6 +188,13 @@ export class GithubReader {
     const { id } = await repository.facts();
     const isMe = settings.assignee?.toLowerCase() === "me";
     const assignee = isMe ? await login(repository) : settings.assignee;
+    // Without a name every issue would count.
+    if (isMe && assignee === null) {
+      const path = "tracker.provider.assignee";
+      const message = `${path} is me, but the token belongs to no user`;
+      const hint = "write a login instead";
+      throw new SymphonyError("invalid_tracker_config", message, { details: { path }, hint });
+    }
     return { settings, repository: { ...repository.place, id }, assignee };
   }
 
@@ -197,12 +204,14 @@ export class GithubReader {
       /^(?:https:\/\/[^/]+\/)?(?:(?:([^/#\s]+)\/)?([^/#\s]+?))??(?:\/issues\/|[#-]|^)(\d{1,9})$/;
     const [, owner, name, digits] = form.exec(text) ?? [];
     if (digits === undefined) return null;
-    const repository = repositories.find(({ place }) => {
+    // A name that two of them have stands for neither.
+    const [repository, ...others] = repositories.filter(({ place }) => {
       if (name === undefined) return repositories.length === 1;
       if (owner !== undefined) return isSamePlace({ owner, repo: name }, place);
       return [place.prefix, place.repo].some((one) => one.toLowerCase() === name.toLowerCase());
     });
-    return repository === undefined ? null : { repository, number: Number(digits) };
+    if (repository === undefined || others.length > 0) return null;
+    return { repository, number: Number(digits) };
   }
 
   #sameList(key: string, found: readonly Issue[]): readonly Issue[] {

@@ -34,6 +34,12 @@ const dayMs = 24 * 3_600_000;
 /** Until a new issue has reached every replica. */
 const unseenMs = 1_000;
 
+interface Listed {
+  readonly rows: readonly IssueRow[];
+  readonly read: number;
+  readonly newest: number;
+}
+
 /** Why an issue is not in this repository. */
 export interface Gone {
   readonly gone: string;
@@ -79,7 +85,7 @@ export class RepositoryIssues {
   async closed(): Promise<readonly IssueRow[]> {
     // Whole days, so that the address is the same for a while.
     const since = Math.floor((this.#deps.clock.wall() - closedMs) / dayMs) * dayMs;
-    return this.#list({ state: "closed", since: iso(since) }, maxPages);
+    return (await this.#list({ state: "closed", since: iso(since) }, maxPages)).rows;
   }
 
   /** One issue as it is now, or why there is none here. Rejects when the repository itself cannot be read. */
@@ -93,7 +99,8 @@ export class RepositoryIssues {
   /** What the row says is there: its blockers and sub-issues. */
   async relations(row: IssueRow): Promise<Relations> {
     const { number } = row;
-    const list = (path: string) => this.#list({ number }, 1, `${one}${path}`);
+    // At most 100 of each, but only an empty second page says that a full one is the last.
+    const list = async (path: string) => (await this.#list({ number }, 2, `${one}${path}`)).rows;
     const isBlocked = (row.issue_dependencies_summary?.total_blocked_by ?? 0) > 0;
     const hasSubs = (row.sub_issues_summary?.total ?? 0) > 0;
     return {
@@ -111,26 +118,27 @@ export class RepositoryIssues {
   /** Of the open issues, in the order of their creation. */
   async #all(): Promise<void> {
     const startedAt = this.#deps.clock.now();
-    const rows = await this.#list({ state: "open", sort: "created", direction: "asc" }, maxPages);
+    const order = { state: "open", sort: "created", direction: "asc" };
+    const { rows, read, newest } = await this.#list(order, maxPages);
     const numbers = new Set(rows.map(({ number }) => number));
     for (const number of this.#rows.keys()) if (!numbers.has(number)) this.#drop(number);
     this.#rows = new Map(rows.map((row) => [row.number, this.#put(row)]));
-    this.#pages = Math.max(Math.ceil(rows.length / 100), 1);
+    this.#pages = Math.max(Math.ceil(read / 100), 1);
     this.#fullAt = startedAt;
-    this.#since = newest(rows, 0);
+    this.#since = newest;
   }
 
   /** False: there are so many that a complete read is cheaper. */
   async #changes(): Promise<boolean> {
     const since = iso(Math.max(this.#since - overlapMs, 0));
     const order = { state: "all", sort: "updated", direction: "desc", since };
-    const rows = await this.#list(order, maxDeltaPages).catch((error: unknown) => {
+    const changes = await this.#list(order, maxDeltaPages).catch((error: unknown) => {
       if (error instanceof ForgeError && error.category === "malformed") return null;
       throw error;
     });
-    if (rows === null) return false;
-    for (const row of rows) this.#put(row);
-    this.#since = newest(rows, this.#since);
+    if (changes === null) return false;
+    for (const row of changes.rows) this.#put(row);
+    this.#since = Math.max(changes.newest, this.#since);
     return true;
   }
 
@@ -151,19 +159,26 @@ export class RepositoryIssues {
     if (this.#rows.delete(number)) this.version += 1;
   }
 
-  /** Without pull requests, and each issue once: pages shift while they are read. */
+  /**
+   * Without pull requests, and each issue once: pages shift while they are read. `read` and `newest` (ms since the epoch) are
+   * of all entries, pull requests too.
+   */
   async #list(
     query: Readonly<Record<string, unknown>>,
     pages: number,
     route = issues,
-  ): Promise<readonly IssueRow[]> {
+  ): Promise<Listed> {
     const { owner, repo } = this.place;
     const parameters = { owner, repo, ...query, maxPages: pages };
     const read = await this.#deps.client.list(listedRow, route, parameters);
     const known = read.filter((row) => row !== null);
     if (known.length < read.length) this.#deps.onMalformed(read.length - known.length);
     const rows = known.filter((row) => !row.pull_request);
-    return [...new Map(rows.map((row) => [row.url, row])).values()];
+    return {
+      rows: [...new Map(rows.map((row) => [row.url, row])).values()],
+      read: read.length,
+      newest: known.reduce((at, row) => Math.max(at, Date.parse(row.updated_at) || 0), 0),
+    };
   }
 
   async #one(number: number): Promise<IssueRow | Gone> {
@@ -199,10 +214,6 @@ export class RepositoryIssues {
 
 function isCategory(error: unknown, category: ForgeError["category"]): boolean {
   return error instanceof ForgeError && error.category === category;
-}
-
-function newest(rows: readonly IssueRow[], known: number): number {
-  return rows.reduce((at, row) => Math.max(at, Date.parse(row.updated_at) || 0), known);
 }
 
 function iso(at: number): string {

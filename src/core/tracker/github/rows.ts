@@ -3,7 +3,12 @@ import { issueIdOf } from "../../github/settings.ts";
 import { type Blocker, type Issue, type IssueLink, normalState } from "../../model/issue.ts";
 import { isOpen, waitsForBlockers } from "../blockers.ts";
 import { maxSubIssues, normalizeIssue } from "../normalize.ts";
-import type { GithubTrackerSettings, ScopeRepository, StateRules } from "./settings.ts";
+import {
+  closedNames,
+  type GithubTrackerSettings,
+  type ScopeRepository,
+  type StateRules,
+} from "./settings.ts";
 
 /** The fields of GitHub's issue that are read. */
 const issueRow = z.object({
@@ -63,8 +68,6 @@ export interface RowContext {
   /** The login of `assignee`; null: issues of all people. */
   readonly assignee: string | null;
 }
-
-const closedNames = ["Closed", "Not planned", "Duplicate"] as const;
 
 /** Names of the states of closed issues: GitHub's reasons for closing, as its pages write them. */
 const closedName: Readonly<Record<string, string>> = {

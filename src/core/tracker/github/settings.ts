@@ -32,11 +32,16 @@ export interface StateRules {
   readonly from: "issue" | "labels";
   /** Of the labels that are states; with `labels` only. */
   readonly prefix: string;
+  /** The first of the active states; null: there is none. */
+  readonly first: string | null;
   /** Names in normal form to their spelling, in the order of work. */
   readonly configured: ReadonlyMap<string, string>;
   /** In normal form. */
   readonly terminal: ReadonlySet<string>;
 }
+
+/** The states of closed issues. */
+export const closedNames = ["Closed", "Not planned", "Duplicate"] as const;
 
 const repositoryForm =
   /^(?:https:\/\/[^/]+\/)?([A-Za-z0-9][A-Za-z0-9-]*)\/([A-Za-z0-9._-]+?)(?:\.git)?\/?$/;
@@ -97,7 +102,11 @@ export function githubTrackerSettings(
     site,
     repositories: repositoriesOf([repositories].flat()),
     states: statesOf(states, config),
-    blockers: blockerRulesOf(config),
+    // A closed issue holds nothing back, whatever the configuration calls it.
+    blockers: blockerRulesOf({
+      ...config,
+      terminalStates: [...config.terminalStates, ...closedNames],
+    }),
     assignee: assignee?.replace(/^@/, "") ?? null,
     priorities: new Map(
       priorities
@@ -137,6 +146,7 @@ function statesOf(written: WrittenStates, config: TrackerConfig): StateRules {
   return {
     from: written.state_from ?? "issue",
     prefix: written.status_prefix ?? "status:",
+    first: activeStates[0]?.trim() ?? null,
     configured: new Map(all.toReversed().map((one) => [normalState(one), one.trim()])),
     terminal: new Set(terminalStates.map(normalState)),
   };

@@ -41,6 +41,7 @@ export function createGithubTracker(options: GithubTrackerOptions): Tracker {
     comment: (id) => tracked(() => connection.comment(id)),
     comments: (issue) => tracked(() => connection.comments(issue.id)),
     newComments: (issue) => tracked(() => connection.newComments(issue.id)),
+    ownLogin: () => connection.ownLogin(),
     budgetLeft: () => leftOf(connection),
     scopeNames: ({ labels }) => tracked(() => scopeNames(labels)),
     pollPace: paceOf(connection),
@@ -142,6 +143,10 @@ class Connection {
     const { id: repositoryId } = await repository.facts();
     const of = { row, at: repository.place, repositoryId };
     return timedComments(this.#client(repository), this.#account(repository), of);
+  }
+
+  ownLogin(): string | null {
+    return [...this.#accounts.values()].find((one) => one.knownLogin !== null)?.knownLogin ?? null;
   }
 
   close(): void {

@@ -137,7 +137,13 @@ export class GithubWriter {
     const row = await clientOf(repository).write(oneRow, route, order);
     requireLabels(row.labels, labels);
     const made = await reader.require(repository, row.number);
-    return this.edit(made, { blockedBy: draft.blockedBy, state: draft.state });
+    const { from, first } = this.#deps.settings.states;
+    // Its labels may name one already.
+    const begin = from === "labels" && normalState(made.state) === "open" ? first : null;
+    return this.edit(made, {
+      blockedBy: draft.blockedBy,
+      state: draft.state ?? begin ?? undefined,
+    });
   }
 
   /** Omitted fields stay as they are; labels of a state or a priority stay unless that is what changes. */

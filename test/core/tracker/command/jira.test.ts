@@ -25,6 +25,8 @@ class ScriptedJira {
   ]);
   /** The status of the next answers; an answer of 500 comes after the work was done. */
   readonly faults: number[] = [];
+  /** The project may not be read. */
+  isHidden = false;
 
   answer(request: IncomingMessage, url: URL, body: string): readonly [number, unknown] {
     const expected = `Basic ${Buffer.from(`bot@example.com:${token}`).toString("base64")}`;
@@ -38,13 +40,15 @@ class ScriptedJira {
   #work(act: string, url: URL, body: Record<string, unknown>): readonly [number, unknown] {
     const [, id = "", rest = ""] = /\/issue\/([^/]+)(\/.*)?$/.exec(act) ?? [];
     if (act === "GET /rest/api/2/search/jql") {
+      if (this.isHidden) return [400, { errorMessages: ["no value 'APP' for the field project"] }];
       this.queries.push(url.searchParams.get("jql") ?? "");
       const isFirst = url.searchParams.get("nextPageToken") === null;
       const issues = [this.#issue(isFirst ? "10001" : "10002")];
       return [200, isFirst ? { issues, nextPageToken: "t2" } : { issues, isLast: true }];
     }
     const known = id.replace("APP-", "1000");
-    if (!this.states.has(known)) return [404, { errorMessages: ["Issue does not exist"] }];
+    if (this.isHidden || !this.states.has(known))
+      return [404, { errorMessages: ["Issue does not exist"] }];
     const to = (name: string, at: string) => ({ id: at, name: `Go ${name}`, to: { name } });
     const transitions = [to("In Review", "31"), to("Done", "41")];
     if (rest === "") return [200, this.#issue(known)];
@@ -66,7 +70,11 @@ class ScriptedJira {
     const key = id.replace("1000", "APP-");
     const status = { name: this.states.get(id) };
     const dates = { created: time, updated: time };
-    const words = { summary: `Title of ${key}`, description: null, labels: ["Agent"] };
+    const words = {
+      summary: `Title of ${key}`,
+      description: "d".repeat(30_000),
+      labels: ["Agent"],
+    };
     return { id, key, fields: { ...words, ...dates, status, priority: { id: "2" } } };
   }
 }
@@ -118,6 +126,7 @@ test("examples/trackers/jira.mjs works on a Jira: list, get, move, one comment f
     ],
   );
   assert.equal(found[0]?.createdAt, Date.UTC(2026, 0, 2, 3, 4, 5));
+  assert.equal(found[0]?.description?.length, 8_000, "a page fits into one line");
   assert.equal(jira.queries[0], '(project = APP) AND status IN ("To Do")');
   const [one] = await tracker.fetchIssuesByIds(["10001", "10009"]);
   assert.equal((await tracker.find?.("APP-2"))?.issue.id, "10002");
@@ -130,11 +139,16 @@ test("examples/trackers/jira.mjs works on a Jira: list, get, move, one comment f
   // The comment is looked up, then written, and the answer to the write is lost.
   jira.faults.push(200, 500);
   await assert.rejects(async () => write("under way"), { code: "tracker_request" });
-  await write("in review");
+  await write("in review of [~accountid:1]");
   assert.deepEqual(
     jira.comments.map(({ body }) => body.split("\n")[0]),
-    ["in review"],
+    ["in review of [\u2060~accountid:1]"],
+    "it notifies no one",
   );
+  assert.doesNotMatch(jira.comments[0]?.body ?? "", /<!--/);
+  jira.isHidden = true;
+  await assert.rejects(tracker.fetchIssuesByIds(["10001"]), { code: "tracker_request" });
+  jira.isHidden = false;
   jira.faults.push(429);
   await assert.rejects(tracker.fetchIssuesByIds(["10001"]), {
     code: "tracker_rate_limited",

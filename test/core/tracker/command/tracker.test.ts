@@ -3,10 +3,12 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { systemClock } from "../../../../src/core/clock.ts";
+import { mayComment } from "../../../../src/core/comments.ts";
 import { liveProcesses } from "../../../../src/core/process/table.ts";
 import { learnTracker } from "../../../../src/core/secrets/learn.ts";
 import { createRedactor } from "../../../../src/core/text/redact.ts";
 import { commandAdapter } from "../../../../src/core/tracker/command/adapter.ts";
+import { answerLine } from "../../../../src/core/tracker/command/protocol.ts";
 import type { Tracker, TrackerDeps } from "../../../../src/core/tracker/tracker.ts";
 import { config } from "../../../support/makers/issue.ts";
 import { temporaryDir } from "../../../support/makers/storage.ts";
@@ -112,6 +114,7 @@ test("move and comment reach it, also by the agent's tools; what it cannot do is
      else if (method === "get") result({ issues: [issue()] });
      else error({ code: "unsupported", message: "no such thing" });`,
   );
+  const mark = "\n\n<!-- symphony -->";
   const [found] = await tracker.fetchIssuesByIds(["10"]);
   assert.ok(found);
   await tracker.workflow.move(found, "in review");
@@ -121,7 +124,7 @@ test("move and comment reach it, also by the agent's tools; what it cannot do is
   });
   await tracker.workflow.comment?.(found, { key: "k", body: "under way" });
   await tracker.editor?.comment(found, "a person's word for @ada");
-  assert.match(JSON.stringify(noted().at(-1)), /"body":"a person's word for @ada"/);
+  assert.match(JSON.stringify(noted().at(-1)), /"body":"a person's word for @ada\\n/);
   await assert.rejects(async () => tracker.editor?.create({ title: "x" }), {
     code: "tracker_read_only",
   });
@@ -140,11 +143,25 @@ test("move and comment reach it, also by the agent's tools; what it cannot do is
       .map(({ params }) => params),
     [
       { issue, state: "In Review" },
-      { issue, key: "k", body: "under way" },
+      { issue, key: "k", body: `under way${mark}` },
       { issue, state: "Done" },
     ],
   );
   assert.doesNotMatch(JSON.stringify(sent[4]), /@mallory|#4/, "it names nobody and closes nothing");
+  const byAgent = JSON.stringify(sent[4]?.["params"]);
+  assert.match(byAgent, /<!-- symphony -->"\}$/, "an agent's comment is known as symphony's");
+});
+
+test("comments are orders only where the program says that their author may write", async (t) => {
+  const { tracker } = place(
+    t,
+    `result({ comments: [{ id: "1", author: "a", body: "x" }, { id: "2", author: "b", body: "x", by: "person" }, { id: "3", author: "c", body: "x", may_write: true }, { id: "4", author: "d", body: "x", by: "own", may_write: true }] });`,
+  );
+  const read = (await tracker.newComments?.({ id: "10", identifier: "BRD-1" })) ?? [];
+  const verdicts = read.map((one) =>
+    mayComment(one, { commentSteering: "all", commentMention: "@symphony" }),
+  );
+  assert.deepEqual(verdicts, ["no right", "no right", "yes", "own"]);
 });
 
 test("T-9: a faulty program fails like an HTTP tracker, by category", async (t) => {
@@ -208,6 +225,8 @@ test("a rate limit is respected without a request, and a program that is missing
   await assert.rejects(tracker.fetchIssuesByStates(["To Do"]), limited);
   await assert.rejects(tracker.fetchIssuesByIds(["10"]), limited);
   assert.equal(noted().filter(({ method }) => method !== undefined).length, 1);
+  const answer = { id: 1, error: { code: "rate_limited", retry_after_ms: 1e12 } };
+  assert.equal(answerLine.parse(answer).error?.retry_after_ms, 3_600_000, "at most an hour");
   const missing = place(t, "", { command: ["no-such-program-of-a-tracker"] });
   await assert.rejects(missing.tracker.fetchIssuesByStates(["To Do"]), {
     code: "tracker_request",

@@ -85,6 +85,32 @@ test("T-5: an issue that is deleted, transferred or unreadable says why; a repos
   tracker.close();
 });
 
+test("pull requests count as entries of a long list, and exactly 100 blockers are read", async () => {
+  await using fake = await startSmallGithub();
+  for (let at = 1; at <= 101; at++) fake.add({ pull: at > 99 });
+  fake.add({ blockedBy: Array.from({ length: 99 }, (_, at) => at + 1).concat(101) });
+  const { tracker } = githubTracker(fake.url);
+  const first = await tracker.fetchIssuesByStates(["Open"]);
+  assert.deepEqual([first.length, first.at(-1)?.blockedBy.length], [100, 99]);
+  await tracker.fetchIssuesByStates(["Open"]);
+  fake.taken();
+  assert.equal(await tracker.fetchIssuesByStates(["Open"]), first);
+  assert.deepEqual(fake.taken(), ["GET /repos/acme/app/issues 304"], "the changes, not two pages");
+  tracker.close();
+});
+
+test("a name that two repositories have stands for neither", async () => {
+  await using fake = await startSmallGithub();
+  fake.add();
+  const { tracker } = githubTracker(fake.url, {
+    provider: { repositories: ["acme/app", "other/app"] },
+  });
+  assert.equal(await tracker.find?.("app-1"), null);
+  assert.equal((await tracker.find?.("acme/app#1"))?.issue.identifier, "acme-app-1");
+  assert.equal((await tracker.find?.("acme-app-1"))?.issue.id, "7#1");
+  tracker.close();
+});
+
 test("a renamed repository keeps its issues and their names", async () => {
   await using fake = await startSmallGithub();
   fake.add();
@@ -103,7 +129,7 @@ test("labels as states: the label is moved, nothing else is touched, and a token
   fake.add();
   const { tracker, clock } = githubTracker(fake.url, {
     provider: { state_from: "labels", states: ["In Review"] },
-    tracker: { activeStates: ["Todo", "In Progress"] },
+    tracker: { activeStates: ["Todo", "In Progress"], terminalStates: ["Done"] },
   });
   const [issue, ...others] = await tracker.fetchIssuesByStates(["Todo"]);
   assert.ok(issue && others.length === 0);
@@ -121,6 +147,12 @@ test("labels as states: the label is moved, nothing else is touched, and a token
     code: "tracker_status",
     message: "GitHub did not set the label status:Todo",
   });
+  const made = await driven(clock, tracker.editor?.create({ title: "New" }) ?? never());
+  assert.equal(made.state, "Todo", "the first active state");
+  fake.change(1, { state: "closed" });
+  fake.change(3, { blockedBy: [1] });
+  const [free] = await tracker.fetchIssuesByIds([made.id]);
+  assert.deepEqual([free?.blockedBy[0]?.state, free?.dispatchable], ["Closed", true]);
   tracker.close();
 });
 
@@ -170,6 +202,18 @@ test("comments say who wrote them, and who may write to the repository", async (
       ["symphony-bot", "own", undefined, "7#1"],
     ],
   );
+  assert.equal(tracker.ownLogin?.(), "symphony-bot");
+  fake.taken();
+  await tracker.newComments?.({ id: "7#1", identifier: "app-1" });
+  assert.ok(fake.taken().includes("GET /repos/acme/app/issues/1/comments 304"), "unchanged: free");
+  fake.fail({ match: /\/collaborators\/ada\//, status: 403, times: 2 });
+  const unknown = await tracker.newComments?.({ id: "7#1", identifier: "app-1" });
+  assert.deepEqual(
+    unknown?.map(({ mayWrite }) => mayWrite),
+    [null, false, undefined],
+    "a right that cannot be asked is not known",
+  );
+  assert.equal((await by("ada"))[2], null);
   const [first] = timed ?? [];
   assert.equal((await tracker.comment?.(first?.id ?? ""))?.author, "ada", "the same ids");
   tracker.close();
@@ -226,6 +270,11 @@ test("people create and edit issues, and `assignee` withholds those of others", 
     code: "invalid_request",
   });
   tracker.close();
+  // A token of Actions belongs to no user.
+  fake.fail({ match: /^GET \/user$/, status: 403 });
+  const { tracker: nameless } = githubTracker(fake.url, { provider: { assignee: "me" } });
+  await assert.rejects(nameless.fetchIssuesByStates(["Open"]), { code: "invalid_tracker_config" });
+  nameless.close();
 });
 
 test("T-14: a session keeps the token that it was bound with", async () => {
@@ -238,10 +287,14 @@ test("T-14: a session keeps the token that it was bound with", async () => {
   const tools = tracker.bindTools(issue);
   token = "ghp_second";
   fake.taken();
-  assert.equal((await tools.call("issue_comment", { body: "Done" })).success, true);
+  const body = "Done, @ada: <!-- symphony state --> and `<!-- symphony -->`, closes #4";
+  assert.equal((await tools.call("issue_comment", { body })).success, true);
   await tracker.fetchIssuesByStates(["Open"]);
   tracker.close();
-  assert.equal(fake.issues.get(1)?.comments.length, 1);
+  const [comment, ...more] = fake.issues.get(1)?.comments ?? [];
+  assert.deepEqual(more, []);
+  assert.match(comment?.body ?? "", /^Done, @/);
+  assert.doesNotMatch(comment?.body ?? "", /@ada|#4|<!-- symphony/, "it does nothing there");
 });
 
 test("T-9: settings that cannot be used name their key, and no secret", () => {
