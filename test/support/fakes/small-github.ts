@@ -244,8 +244,6 @@ export async function startSmallGithub() {
   };
 }
 
-export type SmallGithub = Awaited<ReturnType<typeof startSmallGithub>>;
-
 interface Parts extends Partial<Omit<GithubTrackerOptions, "config" | "clock">> {
   readonly provider?: Values;
   readonly tracker?: Values;

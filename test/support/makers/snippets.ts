@@ -20,8 +20,9 @@ export function snippets(): readonly Snippet[] {
   return pages.flatMap((page) => snippetsIn(page, readFileSync(`${root}/${page}`, "utf8")));
 }
 
+/** The README, which is read by people who have not seen symphony, says the reason as a comment. */
 const block =
-  /(?:^\*Not run by a test: ([^\n]+)\*\n\n?)?(?:^```(\w*)\n(.*?)^```$|(?<=\n\n)((?: {4}\S[^\n]*\n)+))/gms;
+  /(?:^(?:\*|<!-- )Not run by a test: ([^\n]+?)(?:\*| -->)\n\n?)?(?:^```(\w*)\n(.*?)^```$|(?<=\n\n)((?: {4}\S[^\n]*\n)+))/gms;
 
 function snippetsIn(page: string, text: string): readonly Snippet[] {
   return [...text.matchAll(block)].map((match) => {
