@@ -1,5 +1,6 @@
+import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { build } from "esbuild";
 
 // Compiles src to dist. Packages of many small files that every start loads become one file each in dist/vendor, because
@@ -45,7 +46,7 @@ for (const name of joined) {
     },
   });
   for (const file of Object.keys(metafile.inputs)) {
-    const [dir] = /^node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file) ?? [];
+    const [dir] = /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file) ?? [];
     if (dir) used.add(dir);
   }
 }
@@ -66,13 +67,15 @@ function licenceOf(dir) {
 
 /**
  * Writes the files with short names and without imports that bind nothing and load nothing more: each file would
- * repeat most of those of the files that it imports. No module of src is imported only for what it does. With maps
- * the files stay as they are: their columns are those of the maps.
+ * repeat most of those of the files that it imports. No module of src is imported only for what it does
+ * (test/architecture.test.ts). With maps the files stay as they are: their columns are those of the maps.
  */
 function writeShort(files) {
-  for (const { path } of files) mkdirSync(dirname(path), { recursive: true });
   if (shared.sourcemap) {
-    for (const { path, contents } of files) writeFileSync(path, contents);
+    for (const { path, contents } of files) {
+      mkdirSync(dirname(path), { recursive: true });
+      writeFileSync(path, contents);
+    }
     return;
   }
   const texts = new Map(files.map(({ path, text }) => [path, text]));
@@ -102,9 +105,18 @@ function writeShort(files) {
       texts.set(path, texts.get(path).replace(`import"${one.file}";`, ""));
     }
   }
-  const chunks = [...texts.keys()].filter((path) => /\/[A-Z0-9]{8}\.js$/.test(path));
-  const short = new Map(chunks.map((path, at) => [path.slice(-11), `${at.toString(36)}.js`]));
-  const renamed = (text) =>
-    text.replace(/(?<=\/)[A-Z0-9]{8}\.js\b/g, (name) => short.get(name) ?? name);
-  for (const [path, text] of texts) writeFileSync(renamed(path), renamed(text));
+  const isChunk = (path) => /\/chunks\/[A-Z0-9]{8}\.js$/.test(path);
+  const chunks = [...texts.keys()].filter(isChunk).map((path) => basename(path));
+  const short = new Map(chunks.map((name, at) => [name, `${at.toString(36)}.js`]));
+  // A server that runs while another release is installed must not load that one's files under the names of its own.
+  const release = createHash("sha256").update(chunks.join()).digest("hex").slice(0, 8);
+  const dir = join("dist", release);
+  mkdirSync(dir, { recursive: true });
+  for (const [path, text] of texts) {
+    const own = text
+      .replace(/(?<=\/)[A-Z0-9]{8}\.js\b/g, (name) => short.get(name) ?? name)
+      .replace(/"((?:\.\.\/)+|\.\/)chunks\//g, `"$1${release}/`);
+    if (!isChunk(path)) mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(isChunk(path) ? join(dir, short.get(basename(path))) : path, own);
+  }
 }

@@ -318,6 +318,11 @@ test("each room imports only what it may, statically and dynamically", () => {
   assert.ok(sources.length > 60, "the sources were found");
 });
 
+test("no module is imported only for what it does: build/code.js leaves such imports out", () => {
+  const bare = sources.filter((file) => /^import ["']/m.test(readFileSync(file, "utf8")));
+  assert.deepEqual(bare, []);
+});
+
 test("the decisions, the model and the contract are pure", () => {
   const impure = /\bDate\.now|new Date\(\)|Math\.random|setTimeout|setInterval|process\.(env|cwd)/;
   for (const file of pure) {
