@@ -429,7 +429,8 @@ function hostility(contract: Contract): void {
       assert.equal(stage.of("message").at(-1)?.text, "Again.");
     }
     const size = stage.events.reduce((sum, event) => sum + JSON.stringify(event).length, 0);
-    assert.ok(size < 200_000, `${size} characters of events`);
+    // Pieces of a command's output are events while it runs: the slower it is read, the more of them.
+    assert.ok(size < 1_000_000, `${size} characters of events`);
   });
 }
 
