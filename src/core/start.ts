@@ -39,7 +39,6 @@ import {
   openRuntimes,
   openSaves,
   openStore,
-  openWorkDelivery,
   openWorkspaces,
 } from "./open.ts";
 import { DispatchSwitch } from "./orchestrator/dispatch-switch.ts";
@@ -63,6 +62,7 @@ import { IssueFinder } from "./tracker/finder.ts";
 import { TrackerInUse } from "./tracker/in-use.ts";
 import { issueMigrations } from "./tracker/local/table.ts";
 import type { TrackerDeps } from "./tracker/tracker.ts";
+import { openWorkDelivery } from "./work-delivery.ts";
 import { KeptWorkspaces } from "./workspace/kept.ts";
 import { WorkspaceOverview } from "./workspace/overview.ts";
 import { isAtWork, userOf } from "./workspace/owner.ts";

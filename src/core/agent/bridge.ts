@@ -4,7 +4,7 @@ import { createConnection, createServer, type Server, type Socket } from "node:n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ownPaths, program } from "../package.ts";
-import { LineSplitter } from "../process/program.ts";
+import { LineSplitter } from "../process/lines.ts";
 import { isSystem, type Shown } from "../process/sandbox.ts";
 import { objectOf, parseJson, sameText } from "../text/text.ts";
 import type { AgentEvent, AgentTools } from "./agent.ts";

@@ -14,13 +14,13 @@ import { type Delivered, fresh, type Reach } from "./delivered.ts";
 import type { Check } from "./forge.ts";
 import { rerunKey } from "./judge.ts";
 import { type CommentPorts, commentKind, LivingComments } from "./living-comment.ts";
+import { offerOf } from "./offer.ts";
 import { Outbox, type Written } from "./outbox.ts";
 import { Radar, type RadarPorts } from "./radar.ts";
 import { siteProblems } from "./reachable.ts";
 import { type DeliveryStore, type Entry, type Feedback, type NewEntry, startKey } from "./store.ts";
 import { type UpdatePorts, Updates } from "./updates.ts";
 import { Watch } from "./watch.ts";
-import { answersIn, replyText } from "./wording.ts";
 import { Writes } from "./writes.ts";
 
 export interface DeliveriesDeps extends Reach {
@@ -164,36 +164,9 @@ export class Deliveries implements BranchBook {
     const known = this.of(issue.id) ?? fresh(issue);
     const rule = this.#ruleOf(issue, known);
     const mode = rule === null || known.branch === null ? "none" : config().delivery.mode;
-    const head = order.head ?? known.head;
-    const next: Delivered = {
-      ...known,
-      issue,
-      issueIdentifier: issue.identifier,
-      attemptId,
-      mode,
-      head,
-      from: order.from ?? known.from,
-      workspacePath: order.workspacePath ?? known.workspacePath,
-      offeredAt: clock.wall(),
-      problem: null,
-      problemWith: null,
-      over: mode === "none",
-      waitingFor: mode === "none" ? "a person to look at it" : "its branch to be pushed",
-    };
-    const target = `delivery:${issue.id}`;
-    const entry = (kind: string, key: string, payload: Entry["payload"]): NewEntry => ({
-      ...{ kind, target, issueId: issue.id, payload },
-      key: `${kind}:${issue.id}:${key}`,
-    });
-    const isNew = head !== null && mode !== "none";
-    // An order that is repeated gets keys of its own: an earlier one may have been refused for good.
-    const again = order.head === null ? attemptId : `${attemptId}:${head}`;
-    const entries = [
-      ...(isNew ? [entry("push", again, { commit: head })] : []),
-      ...(isNew && mode === "pull_request" ? [entry("pull_request", again, { commit: head })] : []),
-      ...this.#replies(next, order, entry),
-      ...(order.moves ? [entry("move", attemptId, { from: normalState(issue.state), mode })] : []),
-    ];
+    const given = store.givenTo(attemptId);
+    const said = this.#deps.lastMessage(attemptId);
+    const { next, entries } = offerOf(order, { known, mode, given, said, wall: clock.wall() });
     this.#save(next, entries);
     store.answer(attemptId);
     this.#outbox.kick();
@@ -352,23 +325,6 @@ export class Deliveries implements BranchBook {
   /** The rule that the workspace was cloned by, as long as it is configured. */
   #ruleOf(issue: Issue, known: Delivered): RepositoryConfig | null {
     return repositoryOfWork(issue, known, this.#deps.config().git.repositories);
-  }
-
-  #replies(
-    { pullRequest }: Delivered,
-    { attemptId, head }: OfferOrder,
-    entry: (kind: string, key: string, payload: Entry["payload"]) => NewEntry,
-  ): readonly NewEntry[] {
-    if (pullRequest === null) return [];
-    const given = this.#deps.store.givenTo(attemptId);
-    const answers = answersIn(this.#deps.lastMessage(attemptId), given.length);
-    return given.flatMap(({ replyTo, source, hash }, at) => {
-      if (replyTo === null) return [];
-      const body = replyText(answers.get(at + 1), head);
-      const reply = entry("reply", `${source}:${hash}`, { remark: replyTo, body, commit: head });
-      // An answer that waits for its commit must not stand before that commit's push.
-      return [{ ...reply, target: `answers:${reply.issueId}` }];
-    });
   }
 
   /** So that the work can be shown when its workspace and its branch are gone. */

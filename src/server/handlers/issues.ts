@@ -2,15 +2,10 @@ import { randomUUID } from "node:crypto";
 import type { z } from "zod";
 import type { Api } from "../../contract/api.ts";
 import { commentsView } from "../../contract/comments.ts";
-import {
-  type IssueDetail,
-  type IssueEdit,
-  issueView,
-  type NewIssue,
-} from "../../contract/issues.ts";
+import { type IssueEdit, issueView, type NewIssue } from "../../contract/issues.ts";
 import type { Answer } from "../../core/agent/agent.ts";
 import { requireAgent } from "../../core/agent/kinds.ts";
-import { asOf, type Then } from "../../core/as-of.ts";
+import { asOf } from "../../core/as-of.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Core } from "../../core/core.ts";
 import {
@@ -21,24 +16,16 @@ import {
   isStale,
 } from "../../core/find-issue.ts";
 import { type Repro, reproOf } from "../../core/journal/repro.ts";
-import type { Delivery } from "../../core/model/delivery.ts";
 import { SymphonyError } from "../../core/model/errors.ts";
 import { type Issue, normalState } from "../../core/model/issue.ts";
-import { templateFor } from "../../core/orchestrator/choice.ts";
-import { type IssueStatusView, statusOfIdentifier } from "../../core/orchestrator/snapshot.ts";
 import { nearest } from "../../core/text/nearest.ts";
 import { displayText } from "../../core/text/text.ts";
 import type { IssueEditor } from "../../core/tracker/tracker.ts";
 import type { Exchange, Handlers } from "../mount.ts";
 import { KeptAnswers, Prepared } from "../replies.ts";
-import { attemptView, deliveryView, detailView, eventView, keptView, time } from "../views.ts";
+import { attemptView, deliveryView, eventView, keptView, time } from "../views.ts";
 import { orIdle, orNotMoved } from "./idle.ts";
-
-const latestAttempts = 5;
-const recentEvents = 50;
-/** How far back an earlier moment of one issue is shown with its history. */
-const attemptsRead = 500;
-const eventsRead = 5_000;
+import { detailOf, detailThen, keptDetails } from "./issue-detail.ts";
 
 /** Reads: from memory, the history and the tracker. */
 function readers(core: Core, clock: Clock) {
@@ -112,68 +99,6 @@ function repeated(reply: Prepared<unknown> | undefined) {
   return reply === undefined ? null : { reply, tag: null };
 }
 
-/** null for an issue whose work was never offered. */
-function shownDelivery({ deliveries }: Core, issueId: string): Delivery | null {
-  const found = deliveries.of(issueId);
-  return found !== null && found.offeredAt > 0 ? found : null;
-}
-
-interface KeptDetail {
-  readonly reply: Prepared<z.output<typeof IssueDetail>>;
-  /** The recorded place of its workspace, and whether nothing was there any more: a person may remove it. */
-  readonly place: string | null;
-  readonly isGone: boolean;
-}
-
-function keptDetails(core: Core) {
-  const kept = new KeptAnswers<KeptDetail>(
-    ({ place, isGone }) => place === null || core.workspaces.isGone(place) === isGone,
-  );
-  const marks = (): readonly unknown[] => {
-    const { orchestrator, history, secretsKnown, workspaces, deliveries } = core;
-    const versions = [history.changes(), secretsKnown(), workspaces.kept.version];
-    return [
-      ...orchestrator.marks(),
-      orchestrator.trackerHealthy(),
-      ...versions,
-      deliveries.version,
-    ];
-  };
-  return {
-    marks,
-    peek: (id: string) => kept.peek(id, marks())?.reply,
-    /** `asOf`: the marks of a moment before `status` was read. */
-    get(id: string, status: IssueStatusView, asOf: readonly unknown[]) {
-      const make = () => {
-        const { detail, ...rest } = detailOf(core, status);
-        return { ...rest, reply: Prepared.of(detail, core.redact) };
-      };
-      return kept.get(id, asOf, make).reply;
-    },
-  };
-}
-
-function detailOf(core: Core, status: IssueStatusView) {
-  // Includes events that have not been written to disk yet.
-  core.bus.flush();
-  const { attempts, total } = core.history.attemptsOf(status.issue.id, latestAttempts, 0);
-  const events = core.history.recentEvents(status.issue.id, recentEvents);
-  const place = core.workspaces.placeOf(status.issue);
-  const latest =
-    attempts.find(({ workspacePath }) => workspacePath !== null)?.workspacePath ?? null;
-  const isGone = latest !== null && core.workspaces.isGone(latest);
-  const kept = core.workspaces.kept.of(status.issue);
-  const delivery = shownDelivery(core, status.issue.id);
-  const { config } = core.config.current;
-  const detail = detailView(status, {
-    ...{ attempts, attemptCount: total, events, place, isGone, kept, delivery },
-    maxRounds: config.delivery.maxRounds,
-    template: templateFor(status.templateId, status.issue, config),
-    lastFeedback: lastFeedback(core, status.issue.id),
-  });
-  return { detail, place: latest, isGone };
-}
-
 const dayMs = 24 * 60 * 60 * 1_000;
 
 function reproView({ parts, ...repro }: Repro) {
@@ -183,38 +108,6 @@ function reproView({ parts, ...repro }: Repro) {
     `no decision about ${repro.issue.identifier} was recorded since then`,
     { hint: `symphony repro ${repro.issue.identifier} --since 7d` },
   );
-}
-
-/** Of the past, only what was there then; where its work was delivered is not part of the record. */
-function detailThen(core: Core, identifier: string, then: Then) {
-  const { history } = core;
-  const { state, config, wall, event } = then;
-  const status = statusOfIdentifier(state, then, identifier, history);
-  if (status === null) {
-    throw new SymphonyError("issue_not_found", `no issue ${identifier} was known here then`, {
-      hint: "symphony state --at shows what was",
-    });
-  }
-  const { id } = status.issue;
-  const all = history.attemptsOf(id, attemptsRead, 0).attempts;
-  const attempts = all.filter(({ startedAt }) => startedAt <= wall);
-  const events = history.recentEvents(id, eventsRead).filter(({ seq }) => seq <= event);
-  return detailView(status, {
-    attempts: attempts.slice(0, latestAttempts),
-    attemptCount: attempts.length,
-    events: events.slice(0, recentEvents),
-    ...{ place: null, isGone: false, kept: [], delivery: null, lastFeedback: null },
-    maxRounds: config.delivery.maxRounds,
-    template: templateFor(status.templateId, status.issue, config),
-  });
-}
-
-const feedbackShown = 500;
-
-/** Redacted before it is cut: half a secret would not be recognized. */
-function lastFeedback({ deliveries, redact }: Core, issueId: string) {
-  const last = deliveries.lastFeedback(issueId);
-  return last && { ...last, text: displayText(redact(last.text), feedbackShown) };
 }
 
 /** Writes to symphony's own tracker, and to others as far as they can be written from here. */

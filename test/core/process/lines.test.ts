@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { LineSplitter } from "../../../src/core/process/program.ts";
+import { LineSplitter } from "../../../src/core/process/lines.ts";
 
 function split(chunks: readonly Buffer[], maxBytes = 1_000_000): string[] {
   const lines: string[] = [];

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Clock } from "../../../clock.ts";
 import { messageOf, SymphonyError } from "../../../model/errors.ts";
-import { maxLineBytes } from "../../../process/program.ts";
+import { maxLineBytes } from "../../../process/lines.ts";
 import { objectOf, textOf } from "../../../text/text.ts";
 import { JsonRpcPeer } from "../../json-rpc.ts";
 import type { TransportEvents } from "../connection.ts";

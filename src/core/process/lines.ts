@@ -1,0 +1,110 @@
+import { SymphonyError } from "../model/errors.ts";
+
+/** The longest line an agent may write on its protocol stream. */
+export const maxLineBytes = 10 * 1024 * 1024;
+
+const newline = 10;
+const carriageReturn = 13;
+const smallBufferBytes = 64 * 1024;
+
+export interface LineSplitterOptions {
+  readonly maxBytes: number;
+  /**
+   * What happens with a longer line: `fail` throws `line_too_long`, `cut` keeps its beginning,
+   * `skip` drops the line.
+   */
+  readonly overflow: "fail" | "cut" | "skip";
+  onLine(line: string): void;
+  /** A line was dropped (`skip`). */
+  onSkip?(): void;
+}
+
+/**
+ * Splits a byte stream into lines at byte 10 only, so U+2028 inside a JSON string is safe. Decodes
+ * whole lines, so a character split across chunks is safe too. Holds at most one line of
+ * `maxBytes`.
+ */
+export class LineSplitter {
+  readonly #options: LineSplitterOptions;
+  #held: Buffer = Buffer.alloc(0);
+  #size = 0;
+  #failed = false;
+  /** The line at hand is longer than the limit. */
+  #isLong = false;
+
+  constructor(options: LineSplitterOptions) {
+    this.#options = options;
+  }
+
+  /** Throws `line_too_long` once (with `overflow: "fail"`); all later input is dropped. */
+  push(chunk: Buffer): void {
+    let start = 0;
+    while (!this.#failed) {
+      const end = chunk.indexOf(newline, start);
+      if (end === -1) {
+        this.#hold(chunk.subarray(start));
+        return;
+      }
+      this.#finish(chunk.subarray(start, end));
+      start = end + 1;
+    }
+  }
+
+  /** The stream has ended: passes on a last line without a line break. */
+  end(): void {
+    if (this.#size > 0) this.#finish(Buffer.alloc(0));
+  }
+
+  #finish(rest: Buffer): void {
+    // A line within one chunk, the common case, is decoded without a copy.
+    if (this.#size === 0 && rest.length <= this.#options.maxBytes) {
+      this.#emit(rest);
+      return;
+    }
+    this.#hold(rest);
+    const line = this.#held.subarray(0, this.#size);
+    const isSkipped = this.#isLong && this.#options.overflow === "skip";
+    this.#size = 0;
+    this.#isLong = false;
+    if (this.#held.length > smallBufferBytes) this.#held = Buffer.alloc(0);
+    if (isSkipped) this.#options.onSkip?.();
+    else this.#emit(line);
+  }
+
+  #emit(line: Buffer): void {
+    const length = line.at(-1) === carriageReturn ? line.length - 1 : line.length;
+    this.#options.onLine(line.toString("utf8", 0, length));
+  }
+
+  #hold(part: Buffer): void {
+    const room = this.#options.maxBytes - this.#size;
+    if (part.length > room && this.#options.overflow === "fail") this.#fail();
+    if (part.length > room) this.#isLong = true;
+    const kept = part.subarray(0, room);
+    const needed = this.#size + kept.length;
+    if (needed > this.#held.length) this.#grow(needed);
+    kept.copy(this.#held, this.#size);
+    this.#size = needed;
+  }
+
+  #grow(needed: number): void {
+    const wanted = Math.max(needed, this.#held.length * 2, 1024);
+    const bigger = Buffer.allocUnsafe(Math.min(wanted, this.#options.maxBytes));
+    this.#held.copy(bigger, 0, 0, this.#size);
+    this.#held = bigger;
+  }
+
+  #fail(): never {
+    this.#failed = true;
+    this.#held = Buffer.alloc(0);
+    this.#size = 0;
+    const { maxBytes } = this.#options;
+    throw new SymphonyError(
+      "line_too_long",
+      `the agent wrote a line of more than ${maxBytes} bytes`,
+      {
+        details: { maxBytes },
+      },
+    );
+  }
+}

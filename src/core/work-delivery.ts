@@ -1,0 +1,114 @@
+import { type Config, secretNamesOf } from "./config/config.ts";
+import type { CoreDeps, CoreOptions } from "./core.ts";
+import { type ChecksDeps, failedCheck } from "./delivery/checks.ts";
+import { Deliveries, type DeliveriesDeps } from "./delivery/delivery.ts";
+import type { MadeDeps } from "./delivery/made.ts";
+import { Remotes } from "./delivery/remotes.ts";
+import { openDeliveryStore } from "./delivery/store.ts";
+import type { Bus } from "./events/bus.ts";
+import type { Closers } from "./open.ts";
+import { runIdOf } from "./process/table.ts";
+import { operatorIdentity } from "./repository/git.ts";
+import type { Mirrors } from "./repository/mirrors.ts";
+import type { History } from "./store/store.ts";
+import { textOf } from "./text/text.ts";
+import type { Tracker } from "./tracker/tracker.ts";
+import type { Workspaces } from "./workspace/workspaces.ts";
+
+/** More attempts than this are not counted in a comment. */
+const attemptsCounted = 500;
+
+interface WorkDeliveryDeps {
+  readonly bus: Bus;
+  readonly history: Pick<History, "lastEvent" | "attemptsOf">;
+  readonly mirrors: Mirrors;
+  readonly closers: Closers;
+  config(): Config;
+  tracker(): Tracker;
+  /** As `DeliveriesDeps` has it. */
+  runCommand: NonNullable<DeliveriesDeps["runCommand"]>;
+  /** The value behind `$NAME`. */
+  lookup(name: string): string | undefined;
+  workspaces(): Pick<Workspaces, "borrowedBy">;
+  orchestrator(): Pick<ReturnType<CoreDeps["orchestrator"]>, "post" | "state" | "applySaved">;
+}
+
+/** The way of finished work to its person; nothing is written or read before it is started. */
+export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
+  const { clock, log, env, dataDir, redactor } = options;
+  const { bus, history, config, tracker, lookup, mirrors } = deps;
+  const borrowedBy = (path: string) => deps.workspaces().borrowedBy(path);
+  const remotes = new Remotes({
+    ...{ clock, env, mirrors, config, lookup },
+    learn: (secret) => redactor.add(secret),
+    runId: runIdOf(dataDir, "delivery"),
+    borrowedBy,
+  });
+  const lastMessage = (attemptId: string) => lastMessageOf(attemptId, { bus, history });
+  const checks: ChecksDeps = {
+    ...{ clock, env, dataDir, config, borrowedBy },
+    runId: runIdOf(dataDir, "check"),
+    secretNames: () => secretNamesOf(config(), tracker()),
+  };
+  const identity = () => operatorIdentity(env);
+  const deliveries = new Deliveries({
+    ...{ clock, log, bus, config, tracker, lastMessage },
+    store: openDeliveryStore(dataDir, () => clock.wall()),
+    forgeFor: (rule) => remotes.forgeFor(rule),
+    push: remotes.push,
+    isContained: (rule, commit, base) => remotes.isContained(rule, commit, base),
+    keep: (rule, branch, commit) => remotes.keep(rule, branch, commit),
+    release: (loan) => remotes.release(loan),
+    diff: (rule, work) => remotes.diff(rule, work),
+    headOf: (rule, branch) => remotes.headOf(rule, branch),
+    updates: {
+      identity,
+      mirror: (rule, how) => remotes.mirror(rule, how),
+      check: (place, commands) => failedCheck(place, commands, checks),
+      subscribe: (subscription, listener) => bus.subscribe(subscription, listener),
+    },
+    isIncluded: (rule, commit, base) => remotes.isIncluded(rule, commit, base),
+    newestOf: (rule, branch) => remotes.newestOf(rule, branch),
+    pullRequestFrame: (rule, base) => remotes.pullRequestFrame(rule, base),
+    comments: {
+      rows: () => deps.orchestrator().state.issues,
+      tokensOf: (id) =>
+        history
+          .attemptsOf(id, attemptsCounted, 0)
+          .attempts.reduce((sum, one) => sum + one.tokens.total, 0),
+      subscribe: (subscription, listener) => bus.subscribe(subscription, listener),
+    },
+    runCommand: (entry) => deps.runCommand(entry),
+    post: (input) => deps.orchestrator().post(input),
+    rests: (input) => deps.orchestrator().applySaved(input.issueId, input),
+    isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),
+    isAttached: (issueId) =>
+      deps.orchestrator().state.issues.of("held").get(issueId)?.attached !== undefined,
+  });
+  deps.closers.push(async () => {
+    await deliveries.close();
+    remotes.close();
+  });
+  const made: MadeDeps = {
+    ...{ clock, bus, config, lastMessage },
+    deliveryOf: (issueId) => deliveries.of(issueId),
+    record: (branch) => deliveries.record(branch),
+    defaultBranch: (rule) => remotes.defaultBranch(rule),
+    identity,
+    baseHead: (rule, base) => remotes.headOf(rule, base),
+    holdsSecret: (bytes) => redactor.secretIn(bytes.toString("utf8")),
+    check: (turn, commands) => failedCheck(turn, commands, checks),
+  };
+  return { deliveries, made };
+}
+
+/** The last message of the attempt's agent; null: it sent none. */
+function lastMessageOf(
+  attemptId: string,
+  { bus, history }: Pick<WorkDeliveryDeps, "bus" | "history">,
+): string | null {
+  bus.flush();
+  const last = history.lastEvent(attemptId, "agent.message");
+  // The message of an event is one line; the whole text is in its data.
+  return textOf(last?.data["text"]) ?? last?.message ?? null;
+}
