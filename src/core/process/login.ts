@@ -62,7 +62,7 @@ export async function loginEnvironment(env: Environment): Promise<Environment> {
 /** Asks every shell again: a profile may have changed. Until one answers, its last answer stays. Never rejects. */
 export async function readLoginsAgain(): Promise<void> {
   const again = [...shellsAsked.values()].map(async (shell) => {
-    // What is being read may be the profile of before.
+    // What is being read may be the old profile.
     await shell.asking;
     await ask(shell);
   });
