@@ -11,7 +11,7 @@ import { kinds } from "../kinds.ts";
 import { agentProblems, modelNames } from "../machine-checks.ts";
 import { type ErrorCode, messageOf, SymphonyError } from "../model/errors.ts";
 import { boundsOf } from "../process/bounds.ts";
-import { runIdOf } from "../process/table.ts";
+import { partOf, runIdOf } from "../process/table.ts";
 import { inTime } from "./in-time.ts";
 import type { Project } from "./project.ts";
 import { type Answer, fail, notAsked, ok, warn, worst } from "./result.ts";
@@ -175,7 +175,8 @@ async function withSession(
   const spec: SessionSpec = {
     workspace,
     title: "symphony doctor",
-    runId: runIdOf(dataDir, "doctor"),
+    // Other checks run at the same time.
+    runId: partOf(runIdOf(dataDir, "doctor"), "agent"),
     ...{ model: null, resumeThreadId: null, tools: noTools, secretEnvNames: hidden },
     askPolicy: { approvals: config.agent.approvals, timeoutMs: 0 },
     ...{ level: config.agent.level, network: config.agent.network },

@@ -1,12 +1,11 @@
 // Programs: started, confined, limited, and ended together with their child processes.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { randomUUID } from "node:crypto";
 import { type Clock, systemClock } from "../clock.ts";
 import { messageOf } from "../model/errors.ts";
 import { type Bounded, type Limit, watchBounds } from "./bounds.ts";
 import { runCookie } from "./environment.ts";
-import { earlierPids, isOfRun, killLimitMs, killMatching } from "./table.ts";
+import { earlierPids, isOfRun, killLimitMs, killMatching, partOf } from "./table.ts";
 import { type ProcessExit, ProcessTree } from "./tree.ts";
 
 /** Runs short programs: hooks, git, an agent's commands, probes. Long-lived ones: program.ts. */
@@ -91,11 +90,6 @@ export async function runCommand(options: CommandOptions): Promise<CommandEnd> {
   // It may have exited before all its output was read.
   const stoppedFor = exit === null ? watch.stoppedFor : streams.overflowed;
   return streams.end({ exit, stoppedFor });
-}
-
-/** A new cookie for a part of what `runId` marks. */
-function partOf(runId: string | undefined, name: string): string {
-  return [runId ?? [], `${name}-${randomUUID()}`].flat().join("/");
 }
 
 /**

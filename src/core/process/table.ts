@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { close, closeSync, open, openSync, read, readSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { setTimeout as delay, setImmediate } from "node:timers/promises";
@@ -243,6 +243,14 @@ function others(entries: readonly ProcessEntry[]): ProcessEntry[] {
  */
 export function runIdOf(dataDir: string, name: string): string {
   return `${createHash("sha256").update(dataDir).digest("hex").slice(0, 16)}/${name}`;
+}
+
+/**
+ * A new cookie for a part of what `runId` marks. What is ended by its cookie ends all parts of it, so
+ * programs that run at the same time for one purpose are parts each.
+ */
+export function partOf(runId: string | undefined, name: string): string {
+  return [runId ?? [], `${name}-${randomUUID()}`].flat().join("/");
 }
 
 /**

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { partOf } from "../../process/table.ts";
 import { type Model, modelId, providerError } from "../agent.ts";
 import { ClaudeConnection } from "./connection.ts";
 import { credentialOf } from "./credential.ts";
@@ -32,7 +33,9 @@ export async function askClaude(
   deps: ClaudeModelsDeps,
   signal: AbortSignal,
 ): Promise<Model[]> {
-  const { clock, env, lookup, runId } = deps;
+  const { clock, env, lookup } = deps;
+  // Other lists may be asked for at the same time.
+  const runId = partOf(deps.runId, "claude");
   await using empty = await mkdtempDisposable(join(tmpdir(), "symphony-models-"));
   const secretEnvNames = deps.secretEnvNames();
   const spec = { runId, secretEnvNames, level: "danger", model: null, tools: noTools } as const;

@@ -6,6 +6,7 @@ import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine, openProxies } from "../../process/environment.ts";
 import { loginEnvironment } from "../../process/login.ts";
 import { AgentProcess } from "../../process/program.ts";
+import { partOf } from "../../process/table.ts";
 import { listOf, objectOf, textOf } from "../../text/text.ts";
 import { type Model, modelId, providerError } from "../agent.ts";
 import { JsonRpcPeer } from "../json-rpc.ts";
@@ -51,7 +52,9 @@ export async function askCodex(
 }
 
 function start(config: CodexConfig, deps: CodexModelsDeps, cwd: string) {
-  const { clock, env, runId } = deps;
+  const { clock, env } = deps;
+  // Other lists may be asked for at the same time.
+  const runId = partOf(deps.runId, "codex");
   const secretNames = deps.secretEnvNames();
   const passthrough = [...config.envPassthrough, ...openProxies(env)];
   const agent = new AgentProcess({
