@@ -16,6 +16,7 @@ import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { checkWebhook } from "../../src/core/doctor/services.ts";
 import { startFakeLinear } from "../support/fakes/fake-linear.ts";
 import { origin } from "../support/makers/git-repository.ts";
 import { SmallDisk } from "../support/makers/small-disk.ts";
@@ -455,6 +456,17 @@ test("D5: codex: a real handshake; without a login a warning with the command, a
   const { report } = await doctor({ ...place, env });
   assert.deepEqual(named(report, "fail"), ["agent"]);
   assert.equal(agentOf({ report })?.code, "port_exit");
+});
+
+test("the webhook of a tracker that is a site of pull requests is the site's", () => {
+  const config = { tracker: { kind: "github", provider: {} }, delivery: { github: {} } };
+  const asked = (secrets: Readonly<Record<string, string>>) => {
+    const project = { checked: { effective: { config } }, lookup: (name: string) => secrets[name] };
+    return checkWebhook(project as unknown as Parameters<typeof checkWebhook>[0]);
+  };
+  assert.equal(asked({}).status, "not_asked");
+  assert.match(asked({}).message, /no secret for \/webhooks\/github/);
+  assert.equal(asked({ GITHUB_WEBHOOK_SECRET: "s".repeat(32) }).status, "ok");
 });
 
 const noTerminal = has("python3") ? false : "needs python3";

@@ -3,7 +3,7 @@ import type { Effective } from "../config/check.ts";
 import { secretNamesOf } from "../config/config.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import type { Forge } from "../delivery/forge.ts";
-import { openForge } from "../delivery/kinds.ts";
+import { forgeKinds, openForge } from "../delivery/kinds.ts";
 import { siteProblems } from "../delivery/reachable.ts";
 import { kinds } from "../kinds.ts";
 import { trackerProblems } from "../machine-checks.ts";
@@ -170,8 +170,15 @@ async function tryRepository(rule: RepositoryConfig, project: Project): Promise<
 
 export function checkWebhook({ checked, lookup }: Project): Answer {
   if (checked === null) return notAsked("not known without the workflow file");
-  const { tracker } = checked.effective.config;
+  const { tracker, delivery } = checked.effective.config;
   const row = kinds.trackers.find(({ kind }) => kind === tracker.kind);
+  // A site's webhook tells of its issues too.
+  const site = forgeKinds.find(({ kind }) => kind === tracker.kind);
+  if (site !== undefined) {
+    return site.webhook.secret(delivery.github, lookup) === null
+      ? notAsked(`there is no secret for /webhooks/${site.kind}: changes are found by polling`)
+      : ok(`deliveries at /webhooks/${site.kind} are checked with their secret`);
+  }
   if (!row?.webhook) return notAsked(`the ${tracker.kind} tracker sends no webhooks`);
   const name = row.webhook.secretName(tracker.provider) ?? "the workflow file";
   if (row.webhook.secret(tracker.provider, lookup) === null) {
