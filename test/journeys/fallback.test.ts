@@ -247,9 +247,11 @@ describe("an agent at its limit", () => {
       const { running } = await server.client.system.state({});
       return running[0]?.agent === "second" ? running[0] : null;
     });
-    const prompt = await eventually("it has its prompt", async () =>
-      readFile(join(world.root, "prompt.txt"), "utf8").catch(() => null),
-    );
+    const prompt = await eventually("it has its prompt", async () => {
+      // The file is there a moment earlier than what is in it.
+      const text = await readFile(join(world.root, "prompt.txt"), "utf8").catch(() => "");
+      return text === "" ? null : text;
+    });
     assert.match(prompt, new RegExp(`^Do ${row.issue_identifier}`));
     assert.match(prompt, /working/, "the record of what the first agent did");
   });
