@@ -235,8 +235,9 @@ export class Watch {
         data: { source, author, url, number: facts.number },
       });
     }
-    if (fresh.length > 0) this.tellFeedback(issueId);
-    else this.#merge(known, seen, verdict);
+    // Also what was told before a crash, if no attempt has read it.
+    this.tellFeedback(issueId);
+    if (fresh.length === 0) this.#merge(known, seen, verdict);
     this.#tellStuck(issueId, pullRequest.head, verdict);
   }
 
