@@ -171,7 +171,7 @@ export class Deliveries implements BranchBook {
     store.answer(attemptId);
     this.#outbox.kick();
     // What arrived while the attempt ran was not read by it.
-    if (store.newFeedback(issue.id).length > 0) this.#watch.tellFeedback(issue.id);
+    this.#watch.tellFeedback(issue.id);
   }
 
   /** By hand: everything that was refused is tried again at once, and the rounds begin anew. */
