@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { METHODS } from "node:http";
+import { Agent, METHODS } from "node:http";
 import { after, before, describe, test } from "node:test";
 import { api } from "../../src/contract/api.ts";
 import { routesOf } from "../../src/contract/route.ts";
@@ -40,10 +40,12 @@ function assertEnvelope(answer: Answer, status: number, code: string): void {
 
 describe("methods", () => {
   test("H-9: every other method on every path is 405 with Allow", async () => {
+    const agent = new Agent({ keepAlive: true });
+    after(() => agent.destroy());
     for (const [path, methods] of declared()) {
       const others = METHODS.filter((name) => name !== "CONNECT" && !methods.includes(name));
       for (const method of others) {
-        const answer = await server.ask(path, { method });
+        const answer = await server.ask(path, { method, agent });
         assert.equal(answer.status, 405);
         if (method !== "HEAD") assertEnvelope(answer, 405, "method_not_allowed");
         assert.equal(answer.headers.allow, [...methods].sort().join(", "), `${method} ${path}`);

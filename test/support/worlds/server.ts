@@ -1,4 +1,4 @@
-import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
+import { type Agent, request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { createApp } from "../../../src/server/app.ts";
 import { type Listening, listen } from "../../../src/server/listen.ts";
 import type { Peers } from "../../../src/server/peers.ts";
@@ -18,6 +18,8 @@ export interface Ask {
   readonly headers?: Readonly<Record<string, string>>;
   /** A string is sent unchanged, anything else as JSON. */
   readonly body?: unknown;
+  /** Connections for many requests; without one each request has its own. */
+  readonly agent?: Agent;
 }
 
 export interface TestServer extends AsyncDisposable {
@@ -68,7 +70,7 @@ export function send(port: number, path: string, ask: Ask = {}): Promise<Answer>
     method: ask.method ?? "GET",
     headers,
     // A keep-alive connection would outlive the server that a test has closed.
-    agent: false,
+    agent: ask.agent ?? false,
   });
   request.on("error", reject);
   request.on("response", async (response) => {
