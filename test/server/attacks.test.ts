@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { execFile, spawnSync } from "node:child_process";
 import { readdir } from "node:fs/promises";
+import { Agent } from "node:http";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import fc from "fast-check";
@@ -138,10 +139,12 @@ describe("THREAT-10: odd keys", () => {
     const before = await filesOf();
     const keyed = own.filter(({ path, media }) => path.includes("/:") && media === undefined);
     assert.ok(keyed.length > 10);
+    const agent = new Agent({ keepAlive: true });
+    after(() => agent.destroy());
     await fc.assert(
       fc.asyncProperty(fc.constantFrom(...keyed), odd, async (route, id) => {
         const body = route.method === "GET" ? {} : { body: "{}", headers: json };
-        const answer = await real.ask(at(route, id), { method: route.method, ...body });
+        const answer = await real.ask(at(route, id), { method: route.method, agent, ...body });
         const label = `${route.method} ${at(route, id)}: ${answer.status} ${answer.text}`;
         assert.ok(answer.status < 500, label);
         if (answer.status >= 400) assert.match(answer.json().error.code, /^[a-z_]+$/, label);
