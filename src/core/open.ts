@@ -4,7 +4,7 @@ import { ModelList } from "./agent/models.ts";
 import { learnedIn } from "./agent/openai/learned.ts";
 import { openRecovery, type Recovery } from "./attempt/recovery.ts";
 import { type Config, secretNamesOf } from "./config/config.ts";
-import { withoutCredentials } from "./config/resolve.ts";
+import { withoutCredentials } from "./config/overlay.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { CoreOptions } from "./core.ts";
 import { auditDecisions } from "./decision-audit.ts";

@@ -1,26 +1,22 @@
 // The core without HTTP: scheduler, attempts, trackers, agents and storage, connected here.
 
 import { join } from "node:path";
-import { rowOf } from "./agent/kinds.ts";
-import type { ModelList } from "./agent/models.ts";
 import { openAgentChecks } from "./agent-checks.ts";
-import { Attachments } from "./attach.ts";
 import { Attempts } from "./attempt/attempts.ts";
 import { endedOf, recoverAttempts } from "./attempt/recovery.ts";
-import { type Begun, begin } from "./begin.ts";
 import { openCommentPoll } from "./comment-poll.ts";
 import { CommentSteering } from "./comments.ts";
-import { kindOf, levelWords, settingsOf } from "./config/config.ts";
+import { levelWords } from "./config/config.ts";
 import { sectionsOf } from "./config/sections.ts";
 import { type ConfigService, openConfig, openOverlay } from "./config/service.ts";
 import type { Core, CoreDeps, CoreOptions } from "./core.ts";
 import { forgeKinds } from "./delivery/kinds.ts";
 import { deliveryMigrations } from "./delivery/store.ts";
-import { inForce, portsOf } from "./effects.ts";
+import { portsOf } from "./effects.ts";
 import { Meter } from "./events/meter.ts";
 import { fileChecks } from "./file-checks.ts";
-import { followDiskUse, keepCompleted } from "./followers.ts";
-import { type HostWatch, openHost } from "./host.ts";
+import { keepCompleted } from "./followers.ts";
+import { openHost } from "./host.ts";
 import { openInboxes } from "./inboxes.ts";
 import { type Kinds, kinds as ownKinds } from "./kinds.ts";
 import { messageOf } from "./model/errors.ts";
@@ -41,14 +37,13 @@ import {
   openStore,
   openWorkspaces,
 } from "./open.ts";
-import { DispatchSwitch } from "./orchestrator/dispatch-switch.ts";
-import { Operations } from "./orchestrator/operations.ts";
 import { Orchestrator } from "./orchestrator/orchestrator.ts";
 import { restoredState } from "./orchestrator/records.ts";
 import type { State } from "./orchestrator/state.ts";
 import { registerDataDir } from "./process/data-dirs.ts";
 import { runIdOf } from "./process/table.ts";
 import { Templates } from "./prompt/templates.ts";
+import { runningCore } from "./running.ts";
 import { learnEnvironment } from "./secrets/learn.ts";
 import { openSecrets, type Secrets } from "./secrets/secrets.ts";
 import { beginSealed } from "./store/audit.ts";
@@ -58,15 +53,12 @@ import { acceptLoss, notePresent, requireKept } from "./store/manifest.ts";
 import { redactedStore } from "./store/redacted.ts";
 import type { Store } from "./store/store.ts";
 import { webhookMigrations } from "./tracker/deliveries.ts";
-import { IssueFinder } from "./tracker/finder.ts";
 import { TrackerInUse } from "./tracker/in-use.ts";
 import { issueMigrations } from "./tracker/local/table.ts";
 import type { TrackerDeps } from "./tracker/tracker.ts";
 import { openWorkDelivery } from "./work-delivery.ts";
 import { KeptWorkspaces } from "./workspace/kept.ts";
-import { WorkspaceOverview } from "./workspace/overview.ts";
 import { isAtWork, userOf } from "./workspace/owner.ts";
-import { followWorkspaceRetention } from "./workspace/retention.ts";
 
 /**
  * Opens everything and recovers from a crash, but dispatches nothing yet. Rejects with the code of
@@ -134,9 +126,6 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     throw error;
   }
 }
-
-/** How long the hooks of ending attempts may run while the server stops. */
-const hookGraceMs = 10_000;
 
 export interface StartDeps {
   readonly kinds: Kinds;
@@ -291,124 +280,4 @@ function openOrchestratorUsers(
   const notices = openNotices(options, deps, trackerDeps.lookup);
   closers.push(() => notices.close());
   return { agents, comments, webhooks, models, host, notices };
-}
-
-interface RunningDeps {
-  readonly agents: ReturnType<typeof openAgentChecks>;
-  readonly host: HostWatch;
-  readonly orchestrator: Orchestrator;
-  readonly models: ModelList;
-  readonly secrets: Secrets;
-  readonly closers: Closers;
-  /** Aborting it ends the hooks that still run. */
-  readonly leaving: AbortController;
-  readonly webhooks: Core["webhooks"];
-  readonly notices: Core["notices"];
-  readonly comments: CommentSteering;
-  unsaved(): readonly string[];
-}
-
-function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningDeps): Core {
-  const { orchestrator, models, secrets, closers, leaving, webhooks, comments, unsaved } = used;
-  const { clock, log, version, dataDir } = options;
-  const { config, trackers, bus } = deps;
-  const { history } = deps.store;
-  const overview = openOverview(options, deps, used);
-  const stopping = new AbortController();
-  let begun: Promise<Begun> | null = null;
-  let stopped: Promise<void> | null = null;
-  const stop = async () => {
-    stopping.abort();
-    const cancel = clock.after(hookGraceMs, () => leaving.abort());
-    try {
-      bus.publish({ type: "server.stopping", message: "the server is stopping" });
-      await Promise.all([begun?.catch(() => {}), orchestrator.drain()]);
-    } finally {
-      cancel();
-      // All attempts have ended; examinations and cleanups that still run are not waited for.
-      leaving.abort();
-      await closeAll(closers, log);
-    }
-  };
-  const attachments = attachmentsOf(options, deps, overview);
-  return {
-    version,
-    dataDir,
-    startedWall: clock.wall(),
-    clock,
-    workflowPath: options.workflowPath,
-    kinds: deps.kinds,
-    ...{ config, bus, history, log, webhooks, comments, secrets, models },
-    ...{ meter: deps.meter, recorder: deps.recorder, templates: deps.templates },
-    notices: used.notices,
-    ...{ workspaces: overview, deliveries: deps.deliveries },
-    redact: (text) => options.redactor.redact(text),
-    secretsKnown: () => options.redactor.known(),
-    attachments,
-    dispatch: new DispatchSwitch({ orchestrator, stored: deps.store.pause, clock }),
-    orchestrator: new Operations({
-      ...{ orchestrator, history, clock },
-      tracker: () => trackers.tracker,
-      config: () => inForce(config),
-      handOver: (issue) => attachments.handOver(issue),
-    }),
-    tracker: () => trackers.tracker,
-    finder: new IssueFinder({ clock, tracker: () => trackers.tracker }),
-    localIssues: () => trackers.localIssues,
-    checkAgents: () => used.agents.look(),
-    async start() {
-      begun = begin(options, deps, { ...used, signal: stopping.signal });
-      await begun;
-    },
-    async checked() {
-      await (await begun)?.checked();
-    },
-    async once() {
-      await orchestrator.once();
-      await (await begun)?.over;
-      await deps.deliveries.idle();
-    },
-    unsaved,
-    stop() {
-      stopped ??= stop();
-      return stopped;
-    },
-  };
-}
-
-/** What the workspaces hold, measured again after changes, and the removal of old ones. */
-function openOverview(
-  { log }: CoreOptions,
-  deps: CoreDeps,
-  { orchestrator, closers }: Pick<RunningDeps, "orchestrator" | "closers">,
-): WorkspaceOverview {
-  const { config, bus } = deps;
-  const { history } = deps.store;
-  const state = () => orchestrator.state;
-  const overview = new WorkspaceOverview({
-    pushedOf: (issueId) => deps.deliveries.of(issueId)?.pushed ?? null,
-    repositories: () => config.current.config.git.repositories,
-    ...{ ...deps, history, state },
-  });
-  closers.push(() => overview.close());
-  closers.push(followDiskUse(bus, overview, log));
-  closers.push(followWorkspaceRetention({ ...deps, history, state, overview }));
-  return overview;
-}
-
-function attachmentsOf(
-  { clock, redactor, env, dataDir }: CoreOptions,
-  { orchestrator, store: { history }, deliveries, kinds, config }: CoreDeps,
-  workspaces: WorkspaceOverview,
-): Attachments {
-  return new Attachments({
-    ...{ orchestrator: orchestrator(), history, clock, workspaces, deliveries },
-    async sessionsOf(agent, workspace) {
-      const { config: current } = config.current;
-      const row = rowOf(kinds.agents, current, agent);
-      const home = await row?.homeOf?.(settingsOf(current, agent), { env, dataDir, workspace });
-      return { kind: kindOf(current, agent), home: home ?? null };
-    },
-    redact: (text) => redactor.redact(text),
-  });
 }

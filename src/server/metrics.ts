@@ -8,6 +8,7 @@ import type { SymphonyEvent } from "../core/model/event.ts";
 import { Backlog } from "./backlog.ts";
 import { deliveryMetrics } from "./delivery-metrics.ts";
 import type { Repeated } from "./front.ts";
+import { gauges } from "./gauges.ts";
 import { KeptAnswers, Prepared, withoutSecrets } from "./replies.ts";
 import type { StreamGauge } from "./sse.ts";
 
@@ -34,7 +35,7 @@ export function createMetrics(core: Core, clock: Clock): Metrics {
   const ofProcess = processText(clock);
   const known = families(registry, core);
   const backlog = new Backlog();
-  backlogGauge(registry, backlog);
+  gauges(registry, core, backlog);
   for (const limit of ["client", "total"]) known.sseDropped.inc({ limit }, 0);
   // The value is unknown until a tracker has reported it: a 0 would raise an alarm.
   known.trackerRemaining.remove();
@@ -111,17 +112,6 @@ class Making {
   }
 }
 
-function backlogGauge(registry: Registry, backlog: Backlog): void {
-  new Gauge({
-    name: "symphony_sse_waiting_bytes",
-    help: "Bytes that wait for clients of event streams, at most 64 MiB",
-    registers: [registry],
-    collect() {
-      this.set(backlog.bytes);
-    },
-  });
-}
-
 /** Gauges with names of counters: Prometheus rejects them, and the gauges without `_total` have the same sums. */
 const misnamed = ["handles", "requests", "resources"].map((kind) => `nodejs_active_${kind}_total`);
 
@@ -149,13 +139,6 @@ const dispatchBuckets = [0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300
 const pollBuckets = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30];
 
 function families(registry: Registry, core: Core) {
-  buildInfo(registry, core.version);
-  issueGauge(registry, core);
-  trackerGauge(registry, core);
-  unsavedGauge(registry, core);
-  unrecordedGauge(registry, core);
-  gateGauge(registry, core);
-  workspaceGauge(registry, core);
   const registers = [registry];
   const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
     new Counter<L>({ name: `symphony_${name}`, help, labelNames, registers });
@@ -210,95 +193,6 @@ function families(registry: Registry, core: Core) {
       labelNames: ["route", "method", "status"],
     }),
   };
-}
-
-function buildInfo(registry: Registry, version: string): void {
-  const info = new Gauge({
-    name: "symphony_build_info",
-    help: "Always 1; the version is in the labels",
-    labelNames: ["version", "node_version"],
-    registers: [registry],
-  });
-  info.set({ version, node_version: process.version }, 1);
-}
-
-/** Read from memory at each scrape. */
-function issueGauge(registry: Registry, core: Core): void {
-  new Gauge({
-    name: "symphony_issues",
-    help: "Issues by status",
-    labelNames: ["status"],
-    registers: [registry],
-    collect() {
-      const { counts } = core.orchestrator.view(1).snapshot;
-      for (const [status, number] of Object.entries(counts)) this.set({ status }, number);
-    },
-  });
-}
-
-/** Without a value until the first read has ended: a 0 would raise an alarm, a 1 would hide one. */
-function trackerGauge(registry: Registry, core: Core): void {
-  new Gauge({
-    name: "symphony_tracker_healthy",
-    help: "1 if the last read of the tracker succeeded, else 0; no value before the first has ended",
-    registers: [registry],
-    collect() {
-      const healthy = core.orchestrator.trackerHealthy();
-      if (healthy === null) this.remove();
-      else this.set(healthy ? 1 : 0);
-    },
-  });
-}
-
-/** Above 0 the disk refuses writes, and no new work is started. */
-function unsavedGauge(registry: Registry, core: Core): void {
-  new Gauge({
-    name: "symphony_unsaved_writes",
-    help: "Writes that the disk refused and that are retried",
-    registers: [registry],
-    collect() {
-      this.set(core.orchestrator.unsaved());
-    },
-  });
-}
-
-/** Decisions that the record does not have: the disk refused it, or the file is damaged. */
-function unrecordedGauge(registry: Registry, core: Core): void {
-  new Gauge({
-    name: "symphony_unrecorded_decisions",
-    help: "Decisions since the start that could not be recorded",
-    registers: [registry],
-    collect() {
-      this.set(core.recorder.lost);
-    },
-  });
-}
-
-const commonGates = ["paused", "active_hours", "host", "day_budget"] as const;
-
-function gateGauge(registry: Registry, core: Core): void {
-  new Gauge({
-    name: "symphony_gate_closed",
-    help: "1: this gate keeps all new work from starting",
-    labelNames: ["gate"],
-    registers: [registry],
-    collect() {
-      const shut = new Set(core.orchestrator.paused().map(({ gate }) => gate));
-      for (const gate of commonGates) this.set({ gate }, shut.has(gate) ? 1 : 0);
-    },
-  });
-}
-
-/** As last measured in the background: a scrape walks no directory. */
-function workspaceGauge(registry: Registry, core: Core): void {
-  new Gauge({
-    name: "symphony_workspace_bytes",
-    help: "Disk use of all workspaces, as last measured",
-    registers: [registry],
-    collect() {
-      this.set(core.workspaces.measuredBytes);
-    },
-  });
 }
 
 function count(known: Families, measure: Measure): void {

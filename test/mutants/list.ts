@@ -44,7 +44,7 @@ export const mutants: readonly Mutant[] = [
     "terminalStates: tracker.terminalStates,",
     "terminalStates: tracker.activeStates,",
   ]),
-  ...faults({ file: "src/core/start.ts", tests: ["test/core/early-change.test.ts"] }, [
+  ...faults({ file: "src/core/running.ts", tests: ["test/core/early-change.test.ts"] }, [
     "H-1: the server reports 1970 as its start time",
     "startedWall: clock.wall(),",
     "startedWall: 0,",

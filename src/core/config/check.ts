@@ -7,14 +7,13 @@ import type { Config } from "./config.ts";
 import { type Finding, type Problem, problemsOf, sentenceOf } from "./finding.ts";
 import { agentNamed, wayText } from "./foreign-keys.ts";
 import type { Origin } from "./layers.ts";
+import { credentialKey, type Overlay } from "./overlay.ts";
 import type { Place, WrittenValue } from "./places.ts";
 import {
   type ConfigFlags,
-  credentialKey,
   type Inspected,
   inspectConfig,
   type LayerProblem,
-  type Overlay,
   toConfig,
   variableOf,
 } from "./resolve.ts";

@@ -10,7 +10,7 @@ import { hashOfFiles } from "./chain.ts";
 import { type CheckDeps, type Checked, checkConfig, type Effective } from "./check.ts";
 import { findingText, type Problem, refusal } from "./finding.ts";
 import { leavesOf } from "./layers.ts";
-import { checkOverlay, type Overlay } from "./resolve.ts";
+import { checkOverlay, type Overlay } from "./overlay.ts";
 import type { Sections } from "./sections.ts";
 import { readWorkflow } from "./workflow.ts";
 

@@ -10,14 +10,12 @@ import { objectOf } from "../text/text.ts";
 import {
   answerIn,
   boundedFetch,
-  budgetIn,
   closedError,
   type FetchLimits,
   following,
   type GithubBudget,
   graphqlError,
   inTime,
-  isUntimed,
   type Judge,
   malformed,
   type Refusal,
@@ -27,6 +25,7 @@ import {
 } from "./answers.ts";
 import { type AppCredential, GithubCredentials } from "./credentials.ts";
 import { KeptAnswers } from "./kept-answers.ts";
+import { type Api, RateLimits } from "./rate-limits.ts";
 import type { GithubSettings } from "./settings.ts";
 
 export interface GithubClientOptions {
@@ -66,8 +65,6 @@ const defaultMaxPages = 50;
 const apiVersion = "2022-11-28";
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
-export type Api = "rest" | "graphql";
-
 interface Form {
   readonly schema: z.ZodType;
   readonly shape: Shape;
@@ -82,21 +79,18 @@ export class GithubClient {
   readonly #closed = new AbortController();
   readonly #limits: FetchLimits;
   readonly #kept = new KeptAnswers();
-  readonly #notBefore: Record<Api, number> = { rest: 0, graphql: 0 };
   readonly #waiting: (() => void)[] = [];
   #plain: Promise<Octokit> | null = null;
   #reading = 0;
   #writing: Promise<unknown> = Promise.resolve();
-  #untimed = 0;
-  readonly #budgets: Record<Api, GithubBudget | null> = { rest: null, graphql: null };
-  /** Requests that count, of both budgets: a 304 does not. */
-  readonly spent: Record<Api, number> = { rest: 0, graphql: 0 };
+  readonly #rate: RateLimits;
   readonly credentials: GithubCredentials;
   /** Changes when the repository turns out to be renamed. */
   place: { readonly owner: string; readonly repo: string };
 
   constructor(options: GithubClientOptions) {
     this.#options = options;
+    this.#rate = new RateLimits(options.clock);
     this.#limits = {
       timeoutMs: options.timeoutMs ?? defaultTimeoutMs,
       closed: this.#closed.signal,
@@ -159,7 +153,12 @@ export class GithubClient {
 
   /** What is left of the hour of REST requests or of GraphQL points; null: GitHub has not said, or has no limit. */
   budget(api: Api): GithubBudget | null {
-    return this.#budgets[api];
+    return this.#rate.budget(api);
+  }
+
+  /** Requests that count, of both budgets: a 304 does not. */
+  get spent(): Readonly<Record<Api, number>> {
+    return this.#rate.spent;
   }
 
   /** The data of a query. */
@@ -245,7 +244,7 @@ export class GithubClient {
     const route = `POST ${this.#options.settings.graphql}`;
     const answer = await this.#send("graphql", route, { query, variables });
     const error = graphqlError(answer, this.#judge());
-    if (error !== null) throw this.#learned(error, answer, "graphql");
+    if (error !== null) throw this.#rate.learned(error, answer, "graphql");
     return objectOf(answer.data)["data"];
   }
 
@@ -262,7 +261,7 @@ export class GithubClient {
       const headers = { ...condition, authorization: `Bearer ${token}` };
       try {
         const answer = await octokit.request(route, { ...parameters, headers });
-        this.#untimed = 0;
+        this.#rate.passed();
         this.#count(api, answer, "ok");
         return answer;
       } catch (thrown) {
@@ -280,9 +279,7 @@ export class GithubClient {
   }
 
   #count(api: Api, answer: Refusal | null, outcome: "ok" | ForgeError): void {
-    if (answer?.status !== 304) this.spent[api] += 1;
-    this.#budgets[api] = (answer && budgetIn(answer)) ?? this.#budgets[api];
-    this.#options.onRequest?.(outcome, this.#budgets[api]);
+    this.#options.onRequest?.(outcome, this.#rate.count(api, answer));
   }
 
   /** Loaded by the first request, so that no other command pays for it. */
@@ -313,35 +310,17 @@ export class GithubClient {
   }
 
   #refused(refusal: Refusal, api: Api): ForgeError {
-    return this.#learned(refusalError(refusal, this.#judge()), refusal, api);
-  }
-
-  /** Going on after a limit can get the account banned, so it is remembered. */
-  #learned(error: ForgeError, refusal: Refusal, api: Api): ForgeError {
-    if (error.category !== "rate_limited" || error.retryAt === null) return error;
-    const { clock } = this.#options;
-    const until = clock.now() + error.retryAt - clock.wall();
-    const isPrimary = String(refusal.headers["x-ratelimit-remaining"]) === "0";
-    // The two budgets are separate; a secondary limit is common to both.
-    for (const one of isPrimary ? [api] : (["rest", "graphql"] as const)) {
-      this.#notBefore[one] = Math.max(this.#notBefore[one], until);
-    }
-    if (isUntimed(refusal)) this.#untimed++;
-    return error;
+    return this.#rate.learned(refusalError(refusal, this.#judge()), refusal, api);
   }
 
   #judge(): Judge {
     const { redact } = this.credentials;
-    return { redact, wall: this.#options.clock.wall(), untimed: this.#untimed };
+    return { redact, wall: this.#options.clock.wall(), untimed: this.#rate.untimed };
   }
 
   #requireBudget(api: Api): void {
     if (this.#closed.signal.aborted) throw closedError();
-    const { clock } = this.#options;
-    const waitMs = Math.ceil(this.#notBefore[api] - clock.now());
-    if (waitMs <= 0) return;
-    const message = `GitHub's rate limit is reached; asking again in ${Math.ceil(waitMs / 1_000)} s`;
-    throw new ForgeError("rate_limited", message, { retryAt: clock.wall() + waitMs });
+    this.#rate.require(api);
   }
 
   async #repeated<T>(once: () => Promise<T>): Promise<T> {

@@ -1,5 +1,5 @@
 import type { TrackerConfig } from "../config/config.ts";
-import { credentialKey } from "../config/resolve.ts";
+import { credentialKey } from "../config/overlay.ts";
 import { isMap } from "../config/schema.ts";
 import { proxySecrets } from "../outbound.ts";
 import type { Redactor } from "../text/redact.ts";

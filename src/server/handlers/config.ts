@@ -4,7 +4,7 @@ import { asOf, type Then } from "../../core/as-of.ts";
 import { limited } from "../../core/clock.ts";
 import { configSchema } from "../../core/config/json-schema.ts";
 import { leavesOf } from "../../core/config/layers.ts";
-import { type Overlay, withoutCredentials, withoutPath } from "../../core/config/resolve.ts";
+import { type Overlay, withoutCredentials, withoutPath } from "../../core/config/overlay.ts";
 import type { Core } from "../../core/core.ts";
 import { SymphonyError } from "../../core/model/errors.ts";
 import type { Exchange, Handlers } from "../mount.ts";

@@ -11,7 +11,7 @@ import { matchInWords } from "../../core/repository/routing.ts";
 import { shellQuoted } from "../../core/text/text.ts";
 import type { KeptCopy } from "../../core/workspace/copies.ts";
 import type { WorkDiff } from "../../core/workspace/diff.ts";
-import type { WorkspaceFacts } from "../../core/workspace/overview.ts";
+import type { WorkspaceFacts } from "../../core/workspace/facts.ts";
 import type { GitRepository } from "../../core/workspace/repositories.ts";
 import type { Handlers } from "../mount.ts";
 import { overlapView, shownKept } from "../views.ts";

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { agentsInUse, kindOf, modelOf, settingsOf } from "../../../src/core/config/config.ts";
+import { checkOverlay } from "../../../src/core/config/overlay.ts";
 import {
   type ConfigSources,
-  checkOverlay,
   inspectConfig,
   resolveConfig,
   toConfig,

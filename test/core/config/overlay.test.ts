@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { z } from "zod";
 import { configSchema } from "../../../src/core/config/json-schema.ts";
 import { leavesOf } from "../../../src/core/config/layers.ts";
-import { checkOverlay, withoutCredentials, withoutPath } from "../../../src/core/config/resolve.ts";
+import { checkOverlay, withoutCredentials, withoutPath } from "../../../src/core/config/overlay.ts";
 import { openConfig, openOverlay, readOverlay } from "../../../src/core/config/service.ts";
 import { sections } from "../../../src/core/kinds.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";

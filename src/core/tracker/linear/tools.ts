@@ -1,7 +1,8 @@
 import type { AgentTools, ToolResult, ToolSpec } from "../../agent/agent.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { isRecord, textOf } from "../normalize.ts";
-import { type LinearAnswer, type LinearClient, redactorOf } from "./client.ts";
+import type { LinearAnswer, LinearClient } from "./client.ts";
+import { redactorOf } from "./refusal.ts";
 import type { LinearSettings } from "./settings.ts";
 
 const toolName = "linear_graphql";

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { capBytes, type RequestOutcome } from "../../../../src/core/tracker/linear/client.ts";
+import type { RequestOutcome } from "../../../../src/core/tracker/linear/client.ts";
+import { capBytes } from "../../../../src/core/tracker/linear/refusal.ts";
 import { type FakeFault, startFakeLinear } from "../../../support/fakes/fake-linear.ts";
 import { driven, linearTracker } from "../../../support/fakes/linear-tracker.ts";
 
