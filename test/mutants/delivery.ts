@@ -50,19 +50,16 @@ export const ofTheDelivery: readonly Mutant[] = [
     ],
     ["delivery: a check is run again twice", "if (run.run_attempt > check.attempt) return;", ""],
   ),
-  ...faults(
-    { file: `${api}/client.ts`, tests: ofApi("client") },
-    [
-      "delivery: a full page ends a list",
-      "if (!answer.hasNext && items.length < perPage) return all;",
-      "if (!answer.hasNext) return all;",
-    ],
-    [
-      "delivery: a reached limit is not remembered",
-      "this.#notBefore[one] = Math.max(this.#notBefore[one], until);",
-      "",
-    ],
-  ),
+  ...faults({ file: `${api}/client.ts`, tests: ofApi("client") }, [
+    "delivery: a full page ends a list",
+    "if (!answer.hasNext && items.length < perPage) return all;",
+    "if (!answer.hasNext) return all;",
+  ]),
+  ...faults({ file: `${api}/rate-limits.ts`, tests: ofApi("client") }, [
+    "delivery: a reached limit is not remembered",
+    "this.#notBefore[one] = Math.max(this.#notBefore[one], until);",
+    "",
+  ]),
   ...faults({ file: `${api}/client.ts`, tests: tests("observe"), only: "the log of a failed" }, [
     "delivery: the log's store gets the token",
     'outbound(location, { headers: agent, signal }, "log of a check")',
