@@ -1,4 +1,5 @@
 import { sweepBridges } from "./agent/bridge.ts";
+import { SharedRuns } from "./clock.ts";
 import type { Core, CoreDeps, CoreOptions } from "./core.ts";
 import { cleanUpFinished, followConfig, followRetention } from "./followers.ts";
 import type { HostWatch } from "./host.ts";
@@ -82,13 +83,23 @@ export async function begin(
   return { over: cleanup.over, checked: () => machine.settled() };
 }
 
-/** After a workspace is created: forgets what was in its place and examines earlier roots. */
+/**
+ * After a workspace is created: forgets what was in its place and examines earlier roots. One reading of the directories
+ * serves all that were created before it.
+ */
 function followRoot({ bus, kept, log }: CoreDeps): () => void {
+  let created = new Set<string>();
+  const failed = (error: unknown) =>
+    log.warn("workspaces not examined", { reason: messageOf(error) });
+  const examined = new SharedRuns(async () => {
+    const issueIds = created;
+    created = new Set();
+    await kept.findLeft({ issueIds }, (_, error) => failed(error));
+  });
   return bus.subscribe({ filter: { types: ["workspace.created"] } }, ({ issueId, data }) => {
     if (issueId === null) return;
     kept.forget(String(data["path"]));
-    const failed = (error: unknown) =>
-      log.warn("workspaces not examined", { reason: messageOf(error) });
-    kept.findLeft({ issueId }, (_, error) => failed(error)).catch(failed);
+    created.add(issueId);
+    examined.run().catch(failed);
   });
 }

@@ -1,3 +1,5 @@
+import { setImmediate } from "node:timers/promises";
+
 /** Time and timers, so that tests can control both. */
 export interface Clock {
   /** Milliseconds since the epoch, for display and records only: it may jump. */
@@ -89,4 +91,38 @@ export function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<vo
     });
     signal.addEventListener("abort", stop, { once: true });
   });
+}
+
+/**
+ * Work on what all its callers see, such as a reading of the machine: each gets the result of a run that began after it
+ * asked. All who ask while one runs share the next, so a thousand together cost as many runs as one.
+ */
+export class SharedRuns<T> {
+  readonly #work: () => Promise<T>;
+  #running: Promise<void> | null = null;
+  #next: Promise<T> | null = null;
+
+  constructor(work: () => Promise<T>) {
+    this.#work = work;
+  }
+
+  /** Rejects as the work does. */
+  run(): Promise<T> {
+    this.#next ??= this.#after(this.#running);
+    return this.#next;
+  }
+
+  async #after(before: Promise<void> | null): Promise<T> {
+    await before;
+    // The callers of this turn of the event loop have asked by now.
+    await setImmediate();
+    const run = this.#work();
+    // What waits for it need not keep its result.
+    this.#running = run.then(
+      () => {},
+      () => {},
+    );
+    this.#next = null;
+    return run;
+  }
 }

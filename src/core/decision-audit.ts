@@ -59,8 +59,8 @@ const reasonCharacters = 500;
 
 /**
  * Writes symphony's own decisions to the audit log: holds, failures, stops, interruptions,
- * workspaces that were removed or kept, and each step of delivery. Each is written once, also across a crash. Ends with the
- * bus.
+ * workspaces that were removed or kept, and each step of delivery. Each is written once, also across a crash: it is as safe
+ * from a power cut as its event, and on disk within 100 ms. Ends with the bus.
  */
 export function auditDecisions({ bus, history, log }: AuditDeps): void {
   const afterSeq = lastEventAudited(history);
@@ -69,7 +69,8 @@ export function auditDecisions({ bus, history, log }: AuditDeps): void {
     const entry = decisionOf(event);
     if (entry === null) return;
     try {
-      history.audit(entry);
+      // A thousand agents that stop would otherwise wait for the disk a thousand times.
+      history.auditSoon([entry]);
     } catch (error) {
       log.error("audit failed", { action: entry.action, error: messageOf(error) });
     }

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { lstat, realpath } from "node:fs/promises";
 import { homedir, userInfo } from "node:os";
 import { dirname, isAbsolute, join, resolve } from "node:path";
+import { SharedRuns } from "../clock.ts";
 import type { ProgramAccess } from "../config/agents.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { knownDataDirs, ownDirIn } from "../process/data-dirs.ts";
@@ -52,18 +53,9 @@ export type Confinement = Pick<
 >;
 
 export async function confinementOf(options: ConfinementOptions): Promise<Confinement> {
-  const { spec, lines, readable, writable, env, path } = options;
+  const { spec, readable, writable } = options;
   const { workspace } = spec;
-  const home = env["HOME"] ?? homedir();
-  const homes = await canonical([home, userInfo().homedir]);
-  const [dataDir = ""] = await canonical([options.dataDir]);
-  const [workspaceRoot = ""] = await canonical([options.workspaceRoot]);
-  const projects = await canonical(await knownDataDirs(env));
-  const ofSymphony = await canonical(homes.map(ownDirIn));
-  const own = [...new Set([dataDir, workspaceRoot, ...projects, ...ofSymphony])];
-  const logins = await canonical(homes.flatMap(loginsIn));
-  const hidden = [...own, ...logins, ...(await canonical(serviceSockets))];
-  const closed = [...notShown, dataDir, ...projects.filter((dir) => dir !== workspaceRoot)];
+  const { home, homes, own, closed, logins, hidden, programs } = await machineFor(options);
   const refuses = (from: string) =>
     from === "/" || own.includes(from) || closed.some((dir) => isInside(from, dir));
   const borrowed = await canonical(spec.borrowed ?? []);
@@ -73,12 +65,6 @@ export async function confinementOf(options: ConfinementOptions): Promise<Confin
     ...(await namedBy(readable, "readable", { home, refuses, spec })),
     ...(writable === null ? [] : await namedBy(writable, "writable", { home, refuses, spec })),
   ];
-  const programs = await installedPrograms({
-    path,
-    files: lines.flatMap((line) => filesIn(line, home)),
-    homes,
-    hidden: [...hidden, workspace],
-  });
   const tools = await toolchainsOf(homes, { hidden, named });
   const given = await givenLogins(logins, named, homes);
   return {
@@ -90,6 +76,73 @@ export async function confinementOf(options: ConfinementOptions): Promise<Confin
       ...[...programs, ...tools, ...named, ...borrowed.map(asReadable)],
     ]).filter(({ from, to }) => !isInside(to, workspace) && !isInside(from, workspace)),
   };
+}
+
+/** What every session of an agent sees of the machine, wherever it works. */
+interface Machine {
+  readonly home: string;
+  readonly homes: readonly string[];
+  /** Symphony's own directories, and those of other projects. */
+  readonly own: readonly string[];
+  /** No setting may show what is in them. */
+  readonly closed: readonly string[];
+  readonly logins: readonly string[];
+  readonly hidden: readonly string[];
+  readonly programs: readonly Shown[];
+}
+
+type MachineOptions = Omit<ConfinementOptions, "spec" | "readable" | "writable">;
+
+/** Sessions that start together share one reading, which takes some 20 ms of CPU. */
+const readings = new WeakMap<NodeJS.ProcessEnv, Map<string, SharedRuns<Machine>>>();
+/** Each setting of an agent has one; older ones are not used again. */
+const maxReadings = 32;
+
+async function machineFor(options: ConfinementOptions): Promise<Machine> {
+  const { lines, path, dataDir, workspaceRoot, env, spec } = options;
+  const key = JSON.stringify([lines, path, dataDir, workspaceRoot, env["HOME"]]);
+  const all = readings.get(env) ?? new Map<string, SharedRuns<Machine>>();
+  if (all.size > maxReadings) all.clear();
+  readings.set(env, all);
+  const work = () => machineOf({ lines, path, dataDir, workspaceRoot, env });
+  const reading = all.get(key) ?? new SharedRuns(work);
+  all.set(key, reading);
+  const machine = await reading.run();
+  const touches = ({ to }: Shown) => isInside(to, spec.workspace) || isInside(spec.workspace, to);
+  if (!machine.programs.some(touches)) return machine;
+  // A directory of programs that holds the workspace, or is in it, is not shown as a whole.
+  const hidden = [...machine.hidden, spec.workspace];
+  return { ...machine, programs: await programsOf(options, machine.homes, hidden) };
+}
+
+async function machineOf(options: MachineOptions): Promise<Machine> {
+  const { env } = options;
+  const home = env["HOME"] ?? homedir();
+  const homes = await canonical([home, userInfo().homedir]);
+  const [dataDir = ""] = await canonical([options.dataDir]);
+  const [workspaceRoot = ""] = await canonical([options.workspaceRoot]);
+  const projects = await canonical(await knownDataDirs(env));
+  const ofSymphony = await canonical(homes.map(ownDirIn));
+  const own = [...new Set([dataDir, workspaceRoot, ...projects, ...ofSymphony])];
+  const logins = await canonical(homes.flatMap(loginsIn));
+  const hidden = [...own, ...logins, ...(await canonical(serviceSockets))];
+  const closed = [...notShown, dataDir, ...projects.filter((dir) => dir !== workspaceRoot)];
+  const programs = await programsOf(options, homes, hidden);
+  return { home, homes, own, closed, logins, hidden, programs };
+}
+
+function programsOf(
+  { lines, path, env }: MachineOptions,
+  homes: readonly string[],
+  hidden: readonly string[],
+): Promise<readonly Shown[]> {
+  const home = env["HOME"] ?? homedir();
+  return installedPrograms({
+    path,
+    files: lines.flatMap((line) => filesIn(line, home)),
+    homes,
+    hidden,
+  });
 }
 
 function asReadable(path: string): Shown {

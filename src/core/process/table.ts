@@ -1,8 +1,9 @@
 import { createHash, randomUUID } from "node:crypto";
 import { close, closeSync, open, openSync, read, readSync } from "node:fs";
 import { readdir } from "node:fs/promises";
-import { setTimeout as delay, setImmediate } from "node:timers/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
+import { SharedRuns } from "../clock.ts";
 import { daemonMark, runCookie } from "./environment.ts";
 import { psEntries } from "./ps.ts";
 
@@ -52,7 +53,7 @@ export async function earlierPids(): Promise<ReadonlySet<number>> {
 
 /** Every live process that may be read. */
 export async function liveProcesses(): Promise<readonly ProcessEntry[]> {
-  return (await freshScan()).entries;
+  return (await shared.run()).entries;
 }
 
 /** All processes as one reading of /proc showed them. */
@@ -62,33 +63,13 @@ interface Scan {
   readonly others: readonly ProcessEntry[];
 }
 
-let running: Promise<unknown> | null = null;
-let next: Promise<Scan> | null = null;
 let scans = 0;
+/** A thousand agents that end together cost as many readings of /proc as one. */
+const shared = new SharedRuns(scanned);
 
 /** How often all processes were read by this process. */
 export function scansMade(): number {
   return scans;
-}
-
-/**
- * A reading of /proc that begins after this call. All callers that wait while another one is read
- * share the next: a thousand agents that end together cost as many readings as one.
- */
-function freshScan(): Promise<Scan> {
-  next ??= scanAfter(running);
-  return next;
-}
-
-async function scanAfter(before: Promise<unknown> | null): Promise<Scan> {
-  await before;
-  // The callers of this turn of the event loop have asked by now.
-  await setImmediate();
-  const scan = scanned();
-  // What waits for it need not keep it.
-  running = scan.then(() => {});
-  next = null;
-  return scan;
 }
 
 async function scanned(): Promise<Scan> {
@@ -138,7 +119,7 @@ export async function killMatching(
   const end = performance.now() + limitMs;
   let emptyScans = 0;
   while (emptyScans < 2 && performance.now() < end) {
-    const entries = known.size > 0 ? await unseen(seen) : (await freshScan()).others;
+    const entries = known.size > 0 ? await unseen(seen) : (await shared.run()).others;
     if (entries.length === 0) break;
     const found = entries.filter(matches);
     for (const { pid } of found) {

@@ -107,20 +107,20 @@ export class KeptWorkspaces {
   }
 
   /**
-   * Examines workspaces that no attempt will use again (`leftBehind`): those of one issue, or all
+   * Examines workspaces that no attempt will use again (`leftBehind`): those of some issues, or all
    * except those of the issues in `cleared`, which were examined already. Failures are passed to
    * `onError`.
    */
   async findLeft(
-    of: { readonly issueId: string } | { readonly cleared: ReadonlySet<string> },
+    of: { readonly issueIds: ReadonlySet<string> } | { readonly cleared: ReadonlySet<string> },
     onError: (path: string, error: unknown) => void,
     signal?: AbortSignal,
   ): Promise<void> {
-    for (const { path, issue, isAside } of await leftBehind(this.#deps)) {
+    const isMeant = ({ id }: IssueName, isAside: boolean) =>
+      "issueIds" in of ? of.issueIds.has(id) : isAside || !of.cleared.has(id);
+    for (const { path, issue } of await leftBehind(this.#deps, isMeant)) {
       if (signal?.aborted) return;
-      const isMeant =
-        "issueId" in of ? of.issueId === issue.id : isAside || !of.cleared.has(issue.id);
-      if (!isMeant || this.#byPath.has(path) || this.#deps.isInUse(path)) continue;
+      if (this.#byPath.has(path) || this.#deps.isInUse(path)) continue;
       try {
         this.#took(issue, path, await this.#deps.workspaces.inspect({ path, issue }));
       } catch (error) {
@@ -273,21 +273,23 @@ interface Sources {
 interface Left {
   readonly path: string;
   readonly issue: IssueName;
-  readonly isAside: boolean;
 }
 
 /**
  * The workspaces that no attempt will use again, with their issues: those of an earlier root or
  * identifier, and those that were set aside.
  */
-async function leftBehind({ workspaces, history }: Sources): Promise<readonly Left[]> {
+async function leftBehind(
+  { workspaces, history }: Sources,
+  isMeant: (issue: IssueName, isAside: boolean) => boolean,
+): Promise<readonly Left[]> {
   const left: Left[] = [];
   for (const place of await knownPlaces(workspaces.root(), history.workspacePlaces())) {
     const issue = await ownerOf(place, history);
-    if (issue === null) continue;
     const { path, key } = place;
     const isAside = keyOfAside(key) !== null;
-    if (isAside || path !== today(issue, workspaces)) left.push({ path, issue, isAside });
+    if (issue === null || !isMeant(issue, isAside)) continue;
+    if (isAside || path !== today(issue, workspaces)) left.push({ path, issue });
   }
   return left;
 }

@@ -2,16 +2,7 @@
 
 import { existsSync } from "node:fs";
 import type { AgentConfig } from "../../config/agents.ts";
-
-/** The parts of the operator's own `config.toml` that a private home takes over. */
-export interface OperatorConfig {
-  /** Top-level settings, as written. */
-  readonly settings: readonly string[];
-  /** Whole tables of model providers and features, as written. */
-  readonly tables: readonly string[];
-  /** Variables whose values are credentials of a provider. */
-  readonly credentialNames: readonly string[];
-}
+import type { OperatorConfig } from "./operator-config.ts";
 
 export interface HomeConfigOptions {
   readonly operator: OperatorConfig;

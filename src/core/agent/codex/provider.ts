@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { commandsOf } from "../guard/program.ts";
-import { operatorHomeOf, statements } from "./home.ts";
+import { operatorHomeOf } from "./home.ts";
+import { statements } from "./operator-config.ts";
 import type { CodexConfig } from "./settings.ts";
 
 /** The provider of models that codex's own configuration, or its command line, chooses. */

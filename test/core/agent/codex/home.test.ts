@@ -3,7 +3,8 @@ import { lstat, mkdir, mkdtemp, readFile, readlink, rm, stat, writeFile } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { CodexHomes, pickOperatorConfig } from "../../../../src/core/agent/codex/home.ts";
+import { CodexHomes } from "../../../../src/core/agent/codex/home.ts";
+import { pickOperatorConfig } from "../../../../src/core/agent/codex/operator-config.ts";
 import { codexConfig } from "../../../support/worlds/scripted-agent.ts";
 
 const operators = `# mine
