@@ -7,7 +7,7 @@ import { realAgents, realProgram } from "../support/worlds/real-agent.ts";
 import { realClaude } from "../support/worlds/real-claude.ts";
 import { Bench } from "../support/worlds/scripted-agent.ts";
 
-// The real programs hand an image of the first message to their model.
+// The real programs hand an image of a message to their model, also of guidance in mid-turn.
 
 /** A picture of one pixel: the programs read it. */
 const base64 =

@@ -153,7 +153,7 @@ export interface TurnOptions {
   readonly model: string | null;
   /** Reasoning effort, such as `high`; without one the agent decides. */
   readonly effort?: string | null;
-  /** For the first message of a session that takes images. */
+  /** For a session that takes images. */
   readonly images?: readonly AgentImage[];
 }
 
@@ -186,8 +186,10 @@ export interface AgentSession extends AsyncDisposable {
   readonly pid: number | null;
   /** A program without a protocol: mostly it knows neither the tracker nor its tools. */
   readonly isPlain?: boolean;
-  /** `TurnOptions.images` reach its model. */
+  /** Images reach its model. */
   readonly takesImages?: boolean;
+  /** A thread that it resumes is without the images that it had. */
+  readonly forgetsImages?: boolean;
   /**
    * Runs one turn to its end. Rejects with `turn_failed`, `turn_cancelled`, `turn_timeout` (silence),
    * `port_exit`, `line_too_long`, `approval_required` or `turn_input_required` (its `details.needs`).
@@ -197,7 +199,11 @@ export interface AgentSession extends AsyncDisposable {
    * Sends guidance for the turn in flight; resolves once the agent has accepted it. Rejects with
    * `no_active_turn`.
    */
-  steer(steerId: string, message: string): Promise<{ readonly turnId: string }>;
+  steer(
+    steerId: string,
+    message: string,
+    images?: readonly AgentImage[],
+  ): Promise<{ readonly turnId: string }>;
   /**
    * Passes on a person's answer. Throws `nothing_asked`, or `invalid_request` when it does not fit
    * the ask.

@@ -1,4 +1,4 @@
-/** An image of the issue, for the first message of a session. */
+/** An image of an issue or of a comment on it, for a message to its agent. */
 export interface AgentImage {
   readonly mediaType: "image/png" | "image/jpeg" | "image/webp";
   readonly base64: string;
@@ -19,4 +19,9 @@ export function imageTypeOf(bytes: Buffer): AgentImage["mediaType"] | null {
 /** For APIs that take images as an address. */
 export function dataUrl({ mediaType, base64 }: AgentImage): string {
   return `data:${mediaType};base64,${base64}`;
+}
+
+/** For a model whose provider refuses images: their message speaks of them. */
+export function withoutImages(text: string): string {
+  return `${text}\n\n(The images are not in this message: this model takes none.)`;
 }

@@ -12,6 +12,7 @@ import type {
   TurnOptions,
 } from "./agent.ts";
 import { noticeEvent } from "./event-makers.ts";
+import type { AgentImage } from "./images.ts";
 
 /** A turn in progress, as the base of a session sees it. */
 export interface SessionTurn {
@@ -58,7 +59,11 @@ export abstract class Session<Turn extends SessionTurn> implements AgentSession 
   }
 
   abstract turn(prompt: string, options: TurnOptions): Promise<void>;
-  abstract steer(steerId: string, message: string): Promise<{ readonly turnId: string }>;
+  abstract steer(
+    steerId: string,
+    message: string,
+    images?: readonly AgentImage[],
+  ): Promise<{ readonly turnId: string }>;
   abstract interrupt(): Promise<void>;
   /** Ends everything that belongs to the session, in bounded time. Called at most once. */
   protected abstract close(): Promise<void>;

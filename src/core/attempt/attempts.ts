@@ -5,20 +5,27 @@ import type { Clock } from "../clock.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { AttemptOrder, Exit } from "../orchestrator/messages.ts";
 import type { AttemptReports } from "../orchestrator/orchestrator.ts";
+import type { Pictures } from "./pictures.ts";
 import { type AttemptDeps, runAttempt } from "./run.ts";
 
 interface Live {
   readonly abort: AbortController;
+  /** null: there is none, or it has ended. */
   session: AgentSession | null;
+  pictures: Pictures | null;
   /** Set once no further turn may begin; calling it cancels the scheduled end. */
   leaving: (() => void) | null;
   detached: boolean;
 }
 
+const maxThreads = 1_000;
+
 /** The live attempts by id: run, stop, steer. */
 export class Attempts {
   readonly #clock: Clock;
   readonly #live = new Map<string, Live>();
+  /** Of each thread the addresses of the images that it was given; after a restart it gets them again. */
+  readonly #shown = new Map<string, Set<string>>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -27,7 +34,7 @@ export class Attempts {
   /** Resolves when the attempt has ended and none of its processes is left. */
   async run(order: AttemptOrder, deps: AttemptDeps, reports: AttemptReports): Promise<Exit> {
     const abort = new AbortController();
-    const live: Live = { abort, session: null, leaving: null, detached: false };
+    const live: Live = { abort, session: null, pictures: null, leaving: null, detached: false };
     this.#live.set(order.attemptId, live);
     try {
       return await runAttempt(order, deps, {
@@ -39,8 +46,10 @@ export class Attempts {
           if (!live.detached) reports.reported(event);
         },
         turned: (what) => reports.turned(what),
-        session: (session) => {
-          live.session = session;
+        shownTo: (threadId) => this.#shownTo(threadId),
+        session: (opened) => {
+          live.session = opened?.session ?? null;
+          live.pictures = opened?.pictures ?? null;
           if (live.detached) detachSession(live);
         },
       });
@@ -83,11 +92,26 @@ export class Attempts {
     steerId: string,
     message: string,
   ): Promise<{ readonly turnId: string }> {
-    const session = this.#live.get(attemptId)?.session;
-    if (!session) {
+    const { session, pictures } = this.#live.get(attemptId) ?? {};
+    if (!session || !pictures) {
       throw new SymphonyError("no_active_turn", "the attempt has no turn under way");
     }
-    return session.steer(steerId, message);
+    const { images, note, given } = await pictures.of({ news: [message] });
+    const text = note === "" ? message : `${message}\n\n${note}`;
+    const steered = await session.steer(steerId, text, images);
+    given();
+    return steered;
+  }
+
+  #shownTo(threadId: string): Set<string> {
+    const known = this.#shown.get(threadId) ?? new Set();
+    this.#shown.delete(threadId);
+    this.#shown.set(threadId, known);
+    for (const oldest of this.#shown.keys()) {
+      if (this.#shown.size <= maxThreads) break;
+      this.#shown.delete(oldest);
+    }
+    return known;
   }
 
   /** Passes a person's answer to the session. Throws `nothing_asked`, `invalid_request`. */

@@ -10,9 +10,9 @@ import { boundsOf } from "../process/bounds.ts";
 import { inFile, readsComments, renderPrompt, resumePrompt } from "../prompt/prompt.ts";
 import { gitChanges, gitHead } from "../repository/survey.ts";
 import { oneLine } from "../text/text.ts";
-import { imagesOf } from "../tracker/images.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
 import type { Leases } from "./leases.ts";
+import { Pictures } from "./pictures.ts";
 import { type LiveAttempt, Opening, Progress, type TurnDeps, turns } from "./turns.ts";
 
 /** The dependencies of an attempt; tracker and prompt are those of its start (T-14). */
@@ -111,7 +111,8 @@ async function work(
     }),
     live.signal,
   );
-  live.session(session);
+  const pictures = picturesOf(session, issue.id, { deps, live });
+  live.session({ session, pictures });
   try {
     const { detachable, threadId } = session;
     const headBefore = workspace.before;
@@ -123,52 +124,46 @@ async function work(
     live.signal.throwIfAborted();
     const followed = adopt !== undefined && (await followedBy(session, live));
     const isResumed = session.resumed && !adopt;
+    const begun = isResumed ? rendered : (rendered ?? (await first()));
     const prompt = !isResumed
-      ? firstPrompt(order, rendered ?? (await first()), deps)
+      ? firstPrompt(order, begun?.prompt ?? "", deps)
       : order.isRound
-        ? roundPrompt(opening, rendered)
+        ? roundPrompt(opening, begun?.prompt ?? "")
         : resumePrompt(issue);
     const turn = Math.max(adopt?.turnCount ?? 1, 1);
-    const images = isResumed || followed ? [] : await imagesFor(session, issue, { deps, live });
-    const way = { prompt, images, followed, turn, opening, progress, deps, live, workspace };
+    const comments = isResumed && !order.isRound ? [] : (begun?.comments ?? []);
+    const texts = [issue.description ?? "", ...comments];
+    const shown = { pictures, texts: followed ? [] : texts };
+    const way = { prompt, ...shown, followed, turn, opening, progress, deps, live, workspace };
     return { kind: "completed", ...(await turns(session, order, way)) };
   } finally {
     live.session(null);
   }
 }
 
-/** Those of the issue, for an agent that takes them; what it does not get is said. */
-async function imagesFor(session: AgentSession, issue: Issue, { deps, live }: RunContext) {
-  const { uploads } = deps.tracker;
-  if (!uploads) return [];
-  const hasSome = issue.description?.includes(`](${uploads.origin}/`) === true;
-  if (!session.takesImages) {
-    if (hasSome) tell(live, "the images of the issue are not given to this agent: it takes none");
-    return [];
-  }
-  const { images, left } = await imagesOf(issue, uploads, live.signal);
-  for (const message of left) tell(live, message);
-  if (images.length > 0) tell(live, `images of the issue for the agent: ${images.length}`);
-  return images;
-}
-
-function tell(live: LiveAttempt, message: string): void {
-  live.reported({ type: "notice", message, malformed: false });
-}
-
-/** The template, and the comments if it uses them: they are as new as the attempt. */
-async function firstPromptOf({ issue, attempt }: AttemptOrder, deps: AttemptDeps): Promise<string> {
-  const { promptTemplate, tracker } = deps;
-  const list = readsComments(promptTemplate) ? await tracker.comments?.(issue) : null;
-  const subject = { issue, attempt, comments: list?.comments ?? [] };
-  return renderPrompt(promptTemplate, subject).catch((error: unknown) => {
-    throw inFile(error, deps.promptAt);
+function picturesOf(session: AgentSession, issueId: string, { deps, live }: RunContext): Pictures {
+  return new Pictures({
+    ...{ session, issueId, uploads: deps.tracker.uploads, signal: live.signal },
+    shown: live.shownTo(session.threadId),
+    tell: (message) => live.reported({ type: "notice", message, malformed: false }),
   });
 }
 
+/** The template, and the comments if it uses them: they are as new as the attempt. */
+async function firstPromptOf({ issue, attempt }: AttemptOrder, deps: AttemptDeps) {
+  const { promptTemplate, tracker } = deps;
+  const list = readsComments(promptTemplate) ? await tracker.comments?.(issue) : null;
+  const comments = list?.comments ?? [];
+  const subject = { issue, attempt, comments };
+  const prompt = await renderPrompt(promptTemplate, subject).catch((error: unknown) => {
+    throw inFile(error, deps.promptAt);
+  });
+  return { prompt, comments: comments.map(({ body }) => body) };
+}
+
 /** On a thread that knows the work: what came back, or the issue again, which was edited. */
-function roundPrompt(opening: Opening, rendered: string | null): string {
-  return opening.isWaiting() ? "" : (rendered ?? "");
+function roundPrompt(opening: Opening, rendered: string): string {
+  return opening.isWaiting() ? "" : rendered;
 }
 
 /** Opens a thread that replaces a lost one, or one of another agent: adds a summary of the previous attempt. */

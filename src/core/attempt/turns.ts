@@ -1,5 +1,4 @@
 import type { AgentEvent, AgentSession, AgentTools, TurnOptions } from "../agent/agent.ts";
-import type { AgentImage } from "../agent/images.ts";
 import type { Config } from "../config/config.ts";
 import type { Phase } from "../model/attempt.ts";
 import type { Issue } from "../model/issue.ts";
@@ -15,6 +14,7 @@ import type { Steer } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
 import { isSameContent, type WorkspaceMark, workspaceMark } from "../workspace/mark.ts";
 import type { Workspace } from "../workspace/workspaces.ts";
+import type { Pictures } from "./pictures.ts";
 
 /** What turns need of the server; the tracker is that of the attempt's start (T-14). */
 export interface TurnDeps {
@@ -74,8 +74,10 @@ export interface LiveAttempt {
   reported(event: AgentEvent): void;
   /** A turn completed, with these results. */
   turned(what: Turned): void;
-  /** The live session, for steering; null once it has ended. */
-  session(session: AgentSession | null): void;
+  /** The live session, for steering, and what gives it images; null once it has ended. */
+  session(live: { readonly session: AgentSession; readonly pictures: Pictures } | null): void;
+  /** The addresses of the images that a thread has, as far as this server gave them. */
+  shownTo(threadId: string): Set<string>;
 }
 
 /** Runs turn after turn on one thread, as long as the tracker allows it (A-21, A-22). */
@@ -87,8 +89,9 @@ export async function turns(
     readonly live: LiveAttempt;
     readonly workspace: Workspace;
     readonly prompt: string;
-    /** For the first turn. */
-    readonly images: readonly AgentImage[];
+    readonly pictures: Pictures;
+    /** Texts of the issue that the first turn shows. */
+    readonly texts: readonly string[];
     /** True if the first turn was begun by a previous server. */
     readonly followed: boolean;
     readonly turn: number;
@@ -96,20 +99,22 @@ export async function turns(
     readonly progress: Progress;
   },
 ): Promise<{ readonly made: Made | null; readonly issue: Issue | null }> {
-  const { opening, progress, deps, live, followed, workspace } = way;
+  const { opening, progress, deps, live, followed, workspace, pictures } = way;
   let { issue } = order;
   let unready = 0;
-  let { images } = way;
+  let { texts } = way;
   let prompt = followed ? "" : opening.with(way.prompt);
   for (let turn = way.turn; ; turn++) {
     if (prompt !== "") {
       live.entered("streaming_turn", null);
       await progress.begin();
-      await session.turn(prompt, {
+      const { images, note, given } = await pictures.of({ issue: texts, news: opening.texts });
+      await session.turn(note === "" ? prompt : `${prompt}\n\n${note}`, {
         ...deps.choice(issue.id),
         ...(images.length > 0 && { images }),
       });
-      images = [];
+      given();
+      texts = [];
     }
     live.signal.throwIfAborted();
     const moved = await progress.moved();
@@ -166,6 +171,8 @@ export class Opening {
   readonly #live: LiveAttempt;
   #steers: readonly Steer[] = [];
   #feedback: readonly Feedback[] = [];
+  /** What the prompt of `with` tells that the thread has not read. */
+  texts: readonly string[] = [];
 
   constructor(order: AttemptOrder, deps: TurnDeps, live: LiveAttempt) {
     this.#order = order;
@@ -185,6 +192,10 @@ export class Opening {
     const { id } = this.#order.issue;
     this.#steers = this.#deps.undelivered(id);
     this.#feedback = this.#deps.feedback(id, this.#order.attemptId);
+    this.texts = [
+      ...this.#steers.map(({ message }) => message),
+      ...this.#feedback.map(({ text }) => text),
+    ];
     const parts = [
       this.#steers.length === 0 ? "" : steerPrompt(this.#steers.map(({ message }) => message)),
       this.#feedback.length === 0 ? "" : feedbackPrompt(this.#feedback),

@@ -69,10 +69,14 @@ export interface Tracker {
   close(): void | Promise<void>;
 }
 
-/** The place of uploaded files: its origin, and the header that opens them, which goes nowhere else. */
+/** The place of uploaded files. */
 export interface Uploads {
-  readonly origin: string;
-  authorization(): string;
+  /** Whether the file of an address was uploaded to this tracker. */
+  holds(url: URL): boolean;
+  /** The value of the header `authorization` for a file that it holds; null: it is public. It is sent nowhere else. */
+  authorization(url: URL, issueId: string): string | null | Promise<string>;
+  /** Whether the address of an upload may lead there; it is read without a credential. Absent: nowhere. */
+  leadsTo?(url: URL): boolean;
 }
 
 /** An issue, and what it has of the scope that the configuration sets in the tracker. */

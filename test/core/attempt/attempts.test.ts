@@ -6,7 +6,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import type { AgentEvent, AgentRuntime, AgentTools } from "../../../src/core/agent/agent.ts";
+import type {
+  AgentEvent,
+  AgentRuntime,
+  AgentSession,
+  AgentTools,
+} from "../../../src/core/agent/agent.ts";
 import { createCodexRuntime } from "../../../src/core/agent/codex/runtime.ts";
 import { Attempts } from "../../../src/core/attempt/attempts.ts";
 import type { AttemptDeps } from "../../../src/core/attempt/run.ts";
@@ -362,34 +367,82 @@ async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise((done) => setTimeout(done, 20));
 }
 
-test("the images of the issue open the first turn of a new session; an agent that takes none is said", async () => {
+test("images come with the message that shows them: of the issue, of guidance between turns and in mid-turn, once for each thread", async () => {
   const png = Buffer.from("89504e470d0a1a0a", "hex");
   const server = createServer((_, response) => response.end(png));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   await using _ = { [Symbol.asyncDispose]: async () => void server.close() };
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const shown = issue("ENG-1", { description: `As here: ![x](${origin}/x.png)` });
-  const played = async (takesImages: boolean, resumed = false) => {
-    const given: number[] = [];
+  const picture = (name: string) => `![x](${origin}/${name}.png)`;
+  const uploads: Uploads = {
+    holds: (url) => url.origin === origin,
+    authorization: () => "key",
+  };
+  /** One attempt after another on one thread; what each message had. */
+  const played = async (kind: Partial<AgentSession>) => {
+    const given: string[] = [];
+    const noted = (text: string, images: readonly unknown[] = []) => {
+      const names = [...text.matchAll(/(\w)\.png(?=$|\n|: )/g)].map(([, name]) => name);
+      given.push(`${images.length} ${names.join("")}`);
+    };
+    let during = async () => {};
+    let resumed = false;
     const runtime: AgentRuntime = {
       kind: "noting",
       start: async () => ({
-        ...{ threadId: "thr_1", resumed, pid: null, takesImages },
-        turn: async (_prompt, { images = [] }) => void given.push(images.length),
-        steer: async () => ({ turnId: "turn_1" }),
+        ...{ threadId: "thr_1", resumed, pid: null, ...kind },
+        async turn(prompt, { images }) {
+          noted(prompt, images);
+          const now = during;
+          during = async () => {};
+          await now();
+        },
+        async steer(_id, message, images) {
+          noted(message, images);
+          return { turnId: "turn_1" };
+        },
         answer() {},
         async interrupt() {},
         async [Symbol.asyncDispose]() {},
       }),
     };
-    const uploads = { origin, authorization: () => "key" };
-    await using it = await bench({ runtime, uploads, after: async () => [shown], maxTurns: 2 });
+    const shown = issue("ENG-1", { description: `As here: ${picture("a")}` });
+    const comments = async () => ({
+      comments: [{ author: "ada", by: "person", body: picture("b"), createdAt: 1 } as const],
+      truncated: false,
+    });
+    const template = "Work.{% for one in issue.comments %} {{ one.author }}{% endfor %}";
+    await using it = await bench({
+      ...{ runtime, uploads, comments, template, maxTurns: 2 },
+      after: async () => [shown],
+    });
+    during = async () => {
+      await it.attempts.steer("att_000000001", "s1", `In mid-turn: ${picture("c")}`);
+      it.waiting.push(guidance(`Between: ${picture("d")}`));
+    };
     assert.equal((await it.run({ issue: shown })).kind, "completed");
+    it.waiting.splice(0);
+    resumed = true;
+    const edited = { ...shown, description: `${shown.description} ${picture("e")}` };
+    assert.equal((await it.run({ issue: edited, resumeThreadId: "thr_1" })).kind, "completed");
     const told = it.events.flatMap((event) => (event.type === "notice" ? [event.message] : []));
-    return [given, told];
+    return [given, [...new Set(told)]];
   };
-  assert.deepEqual(await played(true), [[1, 0], ["images of the issue for the agent: 1"]]);
+  const all = ["2 ab", "1 c", "1 d"];
+  const some = (count: number) => `images of the issue for the agent: ${count}`;
+  assert.deepEqual(await played({ takesImages: true }), [
+    [...all, "1 e", "0 "],
+    [some(2), some(1)],
+  ]);
+  assert.deepEqual(await played({ takesImages: true, forgetsImages: true }), [
+    [...all, "2 ae", "0 "],
+    [some(2), some(1)],
+  ]);
   const none = "the images of the issue are not given to this agent: it takes none";
-  assert.deepEqual(await played(false), [[0, 0], [none]]);
-  assert.deepEqual(await played(true, true), [[0, 0], []]);
+  assert.deepEqual(await played({}), [["0 ab", "0 c", "0 d", "0 ae", "0 "], [none]]);
 });
+
+function guidance(message: string): Steer {
+  const at = { issueId: "id-ENG-1", attemptId: "att_000000001", turnId: "", at: 0 };
+  return { id: "str_1", key: null, delivered: false, message, ...at };
+}

@@ -22,7 +22,12 @@ export interface SmallIssue {
   updated_at: string;
   /** Numbers. */
   blockedBy: number[];
-  readonly comments: { readonly id: number; body: string; readonly user: string }[];
+  readonly comments: {
+    readonly id: number;
+    body: string;
+    readonly user: string;
+    readonly at?: number;
+  }[];
   readonly pull?: boolean;
   /** Where its old address leads. */
   movedTo?: string;
@@ -59,6 +64,8 @@ export async function startSmallGithub() {
   const faults: (SmallFault & { left: number; skip: number })[] = [];
   const headers: Record<string, string> = {};
   const labels = new Set(["agent", "bug", "p0"]);
+  /** Uploads by their path, for those who show a token. */
+  const files = new Map<string, Buffer>();
   const repository = { id: 7, full_name: "acme/app" };
   const permission: Record<string, string> = { ada: "write", mallory: "read" };
   let now = start;
@@ -101,7 +108,12 @@ export async function startSmallGithub() {
     ...(issue.pull && { pull_request: {} }),
   });
   const commentOf = (issue: SmallIssue, one: SmallIssue["comments"][number]): Values => ({
-    ...{ id: one.id, body: one.body, created_at: seconds(start), author_association: "NONE" },
+    ...{
+      id: one.id,
+      body: one.body,
+      created_at: seconds(one.at ?? start),
+      author_association: "NONE",
+    },
     issue_url: `https://x/repos/${repository.full_name}/issues/${issue.number}`,
     user: { login: one.user, type: "User" },
   });
@@ -203,6 +215,11 @@ export async function startSmallGithub() {
       const type = { "content-type": "application/json; charset=utf-8" };
       outgoing.writeHead(status, { ...type, ...headers, ...more }).end(status === 304 ? "" : body);
     };
+    const file = files.get(path);
+    if (file !== undefined) {
+      requests.push({ method, path, query, status: 200, authorization });
+      return outgoing.writeHead(authorization === "" ? 404 : 200).end(file);
+    }
     const fault = faultFor(`${method} ${path}`);
     if (fault && !fault.lost) {
       if (fault.status === undefined && fault.body === undefined) return outgoing.destroy();
@@ -226,14 +243,14 @@ export async function startSmallGithub() {
   await once(server, "listening");
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
-    ...{ url, issues, requests, headers, labels, repository, add, change },
+    ...{ url, issues, requests, headers, labels, repository, add, change, files },
     /** The requests since the last call, as `GET /path 200`. */
     taken: () => requests.splice(0).map((one) => `${one.method} ${one.path} ${one.status}`),
     fail: (fault: SmallFault) =>
       faults.push({ ...fault, left: fault.times ?? 1, skip: fault.after ?? 0 }),
-    say: (number: number, user: string, body: string) => {
+    say: (number: number, user: string, body: string, at = start) => {
       comments += 1;
-      touch(issues.get(number) as SmallIssue).comments.push({ id: comments, body, user });
+      touch(issues.get(number) as SmallIssue).comments.push({ id: comments, body, user, at });
       return `${repository.id}/${comments}`;
     },
     async [Symbol.asyncDispose]() {

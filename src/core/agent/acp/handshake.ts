@@ -4,7 +4,8 @@ import { runCookie } from "../../process/environment.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";
 import type { BridgeCommand } from "../bridge.ts";
-import { type GuardedLaunch, sessionMeta } from "../guard/disarm.ts";
+import { type GuardedLaunch, plainPrompt, sessionMeta } from "../guard/disarm.ts";
+import type { AgentImage } from "../images.ts";
 import { type Choices, choicesIn, chooseSettings } from "./choices.ts";
 import type { AcpLink } from "./link.ts";
 import type { AcpConfig } from "./settings.ts";
@@ -135,4 +136,12 @@ function loginNeeded(error: unknown, hello: JsonObject): SymphonyError | null {
   return new SymphonyError("response_error", `the agent requires a login: ${error.message}`, {
     hint: `log in with the agent's own program, or set acp.auth_method (it offers: ${offered})`,
   });
+}
+
+/** The content of a prompt. */
+export function promptBlocks(text: string, images: readonly AgentImage[] = []): JsonObject[] {
+  return [
+    { type: "text", text: plainPrompt(text) },
+    ...images.map(({ mediaType: mimeType, base64: data }) => ({ type: "image", mimeType, data })),
+  ];
 }

@@ -7,11 +7,10 @@ import { SymphonyError } from "../../model/errors.ts";
 import { displayText, type JsonObject, objectOf } from "../../text/text.ts";
 import type { AgentEvent, TurnOptions } from "../agent.ts";
 import { noticeEvent } from "../event-makers.ts";
-import { plainPrompt } from "../guard/disarm.ts";
 import type { AgentImage } from "../images.ts";
 import { noActiveTurn, Session, type SessionTurn, turnCancelled } from "../session.ts";
 import { type Choice, type Choices, offersOf, valueIn } from "./choices.ts";
-import { openSession } from "./handshake.ts";
+import { openSession, promptBlocks } from "./handshake.ts";
 import { AcpLink, type LinkOptions } from "./link.ts";
 import {
   isTrackerCall,
@@ -130,13 +129,17 @@ export class AcpSession extends Session<Turn> {
     });
   }
 
-  async steer(steerId: string, message: string): Promise<{ readonly turnId: string }> {
+  async steer(
+    steerId: string,
+    message: string,
+    images?: readonly AgentImage[],
+  ): Promise<{ readonly turnId: string }> {
     const turn = this.live;
     if (!turn) throw noActiveTurn("none is running");
     // Guidance that the agent refuses now is added to the next turn.
-    if (this.#steers && (await this.#injected(message))) {
+    if (this.#steers && (await this.#injected(message, images))) {
       this.emit({ type: "steer.delivered", steerId });
-    } else if (this.#foldsPrompts) this.#fold(steerId, message);
+    } else if (this.#foldsPrompts) this.#fold(steerId, message, images);
     return { turnId: turn.id };
   }
 
@@ -147,9 +150,9 @@ export class AcpSession extends Session<Turn> {
   }
 
   /** The turn ends with the answers to all its prompts. */
-  #fold(steerId: string, message: string): void {
+  #fold(steerId: string, message: string, images?: readonly AgentImage[]): void {
     const work = async () => {
-      const result = await this.#request(message).catch(() => null);
+      const result = await this.#request(message, images).catch(() => null);
       if (objectOf(result)["stopReason"] === "end_turn") {
         this.emit({ type: "steer.delivered", steerId });
       }
@@ -186,10 +189,7 @@ export class AcpSession extends Session<Turn> {
   }
 
   #request(text: string, images: readonly AgentImage[] = []): Promise<unknown> {
-    const prompt = [
-      { type: "text", text: plainPrompt(text) },
-      ...images.map(({ mediaType: mimeType, base64: data }) => ({ type: "image", mimeType, data })),
-    ];
+    const prompt = promptBlocks(text, images);
     return this.#link.request("session/prompt", { sessionId: this.threadId, prompt }, null);
   }
 
@@ -274,8 +274,8 @@ export class AcpSession extends Session<Turn> {
     return this.#link.silentLimit() ?? error;
   }
 
-  async #injected(text: string): Promise<boolean> {
-    const prompt = [{ type: "text", text: plainPrompt(text) }];
+  async #injected(text: string, images?: readonly AgentImage[]): Promise<boolean> {
+    const prompt = promptBlocks(text, images);
     const params = { sessionId: this.threadId, prompt };
     const limitMs = this.#options.config.readTimeoutMs;
     const result = await this.#link.request("_session/steering", params, limitMs).catch(() => null);

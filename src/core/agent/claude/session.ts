@@ -6,6 +6,7 @@ import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { type JsonObject, oneLine } from "../../text/text.ts";
 import type { SessionSpec, TurnOptions } from "../agent.ts";
 import { noticeEvent } from "../event-makers.ts";
+import type { AgentImage } from "../images.ts";
 import { noActiveTurn, Session, turnCancelled } from "../session.ts";
 import { ClaudeConnection } from "./connection.ts";
 import { Guidance, guidanceAgain } from "./guidance.ts";
@@ -117,14 +118,18 @@ export class ClaudeSession extends Session<LiveTurn> {
     });
   }
 
-  async steer(steerId: string, message: string): Promise<{ readonly turnId: string }> {
+  async steer(
+    steerId: string,
+    message: string,
+    images?: readonly AgentImage[],
+  ): Promise<{ readonly turnId: string }> {
     const turn = this.live;
     if (!turn || turn.ended) throw noActiveTurn("none is running");
     const sent = await this.#guidance.sent(steerId, message);
     // The same guidance is never sent twice.
     if (sent.again) return { turnId: turn.uuid };
     const accepted = turn.awaits(sent.uuid);
-    this.#connection.send(userLine(sent.uuid, message));
+    this.#connection.send(userLine(sent.uuid, message, images));
     if (!(await accepted)) throw noActiveTurn("the agent's turn ended before it took the message");
     return { turnId: turn.uuid };
   }

@@ -8,7 +8,7 @@ import { version } from "../../package.ts";
 import { runCookie } from "../../process/environment.ts";
 import { displayText, type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import type { SessionSpec, ToolSpec, TurnOptions } from "../agent.ts";
-import { dataUrl } from "../images.ts";
+import { type AgentImage, dataUrl } from "../images.ts";
 import type { JsonRpcPeer } from "../json-rpc.ts";
 import type { CodexHome } from "./home.ts";
 import { profileName } from "./profile.ts";
@@ -79,10 +79,7 @@ export function turnParams(
   return {
     threadId: turn.threadId,
     clientUserMessageId: turn.messageId,
-    input: [
-      ...textInput(turn.prompt),
-      ...(turn.images ?? []).map((image) => ({ type: "image", url: dataUrl(image) })),
-    ],
+    input: inputOf(turn.prompt, turn.images),
     cwd: spec.workspace,
     approvalPolicy: config.approvalPolicy,
     ...(config.turnSandboxPolicy === null ? {} : { sandboxPolicy: config.turnSandboxPolicy }),
@@ -91,8 +88,9 @@ export function turnParams(
   };
 }
 
-export function textInput(text: string): JsonObject[] {
-  return [{ type: "text", text, text_elements: [] }];
+export function inputOf(text: string, images: readonly AgentImage[] = []): JsonObject[] {
+  const shown = images.map((image) => ({ type: "image", url: dataUrl(image) }));
+  return [{ type: "text", text, text_elements: [] }, ...shown];
 }
 
 /** `result.thread.id` and the like; a missing id is a `response_error` (A-6). */

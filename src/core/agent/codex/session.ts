@@ -6,6 +6,7 @@ import { within } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import type { DetachableSession, TurnOptions } from "../agent.ts";
+import type { AgentImage } from "../images.ts";
 import type { JsonRpcPeer } from "../json-rpc.ts";
 import { noActiveTurn, Session, type SessionTurn, turnCancelled } from "../session.ts";
 import {
@@ -15,7 +16,7 @@ import {
   saysNoTurn,
   threadLost,
 } from "./connection.ts";
-import { idIn, openThread, textInput, turnParams } from "./handshake.ts";
+import { idIn, inputOf, openThread, turnParams } from "./handshake.ts";
 import { providerLimit, providerRefusal, readOutcome, type TurnOutcome } from "./protocol.ts";
 
 const interruptGraceMs = 2_000;
@@ -120,7 +121,11 @@ export class CodexSession extends Session<LiveTurn> {
     });
   }
 
-  async steer(steerId: string, message: string): Promise<{ readonly turnId: string }> {
+  async steer(
+    steerId: string,
+    message: string,
+    images?: readonly AgentImage[],
+  ): Promise<{ readonly turnId: string }> {
     const expectedTurnId = await this.#turnId();
     if (expectedTurnId === null) throw noActiveTurn("the agent is between two turns");
     const { peer, steers } = this.#connection;
@@ -130,7 +135,7 @@ export class CodexSession extends Session<LiveTurn> {
         threadId: this.threadId,
         expectedTurnId,
         clientUserMessageId: steerId,
-        input: textInput(message),
+        input: inputOf(message, images),
       });
       return { turnId: textOf(objectOf(result)["turnId"]) ?? expectedTurnId };
     } catch (error) {

@@ -6,7 +6,7 @@ import type {
 } from "openai/resources/chat/completions";
 import type { Tokens } from "../../model/attempt.ts";
 import { isObject, type JsonObject, listOf, objectOf, parseJson, textOf } from "../../text/text.ts";
-import { dataUrl } from "../images.ts";
+import { dataUrl, withoutImages } from "../images.ts";
 import { failedWith } from "./failures.ts";
 import { effortOf, imagePart, limitsOf, type Shape, shaped, withoutNames } from "./request.ts";
 import {
@@ -98,7 +98,8 @@ function userContent(
   { content, images = [] }: Extract<Item, { type: "message" }>,
   omit: readonly string[],
 ) {
-  if (images.length === 0 || omit.includes(imagePart)) return content;
+  if (images.length === 0) return content;
+  if (omit.includes(imagePart)) return withoutImages(content);
   const shown = images.map((image) => ({
     type: "image_url" as const,
     image_url: { url: dataUrl(image) },

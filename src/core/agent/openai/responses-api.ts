@@ -2,7 +2,7 @@ import type OpenAI from "openai";
 import type { ResponseStreamEvent } from "openai/resources/responses/responses";
 import type { Tokens } from "../../model/attempt.ts";
 import { objectOf, textOf } from "../../text/text.ts";
-import { type AgentImage, dataUrl } from "../images.ts";
+import { type AgentImage, dataUrl, withoutImages } from "../images.ts";
 import { failedWith } from "./failures.ts";
 import { effortOf, imagePart, limitsOf, type Shape, shaped } from "./request.ts";
 import {
@@ -73,9 +73,10 @@ export function inputOf(items: readonly Item[], sealed: boolean, omit: readonly 
       input.push({ type, call_id, ...sendable(item) });
     } else if (item.type === "message") {
       const { images = [], ...bare } = item;
-      if (images.length === 0 || omit.includes(imagePart)) input.push(bare);
-      else
-        input.push({ type: "message", role: "user", content: shownContent(bare.content, images) });
+      const { content } = bare;
+      if (images.length === 0) input.push(bare);
+      else if (omit.includes(imagePart)) input.push({ ...bare, content: withoutImages(content) });
+      else input.push({ type: "message", role: "user", content: shownContent(content, images) });
     } else input.push(item);
   }
   return input;

@@ -6,6 +6,7 @@ import { messageOf, SymphonyError } from "../../model/errors.ts";
 import type { Level } from "../../process/sandbox.ts";
 import { killRun } from "../../process/table.ts";
 import type { AgentEvent, SessionSpec, TurnOptions } from "../agent.ts";
+import type { AgentImage } from "../images.ts";
 import { noActiveTurn, Session, type SessionTurn, turnCancelled } from "../session.ts";
 import { fileTools } from "./file-tools.ts";
 import type { Learned } from "./learned.ts";
@@ -46,6 +47,7 @@ interface Live extends SessionTurn {
 export class OpenaiSession extends Session<Live> {
   readonly pid = null;
   readonly takesImages = true;
+  readonly forgetsImages = true;
   readonly #options: SessionOptions;
   readonly #toolbox: Toolbox;
   readonly #provider: Provider;
@@ -88,9 +90,13 @@ export class OpenaiSession extends Session<Live> {
     });
   }
 
-  async steer(steerId: string, message: string): Promise<{ readonly turnId: string }> {
+  async steer(
+    steerId: string,
+    message: string,
+    images?: readonly AgentImage[],
+  ): Promise<{ readonly turnId: string }> {
     const { live } = this;
-    if (!live?.turn.steer({ id: steerId, message })) {
+    if (!live?.turn.steer({ id: steerId, message, images })) {
       throw noActiveTurn("it is between two turns");
     }
     return { turnId: live.id };

@@ -47,6 +47,7 @@ export interface TurnDeps {
 interface Steer {
   readonly id: string;
   readonly message: string;
+  readonly images?: readonly AgentImage[] | undefined;
 }
 
 /** One turn: sends requests to the model and runs the calls that it makes, until it makes none. */
@@ -91,7 +92,7 @@ export class Turn {
   async #deliver(): Promise<void> {
     const { thread, emit } = this.#deps;
     for (const steer of this.#steers.splice(0)) {
-      await thread.add([userMessage(steer.message)]);
+      await thread.add([userMessage(steer.message, steer.images)]);
       emit({ type: "steer.delivered", steerId: steer.id });
     }
   }

@@ -13,6 +13,7 @@ import { tracked } from "./errors.ts";
 import { GithubReader } from "./reader.ts";
 import { RepositoryIssues } from "./repository.ts";
 import { type GithubTrackerSettings, githubTrackerSettings } from "./settings.ts";
+import { githubUploads } from "./uploads.ts";
 import { GithubWriter } from "./writer.ts";
 
 export interface GithubTrackerOptions
@@ -47,6 +48,7 @@ export function createGithubTracker(options: GithubTrackerOptions): Tracker {
     pollPace: paceOf(connection),
     quota: () => quotaOf(connection),
     address: settings.site.api,
+    uploads: githubUploads(settings.site, (issueId) => connection.token(issueId)),
     bindTools: (issue) => toolsFor(issue, settings, options),
     editor: {
       create: (draft) => tracked(() => writer.create(draft)),
@@ -143,6 +145,12 @@ class Connection {
     const { id: repositoryId } = await repository.facts();
     const of = { row, at: repository.place, repositoryId };
     return timedComments(this.#client(repository), this.#account(repository), of);
+  }
+
+  /** For a file of an issue, which does not name its repository. */
+  async token(id: string): Promise<string> {
+    const { repository } = await this.reader.home(id);
+    return this.#client(repository).credentials.token();
   }
 
   ownLogin(): string | null {

@@ -73,7 +73,10 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     address: settings.endpoint,
     // The key of another server is not for Linear's files.
     ...(new URL(settings.endpoint).host === "api.linear.app" && {
-      uploads: { origin: "https://uploads.linear.app", authorization: settings.authorization },
+      uploads: {
+        holds: ({ origin }: URL) => origin === "https://uploads.linear.app",
+        authorization: settings.authorization,
+      },
     }),
     comment: (id) => readComment(client, id),
     comments: (issue) => readComments(client, issue),

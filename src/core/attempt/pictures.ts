@@ -1,0 +1,91 @@
+import type { AgentSession } from "../agent/agent.ts";
+import type { AgentImage } from "../agent/images.ts";
+import { oneLine } from "../text/text.ts";
+import { addressesIn, type IssueImages, imagesOf, nameOf } from "../tracker/images.ts";
+import type { Uploads } from "../tracker/tracker.ts";
+
+/** The images of one message. */
+export interface Pictured {
+  readonly images: readonly AgentImage[];
+  /** For the end of the message: which images it has, and which it has not. `""`: its texts show none. */
+  readonly note: string;
+  /** Call when the agent has the message. */
+  given(): void;
+}
+
+interface PicturesDeps {
+  readonly session: Pick<AgentSession, "takesImages" | "forgetsImages" | "resumed">;
+  /** Absent: the tracker has no uploads. */
+  readonly uploads?: Uploads | undefined;
+  readonly issueId: string;
+  /** The addresses of images that the thread has. */
+  readonly shown: Set<string>;
+  readonly signal: AbortSignal;
+  /** For people. */
+  tell(line: string): void;
+}
+
+/** Texts that a message is made from. */
+interface Texts {
+  /** Images that the thread has are not given again. */
+  readonly issue?: readonly string[];
+  /** What the thread has not read yet, such as a comment: its images come with it. */
+  readonly news?: readonly string[];
+}
+
+const namesShown = 20;
+const nothing: Pictured = { images: [], note: "", given() {} };
+
+/** Gives a session the images of its issue and of what people write about it, with the message that shows them. */
+export class Pictures {
+  readonly #deps: PicturesDeps;
+  /** Also those of a message that the agent has not confirmed. */
+  readonly #read = new Set<string>();
+
+  constructor(deps: PicturesDeps) {
+    this.#deps = deps;
+    const { session, shown } = deps;
+    if (!session.resumed || session.forgetsImages) shown.clear();
+  }
+
+  /** Rejects only with the reason of the signal. */
+  async of({ issue = [], news = [] }: Texts): Promise<Pictured> {
+    const { uploads, session, shown, issueId, signal, tell } = this.#deps;
+    if (!uploads) return nothing;
+    const isNew = ({ href }: URL) => !shown.has(href);
+    const urls = [...addressesIn(issue).filter(isNew), ...addressesIn(news)];
+    if (urls.length === 0) return nothing;
+    if (!session.takesImages) {
+      const takesNone = "the images of the issue are not given to this agent: it takes none";
+      if (urls.some((url) => uploads.holds(url))) tell(takesNone);
+      const left = urls.map((url) => ({ url, why: "you take no images here" }));
+      return { ...nothing, note: noteOf({ images: [], urls: [], left }) };
+    }
+    const given = new Set([...shown, ...this.#read]);
+    const found = await imagesOf(urls, uploads, { issueId, given, signal });
+    for (const { href } of found.urls) this.#read.add(href);
+    for (const { url, why } of found.left) {
+      if (!uploads.holds(url)) continue;
+      tell(`an image of the issue is left out (${url.pathname.slice(-100)}): ${why}`);
+    }
+    const { images } = found;
+    if (images.length > 0) tell(`images of the issue for the agent: ${images.length}`);
+    return {
+      ...{ images, note: noteOf(found) },
+      given: () => found.urls.forEach(({ href }) => void shown.add(href)),
+    };
+  }
+}
+
+function noteOf({ urls, left }: IssueImages): string {
+  const has = urls.map((url, at) => `${at + 1}. ${oneLine(nameOf(url), 300)}`);
+  const lacks = left
+    .slice(0, namesShown)
+    .map(({ url, why }) => `- ${oneLine(`${nameOf(url)}: ${why}`, 500)}`);
+  const more = left.length > namesShown ? [`- and ${left.length - namesShown} more`] : [];
+  const parts = [
+    has.length === 0 ? "" : `Images in this message, in this order:\n${has.join("\n")}`,
+    left.length === 0 ? "" : `Images that it does not have:\n${[...lacks, ...more].join("\n")}`,
+  ];
+  return parts.filter((part) => part !== "").join("\n\n");
+}
