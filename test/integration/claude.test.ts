@@ -14,6 +14,7 @@ import {
   plant,
   ran,
 } from "../support/makers/hostile-files.ts";
+import { onePixel } from "../support/makers/image.ts";
 import { assertNoBreach, plantProbes } from "../support/worlds/prey.ts";
 import { type RealClaude, realClaude, recordOf } from "../support/worlds/real-claude.ts";
 import { eventually } from "../support/worlds/symphony.ts";
@@ -138,7 +139,7 @@ describe("the real Claude Code", () => {
     const turn = session.turn("work", plain);
     const approval = await b.until("approval.requested");
     session.answer(approval.ask?.id ?? "", { type: "decision", approve: true });
-    await session.steer("str_1", "do the login first");
+    await session.steer("str_1", "do the login first", [onePixel]);
     await writeFile(join(b.workspace, "go"), "");
     const question = await b.until("approval.requested", ({ needs }) => needs.kind === "question");
     assert.deepEqual(question.needs.options, ["Red", "Blue"]);
@@ -148,7 +149,13 @@ describe("the real Claude Code", () => {
     assert.equal(reminders, 1);
     assert.equal((await b.until("steer.delivered")).steerId, "str_1");
     const sent = JSON.stringify(await b.model.requests());
-    for (const text of ["do the login first", "Blue", "ENG-1 is still in Todo", "moved to Done"]) {
+    for (const text of [
+      "do the login first",
+      "Blue",
+      "ENG-1 is still in Todo",
+      "moved to Done",
+      onePixel.base64,
+    ]) {
       assert.ok(sent.includes(text), text);
     }
     assert.equal(b.types().filter((type) => type === "turn.completed").length, 1);

@@ -7,6 +7,7 @@ import { describe, test } from "node:test";
 import type { AgentTools, SessionSpec } from "../../src/core/agent/agent.ts";
 import { liveProcesses } from "../../src/core/process/table.ts";
 import { FakeClock } from "../support/fakes/fake-clock.ts";
+import { onePixel } from "../support/makers/image.ts";
 import { realCodex } from "../support/worlds/real-codex.ts";
 
 const plain = { model: null };
@@ -138,13 +139,14 @@ describe("the real codex app-server", () => {
     await using session = await b.start();
     const turn = session.turn("start", plain);
     await b.until("command");
-    const { turnId } = await session.steer("steer-1", "do the login first");
+    const { turnId } = await session.steer("steer-1", "do the login first", [onePixel]);
     assert.equal((await b.until("turn.started")).turnId, turnId);
     await writeFile(join(b.workspace, "go"), "");
     await turn;
     assert.equal((await b.until("steer.delivered")).steerId, "steer-1");
     const [, second] = await b.openai.requests();
     assert.equal(second?.lastUser, "do the login first");
+    assert.ok(JSON.stringify(second).includes(onePixel.base64.slice(0, 40)));
     await assert.rejects(session.steer("steer-2", "too late"), { code: "no_active_turn" });
   });
 

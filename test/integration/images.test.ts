@@ -3,18 +3,16 @@ import { mkdir } from "node:fs/promises";
 import { test } from "node:test";
 import { startFakeOpenai } from "../support/fakes/fake-openai.ts";
 import { codexHome } from "../support/makers/codex-home.ts";
+import { onePixel } from "../support/makers/image.ts";
 import { realAgents, realProgram } from "../support/worlds/real-agent.ts";
 import { realClaude } from "../support/worlds/real-claude.ts";
 import { Bench } from "../support/worlds/scripted-agent.ts";
 
 // The real programs hand an image of a message to their model, also of guidance in mid-turn.
 
-/** A picture of one pixel: the programs read it. */
-const base64 =
-  "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
-const options = { model: null, images: [{ mediaType: "image/png", base64 }] } as const;
+const options = { model: null, images: [onePixel] } as const;
 const done = [{ type: "text", text: "I see it." }];
-const isIn = (requests: unknown) => JSON.stringify(requests).includes(base64.slice(0, 40));
+const isIn = (requests: unknown) => JSON.stringify(requests).includes(onePixel.base64.slice(0, 40));
 
 test("claude", async () => {
   await using b = await realClaude(done);
