@@ -204,12 +204,12 @@ const sources = { env: "the environment", overlay: "the overlay", flag: "the com
 function findingOf(problem: LayerProblem & Partial<ChainProblem>, chain: WorkflowChain): Finding {
   const { origin, path, severity = "error", code = "invalid_config", allowed = null } = problem;
   const [main] = chain.files;
-  const { places } = fileOf(path, chain);
+  const { places, key } = writtenAt(path, chain);
   const isInFile = origin === "workflow";
-  const value = isInFile ? places.valueAt(path) : null;
+  const value = isInFile ? places.valueAt(key) : null;
   const read = isSecret(path) || problem.isKey ? null : (value?.text ?? null);
   const inPrompt = promptPlace(problem, chain);
-  const place = problem.isKey || value === null ? places.keyAt(path) : value.place;
+  const place = problem.isKey || value === null ? places.keyAt(key) : value.place;
   const source = isInFile ? null : origin === "env" ? variableOf(path) : sources[origin];
   const at = isInFile ? (problem.place ?? shifted(inPrompt ?? place, value, problem)) : null;
   const rest = `${meantOf(read, problem)}${readAs(value, problem)}${isInFile ? "" : withinText(problem)}`;
@@ -230,9 +230,17 @@ function findingOf(problem: LayerProblem & Partial<ChainProblem>, chain: Workflo
   };
 }
 
-/** The nearest file that has the key. */
-function fileOf(path: string, { files }: WorkflowChain): Workflow {
-  return files.find(({ places }) => places.valueAt(path) !== null) ?? files[0];
+/** The nearest file that has the key, and the key as it is written there: a tracker's own may stand in `tracker` itself. */
+function writtenAt(
+  path: string,
+  { files }: WorkflowChain,
+): Pick<Workflow, "places"> & { key: string } {
+  const keys = [path, path.replace(/^tracker\.provider\./, "tracker.")];
+  for (const { places } of files) {
+    const key = keys.find((one) => places.valueAt(one) !== null);
+    if (key !== undefined) return { places, key };
+  }
+  return { places: files[0].places, key: path };
 }
 
 /** Where the text of a prompt begins; null for any other key. */

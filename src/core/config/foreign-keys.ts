@@ -286,12 +286,17 @@ export function replacementText(
 const guesses: readonly { readonly at: RegExp; readonly effect: Effect; readonly to: string[] }[] =
   [
     {
-      at: /^tracker\.(?:.*\.)?(?:\w*labels?|\w*filters?|query|jql|team\w*|projects?|project_\w+|assignees?|cycles?|milestones?|exclude\w*|only_\w+)$/,
+      at: /^tracker\.(?:.*\.)?(?:active_state|\w*states|status(?:es)?)$/,
+      effect: "narrows",
+      to: ["tracker.active_states"],
+    },
+    {
+      at: /^tracker\.(?:.*\.)?(?:\w*labels?|\w*filters?|query|jql|wiql|search|team\w*|projects?|project_\w+|boards?|board_\w+|sprints?|epics?|assign\w+|creators?|authors?|reporters?|owners?|cycles?|milestones?|components?|issue_types?|min_priority|max_issues|(?:exclude|include|ignore|skip)\w*|only_\w+|\w+_(?:since|after|before))$|^(?:labels?|filters?|query|jql|assignees?|exclude\w*|only_\w+)$/,
       effect: "narrows",
       to: ["tracker.labels", "tracker.required_labels", "tracker.provider"],
     },
     {
-      at: /^(?:agent|limits|budget|cost)\.(?:.*\.)?\w*(?:budget|max_tokens|max_cost|cost_limit|token_limit|tokens?_per)\w*$|^(?:budget|max_cost|max_tokens)$/,
+      at: /^(?:agent|limits|budgets?|costs?)\.(?:.*\.)?\w*(?:budget|max_tokens|tokens_max|max_cost|cost_limit|cost_max|max_usd|max_spend|spend_limit|spending|token_limit|tokens?_per)\w*$|^brakes\.[\w.]+$|^(?:(?:token_|cost_)?(?:budgets?|limits?)|max_cost\w*|max_tokens\w*|max_spend\w*)$/,
       effect: "caps",
       to: ["brakes.tokens_per_issue"],
     },

@@ -175,7 +175,7 @@ function syntaxFault(
   const { path, linesBefore } = settings;
   const problems = faults.slice(0, maxFaults).map((fault) => {
     const { line, col: column } = lines.linePos(fault.pos[0]);
-    return { path: "", message: messageOf(fault), line: line + linesBefore, column };
+    return { path: "", message: faultText(fault), line: line + linesBefore, column };
   });
   const list = problems.map(
     ({ line, column, message }) => `line ${line}, column ${column}: ${message}`,
@@ -184,6 +184,12 @@ function syntaxFault(
   const [{ line, column } = { line: 1, column: 1 }] = problems;
   const what = settings.isClosed ? list : [unclosed(settings), ...list.slice(0, 1)];
   return unreadable(path, what.join("; "), { cause, details: { line, column, problems } });
+}
+
+/** The library's words, but for those that speak to a programmer. */
+function faultText(fault: YAMLError): string {
+  if (fault.code !== "MULTIPLE_DOCS") return messageOf(fault);
+  return "a second YAML document begins here; the settings are one, between two lines ---";
 }
 
 /** Without its second fence, a prompt is read as settings. */

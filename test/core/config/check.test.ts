@@ -105,6 +105,8 @@ test("S19: a number in the place of text is named as written and as YAML reads i
     const [one = ""] = found;
     assert.equal(found.length, 1, found.join("\n"));
     assert.match(one, /^! 5:19 tracker\.provider\.project_slug/);
+    const flat = await told(`---\ntracker:\n  kind: linear\n  project_slug: ${written}\n---\nhi`);
+    assert.deepEqual(flat, [one.replace("5:19", "4:17")], "where the specification has it");
     assert.ok(one.includes(`YAML reads ${written} as the number ${read}`), one);
     assert.ok(one.includes(`quote it: "${written}"`), one);
   }
@@ -151,6 +153,18 @@ test("S5: what narrows, caps or chooses an agent stops the start; --allow-unknow
   assert.ok(found.every((line) => line.startsWith("!")) && found.length === 2, found.join("\n"));
   const allowed = await told(text, { allowUnknown: true });
   assert.ok(allowed.every((line) => line.startsWith("?")) && allowed.length === 2);
+  const paths = [
+    ...["tracker.assignee_id", "tracker.active_state", "tracker.ignore_labels", "tracker.sprint"],
+    ...["tracker.created_after", "filters", "brakes.token_per_issue", "agent.max_usd", "limits"],
+  ];
+  for (const path of paths) {
+    const [section, key] = path.split(".");
+    const front = key === undefined ? `${section}: 1` : `${section}: { ${key}: 1 }`;
+    const rest = section === "tracker" ? front.replace("{", "{ kind: local,") : front;
+    const tracker = section === "tracker" ? "" : "tracker: { kind: local }\n";
+    const [line = ""] = await told(`---\n${tracker}${rest}\n---\nhi`);
+    assert.match(line, /^!.* (?:narrows which issues run|limits what may be spent)/, path);
+  }
 });
 
 test("S19: a variable that a setting names and that is not set is named", async () => {

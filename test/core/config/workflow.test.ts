@@ -60,6 +60,12 @@ test("S20: blanks after a fence and blank lines before it are accepted", () => {
   }
 });
 
+test("S20: a document's end in the place of the fence is named in words about the file", () => {
+  const { message } = fault("---\ntracker: { kind: local }\n...\nDo it\n");
+  assert.match(message, /line 4, column 1: a second YAML document begins here/);
+  assert.doesNotMatch(message, /parseAllDocuments/);
+});
+
 test("S20: without a closing fence, the message names the line of the opening one", () => {
   const error = fault("\n---\ntracker:\n  kind: local\nYou work on {{ issue.title }}.\n");
   assert.equal(error.code, "workflow_parse_error");

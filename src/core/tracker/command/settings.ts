@@ -4,6 +4,7 @@ import type { TrackerConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment } from "../../process/environment.ts";
 import { type LocalOptions, localOptions } from "../local/settings.ts";
+import { everyPart, readProvider } from "../provider-settings.ts";
 import type { Lookup, TrackerDeps } from "../tracker.ts";
 
 const variable = z
@@ -35,18 +36,18 @@ export interface CommandSettings extends Pick<LocalOptions, "states" | "blockers
  */
 export function commandSettings(config: TrackerConfig, lookup: Lookup): CommandSettings {
   const { states, ...own } = config.provider;
-  const parsed = Provider.safeParse(own);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    const path = ["tracker", "provider", ...(issue?.path ?? [])].join(".");
-    const message = `${path}: ${issue?.message ?? "is invalid"}`;
-    throw new SymphonyError("invalid_tracker_config", message, { details: { path } });
-  }
-  const { command, env, secret_env: secretNames, timeout_ms: timeoutMs } = parsed.data;
-  for (const name of secretNames) requireSecret(name, lookup);
+  const { options, read } = everyPart({
+    options: () => localOptions({ ...config, provider: { states } }),
+    read: () => {
+      const found = readProvider(Provider, own);
+      for (const name of found.secret_env) requireSecret(name, lookup);
+      return found;
+    },
+  });
+  const { command, env, secret_env: secretNames, timeout_ms: timeoutMs } = read;
   const plain = Object.entries(env).map(([name, value]) => [name, String(value)]);
   return {
-    ...localOptions({ ...config, provider: { states } }),
+    ...options,
     ...{ argv: command, timeoutMs, secretNames, env: Object.fromEntries(plain) },
   };
 }

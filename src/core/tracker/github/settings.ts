@@ -1,9 +1,9 @@
 import { z } from "zod";
 import type { TrackerConfig } from "../../config/config.ts";
 import { type GithubSettings, githubOf } from "../../github/settings.ts";
-import { SymphonyError } from "../../model/errors.ts";
 import { normalState } from "../../model/issue.ts";
 import { type BlockerRules, blockerRulesOf } from "../blockers.ts";
+import { everyPart, providerFault, readProvider } from "../provider-settings.ts";
 import type { Lookup } from "../tracker.ts";
 
 /** The checked settings of `tracker.provider` for GitHub. Hold no credential. */
@@ -84,20 +84,21 @@ export function githubTrackerSettings(
   config: TrackerConfig,
   lookup: Lookup,
 ): GithubTrackerSettings {
-  const parsed = Provider.safeParse(config.provider);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    throw invalid(String(issue?.path[0] ?? ""), issue?.message ?? "is not valid");
-  }
   const { provider } = config;
   const written = Object.fromEntries(siteKeys.map((key) => [key, provider[key]]));
-  const site = githubOf(written, lookup, {
-    path: "tracker.provider",
-    invalid: "invalid_tracker_config",
-    missing: "missing_tracker_secret",
+  const { own, site } = everyPart({
+    own: () => readProvider(Provider, provider),
+    site: () => {
+      const found = githubOf(written, lookup, {
+        path: "tracker.provider",
+        invalid: "invalid_tracker_config",
+        missing: "missing_tracker_secret",
+      });
+      found.credential();
+      return found;
+    },
   });
-  site.credential();
-  const { repositories, assignee, priority_labels: priorities, ...states } = parsed.data;
+  const { repositories, assignee, priority_labels: priorities, ...states } = own;
   return {
     site,
     repositories: repositoriesOf([repositories].flat()),
@@ -133,7 +134,10 @@ function repositoriesOf(written: readonly string[]): readonly ScopeRepository[] 
   }));
   const prefixes = new Set(named.map(({ prefix }) => prefix.toLowerCase()));
   if (prefixes.size < named.length) {
-    throw invalid("repositories", "names two repositories whose issues would have the same names");
+    throw providerFault(
+      "repositories",
+      "names two repositories whose issues would have the same names",
+    );
   }
   return named;
 }
@@ -150,9 +154,4 @@ function statesOf(written: WrittenStates, config: TrackerConfig): StateRules {
     configured: new Map(all.toReversed().map((one) => [normalState(one), one.trim()])),
     terminal: new Set(terminalStates.map(normalState)),
   };
-}
-
-function invalid(key: string, rule: string): SymphonyError {
-  const path = `tracker.provider.${key}`;
-  return new SymphonyError("invalid_tracker_config", `${path} ${rule}`, { details: { path } });
 }

@@ -2,6 +2,7 @@ import { lookup } from "node:dns/promises";
 import { BlockList, isIP } from "node:net";
 import type { TrackerConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
+import { everyPart, providerFault } from "../provider-settings.ts";
 import type { Lookup } from "../tracker.ts";
 import { webhookSecretVariable } from "./deliveries.ts";
 import { filterOf } from "./filter.ts";
@@ -48,17 +49,17 @@ export const uuid = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 const variableReference = /^\$([A-Za-z_][A-Za-z0-9_]*)$/;
 
 /**
- * Checks endpoint, API key, project slug and assignee in this order (requirements L-5, L-6). Throws
+ * Checks endpoint, API key, scope and assignee in this order (requirements L-5, L-6) and reports every fault. Throws
  * `missing_tracker_secret` for the key and `invalid_tracker_config` for the others, with the key's path in `details.path`.
  * Unknown keys are ignored.
  */
 export function linearSettings(config: TrackerConfig, lookup: Lookup): LinearSettings {
   const { provider } = config;
-  return {
-    ...reachOf(provider, lookup),
-    scope: scopeOf(provider, lookup),
-    secretEnvNames: secretEnvNamesOf(provider),
-  };
+  const { reach, scope } = everyPart({
+    reach: () => reachOf(provider, lookup),
+    scope: () => scopeOf(provider, lookup),
+  });
+  return { ...reach, scope, secretEnvNames: secretEnvNamesOf(provider) };
 }
 
 /** Where Linear is and with which key, whatever else is set. Throws as `linearSettings` does. */
@@ -66,9 +67,11 @@ export function reachOf(
   provider: TrackerConfig["provider"],
   lookup: Lookup,
 ): Pick<LinearSettings, "endpoint" | "authorization"> {
-  const endpoint = endpointOf(written(provider["endpoint"], lookup));
   const authorization = () => authorizationOf(provider["api_key"], lookup);
-  authorization();
+  const { endpoint } = everyPart({
+    endpoint: () => endpointOf(written(provider["endpoint"], lookup)),
+    authorization,
+  });
   return { endpoint, authorization };
 }
 
@@ -86,13 +89,13 @@ function endpointOf(value: unknown): string {
   const secure = url?.protocol === "https:";
   const loopback = url?.protocol === "http:" && loopbackHosts.has(url.hostname);
   if (url === null || !(secure || loopback)) {
-    throw invalid("endpoint", "must be an https URL");
+    throw providerFault("endpoint", "must be an https URL");
   }
   if (isInner(hostOf(url))) {
-    throw invalid("endpoint", "must not be an address of a private network");
+    throw providerFault("endpoint", "must not be an address of a private network");
   }
   if (url.username !== "" || url.password !== "") {
-    throw invalid("endpoint", "must not hold a user or a password");
+    throw providerFault("endpoint", "must not hold a user or a password");
   }
   return text;
 }
@@ -116,30 +119,40 @@ function authorizationOf(value: unknown, lookup: Lookup): string {
 }
 
 function scopeOf(provider: TrackerConfig["provider"], lookup: Lookup): ScopeSettings {
+  const { scope, assignee } = everyPart({
+    scope: () => ofIssues(provider, lookup),
+    assignee: () => assigneeOf(provider["assignee"], lookup),
+  });
+  return { ...scope, assignee };
+}
+
+function ofIssues(
+  provider: TrackerConfig["provider"],
+  lookup: Lookup,
+): Omit<ScopeSettings, "assignee"> {
   const text = (key: string) => {
     const value = written(provider[key], lookup);
     return value === undefined ? null : requireText(value, key);
   };
-  const slug = text("project_slug");
-  const team = text("team");
-  const view = text("view");
-  const scope = {
-    projects: [
-      ...(slug === null ? [] : [{ name: lastOf(slug, "project"), path: pathOf("project_slug") }]),
-      ...projectsOf(written(provider["projects"], lookup)),
-    ],
-    team: team && lastOf(team, "team"),
-    view: view && lastOf(view, "view"),
-    filter: filterOf(written(provider["filter"], lookup)),
-    delegate: text("delegate"),
+  const inAddress = (key: string, what: string) => {
+    const name = text(key);
+    return name === null ? null : lastOf(name, what);
   };
-  const { projects, filter, delegate } = scope;
-  if (projects.length > 0 || team || view || filter || delegate) {
-    return { ...scope, assignee: assigneeOf(provider["assignee"], lookup) };
-  }
-  const path = pathOf("project_slug");
-  const message = `${path} must be a string that is not blank, or one of projects, team, filter, view and delegate must be set`;
-  throw new SymphonyError("invalid_tracker_config", message, { details: { path } });
+  const { slug, more, ...scope } = everyPart({
+    slug: () => inAddress("project_slug", "project"),
+    more: () => projectsOf(written(provider["projects"], lookup)),
+    team: () => inAddress("team", "team"),
+    view: () => inAddress("view", "view"),
+    filter: () => filterOf(written(provider["filter"], lookup)),
+    delegate: () => text("delegate"),
+  });
+  const named = slug === null ? [] : [{ name: slug, path: pathOf("project_slug") }];
+  const projects = [...named, ...more];
+  const { team, view, filter, delegate } = scope;
+  if (projects.length > 0 || team || view || filter || delegate) return { ...scope, projects };
+  const rule =
+    "must be a string that is not blank, or one of projects, team, filter, view and delegate must be set";
+  throw providerFault("project_slug", rule);
 }
 
 const mostProjects = 20;
@@ -147,9 +160,10 @@ const mostProjects = 20;
 function projectsOf(value: unknown): readonly ProjectSetting[] {
   if (value === undefined) return [];
   if (!Array.isArray(value) || value.length === 0) {
-    throw invalid("projects", "must be a list of slugs, ids or addresses of projects");
+    throw providerFault("projects", "must be a list of slugs, ids or addresses of projects");
   }
-  if (value.length > mostProjects) throw invalid("projects", `must not have over ${mostProjects}`);
+  if (value.length > mostProjects)
+    throw providerFault("projects", `must not have over ${mostProjects}`);
   return value.map((one, at) => ({
     name: lastOf(requireText(one, `projects.${at}`), "project"),
     path: pathOf(`projects.${at}`),
@@ -162,7 +176,7 @@ function lastOf(text: string, what: string): string {
   const [, found] = new RegExp(`/${what}/([^/?#]+)`).exec(text) ?? [];
   if (found) return decodeURIComponent(found);
   const key = what === "project" ? "project_slug" : what;
-  throw invalid(key, `is an address without /${what}/: ${text}`);
+  throw providerFault(key, `is an address without /${what}/: ${text}`);
 }
 
 function assigneeOf(value: unknown, lookup: Lookup): string | null {
@@ -186,14 +200,9 @@ function pathOf(key: string): string {
 
 function requireText(value: unknown, key: string): string {
   if (typeof value !== "string" || value.trim() === "") {
-    throw invalid(key, "must be a string that is not blank");
+    throw providerFault(key, "must be a string that is not blank");
   }
   return value.trim();
-}
-
-function invalid(key: string, rule: string): SymphonyError {
-  const path = pathOf(key);
-  return new SymphonyError("invalid_tracker_config", `${path} ${rule}`, { details: { path } });
 }
 
 /** Linear's own endpoint. */

@@ -3,6 +3,7 @@ import type { TrackerConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { type IssueName, normalState, type TrackerState } from "../../model/issue.ts";
 import { type BlockerRules, blockerRulesOf } from "../blockers.ts";
+import { readProvider } from "../provider-settings.ts";
 
 const Provider = z.object({
   prefix: z
@@ -26,19 +27,7 @@ export interface LocalOptions {
  * ones. Throws `invalid_tracker_config`, naming the key.
  */
 export function localOptions(config: TrackerConfig): LocalOptions {
-  const provider = Provider.safeParse(config.provider);
-  if (!provider.success) {
-    const issue = provider.error.issues[0];
-    const path = ["tracker", "provider", ...(issue?.path ?? [])].join(".");
-    throw new SymphonyError(
-      "invalid_tracker_config",
-      `${path}: ${issue?.message ?? "is invalid"}`,
-      {
-        details: { path },
-      },
-    );
-  }
-  const { prefix, states } = provider.data;
+  const { prefix, states } = readProvider(Provider, config.provider);
   const terminal = new Set(config.terminalStates.map(normalState));
   const byName = new Map<string, TrackerState>();
   for (const name of [...config.activeStates, ...(states ?? []), ...config.terminalStates]) {

@@ -307,7 +307,7 @@ test("T-9: settings that cannot be used name their key, and no secret", () => {
       },
     );
   refused({ repositories: [] }, "repositories");
-  refused({ repositories: ["app"] }, "repositories");
+  refused({ repositories: ["app"] }, "repositories.0");
   refused({ repositories: ["a/b-c", "b/c", "x/c"] }, "repositories");
   refused({ state_from: "search" }, "state_from");
   refused({ base_url: "ftp://x" }, "base_url");

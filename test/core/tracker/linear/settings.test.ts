@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { SymphonyError } from "../../../../src/core/model/errors.ts";
 import { linearSettings } from "../../../../src/core/tracker/linear/settings.ts";
 import { config } from "../../../support/makers/issue.ts";
 
@@ -48,9 +49,6 @@ const refused: readonly (readonly [
   ["a blank slug", { project_slug: " " }, "project_slug"],
   ["a numeric assignee", { ...slug, assignee: 7 }, "assignee"],
   ["a blank assignee", { ...slug, assignee: " " }, "assignee"],
-  ["everything: endpoint first", { endpoint: 7, api_key: 7, assignee: 7 }, "endpoint"],
-  ["the rest: key first", { api_key: 7, assignee: 7 }, "api_key"],
-  ["the rest: slug first", { assignee: 7 }, "project_slug"],
 ];
 
 for (const [what, provider, key, env] of refused) {
@@ -58,6 +56,27 @@ for (const [what, provider, key, env] of refused) {
     const code = key === "api_key" ? "missing_tracker_secret" : "invalid_tracker_config";
     const details = { path: `tracker.provider.${key}` };
     assert.throws(() => parse(provider, env), { name: "SymphonyError", code, details });
+  });
+}
+
+for (const [what, provider, ...keys] of [
+  ["everything", { endpoint: 7, api_key: 7, assignee: 7 }, "endpoint", "api_key", "project_slug"],
+  ["the rest", { api_key: 7, assignee: 7 }, "api_key", "project_slug"],
+  ["the scope", { project_slug: 7, team: 7, assignee: 7 }, "project_slug", "team"],
+] as const) {
+  test(`L-6, S21: of ${what}, each fault is named, in order`, () => {
+    const paths = [...keys, "assignee"].map((key) => `tracker.provider.${key}`);
+    assert.throws(
+      () => parse(provider),
+      ({ details: { path, problems } }: SymphonyError) => {
+        assert.equal(path, paths[0]);
+        assert.deepEqual(
+          (problems as readonly { readonly path: string }[]).map((one) => one.path),
+          paths,
+        );
+        return true;
+      },
+    );
   });
 }
 
