@@ -13,14 +13,13 @@ import { redactDeep } from "../core/text/redact.ts";
 import type { Kept } from "../core/workspace/kept.ts";
 import { distance, webAddress } from "../web/words.ts";
 import { Html, html } from "./markup.ts";
-import { pageStyle } from "./page-style.ts";
-import { entry, importMap } from "./web.ts";
+import { entry, importMap, style } from "./web.ts";
 
 const refreshSeconds = 5;
 const hashOf = (text: string) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
 const contentPolicy = [
   "default-src 'none'",
-  `style-src ${hashOf(pageStyle)}`,
+  "style-src 'self'",
   `script-src 'self' ${hashOf(importMap)}`,
   "connect-src 'self'",
   // No text can become markup or a program, whatever a library does.
@@ -159,8 +158,6 @@ function layout(
   parts: readonly (Html | null | readonly Html[])[],
   title: string,
 ): Html {
-  // The style is part of this program and must arrive byte for byte as it was hashed.
-  const style = new Html(`<style>${pageStyle}</style>`);
   return html`<!doctype html>
 <html lang="en">
 <head>
@@ -168,7 +165,7 @@ function layout(
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <noscript><meta http-equiv="refresh" content="${refreshSeconds}"></noscript>
 <title>${title}</title>
-${style}
+<link rel="stylesheet" href="${style}">
 ${scripts}
 </head>
 <body>
@@ -180,7 +177,7 @@ ${scripts}
 `;
 }
 
-/** The page's program. Like the style, the import map must arrive byte for byte as it was hashed. */
+/** The page's program. The import map must arrive byte for byte as it was hashed. */
 const scripts = new Html(
   `<script type="importmap">${importMap}</script>\n<script type="module" src="${entry}"></script>`,
 );

@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { stripTypeScriptTypes } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gunzipSync } from "node:zlib";
 import type { Context, Middleware } from "koa";
 import { SymphonyError } from "../core/model/errors.ts";
 import { moduleFile } from "../core/package.ts";
@@ -39,11 +40,14 @@ export const importMap = JSON.stringify({ imports: libraries });
 const main = fileURLToPath(moduleFile("web/main"));
 const isCheckout = main.endsWith(".ts");
 export const entry = `/web/${basename(main)}`;
+export const style = "/web/style.css";
 
-const ownName = isCheckout ? /^[a-z-]+\.ts$/ : /^[\w-]+\.js$/;
+const ownName = isCheckout ? /^(?:[a-z-]+\.ts|style\.css)$/ : /^(?:[\w-]+\.js|style\.css)$/;
 
 interface Module {
   readonly body: string;
+  /** The file as the build compressed it; null: it is not compressed. */
+  readonly zipped: Buffer | null;
   readonly tag: string;
 }
 
@@ -60,10 +64,14 @@ export const webModule: Middleware = async (ctx) => {
     modules.delete(name);
     throw new SymphonyError("not_found", `there is nothing at ${ctx.path.slice(0, 200)}`);
   }
-  ctx.set("Content-Type", "text/javascript; charset=utf-8");
+  const { body, zipped, tag } = found;
+  const isZipped = zipped !== null && ctx.acceptsEncodings("gzip", "identity") === "gzip";
+  ctx.set("Content-Type", `text/${name.endsWith(".css") ? "css" : "javascript"}; charset=utf-8`);
   ctx.set("Cache-Control", "no-cache");
-  ctx.set("ETag", found.tag);
-  ctx.body = found.body;
+  ctx.set("Vary", "Accept-Encoding");
+  ctx.set("ETag", tag);
+  if (isZipped) ctx.set("Content-Encoding", "gzip");
+  ctx.body = isZipped ? zipped : body;
   ctx.status = 200;
   if (ctx.fresh) {
     ctx.status = 304;
@@ -73,10 +81,13 @@ export const webModule: Middleware = async (ctx) => {
 
 async function read(name: string): Promise<Module | null> {
   const file = fileOf(name);
-  if (file === null || !existsSync(file)) return null;
-  const text = await readFile(file, "utf8");
+  if (file === null) return null;
+  const zipped = existsSync(`${file}.gz`) ? await readFile(`${file}.gz`) : null;
+  if (zipped === null && !existsSync(file)) return null;
+  const text = zipped === null ? await readFile(file, "utf8") : gunzipSync(zipped).toString("utf8");
   const body = name.endsWith(".ts") ? withoutTypes(text) : text;
-  return { body, tag: `"${createHash("sha256").update(body).digest("base64url").slice(0, 22)}"` };
+  const tag = `W/"${createHash("sha256").update(body).digest("base64url").slice(0, 22)}"`;
+  return { body, zipped, tag };
 }
 
 function fileOf(name: string): string | null {
