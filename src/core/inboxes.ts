@@ -3,12 +3,13 @@ import type { CoreDeps } from "./core.ts";
 import type { Deliveries } from "./delivery/delivery.ts";
 import type { ForgeAnnouncement } from "./delivery/forge.ts";
 import type { ForgeKind } from "./delivery/kinds.ts";
+import { messageOf } from "./model/errors.ts";
 import type { Redactor } from "./text/redact.ts";
 import { sameText } from "./text/text.ts";
 import { openDeliveries } from "./tracker/deliveries.ts";
 import { type Announcement, type Sender, WebhookInbox, WebhookInboxes } from "./tracker/inbox.ts";
 import type { TrackerKind } from "./tracker/kinds.ts";
-import type { TrackerWebhook } from "./tracker/tracker.ts";
+import type { Tracker, TrackerWebhook } from "./tracker/tracker.ts";
 
 export interface OpenInboxesDeps extends Pick<CoreDeps, "clock" | "log" | "bus" | "meter"> {
   readonly dataDir: string;
@@ -19,6 +20,7 @@ export interface OpenInboxesDeps extends Pick<CoreDeps, "clock" | "log" | "bus" 
   readonly config: { readonly current: Pick<CoreDeps["config"]["current"], "config"> };
   readonly store: Pick<CoreDeps["store"], "history">;
   readonly deliveries: Pick<Deliveries, "hint" | "ofPullRequest">;
+  tracker(): Pick<Tracker, "idOfNode">;
   orchestrator(): Pick<ReturnType<CoreDeps["orchestrator"]>, "post">;
   readonly comments: Pick<CommentSteering, "received">;
   /** The value behind `$NAME`. */
@@ -100,15 +102,17 @@ function forgeSender({ kind, webhook }: ForgeKind, deps: OpenInboxesDeps): Sende
     secret: watched(() => webhook.secret(current().delivery.github, lookup), deps),
     verify: (post, secret) => webhook.verify(post, secret),
     read(post) {
-      const { about, issue, ...announced } = webhook.read(post);
+      const { about, issue, itemOf, ...announced } = webhook.read(post);
       // The first poll after a start reads every issue, so that this needs no work of its own.
-      const own = current().tracker.kind === kind ? issue : null;
+      const isOwn = current().tracker.kind === kind;
+      const own = isOwn ? issue : null;
       return {
         ...announced,
         ...(own ? { issueId: own.id, issueIdentifier: null } : issueOf(about, deliveries, rulesOf)),
         sentAt: null,
         subject: subjectOf(about),
         act() {
+          if (isOwn && itemOf !== null) void hintItem(itemOf, deps);
           if (own === null) return;
           deps.orchestrator().post({ type: "issue.hinted", issueId: own.id });
           if (own.commentId !== null) void deps.comments.received(own.commentId, own.id);
@@ -122,6 +126,19 @@ function forgeSender({ kind, webhook }: ForgeKind, deps: OpenInboxesDeps): Sende
       await Promise.all(rulesOf(repository).map(({ name }) => deliveries.hint(name, pull)));
     },
   };
+}
+
+/** What cannot be found out now is read by the next poll. */
+async function hintItem(
+  node: string,
+  { tracker, orchestrator, log }: Pick<OpenInboxesDeps, "tracker" | "orchestrator" | "log">,
+): Promise<void> {
+  try {
+    const issueId = await tracker().idOfNode?.(node);
+    if (issueId) orchestrator().post({ type: "issue.hinted", issueId });
+  } catch (error) {
+    log.warn("the issue of a project's item was not found", { reason: messageOf(error) });
+  }
 }
 
 type About = ForgeAnnouncement["about"];

@@ -262,6 +262,7 @@ function openOrchestratorUsers(
     ...deps,
     comments,
     lookup: trackerDeps.lookup,
+    tracker: () => trackers.tracker,
     trackers: deps.kinds.trackers,
     forges: forgeKinds,
   });

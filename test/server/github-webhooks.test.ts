@@ -8,6 +8,7 @@ import { config } from "../support/makers/issue.ts";
 import { githubDelivery, githubSecretValue } from "../support/makers/webhook.ts";
 import { createWorld, type World } from "../support/worlds/core.ts";
 import { type Answer, type Ask, serve, type TestServer } from "../support/worlds/server.ts";
+import { eventually } from "../support/worlds/symphony.ts";
 
 const path = "/webhooks/github";
 
@@ -115,6 +116,40 @@ describe("a delivery of GitHub", () => {
       await at.post(issueEvent("issue_comment", { pull_request: {} }));
       assert.deepEqual(hinted, wanted, kind);
     }
+  });
+
+  test("about an item of a project leads to one read of its issue, which the tracker finds by its node", async () => {
+    await using at = await place({ HOOK: githubSecretValue }, { kind: "github" });
+    const hinted: string[] = [];
+    const { orchestrator } = at.world.scheduler;
+    orchestrator.post = (input) => {
+      if (input.type === "issue.hinted") hinted.push(input.issueId);
+    };
+    const asked: string[] = [];
+    Object.assign(at.world.tracker, {
+      async idOfNode(node: string) {
+        asked.push(node);
+        if (node === "I_broken") throw new Error("GitHub cannot be reached");
+        return node === "I_3" ? "1#3" : null;
+      },
+    });
+    const moved = (node: string, type = "Issue") =>
+      githubDelivery(
+        {
+          action: "edited",
+          organization: { login: "acme" },
+          projects_v2_item: { content_node_id: node, content_type: type },
+        },
+        { headers: { "x-github-event": "projects_v2_item" } },
+      );
+    const twice = moved("I_3");
+    assert.deepEqual((await at.post(twice)).json(), accepted(false));
+    assert.deepEqual((await at.post(twice)).json(), accepted(true));
+    for (const other of [moved("I_4"), moved("I_broken"), moved("DI_1", "DraftIssue")]) {
+      assert.equal((await at.post(other)).status, 200);
+    }
+    await eventually("the issue is read", async () => hinted.length > 0);
+    assert.deepEqual([hinted, asked], [["1#3"], ["I_3", "I_4", "I_broken"]]);
   });
 
   test("is read as a form too", async () => {

@@ -96,7 +96,8 @@ function mended(
 function normalWritten(parsed: Parsed, sections: Sections): Written {
   const { tracker, agent } = parsed;
   const { approvals, ofAgents } = withApprovals(parsed, sections.agents);
-  const states = sections.trackers.find(({ kind }) => kind === tracker.kind)?.section.states;
+  const section = sections.trackers.find(({ kind }) => kind === tracker.kind)?.section;
+  const states = section?.statesFor?.(tracker.provider) ?? section?.states;
   return {
     ...parsed,
     ...ofAgents,

@@ -27,10 +27,17 @@ export function isChainKey(path: string): boolean {
   return chainKeys.includes(path);
 }
 
+interface DefaultStates {
+  readonly active: string[];
+  readonly terminal: string[];
+}
+
 /** What the configuration needs to know of one kind of tracker. */
 export interface TrackerSection {
   /** The default states (requirement L-2); null: a file has to name them. */
-  readonly states: { readonly active: string[]; readonly terminal: string[] } | null;
+  readonly states: DefaultStates | null;
+  /** Other ones that follow from the settings; null: those above. */
+  statesFor?(provider: Readonly<Record<string, unknown>>): DefaultStates | null;
   /** The shortest `polling.interval_ms`, ms: a service meters requests, a directory does not. */
   readonly minPollMs: number;
   /** Keys of `tracker.provider` that older files write directly under `tracker` (requirement L-5). */

@@ -279,7 +279,8 @@ export class GithubClient {
   }
 
   #count(api: Api, answer: Refusal | null, outcome: "ok" | ForgeError): void {
-    this.#options.onRequest?.(outcome, this.#rate.count(api, answer));
+    const left = this.#rate.count(api, answer);
+    this.#options.onRequest?.(outcome, left);
   }
 
   /** Loaded by the first request, so that no other command pays for it. */

@@ -64,6 +64,9 @@ const states = {
   terminal: ["Closed", "Cancelled", "Canceled", "Duplicate", "Done"],
 };
 
+/** GitHub's names for the reasons of closing. */
+const closedStates = ["Closed", "Not planned", "Duplicate"];
+
 /** Every kind of tracker. */
 export const trackerKinds: readonly TrackerKind[] = [
   {
@@ -109,12 +112,19 @@ export const trackerKinds: readonly TrackerKind[] = [
   {
     kind: "github",
     section: {
-      states: { active: ["Open"], terminal: ["Closed", "Not planned", "Duplicate"] },
+      states: { active: ["Open"], terminal: closedStates },
+      // Those of GitHub's templates for projects.
+      statesFor: ({ project }) =>
+        project ? { active: states.active, terminal: ["Done", ...closedStates] } : null,
       // An unchanged list costs nothing of the hour's requests.
       minPollMs: 1_000,
       flatKeys: [],
       providerKeys: [
         "repositories",
+        "project",
+        "status_field",
+        "priority_field",
+        "estimate_field",
         "token",
         "app",
         "base_url",

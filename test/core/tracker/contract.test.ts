@@ -5,7 +5,7 @@ import { createLocalTracker } from "../../../src/core/tracker/local/tracker.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";
 import { startFakeLinear } from "../../support/fakes/fake-linear.ts";
 import { driven, linearTracker } from "../../support/fakes/linear-tracker.ts";
-import { githubTracker, startSmallGithub } from "../../support/fakes/small-github.ts";
+import { githubTracker, onBoard, startSmallGithub } from "../../support/fakes/small-github.ts";
 import { config } from "../../support/makers/issue.ts";
 import { temporaryDir } from "../../support/makers/storage.ts";
 import { trackerContract } from "./contract.ts";
@@ -68,6 +68,30 @@ trackerContract(
       },
       fail(how) {
         const match = /\/issues\//;
+        if (how === "server") fake.fail({ match, status: 500, times: 3 });
+        else if (how === "limit") fake.fail({ match, status: 429 });
+        else fake.fail({ match, body: "[]" });
+      },
+    };
+  },
+);
+
+trackerContract(
+  { kind: "github", active: "Todo", done: "Done", unknownId: "7#999" },
+  async (t: TestContext) => {
+    const fake = await startSmallGithub();
+    t.after(() => fake[Symbol.asyncDispose]());
+    const { tracker, clock } = githubTracker(fake.url, onBoard);
+    t.after(() => tracker.close());
+    return {
+      ...{ tracker, driven: (work) => driven(clock, work), requests: () => fake.requests.length },
+      async add({ title, labels = [] }) {
+        const { number } = fake.add({ title, labels: [...labels] });
+        fake.board.cards.set(number, { status: "Todo" });
+        return `7#${number}`;
+      },
+      fail(how) {
+        const match = /graphql/;
         if (how === "server") fake.fail({ match, status: 500, times: 3 });
         else if (how === "limit") fake.fail({ match, status: 429 });
         else fake.fail({ match, body: "[]" });

@@ -33,7 +33,23 @@ export interface SchemaGithub {
     /** Those that have not been used up. */
     readonly list: readonly { readonly kind: string; readonly matched: number }[];
   };
-  readonly world: { repo(owner: string, name: string): { readonly dir: string } };
+  readonly world: {
+    repo(owner: string, name: string): { readonly dir: string };
+    readonly projects: {
+      title: string;
+      readonly node_id: string;
+      readonly items: {
+        archived: boolean;
+        readonly node_id: string;
+        readonly content: object | null;
+      }[];
+      readonly fields: {
+        name: string;
+        readonly node_id: string;
+        readonly options?: { name: string }[];
+      }[];
+    }[];
+  };
   readonly webhooks: { settled(): Promise<void> };
   describe(): {
     readonly tokens: Readonly<Record<string, string>>;

@@ -8,6 +8,7 @@ import {
 } from "../../../src/core/tracker/github/tracker.ts";
 import { config } from "../makers/issue.ts";
 import { FakeClock } from "./fake-clock.ts";
+import { SmallBoard } from "./small-board.ts";
 
 type Values = Readonly<Record<string, unknown>>;
 
@@ -63,6 +64,7 @@ export async function startSmallGithub() {
   const requests: SmallRequest[] = [];
   const faults: (SmallFault & { left: number; skip: number })[] = [];
   const headers: Record<string, string> = {};
+  const board = new SmallBoard();
   const labels = new Set(["agent", "bug", "p0"]);
   /** Uploads by their path, for those who show a token. */
   const files = new Map<string, Buffer>();
@@ -159,6 +161,7 @@ export async function startSmallGithub() {
 
   // biome-ignore lint/suspicious/noExplicitAny: the body is what a test sends
   const answer = (method: string, path: string, query: URLSearchParams, body: any): unknown => {
+    if (path === "/graphql") return { data: board.answer(body.query, body.variables) };
     if (path === "/user") return { login: "symphony-bot" };
     if (path === "/user/repos") {
       const other = { has_issues: true, archived: false, description: null };
@@ -237,13 +240,13 @@ export async function startSmallGithub() {
       return respond(304, "", { etag });
     }
     const next = isList && found.length > page * per ? { link: '<https://x>; rel="next"' } : {};
-    respond(method === "POST" ? 201 : 200, body, { etag, ...next });
+    respond(method === "POST" && path !== "/graphql" ? 201 : 200, body, { etag, ...next });
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
-    ...{ url, issues, requests, headers, labels, repository, add, change, files },
+    ...{ url, issues, requests, headers, labels, repository, board, add, change, files },
     /** The requests since the last call, as `GET /path 200`. */
     taken: () => requests.splice(0).map((one) => `${one.method} ${one.path} ${one.status}`),
     fail: (fault: SmallFault) =>
@@ -286,3 +289,12 @@ export function githubTracker(url: string, { provider, tracker, ...parts }: Part
   });
   return { tracker: made, clock };
 }
+
+/** The settings of a tracker on the board of a small GitHub. */
+export const onBoard = {
+  provider: { project: "acme/1" },
+  tracker: {
+    activeStates: ["Todo", "In Progress"],
+    terminalStates: ["Done", "Closed", "Not planned", "Duplicate"],
+  },
+};

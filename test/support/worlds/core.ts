@@ -73,6 +73,8 @@ class RecordedScheduler extends Scheduler {
 export interface World extends AsyncDisposable {
   readonly core: Core;
   readonly scheduler: Scheduler;
+  /** The scripted one; a test may give it more. */
+  readonly tracker: Tracker;
   readonly workspaces: Workspaces;
   /** Where a pause of all dispatch is stored. */
   readonly pause: Store["pause"];
@@ -185,6 +187,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   const webhooks = openInboxes({
     trackers: kinds.trackers,
     forges: forgeKinds,
+    tracker: () => tracker,
     deliveries,
     comments,
     dataDir,
@@ -210,6 +213,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   });
   const world: World = {
     scheduler,
+    tracker,
     pause: store.pause,
     workspaces,
     dataDir,

@@ -24,11 +24,13 @@ export interface GithubDelivery {
   readonly issueId: string | null;
   /** A new comment on that issue. */
   readonly commentId: string | null;
+  /** The node id of the issue of a project's item. */
+  readonly itemOf: string | null;
 }
 
 const Head = z.object({
   id: z.string().regex(/^[A-Za-z0-9-]{1,100}$/),
-  type: z.string().regex(/^[a-z_]{1,64}$/),
+  type: z.string().regex(/^[a-z0-9_]{1,64}$/),
 });
 const Numbered = z.object({ number: z.int().positive() });
 const Payload = z
@@ -47,6 +49,12 @@ const Payload = z
     pull_request: z.looseObject(Numbered.shape).nullish(),
     issue: z.looseObject({ ...Numbered.shape, pull_request: z.unknown().optional() }).nullish(),
     comment: z.looseObject({ id: z.int().positive() }).nullish(),
+    projects_v2_item: z
+      .looseObject({
+        content_node_id: z.string().regex(/^[A-Za-z0-9_=+/-]{1,200}$/),
+        content_type: z.string(),
+      })
+      .nullish(),
   })
   .meta({
     id: "GithubEvent",
@@ -91,6 +99,7 @@ export function readDelivery({ header, body }: SignedPost): GithubDelivery {
     });
   }
   const { action, repository, pull_request: pull, issue, comment } = payload.data;
+  const item = payload.data.projects_v2_item;
   const isIssue = repository && issue && !issue.pull_request;
   const isNewComment = isIssue && head.data.type === "issue_comment" && action === "created";
   return {
@@ -101,6 +110,7 @@ export function readDelivery({ header, body }: SignedPost): GithubDelivery {
     action: action ?? null,
     issueId: isIssue ? issueIdOf(repository.id, issue.number) : null,
     commentId: isNewComment && comment ? commentIdOf(repository.id, comment.id) : null,
+    itemOf: item?.content_type === "Issue" ? item.content_node_id : null,
   };
 }
 
@@ -161,10 +171,10 @@ export const githubWebhook: ForgeWebhook = {
   sign: signatureOf,
   verify,
   read(post) {
-    const { repository, number, issueId, commentId, ...delivery } = readDelivery(post);
+    const { repository, number, issueId, commentId, itemOf, ...delivery } = readDelivery(post);
     const isAbout = repository !== null && (number !== null || unnumbered.has(delivery.type));
     const issue = issueId === null ? null : { id: issueId, commentId };
-    return { ...delivery, issue, about: isAbout ? { repository, number } : null };
+    return { ...delivery, issue, itemOf, about: isAbout ? { repository, number } : null };
   },
   rulesOf(repository, { delivery, git }, lookup) {
     const settings = githubOf(delivery.github, lookup);

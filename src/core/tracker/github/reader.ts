@@ -1,7 +1,9 @@
+import { isDeepStrictEqual } from "node:util";
 import { issueIdOf } from "../../github/settings.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { type Issue, normalState } from "../../model/issue.ts";
-import type { FoundIssue } from "../tracker.ts";
+import type { FoundIssue, ScopeLine } from "../tracker.ts";
+import type { Board, Card } from "./board.ts";
 import { tracked } from "./errors.ts";
 import type { RepositoryIssues } from "./repository.ts";
 import {
@@ -20,6 +22,8 @@ import type { GithubTrackerSettings } from "./settings.ts";
 export interface ReaderDeps {
   readonly settings: GithubTrackerSettings;
   readonly repositories: readonly RepositoryIssues[];
+  /** null: every issue of the repositories counts. */
+  readonly board: Board | null;
   login(repository: RepositoryIssues): Promise<string | null>;
   readonly onMalformed: (count: number) => void;
 }
@@ -30,6 +34,9 @@ interface Made {
   readonly relations: Relations;
   /** Of the repository when its relations were read. */
   readonly version: number;
+  readonly card: Card | null;
+  /** The version of the board, for the cards of its relations. */
+  readonly cards: number;
   readonly issue: Issue | null;
 }
 
@@ -73,11 +80,14 @@ export class GithubReader {
       const named = this.#named(identifier.trim());
       if (named === null) return null;
       const { repository, number } = named;
-      const issue = await this.#one(repository, number);
-      if (issue === null) return null;
+      const row = await this.#row(repository, number);
+      if (row === null) return null;
+      await this.#deps.board?.refresh(nodeIdsOf([row]));
+      const issue = await this.#required(repository, row);
       const { owner, repo } = repository.place;
       const detail = `${owner}/${repo}`;
-      return { issue, scope: [{ gate: "repository", pass: true, detail, opens: null }] };
+      const own: ScopeLine = { gate: "repository", pass: true, detail, opens: null };
+      return { issue, scope: [own, ...this.#boardLine(row)] };
     });
   }
 
@@ -93,8 +103,9 @@ export class GithubReader {
 
   /** Rejects with `issue_not_found`. */
   async require(repository: RepositoryIssues, number: number): Promise<Issue> {
-    const issue = await this.#one(repository, number);
-    if (issue !== null) return issue;
+    const row = await this.#row(repository, number);
+    await this.#deps.board?.refresh(row === null ? [] : nodeIdsOf([row]));
+    if (row !== null) return this.#required(repository, row);
     throw new SymphonyError("issue_not_found", `${repository.place.prefix}-${number} is gone`);
   }
 
@@ -106,10 +117,23 @@ export class GithubReader {
     throw new SymphonyError("invalid_request", `blockedBy: there is no issue ${identifier}`);
   }
 
+  /** The id of the issue that a webhook of the board names by its node; null: of none of the repositories. */
+  async idOfNode(nodeId: string): Promise<string | null> {
+    const found = await this.#deps.board?.issueOf(nodeId);
+    if (!found) return null;
+    const [owner = "", repo = ""] = found.place.split("/");
+    const home = this.#deps.repositories.find(({ place }) => isSamePlace({ owner, repo }, place));
+    return home ? issueIdOf((await home.facts()).id, found.number) : null;
+  }
+
   async #byStates(wanted: ReadonlySet<string>): Promise<readonly Issue[]> {
+    const { board, settings } = this.#deps;
     const isClosed = (state: string) => closingReason(state) !== undefined;
-    const closed = [...wanted].some(isClosed);
+    const mayBeClosed = (state: string) =>
+      isClosed(state) || (board !== null && settings.states.terminal.has(state));
+    const closed = [...wanted].some(mayBeClosed);
     const open = [...wanted].some((state) => !isClosed(state));
+    await board?.read();
     const found: Issue[] = [];
     let malformed = 0;
     for (const repository of this.#deps.repositories) {
@@ -120,7 +144,9 @@ export class GithubReader {
       const context = await this.#context(repository);
       for (const row of rows) {
         // Only those that are asked for are looked at closely: it can cost two requests each.
-        const state = stateOf(row, this.#deps.settings.states);
+        const card = this.#cardOf(row);
+        if (board !== null && (card === null || card.isArchived)) continue;
+        const state = stateOf(row, settings.states, card);
         if (!wanted.has(normalState(state))) continue;
         const issue = await this.#issue(repository, row, context);
         if (issue === null) malformed += 1;
@@ -144,14 +170,27 @@ export class GithubReader {
         this.#leave(id, "of a repository that tracker.provider.repositories does not name");
         return null;
       }
-      return this.#one(repository, Number(number));
+      const row = await this.#row(repository, Number(number));
+      return row && { id, repository, row };
     });
-    return (await Promise.all(read)).filter((issue) => issue !== null);
+    const found = (await Promise.all(read)).filter((one) => one !== null);
+    const { board } = this.#deps;
+    await board?.refresh(nodeIdsOf(found.map(({ row }) => row)));
+    const issues = found.map(async ({ id, repository, row }) => {
+      const [line] = this.#boardLine(row);
+      if (line?.pass === false) {
+        this.#leave(id, line.detail);
+        return null;
+      }
+      return this.#required(repository, row);
+    });
+    return (await Promise.all(issues)).filter((issue) => issue !== null);
   }
 
-  async #one(repository: RepositoryIssues, number: number): Promise<Issue | null> {
-    const context = await this.#context(repository);
-    const id = issueIdOf(context.repository.id, number);
+  /** null: it is gone. */
+  async #row(repository: RepositoryIssues, number: number): Promise<IssueRow | null> {
+    const { id: home } = await repository.facts();
+    const id = issueIdOf(home, number);
     const row = await repository.one(number);
     if ("gone" in row) {
       this.#made.delete(id);
@@ -159,10 +198,36 @@ export class GithubReader {
       return null;
     }
     this.#gone.delete(id);
-    const issue = await this.#issue(repository, row, context);
+    return row;
+  }
+
+  async #required(repository: RepositoryIssues, row: IssueRow): Promise<Issue> {
+    const issue = await this.#issue(repository, row, await this.#context(repository));
     if (issue !== null) return issue;
     // To omit it would mean that the issue is gone, and would stop its run.
     throw new SymphonyError("tracker_response", "GitHub described an issue without a title");
+  }
+
+  #cardOf(row: IssueRow): Card | null {
+    return this.#deps.board?.card(row.node_id) ?? null;
+  }
+
+  /** Whether it is on the board; empty without one. */
+  #boardLine(row: IssueRow): readonly ScopeLine[] {
+    const { board } = this.#deps;
+    if (board === null) return [];
+    const card = this.#cardOf(row);
+    const title = board.known?.title ?? board.name;
+    const [gate, pass, opens] = ["project", false, null] as const;
+    if (card === null) {
+      const add = `add it to the project ${title}`;
+      return [{ gate, pass, detail: `not in the project ${title}`, opens: add }];
+    }
+    if (card.isArchived) {
+      const restore = `restore it in the project ${title}`;
+      return [{ gate, pass, detail: `archived in the project ${title}`, opens: restore }];
+    }
+    return [{ gate, pass: true, detail: title, opens }];
   }
 
   async #issue(
@@ -173,13 +238,17 @@ export class GithubReader {
     const id = issueIdOf(context.repository.id, row.number);
     const { version } = repository;
     const known = this.#made.get(id);
-    const isSame = known?.row === row;
+    const card = this.#cardOf(row);
+    const cards = this.#deps.board?.version ?? 0;
+    const related = hasRelations(row);
+    const isRead = known?.row === row && (!related || known.version === version);
     // A blocker that is closed changes the blocked issue only in the numbers that a later list has of it.
-    if (isSame && (!hasRelations(row) || known.version === version)) return known.issue;
-    const relations = hasRelations(row) ? await repository.relations(row) : noRelations;
-    const isEqualToo = isSame && isEqual(known.relations, relations);
-    const issue = isEqualToo ? known.issue : issueOf(row, relations, context);
-    this.#made.set(id, { row, relations, version, issue });
+    if (isRead && known.card === card && (!related || known.cards === cards)) return known.issue;
+    const read = isRead ? known.relations : null;
+    const relations = related ? (read ?? (await repository.relations(row))) : noRelations;
+    const made = issueOf(row, relations, context);
+    const issue = isDeepStrictEqual(known?.issue, made) ? (known?.issue ?? null) : made;
+    this.#made.set(id, { row, relations, version, card, cards, issue });
     return issue;
   }
 
@@ -195,7 +264,8 @@ export class GithubReader {
       const hint = "write a login instead";
       throw new SymphonyError("invalid_tracker_config", message, { details: { path }, hint });
     }
-    return { settings, repository: { ...repository.place, id }, assignee };
+    const cardOf = (row: IssueRow) => this.#cardOf(row);
+    return { settings, repository: { ...repository.place, id }, assignee, cardOf };
   }
 
   #named(text: string): { readonly repository: RepositoryIssues; readonly number: number } | null {
@@ -229,8 +299,8 @@ export class GithubReader {
   }
 }
 
-function isEqual(a: Relations, b: Relations): boolean {
-  return isEqualList(a.blockedBy, b.blockedBy) && isEqualList(a.subIssues, b.subIssues);
+function nodeIdsOf(rows: readonly IssueRow[]): readonly string[] {
+  return rows.flatMap((row) => row.node_id ?? []);
 }
 
 function isEqualList<T>(a: readonly T[], b: readonly T[]): boolean {

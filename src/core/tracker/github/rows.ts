@@ -3,6 +3,7 @@ import { issueIdOf } from "../../github/settings.ts";
 import { type Blocker, type Issue, type IssueLink, normalState } from "../../model/issue.ts";
 import { isOpen, waitsForBlockers } from "../blockers.ts";
 import { maxSubIssues, normalizeIssue } from "../normalize.ts";
+import type { Card } from "./board.ts";
 import {
   closedNames,
   type GithubTrackerSettings,
@@ -67,6 +68,8 @@ export interface RowContext {
   readonly repository: ScopeRepository & { readonly id: number };
   /** The login of `assignee`; null: issues of all people. */
   readonly assignee: string | null;
+  /** What the board has of an issue; null: nothing, or there is no board. */
+  readonly cardOf: (row: IssueRow) => Card | null;
 }
 
 /** Names of the states of closed issues: GitHub's reasons for closing, as its pages write them. */
@@ -84,17 +87,22 @@ export function closingReason(state: string): string | undefined {
 /** Every state that a repository has without labels and projects. */
 export const plainStates: readonly string[] = ["Open", ...closedNames];
 
+/** The state of an open issue on the board without a status, as GitHub's pages write it. */
+const noStatus = "No Status";
+
 /**
  * A closed issue is `Closed`, or has the name of its reason where the configuration has that; an open one is `Open`, unless a
- * label says more.
+ * label or the board says more. Of a closed issue the board counts only where it names a terminal state.
  */
-export function stateOf(row: IssueRow, rules: StateRules): string {
-  const { configured } = rules;
+export function stateOf(row: IssueRow, rules: StateRules, card: Card | null): string {
+  const { configured, terminal } = rules;
   if (row.state === "closed") {
+    if (card?.status && terminal.has(normalState(card.status))) return card.status;
     const reason = closedName[row.state_reason ?? ""];
     return reason && configured.has(normalState(reason)) ? reason : "Closed";
   }
-  if (rules.from === "issue") return "Open";
+  if (card !== null) return card.status ?? noStatus;
+  if (rules.from !== "labels") return "Open";
   const found = row.labels.map((one) => statusIn(one, rules) ?? "");
   const order = [...configured.keys()].toReversed();
   const at = (state: string) => (order.indexOf(normalState(state)) + 1 || order.length + 1) - 1;
@@ -114,9 +122,7 @@ export function issueOf(row: IssueRow, relations: Relations, context: RowContext
   const { owner, repo, id: repositoryId } = repository;
   const [first = null] = row.assignees;
   const { milestone } = row;
-  const priorities = row.labels.flatMap(
-    (one) => settings.priorities.get(one.trim().toLowerCase()) ?? [],
-  );
+  const card = context.cardOf(row);
   const link = (other: IssueRow) => linkOf(other, context);
   const withheld = withheldFor(row, assignee);
   const issue = normalizeIssue({
@@ -126,12 +132,13 @@ export function issueOf(row: IssueRow, relations: Relations, context: RowContext
       milestone: milestone?.title ?? null,
       type: row.type?.name ?? null,
       assignees: row.assignees,
+      ...(card && { project_item_id: card.itemId, estimate: card.estimate }),
     },
     identifier: `${repository.prefix}-${row.number}`,
     title: row.title,
     description: row.body,
-    priority: priorities.length === 0 ? null : Math.min(...priorities),
-    state: stateOf(row, settings.states),
+    priority: priorityOf(row, card, settings),
+    state: stateOf(row, settings.states, card),
     stateType: null,
     branchName: null,
     url: row.html_url,
@@ -155,6 +162,21 @@ export function issueOf(row: IssueRow, relations: Relations, context: RowContext
   return { ...issue, dispatchable: withheld === null && !waits };
 }
 
+/** Of the board's field, else the most urgent of the labels. */
+function priorityOf(
+  { labels }: IssueRow,
+  card: Card | null,
+  { priorities }: GithubTrackerSettings,
+): number | null {
+  const named = (one: string) => priorities.get(one.trim().toLowerCase());
+  const ofBoard = typeof card?.priority === "string" ? named(card.priority) : card?.priority;
+  const all =
+    ofBoard === null || ofBoard === undefined
+      ? labels.flatMap((one) => named(one) ?? [])
+      : [ofBoard];
+  return all.length === 0 ? null : Math.min(...all);
+}
+
 /** By login, which GitHub compares without case. */
 function withheldFor({ assignees }: IssueRow, wanted: string | null): string | null {
   if (wanted === null || assignees.some((one) => one.toLowerCase() === wanted.toLowerCase())) {
@@ -164,14 +186,14 @@ function withheldFor({ assignees }: IssueRow, wanted: string | null): string | n
 }
 
 /** A blocker of another repository has the states of an issue without labels: whether it is closed. */
-function linkOf(row: IssueRow, { settings, repository }: RowContext): Blocker {
+function linkOf(row: IssueRow, { settings, repository, cardOf }: RowContext): Blocker {
   const { owner, repo } = placeIn(row.url) ?? { owner: "", repo: "" };
   const isOwn = isSamePlace({ owner, repo }, repository);
   return {
     id: isOwn ? issueIdOf(repository.id, row.number) : null,
     identifier: identifierOf({ owner, repo }, row.number, settings),
     title: row.title,
-    state: stateOf(row, settings.states),
+    state: stateOf(row, settings.states, cardOf(row)),
     url: row.html_url,
   };
 }

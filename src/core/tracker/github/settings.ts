@@ -12,6 +12,8 @@ export interface GithubTrackerSettings {
   /** At least one. */
   readonly repositories: readonly ScopeRepository[];
   readonly states: StateRules;
+  /** The project whose issues are worked on; null: all issues of the repositories. */
+  readonly board: BoardSettings | null;
   readonly blockers: BlockerRules;
   /** A login, or `me`; null: issues of all people. */
   readonly assignee: string | null;
@@ -27,9 +29,19 @@ export interface ScopeRepository {
   readonly prefix: string;
 }
 
+/** A project of an organization or a user, and the fields of it that are read. */
+export interface BoardSettings {
+  readonly owner: string;
+  /** As in the project's address. */
+  readonly number: number;
+  readonly statusField: string;
+  readonly priorityField: string;
+  readonly estimateField: string;
+}
+
 /** Where an issue's state is read from, and the names that the configuration has for states. */
 export interface StateRules {
-  readonly from: "issue" | "labels";
+  readonly from: "issue" | "labels" | "project";
   /** Of the labels that are states; with `labels` only. */
   readonly prefix: string;
   /** The first of the active states; null: there is none. */
@@ -46,13 +58,23 @@ export const closedNames = ["Closed", "Not planned", "Duplicate"] as const;
 const repositoryForm =
   /^(?:https:\/\/[^/]+\/)?([A-Za-z0-9][A-Za-z0-9-]*)\/([A-Za-z0-9._-]+?)(?:\.git)?\/?$/;
 const repository = z.string().trim().regex(repositoryForm, "must be owner/name");
+const projectForm =
+  /^(?:https:\/\/[^/]+\/(?:orgs|users)\/)?([A-Za-z0-9][A-Za-z0-9-]*)\/(?:projects\/)?([1-9]\d{0,8})(?:\/views\/\d+)?\/?$/;
 const name = z.string().trim().min(1, "must not be blank").max(100);
 
 const Provider = z.object({
   repositories: z.union([z.array(repository).min(1, "must name a repository"), repository], {
     error: "must name repositories as owner/name, such as [acme/app]",
   }),
-  state_from: z.enum(["issue", "labels"]).nullish(),
+  project: z
+    .string({ error: "must be OWNER/NUMBER, such as acme/1" })
+    .trim()
+    .regex(projectForm, "must be OWNER/NUMBER, such as acme/1, or the project's address")
+    .nullish(),
+  status_field: name.nullish(),
+  priority_field: name.nullish(),
+  estimate_field: name.nullish(),
+  state_from: z.enum(["issue", "labels", "project"]).nullish(),
   status_prefix: name.nullish(),
   states: z.array(name).max(100).nullish(),
   assignee: name.nullish(),
@@ -87,7 +109,10 @@ export function githubTrackerSettings(
   const { provider } = config;
   const written = Object.fromEntries(siteKeys.map((key) => [key, provider[key]]));
   const { own, site } = everyPart({
-    own: () => readProvider(Provider, provider),
+    own: () => {
+      const read = readProvider(Provider, provider);
+      return { ...read, board: boardOf(read) };
+    },
     site: () => {
       const found = githubOf(written, lookup, {
         path: "tracker.provider",
@@ -98,11 +123,12 @@ export function githubTrackerSettings(
       return found;
     },
   });
-  const { repositories, assignee, priority_labels: priorities, ...states } = own;
+  const { repositories, assignee, priority_labels: priorities, board, ...more } = own;
   return {
     site,
     repositories: repositoriesOf([repositories].flat()),
-    states: statesOf(states, config),
+    states: statesOf({ ...more, state_from: board ? "project" : more.state_from }, config),
+    board,
     // A closed issue holds nothing back, whatever the configuration calls it.
     blockers: blockerRulesOf({
       ...config,
@@ -140,6 +166,29 @@ function repositoriesOf(written: readonly string[]): readonly ScopeRepository[] 
     );
   }
   return named;
+}
+
+/** Throws for a setting that only a project has, and for another source of states next to a project. */
+function boardOf(written: z.output<typeof Provider>): BoardSettings | null {
+  const { project, state_from: from } = written;
+  const [, owner = "", number] = projectForm.exec(project ?? "") ?? [];
+  if (number === undefined) {
+    const keys = ["status_field", "priority_field", "estimate_field"] as const;
+    const [extra] = keys.filter((key) => written[key] != null);
+    if (extra)
+      throw providerFault(extra, "is of a project, and tracker.provider.project is not set");
+    if (from === "project") throw providerFault("project", "is missing: state_from is project");
+    return null;
+  }
+  if (from != null && from !== "project") {
+    throw providerFault("state_from", `is ${from}: with tracker.provider.project it is project`);
+  }
+  return {
+    ...{ owner, number: Number(number) },
+    statusField: written.status_field ?? "Status",
+    priorityField: written.priority_field ?? "Priority",
+    estimateField: written.estimate_field ?? "Estimate",
+  };
 }
 
 type WrittenStates = Pick<z.output<typeof Provider>, "state_from" | "status_prefix" | "states">;

@@ -3,11 +3,14 @@
 import type { Clock } from "../../clock.ts";
 import type { TrackerConfig } from "../../config/config.ts";
 import { GithubAccount } from "../../github/account.ts";
+import type { GithubBudget } from "../../github/answers.ts";
 import { GithubClient, type GithubClientOptions } from "../../github/client.ts";
+import type { Api } from "../../github/rate-limits.ts";
 import type { GithubSettings } from "../../github/settings.ts";
-import type { Issue } from "../../model/issue.ts";
+import type { Issue, TrackerState } from "../../model/issue.ts";
 import { issueTools } from "../issue-tools.ts";
 import type { Lookup, PollPace, ScopeNames, Tracker } from "../tracker.ts";
+import { Board } from "./board.ts";
 import { newestComments, oneComment, timedComments } from "./comments.ts";
 import { tracked } from "./errors.ts";
 import { GithubReader } from "./reader.ts";
@@ -39,6 +42,7 @@ export function createGithubTracker(options: GithubTrackerOptions): Tracker {
     fetchIssuesByIds: (ids) => reader.byIds(ids),
     find: (identifier) => reader.find(identifier),
     whyGone: (id) => reader.whyGone(id),
+    idOfNode: (nodeId) => tracked(() => reader.idOfNode(nodeId)),
     comment: (id) => tracked(() => connection.comment(id)),
     comments: (issue) => tracked(() => connection.comments(issue.id)),
     newComments: (issue) => tracked(() => connection.newComments(issue.id)),
@@ -49,7 +53,7 @@ export function createGithubTracker(options: GithubTrackerOptions): Tracker {
     quota: () => quotaOf(connection),
     address: settings.site.api,
     uploads: githubUploads(settings.site, (issueId) => connection.token(issueId)),
-    bindTools: (issue) => toolsFor(issue, settings, options),
+    bindTools: (issue) => toolsFor(issue, writer.states, { settings, options }),
     editor: {
       create: (draft) => tracked(() => writer.create(draft)),
       edit: (issue, change) => tracked(() => writer.edit(issue, change)),
@@ -71,8 +75,11 @@ export function createGithubTracker(options: GithubTrackerOptions): Tracker {
   };
 
   async function scopeNames(labels: boolean): Promise<ScopeNames> {
-    const all = (await Promise.all(repositories.map((one) => writer.labelsOf(one)))).flat();
-    const states = writer.statesWith(all).map(({ name }) => name);
+    const read = labels || connection.board === null;
+    const lists = read ? repositories.map((one) => writer.labelsOf(one)) : [];
+    const all = (await Promise.all(lists)).flat();
+    const ofBoard = connection.board && (await writer.statesOfBoard());
+    const states = (ofBoard ?? writer.statesWith(all)).map(({ name }) => name);
     return { teams: new Map([[null, states]]), labels: labels ? all : null };
   }
 }
@@ -82,6 +89,7 @@ class Connection {
   readonly repositories: readonly RepositoryIssues[];
   readonly reader: GithubReader;
   readonly writer: GithubWriter;
+  readonly board: Board | null;
   readonly clients: readonly GithubClient[];
   readonly #accounts = new Map<RepositoryIssues, GithubAccount>();
   readonly #clients = new Map<RepositoryIssues, GithubClient>();
@@ -93,28 +101,45 @@ class Connection {
   ) {
     const { clock, fullPassMs = defaultFullPassMs, onMalformed = () => {} } = options;
     const byOwner = new Map<string, { client: GithubClient; account: GithubAccount }>();
-    this.repositories = settings.repositories.map((place) => {
-      const { owner, repo: name } = place;
+    const clientOf = (owner: string, name: string) => {
       const key = owner.toLowerCase();
-      const client =
-        byOwner.get(key)?.client ??
-        new GithubClient({
-          ...options,
-          ...{ settings: site, clock, repository: { owner, name }, answers: "page of issues" },
-        });
-      const known = byOwner.get(key) ?? { client, account: new GithubAccount(client) };
+      const found = byOwner.get(key);
+      if (found) return found;
+      const client = new GithubClient({
+        ...options,
+        ...{ settings: site, clock, repository: { owner, name }, answers: "page of issues" },
+      });
+      const known = { client, account: new GithubAccount(client) };
       byOwner.set(key, known);
+      return known;
+    };
+    this.repositories = settings.repositories.map((place) => {
+      const known = clientOf(place.owner, place.repo);
+      const { client } = known;
       const repository = new RepositoryIssues({ place, client, clock, fullPassMs, onMalformed });
       this.#accounts.set(repository, known.account);
       this.#clients.set(repository, client);
       return repository;
     });
+    const { board } = settings;
+    // An app has a token for an owner, by a repository of it; of another owner's project it is that of the first.
+    const [first] = this.repositories;
+    const owner =
+      board && byOwner.has(board.owner.toLowerCase()) ? board.owner : first?.place.owner;
+    this.board =
+      board &&
+      new Board({
+        settings: board,
+        client: clientOf(owner ?? board.owner, first?.place.repo ?? "").client,
+        now: () => clock.now(),
+      });
     this.clients = [...byOwner.values()].map(({ client }) => client);
     const login = (one: RepositoryIssues) => this.#account(one).login();
     const { repositories } = this;
-    this.reader = new GithubReader({ settings, repositories, login, onMalformed });
+    const shared = { settings, repositories, login, board: this.board };
+    this.reader = new GithubReader({ ...shared, onMalformed });
     this.writer = new GithubWriter({
-      ...{ settings, repositories, login, clock, reader: this.reader },
+      ...{ ...shared, clock, reader: this.reader },
       clientOf: (one) => this.#client(one),
     });
   }
@@ -177,12 +202,19 @@ function known<T>(map: ReadonlyMap<RepositoryIssues, T>, repository: RepositoryI
 }
 
 /** With the credential of this moment: later changes do not affect a session (T-14). */
-function toolsFor(issue: Issue, settings: GithubTrackerSettings, options: GithubTrackerOptions) {
+function toolsFor(
+  issue: Issue,
+  states: readonly TrackerState[],
+  {
+    settings,
+    options,
+  }: { readonly settings: GithubTrackerSettings; readonly options: GithubTrackerOptions },
+) {
   const credential = settings.site.credential();
   const site = { ...settings.site, credential: () => credential };
   const bound = new Connection(site, settings, options);
   const { reader, writer } = bound;
-  return issueTools(issue, writer.states, async () => ({
+  return issueTools(issue, states, async () => ({
     read: async () => (await reader.byIds([issue.id]))[0],
     comments: () => tracked(() => bound.comments(issue.id)),
     async comment(body) {
@@ -199,39 +231,62 @@ const scarceShare = 0.25;
 const pollShare = 0.5;
 const longestPaceMs = 300_000;
 
-/** Slower polls while the headers say that the hour's requests run out; unchanged polls cost none. */
-function paceOf({ clients }: Connection): (intervalMs: number) => PollPace | null {
-  const spent = () => clients.reduce((all, client) => all + client.spent.rest, 0);
-  let before = spent();
+/**
+ * Slower polls while the headers say that the hour's requests run out; unchanged polls cost none. Every poll of a board costs
+ * points, so that they take at most half of what is left of the hour from the beginning.
+ */
+function paceOf(connection: Connection): (intervalMs: number) => PollPace | null {
+  const spentOf = () => ({
+    rest: connection.clients.reduce((all, client) => all + client.spent.rest, 0),
+    graphql: connection.board?.points ?? 0,
+  });
+  let before = spentOf();
   return (intervalMs) => {
-    const cost = Math.max(spent() - before, 1);
-    before = spent();
-    const [scarce] = clients
-      .flatMap((client) => client.budget("rest") ?? [])
-      .filter(({ limit, remaining }) => remaining < limit * scarceShare)
-      .sort((a, b) => a.remaining - b.remaining);
-    if (scarce === undefined) return null;
-    const { limit, remaining, resetMs } = scarce;
-    const wanted = (resetMs * cost) / Math.max(remaining * pollShare, 1);
-    const slowedMs = Math.ceil(Math.min(wanted, longestPaceMs));
-    if (slowedMs <= intervalMs) return null;
-    const left = `${remaining} of ${limit} requests`;
-    return {
-      intervalMs: slowedMs,
-      reason: `GitHub's budget for this hour runs out: ${left} are left`,
-    };
+    const spent = spentOf();
+    const paces = apis.flatMap((api) => {
+      const cost = spent[api] - before[api];
+      const budget = leastOf(connection, api);
+      if (budget === null || (api === "graphql" && cost === 0)) return [];
+      const isScarce = budget.remaining < budget.limit * scarceShare;
+      return isScarce || api === "graphql" ? paced(budget, Math.max(cost, 1), units[api]) : [];
+    });
+    before = spent;
+    const [slowest] = paces.sort((a, b) => b.intervalMs - a.intervalMs);
+    return slowest && slowest.intervalMs > intervalMs ? slowest : null;
+  };
+}
+
+const units = { rest: "requests", graphql: "points" } as const;
+
+function paced({ limit, remaining, resetMs }: GithubBudget, cost: number, unit: string): PollPace {
+  const wanted = (resetMs * cost) / Math.max(remaining * pollShare, 1);
+  return {
+    intervalMs: Math.ceil(Math.min(wanted, longestPaceMs)),
+    reason: `GitHub's budget for this hour: a poll costs ${cost} ${unit}, ${remaining} of ${limit} are left`,
   };
 }
 
 /** Of the client that has least. */
-function leftOf({ clients }: Connection): number | null {
-  const shares = clients
-    .flatMap((client) => client.budget("rest") ?? [])
+function leastOf({ clients }: Connection, api: Api): GithubBudget | null {
+  const [least = null] = clients
+    .flatMap((client) => client.budget(api) ?? [])
+    .sort((a, b) => a.remaining / a.limit - b.remaining / b.limit);
+  return least;
+}
+
+function leftOf(connection: Connection): number | null {
+  const shares = apis
+    .flatMap((api) => leastOf(connection, api) ?? [])
     .map(({ limit, remaining }) => remaining / limit);
   return shares.length === 0 ? null : Math.min(...shares);
 }
 
-function quotaOf({ clients }: Connection): string | null {
-  const [budget] = clients.flatMap((client) => client.budget("rest") ?? []);
-  return budget === undefined ? null : `${budget.remaining} of ${budget.limit} requests`;
+const apis = ["rest", "graphql"] as const;
+
+function quotaOf(connection: Connection): string | null {
+  const words = apis.flatMap((api) => {
+    const budget = leastOf(connection, api);
+    return budget === null ? [] : `${budget.remaining} of ${budget.limit} ${units[api]}`;
+  });
+  return words.length === 0 ? null : words.join(", ");
 }

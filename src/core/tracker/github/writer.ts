@@ -4,6 +4,7 @@ import type { GithubClient } from "../../github/client.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { type Issue, type IssueName, normalState, type TrackerState } from "../../model/issue.ts";
 import type { IssueChange, IssueDraft } from "../tracker.ts";
+import type { Board, Option } from "./board.ts";
 import { readComments } from "./comments.ts";
 import type { GithubReader } from "./reader.ts";
 import type { RepositoryIssues } from "./repository.ts";
@@ -13,6 +14,7 @@ import type { GithubTrackerSettings } from "./settings.ts";
 export interface WriterDeps {
   readonly settings: GithubTrackerSettings;
   readonly reader: GithubReader;
+  readonly board: Board | null;
   readonly clock: Clock;
   readonly repositories: readonly RepositoryIssues[];
   clientOf(repository: RepositoryIssues): GithubClient;
@@ -50,16 +52,28 @@ export class GithubWriter {
 
   /** These, and those that the labels of the issue's repository name. */
   async statesOf({ id }: Pick<Issue, "id">): Promise<readonly TrackerState[]> {
+    if (this.#deps.settings.states.from === "project") return this.statesOfBoard();
     return this.statesWith(await this.labelsOf((await this.#home(id)).repository));
+  }
+
+  /** The options of the board, as they are now. */
+  async statesOfBoard(): Promise<readonly TrackerState[]> {
+    await this.#deps.board?.facts();
+    return this.states;
   }
 
   /** In the order of work. */
   statesWith(labels: readonly string[]): readonly TrackerState[] {
-    const { states } = this.#deps.settings;
+    const { settings, board } = this.#deps;
+    const { states } = settings;
     const { configured, terminal, from } = states;
+    const [open = "Open", ...closed] = plainStates;
     const own = from === "issue" ? [] : [...configured.values()].toReversed();
     const found = labels.flatMap((one) => statusIn(one, states) ?? []);
-    const names = [...plainStates.slice(0, 1), ...own, ...found, ...plainStates.slice(1)];
+    // Before the board has been read, the configuration is all that is known.
+    const options = board?.known?.status.options.map(({ name }) => name) ?? own;
+    const names =
+      from === "project" ? [...options, ...closed] : [open, ...own, ...found, ...closed];
     const unique = new Map(names.toReversed().map((name) => [normalState(name), name]));
     return [...unique].toReversed().map(([key, name]) => ({ name, terminal: terminal.has(key) }));
   }
@@ -90,6 +104,7 @@ export class GithubWriter {
       throw new SymphonyError("transition_not_allowed", message, { details: { allowed } });
     }
     const row = await this.#row(home, moved);
+    if (await this.#onBoard(home, row, state)) return;
     const reason = closingReason(state);
     if (reason !== undefined) {
       const change = { state: "closed", state_reason: reason };
@@ -98,6 +113,25 @@ export class GithubWriter {
     }
     if (row.state === "closed") await this.#patch(home, { state: "open" });
     if (this.#deps.settings.states.from === "labels") await this.#relabel(home, row, state);
+  }
+
+  /**
+   * Chooses the status; false: `state` is none of the board's. The issue is closed for a terminal one and opened for another
+   * first, because a workflow of the project may change the status with it.
+   */
+  async #onBoard(home: Home, row: IssueRow, state: string): Promise<boolean> {
+    const { board, settings } = this.#deps;
+    const nodeId = row.node_id ?? "";
+    const status = (await board?.facts())?.status;
+    if (!board || !status?.options.some(({ name }) => name === state)) return false;
+    const isTerminal = settings.states.terminal.has(normalState(state));
+    const closed = { state: "closed", state_reason: closingReason(state) ?? "completed" };
+    if (isTerminal && row.state === "open") await this.#patch(home, closed);
+    if (!isTerminal && row.state === "closed") await this.#patch(home, { state: "open" });
+    await board.refresh([nodeId]);
+    if (board.card(nodeId) === null) await board.add(nodeId);
+    if (board.card(nodeId)?.status !== state) await board.choose(nodeId, status, state);
+    return true;
   }
 
   /** Once for each `key`: the body of a comment that is there is replaced. */
@@ -130,17 +164,21 @@ export class GithubWriter {
     const [repository] = repositories;
     if (repository === undefined) throw new Error("no repository");
     const { owner, repo } = repository.place;
-    const labels = [...(draft.labels ?? []), ...(await this.#priority(repository, draft.priority))];
+    const ranked = await this.#priority(repository, draft.priority);
+    const labels = [...(draft.labels ?? []), ...ranked];
     const { title, description: body } = draft;
     const route = "POST /repos/{owner}/{repo}/issues";
     const order = { owner, repo, title, body: body ?? "", labels };
     const row = await clientOf(repository).write(oneRow, route, order);
     requireLabels(row.labels, labels);
+    if (row.node_id) await this.#deps.board?.add(row.node_id);
     const made = await reader.require(repository, row.number);
     const { from, first } = this.#deps.settings.states;
     // Its labels may name one already.
-    const begin = from === "labels" && normalState(made.state) === "open" ? first : null;
+    const isNew = from === "labels" && normalState(made.state) === "open";
+    const begin = isNew || from === "project" ? first : null;
     return this.edit(made, {
+      ...(from === "project" && { priority: draft.priority }),
       blockedBy: draft.blockedBy,
       state: draft.state ?? begin ?? undefined,
     });
@@ -161,6 +199,7 @@ export class GithubWriter {
       const after = await this.#patch(home, fields);
       requireLabels(after.labels, wanted ?? []);
     }
+    await this.#rank(row, priority);
     if (blockedBy !== undefined) await this.#block(home, row, blockedBy);
     if (state !== undefined) await this.move(edited, state);
     return this.#deps.reader.require(home.repository, home.at.number);
@@ -223,17 +262,27 @@ export class GithubWriter {
     ];
   }
 
-  /** The label of a priority, as the repository has it. */
+  /** Chooses the priority in the board's field, where it has one. */
+  async #rank({ node_id: nodeId }: IssueRow, priority: number | null | undefined): Promise<void> {
+    const { board, settings } = this.#deps;
+    const field = (await board?.facts())?.priority;
+    if (!board || !field || !nodeId || !priority) return;
+    const isWanted = ({ name }: Option) =>
+      settings.priorities.get(name.trim().toLowerCase()) === priority;
+    const option = field.options.find(isWanted);
+    if (option === undefined) throw noPriority("the project has no option", priority);
+    await board.choose(nodeId, field, option.name);
+  }
+
+  /** The label of a priority, as the repository has it; none where the board has a field for it. */
   async #priority(repository: RepositoryIssues, priority: number | null | undefined) {
     if (priority === null || priority === undefined || priority === 0) return [];
     const { priorities } = this.#deps.settings;
+    if ((await this.#deps.board?.facts())?.priority) return [];
     const all = await this.labelsOf(repository);
     const found = all.find((one) => priorities.get(one.trim().toLowerCase()) === priority);
     if (found !== undefined) return [found];
-    const message = `the repository has no label for priority ${priority}`;
-    throw new SymphonyError("invalid_request", message, {
-      hint: "tracker.provider.priority_labels names the labels that are priorities",
-    });
+    throw noPriority("the repository has no label", priority);
   }
 
   async #block({ client, at, repository }: Home, row: IssueRow, blockers: readonly string[]) {
@@ -250,6 +299,12 @@ export class GithubWriter {
       await client.write(z.unknown(), `DELETE ${route}/{id}`, { ...at, id });
     }
   }
+}
+
+function noPriority(what: string, priority: number): SymphonyError {
+  return new SymphonyError("invalid_request", `${what} for priority ${priority}`, {
+    hint: "tracker.provider.priority_labels names the labels and options that are priorities",
+  });
 }
 
 /** GitHub leaves labels out, without an error, for a credential that may not set them. */

@@ -38,6 +38,7 @@ test("JSON and form deliveries say the same", () => {
     type: "pull_request_review",
     issueId: null,
     commentId: null,
+    itemOf: null,
     action: "submitted",
     repository: "acme/app",
     repositoryId: "724000001",

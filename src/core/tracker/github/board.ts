@@ -1,0 +1,365 @@
+import { isDeepStrictEqual } from "node:util";
+import { z } from "zod";
+import type { GithubClient } from "../../github/client.ts";
+import { type ErrorCode, SymphonyError } from "../../model/errors.ts";
+import { ForgeError } from "../../model/forge-error.ts";
+import { normalState } from "../../model/issue.ts";
+import { trackerError } from "./errors.ts";
+import type { BoardSettings } from "./settings.ts";
+
+/** An issue on the board. The same object until something of it changes. */
+export interface Card {
+  readonly itemId: string;
+  /** The option of its status as the project spells it; null: it has none. */
+  readonly status: string | null;
+  /** Of the field for priorities: an option, or a number; null: none. */
+  readonly priority: string | number | null;
+  readonly estimate: string | number | null;
+  readonly isArchived: boolean;
+}
+
+export interface Option {
+  readonly id: string;
+  readonly name: string;
+}
+
+/** A field whose values are options. */
+export interface ChoiceField {
+  readonly id: string;
+  readonly options: readonly Option[];
+}
+
+/** A project as it was read last. */
+export interface BoardFacts {
+  readonly id: string;
+  readonly title: string;
+  readonly status: ChoiceField;
+  /** null: the project has no such field, or it is one of numbers. */
+  readonly priority: ChoiceField | null;
+}
+
+const value = z
+  .object({ name: z.string().nullish(), number: z.number().nullish() })
+  .nullish()
+  .transform((one) => one?.name ?? one?.number ?? null);
+const item = z.object({
+  id: z.string(),
+  isArchived: z.boolean(),
+  status: value,
+  priority: value,
+  estimate: value,
+});
+const field = z.object({
+  id: z.string().optional(),
+  name: z.string().optional(),
+  options: z.array(z.object({ id: z.string(), name: z.string() })).optional(),
+});
+const pageInfo = z.object({ hasNextPage: z.boolean(), endCursor: z.string().nullish() });
+const project = z.object({
+  id: z.string(),
+  title: z.string(),
+  fields: z.object({ nodes: z.array(field.nullable()) }).optional(),
+  items: z
+    .object({
+      pageInfo,
+      nodes: z.array(
+        item.extend({ content: z.object({ id: z.string().optional() }).nullish() }).nullable(),
+      ),
+    })
+    .optional(),
+});
+const cost = z
+  .object({ cost: z.number() })
+  .nullish()
+  .transform((one) => one?.cost ?? 1);
+const boardAnswer = z.object({
+  rateLimit: cost,
+  repositoryOwner: z.object({ projectV2: project.nullish() }).nullable(),
+});
+const cardsAnswer = z.object({
+  rateLimit: cost,
+  nodes: z.array(
+    z
+      .object({
+        id: z.string().optional(),
+        projectItems: z
+          .object({
+            pageInfo,
+            nodes: z.array(item.extend({ project: z.object({ id: z.string() }) })),
+          })
+          .optional(),
+      })
+      .nullable(),
+  ),
+});
+const issueAnswer = z.object({
+  rateLimit: cost,
+  node: z
+    .object({
+      number: z.number().optional(),
+      repository: z.object({ nameWithOwner: z.string() }).optional(),
+    })
+    .nullable(),
+});
+const added = z.object({ addProjectV2ItemById: z.object({ item: z.object({ id: z.string() }) }) });
+
+const shown = `fragment card on ProjectV2Item {
+  id isArchived
+  status: fieldValueByName(name: $status) { ...value }
+  priority: fieldValueByName(name: $priority) { ...value }
+  estimate: fieldValueByName(name: $estimate) { ...value }
+}
+fragment value on ProjectV2ItemFieldValue {
+  ... on ProjectV2ItemFieldSingleSelectValue { name }
+  ... on ProjectV2ItemFieldNumberValue { number }
+}`;
+/** One page of at most 100 items; the fields with the first. Both lists together cost one point. */
+const boardQuery = `query ($owner: String!, $number: Int!, $after: String, $items: Boolean!, $fields: Boolean!,
+  $status: String!, $priority: String!, $estimate: String!) {
+  rateLimit { cost }
+  repositoryOwner(login: $owner) { ... on ProjectV2Owner { projectV2(number: $number) {
+    id title
+    fields(first: 100) @include(if: $fields) {
+      nodes { ... on ProjectV2SingleSelectField { id name options { id name } } ... on ProjectV2Field { id name } }
+    }
+    items(first: 100, after: $after) @include(if: $items) {
+      pageInfo { hasNextPage endCursor }
+      nodes { ...card content { ... on Issue { id } } }
+    }
+  } } }
+}
+${shown}`;
+const cardsQuery = `query ($ids: [ID!]!, $status: String!, $priority: String!, $estimate: String!) {
+  rateLimit { cost }
+  nodes(ids: $ids) { ... on Issue { id projectItems(first: 100) {
+    pageInfo { hasNextPage endCursor }
+    nodes { ...card project { id } }
+  } } }
+}
+${shown}`;
+const issueQuery = `query ($id: ID!) {
+  rateLimit { cost }
+  node(id: $id) { ... on Issue { number repository { nameWithOwner } } }
+}`;
+const addItem = `mutation ($project: ID!, $issue: ID!) {
+  addProjectV2ItemById(input: { projectId: $project, contentId: $issue }) { item { id } }
+}`;
+const setField = `mutation ($project: ID!, $item: ID!, $field: ID!, $option: String!) {
+  updateProjectV2ItemFieldValue(
+    input: { projectId: $project, itemId: $item, fieldId: $field, value: { singleSelectOptionId: $option } }
+  ) { projectV2Item { id } }
+}`;
+
+const idsPerQuery = 100;
+/** GitHub's limit of items is 50,000 ("About projects"). */
+const maxPages = 600;
+
+export interface BoardDeps {
+  readonly settings: BoardSettings;
+  readonly client: GithubClient;
+  /** For a read that may be a little old; ms. */
+  readonly now: () => number;
+}
+
+const factsKeptMs = 60_000;
+
+/**
+ * A project of GitHub (Projects v2). A moved card does not change its issue's `updated_at`, and the items cannot be filtered,
+ * so that every read is of all pages. Drafts and pull requests on it are left out, and so are issues that the credential may
+ * not see. Rejects with ForgeErrors, and with a tracker's error where the project itself cannot be reached.
+ */
+export class Board {
+  readonly #deps: BoardDeps;
+  /** By the node id of the issue. */
+  #cards = new Map<string, Card>();
+  #facts: BoardFacts | null = null;
+  #factsAt = 0;
+  /** Grows when a card changes. */
+  version = 0;
+  /** Points of GraphQL that were spent, as the answers say. */
+  points = 0;
+
+  constructor(deps: BoardDeps) {
+    this.#deps = deps;
+  }
+
+  /** `acme/1`. */
+  get name(): string {
+    const { owner, number } = this.#deps.settings;
+    return `${owner}/${number}`;
+  }
+
+  /** What was read last. */
+  get known(): BoardFacts | null {
+    return this.#facts;
+  }
+
+  card(nodeId: string | null | undefined): Card | null {
+    return this.#cards.get(nodeId ?? "") ?? null;
+  }
+
+  /** Every card, one page after the other. */
+  async read(): Promise<void> {
+    const cards = new Map<string, Card>();
+    let after: string | null = null;
+    for (let page = 1; page <= maxPages; page++) {
+      const found = await this.#page({ after, items: true, fields: page === 1 });
+      for (const node of found.items?.nodes ?? []) {
+        const id = node?.content?.id;
+        if (node && id !== undefined) cards.set(id, this.#same(id, node));
+      }
+      const { hasNextPage = false, endCursor } = found.items?.pageInfo ?? {};
+      if (!hasNextPage || !endCursor) {
+        if ([...this.#cards.keys()].some((id) => !cards.has(id))) this.version += 1;
+        this.#cards = cards;
+        return;
+      }
+      after = endCursor;
+    }
+    throw new ForgeError("malformed", `GitHub lists more than ${maxPages} pages of ${this.name}`);
+  }
+
+  /** The cards of these issues as they are now: one request for each 100. */
+  async refresh(nodeIds: readonly string[]): Promise<void> {
+    if (nodeIds.length === 0) return;
+    const { id: projectId } = await this.facts();
+    for (let at = 0; at < nodeIds.length; at += idsPerQuery) {
+      const ids = nodeIds.slice(at, at + idsPerQuery);
+      const variables = { ids, ...this.#names() };
+      const { nodes } = await this.#ask(cardsAnswer, cardsQuery, variables);
+      for (const node of nodes) {
+        if (node?.id === undefined || !node.projectItems) continue;
+        const own = node.projectItems.nodes.find((one) => one.project.id === projectId);
+        if (own) this.#cards.set(node.id, this.#same(node.id, own));
+        // Of an issue in more than 100 projects the board itself is asked.
+        else if (!node.projectItems.pageInfo.hasNextPage && this.#cards.delete(node.id)) {
+          this.version += 1;
+        }
+      }
+    }
+  }
+
+  /** The project and its fields, at most a minute old. */
+  async facts(): Promise<BoardFacts> {
+    const { now } = this.#deps;
+    if (this.#facts !== null && now() - this.#factsAt < factsKeptMs) return this.#facts;
+    await this.#page({ after: null, items: false, fields: true });
+    if (this.#facts === null) throw new Error("the project was not read");
+    return this.#facts;
+  }
+
+  /** Where the issue of a node id is; null: it is none, or may not be seen. */
+  async issueOf(
+    nodeId: string,
+  ): Promise<{ readonly place: string; readonly number: number } | null> {
+    const { node } = await this.#ask(issueAnswer, issueQuery, { id: nodeId });
+    const { number, repository } = node ?? {};
+    return number && repository ? { place: repository.nameWithOwner, number } : null;
+  }
+
+  /** Puts an issue on the board, where it may be already. */
+  async add(nodeId: string): Promise<void> {
+    const { id } = await this.facts();
+    await this.#write(addItem, { project: id, issue: nodeId }, added);
+    await this.refresh([nodeId]);
+  }
+
+  /** Chooses an option for an issue of the board. `name` is one of the field's, in any case. Safe to repeat. */
+  async choose(nodeId: string, { id: fieldId, options }: ChoiceField, name: string): Promise<void> {
+    const option = options.find((one) => normalState(one.name) === normalState(name));
+    const card = this.card(nodeId);
+    if (option === undefined || card === null) throw new Error(`${name} cannot be chosen`);
+    const { id } = await this.facts();
+    const order = { project: id, item: card.itemId, field: fieldId, option: option.id };
+    await this.#write(setField, order, z.unknown());
+  }
+
+  async #page(wanted: {
+    readonly after: string | null;
+    readonly items: boolean;
+    readonly fields: boolean;
+  }): Promise<z.output<typeof project>> {
+    const { owner, number } = this.#deps.settings;
+    const variables = { owner, number, ...wanted, ...this.#names() };
+    const answer = await this.#ask(boardAnswer, boardQuery, variables);
+    const found = answer.repositoryOwner?.projectV2;
+    if (!found) throw this.#missing(`there is no project ${this.name} that the token can see`);
+    if (wanted.fields) this.#learn(found);
+    return found;
+  }
+
+  #learn({ id, title, fields }: z.output<typeof project>): void {
+    const { statusField, priorityField } = this.#deps.settings;
+    const choice = (name: string): ChoiceField | null => {
+      const found = fields?.nodes.find((one) => normalState(one?.name ?? "") === normalState(name));
+      return found?.id && found.options ? { id: found.id, options: found.options } : null;
+    };
+    const status = choice(statusField);
+    if (status === null) {
+      const choices = fields?.nodes.flatMap((one) => (one?.options ? (one.name ?? []) : [])) ?? [];
+      const path = "tracker.provider.status_field";
+      const message = `${path}: the project ${this.name} has no field ${statusField} with options; it has ${choices.join(", ") || "none"}`;
+      throw new SymphonyError("invalid_tracker_config", message, { details: { path } });
+    }
+    this.#facts = { id, title, status, priority: choice(priorityField) };
+    this.#factsAt = this.#deps.now();
+  }
+
+  /** The card that is known if nothing of it has changed. */
+  #same(nodeId: string, read: z.output<typeof item>): Card {
+    const { id: itemId, isArchived, priority, estimate } = read;
+    const status = read.status === null ? null : String(read.status);
+    const card: Card = { itemId, status, priority, estimate, isArchived };
+    const known = this.#cards.get(nodeId);
+    if (known && isDeepStrictEqual(known, card)) return known;
+    this.version += 1;
+    return card;
+  }
+
+  #names() {
+    const { statusField, priorityField, estimateField } = this.#deps.settings;
+    return { status: statusField, priority: priorityField, estimate: estimateField };
+  }
+
+  async #ask<T extends { readonly rateLimit: number }>(
+    schema: z.ZodType<T>,
+    query: string,
+    variables: Readonly<Record<string, unknown>>,
+  ): Promise<T> {
+    const answer = await this.#reached(() => this.#deps.client.query(schema, query, variables));
+    this.points += answer.rateLimit;
+    return answer;
+  }
+
+  #write<T>(query: string, variables: Readonly<Record<string, unknown>>, schema: z.ZodType<T>) {
+    return this.#reached(async () => {
+      const parsed = schema.safeParse(await this.#deps.client.mutate(query, variables));
+      if (!parsed.success) throw new ForgeError("malformed", "GitHub's answer has not its form");
+      return parsed.data;
+    });
+  }
+
+  /** GitHub says which scope is missing, but not that a project needs another permission than its issues. */
+  async #reached<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof ForgeError)) throw error;
+      if (error.category !== "forbidden" && error.category !== "not_found") throw error;
+      throw this.#missing(error.message, error);
+    }
+  }
+
+  #missing(words: string, cause = new ForgeError("not_found", words)): SymphonyError {
+    const code: ErrorCode = "tracker_status";
+    const { details } = trackerError(cause);
+    const hint =
+      "a project needs the scope project of a classic token (gh auth refresh --scopes project), or the organization permission Projects: read and write of a fine-grained token or an app; only a classic token reaches the project of a user";
+    const path = "tracker.provider.project";
+    return new SymphonyError(code, `${path}: ${words}`, {
+      cause,
+      details: { ...details, path },
+      hint,
+    });
+  }
+}

@@ -1,0 +1,136 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { driven } from "../../../support/fakes/linear-tracker.ts";
+import { githubTracker, onBoard, startSmallGithub } from "../../../support/fakes/small-github.ts";
+
+const never = (): never => assert.fail("the tracker has it");
+
+test("a board of several pages is read whole; what is no issue of the repositories, archived or closed is left out", async () => {
+  await using fake = await startSmallGithub();
+  for (let at = 1; at <= 5; at++) {
+    fake.add();
+    fake.board.cards.set(at, { status: "Todo" });
+  }
+  fake.add();
+  const other = { id: "PVTI_x", isArchived: false, status: { name: "Todo" }, priority: null };
+  fake.board.foreign = [
+    { ...other, estimate: null, content: {} },
+    { ...other, estimate: null, content: null },
+    { ...other, estimate: null, content: { id: "I_of_another_repository" } },
+  ];
+  fake.board.perPage = 3;
+  fake.board.cards.set(2, { status: "Todo", archived: true });
+  fake.change(3, { state: "closed", state_reason: "completed" });
+  fake.board.cards.set(4, { status: null });
+  const { tracker } = githubTracker(fake.url, onBoard);
+  const list = await tracker.fetchIssuesByStates(["Todo", "In Progress"]);
+  assert.deepEqual(
+    list.map(({ identifier }) => identifier),
+    ["app-1", "app-5"],
+  );
+  assert.deepEqual(
+    fake.taken().filter((one) => one.startsWith("POST")),
+    ["POST /graphql 200", "POST /graphql 200", "POST /graphql 200"],
+  );
+  const [none] = await tracker.fetchIssuesByIds(["7#4"]);
+  assert.equal(none?.state, "No Status");
+  assert.equal(tracker.whyGone?.("7#6"), null);
+  assert.deepEqual(await tracker.fetchIssuesByIds(["7#6", "7#2"]), []);
+  assert.equal(tracker.whyGone?.("7#6"), "not in the project Roadmap");
+  assert.equal(tracker.whyGone?.("7#2"), "archived in the project Roadmap");
+  assert.equal(await tracker.idOfNode?.("I_5"), "7#5");
+  tracker.close();
+});
+
+test("a blocker of the board waits until its status is terminal, and a card's priority comes before labels", async () => {
+  await using fake = await startSmallGithub();
+  fake.add();
+  fake.add({ blockedBy: [1], labels: ["p1"] });
+  fake.board.cards.set(1, { status: "In Progress" });
+  fake.board.cards.set(2, { status: "Todo", priority: "P0" });
+  const { tracker } = githubTracker(fake.url, onBoard);
+  const read = async () => (await tracker.fetchIssuesByStates(["Todo"]))[0];
+  const first = await read();
+  assert.deepEqual([first?.dispatchable, first?.priority], [false, 1]);
+  assert.equal(first?.blockedBy[0]?.state, "In Progress");
+  fake.taken();
+  fake.board.cards.set(1, { status: "Done" });
+  assert.equal((await read())?.dispatchable, true);
+  assert.ok(!fake.taken().some((one) => one.includes("blocked_by")), "the board says it");
+  tracker.close();
+});
+
+test("a terminal status closes the issue, another one opens it, and a new issue begins in the first active state", async () => {
+  await using fake = await startSmallGithub();
+  const { tracker, clock } = githubTracker(fake.url, onBoard);
+  const made = await driven(clock, tracker.editor?.create({ title: "New" }) ?? never());
+  assert.deepEqual([made.state, made.identifier], ["Todo", "app-1"]);
+  assert.equal(fake.board.writes, 1);
+  await driven(clock, tracker.workflow.move(made, "done"));
+  assert.deepEqual(
+    [fake.issues.get(1)?.state, fake.issues.get(1)?.state_reason, fake.board.cards.get(1)?.status],
+    ["closed", "completed", "Done"],
+  );
+  await driven(clock, tracker.workflow.move(made, "In Progress"));
+  assert.deepEqual(
+    [fake.issues.get(1)?.state, fake.board.cards.get(1)?.status],
+    ["open", "In Progress"],
+  );
+  await driven(clock, tracker.workflow.move(made, "Not planned"));
+  const [after] = await tracker.fetchIssuesByIds([made.id]);
+  assert.equal(after?.state, "Not planned");
+  assert.equal(fake.board.writes, 3, "a reason of closing is no status");
+  tracker.close();
+});
+
+test("polls take at most half of the points that are left, as the answers say them", async () => {
+  await using fake = await startSmallGithub();
+  fake.add();
+  fake.board.cost = 50;
+  const now = Date.parse("2026-11-26T08:00:00Z");
+  Object.assign(fake.headers, {
+    date: new Date(now).toUTCString(),
+    "x-ratelimit-limit": "5000",
+    "x-ratelimit-remaining": "1000",
+    "x-ratelimit-reset": String(now / 1_000 + 1_800),
+  });
+  const { tracker } = githubTracker(fake.url, onBoard);
+  await tracker.fetchIssuesByStates(["Todo"]);
+  // 50 points each, 500 of them in 30 minutes.
+  assert.deepEqual(tracker.pollPace?.(30_000), {
+    intervalMs: 180_000,
+    reason: "GitHub's budget for this hour: a poll costs 50 points, 1000 of 5000 are left",
+  });
+  assert.equal(tracker.budgetLeft?.(), 0.2);
+  tracker.close();
+});
+
+test("settings of a project that do not fit are refused with their key", () => {
+  const refusal = (provider: Readonly<Record<string, unknown>>) => {
+    try {
+      githubTracker("http://127.0.0.1:1", { provider });
+      return null;
+    } catch (error) {
+      return error instanceof Error ? error.message : error;
+    }
+  };
+  const key = "tracker.provider";
+  assert.deepEqual(
+    [
+      refusal({ project: "https://github.com/orgs/acme/projects/4/views/2" }),
+      refusal({ project: "users/ada" }),
+      refusal({ project: { owner: "acme" } }),
+      refusal({ project: "acme/1", state_from: "labels" }),
+      refusal({ state_from: "project" }),
+      refusal({ status_field: "Stage" }),
+    ],
+    [
+      null,
+      `${key}.project must be OWNER/NUMBER, such as acme/1, or the project's address`,
+      `${key}.project must be OWNER/NUMBER, such as acme/1`,
+      `${key}.state_from is labels: with tracker.provider.project it is project`,
+      `${key}.project is missing: state_from is project`,
+      `${key}.status_field is of a project, and tracker.provider.project is not set`,
+    ],
+  );
+});
