@@ -81,6 +81,11 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       lookup: (name: string) => secrets.lookup(name) ?? env[name],
       onMalformed: (count: number) =>
         log.warn("tracker records left out", { reason: "malformed", count }),
+      keeper: {
+        keep: async (name: string, value: string) => void (await secrets.put(name, value)),
+        learn: (value: string) => redactor.add(value),
+        failed: (message: string) => log.error("credential not kept", { reason: message }),
+      },
     };
     const trackers = new TrackerInUse(kinds.trackers, trackerDeps);
     const { overlay, save: saveOverlay } = await openOverlay(dataDir);

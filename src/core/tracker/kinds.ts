@@ -86,6 +86,8 @@ export const trackerKinds: readonly TrackerKind[] = [
         "assignee",
         "delegate",
         "webhook_secret",
+        "oauth",
+        "sessions",
       ],
       example: {
         provider: { api_key: "$LINEAR_API_KEY", project_slug: "a79254768c8f" },

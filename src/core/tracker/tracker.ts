@@ -292,4 +292,16 @@ export interface TrackerDeps {
   /** The server's environment and its workflow file, for a tracker that is a program; omitted: nothing, and here. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly workflowPath?: string;
+  /** Omitted where credentials that a service replaces cannot be kept: outside of the server. */
+  readonly keeper?: CredentialKeeper;
+}
+
+/** Keeps credentials that a service replaces while they are used. */
+export interface CredentialKeeper {
+  /** Sealed and on disk when it resolves. Rejects with the codes of the storage. */
+  keep(name: string, value: string): Promise<void>;
+  /** From now on the value is redacted. */
+  learn(value: string): void;
+  /** Reports that a value could not be kept. */
+  failed(message: string): void;
 }

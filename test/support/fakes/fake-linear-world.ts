@@ -45,7 +45,7 @@ export class FakeWorld {
     displayName: name,
   }));
   readonly project: string;
-  readonly apiKey: string;
+  apiKey: string;
   readonly #states: readonly string[];
   readonly #viewer: string | null;
   /** Of the comments that were written with an id. */

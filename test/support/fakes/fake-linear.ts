@@ -36,6 +36,8 @@ export interface FakeLinear extends AsyncDisposable {
   /** Sent with every answer, for example rate-limit headers. */
   readonly headers: Record<string, string>;
   fail(fault: FakeFault): void;
+  /** From now on only this value of `Authorization` is accepted. */
+  accept(authorization: string): void;
   add(issue: Partial<FakeIssue> & { readonly identifier: string }): FakeIssue;
   change(identifier: string, fields: Partial<FakeIssue>): void;
   setState(identifier: string, state: string): void;
@@ -67,6 +69,9 @@ export async function startFakeLinear(options: FakeLinearOptions = {}): Promise<
     labels: world.labels,
     requests: endpoint.requests,
     headers: endpoint.headers,
+    accept(authorization) {
+      world.apiKey = authorization;
+    },
     fail: (fault) =>
       endpoint.faults.push({ ...fault, left: fault.times ?? 1, skip: fault.after ?? 0 }),
     add: (fields) => world.add(fields),

@@ -9,11 +9,15 @@ export const linearAdapter = {
   check(config: TrackerConfig, lookup: Lookup) {
     linearSettings(config, lookup);
   },
-  create: (config: TrackerConfig, { clock, lookup, onMalformed, meter }: TrackerDeps): Tracker =>
+  create: (
+    config: TrackerConfig,
+    { clock, lookup, keeper, onMalformed, meter }: TrackerDeps,
+  ): Tracker =>
     createLinearTracker({
       config,
       clock,
       lookup,
+      keeper,
       onMalformed: (count) => onMalformed?.(count),
       onRequest: ({ outcome, budget }) =>
         meter?.report({

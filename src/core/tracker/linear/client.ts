@@ -38,7 +38,9 @@ export interface LinearClientOptions {
   readonly endpoint: string;
   readonly clock: Clock;
   /** The `Authorization` header, read for each request. */
-  readonly authorization: () => string;
+  readonly authorization: () => string | Promise<string>;
+  /** After a 401: whether another value of it is worth one more try. */
+  readonly recover?: ((authorization: string) => boolean) | undefined;
   /** Longest time for one request, including its response. */
   readonly timeoutMs?: number;
   readonly onRequest?: (outcome: RequestOutcome) => void;
@@ -113,9 +115,9 @@ export class LinearClient {
    * Sends any document once, with a header of the caller's, and outlives `close`: live agent sessions keep their
    * tools. Rejects only when there was no response; `missing_tracker_secret` comes from the caller.
    */
-  execute(request: LinearRequest, authorization: string): Promise<LinearAnswer> {
+  execute(request: LinearRequest, authorization: () => string | Promise<string>) {
     const { signal } = new AbortController();
-    return this.#send(request, { authorization, signal, timeoutMs: this.#timeoutMs });
+    return this.#authorized(request, authorization, { signal, timeoutMs: this.#timeoutMs });
   }
 
   /** Ends the running reads and writes; their callers get `tracker_request`. */
@@ -127,11 +129,23 @@ export class LinearClient {
     request: LinearRequest,
     timeoutMs = this.#timeoutMs,
   ): Promise<{ data: unknown; complexity: number }> {
-    const authorization = this.#options.authorization();
-    const how = { authorization, signal: this.#closed.signal, timeoutMs };
-    const answer = await this.#send(request, how);
+    const how = { signal: this.#closed.signal, timeoutMs };
+    const answer = await this.#authorized(request, this.#options.authorization, how);
     if (!answer.ok) throw answer.error;
     return answer;
+  }
+
+  /** What Linear does not accept was not done, so that a write too may be sent again. */
+  async #authorized(
+    request: LinearRequest,
+    authorizationOf: () => string | Promise<string>,
+    how: Omit<How, "authorization">,
+  ): Promise<LinearAnswer> {
+    const authorization = await authorizationOf();
+    const answer = await this.#send(request, { ...how, authorization });
+    const isRefused = !answer.ok && answer.refusal.status === 401;
+    if (!isRefused || !this.#options.recover?.(authorization)) return answer;
+    return this.#send(request, { ...how, authorization: await authorizationOf() });
   }
 
   async #send(request: LinearRequest, how: How): Promise<LinearAnswer> {

@@ -2,10 +2,12 @@ import { lookup } from "node:dns/promises";
 import { BlockList, isIP } from "node:net";
 import type { TrackerConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
+import { isRecord } from "../normalize.ts";
 import { everyPart, providerFault } from "../provider-settings.ts";
 import type { Lookup } from "../tracker.ts";
 import { webhookSecretVariable } from "./deliveries.ts";
 import { filterOf } from "./filter.ts";
+import type { OAuthSettings } from "./oauth.ts";
 
 /** The checked settings of `tracker.provider` for Linear. Holds no credential. */
 export interface LinearSettings {
@@ -13,8 +15,12 @@ export interface LinearSettings {
   readonly scope: ScopeSettings;
   /** Environment variables that hold a credential: the default ones, and those that `api_key` and `webhook_secret` name. */
   readonly secretEnvNames: readonly string[];
-  /** The `Authorization` header, looked up at each call. Throws `missing_tracker_secret`. */
+  /** The `Authorization` header of an API key, looked up at each call. Throws `missing_tracker_secret`, also with `oauth`. */
   authorization(): string;
+  /** An app, which has tokens instead of a key; null: there is a key. */
+  readonly oauth: OAuthSettings | null;
+  /** What the agent sessions of Linear show; null: they are not answered. */
+  readonly sessions: "progress" | "detail" | null;
 }
 
 /** Which issues count, as written; null: not set. At least one of them besides `assignee` is set. */
@@ -55,24 +61,78 @@ const variableReference = /^\$([A-Za-z_][A-Za-z0-9_]*)$/;
  */
 export function linearSettings(config: TrackerConfig, lookup: Lookup): LinearSettings {
   const { provider } = config;
-  const { reach, scope } = everyPart({
+  const { reach, scope, sessions } = everyPart({
     reach: () => reachOf(provider, lookup),
     scope: () => scopeOf(provider, lookup),
+    sessions: () => sessionsOf(provider["sessions"]),
   });
-  return { ...reach, scope, secretEnvNames: secretEnvNamesOf(provider) };
+  return { ...reach, scope, sessions, secretEnvNames: secretEnvNamesOf(provider) };
 }
 
 /** Where Linear is and with which key, whatever else is set. Throws as `linearSettings` does. */
 export function reachOf(
   provider: TrackerConfig["provider"],
   lookup: Lookup,
-): Pick<LinearSettings, "endpoint" | "authorization"> {
+): Pick<LinearSettings, "endpoint" | "authorization" | "oauth"> {
   const authorization = () => authorizationOf(provider["api_key"], lookup);
-  const { endpoint } = everyPart({
-    endpoint: () => endpointOf(written(provider["endpoint"], lookup)),
-    authorization,
+  const isApp = provider["oauth"] != null;
+  const { endpoint, oauth } = everyPart({
+    endpoint: () => endpointOf(written(provider["endpoint"], lookup), "endpoint", linearEndpoint),
+    oauth: () => oauthOf(provider, lookup),
+    authorization: () => (isApp ? "" : authorization()),
   });
-  return { endpoint, authorization };
+  return { endpoint, authorization, oauth };
+}
+
+const oauthKeys = ["client_id", "client_secret", "refresh_token", "token_url", "scope"];
+const tokenUrl = "https://api.linear.app/oauth/token";
+/** An app keeps its place among the agents only with a token of these scopes. */
+const appScope = "read,write,app:assignable,app:mentionable";
+
+function oauthOf(provider: TrackerConfig["provider"], lookup: Lookup): OAuthSettings | null {
+  const given = provider["oauth"] ?? null;
+  if (given === null) return null;
+  if (!isRecord(given))
+    throw providerFault("oauth", "must be a map of client_id and client_secret");
+  const other = Object.keys(given).find((key) => !oauthKeys.includes(key));
+  if (other)
+    throw providerFault(`oauth.${other}`, `is not known: there are ${oauthKeys.join(", ")}`);
+  if (provider["api_key"] != null)
+    throw providerFault("oauth", "and api_key are two credentials: keep one");
+  const text = (key: string) => requireText(written(given[key], lookup), `oauth.${key}`);
+  const own = given["refresh_token"] ?? null;
+  const refreshName = own === null ? null : variableReference.exec(String(own).trim())?.[1];
+  if (refreshName === undefined)
+    throw providerFault(
+      "oauth.refresh_token",
+      "must be a $NAME, because Linear replaces it at each use",
+    );
+  const clientSecret = () => clientSecretOf(given["client_secret"], lookup);
+  clientSecret();
+  return {
+    clientId: text("client_id"),
+    tokenUrl: endpointOf(written(given["token_url"], lookup), "oauth.token_url", tokenUrl),
+    scope: given["scope"] == null ? appScope : text("scope"),
+    ...{ refreshName, clientSecret },
+  };
+}
+
+function clientSecretOf(value: unknown, lookup: Lookup): string {
+  const found = written(value, lookup);
+  const secret = typeof found === "string" ? found.trim() : "";
+  if (secret !== "") return secret;
+  const name = variableReference.exec(String(value ?? "").trim())?.[1] ?? "LINEAR_CLIENT_SECRET";
+  const path = pathOf("oauth.client_secret");
+  throw new SymphonyError("missing_tracker_secret", "There is no client secret of Linear's app", {
+    details: { path },
+    hint: `symphony secrets add ${name}, and let ${path} be $${name}`,
+  });
+}
+
+function sessionsOf(value: unknown): LinearSettings["sessions"] {
+  if (value == null || value === false) return null;
+  if (value === "progress" || value === "detail") return value;
+  throw providerFault("sessions", "must be progress or detail");
 }
 
 /** The value with `$NAME` resolved; undefined when it is omitted, null, or names an unset variable. */
@@ -82,20 +142,20 @@ function written(value: unknown, lookup: Lookup): unknown {
   return name === undefined ? value : lookup(name);
 }
 
-function endpointOf(value: unknown): string {
-  if (value === undefined) return linearEndpoint;
-  const text = requireText(value, "endpoint");
+function endpointOf(value: unknown, key: string, usual: string): string {
+  if (value === undefined) return usual;
+  const text = requireText(value, key);
   const url = URL.canParse(text) ? new URL(text) : null;
   const secure = url?.protocol === "https:";
   const loopback = url?.protocol === "http:" && loopbackHosts.has(url.hostname);
   if (url === null || !(secure || loopback)) {
-    throw providerFault("endpoint", "must be an https URL");
+    throw providerFault(key, "must be an https URL");
   }
   if (isInner(hostOf(url))) {
-    throw providerFault("endpoint", "must not be an address of a private network");
+    throw providerFault(key, "must not be an address of a private network");
   }
   if (url.username !== "" || url.password !== "") {
-    throw providerFault("endpoint", "must not hold a user or a password");
+    throw providerFault(key, "must not hold a user or a password");
   }
   return text;
 }
@@ -188,7 +248,10 @@ function assigneeOf(value: unknown, lookup: Lookup): string | null {
 }
 
 function secretEnvNamesOf(provider: TrackerConfig["provider"]): readonly string[] {
-  const named = [provider["api_key"], provider["webhook_secret"]].flatMap((written) =>
+  const oauth = isRecord(provider["oauth"]) ? provider["oauth"] : {};
+  const { client_secret: secret, refresh_token: refresh } = oauth;
+  const held = [provider["api_key"], provider["webhook_secret"], secret, refresh];
+  const named = held.flatMap((written) =>
     typeof written === "string" ? (variableReference.exec(written.trim())?.[1] ?? []) : [],
   );
   return [...new Set([apiKeyVariable, ...named, webhookSecretVariable])];

@@ -2,6 +2,7 @@ import type { AgentTools, ToolResult, ToolSpec } from "../../agent/agent.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { isRecord, textOf } from "../normalize.ts";
 import type { LinearAnswer, LinearClient } from "./client.ts";
+import type { LinearTokens } from "./oauth.ts";
 import { redactorOf } from "./refusal.ts";
 import type { LinearSettings } from "./settings.ts";
 
@@ -25,9 +26,16 @@ const spec: ToolSpec = {
   },
 };
 
-/** The `linear_graphql` tool with the current credential: later changes do not affect it (T-14). */
-export function bindLinearTools(client: LinearClient, settings: LinearSettings): AgentTools {
-  const authorization = credentialOf(settings);
+/**
+ * The `linear_graphql` tool with the current credential: later changes do not affect it (T-14). The tokens of an app are
+ * renewed.
+ */
+export function bindLinearTools(
+  client: LinearClient,
+  settings: Pick<LinearSettings, "authorization">,
+  tokens: Pick<LinearTokens, "authorization"> | null,
+): AgentTools {
+  const key = tokens === null ? credentialOf(settings) : null;
   return {
     specs: [spec],
     writes(_name, args) {
@@ -40,10 +48,11 @@ export function bindLinearTools(client: LinearClient, settings: LinearSettings):
       }
       const request = requestOf(args);
       if (typeof request === "string") return failure({ message: request });
-      if (authorization instanceof SymphonyError) return failureOf(authorization);
+      if (key instanceof SymphonyError) return failureOf(key);
       try {
+        const authorization = () => key ?? tokens?.authorization() ?? "";
         const answer = await client.execute({ operation: toolName, ...request }, authorization);
-        return resultOf(answer, authorization);
+        return resultOf(answer, await authorization());
       } catch (error) {
         return failureOf(error);
       }
@@ -51,7 +60,7 @@ export function bindLinearTools(client: LinearClient, settings: LinearSettings):
   };
 }
 
-function credentialOf(settings: LinearSettings): string | SymphonyError {
+function credentialOf(settings: Pick<LinearSettings, "authorization">): string | SymphonyError {
   try {
     return settings.authorization();
   } catch (error) {

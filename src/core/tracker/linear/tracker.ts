@@ -6,10 +6,18 @@ import type { TrackerConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { type Issue, type IssueName, normalState } from "../../model/issue.ts";
 import { blockerRulesOf } from "../blockers.ts";
-import type { KeyedComment, Lookup, Tracker, TrackerLink, TrackerWorkflow } from "../tracker.ts";
+import type {
+  CredentialKeeper,
+  KeyedComment,
+  Lookup,
+  Tracker,
+  TrackerLink,
+  TrackerWorkflow,
+} from "../tracker.ts";
 import { type LinearBudget, type PassCost, slowedPollMs } from "./budget.ts";
 import { LinearClient, type RequestOutcome } from "./client.ts";
 import { readComment, readComments, readNewest } from "./comments.ts";
+import { LinearTokens } from "./oauth.ts";
 import { commentAnswer, editAnswer, linkAnswer, moveAnswer, mutate } from "./queries.ts";
 import { IssueReader } from "./reader.ts";
 import { Scope } from "./scope.ts";
@@ -25,6 +33,7 @@ export interface LinearTrackerOptions {
   readonly onRequest?: (outcome: RequestOutcome) => void;
   /** Called with the number of malformed records that a read left out. */
   readonly onMalformed?: (count: number) => void;
+  readonly keeper?: CredentialKeeper | undefined;
   /** Longest time for one request; 30 s. */
   readonly timeoutMs?: number;
   /** Longest time between full passes, budget permitting; 5 minutes. */
@@ -45,10 +54,11 @@ const defaultFullPassMs = 300_000;
 export function createLinearTracker(options: LinearTrackerOptions): LinearTracker {
   const { config, clock } = options;
   const settings = linearSettings(config, options.lookup);
+  const { keeper, lookup } = options;
+  const tokens = settings.oauth && new LinearTokens(settings.oauth, { clock, lookup, keeper });
+  const authorization = tokens?.authorization ?? settings.authorization;
   const client = new LinearClient({
-    endpoint: settings.endpoint,
-    clock,
-    authorization: settings.authorization,
+    ...{ endpoint: settings.endpoint, clock, authorization, recover: tokens?.recover },
     ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
     ...(options.onRequest === undefined ? {} : { onRequest: options.onRequest }),
   });
@@ -75,7 +85,7 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     ...(new URL(settings.endpoint).host === "api.linear.app" && {
       uploads: {
         holds: ({ origin }: URL) => origin === "https://uploads.linear.app",
-        authorization: settings.authorization,
+        authorization,
       },
     }),
     comment: (id) => readComment(client, id),
@@ -87,7 +97,7 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
       return { teams: new Map(named), labels: labels ? await scope.labels() : null };
     },
     registerWebhook: (order) => registerWebhook(client, scope, order),
-    bindTools: () => bindLinearTools(client, settings),
+    bindTools: () => bindLinearTools(client, settings, tokens),
     secretEnvNames: settings.secretEnvNames,
     workflow: workflowOf(client, scope, config.terminalStates),
     // Linear pushes changes only by webhook, and those are received elsewhere.

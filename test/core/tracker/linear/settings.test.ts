@@ -15,6 +15,7 @@ function parse(
 }
 
 const slug = { project_slug: "a79254768c8f" };
+const app = { client_id: "app", client_secret: "$LINEAR_API_KEY" };
 
 test("L-5: defaults and fallbacks to the environment", () => {
   const settings = parse(slug, { LINEAR_API_KEY: "lin_api_x", LINEAR_ASSIGNEE: "me" });
@@ -34,6 +35,22 @@ const refused: readonly (readonly [
   string,
   Environment?,
 ])[] = [
+  ["an app and a key", { ...slug, api_key: "$LINEAR_API_KEY", oauth: app }, "oauth"],
+  ["an app that is no map", { ...slug, oauth: "app" }, "oauth"],
+  ["an unknown key of an app", { ...slug, oauth: { ...app, token: "x" } }, "oauth.token"],
+  ["an app without an id", { ...slug, oauth: { client_secret: "s" } }, "oauth.client_id"],
+  ["no secret of an app", { ...slug, oauth: { client_id: "app" } }, "oauth.client_secret"],
+  [
+    "a refresh token in the file",
+    { ...slug, oauth: { ...app, refresh_token: "lin_refresh_x" } },
+    "oauth.refresh_token",
+  ],
+  [
+    "a token endpoint in plain http",
+    { ...slug, oauth: { ...app, token_url: "http://linear.test/oauth" } },
+    "oauth.token_url",
+  ],
+  ["sessions of an unknown kind", { ...slug, sessions: true }, "sessions"],
   ["a numeric endpoint", { ...slug, endpoint: 7 }, "endpoint"],
   ["a blank endpoint", { ...slug, endpoint: " " }, "endpoint"],
   ["plain http", { ...slug, endpoint: "http://linear.test/graphql" }, "endpoint"],
@@ -53,7 +70,8 @@ const refused: readonly (readonly [
 
 for (const [what, provider, key, env] of refused) {
   test(`L-6, W-15: refuses ${what}, naming ${key}`, () => {
-    const code = key === "api_key" ? "missing_tracker_secret" : "invalid_tracker_config";
+    const isMissing = key === "api_key" || key === "oauth.client_secret";
+    const code = isMissing ? "missing_tracker_secret" : "invalid_tracker_config";
     const details = { path: `tracker.provider.${key}` };
     assert.throws(() => parse(provider, env), { name: "SymphonyError", code, details });
   });

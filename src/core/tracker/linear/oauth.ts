@@ -1,0 +1,224 @@
+import { z } from "zod";
+import { wholeText } from "../../answers.ts";
+import type { Clock } from "../../clock.ts";
+import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { outbound } from "../../outbound.ts";
+import { parseJson } from "../../text/text.ts";
+import type { CredentialKeeper, Lookup } from "../tracker.ts";
+import { requireReachable } from "./settings.ts";
+
+/** The checked settings of `tracker.provider.oauth`: an app of Linear, which acts as its own user (`actor=app`). */
+export interface OAuthSettings {
+  readonly clientId: string;
+  readonly tokenUrl: string;
+  /** The scopes of a token that the app gets for itself; a refreshed token keeps those it was given. */
+  readonly scope: string;
+  /** The secret that holds the refresh token; null: the app gets tokens with its client secret alone. */
+  readonly refreshName: string | null;
+  /** Looked up at each call. Throws `missing_tracker_secret`. */
+  clientSecret(): string;
+}
+
+export interface OAuthDeps {
+  readonly clock: Clock;
+  readonly lookup: Lookup;
+  /** Keeps replaced tokens. Omitted: refresh tokens are not used, because another process would lose its own. */
+  readonly keeper?: CredentialKeeper | undefined;
+}
+
+interface Access {
+  readonly token: string;
+  /** Ms since the epoch. */
+  readonly until: number;
+}
+
+/** https://linear.app/developers/oauth-2-0-authentication: a token lives 24 hours, an app's own one 30 days. */
+const tokenAnswer = z.object({
+  access_token: z.string().regex(/^[\x21-\x7e]{1,4096}$/),
+  expires_in: z.number().positive().default(86_399),
+  refresh_token: z
+    .string()
+    .regex(/^[\x21-\x7e]{1,4096}$/)
+    .optional(),
+});
+const Access = z.object({ token: z.string(), until: z.number() });
+
+const timeoutMs = 30_000;
+/** A token is renewed so long before its end, or after four fifths of a shorter life. */
+const marginMs = 10 * 60_000;
+const youngMs = 60_000;
+
+/**
+ * The tokens of an app. An access token is used until shortly before its end, also over restarts; a refresh token, which
+ * Linear replaces at each use, is on disk before the access token that came with it is used.
+ */
+export class LinearTokens {
+  readonly #settings: OAuthSettings;
+  readonly #deps: OAuthDeps;
+  #access: Access | null = null;
+  #renewing: Promise<Access> | null = null;
+  #renewedAt = Number.NEGATIVE_INFINITY;
+  /** What the disk refused: it is the only copy. */
+  #unsaved: readonly (readonly [string, string])[] = [];
+
+  constructor(settings: OAuthSettings, deps: OAuthDeps) {
+    this.#settings = settings;
+    this.#deps = deps;
+  }
+
+  /** The `Authorization` header for a request that starts now. Rejects with a tracker's code. */
+  readonly authorization = async (): Promise<string> => {
+    const wall = this.#deps.clock.wall();
+    if (this.#unsaved.length > 0) await this.#save(this.#unsaved);
+    this.#access ??= this.#stored();
+    if (this.#access === null || wall >= this.#access.until) {
+      this.#renewing ??= this.#renew().finally(() => {
+        this.#renewing = null;
+      });
+      this.#access = await this.#renewing;
+    }
+    return `Bearer ${this.#access.token}`;
+  };
+
+  /** After a 401: true if another token is worth one more try. A new token that is refused means that the app is. */
+  readonly recover = (authorization: string): boolean => {
+    if (this.#access === null || `Bearer ${this.#access.token}` !== authorization) return true;
+    if (this.#deps.clock.now() < this.#renewedAt + youngMs) return false;
+    this.#access = { ...this.#access, until: 0 };
+    return true;
+  };
+
+  #accessName(): string | null {
+    const { refreshName } = this.#settings;
+    return refreshName === null ? null : `${refreshName}_ACCESS`;
+  }
+
+  #stored(): Access | null {
+    const name = this.#accessName();
+    const text = name === null ? undefined : this.#deps.lookup(name);
+    const parsed = Access.safeParse(parseJson(text ?? ""));
+    if (!parsed.success) return null;
+    this.#deps.keeper?.learn(parsed.data.token);
+    return parsed.data;
+  }
+
+  async #renew(): Promise<Access> {
+    const { refreshName } = this.#settings;
+    if (refreshName === null) return this.#ask(this.#form("client_credentials", {}));
+    const { lookup, keeper } = this.#deps;
+    if (keeper === undefined) {
+      throw new SymphonyError("missing_tracker_secret", "Linear's token of the app has ended", {
+        hint: "symphony serve renews it, and no other process may: start it, then try again",
+      });
+    }
+    const own = this.#unsaved.find(([name]) => name === refreshName)?.[1] ?? lookup(refreshName);
+    const refresh = own?.trim() ?? "";
+    if (refresh === "") throw noRefreshToken(refreshName);
+    try {
+      return await this.#ask(this.#form("refresh_token", { refresh_token: refresh }));
+    } catch (error) {
+      // An instance that was replaced by a change of the configuration may have used it first.
+      const now = lookup(refreshName)?.trim() ?? "";
+      if (now === "" || now === refresh || this.#unsaved.length > 0) throw error;
+      return this.#ask(this.#form("refresh_token", { refresh_token: now }));
+    }
+  }
+
+  #form(grant: string, more: Readonly<Record<string, string>>): string {
+    const { clientId, scope } = this.#settings;
+    const form = new URLSearchParams({
+      grant_type: grant,
+      client_id: clientId,
+      client_secret: this.#settings.clientSecret(),
+      ...(grant === "client_credentials" && { scope }),
+      ...more,
+    });
+    return form.toString();
+  }
+
+  async #ask(form: string): Promise<Access> {
+    const { clock, keeper } = this.#deps;
+    const answer = await posted(this.#settings.tokenUrl, form);
+    const lifeMs = answer.expires_in * 1_000;
+    const until = clock.wall() + Math.max(lifeMs - marginMs, lifeMs * 0.8);
+    const access = { token: answer.access_token, until };
+    this.#renewedAt = clock.now();
+    keeper?.learn(access.token);
+    const [name, refreshName] = [this.#accessName(), this.#settings.refreshName];
+    if (name === null || refreshName === null) return access;
+    const refresh = answer.refresh_token;
+    if (refresh !== undefined) keeper?.learn(refresh);
+    await this.#save([
+      ...(refresh === undefined ? [] : [[refreshName, refresh] as const]),
+      [name, JSON.stringify(access)],
+    ]);
+    return access;
+  }
+
+  /** The tokens work even if the disk refuses them; they are saved with the next request then. */
+  async #save(values: readonly (readonly [string, string])[]): Promise<void> {
+    const { keeper } = this.#deps;
+    if (keeper === undefined) return;
+    this.#unsaved = values;
+    try {
+      for (const [name, value] of values) await keeper.keep(name, value);
+      this.#unsaved = [];
+    } catch (error) {
+      keeper.failed(`Linear's new tokens are not saved: ${messageOf(error)}`);
+    }
+  }
+}
+
+/** Nothing of the answer but the name of its error leaves this function. */
+async function posted(url: string, form: string): Promise<z.output<typeof tokenAnswer>> {
+  await requireReachable(url);
+  const { status, text } = await answered(url, form);
+  const body = parseJson(text);
+  if (status === 200) {
+    const parsed = tokenAnswer.safeParse(body);
+    if (parsed.success) return parsed.data;
+    throw new SymphonyError("tracker_response", "Linear's answer to a request for a token is none");
+  }
+  const named = z.object({ error: z.string().regex(/^[a-z_]{1,40}$/) }).safeParse(body);
+  const why = named.success ? `: ${named.data.error}` : "";
+  const message = `Linear gave the app no token (HTTP ${status}${why})`;
+  const retryable = status >= 500 || status === 429;
+  throw new SymphonyError("tracker_status", message, {
+    details: { status, retryable },
+    ...(!retryable && {
+      hint: "check client_id and client_secret of tracker.provider.oauth; with a refresh token, authorize the app again and store the new one: docs/trackers/linear-agent.md",
+    }),
+  });
+}
+
+async function answered(url: string, form: string) {
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(new Error(`no answer in ${timeoutMs} ms`)), timeoutMs);
+  try {
+    const order: RequestInit = {
+      method: "POST",
+      headers: {
+        "content-type": "application/x-www-form-urlencoded",
+        accept: "application/json",
+        "user-agent": "symphony",
+      },
+      body: form,
+      redirect: "error",
+      signal: late.signal,
+    };
+    const { status, body } = await outbound(url, order, "tracker");
+    return { status, text: await wholeText(body, { host: new URL(url).host, kind: "tracker" }) };
+  } catch (error) {
+    const message = `Linear cannot be asked for a token: ${messageOf(error)}`;
+    throw new SymphonyError("tracker_request", message, { details: { retryable: true } });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function noRefreshToken(name: string): SymphonyError {
+  return new SymphonyError("missing_tracker_secret", "There is no refresh token of Linear's app", {
+    details: { path: "tracker.provider.oauth.refresh_token" },
+    hint: `symphony secrets add ${name}`,
+  });
+}
