@@ -5,19 +5,7 @@ import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { outbound } from "../../outbound.ts";
 import { parseJson } from "../../text/text.ts";
 import type { CredentialKeeper, Lookup } from "../tracker.ts";
-import { requireReachable } from "./settings.ts";
-
-/** The checked settings of `tracker.provider.oauth`: an app of Linear, which acts as its own user (`actor=app`). */
-export interface OAuthSettings {
-  readonly clientId: string;
-  readonly tokenUrl: string;
-  /** The scopes of a token that the app gets for itself; a refreshed token keeps those it was given. */
-  readonly scope: string;
-  /** The secret that holds the refresh token; null: the app gets tokens with its client secret alone. */
-  readonly refreshName: string | null;
-  /** Looked up at each call. Throws `missing_tracker_secret`. */
-  clientSecret(): string;
-}
+import { type OAuthSettings, requireReachable } from "./settings.ts";
 
 export interface OAuthDeps {
   readonly clock: Clock;

@@ -7,7 +7,6 @@ import { everyPart, providerFault } from "../provider-settings.ts";
 import type { Lookup } from "../tracker.ts";
 import { webhookSecretVariable } from "./deliveries.ts";
 import { filterOf } from "./filter.ts";
-import type { OAuthSettings } from "./oauth.ts";
 
 /** The checked settings of `tracker.provider` for Linear. Holds no credential. */
 export interface LinearSettings {
@@ -21,6 +20,18 @@ export interface LinearSettings {
   readonly oauth: OAuthSettings | null;
   /** What the agent sessions of Linear show; null: they are not answered. */
   readonly sessions: "progress" | "detail" | null;
+}
+
+/** The checked settings of `tracker.provider.oauth`: an app of Linear, which acts as its own user (`actor=app`). */
+export interface OAuthSettings {
+  readonly clientId: string;
+  readonly tokenUrl: string;
+  /** The scopes of a token that the app gets for itself; a refreshed token keeps those it was given. */
+  readonly scope: string;
+  /** The secret that holds the refresh token; null: the app gets tokens with its client secret alone. */
+  readonly refreshName: string | null;
+  /** Looked up at each call. Throws `missing_tracker_secret`. */
+  clientSecret(): string;
 }
 
 /** Which issues count, as written; null: not set. At least one of them besides `assignee` is set. */
