@@ -15,6 +15,7 @@ import { Recorder } from "./journal/recorder.ts";
 import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
 import { agentEnvironment } from "./process/environment.ts";
+import { loginEnvironment } from "./process/login.ts";
 import { runIdOf } from "./process/table.ts";
 import { Mirrors } from "./repository/mirrors.ts";
 import { noAuditKeys } from "./store/audit.ts";
@@ -143,20 +144,24 @@ function hookFailed({ hook, issue, error }: HookFailure): EventDraft {
 }
 
 /** Hooks get an agent's environment, without any credential of the tracker, and what their `symphony` needs. */
-function hookEnvironment(
+/** What the user's shell exports, secrets taken out, below what the server passes on. */
+async function hookEnvironment(
   { env, dataDir, url }: CoreOptions,
   config: Config,
   tracker: Tracker,
   commandDir: string,
-): Record<string, string> {
+): Promise<Record<string, string>> {
+  const secretNames = secretNamesOf(config, tracker);
   const inherited = agentEnvironment({
-    env,
+    ...{ env, secretNames, runId: runIdOf(dataDir, "hook") },
     passthrough: config.hooks.envPassthrough,
-    secretNames: secretNamesOf(config, tracker),
-    runId: runIdOf(dataDir, "hook"),
   });
+  const login = await loginEnvironment(inherited);
+  const shown = Object.entries(login).flatMap(([name, value]) =>
+    value === undefined || secretNames.includes(name) ? [] : [[name, value] as const],
+  );
   const where = { SYMPHONY_DATA_DIR: dataDir, SYMPHONY_URL: url?.() ?? "" };
-  return { ...inherited, ...where, [commandVariable]: commandDir };
+  return { ...Object.fromEntries(shown), ...where, [commandVariable]: commandDir };
 }
 
 /** How to close what was opened, in the order of opening. */

@@ -159,8 +159,41 @@ describe("the real Claude Code", () => {
       assert.ok(sent.includes(text), text);
     }
     assert.equal(b.types().filter((type) => type === "turn.completed").length, 1);
-    const total = b.events.findLast((event) => event.type === "tokens")?.total;
+    const counted = b.events.filter((event) => event.type === "tokens");
+    const names = counted.flatMap(({ models = {} }) => Object.keys(models));
+    assert.equal(new Set(names).size, 1, `a model has one name, in mid-turn too: ${names}`);
+    const total = counted.at(-1)?.total;
     assert.deepEqual([total?.input, total?.cachedInput, total?.output], [750, 250, 50]);
+  });
+
+  test("subagents and the cache are counted, each model by itself, as the provider counted them", async () => {
+    const input = { description: "Look", prompt: "look around", subagent_type: "general-purpose" };
+    const usage = { input: 100, output: 10, cacheRead: 50, cacheWrite: 20 };
+    await using b = await realClaude({
+      routes: [
+        {
+          when: { kind: "subagent" },
+          steps: [
+            { type: "bash", cmd: "true", usage: { input: 7, output: 3 } },
+            { type: "text", text: "Seen.", usage: { input: 9, output: 1 } },
+          ],
+        },
+      ],
+      steps: [
+        { type: "tool", name: "Agent", input: { ...input, model: "haiku" }, usage },
+        { type: "text", text: "All done.", usage },
+      ],
+    });
+    await using session = await b.start({ model: "claude-opus-5-5" });
+    await session.turn("please", plain);
+    const counted = b.events.findLast((event) => event.type === "tokens");
+    const models = Object.entries(counted?.models ?? {});
+    const of = (name: RegExp) => models.find(([model]) => name.test(model))?.[1];
+    const [opus, haiku] = [of(/opus/), of(/haiku/)];
+    assert.equal(models.length, 2, JSON.stringify(models));
+    assert.deepEqual([opus?.input, opus?.cachedInput, opus?.output], [340, 100, 20]);
+    assert.deepEqual([haiku?.input, haiku?.cachedInput, haiku?.output], [16, 0, 4]);
+    assert.equal(counted?.total.total, 380);
   });
 
   test("A11: 401, no credit and an unknown model are told within 10 s, with what mends them", async () => {

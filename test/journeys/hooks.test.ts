@@ -28,6 +28,8 @@ async function project(withTurns: boolean) {
     hooks: { after_run: hook },
     codex: { command: withTurns ? agent : "sh -c 'exit 3'", read_timeout_ms: 30_000 },
   };
+  const profile = "echo read >> ~/reads; export FROM_PROFILE=yes SYMPHONY_TOKEN=t";
+  await writeFile(join(root, ".profile"), profile);
   await writeFile(join(root, "WORKFLOW.md"), `---\n${JSON.stringify(front)}\n---\nDo it.\n`);
   return {
     ...{ root, cwd: root, dataDir: join(root, ".symphony") },
@@ -56,6 +58,8 @@ async function runOne(withTurns: boolean, state: string) {
   assert.equal(value("SYMPHONY_ATTEMPT"), "0");
   assert.match(value("SYMPHONY_ATTEMPT_ID") ?? "", /^att_/);
   assert.ok(!lines.some((line) => line.startsWith("SYMPHONY_TOKEN=")));
+  assert.equal(value("FROM_PROFILE"), "yes");
+  assert.equal(await readFile(join(place.root, "reads"), "utf8"), "read\n", "once for a server");
   return [value("SYMPHONY_OUTCOME"), value("SYMPHONY_ERROR")];
 }
 

@@ -41,7 +41,12 @@ export type AgentEvent =
       readonly outcome: "completed" | "failed" | "unsupported";
     }
   /** Absolute totals of the thread, never a difference. */
-  | { readonly type: "tokens"; readonly total: Tokens }
+  | {
+      readonly type: "tokens";
+      readonly total: Tokens;
+      /** The parts of the total by model, where the agent says them; an estimate may move to another model later. */
+      readonly models?: Readonly<Record<string, Tokens>>;
+    }
   | { readonly type: "rate_limits"; readonly limits: Readonly<Record<string, unknown>> }
   /** `ask` is null when no answer is awaited: the run ends with this event. */
   | { readonly type: "approval.requested"; readonly needs: Needs; readonly ask: Ask | null }

@@ -84,7 +84,7 @@ export async function openBridge(deps: BridgeDeps): Promise<Bridge | null> {
 
 const prefix = "symphony-mcp-";
 /** A folder without a socket may belong to a bridge that is being opened now. */
-const unopenedMs = 3_600_000;
+const unopenedMs = 60_000;
 
 /** Only this user can enter it: mode 0700. */
 async function privateDir(): Promise<string> {

@@ -100,6 +100,11 @@ export function highWater(mark: Tokens, total: Tokens): Tokens {
   return combine(mark, total, Math.max);
 }
 
+/** `a` without `b`; negative where `b` is larger. */
+export function tokensWithout(a: Tokens, b: Tokens): Tokens {
+  return combine(a, b, (x, y) => x - y);
+}
+
 export function addTokens(a: Tokens, b: Tokens): Tokens {
   return combine(a, b, (x, y) => x + y);
 }

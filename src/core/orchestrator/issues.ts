@@ -40,6 +40,8 @@ export interface Running extends Claimed {
   readonly tokens: Tokens;
   /** The thread's own absolute totals so far. */
   readonly threadTokens: Tokens;
+  /** Parts of them by model, as far as this server received them. */
+  readonly threadModels?: Readonly<Record<string, Tokens>>;
   /** A tool of the tracker was called in this turn: the agent may have moved its own issue. */
   readonly usedTool: boolean;
   /** The agent's open questions to a person, oldest first. */

@@ -1,7 +1,8 @@
 import type { AgentEvent } from "../agent/agent.ts";
 import type { Config } from "../config/config.ts";
-import { addTokens, highWater, noTokens, tokensAdded } from "../model/attempt.ts";
+import { addTokens, highWater, noTokens, tokensAdded, tokensWithout } from "../model/attempt.ts";
 import type { EventDraft } from "../model/event.ts";
+import type { Used } from "../store/store.ts";
 import { braked } from "./brakes.ts";
 import { choiceOfTurn } from "./choice.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
@@ -83,8 +84,10 @@ export function attemptReported(
   ];
   if (savedOn.has(event.type)) effects.push({ type: "saveAttempt", attempt: attemptOf(next) });
   if (event.type === "tokens") {
-    const tokens = tokensAdded(entry.threadTokens, event.total);
-    effects.push({ type: "saveUsed", attempt: attemptOf(next), tokens, at: wall });
+    const attempt = attemptOf(next);
+    for (const part of partsOf(entry, event)) {
+      effects.push({ type: "saveUsed", attempt, ...part, at: wall });
+    }
   }
   if (event.type === "steer.delivered") {
     effects.push({ type: "settleSteer", steerId: event.steerId });
@@ -131,6 +134,7 @@ function advanced(entry: Running, event: AgentEvent): Running {
         detached: event.detached === true,
         // A rejected resume created a new thread, which counts from zero.
         threadTokens: event.resumed && !event.countsAnew ? entry.threadTokens : noTokens,
+        threadModels: {},
       };
     case "turn.started": {
       const sessionId = `${entry.threadId ?? "thread"}-${event.turnId}`;
@@ -147,6 +151,7 @@ function advanced(entry: Running, event: AgentEvent): Running {
         ...entry,
         tokens: addTokens(entry.tokens, tokensAdded(entry.threadTokens, event.total)),
         threadTokens: highWater(entry.threadTokens, event.total),
+        ...(event.models && { threadModels: event.models }),
       };
     default:
       return entry;
@@ -167,6 +172,26 @@ function counted(
     usage: { ...state.usage, tokens: addTokens(state.usage.tokens, tokens) },
     day: { ...state.day, index, tokens: today + tokens.total },
   };
+}
+
+/**
+ * What the thread had not reported before, by model. The parts are what the agent's own count of each model has changed by;
+ * the rest, without a model, is the attempt's.
+ */
+function partsOf(
+  { threadTokens, threadModels: before = {} }: Running,
+  { total, models = before }: Extract<AgentEvent, { type: "tokens" }>,
+): readonly Omit<Used, "attempt" | "at">[] {
+  const of = (all: typeof before, name: string) =>
+    (Object.hasOwn(all, name) ? all[name] : null) ?? noTokens;
+  const names = [...new Set([...Object.keys(before), ...Object.keys(models)])];
+  const parts = names
+    .map((model) => ({ model, tokens: tokensWithout(of(models, model), of(before, model)) }))
+    .filter(({ tokens }) => Object.values(tokens).some((count) => count !== 0));
+  const known = parts.map(({ tokens }) => tokens).reduce(addTokens, noTokens);
+  const rest = tokensWithout(tokensAdded(threadTokens, total), known);
+  const hasRest = parts.length === 0 || Object.values(rest).some((count) => count !== 0);
+  return hasRest ? [...parts, { tokens: rest }] : parts;
 }
 
 /** The model of the turn that starts now; without a choice the thread keeps its own. */

@@ -228,7 +228,7 @@ const groups = {
 const sums = `sum(input) AS input, sum(cached_input) AS cachedInput, sum(output) AS output,
   sum(reasoning_output) AS reasoningOutput, sum(total) AS total`;
 
-/** Tokens by UTC day, attempt and model, in `history.db`: rows only grow, by the amount not counted before. */
+/** Tokens by UTC day, attempt and model, in `history.db`: each report adds the amount not counted before. */
 export class UsageTable {
   readonly #db: Database;
 
@@ -237,7 +237,7 @@ export class UsageTable {
   }
 
   /** Part of the caller's transaction. */
-  add({ attempt, tokens, at }: Used): void {
+  add({ attempt, model = attempt.model ?? "", tokens, at }: Used): void {
     this.#db.run(
       `INSERT INTO usage VALUES ($day, $attemptId, $model, $agent, $issueId, $issueIdentifier,
           $input, $cachedInput, $output, $reasoningOutput, $total)
@@ -249,7 +249,7 @@ export class UsageTable {
       {
         day: dayOf(at),
         attemptId: attempt.id,
-        model: attempt.model ?? "",
+        model,
         agent: attempt.agent,
         issueId: attempt.issueId,
         issueIdentifier: attempt.issueIdentifier,

@@ -86,7 +86,7 @@ class AttemptWrites {
     const { row } = unsaved;
     if (unsaved.used.length === 0) this.#history.saveAttempt(row);
     for (const used of unsaved.used) {
-      this.#history.saveUsed({ ...used, attempt: row });
+      this.#history.saveUsed({ ...used, attempt: row, model: modelOf(used) });
       unsaved.used = unsaved.used.filter((one) => one !== used);
     }
     this.#unsaved.delete(row.id);
@@ -95,11 +95,15 @@ class AttemptWrites {
 
 function withUsed(all: readonly Used[], used: Used): readonly Used[] {
   const same = all.find(
-    ({ attempt, at }) => attempt.model === used.attempt.model && dayOf(at) === dayOf(used.at),
+    (one) => modelOf(one) === modelOf(used) && dayOf(one.at) === dayOf(used.at),
   );
   if (!same) return [...all, used];
   const sum = { ...same, tokens: addTokens(same.tokens, used.tokens) };
   return all.map((one) => (one === same ? sum : one));
+}
+
+function modelOf({ model, attempt }: Used): string {
+  return model ?? attempt.model ?? "";
 }
 
 function dayOf(at: number): number {

@@ -203,6 +203,9 @@ export interface WorkspacePlace {
 /** Tokens that are not counted yet. */
 export interface Used {
   readonly attempt: Attempt;
+  /** Whose tokens they are; absent: of the attempt's model. */
+  readonly model?: string;
+  /** May be negative: of what was counted for another model before. */
   readonly tokens: Attempt["tokens"];
   /** Epoch ms. */
   readonly at: number;

@@ -45,18 +45,15 @@ const maxOutputBytes = 2_048;
 /** The variable that names the directory of the `symphony` command that belongs to this server. */
 export const commandVariable = "SYMPHONY_BIN";
 
-/** A login shell's profile sets PATH anew. On the script's first line, so that the shell's line numbers stay. */
-const commandFirst = `[ -z "$${commandVariable}" ] || export PATH="$${commandVariable}:$PATH"; `;
-
 /**
- * Runs `sh -lc <script>` in the workspace and resolves with the end of its output (2,048 bytes, stderr
+ * Runs `sh -c <script>` in the workspace and resolves with the end of its output (2,048 bytes, stderr
  * merged in). Rejects with `hook_timeout` or `hook_failed`, the output in `details`. Either way no process
  * that the hook started is left: what it put in the background ends with it.
  */
 export async function runHook(run: HookRun): Promise<string> {
   const { cwd, timeoutMs, clock, signal } = run;
   const end = await runCommand({
-    argv: ["sh", "-lc", `${commandFirst}${run.script}`],
+    argv: ["sh", "-c", run.script],
     env: environmentOf(run),
     name: "hook",
     outputBytes: maxOutputBytes,
@@ -79,7 +76,9 @@ function environmentOf({ env, issue, attempt, outcome, cwd }: HookRun): Record<s
     SYMPHONY_ATTEMPT: String(attempt.attempt ?? 0),
   };
   const end = outcome && { SYMPHONY_OUTCOME: outcome.kind, SYMPHONY_ERROR: outcome.code ?? "" };
-  return { ...env, ...own, ...run, ...end, SYMPHONY_WORKSPACE: cwd };
+  const { PATH: path = "", [commandVariable]: bin } = env;
+  const search = bin === undefined ? {} : { PATH: `${bin}:${path}` };
+  return { ...env, ...search, ...own, ...run, ...end, SYMPHONY_WORKSPACE: cwd };
 }
 
 function withoutNul(text: string): string {

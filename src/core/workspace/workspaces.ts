@@ -76,7 +76,7 @@ export interface WorkspacesOptions extends Pick<RemovalDeps, "copies" | "deliver
   /** Called each time, so that a reload applies from then on. */
   settings(): { readonly root: string; readonly hooks: HooksConfig };
   /** The environment of hooks: an allow-list without secrets. */
-  env(): Readonly<Record<string, string>>;
+  env(): Readonly<Record<string, string>> | Promise<Readonly<Record<string, string>>>;
   readonly clock: Clock;
   readonly log: Logger;
   /** Called for every hook that fails by itself, also if no caller gets the error. */
@@ -357,7 +357,7 @@ class DirectoryWorkspaces implements Workspaces {
     if (script === null) return;
     const { clock, env, onHookFailed } = this.#options;
     const ends = AbortSignal.any([signal, this.#leaving]);
-    const rest = { ...subject, env: env(), timeoutMs: hooks.timeoutMs, clock, signal: ends };
+    const rest = { ...subject, env: await env(), timeoutMs: hooks.timeoutMs, clock, signal: ends };
     try {
       await runHook({ hook, script, cwd: path, ...rest });
     } catch (error) {

@@ -87,6 +87,28 @@ test("E-7, E-8: only the part that a thread had not reported before is counted",
   assert.equal(world.orchestrator.state.usage.tokens.total, 30);
 });
 
+test("tokens of several models are counted for each, and an estimate moves to the model that the agent names at the end", async () => {
+  const world = new Scheduler([issue("A-1")]);
+  await world.begin();
+  const run = world.run("A-1");
+  run.say({ type: "session.started", threadId: "t1", resumed: false });
+  const report = (models: Readonly<Record<string, Tokens>>) => {
+    const total = Object.values(models).reduce((sum, one) => sum + one.total, 0);
+    run.say({ type: "tokens", total: counts(total), models });
+  };
+  report({ opus: counts(100) });
+  report({ opus: counts(100), "haiku-1": counts(30) });
+  report({ opus: counts(110), haiku: counts(35) });
+  report({ opus: counts(90), haiku: counts(35) });
+  run.say({ type: "tokens", total: counts(150) });
+  const sums = new Map<string | undefined, number>();
+  for (const { model, tokens } of world.used) {
+    sums.set(model, (sums.get(model) ?? 0) + tokens.total);
+  }
+  assert.deepEqual(Object.fromEntries(sums), { opus: 90, "haiku-1": 0, haiku: 35, undefined: 25 });
+  assert.equal(world.orchestrator.state.usage.tokens.total, 150, "the parts are the total");
+});
+
 test("cached input has its own price, reasoning is part of the output, an unknown model has no price", () => {
   const prices = new Map([["gpt-a", { input: 2, cachedInput: 0.5, output: 10 }]]);
   const config = { currency: "USD", prices };

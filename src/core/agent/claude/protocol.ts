@@ -86,7 +86,11 @@ const streamEvent = z.looseObject({
   event: z.looseObject({
     type: z.string(),
     message: z
-      .looseObject({ id: z.string(), usage: streamUsage.optional() })
+      .looseObject({
+        id: z.string(),
+        model: z.string().optional(),
+        usage: streamUsage.optional(),
+      })
       .optional()
       .catch(undefined),
     usage: streamUsage.optional().catch(undefined),

@@ -45,17 +45,13 @@ export class Updates {
 
   stream(message: MessageOf<"stream_event">): AgentEvent[] {
     const total = this.#usage.streamed(message);
-    return total === null ? [] : [{ type: "tokens", total }];
+    return total === null ? [] : [total];
   }
 
   /** What a result reports in addition to its outcome. */
   result(result: Result): AgentEvent[] {
     const total = this.#usage.settled(result);
-    return [
-      ...(total === null ? [] : [{ type: "tokens", total } as const]),
-      ...denialNotices(result),
-      ...costNotices(result),
-    ];
+    return [...(total === null ? [] : [total]), ...denialNotices(result), ...costNotices(result)];
   }
 }
 
@@ -69,40 +65,63 @@ function costNotices({ model_usage_since_last_result: used = {} }: Result): Agen
   return [noticeEvent(`usage as the agent reports it: ${models.join("; ")}`)];
 }
 
+/** Tokens of one process, by model. */
+type ByModel = ReadonlyMap<string, Tokens>;
+type Total = Extract<AgentEvent, { type: "tokens" }>;
+
+/** A request that has no result yet. */
+interface Open {
+  readonly model: string;
+  readonly tokens: Tokens;
+}
+
 /** The tokens of one process, with those of requests that are still running. */
 class Usage {
-  #settled: Tokens = noTokens;
+  #settled: ByModel = new Map();
   /** Requests since the last result, by the id of their message. */
-  readonly #open = new Map<string, Tokens>();
+  readonly #open = new Map<string, Open>();
   #current: string | null = null;
 
-  streamed({ event, api_message_id: named }: MessageOf<"stream_event">): Tokens | null {
+  streamed({ event, api_message_id: named }: MessageOf<"stream_event">): Total | null {
     const { message, usage } = event;
     if (event.type === "message_start" && message?.usage) {
-      this.#current = message.id;
-      this.#open.set(message.id, streamedTokens(message.usage));
+      const { id, model = "" } = message;
+      this.#current = id;
+      this.#open.set(id, { model, tokens: streamedTokens(message.usage) });
       return this.#total();
     }
     const id = named ?? this.#current;
     const known = id === null ? undefined : this.#open.get(id);
     if (event.type !== "message_delta" || !usage || id === null || !known) return null;
-    const output = Math.max(known.output, usage.output_tokens);
-    this.#open.set(id, { ...known, output, total: known.input + output });
+    const { model, tokens } = known;
+    const output = Math.max(tokens.output, usage.output_tokens);
+    this.#open.set(id, { model, tokens: { ...tokens, output, total: tokens.input + output } });
     return this.#total();
   }
 
-  /** The program's own count replaces what was added up from the stream. */
-  settled({ model_usage_since_last_result: used }: Result): Tokens | null {
+  /** The program's own count, with subagents and caches, replaces what was added up from the stream. */
+  settled({ model_usage_since_last_result: used }: Result): Total | null {
     if (used === undefined) return null;
     this.#open.clear();
     this.#current = null;
-    this.#settled = Object.values(used).map(tokensOf).reduce(addTokens, this.#settled);
-    return this.#settled;
+    const all = Object.entries(used).map(([model, usage]) => ({ model, tokens: tokensOf(usage) }));
+    this.#settled = added(this.#settled, all);
+    return this.#total();
   }
 
-  #total(): Tokens {
-    return [...this.#open.values()].reduce(addTokens, this.#settled);
+  #total(): Total {
+    const models = added(this.#settled, [...this.#open.values()]);
+    const total = [...models.values()].reduce(addTokens, noTokens);
+    return { type: "tokens", total, models: Object.fromEntries(models) };
   }
+}
+
+function added(models: ByModel, more: readonly Open[]): ByModel {
+  const sum = new Map(models);
+  for (const { model, tokens } of more) {
+    sum.set(model, addTokens(sum.get(model) ?? noTokens, tokens));
+  }
+  return sum;
 }
 
 type StreamUsage = NonNullable<MessageOf<"stream_event">["event"]["usage"]>;

@@ -158,6 +158,8 @@ describe("agent.kind claude: limits and failures", () => {
     session.answer(ask?.id ?? "", { type: "decision", approve: true });
     await turn;
     assert.equal(totals().at(-1), 1_212);
+    const counted = b.events.findLast((event) => event.type === "tokens");
+    assert.equal(counted?.models?.["claude-opus-5-5"]?.total, 1_212);
     const notice = b.events.findLast((event) => event.type === "notice");
     assert.ok(notice?.type === "notice");
     assert.equal(
