@@ -3,6 +3,7 @@ import { faults, type Mutant } from "./mutant.ts";
 const way = "test/core/egress/egress.test.ts";
 const addresses = "test/core/egress/addresses.test.ts";
 const leftovers = "test/core/egress/leftovers.test.ts";
+const seatbelt = "test/sandbox/seatbelt.test.ts";
 const inSandbox = "test/sandbox/egress.test.ts";
 
 /** Faults of the one way out of a sandbox. */
@@ -140,6 +141,29 @@ export const ofTheEgress: readonly Mutant[] = [
       "way out: at safe the sandbox shares the network of the machine",
       'if (spec.level === "safe") return provider !== null;',
       'if (spec.level === "safe") return false;',
+    ],
+  ),
+  ...faults(
+    { file: "src/core/process/seatbelt.ts", tests: [seatbelt], only: "THREAT-1: on macOS" },
+    [
+      "seatbelt: a home inside of what is shown is shown with it",
+      "...[...homes, ...hidden.filter((path) => !named.has(path))].map((at) => ({",
+      "...hidden.filter((path) => !named.has(path)).map((at) => ({",
+    ],
+    [
+      "seatbelt: the configuration of git in a workspace can be written",
+      "...guarded.map((path) =>",
+      "...guarded.slice(0, 0).map((path) =>",
+    ],
+    [
+      "seatbelt: with one way out the whole network is open at networked",
+      'level === "networked" && port === undefined ? [network]',
+      'level === "networked" ? [network]',
+    ],
+    [
+      "seatbelt: what is hidden can be moved to another path with its directory",
+      "closed.filter((one) => one !== root && isInside(one, root))",
+      "closed.slice(0, 0)",
     ],
   ),
 ];

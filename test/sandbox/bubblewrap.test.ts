@@ -4,13 +4,8 @@ import { mkdir, mkdtemp, readdir, realpath, rm, symlink, writeFile } from "node:
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { describe, test } from "node:test";
-import {
-  guardedNames,
-  probeSandbox,
-  type Shown,
-  sandboxLine,
-  type View,
-} from "../../src/core/process/sandbox.ts";
+import { probeSandbox, sandboxLine } from "../../src/core/process/sandbox.ts";
+import { guardedNames, type Shown, type View } from "../../src/core/process/view.ts";
 import { shellQuoted } from "../../src/core/text/text.ts";
 import { coded } from "../support/makers/storage.ts";
 

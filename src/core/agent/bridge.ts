@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ownPaths, program } from "../package.ts";
 import { LineSplitter } from "../process/lines.ts";
-import { isSystem, type Shown } from "../process/sandbox.ts";
+import { isSystem, type Shown } from "../process/view.ts";
 import { objectOf, parseJson, sameText } from "../text/text.ts";
 import type { AgentEvent, AgentTools } from "./agent.ts";
 import { answerMcp, refusal, trackerServer } from "./mcp.ts";

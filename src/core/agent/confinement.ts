@@ -10,7 +10,7 @@ import { loginsIn, toolchainsIn } from "../process/home-places.ts";
 import { loginEnvironment } from "../process/login.ts";
 import type { Complaint } from "../process/program.ts";
 import { installedPrograms } from "../process/programs.ts";
-import { isInside, isSystem, type Shown, serviceSockets, type View } from "../process/sandbox.ts";
+import { isInside, isSystem, type Shown, serviceSockets, type View } from "../process/view.ts";
 import type { SessionSpec } from "./agent.ts";
 import { allCommands } from "./guard/program.ts";
 import { isRunBy } from "./program-of.ts";
@@ -49,7 +49,7 @@ export interface ConfinementOptions {
 /** The part of a view that stays the same while a session lives. */
 export type Confinement = Pick<
   View,
-  "workspace" | "homes" | "hidden" | "shown" | "relay" | "bounds"
+  "workspace" | "homes" | "hidden" | "shown" | "relay" | "port" | "bounds"
 >;
 
 export async function confinementOf(options: ConfinementOptions): Promise<Confinement> {

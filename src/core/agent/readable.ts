@@ -3,7 +3,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ProgramAccess } from "../config/agents.ts";
 import { loginsIn } from "../process/home-places.ts";
-import { isInside } from "../process/sandbox.ts";
+import { isInside } from "../process/view.ts";
 import type { SessionSpec } from "./agent.ts";
 import { type Confinement, type ProgramKind, programConfinement } from "./confinement.ts";
 import { knownPrograms } from "./installed.ts";

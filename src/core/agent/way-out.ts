@@ -11,6 +11,8 @@ import type { ProviderWay } from "./provider-way.ts";
 const tokenVariable = "SYMPHONY_PROVIDER_TOKEN";
 /** The sandbox's own addresses, which need no way out. */
 const noProxy = "127.0.0.1,localhost,::1";
+/** Seatbelt allows one port of the machine; bubblewrap gives a network of its own, into which a relay leads. */
+const isMac = process.platform === "darwin";
 const proxyVariables = ["HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"];
 
 /** How a confined program gets out, and what it is given for that. */
@@ -50,7 +52,7 @@ function isBoxed({ spec, provider }: Omit<Reach, "env">): boolean {
 
 /** Rejects with `agent_unavailable` when the way out cannot be opened here. */
 export async function requireWayOut(reach: Reach): Promise<void> {
-  if (isBoxed(reach)) await requireRelay(reach.env);
+  if (isBoxed(reach) && !isMac) await requireRelay(reach.env);
 }
 
 /**
@@ -71,12 +73,12 @@ export async function openWayOut(facts: WayOutFacts): Promise<WayOut> {
       [Symbol.asyncDispose]: async () => {},
     };
   }
-  const relay = isBox ? await requireRelay(env) : null;
+  const relay = isBox && !isMac ? await requireRelay(env) : null;
   const hosts = spec.level === "networked" ? (spec.network ?? []) : [];
   const egress = await openEgress({
     provider,
     hosts,
-    listens: isBox ? "socket" : "port",
+    listens: relay === null ? "port" : "socket",
     onRefused: (host, reason) =>
       spec.onEvent(noticeEvent(`the network was refused: ${host} ${reason}`)),
   });
@@ -87,7 +89,7 @@ export async function openWayOut(facts: WayOutFacts): Promise<WayOut> {
     ...Object.keys(proxies),
   ];
   return {
-    confinement: relay === null ? confinement : withRelay(confinement, egress, relay),
+    confinement: isBox ? withWay(confinement, egress, relay) : confinement,
     passthrough: passthrough.filter((name) => !replaced.includes(name)),
     lines: [...(provider === null ? [] : providerLines(provider, at)), ...exported(proxies)],
     proxies,
@@ -96,7 +98,13 @@ export async function openWayOut(facts: WayOutFacts): Promise<WayOut> {
   };
 }
 
-function withRelay(confinement: Confinement, { socket }: Egress, relay: string): Confinement {
+/** Without a relay the network is shared, and the sandbox refuses all of it but the port. */
+function withWay(
+  confinement: Confinement,
+  { socket, port }: Egress,
+  relay: string | null,
+): Confinement {
+  if (relay === null) return { ...confinement, ...(port !== null && { port }) };
   const from = socket ?? "";
   const shown = [...confinement.shown, { from, to: relaySocket, as: "writable" } as const];
   return { ...confinement, shown, relay };

@@ -1,11 +1,15 @@
 import { lstat, readdir, rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
+import { systemCodeOf } from "../model/errors.ts";
+import { boxPrefix } from "../process/seatbelt.ts";
 
 /** How the directory of a way begins. */
 export const wayPrefix = "symphony-way-";
 /** The name of its socket. */
 export const socketName = "way.sock";
+
+const prefixes = [wayPrefix, boxPrefix];
 
 /** A younger one may be about to open. */
 const leastAgeMs = 60_000;
@@ -13,13 +17,23 @@ const leastAgeMs = 60_000;
 /** Removes what servers that were killed have left in the temporary directory. Never rejects. */
 export async function removeLeftovers(dir: string, wall: number): Promise<void> {
   const names: readonly string[] = await readdir(dir).catch(() => []);
-  for (const name of names.filter((one) => one.startsWith(wayPrefix))) {
+  for (const name of names.filter((one) => prefixes.some((prefix) => one.startsWith(prefix)))) {
     const way = join(dir, name);
     const stats = await lstat(way).catch(() => null);
     const isOwn = stats?.isDirectory() === true && stats.uid === process.getuid?.();
     if (!isOwn || wall - stats.mtimeMs < leastAgeMs) continue;
-    if (await isAnswered(join(way, socketName))) continue;
+    if (name.startsWith(boxPrefix)) {
+      if (isAlive(Number(name.slice(boxPrefix.length).split("-", 1)[0]))) continue;
+    } else if (await isAnswered(join(way, socketName))) continue;
     await rm(way, { recursive: true, force: true }).catch(() => {});
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return systemCodeOf(error) !== "ESRCH";
   }
 }
 

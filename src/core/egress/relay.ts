@@ -2,7 +2,7 @@ import { access, constants } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { SymphonyError } from "../model/errors.ts";
 import { runCommand } from "../process/run.ts";
-import { isSystem } from "../process/sandbox.ts";
+import { isSystem } from "../process/view.ts";
 import { shellQuoted } from "../text/text.ts";
 
 /*

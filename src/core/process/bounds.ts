@@ -134,10 +134,10 @@ let timer: NodeJS.Timeout | null = null;
 /**
  * Watches a tree until the returned function is called or a limit is exceeded. All trees of this process share one
  * look at the machine: at rest it reads the names in /proc, /proc/meminfo and the free space, and only when one of
- * them allows that a limit is exceeded, every process. Linux only; elsewhere the kernel's limits are all there is.
+ * them allows that a limit is exceeded, every process. On macOS each look is a list of `ps`: processes and resident memory
+ * are bounded by it, the disk is not.
  */
 export function watchBounds(bounded: Bounded): () => void {
-  if (!hasProc) return () => {};
   // It starts now, so it has written nothing.
   const written = { bytes: 0, at: performance.now() };
   watched.set(bounded, { device: null, written, calm: null });
@@ -196,6 +196,8 @@ async function stopped(bounded: Bounded): Promise<ReadonlySet<number>> {
 
 async function machineNow(): Promise<Machine> {
   const at = performance.now();
+  const unknown = Number.POSITIVE_INFINITY;
+  if (!hasProc) return { at, processes: unknown, usedBytes: unknown };
   const names = await readdir("/proc").catch(() => []);
   const isCounted = (name: string) => /^\d+$/.test(name) && !kernelThreads.has(Number(name));
   const processes = names.filter(isCounted).length;
@@ -245,7 +247,7 @@ async function judge(
   const watch = watched.get(bounded);
   if (watch !== undefined) {
     const isCalm = 2 * family.length < (maxProcesses ?? Number.POSITIVE_INFINITY);
-    watch.calm = isCalm && 2 * rough <= (maxMemoryBytes ?? 0) ? machine : null;
+    watch.calm = hasProc && isCalm && 2 * rough <= (maxMemoryBytes ?? 0) ? machine : null;
   }
   if (maxMemoryBytes === null || rough <= maxMemoryBytes) return;
   const used = await sumOf(family, exactMemory);
@@ -336,22 +338,23 @@ async function judgeDisk(
   for (const one of users) record(one);
 }
 
-type Measure = (pid: number) => Promise<number>;
+type Measure = (entry: ProcessEntry) => Promise<number>;
 
 async function sumOf(family: readonly ProcessEntry[], measure: Measure): Promise<number> {
   let sum = 0;
-  for (const { pid } of family) sum += await measure(pid);
+  for (const entry of family) sum += await measure(entry);
   return sum;
 }
 
-const roughMemory: Measure = async (pid) => {
+const roughMemory: Measure = async ({ pid, residentBytes }) => {
+  if (residentBytes !== undefined) return residentBytes;
   const { RssAnon = 0, RssShmem = 0, VmSwap = 0 } = await figuresIn(`/proc/${pid}/status`);
   return (RssAnon + RssShmem + VmSwap) * kib;
 };
 
-const exactMemory: Measure = async (pid) => {
-  const exact = privateBytes(await figuresIn(`/proc/${pid}/smaps_rollup`));
-  return exact ?? roughMemory(pid);
+const exactMemory: Measure = async (entry) => {
+  const exact = privateBytes(await figuresIn(`/proc/${entry.pid}/smaps_rollup`));
+  return exact ?? roughMemory(entry);
 };
 
 /**
@@ -367,10 +370,11 @@ export function privateBytes({
 }
 
 /** By it and by those that it waited for; neither to pipes and sockets, nor to memory. */
-const writtenToDisk: Measure = async (pid) =>
+const writtenToDisk: Measure = async ({ pid }) =>
   (await figuresIn(`/proc/${pid}/io`))["write_bytes"] ?? 0;
 
-const writtenAnywhere: Measure = async (pid) => (await figuresIn(`/proc/${pid}/io`))["wchar"] ?? 0;
+const writtenAnywhere: Measure = async ({ pid }) =>
+  (await figuresIn(`/proc/${pid}/io`))["wchar"] ?? 0;
 
 /** The lines `Name: 12 kB` of a file; empty when it cannot be read. */
 async function figuresIn(file: string): Promise<Figures> {

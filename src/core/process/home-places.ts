@@ -57,8 +57,8 @@ const logins: readonly string[] = [
   ...[".sqlite_history", ".irb_history", ".lesshst", ".viminfo", ".wget-hsts", ".env", ".envrc"],
   ...[".config/fish/fish_variables", ".local/state/bash", ".local/state/zsh"],
   // macOS
-  ...["Library/Keychains", "Library/Cookies", "Library/Safari"],
-  ...["Library/Application Support/Google", "Library/Application Support/Firefox"],
+  ...["Library/Keychains", "Library/Cookies", "Library/Safari", "Library/Mail", "Library/Messages"],
+  ...["Library/Containers", "Library/Group Containers", "Library/Application Support"],
 ];
 
 /**
@@ -83,6 +83,19 @@ const toolchains: readonly string[] = [
   ...[".gradle/wrapper", ".ivy2/cache", ".sbt/boot", ".nuget/packages", ".hex/packages"],
   ...[".cache/ms-playwright", ".cache/puppeteer", ".cache/Cypress", ".cache/pre-commit"],
   ...[".cache/bazelisk", ".cache/ccache", ".cache/sccache", ".cache/electron", ".pub-cache"],
+  // macOS
+  ...["Library/pnpm", "Library/Python", "Library/Java/JavaVirtualMachines", ".orbstack/bin"],
+  ...[
+    "pip",
+    "uv",
+    "pypoetry",
+    "go-build",
+    "deno",
+    "Yarn",
+    "ms-playwright",
+    "Cypress",
+    "electron",
+  ].map((name) => `Library/Caches/${name}`),
 ];
 
 /** Where an operator's logins may be in a home; most of them are not there. */

@@ -190,7 +190,7 @@ export class AgentProcess {
     // A process that was not found may still hold the other ends, and must not keep this one alive.
     for (const stream of this.#child.stdio) stream?.destroy();
     const { line, env, notFound, bounds } = this.#options;
-    const isConfined = /\bbwrap\b/.test(String(line));
+    const isConfined = /\b(?:bwrap|sandbox-exec)\b/.test(String(line));
     const complaint = { errors: this.#errors, path: env["PATH"] ?? "", isConfined };
     const missing = status === commandNotFound ? (notFound ?? codexNotFound)(complaint) : null;
     const large = bounds ? fileLimitError(bounds, { status, signal }) : null;

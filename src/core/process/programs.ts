@@ -1,6 +1,6 @@
 import { lstat, open, readdir, readlink, realpath } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { isInside, isSystem, type Shown } from "./sandbox.ts";
+import { isInside, isSystem, type Shown } from "./view.ts";
 
 /*
  * Finds what installed programs need to start in a sandbox that shows only the system's

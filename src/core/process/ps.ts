@@ -6,6 +6,8 @@ export interface PsEntry {
   readonly pid: number;
   readonly parentPid: number;
   readonly groupId: number;
+  /** The memory of it that is resident; what processes share counts for each. */
+  readonly residentBytes: number;
   /** Its environment as `NAME=value` words, or that of its nearest ancestor that shows one. */
   readonly environment: readonly string[];
 }
@@ -13,6 +15,7 @@ export interface PsEntry {
 const run = promisify(execFile);
 const maxOutputBytes = 64 << 20;
 const limitMs = 5_000;
+const kib = 1024;
 
 /**
  * All live processes, for systems without /proc. `ps -E` of macOS appends the environment to the
@@ -23,7 +26,7 @@ const limitMs = 5_000;
  */
 export async function psEntries(): Promise<readonly PsEntry[]> {
   const [plain, withEnvironment] = await Promise.all([
-    ps("-axww", "-o", "pid=,ppid=,pgid=,stat=,command="),
+    ps("-axww", "-o", "pid=,ppid=,pgid=,rss=,stat=,command="),
     ps("-axwwE", "-o", "pid=,command="),
   ]);
   const whole = new Map(
@@ -33,13 +36,14 @@ export async function psEntries(): Promise<readonly PsEntry[]> {
     }),
   );
   const found = plain.flatMap((line) => {
-    const [, pid, parentPid, groupId, stat, command] =
-      /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(.*)$/.exec(line) ?? [];
+    const [, pid, parentPid, groupId, rss, stat, command] =
+      /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(.*)$/.exec(line) ?? [];
     if (stat === undefined || command === undefined || stat.startsWith("Z")) return [];
     const all = whole.get(Number(pid)) ?? "";
     const environment = all.startsWith(`${command} `) ? all.slice(command.length + 1) : "";
     return {
       ...{ pid: Number(pid), parentPid: Number(parentPid), groupId: Number(groupId) },
+      residentBytes: Number(rss) * kib,
       environment: environment === "" ? null : environment.split(" "),
     };
   });

@@ -1,95 +1,21 @@
 import { lstat, mkdtemp, readlink, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { AgentConfig } from "../config/agents.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { shellQuoted } from "../text/text.ts";
-import { type Bounds, boundLines, memoryBytes } from "./bounds.ts";
+import { boundLines, memoryBytes } from "./bounds.ts";
 import { runCommand } from "./run.ts";
+import { seatbeltArgs } from "./seatbelt.ts";
+import { guardedNames, isInside, isSystem, systemDirs, systemSecrets, type View } from "./view.ts";
 
 /*
- * The one sandbox for every program that symphony confines: bubblewrap with an allow-list of the
- * machine. @anthropic-ai/sandbox-runtime is not used: version 0.0.78 with its strictest settings
+ * The one sandbox for every program that symphony confines: an allow-list of the machine, held by bubblewrap, and on
+ * macOS by Seatbelt. @anthropic-ai/sandbox-runtime is not used: version 0.0.78 with its strictest settings
  * fails 3 of the 16 probes for programs (test/support/makers/hostile-probes.ts). It shares the IPC, UTS
  * and cgroup namespaces, its temporary folders have no limit, and files of root stay readable. It
  * also needs ripgrep and socat, and every connection passes through a proxy.
  */
 
-export type Level = AgentConfig["level"];
-
-/**
- * What a program in the sandbox sees of the machine, in addition to the system's directories. All
- * paths are canonical.
- */
-export interface View {
-  readonly level: Exclude<Level, "danger">;
-  /** Writable and persistent. */
-  readonly workspace: string;
-  /** Inside the workspace. */
-  readonly cwd: string;
-  /** Empty, private and writable inside the sandbox, each with a limited size. */
-  readonly homes: readonly string[];
-  /** Covered everywhere inside a shown directory, unless `shown` names the same path. */
-  readonly hidden: readonly string[];
-  readonly shown: readonly Shown[];
-  /** Names in the workspace that are empty inside. */
-  readonly emptied: readonly string[];
-  /**
-   * Shell lines that start the one way out, after which the command runs: the sandbox then has a
-   * network of its own at every level. Absent: none at `safe`, that of the machine at `networked`.
-   */
-  readonly relay?: string;
-  /**
-   * The command makes a sandbox of its own: inside, its user is not root, whose user namespaces the kernel refuses
-   * without a capability (CAP_SETFCAP).
-   */
-  readonly nests?: boolean;
-  /** Read-only in the workspace, where they exist; `guardedNames` if omitted. */
-  readonly guarded?: readonly string[];
-  /** What the command may use; absent: what its user may. */
-  readonly bounds?: Bounds | undefined;
-}
-
-/**
- * A file or directory of the machine, and its path inside the sandbox. A path that does not exist
- * is skipped.
- */
-export interface Shown {
-  readonly from: string;
-  readonly to: string;
-  /** `link`: a symbolic link to `from`, which has to be shown separately. */
-  readonly as: "readable" | "writable" | "link";
-}
-
-const systemDirs = [
-  "/usr",
-  "/bin",
-  "/sbin",
-  "/lib",
-  "/lib32",
-  "/lib64",
-  "/libx32",
-  "/etc",
-  "/opt",
-  "/nix",
-];
-/** Only root can read these, so they matter when the server runs as root. */
-export const systemSecrets: readonly string[] = [
-  "/etc/shadow",
-  "/etc/shadow-",
-  "/etc/gshadow",
-  "/etc/gshadow-",
-  "/etc/sudoers",
-  "/etc/sudoers.d",
-  "/etc/ssh",
-  "/etc/ssl/private",
-  "/etc/krb5.keytab",
-  "/etc/letsencrypt",
-  "/etc/wireguard",
-  "/etc/kubernetes",
-  "/etc/rancher",
-  "/etc/NetworkManager/system-connections",
-];
 /**
  * Files of /etc that some distributions store in another place: the root certificates and the time
  * zone.
@@ -102,18 +28,7 @@ const relocatedFiles = [
   "/etc/localtime",
   "/etc/hosts",
 ];
-/** Services in /run that would act outside of the sandbox for any program that connects. */
-export const serviceSockets: readonly string[] = [
-  "/run/user",
-  "/run/docker.sock",
-  "/run/containerd",
-  "/run/podman",
-  "/run/dbus",
-];
-/**
- * Programs outside of the sandbox obey the content of these: read-only at the top of a workspace.
- */
-export const guardedNames: readonly string[] = [".git", ".codex", ".agents"];
+const isMac = process.platform === "darwin";
 const nestedId = "1000";
 const maxScratchBytes = 512 * 1024 * 1024;
 /**
@@ -128,6 +43,7 @@ const probeTimeoutMs = 10_000;
  * changed since the last one.
  */
 export async function sandboxArgs(view: View): Promise<readonly string[]> {
+  if (isMac) return seatbeltArgs(view);
   const { workspace, level, hidden, relay, bounds } = view;
   const networked = level === "networked" && relay === undefined;
   const covers = await coversOf(view);
@@ -173,9 +89,11 @@ const probes = new Map<string, Promise<void>>();
 
 /**
  * Whether a program in the sandbox can make a sandbox of its own, with a /proc of its own, as codex does. Not where
- * the server runs as root: the kernel refuses that /proc, because bubblewrap covers files of the outer one. Never rejects.
+ * the server runs as root: the kernel refuses that /proc, because bubblewrap covers files of the outer one. Not on macOS:
+ * a program in Seatbelt cannot enter a second profile (`man 3 sandbox_init`). Never rejects.
  */
 export async function canNest(env: NodeJS.ProcessEnv): Promise<boolean> {
+  if (isMac) return false;
   const path = env["PATH"] ?? "/usr/bin:/bin";
   const key = `nested ${path}`;
   const inner = "bwrap --unshare-user --unshare-pid --ro-bind / / --dev /dev --proc /proc".split(
@@ -203,11 +121,14 @@ export async function probeSandbox(level: View["level"], env: NodeJS.ProcessEnv)
     await probe;
   } catch (error) {
     probes.delete(key);
+    const [program, mend] = isMac
+      ? ["sandbox-exec", "start symphony outside of every other sandbox"]
+      : ["bubblewrap", "install bubblewrap and allow user namespaces"];
     throw new SymphonyError(
       "agent_unavailable",
-      `agent.level ${level} runs programs in a sandbox, and bubblewrap does not work here: ${messageOf(error).slice(0, 300)}`,
+      `agent.level ${level} runs programs in a sandbox, and ${program} does not work here: ${messageOf(error).slice(0, 300)}`,
       {
-        hint: "install bubblewrap and allow user namespaces, or, where the machine itself is the sandbox: symphony config overlay set agent.level danger",
+        hint: `${mend}, or, where the machine itself is the sandbox: symphony config overlay set agent.level danger`,
       },
     );
   }
@@ -233,15 +154,6 @@ async function tryOut(
   } finally {
     await rm(workspace, { recursive: true, force: true });
   }
-}
-
-export function isInside(path: string, dir: string): boolean {
-  return path === dir || path.startsWith(dir.endsWith("/") ? dir : `${dir}/`);
-}
-
-/** Whether every sandbox shows the path, if it exists on the system. */
-export function isSystem(path: string): boolean {
-  return systemDirs.some((dir) => isInside(path, dir));
 }
 
 async function systemMounts(): Promise<readonly string[]> {

@@ -16,6 +16,8 @@ export interface ProcessEntry {
   readonly runId: string | null;
   /** The mark of the shared agent it belongs to, or null. */
   readonly daemon: string | null;
+  /** Its resident memory, where the list is that of `ps`. */
+  readonly residentBytes?: number;
 }
 
 const [opened, readInto, closed] = [promisify(open), promisify(read), promisify(close)];

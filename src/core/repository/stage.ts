@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { constants } from "node:fs";
+import { type BigIntStats, constants } from "node:fs";
 import {
   type FileHandle,
   lstat,
@@ -65,7 +65,7 @@ export class Copier {
       const copied =
         found.kind === "link"
           ? await this.#copyLink(at, fileAt(to, name), name)
-          : await this.#copyFile(at, fileAt(to, name), name);
+          : await this.#copyFile(at, fileAt(to, name), { name, state: found.state });
       if ((await this.state(name)).state !== found.state) throw new Error("it changes");
       return { ...copied, ...found };
     } catch (error) {
@@ -87,8 +87,7 @@ export class Copier {
             ? "directory"
             : "other";
       if (kind === "directory") return { kind, state: kind };
-      const { size, mtimeNs, ctimeNs, ino } = found;
-      return { kind, state: [kind, size, mtimeNs, ctimeNs, ino].join(" ") };
+      return { kind, state: stateOf(kind, found) };
     } catch (error) {
       const code = systemCodeOf(error);
       if (code === "ENOENT" || code === "ENOTDIR") return { kind: "absent", state: "absent" };
@@ -109,10 +108,15 @@ export class Copier {
     return nothing;
   }
 
-  async #copyFile(from: Buffer, to: Buffer, name: string): Promise<typeof nothing> {
+  async #copyFile(
+    from: Buffer,
+    to: Buffer,
+    { name, state }: { readonly name: string; readonly state: string },
+  ): Promise<typeof nothing> {
     const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
     await using file = await open(from, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    // A directory on the way may have become a link.
+    // A directory on the way may have become a link: what is open is what was found, also where /proc does not tell.
+    if (stateOf("file", await file.stat({ bigint: true })) !== state) throw new Error("it changes");
     const real = await realpath(`/proc/self/fd/${file.fd}`, "latin1").catch(() => null);
     if (real !== null && real !== `${rawName(this.#real)}/${name}`) throw new Error(outside);
     const { mode } = await file.stat();
@@ -131,6 +135,10 @@ export class Copier {
     }
     await rm(fileAt(to, name), { recursive: true, force: true });
   }
+}
+
+function stateOf(kind: string, { size, mtimeNs, ctimeNs, ino }: BigIntStats): string {
+  return [kind, size, mtimeNs, ctimeNs, ino].join(" ");
 }
 
 const outside = "it is not inside the workspace";

@@ -1,8 +1,8 @@
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { readdir, readFile, readlink, realpath, rm, statfs, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { messageOf, SymphonyError } from "../model/errors.ts";
+import { messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
 import { storageUnavailable } from "./durable.ts";
 
 /** Long enough for a previous process that is about to exit, short enough to reply within a second. */
@@ -75,16 +75,38 @@ async function acquire(dir: string, refusal: Refusal): Promise<DatabaseSync> {
 }
 
 /**
- * Whether the process that locked `dir` is alive and its lock file was removed: a new file would be another lock. Linux only.
+ * Whether a live process has locked `dir` by a lock file that was removed or renamed since: a new file would be another
+ * lock. It is the process of lock.json or runtime.json; without these, all processes of this user. Without /proc it
+ * counts when it lives, whatever it is.
  */
 async function isHeldWithoutFile(dir: string): Promise<boolean> {
   const known = [await readJson(join(dir, "lock.json")), await readJson(join(dir, "runtime.json"))];
   const pid = known.map((one) => one["pid"]).find((one) => typeof one === "number");
-  if (pid === undefined || pid === process.pid) return false;
-  const removed = `${join(await realpath(dir), "lock")} (deleted)`;
-  const open = await readdir(`/proc/${pid}/fd`).catch(() => []);
-  const files = open.map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => ""));
-  return (await Promise.all(files)).includes(removed);
+  const isLost = !existsSync(join(dir, "lock"));
+  if (
+    pid === process.pid ||
+    (pid === undefined && !(isLost && existsSync(join(dir, "history.db"))))
+  )
+    return false;
+  if (process.platform !== "linux") return pid !== undefined && isLost && isAlive(pid);
+  const path = join(await realpath(dir), "lock");
+  const own = [path, `${path}.json`, `${path}-journal`];
+  const isOther = (file: string) => file.startsWith(path) && !own.includes(file);
+  const pids = pid === undefined ? await readdir("/proc").catch(() => []) : [String(pid)];
+  for (const one of pids.filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)) {
+    const open = await readdir(`/proc/${one}/fd`).catch(() => []);
+    const files = open.map((fd) => readlink(`/proc/${one}/fd/${fd}`).catch(() => ""));
+    if ((await Promise.all(files)).some(isOther)) return true;
+  }
+  return false;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return systemCodeOf(error) !== "ESRCH";
+  }
 }
 
 async function release(db: DatabaseSync, owner: string): Promise<void> {

@@ -5,7 +5,7 @@ import { dirname, join, relative } from "node:path";
 import { test } from "node:test";
 import type { SessionSpec } from "../../../src/core/agent/agent.ts";
 import { confinementOf } from "../../../src/core/agent/confinement.ts";
-import { isInside } from "../../../src/core/process/sandbox.ts";
+import { isInside } from "../../../src/core/process/view.ts";
 
 interface Asked {
   readonly home?: string;

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { accessSync, chmodSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { accessSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
+import { macPath } from "../../support/makers/mac-path.ts";
 import { temporaryDir } from "../../support/makers/storage.ts";
 import { eventually } from "../../support/worlds/symphony.ts";
 
@@ -25,21 +25,6 @@ function hasPs(): boolean {
   } catch {
     return false;
   }
-}
-
-/** A PATH with the double; programs named in `restricted` show no environment, as those of macOS itself. */
-function macPath(t: TestContext, restricted = "-"): string {
-  const dir = temporaryDir(t);
-  const script = `#!/bin/sh
-case "$1" in
-  -axww) shift; exec /usr/bin/ps axww "$@" ;;
-  -axwwE) shift; /usr/bin/ps axeww "$@" | sed -E 's/^( *[0-9]+ ${restricted}[^=]*) [A-Z_]+=.*$/\\1/' ;;
-  *) echo "ps: illegal option" >&2; exit 1 ;;
-esac
-`;
-  writeFileSync(join(dir, "ps"), script);
-  chmodSync(join(dir, "ps"), 0o755);
-  return `${dir}:${process.env["PATH"]}`;
 }
 
 /** What a module prints that runs on such a Mac. */
@@ -84,7 +69,10 @@ test("ps: a process has its parent, its group and its mark, and an argument is n
   await once(liar.stdout, "data");
   const source = `const { liveProcesses } = await import("${table}");
     console.log(JSON.stringify(await liveProcesses()));`;
-  const found = (await onMac(macPath(t), source)) as readonly Record<string, unknown>[];
+  const found = (await onMac(macPath(temporaryDir(t)), source)) as readonly Record<
+    string,
+    unknown
+  >[];
   const ours = found.filter((entry) => entry["runId"] === runId);
   assert.deepEqual(ours.map((entry) => [entry["pid"] === pid, entry["groupId"]]).toSorted(), [
     [false, pid],
@@ -98,7 +86,7 @@ test("ps: a run is ended with what left its group, also where the system hides t
   skip,
 }, async (t) => {
   const runId = `ps-${process.pid}/2`;
-  const path = macPath(t, "sleep");
+  const path = macPath(temporaryDir(t), "sleep");
   const pid = await marked(t, runId, "setsid sh -c 'sleep 600 & wait' & echo ready; wait");
   const left = () => groupOf(pid);
   await eventually("the process that left", async () => (await left()).length === 3);
@@ -124,7 +112,7 @@ test("ps: a tree whose leader has exited is ended whole", {
     await once(child, "exit");
     await tree.end();
     console.log(JSON.stringify(child.pid));`;
-  assert.equal(typeof (await onMac(macPath(t), source)), "number");
+  assert.equal(typeof (await onMac(macPath(temporaryDir(t)), source)), "number");
   await eventually("none is left", async () => (await markedWith(runId)).length === 0);
 });
 

@@ -78,3 +78,19 @@ test("S-2, X-5: distinct identifiers have distinct keys", () => {
     { numRuns: 500 },
   );
 });
+
+test("SPEC 9.5, S-1: on a volume that ignores case, distinct identifiers have distinct keys", () => {
+  assert.equal(workspaceKey("ENG-1", true), "ENG-1");
+  fc.assert(
+    fc.property(fc.stringMatching(/^[A-Za-z][A-Za-z0-9._-]{0,9}$/), fc.nat(), (one, at) => {
+      const char = one[at % one.length] ?? "";
+      const other = one.replace(
+        char,
+        char === char.toLowerCase() ? char.toUpperCase() : char.toLowerCase(),
+      );
+      if (one === other) return;
+      const [a, b] = [one, other].map((name) => workspaceKey(name, true).toLowerCase());
+      assert.notEqual(a, b);
+    }),
+  );
+});

@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { lockDataDir } from "../../../src/core/store/lock.ts";
@@ -79,6 +87,27 @@ test("FAULT-11: a lock file that was removed lets no second process in while the
   writeFileSync(join(dir, "runtime.json"), JSON.stringify({ pid: holder.pid }));
   rmSync(join(dir, "lock.json"));
   await assert.rejects(lockDataDir(dir), refused);
+  // Nor when all that names the process is gone, or the file was renamed.
+  const held = coded("data_dir_locked", /Another symphony is using/);
+  writeFileSync(join(dir, "history.db"), "");
+  rmSync(join(dir, "runtime.json"));
+  await assert.rejects(lockDataDir(dir), held);
+  holder.kill("SIGKILL");
+  await once(holder, "exit");
+  await (await lockDataDir(dir)).release();
+  const other = await holderOf(t, dir);
+  renameSync(join(dir, "lock"), join(dir, "lock.old"));
+  await assert.rejects(lockDataDir(dir), coded("data_dir_locked", new RegExp(`pid ${other.pid}`)));
+});
+
+test("FAULT-11: without /proc a removed lock file keeps others out while the process lives", async (t) => {
+  const dir = temporaryDir(t);
+  const holder = await holderOf(t, dir);
+  rmSync(join(dir, "lock"));
+  const { platform } = process;
+  Object.defineProperty(process, "platform", { value: "darwin" });
+  t.after(() => Object.defineProperty(process, "platform", { value: platform }));
+  await assert.rejects(lockDataDir(dir), coded("data_dir_locked", new RegExp(`pid ${holder.pid}`)));
   holder.kill("SIGKILL");
   await once(holder, "exit");
   await (await lockDataDir(dir)).release();

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "../../clock.ts";
-import { probeSandbox, type Shown } from "../../process/sandbox.ts";
+import { probeSandbox } from "../../process/sandbox.ts";
+import type { Shown } from "../../process/view.ts";
 import { type AgentRuntime, openOrClose, type SessionSpec } from "../agent.ts";
 import { type Confinement, programConfinement } from "../confinement.ts";
 import { noticeEvent } from "../event-makers.ts";

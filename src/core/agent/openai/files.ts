@@ -2,7 +2,7 @@ import { constants, type Stats } from "node:fs";
 import { lstat, open } from "node:fs/promises";
 import { isAbsolute, join, relative } from "node:path";
 import { systemCodeOf } from "../../model/errors.ts";
-import { guardedNames } from "../../process/sandbox.ts";
+import { guardedNames } from "../../process/view.ts";
 
 /** Why a path is refused, as text for the model. */
 export class PathError extends Error {}

@@ -3,8 +3,8 @@
 import { randomUUID } from "node:crypto";
 import { type Clock, within } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import type { Level } from "../../process/sandbox.ts";
 import { killRun } from "../../process/table.ts";
+import type { Level } from "../../process/view.ts";
 import type { AgentEvent, SessionSpec, TurnOptions } from "../agent.ts";
 import type { AgentImage } from "../images.ts";
 import { noActiveTurn, Session, type SessionTurn, turnCancelled } from "../session.ts";

@@ -1,7 +1,8 @@
 import type { Clock } from "../../clock.ts";
 import { type Bounds, boundLines, leastFreeBytes } from "../../process/bounds.ts";
 import { type CommandEnd, runCommand, stopTexts } from "../../process/run.ts";
-import { type Level, sandboxArgs, startedBy } from "../../process/sandbox.ts";
+import { sandboxArgs, startedBy } from "../../process/sandbox.ts";
+import type { Level } from "../../process/view.ts";
 import { displayTail, displayText, type JsonObject } from "../../text/text.ts";
 import type { AgentEvent, AskPolicy } from "../agent.ts";
 import type { Confinement } from "../confinement.ts";
