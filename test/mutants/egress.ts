@@ -115,8 +115,8 @@ export const ofTheEgress: readonly Mutant[] = [
   ),
   ...faults({ file: "src/core/egress/leftovers.ts", tests: [leftovers] }, [
     "way out: the open way of another server is removed",
-    "    if (await isAnswered(join(way, socketName))) continue;\n",
-    "",
+    "owner === null ? await isAnswered(join(way, socketName)) : isAlive(owner)",
+    "owner !== null && isAlive(owner)",
   ]),
   ...faults(
     {

@@ -22,9 +22,8 @@ export async function removeLeftovers(dir: string, wall: number): Promise<void> 
     const stats = await lstat(way).catch(() => null);
     const isOwn = stats?.isDirectory() === true && stats.uid === process.getuid?.();
     if (!isOwn || wall - stats.mtimeMs < leastAgeMs) continue;
-    if (name.startsWith(boxPrefix)) {
-      if (isAlive(Number(name.slice(boxPrefix.length).split("-", 1)[0]))) continue;
-    } else if (await isAnswered(join(way, socketName))) continue;
+    const owner = name.startsWith(boxPrefix) ? Number.parseInt(name.slice(boxPrefix.length)) : null;
+    if (owner === null ? await isAnswered(join(way, socketName)) : isAlive(owner)) continue;
     await rm(way, { recursive: true, force: true }).catch(() => {});
   }
 }

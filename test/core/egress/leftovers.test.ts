@@ -23,10 +23,15 @@ test("what a killed server left is removed; what is open, young or of another na
   await once(server, "listening");
   t.after(() => server.close());
   const wall = 2_000_000_000_000;
-  for (const dir of [dead, open, other]) await utimes(dir, wall / 1_000 - 100, wall / 1_000 - 100);
+  // The home of a program in Seatbelt belongs to the process in its name.
+  const boxes = [child.pid, process.pid].map((pid) => join(root, `symphony-box-${pid}-Ab3`));
+  for (const dir of boxes) await mkdir(dir);
+  for (const dir of [dead, open, other, ...boxes])
+    await utimes(dir, wall / 1_000 - 100, wall / 1_000 - 100);
   await utimes(young, wall / 1_000 - 10, wall / 1_000 - 10);
   await removeLeftovers(root, wall);
   const left = (await readdir(root)).sort();
-  assert.deepEqual(left, ["symphony-other", "symphony-way-open", "symphony-way-young"]);
+  const box = `symphony-box-${process.pid}-Ab3`;
+  assert.deepEqual(left, [box, "symphony-other", "symphony-way-open", "symphony-way-young"]);
   await removeLeftovers(join(root, "nowhere"), wall);
 });
