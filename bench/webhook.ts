@@ -15,15 +15,16 @@ import { secret, stopped, Workshop } from "./served.ts";
 const rounds = Number(process.argv[2] ?? 5);
 /** Below the limit of a minute with those that are not counted; each round has servers of its own. */
 const count = 500;
-/** So that both run what is compiled. */
+/** So that both run what is compiled: as many as the limit leaves, and with a wrong signature as many as it takes. */
 const warming = 80;
+const refused = 2_000;
 
-function requests(round: string, length: number): Buffer[] {
+function requests(round: string, length: number, key = secret): Buffer[] {
   return Array.from({ length }, (_, made) => {
     const data = { id: `bench-${round}-${made}`, identifier: "BENCH-1" };
     const event = { type: "Issue", action: "update", webhookTimestamp: Date.now(), data };
     const body = JSON.stringify(event);
-    const signature = createHmac("sha256", secret).update(body).digest("hex");
+    const signature = createHmac("sha256", key).update(body).digest("hex");
     const lines = [
       "POST /webhooks/linear HTTP/1.1",
       "Host: 127.0.0.1",
@@ -41,7 +42,12 @@ interface Measured {
   readonly cpuMs: number;
 }
 
-async function deliveries(url: string, pid: number, made: readonly Buffer[]): Promise<Measured> {
+async function deliveries(
+  url: string,
+  pid: number,
+  made: readonly Buffer[],
+  expected = /^HTTP\/1.1 200/,
+): Promise<Measured> {
   let next = 0;
   const line = async () => {
     const socket = connect(Number(new URL(url).port), "127.0.0.1");
@@ -51,7 +57,7 @@ async function deliveries(url: string, pid: number, made: readonly Buffer[]): Pr
       socket.write(made[next++] ?? "");
       const [answer] = (await once(socket, "data")) as [Buffer];
       const head = answer.toString("latin1");
-      if (!head.startsWith("HTTP/1.1 200")) throw new Error(`a delivery got ${head.slice(0, 300)}`);
+      if (!expected.test(head)) throw new Error(`a delivery got ${head.slice(0, 300)}`);
     }
     socket.destroy();
   };
@@ -63,6 +69,7 @@ async function deliveries(url: string, pid: number, made: readonly Buffer[]): Pr
 }
 
 async function measured(url: string, pid: number, round: number): Promise<Measured> {
+  await deliveries(url, pid, requests(`wrong-${round}`, refused, "wrong"), /^HTTP\/1.1 4(01|29)/);
   await deliveries(url, pid, requests(`warm-${round}`, warming));
   for (let last = -1; last !== cpuMs(pid); await delay(300)) last = cpuMs(pid);
   return deliveries(url, pid, requests(String(round), count));

@@ -1,16 +1,17 @@
 import type { EventType, SymphonyEvent } from "../model/event.ts";
 import { type Database, int, intOrNull, type Row, text, textOrNull } from "./database.ts";
+import { EventIndex, type EventKey, nameKey } from "./event-index.ts";
 import type { AttemptRemoval, EventQuery, Removal, RemovalStep } from "./store.ts";
-
-type Driver = "attempt_id" | "issue_identifier" | "issue_id" | "type";
 
 /** The event series of `history.db`. */
 export class EventTable {
+  readonly index: EventIndex;
   readonly #db: Database;
   #lastSeq: number;
 
   constructor(db: Database) {
     this.#db = db;
+    this.index = new EventIndex(db);
     this.#lastSeq = this.#seq("SELECT max(seq) AS seq FROM events");
   }
 
@@ -29,61 +30,74 @@ export class EventTable {
       last = seq;
     }
     const sql = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    this.#db.transaction(() => this.#db.runEach(sql, events.map(valuesOf)));
+    this.#db.transaction(() => {
+      this.index.write();
+      this.#db.runEach(sql, events.map(valuesOf));
+    });
+    this.index.appended(events);
     this.#lastSeq = last;
   }
 
   page(query: EventQuery): readonly SymphonyEvent[] {
-    const { attemptId, issueIdentifiers, types } = query;
-    if (attemptId !== undefined) return this.#pages(query, "attempt_id", [attemptId]);
-    if (issueIdentifiers) return this.#ofIssues(query, issueIdentifiers);
-    if (types) return this.#pages(query, "type", types);
-    return this.#pages(query, null, [null]);
-  }
-
-  /** Two series along two indexes, merged: an issue may have had another identifier. */
-  #ofIssues(query: EventQuery, identifiers: readonly string[]): readonly SymphonyEvent[] {
-    const { issueIds = [] } = query;
-    const named = this.#pages(query, "issue_identifier", identifiers);
-    if (issueIds.length === 0) return named;
-    const all = [...named, ...this.#pages(query, "issue_id", issueIds)];
-    const bySeq = new Map(all.map((event) => [event.seq, event]));
-    return [...bySeq.values()].sort((a, b) => a.seq - b.seq).slice(0, query.limit);
+    const { attemptId, issueIdentifiers, issueIds = [], types } = query;
+    if (attemptId !== undefined) return this.#pageOf(query, [`attempt ${attemptId}`]);
+    if (issueIdentifiers) {
+      // An issue may have had another identifier.
+      const ids = issueIds.map((id) => `issue ${id}` as const);
+      return this.#pageOf(query, [...issueIdentifiers.map(nameKey), ...ids]);
+    }
+    if (types)
+      return this.#pageOf(
+        query,
+        types.map((type) => `type ${type}` as const),
+      );
+    const sql = "SELECT * FROM events WHERE seq > $afterSeq ORDER BY seq LIMIT $limit";
+    return this.#db.all(eventOf, sql, { afterSeq: query.afterSeq, limit: query.limit });
   }
 
   newestOf(issueId: string, limit: number): readonly SymphonyEvent[] {
-    const sql = "SELECT * FROM events WHERE issue_id = $issueId ORDER BY seq DESC LIMIT $limit";
-    return this.#db.all(eventOf, sql, { issueId, limit });
+    const found: SymphonyEvent[] = [];
+    for (const seqs of this.index.downwards(`issue ${issueId}`)) {
+      found.push(...this.#rows(seqs.slice(0, limit - found.length)).reverse());
+      if (found.length >= limit) break;
+    }
+    return found;
   }
 
   lastOf(attemptId: string, type: EventType): SymphonyEvent | null {
-    const sql = `SELECT * FROM events WHERE attempt_id = $attemptId AND +type = $type
-      ORDER BY seq DESC LIMIT 1`;
-    return this.#db.get(eventOf, sql, { attemptId, type });
+    for (const seqs of this.index.downwards(`attempt ${attemptId}`)) {
+      const found = this.#rows(seqs, { afterSeq: 0, limit: seqs.length, types: [type] }).at(-1);
+      if (found !== undefined) return found;
+    }
+    return null;
   }
 
-  /** One page per value along one index, merged: no value's page can need more than `limit` rows. */
-  #pages(
-    query: EventQuery,
-    driver: Driver | null,
-    values: readonly (string | null)[],
-  ): readonly SymphonyEvent[] {
-    const sql = pageSql(driver);
-    const rows = [...new Set(values)].flatMap((value) =>
-      this.#db.all((row) => row, sql, {
-        ...(driver === null ? {} : { value }),
-        afterSeq: query.afterSeq,
-        limit: query.limit,
-        identifiers: query.issueIdentifiers ? JSON.stringify(query.issueIdentifiers) : null,
-        ids: JSON.stringify(query.issueIds ?? []),
-        types: query.types ? JSON.stringify(query.types) : null,
-      }),
-    );
-    const bySeq = new Map(rows.map((row) => [int(row, "seq"), row]));
-    const seqs = [...bySeq.keys()].sort((a, b) => a - b).slice(0, query.limit);
-    return seqs.flatMap((seq) => {
-      const row = bySeq.get(seq);
-      return row ? [eventOf(row)] : [];
+  /** Those with any of the keys, merged: no key's page can need more than `limit` rows. */
+  #pageOf(query: EventQuery, keys: readonly EventKey[]): readonly SymphonyEvent[] {
+    const { afterSeq, limit } = query;
+    const bySeq = new Map<number, SymphonyEvent>();
+    for (const key of new Set(keys)) {
+      let left = limit;
+      for (const seqs of this.index.upwards(key, afterSeq)) {
+        const rows = this.#rows(seqs, { ...query, limit: left });
+        for (const row of rows) bySeq.set(row.seq, row);
+        left -= rows.length;
+        if (left <= 0) break;
+      }
+    }
+    return [...bySeq.values()].sort((a, b) => a.seq - b.seq).slice(0, limit);
+  }
+
+  /** Those of the numbers, in order, that the query asks for; without one all. */
+  #rows(seqs: readonly number[], query?: EventQuery): SymphonyEvent[] {
+    if (seqs.length === 0) return [];
+    const { issueIdentifiers, issueIds = [], types, limit = seqs.length } = query ?? {};
+    return this.#db.all(eventOf, rowsSql, {
+      seqs: JSON.stringify(seqs),
+      identifiers: issueIdentifiers ? JSON.stringify(issueIdentifiers) : null,
+      ids: JSON.stringify(issueIds),
+      types: types ? JSON.stringify(types) : null,
+      limit,
     });
   }
 
@@ -92,16 +106,13 @@ export class EventTable {
   }
 }
 
-/** The unary plus keeps the planner on the driver's index, in whose order seq already is. */
-function pageSql(driver: Driver | null): string {
-  return `SELECT * FROM events
-    WHERE seq > $afterSeq ${driver === null ? "" : `AND ${driver} = $value`}
-      AND ($types IS NULL OR +type IN (SELECT value FROM json_each($types)))
-      AND ($identifiers IS NULL
-        OR +issue_identifier COLLATE NOCASE IN (SELECT value FROM json_each($identifiers))
-        OR +issue_id IN (SELECT value FROM json_each($ids)))
-    ORDER BY seq LIMIT $limit`;
-}
+const rowsSql = `SELECT * FROM events
+  WHERE seq IN (SELECT value FROM json_each($seqs))
+    AND ($types IS NULL OR type IN (SELECT value FROM json_each($types)))
+    AND ($identifiers IS NULL
+      OR issue_identifier COLLATE NOCASE IN (SELECT value FROM json_each($identifiers))
+      OR issue_id IN (SELECT value FROM json_each($ids)))
+  ORDER BY seq LIMIT $limit`;
 
 /** In the order of the columns. */
 function valuesOf(event: SymphonyEvent) {
@@ -129,9 +140,11 @@ function eventOf(row: Row): SymphonyEvent {
 /** Removes old rows of `history.db`, a few at a time. */
 export class Aged {
   readonly #db: Database;
+  readonly #index: EventIndex;
 
-  constructor(db: Database) {
+  constructor(db: Database, index: EventIndex) {
     this.#db = db;
+    this.#index = index;
   }
 
   /**
@@ -150,6 +163,7 @@ export class Aged {
       const last = old.at(-1);
       if (last === undefined) return { removed: 0, next: null };
       this.#db.run("DELETE FROM events WHERE seq <= $last", { last: last.seq });
+      this.#index.removed(last.seq);
       return { removed: old.length, next: old.length < limit ? null : String(last.seq) };
     });
   }

@@ -136,4 +136,25 @@ export const historyMigrations: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX earlier_identifiers_by_issue ON earlier_identifiers (issue_id);
   `,
+  `
+  -- For each run of 2,048 events, and each key in it, the numbers of its events: written once, in order. The newest run is in memory only.
+  CREATE TABLE event_runs (
+    run INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    seqs TEXT NOT NULL,
+    PRIMARY KEY (run, key)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO event_runs
+    SELECT run, key, json_group_array(seq ORDER BY seq) FROM (
+      SELECT seq >> 11 AS run, seq, 'type ' || type AS key FROM events
+      UNION ALL SELECT seq >> 11, seq, 'issue ' || issue_id FROM events WHERE issue_id IS NOT NULL
+      UNION ALL SELECT seq >> 11, seq, 'name ' || lower(issue_identifier) FROM events WHERE issue_identifier IS NOT NULL
+      UNION ALL SELECT seq >> 11, seq, 'attempt ' || attempt_id FROM events WHERE attempt_id IS NOT NULL
+    )
+    WHERE run < (SELECT max(seq) >> 11 FROM events) GROUP BY run, key;
+  DROP INDEX events_by_issue;
+  DROP INDEX events_by_identifier;
+  DROP INDEX events_by_attempt;
+  DROP INDEX events_by_type;
+  `,
 ];
