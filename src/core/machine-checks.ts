@@ -13,6 +13,7 @@ import type { Logger } from "./events/log.ts";
 import { messageOf, SymphonyError } from "./model/errors.ts";
 import { noticeProgramProblems } from "./notify/checks.ts";
 import { runIdOf } from "./process/table.ts";
+import { missingLfs } from "./repository/lfs.ts";
 import type { Redactor } from "./text/redact.ts";
 import { labelsIn, nameProblems } from "./tracker/scope-names.ts";
 import type { Tracker } from "./tracker/tracker.ts";
@@ -51,11 +52,22 @@ export async function machineProblems(
     ...agents.map((agent) => readableProblems(agent, config, deps)),
     ...agents.map((agent) => models.problems(agent, config)),
     trackerProblems(effective, deps.tracker),
+    lfsProblems(config, deps.env),
     noticeProgramProblems(config.notify, {
       ...{ env: deps.env, workflowPath: deps.workflowPath, platform: process.platform },
     }),
   ]);
   return found.flat();
+}
+
+/** Repositories whose contents of git LFS cannot be fetched here. */
+async function lfsProblems({ git }: Config, env: MachineDeps["env"]): Promise<readonly Problem[]> {
+  const named = git.repositories.filter(({ lfs }) => lfs);
+  const missing = named.length === 0 ? null : await missingLfs(env);
+  if (missing === null) return [];
+  const path = `git.repositories.${named[0]?.name}.lfs`;
+  const message = `${missing.message}, and no workspace can be made without it`;
+  return [{ path, code: "git_not_found", message, next: missing.hint }];
 }
 
 /** Compares the models of a configuration with what their providers list. */

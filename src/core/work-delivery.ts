@@ -64,6 +64,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     updates: {
       identity,
       mirror: (rule, how) => remotes.mirror(rule, how),
+      contentsOf: (rule, path) => remotes.contentsOf(rule, path),
       check: (place, commands) => failedCheck(place, commands, checks),
       subscribe: (subscription, listener) => bus.subscribe(subscription, listener),
     },
@@ -96,6 +97,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     defaultBranch: (rule) => remotes.defaultBranch(rule),
     identity,
     baseHead: (rule, base) => remotes.headOf(rule, base),
+    contentsOf: (rule, path) => remotes.contentsOf(rule, path),
     holdsSecret: (bytes) => redactor.secretIn(bytes.toString("utf8")),
     check: (turn, commands) => failedCheck(turn, commands, checks),
   };

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -65,11 +66,31 @@ test("delivery: what an agent left is committed and pushed, waits in review, and
   });
 });
 
-test("delivery: an agent that closes its issue itself has its branch pushed before its workspace goes", async () => {
+/** A file that the people of the repository keep in git LFS. */
+function putInLfs(place: DeliveryProject, name: string, content: string): void {
+  const seed = join(place.root, "repository/seed");
+  const git = gitIn(seed);
+  git("lfs", "install", "--local");
+  writeFileSync(join(seed, ".gitattributes"), `${name} filter=lfs diff=lfs merge=lfs -text\n`);
+  writeFileSync(join(seed, name), content);
+  git("add", "-A");
+  git("commit", "-q", "-m", name);
+  git("remote", "add", "origin", place.bare);
+  git("push", "-q", "origin", "main");
+}
+
+test("delivery: an agent that closes its issue itself has its branch pushed, with its contents of git LFS, before its workspace goes", async (t) => {
   const closing = [
-    [...greet, { do: "tool", name: "issue_move", arguments: { state: "Done" } }],
+    [
+      ...greet,
+      { do: "edit", path: "art.bin", content: "newer\n" },
+      { do: "tool", name: "issue_move", arguments: { state: "Done" } },
+    ],
   ] as const;
-  await using place = await deliveryProject({ issues: { "LOCAL-1": closing } });
+  const isLfs = spawnSync("git-lfs", ["version"]).status === 0;
+  const repository = isLfs ? "      lfs: true" : "";
+  await using place = await deliveryProject({ issues: { "LOCAL-1": closing }, repository });
+  if (isLfs) putInLfs(place, "art.bin", "older\n");
   await create(place, "Greet people by name");
   await using server = await Served.start(place);
   await eventually(
@@ -81,6 +102,16 @@ test("delivery: an agent that closes its issue itself has its branch pushed befo
     async () => !existsSync(place.workspace("LOCAL-1")),
   );
   assert.equal(gitIn(place.bare)("show", `${branch}:greet.sh`), 'echo "Hello, $1!"');
+  if (!isLfs) return t.diagnostic("git-lfs is missing: without a file of git LFS");
+  assert.match(
+    gitIn(place.bare)("show", `${branch}:art.bin`),
+    /^oid sha256:[0-9a-f]{64}\nsize 6$/m,
+  );
+  gitIn(place.root)("clone", "-q", "--branch", branch, place.bare, "person");
+  const person = gitIn(join(place.root, "person"));
+  person("lfs", "install", "--local");
+  person("lfs", "pull");
+  assert.equal(readFileSync(join(place.root, "person/art.bin"), "utf8"), "newer\n");
 });
 
 test("delivery: a turn that changed nothing holds its issue with what to do", async () => {

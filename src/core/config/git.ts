@@ -45,6 +45,8 @@ export interface RepositoryConfig {
   readonly depth: number | null;
   /** The directories whose files are checked out, next to those at the top; empty: all files. */
   readonly sparse: readonly string[];
+  /** Contents of git LFS are fetched into each workspace, and pushed. */
+  readonly lfs: boolean;
   /** null: nothing is prepared. */
   readonly prepare: Prepare | null;
 }
@@ -157,9 +159,10 @@ const repository = z
       branch_template: template.nullable().default(null),
       depth: positive.max(deepest, `must not be greater than ${deepest}`).nullable().default(null),
       sparse: sparse.nullable().default(null),
+      lfs: z.boolean("must be true or false").default(false),
       prepare: prepare.nullable().default(null),
     },
-    "must be a map of name, url, match, base_branch, branch_template, depth, sparse, prepare and nothing else",
+    "must be a map of name, url, match, base_branch, branch_template, depth, sparse, lfs, prepare and nothing else",
   )
   .refine(({ sparse, prepare }) => (prepare?.results ?? []).every((one) => isIn(sparse, one)), {
     path: ["prepare", "results"],
@@ -203,6 +206,7 @@ export function gitConfigOf(written: z.output<typeof gitSection>): GitConfig {
         branchTemplate: one.branch_template ?? defaultTemplate,
         depth: one.depth,
         sparse: one.sparse ?? [],
+        lfs: one.lfs,
         prepare: preparedBy(one.prepare),
       };
     }),

@@ -6,6 +6,8 @@ import type { Made } from "../orchestrator/messages.ts";
 import { gitDirOf, remotesOf, withoutCredentials } from "../repository/checkout.ts";
 import { commitWork, type LeftOut } from "../repository/commit.ts";
 import type { Identity } from "../repository/git.ts";
+import type { LfsStore } from "../repository/lfs.ts";
+import type { Contents } from "../repository/lfs-work.ts";
 import { examineOffer, type Objection } from "../repository/offer.ts";
 import { repositoryFor, repositoryOfWork } from "../repository/routing.ts";
 import { gitHead } from "../repository/survey.ts";
@@ -32,6 +34,8 @@ export interface MadeDeps {
   /** The newest commit of the base that symphony fetched; null: none is known. */
   baseHead(repository: RepositoryConfig, base: string): Promise<string | null>;
   lastMessage(attemptId: string): string | null;
+  /** The contents of git LFS that the workspace has; null: it has pointers only. */
+  contentsOf(repository: RepositoryConfig, path: string): Promise<Contents | null>;
   /** What kind of secret the bytes hold; null: none that is known. */
   holdsSecret(bytes: Buffer): string | null;
   /** Runs `delivery.checks`; resolves with the first that fails, and null when all succeed. */
@@ -55,7 +59,8 @@ export async function madeBy(turn: EndedTurn, deps: MadeDeps): Promise<Made | Un
     const work = await workIn(workspace.path, signal);
     return work.length > 0 ? { kind: "changed", head: null } : { kind: "unchanged" };
   }
-  const committed = await commit(turn, known, deps);
+  const lfs = (await deps.contentsOf(repository, workspace.path))?.store ?? null;
+  const committed = await commit(turn, known, deps, lfs);
   if (committed.kind !== "committed") return committed;
   const { head, leftOut } = committed;
   const baseline = await readBaseline(workspace.path);
@@ -70,7 +75,7 @@ export async function madeBy(turn: EndedTurn, deps: MadeDeps): Promise<Made | Un
   }
   const { maxFile: maxFileBytes, allowWorkflows, allowSubmodules, allowLfs } = delivery;
   const { holdsSecret } = deps;
-  const rules = { maxFileBytes, allowWorkflows, allowSubmodules, allowLfs, holdsSecret };
+  const rules = { maxFileBytes, allowWorkflows, allowSubmodules, allowLfs, lfs, holdsSecret };
   const offered = await examineOffer({ path: workspace.path, base, head, rules, signal });
   if (offered.commits === 0 || head === known.head) {
     // A later round may leave everything as it is, and only answer.
@@ -124,7 +129,12 @@ interface Commit {
 
 type Committed = Commit | Unready;
 
-async function commit(turn: EndedTurn, known: Delivered, deps: MadeDeps): Promise<Committed> {
+async function commit(
+  turn: EndedTurn,
+  known: Delivered,
+  deps: MadeDeps,
+  lfs: LfsStore | null,
+): Promise<Committed> {
   const { issue, workspace, attemptId, signal, tell } = turn;
   const config = deps.config();
   const summary = deps.lastMessage(attemptId);
@@ -143,6 +153,7 @@ async function commit(turn: EndedTurn, known: Delivered, deps: MadeDeps): Promis
     base: (await readBaseline(workspace.path))?.head ?? null,
     settled,
     cone,
+    lfs,
     merge,
     signal,
   });

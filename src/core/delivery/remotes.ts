@@ -4,9 +4,13 @@ import type { Config } from "../config/config.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { Credential } from "../repository/credential.ts";
+import { fetchLfs, LfsStore, pushLfs } from "../repository/lfs.ts";
+import { type Contents, newContents } from "../repository/lfs-work.ts";
 import type { FetchOrder } from "../repository/mirror.ts";
 import type { Loan, Mirrors } from "../repository/mirrors.ts";
-import { pushCommit } from "../repository/push.ts";
+import { pushCommit, type Refusal } from "../repository/push.ts";
+import { plainName } from "../text/text.ts";
+import { readBaseline } from "../workspace/baseline.ts";
 import { type DeliveredWork, diffBetween, type WorkDiff } from "../workspace/diff.ts";
 import type { Newest, PushAnswer, PushPort } from "./delivered.ts";
 import type { Forge } from "./forge.ts";
@@ -68,8 +72,34 @@ export class Remotes {
     const borrowed = await borrowedBy(path);
     const limit = Math.max(timeoutMs, config().git.timeoutMs);
     const reach = { ...this.#reach(repository, signal), credential, timeoutMs: limit };
+    const contents = await this.contentsOf(repository, path);
+    if (contents !== null) {
+      const { store, mirror } = contents;
+      const { there, missing } = await newContents({ path, commit, mirror, store, signal });
+      const refusal =
+        missing[0] === undefined ? await pushLfs(reach, store, there) : notHere(missing[0]);
+      if (refusal !== null) return { outcome: "refused", ...refusal };
+    }
     return pushCommit({ ...reach, borrowed, path, commit, branch, expected });
   };
+
+  /** The contents of git LFS that the workspace has, and their mirror; null: it has pointers only. */
+  async contentsOf(
+    rule: RepositoryConfig,
+    path: string,
+  ): Promise<(Contents & { readonly mirror: string }) | null> {
+    const { mirrors, config } = this.#deps;
+    const loan = (await readBaseline(path))?.loan ?? null;
+    if (loan?.lfs !== true) return null;
+    const mirror = mirrors.lent(loan).path;
+    const store = new LfsStore(mirror);
+    const limit = Math.max(timeoutMs, config().git.timeoutMs);
+    return {
+      store,
+      mirror,
+      fetch: (pointers) => fetchLfs({ ...this.#fetch(rule, limit) }, store, pointers),
+    };
+  }
 
   /** Asked of the freshly fetched mirror, never of refs that an agent can write; null: not known now. */
   isContained(rule: RepositoryConfig, commit: string, base: string): Promise<boolean | null> {
@@ -163,10 +193,10 @@ export class Remotes {
     for (const { forge } of this.#forges.values()) forge?.close();
   }
 
-  #fetch(rule: RepositoryConfig): FetchOrder {
-    const signal = AbortSignal.any([this.#leaving.signal, AbortSignal.timeout(timeoutMs)]);
+  #fetch(rule: RepositoryConfig, limitMs = timeoutMs): FetchOrder {
+    const signal = AbortSignal.any([this.#leaving.signal, AbortSignal.timeout(limitMs)]);
     const credential = this.#credentialOf(rule);
-    return { ...this.#reach(rule, signal), credential, timeoutMs, depth: rule.depth };
+    return { ...this.#reach(rule, signal), credential, timeoutMs: limitMs, depth: rule.depth };
   }
 
   #reach({ address }: RepositoryConfig, signal: AbortSignal) {
@@ -186,4 +216,9 @@ export class Remotes {
     if (value !== undefined && value.trim() !== "") this.#deps.learn(value.trim());
     return value;
   }
+}
+
+function notHere(path: string): Refusal {
+  const reason = `the content of ${plainName(path)} is not here (git LFS)`;
+  return { category: "other", final: true, reason };
 }

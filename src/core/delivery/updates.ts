@@ -2,6 +2,7 @@ import type { RepositoryConfig } from "../config/git.ts";
 import { messageOf } from "../model/errors.ts";
 import { commitWork } from "../repository/commit.ts";
 import type { Identity } from "../repository/git.ts";
+import type { Contents } from "../repository/lfs-work.ts";
 import type { Conflict } from "../repository/merging.ts";
 import { repositoryNamed } from "../repository/routing.ts";
 import { gitHead } from "../repository/survey.ts";
@@ -29,6 +30,8 @@ export interface UpdatePorts {
    * `whole`: also with the history that `depth` cut. Rejects when the remote cannot be read.
    */
   mirror(repository: RepositoryConfig, how: MirrorWish): Promise<string>;
+  /** As `MadeDeps.contentsOf`. */
+  contentsOf(repository: RepositoryConfig, path: string): Promise<Contents | null>;
   /** As `failedCheck`. */
   check(place: Checked, commands: readonly string[]): Promise<FailedCheck | null>;
 }
@@ -79,7 +82,8 @@ export class Updates {
   async ready(issueId: string): Promise<void> {
     await this.settled(issueId);
     const { workspacePath = null, base = null } = this.#deps.store.of(issueId) ?? {};
-    if (workspacePath !== null) await this.#recover(workspacePath, base);
+    const known = this.#deps.store.of(issueId);
+    if (known !== null && workspacePath !== null) await this.#recover(known, workspacePath, base);
   }
 
   async close(): Promise<void> {
@@ -163,7 +167,7 @@ export class Updates {
     const isThere = path !== null && (await gitHead(path)) !== null;
     if (!isThere || head === null || baseName === null)
       return { outcome: "refused", why: "it has no workspace" };
-    await this.#recover(path, baseName);
+    await this.#recover(known, path, baseName);
     if ((await readMerging(path)) !== null)
       return { outcome: "refused", why: "an earlier merge is not finished" };
     const { ports, clock, config } = this.#deps;
@@ -172,6 +176,7 @@ export class Updates {
     const { settled, cone } = await findingsIn(path, signal);
     const order = {
       ...{ path, head, baseName, settled, cone, signal, base: wanted.base },
+      lfs: await ports.contentsOf(rule, path),
       onlyConflicts: wanted.onlyConflicts,
       author: delivery.author ?? (await ports.identity()),
       wall: clock.wall(),
@@ -252,8 +257,9 @@ export class Updates {
     const path = known.workspacePath ?? "";
     const merge = await readMerging(path);
     const { settled, cone } = await findingsIn(path, signal);
+    const lfs = (await this.#contentsOf(known, path))?.store ?? null;
     const result = await commitWork({
-      ...{ path, signal, merge, settled, cone },
+      ...{ path, signal, merge, settled, cone, lfs },
       message: `Merge branch '${known.base}' into ${known.branch}\n`,
       author: config().delivery.author ?? (await ports.identity()),
       wall: clock.wall(),
@@ -265,7 +271,7 @@ export class Updates {
   }
 
   /** Finishes what a crash cut off. */
-  async #recover(path: string, baseName: string | null): Promise<void> {
+  async #recover(known: Delivered, path: string, baseName: string | null): Promise<void> {
     const merging = await readMerging(path);
     if (merging?.moving !== true || baseName === null) return;
     const { ports, clock, config } = this.#deps;
@@ -273,8 +279,15 @@ export class Updates {
     const { signal } = this.#leaving;
     const remember = (next: typeof merging | null) => writeMerging(path, next);
     const cone = (await readBaseline(path))?.loan?.sparse ?? [];
-    const order = { path, baseName, cone, author, wall: clock.wall(), signal, remember };
+    const lfs = await this.#contentsOf(known, path);
+    const order = { path, baseName, cone, lfs, author, wall: clock.wall(), signal, remember };
     await finishUpdate(merging, order, { isRepeated: true });
+  }
+
+  async #contentsOf({ repository }: Delivered, path: string): Promise<Contents | null> {
+    const { ports, config } = this.#deps;
+    const rule = repositoryNamed(repository, config().git.repositories);
+    return rule === null ? null : ports.contentsOf(rule, path);
   }
 
   #place(path: string): Checked {

@@ -8,7 +8,10 @@ import { oneLine } from "../text/text.ts";
 import { type Credential, isPassword } from "./credential.ts";
 import { directoriesOf } from "./export.ts";
 import { type GitResult, gitEnvironment, runGit } from "./git.ts";
-import { type Mirror, MirrorFailure, type MirrorRefs } from "./mirror.ts";
+import { noteUnchanged } from "./index-file.ts";
+import { fetchLfs, LfsFailure, LfsStore, missingLfs } from "./lfs.ts";
+import { lfsConfig, lfsFilesOf, presentOf, writeContents } from "./lfs-files.ts";
+import { type FetchOrder, type Mirror, MirrorFailure, type MirrorRefs } from "./mirror.ts";
 import type { Loan, Mirrors } from "./mirrors.ts";
 import { branchFor, freeBranch, type Routed } from "./routing.ts";
 import { useCone } from "./sparse.ts";
@@ -41,6 +44,7 @@ export interface CloneOrder {
 }
 
 const maxSaidChars = 300;
+const tracked = "refs/remotes/origin/";
 const maxCheckouts = 2;
 
 /**
@@ -101,22 +105,12 @@ class Clone {
 
   /** Resolves with a description of what is checked out. */
   async make(): Promise<{ readonly loan: Loan; readonly checkedOut: string }> {
-    const { mirrors, repository, env, runId, timeoutMs, clock } = this.#order;
-    const mirror = await mirrors.ensure({
-      address: repository.address,
-      depth: repository.depth,
-      credential: this.#credential,
-      env,
-      runId,
-      timeoutMs,
-      clock,
-      signal: this.#signal,
-      onLine: (line) => this.#progress.received(line),
-    });
+    const { mirrors, repository } = this.#order;
+    const mirror = await mirrors.ensure(this.#fetchOrder());
     const refs = await mirror.refs();
     const kept = await mirrors.keep(mirror, refs.all);
-    const { sparse } = repository;
-    const loan = sparse.length === 0 ? kept : { ...kept, sparse };
+    const { sparse, lfs } = repository;
+    const loan = { ...kept, ...(sparse.length > 0 && { sparse }), ...(lfs && { lfs }) };
     try {
       return { loan, checkedOut: await this.#makeFrom(mirror, refs) };
     } catch (error) {
@@ -143,13 +137,14 @@ class Clone {
       onBranch?.(branch, null);
       return `which is empty, on the new branch ${branch}`;
     }
-    const start = `refs/remotes/origin/${isThere ? branch : base}`;
+    const start = `${tracked}${isThere ? branch : base}`;
     await this.#requireCone(mirror, start);
     // Without --quiet git would also read what the tree says of submodules.
     const flags = ["--quiet", "--progress", isThere ? "--track" : "--no-track", "-B", branch];
     await checkouts.run(this.#signal, () =>
       this.#must(["checkout", ...flags, start, "--"], `cannot be checked out on ${branch}`, series),
     );
+    await this.#fetchContents(mirror, start);
     onBranch?.(branch, base);
     return isThere ? `on its branch ${branch}` : `on the new branch ${branch} from ${base}`;
   }
@@ -178,6 +173,50 @@ class Clone {
     const remote = join(gitDir, "refs", "remotes", "origin");
     await mkdir(remote, { recursive: true });
     await writeFile(join(remote, "HEAD"), `ref: refs/remotes/origin/${head}\n`);
+  }
+
+  /** Files of git LFS get their content from the mirror, where it is fetched once. */
+  async #fetchContents(mirror: Mirror, start: string): Promise<void> {
+    const { repository, path, env, tell } = this.#order;
+    if (!repository.lfs) return;
+    const missing = await missingLfs(env);
+    if (missing !== null) {
+      const what = `has lfs: true in git.repositories, and ${missing.message}`;
+      throw failure("clone_failed", repository, { what, hint: missing.hint });
+    }
+    const commit = await mirror.commitOf(start.slice(tracked.length));
+    if (commit === null) return;
+    const store = new LfsStore(mirror.path);
+    const files = await lfsFilesOf(mirror.path, commit, this.#signal);
+    const there = await presentOf(path, files);
+    try {
+      await fetchLfs(this.#fetchOrder(), store, [...there.values()]);
+    } catch (error) {
+      if (!(error instanceof LfsFailure)) throw error;
+      const elsewhere = await mirror.textOf(start.slice(tracked.length), [".lfsconfig"]);
+      const hint = /^\s*url\s*=/m.test(elsewhere ?? "")
+        ? "its .lfsconfig names another server, which symphony does not use: fetch these files in hooks.after_create, without lfs"
+        : `check the credential of ${repository.name} in git.repositories, and that git lfs push has been run`;
+      const what = `has files of git LFS that cannot be fetched: ${error.message}`;
+      throw failure("clone_failed", repository, { what, hint });
+    }
+    const written = await writeContents(path, there, store);
+    // Not before: the checkout would have run the filter.
+    await appendFile(join(path, ".git", "config"), lfsConfig);
+    await noteUnchanged(join(path, ".git", "index"), path, new Set(written));
+    tell(`${repository.name}: ${written.length} files of git LFS`);
+  }
+
+  #fetchOrder(): FetchOrder {
+    const { repository, env, runId, timeoutMs, clock } = this.#order;
+    return {
+      address: repository.address,
+      depth: repository.depth,
+      credential: this.#credential,
+      ...{ env, runId, timeoutMs, clock },
+      signal: this.#signal,
+      onLine: (line) => this.#progress.received(line),
+    };
   }
 
   /** A misspelt directory would leave the agent without files. */
@@ -215,10 +254,9 @@ class Clone {
 }
 
 function headsIn({ all }: MirrorRefs): ReadonlyMap<string, string> {
-  const prefix = "refs/remotes/origin/";
   return new Map(
     all.flatMap(({ name, id }) =>
-      name.startsWith(prefix) ? [[name.slice(prefix.length), id] as const] : [],
+      name.startsWith(tracked) ? [[name.slice(tracked.length), id] as const] : [],
     ),
   );
 }

@@ -3,16 +3,10 @@ import { join } from "node:path";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { fileAt, plainName } from "../text/text.ts";
 import { readSmall, unfinishedIn } from "./checkout.ts";
-import {
-  type Differing,
-  differingIn,
-  type Entry,
-  entriesIn,
-  listed,
-  split,
-  wholeCall,
-} from "./differing.ts";
+import { type Differing, differingIn } from "./differing.ts";
+import { Forms } from "./forms.ts";
 import { type Identity, openProtectedGit, type ProtectedGit } from "./git.ts";
+import { noteUnchanged } from "./index-file.ts";
 import {
   installIndex,
   installPacks,
@@ -23,6 +17,9 @@ import {
   whoOf,
   writeCommit,
 } from "./install.ts";
+import { type LfsStore, pointerText } from "./lfs.ts";
+import { pointersAmong, unchangedOf } from "./lfs-files.ts";
+import { type Entry, entriesIn, listed, split, wholeCall } from "./lists.ts";
 import { isUndone, type MergeParts, openMerge } from "./merging.ts";
 import { repositoryAt } from "./refs.ts";
 import { type Cone, leaveOut } from "./sparse.ts";
@@ -50,6 +47,8 @@ export interface CommitOrder {
   readonly settled: readonly string[];
   /** Which files the workspace was made with; all if omitted. */
   readonly cone?: Cone;
+  /** Gets the content of files of git LFS, and the commit their pointers; null: they are not committed. */
+  readonly lfs?: LfsStore | null;
   /** A merge that `updateWorkspace` has begun: the commit ends it. */
   readonly merge?: MergeParts | null;
   readonly signal: AbortSignal;
@@ -92,7 +91,12 @@ export async function commitWork(order: CommitOrder): Promise<CommitResult> {
   try {
     await using git = await openProtectedGit(gitDir, { head, worktree: path, format, signal });
     const merge = head === null ? null : await openMerge(git, order.merge ?? null, head);
-    const found = await differingIn(git, { ...order, head, ...(merge && { tree: merge.tree }) });
+    const found = await differingIn(git, {
+      ...order,
+      ...(merge && { tree: merge.tree }),
+      head,
+      lfs: order.lfs != null,
+    });
     return await new Work(git, { ...order, merge }, place, found).commit();
   } catch (error) {
     signal.throwIfAborted();
@@ -123,19 +127,16 @@ async function placeOf(path: string): Promise<Place> {
   return { ...at, gitDir, format: is256 ? "sha256" : "sha1" };
 }
 
-/** A change of the index against HEAD. */
-interface Change {
-  readonly name: string;
-  readonly before: Entry;
-  readonly after: Entry;
-}
-
 class Work {
   readonly #git: ProtectedGit;
   readonly #order: CommitOrder;
   readonly #place: Place;
   readonly #left: Map<string, string>;
   readonly #copied = new Map<string, Copied>();
+  /** Raw names of files whose pointer is in the index, and whose content is in the workspace. */
+  readonly #contents = new Set<string>();
+  /** What the base had, by name. */
+  #ofBase: ReadonlyMap<string, Entry> = new Map();
   readonly #found: Differing;
   /** What the files are compared with. */
   readonly #from: string;
@@ -161,8 +162,9 @@ class Work {
       const first = plainName(conflicts[0] ?? "");
       return { outcome: "unfinished", what: `conflicts of a merge are written in ${first}${more}` };
     }
-    const left = await this.#leaveOutForms();
-    const changes = left ?? (await this.#changes("HEAD"));
+    const forms = new Forms(this.#git, this.#place, this.#found.tracked);
+    const left = await forms.leaveOut(this.#from, this.#left);
+    const changes = left ?? (await forms.changes("HEAD"));
     const kept = new Set(changes.map(({ name }) => name));
     if (merge && (await isUndone(this.#git, merge, kept))) {
       return { outcome: "unfinished", what: "what came from the base was taken out of the files" };
@@ -194,7 +196,8 @@ class Work {
       if (bytes > maxTotalBytes) throw new Error("the files that differ have more than 2 GiB");
       if (copied.kind === "other") this.#left.set(name, "it is neither a file nor a link");
       else if (copied.kind !== "file" && copied.kind !== "link") gone.push(name);
-      else if (!(await this.#isFiltered(name, copied, filters.get(name) ?? null))) there.push(name);
+      else if (!(await this.#isFiltered(name, copied, filters.get(name) ?? null, tree)))
+        there.push(name);
       if (copied.conflicts > 0 && copied.conflicts > (await this.#conflictsBefore(name)))
         conflicts.push(name);
     }
@@ -232,6 +235,7 @@ class Work {
     const index = join(git.dir, "base-index");
     await git.run(["read-tree", base ?? "--empty"], { ...wholeCall, index });
     const staged = entriesIn(await git.run(["ls-files", "--stage", "-z"], { ...wholeCall, index }));
+    this.#ofBase = staged;
     const isRule = ([name, { mode }]: readonly [string, Entry]) =>
       attributesFile.test(name) && mode.startsWith("100");
     const rules = [...staged].filter(isRule).map(([name]) => name);
@@ -257,7 +261,12 @@ class Work {
   }
 
   /** Whether a file must not be committed as it is: its filter, which symphony does not run, would change it. */
-  async #isFiltered(name: string, copied: Copied, filter: string | null): Promise<boolean> {
+  async #isFiltered(
+    name: string,
+    copied: Copied,
+    filter: string | null,
+    tree: string,
+  ): Promise<boolean> {
     if (filter === null || copied.kind !== "file") return false;
     if (filter !== "lfs") {
       this.#left.set(
@@ -266,10 +275,28 @@ class Work {
       );
       return true;
     }
-    if (copied.isPointer) return false;
+    // A file without content is its own pointer.
+    if (copied.isPointer || (this.#order.lfs && copied.bytes === 0)) return false;
+    if (this.#order.lfs) return !(await this.#keepContent(name, copied, tree, this.#order.lfs));
     const before = await this.#before(name);
     if (!before.includes(`\noid sha256:${copied.sha256}\n`))
       this.#left.set(name, "it belongs to git LFS, and is not a pointer");
+    return true;
+  }
+
+  /** Puts the content into the mirror, and its pointer in place of the copy. */
+  async #keepContent(
+    name: string,
+    { sha256, bytes, executable }: Copied,
+    tree: string,
+    store: LfsStore,
+  ): Promise<boolean> {
+    const file = fileAt(tree, name);
+    const pointer = { oid: sha256, bytes };
+    if (!(await store.add(file, pointer))) throw new Error(`${plainName(name)} was not copied`);
+    await rm(file);
+    await writeFile(file, pointerText(pointer), { mode: executable ? 0o700 : 0o600 });
+    this.#contents.add(name);
     return true;
   }
 
@@ -287,72 +314,6 @@ class Work {
     const entry = this.#found.tracked.get(name);
     if (entry === undefined || entry.mode === "160000") return "";
     return (await this.#git.begin(["cat-file", "blob", entry.id], wholeCall)).text;
-  }
-
-  /**
-   * Takes out files that differ only in line ends, or only in a mode that was lost. Resolves with the
-   * changes to HEAD, null: they have to be read.
-   */
-  async #leaveOutForms(): Promise<readonly Change[] | null> {
-    if (this.#place.head === null) return null;
-    const changes = await this.#changes(this.#from);
-    const edited = changes.filter(
-      ({ before, after }) => before.mode.startsWith("100") && after.mode.startsWith("100"),
-    );
-    const back = await this.#onlyLineEnds(edited);
-    const lost = await this.#lostModes(edited);
-    for (const { name } of back) this.#left.set(name, "it differs only in its line ends");
-    for (const { name } of lost)
-      this.#left.set(name, "its mode was lost, as by a copy of all files");
-    const input = [...back, ...lost]
-      .map(({ name, before }) => `${before.mode} ${before.id}\t${name}\0`)
-      .join("");
-    if (input === "") return this.#from === "HEAD" ? changes : null;
-    await this.#git.run(["update-index", "-z", "--index-info"], { ...wholeCall, input });
-    return null;
-  }
-
-  async #onlyLineEnds(edited: readonly Change[]): Promise<readonly Change[]> {
-    const rewritten = edited.filter(({ before, after }) => before.id !== after.id);
-    if (rewritten.length === 0) return [];
-    const flags = ["--cached", "--numstat", "-z", "--no-renames", "--no-ext-diff", "--no-textconv"];
-    const how = [...flags, "--ignore-cr-at-eol", "--ignore-submodules=all"];
-    const tree = `--work-tree=${join(this.#git.dir, "tree")}`;
-    const text = await this.#git.run([tree, "diff-index", ...how, this.#from], wholeCall);
-    const inText = new Set(
-      split(text).flatMap((line) =>
-        /^0\t0\t/.test(line) ? [] : [line.replace(/^[^\t]*\t[^\t]*\t/, "")],
-      ),
-    );
-    return rewritten.filter(({ name }) => !inText.has(name));
-  }
-
-  /** One file that loses its mode is a change; all of several that lose it were copied badly. */
-  async #lostModes(edited: readonly Change[]): Promise<readonly Change[]> {
-    const executables = [...this.#found.tracked.values()].filter(({ mode }) => mode === "100755");
-    const lost = edited.filter(
-      ({ before, after }) =>
-        before.id === after.id && before.mode === "100755" && after.mode === "100644",
-    );
-    return lost.length > 1 && lost.length === executables.length ? lost : [];
-  }
-
-  /** How symphony's index differs from HEAD, or another tree. */
-  async #changes(from: string): Promise<readonly Change[]> {
-    const { head, format } = this.#place;
-    if (head === null) {
-      const none = { mode: "000000", id: "0".repeat(format === "sha256" ? 64 : 40) };
-      const entries = entriesIn(await this.#git.run(["ls-files", "--stage", "-z"], wholeCall));
-      return [...entries].map(([name, after]) => ({ name, before: none, after }));
-    }
-    const flags = ["--cached", "--raw", "-z", "--no-renames", "--abbrev=64"];
-    const parts = split(await this.#git.run(["diff-index", ...flags, from], wholeCall));
-    return parts.flatMap((line, at) => {
-      const [, old = "", mode = "", from = "", id = ""] =
-        /^:(\d+) (\d+) (\w+) (\w+) /.exec(line) ?? [];
-      if (at % 2 === 1) return [];
-      return [{ name: parts[at + 1] ?? "", before: { mode: old, id: from }, after: { mode, id } }];
-    });
   }
 
   /** Objects first, then the ref, then the index: whatever a crash leaves is a whole repository. */
@@ -389,10 +350,29 @@ class Work {
     );
   }
 
+  /** The agent's git then takes files of git LFS for unchanged, without a filter. */
+  async #noteContents(index: string): Promise<void> {
+    if (!this.#order.lfs) return;
+    const entries = entriesIn(await this.#git.run(["ls-files", "--stage", "-z"], wholeCall));
+    const settled = this.#order.settled.flatMap((name) => {
+      const entry = entries.get(name);
+      return entry === undefined ? [] : [[name, entry] as const];
+    });
+    const pointers = [...(await pointersAmong(this.#git, new Map(settled)))];
+    // Since the workspace was made, neither the file nor its pointer has changed.
+    const isOld = (name: string) => this.#ofBase.get(name)?.id === entries.get(name)?.id;
+    const newer = new Map(pointers.filter(([name]) => !isOld(name)));
+    const old = pointers.flatMap(([name]) => (isOld(name) ? [name] : []));
+    const same = await unchangedOf(this.#order.path, newer);
+    const names = [...old, ...same, ...this.#contents, ...this.#found.contents];
+    await noteUnchanged(index, this.#order.path, new Set(names));
+  }
+
   async #finishIndex(): Promise<void> {
     const refresh = ["update-index", "-q", "--ignore-submodules", "--refresh"];
     await leaveOut(this.#git, this.#found.sparse);
     await this.#git.run(refresh, { ...wholeCall, mayExit: 1 });
+    await this.#noteContents(join(this.#git.dir, "index"));
     await installIndex(this.#place.gitDir, join(this.#git.dir, "index"));
   }
 }

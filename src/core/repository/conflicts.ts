@@ -4,8 +4,8 @@ import { commitId } from "../config/git.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { plainName } from "../text/text.ts";
 import { mergeBase } from "./commits.ts";
-import { split } from "./differing.ts";
 import { openOwnDir, openProtectedGit, type ProtectedGit } from "./git.ts";
+import { split } from "./lists.ts";
 
 /** A branch, or the state of a workspace. */
 export interface Branch {

@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { fileAt } from "../text/text.ts";
 import { gitDirOf } from "./checkout.ts";
 import { openProtectedGit, type ProtectedGit } from "./git.ts";
+import { pointersAmong, unchangedOf } from "./lfs-files.ts";
+import { type Entry, entriesIn, listed, split, wholeCall } from "./lists.ts";
 import { type Cone, leftOutOf } from "./sparse.ts";
 import { gitHead } from "./survey.ts";
 
@@ -14,13 +16,10 @@ export interface Differing {
   readonly tracked: ReadonlyMap<string, Entry>;
   /** Files that a sparse checkout leaves out of the tree. */
   readonly sparse: readonly string[];
+  /** Files of git LFS that were compared with their pointer, and are its content. */
+  readonly contents: ReadonlySet<string>;
   /** What no commit takes along, and why. */
   readonly left: ReadonlyMap<string, string>;
-}
-
-export interface Entry {
-  readonly mode: string;
-  readonly id: string;
 }
 
 interface Question {
@@ -33,14 +32,10 @@ interface Question {
   readonly settled: readonly string[];
   /** Which files the workspace was made with; all if omitted. */
   readonly cone?: Cone;
+  /** A file with the content that its pointer names does not differ. */
+  readonly lfs?: boolean;
 }
 
-/** Limits of a call about all files; names are bytes, one character each. */
-export const wholeCall = {
-  encoding: "latin1",
-  timeoutMs: 120_000,
-  maxBytes: 256 * 1024 * 1024,
-} as const;
 /** Files are compared byte for byte: what text means is said by the base, not by the workspace. */
 const rawAttributes = "* -text !eol !crlf !ident !working-tree-encoding !filter\n";
 const forbidden = /(?:^|\/)(?:\.git|git~\d)(?:$|\/)/i;
@@ -59,6 +54,7 @@ class Search implements Differing {
   names: readonly string[] = [];
   tracked: ReadonlyMap<string, Entry> = new Map();
   sparse: readonly string[] = [];
+  contents: ReadonlySet<string> = new Set();
   readonly left = new Map<string, string>();
   readonly #git: ProtectedGit;
   readonly #order: Question;
@@ -88,7 +84,20 @@ class Search implements Differing {
     const changed = raw.filter((name, at) => at % 2 === 1 && !skipped.has(name));
     const fresh = await this.#fresh(raw.filter((_, at) => at % 2 === 1));
     await this.#readSubmodules(skipped);
-    this.names = [...changed, ...fresh.filter((name) => !skipped.has(name))];
+    this.contents = await this.#contentsAmong(changed);
+    const differing = changed.filter((name) => !this.contents.has(name));
+    this.names = [...differing, ...fresh.filter((name) => !skipped.has(name))];
+  }
+
+  async #contentsAmong(changed: readonly string[]): Promise<ReadonlySet<string>> {
+    if (this.#order.lfs !== true) return new Set();
+    const entries = new Map(
+      changed.flatMap((name) => {
+        const entry = this.tracked.get(name);
+        return entry === undefined ? [] : [[name, entry] as const];
+      }),
+    );
+    return unchangedOf(this.#order.path, await pointersAmong(this.#git, entries));
   }
 
   /** New files; where the tree has lost a `.gitignore`, the one of HEAD still counts. */
@@ -163,24 +172,4 @@ async function isChanged(path: string, head: string): Promise<boolean> {
   } catch {
     return false;
   }
-}
-
-/** The entries of `ls-files --stage -z`, by name. */
-export function entriesIn(text: string): Map<string, Entry> {
-  return new Map(
-    split(text).flatMap((line) => {
-      const [, mode = "", id = "", name = ""] = /^(\d+) (\w+) \d\t(.+)$/s.exec(line) ?? [];
-      return name === "" ? [] : [[name, { mode, id }] as const];
-    }),
-  );
-}
-
-/** The parts of an output with `-z`. */
-export function split(text: string): string[] {
-  return text.split("\0").filter((part) => part !== "");
-}
-
-/** Names as git reads them with `-z --stdin`. */
-export function listed(names: readonly string[]): string {
-  return names.map((name) => `${name}\0`).join("");
 }

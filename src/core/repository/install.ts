@@ -104,6 +104,8 @@ async function place(from: string, to: string, mode: number): Promise<void> {
   try {
     await copyFile(from, temporary, constants.COPYFILE_EXCL);
     await using file = await open(temporary, constants.O_RDONLY | constants.O_NOFOLLOW);
+    const { atime, mtime } = await lstat(from);
+    await file.utimes(atime, mtime);
     await file.chmod(mode);
     await file.sync();
     await rename(temporary, to);

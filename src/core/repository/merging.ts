@@ -2,8 +2,9 @@ import { appendFile, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { plainName } from "../text/text.ts";
 import { mergeBase } from "./commits.ts";
-import { type Entry, entriesIn, split, wholeCall } from "./differing.ts";
 import { openProtectedGit, type ProtectedGit } from "./git.ts";
+import { pointersAmong } from "./lfs-files.ts";
+import { type Entry, entriesIn, split, wholeCall } from "./lists.ts";
 import { conflictsIn } from "./stage.ts";
 
 // What a merge of a newer base into a branch gives, without any file of a workspace.
@@ -98,7 +99,17 @@ export async function mergeIn(git: ProtectedGit, question: MergeQuestion): Promi
   const stuck = new Set(unmerged.map((line) => line.slice(line.indexOf("\t") + 1)));
   const generated = await generatedIn(git, question, { start, stuck });
   await git.run(["read-tree", tree], wholeCall);
-  if (generated.length > 0) await takeBase(git, base, generated);
+  if (generated.length > 0) await takeSide(git, base, generated);
+  const contents =
+    stuck.size === 0
+      ? []
+      : await pointersIn(
+          git,
+          head,
+          [...stuck].filter((name) => !generated.includes(name)),
+        );
+  // Marks in a pointer would be marks in no file: the branch's side is there.
+  if (contents.length > 0) await takeSide(git, head, contents);
   const merged = entriesIn(await git.run(["ls-files", "--stage", "-z"], wholeCall));
   const texts = [...stuck].filter((name) => !generated.includes(name));
   const marked: string[] = [];
@@ -130,17 +141,36 @@ async function generatedIn(
   return [...new Set([...both, ...stuck])].filter((name) => isGenerated(plainName(name)));
 }
 
-async function takeBase(git: ProtectedGit, base: string, names: readonly string[]): Promise<void> {
-  const index = join(git.dir, "base-index");
-  await git.run(["read-tree", base], { ...wholeCall, index });
-  const entries = entriesIn(await git.run(["ls-files", "--stage", "-z"], { ...wholeCall, index }));
+/** Takes files as a commit has them. */
+async function takeSide(
+  git: ProtectedGit,
+  commit: string,
+  names: readonly string[],
+): Promise<void> {
+  const entries = await entriesOf(git, commit);
   const input = names
     .map((name) => {
-      const { mode, id } = entries.get(name) ?? { mode: "0", id: "0".repeat(base.length) };
+      const { mode, id } = entries.get(name) ?? { mode: "0", id: "0".repeat(commit.length) };
       return `${mode} ${id}\t${name}\0`;
     })
     .join("");
   await git.run(["update-index", "-z", "--index-info"], { ...wholeCall, input });
+}
+
+async function entriesOf(git: ProtectedGit, commit: string): Promise<Map<string, Entry>> {
+  const index = join(git.dir, "side-index");
+  await git.run(["read-tree", commit], { ...wholeCall, index });
+  return entriesIn(await git.run(["ls-files", "--stage", "-z"], { ...wholeCall, index }));
+}
+
+/** Those of `names` that are pointers of git LFS in the commit. */
+async function pointersIn(git: ProtectedGit, commit: string, names: readonly string[]) {
+  const entries = await entriesOf(git, commit);
+  const some = names.flatMap((name) => {
+    const entry = entries.get(name);
+    return entry === undefined ? [] : [[name, entry] as const];
+  });
+  return [...(await pointersAmong(git, new Map(some))).keys()];
 }
 
 async function isMarked(git: ProtectedGit, entry: Entry | undefined): Promise<boolean> {

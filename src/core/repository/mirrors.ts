@@ -16,6 +16,8 @@ export interface Loan {
   readonly prepared?: string | undefined;
   /** The directories whose files it has; absent: all files. */
   readonly sparse?: readonly string[] | undefined;
+  /** It has the contents of git LFS. */
+  readonly lfs?: boolean | undefined;
 }
 
 export interface MirrorsOptions {

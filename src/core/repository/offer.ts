@@ -1,10 +1,12 @@
+import { open } from "node:fs/promises";
 import { commitId } from "../config/git.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { plainName } from "../text/text.ts";
 import { commitOf, gitDirOf } from "./checkout.ts";
 import { mergeBase } from "./commits.ts";
-import { split } from "./differing.ts";
 import { openProtectedGit, type ProtectedGit } from "./git.ts";
+import { agentsContent, type LfsStore, type Pointer, pointerIn } from "./lfs.ts";
+import { split } from "./lists.ts";
 import { gitHead } from "./survey.ts";
 
 export interface OfferRules {
@@ -13,6 +15,8 @@ export interface OfferRules {
   readonly allowWorkflows: boolean;
   readonly allowSubmodules: boolean;
   readonly allowLfs: boolean;
+  /** The contents that are pushed along with their pointers; null: none are. */
+  readonly lfs: LfsStore | null;
   /** The kind or name of a secret in `bytes`, never its value; null for none. */
   holdsSecret(bytes: Buffer): string | null;
 }
@@ -57,7 +61,8 @@ interface OfferOrder {
   readonly signal: AbortSignal;
 }
 
-interface Blob {
+/** A content that a commit adds, by raw path. */
+export interface Blob {
   readonly path: string;
   readonly mode: string;
   readonly id: string;
@@ -89,7 +94,9 @@ export async function examineOffer(order: OfferOrder): Promise<Offered> {
     await examineMessages(git, range, rules, objections);
     const blobs = await changedBlobs(git, ids);
     for (const blob of blobs.values()) examineEntry(blob, rules, objections);
-    await examineContents(git, [...blobs.values()], { rules, objections, signal });
+    const pointers = new Map<string, Pointer>();
+    await examineContents(git, [...blobs.values()], { rules, objections, signal, pointers });
+    await examinePointers(path, pointers, rules, objections);
     const from = await mergeBase(git, [base, head], timeoutMs);
     const stat = from === null ? [] : await numstat(git, from, head);
     return {
@@ -188,7 +195,7 @@ async function examineMessages(
 }
 
 /** What each commit has that none of its parents has at that path, once for each content. */
-async function changedBlobs(
+export async function changedBlobs(
   git: ProtectedGit,
   ids: readonly string[],
 ): Promise<ReadonlyMap<string, Blob>> {
@@ -248,6 +255,8 @@ interface Reading {
   readonly rules: OfferRules;
   readonly objections: Objections;
   readonly signal: AbortSignal;
+  /** Gets the pointers of git LFS, by path. */
+  readonly pointers: Map<string, Pointer>;
 }
 
 /** Reads the contents in parts, each content once; what is too large is refused without it. */
@@ -282,7 +291,12 @@ async function examineContents(
 async function examineBatch(
   git: ProtectedGit,
   ids: readonly string[],
-  { rules, objections, users }: Reading & { readonly users: ReadonlyMap<string, readonly Blob[]> },
+  {
+    rules,
+    objections,
+    users,
+    pointers,
+  }: Reading & { readonly users: ReadonlyMap<string, readonly Blob[]> },
 ): Promise<void> {
   const most = Math.max(batchBytes, rules.maxFileBytes) + 200 * ids.length + 1_024;
   const input = ids.map((id) => `${id}\n`).join("");
@@ -300,9 +314,44 @@ async function examineBatch(
       const target = content.toString("latin1", 0, 4_096);
       if (mode === "120000" && leadsOutside(path, target))
         objections.add(path, "outside_link", `it leads to ${plainName(target)}`);
-      if (mode !== "120000" && !rules.allowLfs && pointer.test(target))
+      if (mode === "120000" || !pointer.test(target)) continue;
+      const found = rules.lfs === null ? null : pointerIn(content.toString("latin1"));
+      if (found !== null) pointers.set(path, found);
+      else if (!rules.allowLfs)
         objections.add(path, "lfs", "it is a pointer of git LFS, whose content is not pushed");
     }
+  }
+}
+
+/** The content of each new pointer is pushed too, so it must be here, and hold no secret. */
+async function examinePointers(
+  path: string,
+  pointers: ReadonlyMap<string, Pointer>,
+  { lfs, holdsSecret }: OfferRules,
+  objections: Objections,
+): Promise<void> {
+  const gitDir = pointers.size === 0 ? null : await gitDirOf(path);
+  if (lfs === null || gitDir === null) return;
+  for (const [name, pointer] of pointers) {
+    if (!(await lfs.add(agentsContent(gitDir, pointer), pointer))) {
+      objections.add(name, "lfs", "its content is not here");
+      continue;
+    }
+    const secret = await secretIn(lfs.pathOf(pointer), holdsSecret);
+    if (secret !== null) objections.add(name, "secret", secret);
+  }
+}
+
+/** A longer secret at the edge of two parts is not found. */
+const overlapBytes = 16 * 1024;
+
+async function secretIn(file: string, holdsSecret: OfferRules["holdsSecret"]) {
+  await using content = await open(file);
+  const buffer = Buffer.allocUnsafe(batchBytes);
+  for (let at = 0; ; at += batchBytes - overlapBytes) {
+    const { bytesRead } = await content.read(buffer, 0, batchBytes, at);
+    const secret = bytesRead === 0 ? null : holdsSecret(buffer.subarray(0, bytesRead));
+    if (secret !== null || bytesRead < batchBytes) return secret;
   }
 }
 

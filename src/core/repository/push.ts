@@ -309,7 +309,8 @@ const signs: readonly Sign[] = [
   },
 ];
 
-function refusalIn(
+/** The refusal in the messages of git. */
+export function refusalIn(
   lines: readonly string[],
   summary: string | null,
   credential: Credential | null,

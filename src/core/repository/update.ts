@@ -3,8 +3,9 @@ import { join } from "node:path";
 import { commitId, isBranchName } from "../config/git.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { fileAt, plainName } from "../text/text.ts";
-import { differingIn, listed, split, wholeCall } from "./differing.ts";
+import { differingIn } from "./differing.ts";
 import { GitFailure, type Identity, openProtectedGit, type ProtectedGit } from "./git.ts";
+import { noteUnchanged } from "./index-file.ts";
 import {
   installIndex,
   installPacks,
@@ -15,6 +16,10 @@ import {
   whoOf,
   writeCommit,
 } from "./install.ts";
+import { LfsFailure } from "./lfs.ts";
+import { lfsFilesOf, pointersAmong, unchangedOf, writeContents } from "./lfs-files.ts";
+import type { Contents } from "./lfs-work.ts";
+import { entriesIn, listed, split, wholeCall } from "./lists.ts";
 import {
   type Conflict,
   type MergeQuestion,
@@ -45,6 +50,8 @@ export interface UpdateOrder {
   readonly settled: readonly string[];
   /** Which files the workspace was made with; all if omitted. */
   readonly cone?: Cone;
+  /** The contents of git LFS; null: the files are pointers. */
+  readonly lfs?: Contents | null;
   /** As in `MergeQuestion`. */
   isGenerated(path: string): boolean;
   /** Keeps what was begun, where no agent writes; null: nothing is. Durable when it resolves. */
@@ -105,6 +112,8 @@ async function merge(git: ProtectedGit, order: UpdateOrder & MergeQuestion): Pro
     ? await writeCommit(git, { tree, parents: [head, base], who, message })
     : null;
   await installPacks(gitDir, await packNew(git));
+  const lacking = await fetchContents(order, tree);
+  if (lacking !== null) return { outcome: "refused", why: lacking };
   const shown = unmerged.filter(outsideOf(order.cone ?? []));
   const merging: Merging = { base, head, tree, marked, generated, shown, commit, moving: true };
   await order.remember(merging);
@@ -128,7 +137,7 @@ async function otherWork(
 ): Promise<string | null> {
   const { path, head, settled, cone = [], signal, gitDir } = order;
   await using git = await openProtectedGit(gitDir, { head, worktree: path, signal });
-  const found = await differingIn(git, { path, head, settled, cone });
+  const found = await differingIn(git, { path, head, settled, cone, lfs: order.lfs != null });
   const isOutside = outsideOf(cone);
   if (!found.sparse.every(isOutside)) return "its checkout is sparse in a way of its own";
   await refreshIn(git);
@@ -168,7 +177,7 @@ async function refreshIn(git: ProtectedGit): Promise<void> {
 
 type Finish = Pick<
   UpdateOrder,
-  "path" | "baseName" | "cone" | "author" | "wall" | "signal" | "remember"
+  "path" | "baseName" | "cone" | "lfs" | "author" | "wall" | "signal" | "remember"
 >;
 
 /**
@@ -177,7 +186,7 @@ type Finish = Pick<
  */
 export async function finishUpdate(
   merging: Merging,
-  { path, baseName, cone = [], author, wall, remember, signal }: Finish,
+  { path, baseName, cone = [], lfs = null, author, wall, remember, signal }: Finish,
   { isRepeated }: { readonly isRepeated: boolean },
 ): Promise<void> {
   const { head, base, tree, commit } = merging;
@@ -191,10 +200,15 @@ export async function finishUpdate(
   await git.run(["read-tree", "HEAD"], wholeCall);
   const added = await useSparse(git, { path, cone });
   await refreshIn(git);
+  if (lfs !== null) await noteContents(git, path, [head, tree]);
   const how = isRepeated ? ["--reset", "-u"] : ["-m", "-u", "HEAD"];
   await git.run(["read-tree", ...how, tree], wholeCall);
   await putBack(git, [...added, ...(merging.shown ?? [])]);
   await git.run(["update-index", "-q", "--refresh"], { ...wholeCall, mayExit: 1 });
+  if (lfs !== null) {
+    await writeContents(path, await lfsFilesOf(gitDir, tree, signal), lfs.store);
+    await noteContents(git, path, null);
+  }
   if (commit !== null && at.head !== commit) {
     const who = whoOf(author, wall);
     const subject = `merge ${base.slice(0, 10)}`;
@@ -203,6 +217,47 @@ export async function finishUpdate(
   await installIndex(gitDir, join(git.dir, "index"));
   await noteRemote(gitDir, baseName, base);
   await remember(commit === null ? { ...merging, moving: false } : null);
+}
+
+/** Fetches the contents that the tree needs; resolves with the reason when that is not possible. */
+async function fetchContents(
+  { path, lfs = null, base, mirror, signal }: UpdateOrder,
+  tree: string,
+): Promise<string | null> {
+  if (lfs === null) return null;
+  const gitDir = join(path, ".git");
+  // The base's side of a conflict is not in the files, but an agent may want it.
+  const sides = [
+    await lfsFilesOf(gitDir, tree, signal),
+    await lfsFilesOf(mirror ?? gitDir, base, signal),
+  ];
+  try {
+    await lfs.fetch(sides.flatMap((files) => [...files.values()]));
+    return null;
+  } catch (error) {
+    if (!(error instanceof LfsFailure)) throw error;
+    return `contents of git LFS cannot be fetched: ${error.message}`;
+  }
+}
+
+/** Notes in `git`'s index which files have the content of their pointer; `between` two trees, of those that differ. */
+async function noteContents(
+  git: ProtectedGit,
+  path: string,
+  between: readonly [string, string] | null,
+): Promise<void> {
+  const entries = entriesIn(await git.run(["ls-files", "--stage", "-z"], wholeCall));
+  const names = ["-r", "-z", "--name-only", "--no-renames"];
+  const changed =
+    between === null
+      ? [...entries.keys()]
+      : split(await git.run(["diff-tree", ...names, ...between], wholeCall));
+  const wanted = changed.flatMap((name) => {
+    const entry = entries.get(name);
+    return entry === undefined ? [] : [[name, entry] as const];
+  });
+  const same = await unchangedOf(path, await pointersAmong(git, new Map(wanted)));
+  await noteUnchanged(join(git.dir, "index"), path, same);
 }
 
 /**

@@ -1,8 +1,11 @@
-import { lstat, mkdir, readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { constants } from "node:fs";
+import { copyFile, lstat, mkdir, readdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { type CommandEnd, runCommand } from "../process/run.ts";
 import { readSmall } from "../repository/checkout.ts";
 import { openProtectedGit } from "../repository/git.ts";
+import { agentsContent, LfsStore } from "../repository/lfs.ts";
+import { newContents } from "../repository/lfs-work.ts";
 import { digestOf, fileDigest, TooLarge } from "./tree-digest.ts";
 
 // A copy of a whole directory as a tar archive, for what a git bundle cannot hold.
@@ -18,6 +21,8 @@ interface ArchiveOptions {
   readonly maxBytes: number;
   /** The mirror that the repository borrows from; null: it is complete in itself. */
   readonly mirror: string | null;
+  /** Contents of git LFS that only the mirror has are added. */
+  readonly lfs?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -38,8 +43,13 @@ export async function writeArchive(
 ): Promise<(restored: string) => Promise<boolean>> {
   const { into, maxBytes, mirror, signal } = options;
   const own = join(into, "borrowed");
-  const added = (await isWhole(path, mirror)) ? [] : await packInto(own, mirror ?? "", options);
-  const without = added.length === 0 ? [] : [alternates, ...added];
+  const packed = (await isWhole(path, mirror)) ? [] : await packInto(own, mirror ?? "", options);
+  const contents = await contentsInto(own, path, options);
+  const added = [...packed, ...contents];
+  const dirs = contents.flatMap((name) => [dirname(name), dirname(dirname(name))]);
+  const lfsDirs = contents.length === 0 ? [] : [...dirs, ".git/lfs", ".git/lfs/objects"];
+  const less = packed.length === 0 ? [] : [alternates];
+  const without = [...less, ...added, ...lfsDirs];
   const stop = signal && { signal };
   const { sha256, bytes } = await digestOf(path, { maxBytes, without, ...stop });
   let size = bytes;
@@ -47,9 +57,9 @@ export async function writeArchive(
   if (size > maxBytes) throw new TooLarge(`it is larger than ${maxBytes} bytes`);
   // The archive's name is relative: tar takes a name with a colon for one of another machine.
   const args = ["--sparse", "--create", "--file", archiveName];
-  const less = added.length === 0 ? [] : [`--exclude=./${alternates}`];
+  const exclude = less.map((name) => `--exclude=./${name}`);
   const more = added.length === 0 ? [] : ["--directory", own, ...added];
-  await tar([...args, ...less, "--directory", path, ".", ...more], into, signal);
+  await tar([...args, ...exclude, "--directory", path, ".", ...more], into, signal);
   return async (restored) => {
     for (const name of added) {
       const both = [join(own, name), join(restored, name)].map((file) => fileDigest(file));
@@ -94,6 +104,28 @@ async function packInto(
   const input = await git.run(check, lists);
   await git.run(["pack-objects", "--quiet", join(own, packs, "pack")], { ...lists, input });
   return (await readdir(join(own, packs))).toSorted().map((name) => `${packs}/${name}`);
+}
+
+/** The contents that new commits name and the workspace itself lacks, below `own`; resolves with the names of their files. */
+async function contentsInto(
+  own: string,
+  path: string,
+  { mirror, lfs, signal }: ArchiveOptions,
+): Promise<readonly string[]> {
+  if (mirror === null || lfs !== true) return [];
+  const store = new LfsStore(mirror);
+  const order = { path, commit: null, mirror, store, ...(signal && { signal }) };
+  const { there } = await newContents(order);
+  const added: string[] = [];
+  for (const pointer of there) {
+    const name = agentsContent(".git", pointer);
+    const isThere = (await lstat(join(path, name)).catch(() => null)) !== null;
+    if (isThere || added.includes(name)) continue;
+    await mkdir(dirname(join(own, name)), { recursive: true });
+    await copyFile(store.pathOf(pointer), join(own, name), constants.COPYFILE_FICLONE);
+    added.push(name);
+  }
+  return added;
 }
 
 /** Unpacks the archive in `from` into the new directory `to`. */

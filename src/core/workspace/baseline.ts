@@ -50,6 +50,7 @@ const Written = z.object({
       keep: z.string(),
       prepared: z.string().optional(),
       sparse: z.array(z.string()).optional(),
+      lfs: z.boolean().optional(),
     })
     .nullable()
     .default(null),

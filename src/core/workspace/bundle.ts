@@ -3,8 +3,8 @@ import { dirname, join } from "node:path";
 import { z } from "zod";
 import { copyIndex, readSmall, sharedDirOf } from "../repository/checkout.ts";
 import { mergeBase, tipsOf } from "../repository/commits.ts";
-import { listed } from "../repository/differing.ts";
 import { openProtectedGit, type ProtectedGit } from "../repository/git.ts";
+import { listed } from "../repository/lists.ts";
 import { type Refs, stashIdsIn } from "../repository/refs.ts";
 import { gitHead, survey } from "../repository/survey.ts";
 import { fileAt } from "../text/text.ts";
@@ -61,11 +61,12 @@ const maxShallowBytes = 1024 * 1024;
 
 /**
  * Whether a bundle can hold all of it. It has no place for other repositories, for an operation in
- * progress, and for what cannot be read; of a shallow repository it would lack commits.
+ * progress, for contents of git LFS, and for what cannot be read; of a shallow repository it would lack commits.
  */
 export async function fitsBundle(found: Findings): Promise<boolean> {
   const { repository, refs, head, problems, nested, submodules, unfinished } = found;
   if (repository === null || refs === null || head === null || unfinished !== null) return false;
+  if (found.lfs) return false;
   if (problems.length + nested.length + submodules.length > 0) return false;
   const shared = await sharedDirOf(repository.gitDir);
   const shallow = await readSmall(join(shared, "shallow"), maxShallowBytes);

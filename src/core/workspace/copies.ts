@@ -246,7 +246,7 @@ export class KeptCopies {
       throw new Error("its commits are in another repository, and no bundle can be made of them");
     }
     const mirror = (await this.#deps.lentTo?.(path)) ?? null;
-    const isSame = await writeArchive(path, { ...options, mirror });
+    const isSame = await writeArchive(path, { ...options, mirror, lfs: found.lfs });
     await restoreArchive(into, restored, signal);
     if (!(await isSame(restored))) throw new Error("the restored files are not the same");
     const { sha256 } = await digestOf(restored, signal && { signal });

@@ -11,8 +11,8 @@ import {
   tipsOf,
   unreached,
 } from "../repository/commits.ts";
-import { listed } from "../repository/differing.ts";
 import { openProtectedGit, type ProtectedGit } from "../repository/git.ts";
+import { listed } from "../repository/lists.ts";
 import { type GitSurvey, gitHead, survey } from "../repository/survey.ts";
 import { fileAt } from "../text/text.ts";
 import { readBaseline } from "./baseline.ts";

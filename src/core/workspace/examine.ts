@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { messageOf } from "../model/errors.ts";
 import { copyIndex, unfinishedIn, unlessMissing } from "../repository/checkout.ts";
 import { commitsOnlyHere, type OnlyHere } from "../repository/commits.ts";
-import { split } from "../repository/differing.ts";
 import { openProtectedGit, type ProtectedGit } from "../repository/git.ts";
 import { ignoresOf, ruleBaseOf } from "../repository/ignores.ts";
+import { pointersAmong, unchangedOf } from "../repository/lfs-files.ts";
+import { type Entry, entriesIn, split } from "../repository/lists.ts";
 import { type Refs, type Repository, refsOf, repositoryAt } from "../repository/refs.ts";
 import { type Cone, leaveOut, leftOutOf, outsideOf } from "../repository/sparse.ts";
 import { gitHead } from "../repository/survey.ts";
@@ -30,6 +31,8 @@ export interface Findings {
   readonly settled: readonly string[];
   /** Which files the workspace was made with; those outside that are not there are in `settled`. */
   readonly cone: Cone;
+  /** Files of git LFS have their content. */
+  readonly lfs: boolean;
   /** The files of `changed` that differ only in the index. */
   readonly stagedOnly: readonly string[];
   readonly nested: readonly string[];
@@ -71,6 +74,7 @@ class Examiner implements Findings {
   fresh: readonly string[] = [];
   settled: readonly string[] = [];
   readonly cone: Cone;
+  readonly lfs: boolean;
   stagedOnly: readonly string[] = [];
   nested: readonly string[] = [];
   submodules: readonly string[] = [];
@@ -85,6 +89,7 @@ class Examiner implements Findings {
     this.#path = path;
     this.#how = how;
     this.cone = how.cone ?? how.baseline?.loan?.sparse ?? [];
+    this.lfs = how.baseline?.loan?.lfs === true;
   }
 
   async examine(): Promise<void> {
@@ -130,14 +135,9 @@ class Examiner implements Findings {
     if (repository === null) return this.#plainFiles();
     await using git = await this.#git(repository, head);
     if (head !== null) await git.run(["read-tree", "HEAD"], call);
-    const entries = split(await git.run(["ls-files", "--stage", "-z"], call));
-    const tracked = new Set<string>();
+    const tracked = entriesIn(await git.run(["ls-files", "--stage", "-z"], call));
     const gitlinks = new Set<string>();
-    for (const entry of entries) {
-      const name = entry.slice(entry.indexOf("\t") + 1);
-      tracked.add(name);
-      if (entry.startsWith("160000 ")) gitlinks.add(name);
-    }
+    for (const [name, { mode }] of tracked) if (mode === "160000") gitlinks.add(name);
     const left = await this.#leaveOut(git, tracked);
     const differing = head === null ? [] : await differingIn(git);
     const { signal, baseline, isNew } = this.#how;
@@ -149,18 +149,38 @@ class Examiner implements Findings {
       async (names) => (ignores === null ? new Set() : ignores.of(names)),
     );
     await this.#sortOut(differing, gitlinks);
-    this.settled = [...this.settled, ...left];
+    const contents = await this.#contents(git, tracked);
+    this.settled = [...this.settled, ...left, ...contents];
     await this.#try("what is staged cannot be read", () => this.#stagedIn(git, repository, head));
   }
 
   /** Files that a sparse workspace does not have are no deletions. */
-  async #leaveOut(git: ProtectedGit, tracked: ReadonlySet<string>): Promise<readonly string[]> {
+  async #leaveOut(
+    git: ProtectedGit,
+    tracked: ReadonlyMap<string, Entry>,
+  ): Promise<readonly string[]> {
     const { cone } = this;
     if (cone.length === 0) return [];
     const found = await leftOutOf(git, { path: this.#path, cone, tracked });
     const left = found.filter(outsideOf(cone));
     await leaveOut(git, left);
     return left;
+  }
+
+  /** Changed files that are the content of their pointer are not work; resolves with them. */
+  async #contents(
+    git: ProtectedGit,
+    tracked: ReadonlyMap<string, Entry>,
+  ): Promise<readonly string[]> {
+    if (!this.lfs || this.changed.length === 0) return [];
+    const entries = this.changed.flatMap((name) => {
+      const entry = tracked.get(name);
+      return entry === undefined ? [] : [[name, entry] as const];
+    });
+    const pointers = await pointersAmong(git, new Map(entries));
+    const same = await unchangedOf(this.#path, pointers);
+    this.changed = this.changed.filter((name) => !same.has(name));
+    return [...same];
   }
 
   /** Without a repository every file is compared with its original state. */

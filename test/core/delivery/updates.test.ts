@@ -83,6 +83,7 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
     isAttached: () => isAttached,
     ports: {
       identity: unused,
+      contentsOf: async () => null,
       mirror: async () => mirror,
       check: async ({ workspace }: Checked, commands: readonly string[]) => {
         for (const command of commands) {

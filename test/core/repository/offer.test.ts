@@ -11,6 +11,7 @@ const rules = {
   allowWorkflows: false,
   allowSubmodules: false,
   allowLfs: false,
+  lfs: null,
   holdsSecret: (bytes: Buffer) => (bytes.includes("s3cr3t") ? "TOKEN" : null),
 };
 const { signal } = new AbortController();

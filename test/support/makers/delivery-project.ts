@@ -24,6 +24,8 @@ interface Wish {
   readonly issues?: Readonly<Record<string, readonly (readonly Step[])[]>>;
   /** The address of the repository; by default a bare one on disk. */
   readonly url?: string;
+  /** More lines of the repository's entry, each with its indentation. */
+  readonly repository?: string;
   /** More lines of the front matter. */
   readonly front?: string;
   readonly env?: Readonly<Record<string, string>>;
@@ -65,6 +67,7 @@ git:
   repositories:
     - name: hello
       url: ${wish.url ?? bare}
+${wish.repository ?? ""}
 delivery:
 ${delivery}
 codex: { command: ${JSON.stringify(command)}, read_timeout_ms: 30000, env_passthrough: ${passed} }

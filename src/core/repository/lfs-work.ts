@@ -1,0 +1,59 @@
+import { gitDirOf, refsBelow } from "./checkout.ts";
+import { openProtectedGit } from "./git.ts";
+import { agentsContent, type LfsStore, type Pointer } from "./lfs.ts";
+import { pointersAmong } from "./lfs-files.ts";
+import { wholeCall } from "./lists.ts";
+import { changedBlobs } from "./offer.ts";
+
+/** The contents of git LFS that a workspace reads. */
+export interface Contents {
+  readonly store: LfsStore;
+  /** Puts those into the store that it lacks. Rejects with `LfsFailure`. */
+  fetch(pointers: readonly Pointer[]): Promise<void>;
+}
+
+interface NewWork {
+  /** The workspace. */
+  readonly path: string;
+  /** Only what this commit has counts; null: what any ref has. */
+  readonly commit: string | null;
+  /** Its mirror: what a branch there has is no new work. */
+  readonly mirror: string;
+  readonly store: LfsStore;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * The contents that commits of a workspace name and no branch of the remote does; those that an agent's git LFS
+ * has made are in the store then. Rejects when git cannot read the commits.
+ */
+export async function newContents({
+  path,
+  commit,
+  mirror,
+  store,
+  signal,
+}: NewWork): Promise<{ readonly there: readonly Pointer[]; readonly missing: readonly string[] }> {
+  const gitDir = await gitDirOf(path);
+  if (gitDir === null) return { there: [], missing: [] };
+  const tips = commit === null ? await tipsIn(gitDir) : [commit];
+  const place = { head: tips[0] ?? null, worktree: null, ...(signal && { signal }) };
+  await using git = await openProtectedGit(gitDir, place);
+  const known = (await refsBelow("refs/remotes/origin", mirror)).values();
+  const input = [...tips, ...[...known].map((id) => `^${id}`)].map((line) => `${line}\n`).join("");
+  const ids = await git.run(["rev-list", "--ignore-missing", "--stdin"], { ...wholeCall, input });
+  const blobs = await changedBlobs(git, ids.split("\n").filter(Boolean));
+  const entries = [...blobs].map(([key, { mode, id }]) => [key, { mode, id }] as const);
+  const there: Pointer[] = [];
+  const missing: string[] = [];
+  for (const [key, pointer] of await pointersAmong(git, new Map(entries))) {
+    const isHere = await store.add(agentsContent(gitDir, pointer), pointer);
+    if (isHere) there.push(pointer);
+    else missing.push(blobs.get(key)?.path ?? pointer.oid);
+  }
+  return { there, missing };
+}
+
+async function tipsIn(gitDir: string): Promise<readonly string[]> {
+  return [...(await refsBelow("refs", gitDir)).values()];
+}
