@@ -97,7 +97,7 @@ export class Remotes {
     return {
       store,
       mirror,
-      fetch: (pointers) => fetchLfs({ ...this.#fetch(rule, limit) }, store, pointers),
+      ensure: (pointers) => fetchLfs({ ...this.#fetch(rule, limit) }, store, pointers),
     };
   }
 

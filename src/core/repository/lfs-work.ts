@@ -9,7 +9,7 @@ import { changedBlobs } from "./offer.ts";
 export interface Contents {
   readonly store: LfsStore;
   /** Puts those into the store that it lacks. Rejects with `LfsFailure`. */
-  fetch(pointers: readonly Pointer[]): Promise<void>;
+  ensure(pointers: readonly Pointer[]): Promise<void>;
 }
 
 interface NewWork {

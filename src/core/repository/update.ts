@@ -232,7 +232,7 @@ async function fetchContents(
     await lfsFilesOf(mirror ?? gitDir, base, signal),
   ];
   try {
-    await lfs.fetch(sides.flatMap((files) => [...files.values()]));
+    await lfs.ensure(sides.flatMap((files) => [...files.values()]));
     return null;
   } catch (error) {
     if (!(error instanceof LfsFailure)) throw error;

@@ -59,7 +59,7 @@ async function bench(t: TestContext, more: Readonly<Record<string, string>> = {}
   const store = new LfsStore(mirror);
   const contents = {
     store,
-    fetch: (pointers: Parameters<typeof fetchLfs>[2]) => fetchLfs(fetchOrder, store, pointers),
+    ensure: (pointers: Parameters<typeof fetchLfs>[2]) => fetchLfs(fetchOrder, store, pointers),
   };
   let merging: Merging | null = null;
   const remember = async (next: Merging | null) => {
