@@ -4,9 +4,12 @@
 import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { cp, readdir, readFile, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { before, describe, type TestContext, test } from "node:test";
+import { setTimeout as delay, setImmediate } from "node:timers/promises";
 import { liveProcesses } from "../../src/core/process/table.ts";
 import { temporaryDir } from "../support/makers/storage.ts";
 import { eventually, launch } from "../support/worlds/symphony.ts";
@@ -20,13 +23,19 @@ const stubborn = `trap '' TERM INT HUP; echo $$ >"$HOME/pid"; while :; do sleep 
 const escaped = `45.${process.pid}`;
 const escaping = `(env -i setsid sleep ${escaped} &); ${stubborn}`;
 
-type End = (child: ChildProcess) => void;
+type End = (child: ChildProcess) => void | Promise<void>;
 const ends: Readonly<Record<string, End>> = {
   SIGTERM: (child) => child.kill("SIGTERM"),
   SIGINT: (child) => child.kill("SIGINT"),
   SIGHUP: (child) => child.kill("SIGHUP"),
   "SIGINT to the group": ({ pid }) => process.kill(-Number(pid), "SIGINT"),
   "SIGTERM to the group": ({ pid }) => process.kill(-Number(pid), "SIGTERM"),
+  // Neither ends it; the signal after them does.
+  "SIGPIPE and its output closed": async (child) => {
+    child.kill("SIGPIPE");
+    for (const stream of [child.stdout, child.stderr]) stream?.destroy();
+    child.kill("SIGTERM");
+  },
 };
 
 interface Row {
@@ -45,6 +54,7 @@ const table: readonly Row[] = [
       SIGINT: 0,
       SIGHUP: 0,
       "SIGINT to the group": 0,
+      "SIGPIPE and its output closed": 0,
     },
   },
   {
@@ -57,7 +67,12 @@ const table: readonly Row[] = [
   {
     command: "run",
     phase: "its agent hangs",
-    codes: { SIGTERM: 130, "SIGINT to the group": 130, SIGHUP: 130 },
+    codes: {
+      SIGTERM: 130,
+      "SIGINT to the group": 130,
+      SIGHUP: 130,
+      "SIGPIPE and its output closed": 130,
+    },
   },
 ];
 
@@ -130,7 +145,7 @@ describe("S27: signals by phase", { concurrency: 4, skip: process.platform !== "
           throw new Error(said, { cause });
         });
         const exit = once(child, "exit", { signal: AbortSignal.timeout(limitMs) });
-        ends[name]?.(child);
+        await ends[name]?.(child);
         assert.deepEqual(await exit, [code, null], said);
         const files = await readdir(join(dir, ".symphony"));
         assert.deepEqual(
@@ -147,4 +162,45 @@ describe("S27: signals by phase", { concurrency: 4, skip: process.platform !== "
       });
     }
   }
+
+  // Whatever a start has got to: the moments are those at which these files appear.
+  const moments = ["nothing", ".symphony", ".symphony/lock.json", ".symphony/runtime.json"];
+  for (const [at, moment] of moments.entries()) {
+    test(`serve that has made ${moment} ends after SIGTERM with nothing left`, async (t) => {
+      const { code, left, said } = await endedIn(t, ["serve", "--port", "0"], moment);
+      // Before its first line has run, a program ends by the signal itself.
+      assert.ok(code === 0 || (at === 0 && code === "SIGTERM"), `${code}\n${said}`);
+      assert.deepEqual(left, []);
+    });
+  }
+
+  for (const moment of moments.slice(1, 3)) {
+    test(`serve whose start fails ends after SIGINT at ${moment} with nothing left`, async (t) => {
+      const taken = createServer().listen(0, "127.0.0.1");
+      t.after(() => taken.close());
+      await once(taken, "listening");
+      const { port } = taken.address() as AddressInfo;
+      const args = ["serve", "--port", String(port)];
+      const { code, left, said } = await endedIn(t, args, moment);
+      assert.ok(code === 0 || code === 1, `${code}\n${said}`);
+      assert.deepEqual(left, []);
+    });
+  }
 });
+
+async function endedIn(t: TestContext, args: readonly string[], moment: string) {
+  const dir = await project(t, "sleep 600");
+  const child = launch(around(dir), args);
+  t.after(() => child.kill("SIGKILL"));
+  const exit = once(child, "exit");
+  let said = "";
+  child.stderr?.on("data", (part) => (said += part));
+  while (moment !== "nothing" && child.exitCode === null && !existsSync(join(dir, moment)))
+    await setImmediate();
+  child.kill(args.at(-1) === "0" ? "SIGTERM" : "SIGINT");
+  const late = delay(limitMs, null, { ref: false });
+  const [code, signal] = (await Promise.race([exit, late])) ?? ["it did not end", null];
+  const files = await readdir(join(dir, ".symphony")).catch(() => []);
+  const left = files.filter((file) => ["runtime.json", "lock.json"].includes(file));
+  return { code: code ?? signal, left, said };
+}
