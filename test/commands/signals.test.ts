@@ -23,7 +23,7 @@ const stubborn = `trap '' TERM INT HUP; echo $$ >"$HOME/pid"; while :; do sleep 
 const escaped = `45.${process.pid}`;
 const escaping = `(env -i setsid sleep ${escaped} &); ${stubborn}`;
 
-type End = (child: ChildProcess) => void | Promise<void>;
+type End = (child: ChildProcess) => unknown;
 const ends: Readonly<Record<string, End>> = {
   SIGTERM: (child) => child.kill("SIGTERM"),
   SIGINT: (child) => child.kill("SIGINT"),
