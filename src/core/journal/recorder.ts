@@ -19,6 +19,8 @@ const decisionsBetween = 10_000;
 const batchSize = 250;
 /** How long decisions are kept in memory: what a crash of the process may lose. */
 const flushMs = 1_000;
+/** As long wait polls that brought nothing new, so that an idle server writes next to nothing. */
+const quietFlushMs = 600_000;
 /** Decisions waiting for the disk; beyond it recording pauses, and the server continues. */
 const maxWaiting = 50_000;
 const retryMs = 30_000;
@@ -64,6 +66,7 @@ export class Recorder {
   #segment: SegmentWriter | null = null;
   #waiting: Noted[] = [];
   #cancelFlush: (() => void) | null = null;
+  #cancelQuiet: (() => void) | null = null;
   #cancelSweep = () => {};
   #flushing: Promise<void> | null = null;
   #config: Config | null = null;
@@ -108,7 +111,7 @@ export class Recorder {
     this.#cancelFlush?.();
     this.#cancelFlush = null;
     await this.#flushing;
-    await this.#flush();
+    await this.#flush(true);
   }
 
   /** What `work` finds in the record, everything decided so far included. Rejects as the file cannot be read. */
@@ -122,6 +125,7 @@ export class Recorder {
     await this.settled();
     this.#closed = true;
     this.#cancelFlush?.();
+    this.#cancelQuiet?.();
     this.#cancelSweep();
     try {
       if (this.#segment !== null) await this.#add(this.#segment.take(true));
@@ -147,15 +151,15 @@ export class Recorder {
     });
   }
 
-  /** Never rejects. */
-  #flush(): Promise<void> {
-    this.#flushing ??= this.#writeAll().finally(() => {
+  /** Never rejects. `isWhole`: quiet polls too are written now. */
+  #flush(isWhole = false): Promise<void> {
+    this.#flushing ??= this.#writeAll(isWhole).finally(() => {
       this.#flushing = null;
     });
     return this.#flushing;
   }
 
-  async #writeAll(): Promise<void> {
+  async #writeAll(isWhole: boolean): Promise<void> {
     while (this.#waiting.length > 0) {
       const part = this.#waiting.splice(0, batchSize);
       try {
@@ -168,6 +172,20 @@ export class Recorder {
       }
       // Other work gets its turn between two batches.
       await new Promise((resolve) => setImmediate(resolve));
+    }
+    if (isWhole) await this.#writeQuiet();
+  }
+
+  /** What waited although it was ready to be written. */
+  async #writeQuiet(): Promise<void> {
+    this.#cancelQuiet?.();
+    this.#cancelQuiet = null;
+    const waiting = this.#segment?.waiting ?? 0;
+    if (this.#segment === null || waiting === 0) return;
+    try {
+      await this.#add(this.#segment.take(false));
+    } catch (error) {
+      this.#failed(error, waiting);
     }
   }
 
@@ -182,7 +200,10 @@ export class Recorder {
       segment.write(one);
       done += 1;
     }
-    await this.#add(segment.take(segment.sinceCheckpoint >= every));
+    const isDue = segment.sinceCheckpoint >= every;
+    if (isDue || !segment.isQuiet) await this.#add(segment.take(isDue));
+    else
+      this.#cancelQuiet ??= this.#options.clock.after(quietFlushMs, () => void this.#flush(true));
     if (done < part.length) await this.#writePart(part.slice(done));
   }
 
@@ -194,6 +215,7 @@ export class Recorder {
     const why = open === null ? this.#why : whyAnother(open, first, known);
     if (open !== null && why === null) return open;
     this.#why = "gap";
+    if (open !== null && open.waiting > 0) await this.#add(open.take(false));
     const file = this.#open();
     const at = Math.round(first.context.wall);
     const id = file.begin({ at, version, why: why ?? "gap" });

@@ -184,6 +184,13 @@ export function writeList(
   });
 }
 
+/** Whether what `writeList` has written is all of `count` issues, none of them changed. */
+export function isSameList(list: Json, count: number): boolean {
+  if (!Array.isArray(list)) return list === 0;
+  if (list.length === 0) return count === 0;
+  return list[0] !== added && list[1] === 0 && list[2] === count;
+}
+
 interface Run {
   readonly kind: typeof kept | typeof renewed | typeof added;
   readonly from: number;

@@ -1,4 +1,5 @@
 import type { Config } from "../config/config.ts";
+import type { Input } from "../orchestrator/messages.ts";
 import type { State } from "../orchestrator/state.ts";
 import { encode, type Json } from "./codec.ts";
 import type { Batch, Checkpoint, ContentsRow } from "./file.ts";
@@ -14,7 +15,7 @@ import {
   ticksOf,
   type WrittenConfig,
 } from "./record.ts";
-import { Names, SharedWriter, writeList } from "./shared.ts";
+import { isSameList, Names, SharedWriter, writeList } from "./shared.ts";
 
 /** `shown`: null as long as the configuration is that of the previous decision. */
 export interface Noted extends Decided {
@@ -51,6 +52,7 @@ export class SegmentWriter {
   readonly #shared: SharedWriter;
   readonly #names: Names;
   #lines: string[] = [];
+  #isQuiet = true;
   #first: Pick<Batch, "at" | "event" | "ticks"> | null = null;
   #ticks = 0;
   #config: Config | null = null;
@@ -77,6 +79,16 @@ export class SegmentWriter {
 
   get secrets(): number {
     return this.#options.secrets;
+  }
+
+  /** Decisions that were written since the last `take`. */
+  get waiting(): number {
+    return this.#lines.length;
+  }
+
+  /** They are polls that brought nothing new: the times of polls are all that a crash would lose with them. */
+  get isQuiet(): boolean {
+    return this.#isQuiet;
   }
 
   /** False when decisions between the last one and `noted` are missing. */
@@ -111,6 +123,8 @@ export class SegmentWriter {
     const line: Line =
       Object.keys(more).length > 0 ? [...times, mark, written, more] : [...times, mark, written];
     this.#lines.push(JSON.stringify(line));
+    const isNew = list !== undefined && !isSameList(list, noted.before.candidates.length);
+    this.#isQuiet &&= refusal === null && !isNew && isQuietPoll(noted.input, more);
     this.#ticks = ticks ?? this.#ticks;
     this.#wall = context.wall;
     this.#event = event;
@@ -126,6 +140,7 @@ export class SegmentWriter {
     const batch =
       this.#first === null ? null : { ...this.#first, first: this.input - count + 1, count, body };
     this.#lines = [];
+    this.#isQuiet = true;
     this.#first = null;
     const last = this.#last;
     const checkpoint =
@@ -206,4 +221,11 @@ export class SegmentWriter {
       redact: this.#options.redact,
     });
   }
+}
+
+/** A part of a poll; whether its list is another one is asked by itself. */
+function isQuietPoll(input: Input, more: More): boolean {
+  if (Object.keys(more).some((key) => key !== "list")) return false;
+  if (input.type === "preflight.ended") return input.problem === null;
+  return input.type === "poll.due" || input.type === "candidates.fetched";
 }

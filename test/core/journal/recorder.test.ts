@@ -16,6 +16,7 @@ import { FakeClock } from "../../support/fakes/fake-clock.ts";
 import { config, issue } from "../../support/makers/issue.ts";
 import { batchesOf, recorderFor, recordTexts } from "../../support/makers/record.ts";
 import { temporaryDir } from "../../support/makers/storage.ts";
+import { eventually } from "../../support/worlds/symphony.ts";
 
 const canary = "canary-5b1f0e77c2";
 
@@ -99,6 +100,35 @@ test("an unchanged poll of 10,000 issues takes under 100 bytes on disk", async (
   t.diagnostic(`${bytes} bytes for each poll`);
   assert.ok(bytes < 100, `${bytes} bytes`);
   await bench.recorder.close();
+});
+
+test("D8: an idle server with 1,000 issues writes under 1 KB a minute, and no poll is missing", async (t) => {
+  const bench = new Bench(temporaryDir(t), config({ agent: { maxConcurrentAgents: 0 } }));
+  const listed = () =>
+    Array.from({ length: 1_000 }, (_, n) => issue(`ENG-${n}`, { dispatchable: false }));
+  bench.issues = listed();
+  bench.poll();
+  await bench.recorder.settled();
+  const size = () => statSync(bench.file).size + statSync(`${bench.file}-wal`).size;
+  const before = size();
+  const minutes = 60;
+  for (let n = 0; n < 2 * minutes; n++) {
+    // A tracker may return new objects for what has not changed.
+    if (n % 2 === 0) bench.issues = listed();
+    bench.poll();
+    bench.clock.advance(1_000);
+    for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
+  }
+  const file = new RecordFile(bench.file);
+  t.after(() => file.close());
+  await eventually("what waited is written by itself", async () => file.lastInput() > 3 * minutes);
+  const bytes = (size() - before) / minutes;
+  t.diagnostic(`${bytes} bytes a minute`);
+  assert.ok(bytes < 1_024, `${bytes} bytes`);
+  await bench.recorder.close();
+  assert.equal(bench.recorder.lost, 0);
+  const { marks } = await replayed(file);
+  assert.ok(marks.length >= 3 * 2 * minutes && marks.every(([now, then]) => now === then));
 });
 
 test("a poll that brings one changed issue adds that issue alone", async (t) => {
