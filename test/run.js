@@ -1,4 +1,5 @@
-// Runs one of the two suites on the project's Node: `npm test`, or `npm run test:integration`.
+// Runs one of the suites on the project's Node: `npm test`, `npm run test:integration`, or `npm run contract`, which is the
+// contract of agents with every real one, whole.
 import { spawnSync } from "node:child_process";
 import { globSync, mkdirSync } from "node:fs";
 import { resolve } from "node:path";
@@ -21,10 +22,13 @@ const missing = wanted.filter(({ probe: [program = "", ...args] }) => {
   return !process.env["CI"] && spawnSync(program, args, { stdio: "ignore" }).status !== 0;
 });
 
-const integration = process.argv[2] === "integration";
-const all = globSync("test/**/*.test.ts")
-  .filter((file) => file.startsWith("test/integration/") === integration)
-  .sort();
+const contract = process.argv[2] === "contract";
+const integration = contract || process.argv[2] === "integration";
+const all = contract
+  ? ["test/integration/agent-contract.test.ts"]
+  : globSync("test/**/*.test.ts")
+      .filter((file) => file.startsWith("test/integration/") === integration)
+      .sort();
 const files = all.filter((file) => !missing.some((one) => file.startsWith(one.files)));
 
 // A private home: no login profile, git settings or symphony folder of a user may influence a test.
@@ -34,6 +38,7 @@ const env = {
   ...process.env,
   HOME: home,
   NODE_COMPILE_CACHE: resolve("node_modules/.cache/compile"),
+  ...(contract && { SYMPHONY_CONTRACT: "whole" }),
 };
 // A real agent on a slow machine takes its time; the limit is for tests that hang.
 const timeoutMs = integration ? 300_000 : 120_000;

@@ -120,7 +120,7 @@ export const ofTheEgress: readonly Mutant[] = [
   ]),
   ...faults(
     {
-      file: "src/core/agent/openai/failures.ts",
+      file: "src/core/agent/openai/client.ts",
       tests: ["test/core/agent/openai/provider.test.ts"],
       only: "a redirect",
     },

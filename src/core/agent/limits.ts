@@ -69,7 +69,7 @@ const waitKeys = new Set([
 const waitMsKeys = new Set(["retryafterms", "retrydelayms", "resetsinms"]);
 const timeKeys = new Set([
   ...["resetsat", "resetat", "resettime", "quotaresettime", "quotaresettimestamp", "retryat"],
-  "anthropicratelimitunifiedreset",
+  ...["anthropicratelimitunifiedreset", "xratelimitreset"],
 ]);
 const textKeys = /^data$|message|detail|description|reason|body|text|title|error/;
 

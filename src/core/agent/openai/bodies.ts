@@ -24,7 +24,12 @@ export async function asStream(
   if (!isObject(body)) return pageInstead(type);
   if (body["error"] !== undefined && body["error"] !== null) return refused(body, response);
   const events = eventsOf(body);
-  return events === null ? pageInstead("json") : streamed(events, response);
+  if (events !== null) return streamed(events, response);
+  // FastAPI's `detail`, and vLLM's earlier form of an error.
+  const said = [body["detail"], body["message"], body["msg"]].find(
+    (one) => typeof one === "string",
+  );
+  return said === undefined ? pageInstead("json") : refused({ error: said }, response);
 }
 
 /** An answer with a status of failure. Gemini puts its error into a list, where no client finds it. */

@@ -12,6 +12,7 @@ import { effortOf, imagePart, limitsOf, type Shape, shaped, withoutNames } from 
 import {
   type Call,
   checkLength,
+  countOf,
   type Item,
   type Listening,
   type ModelReply,
@@ -118,6 +119,36 @@ interface OpenCall {
   extra: JsonObject;
 }
 
+// Further reasons: Mistral's `model_length`, DeepSeek's `insufficient_system_resource`, Zhipu's `network_error` and
+// `sensitive`, Gemini's malformed calls and its safety, vLLM's `abort`.
+const broken = /^(?:error|insufficient_system_resource|network_error|abort(?:ed)?|cancelled)$/i;
+const cutOff = /^(?:length|max_tokens|max_output_tokens|model_length)$/i;
+const filtered = /content_filter|sensitive|safety|recitation|blocklist|prohibited/i;
+
+/** A call without an id has ended: its arguments are whole, or it has none and another tool is named. */
+function isWhole({ name, written }: OpenCall, next: string): boolean {
+  return written === "" ? next !== name : isObject(parseJson(written));
+}
+
+/** OpenRouter streams one piece of reasoning in several parts of the same index, and wants it back whole. */
+function joined(parts: readonly unknown[], value: unknown): readonly unknown[] {
+  const [last, next] = [objectOf(parts.at(-1)), objectOf(value)];
+  const isSame =
+    typeof next["index"] === "number" &&
+    last["index"] === next["index"] &&
+    last["type"] === next["type"];
+  if (!isSame) return [...parts, value];
+  const texts = ["text", "summary", "data"].flatMap((name) => {
+    const [before, more] = [textOf(last[name]), textOf(next[name])];
+    return before === null || more === null ? [] : [[name, `${before}${more}`] as const];
+  });
+  const known = Object.entries(next).filter(([, one]) => one !== null);
+  return [
+    ...parts.slice(0, -1),
+    { ...last, ...Object.fromEntries(known), ...Object.fromEntries(texts) },
+  ];
+}
+
 /** The fields in which providers put the reasoning of a message, and want it back. */
 const thoughtFields = ["reasoning_content", "reasoning", "reasoning_details"] as const;
 
@@ -140,17 +171,21 @@ export class ChatReading {
     const [choice] = chunk.choices ?? [];
     if (!choice) return;
     requireNoError(choice);
-    this.#chars += JSON.stringify(choice.delta ?? "").length;
+    // Some servers send the whole message in one chunk.
+    const delta = objectOf(choice.delta ?? Reflect.get(choice, "message"));
+    this.#chars += JSON.stringify(delta).length;
     checkLength(this.#chars);
-    const delta = objectOf(choice.delta);
     this.#text += textIn(delta["content"]) || textIn(delta["refusal"]);
     this.#think(delta);
     for (const part of listOf(delta["tool_calls"])) this.#call(objectOf(part));
     const reason: string | null = choice.finish_reason ?? null;
-    if (reason === "error") throw failedWith({ message: "the provider ended with an error" });
-    if (reason) this.#ended = true;
-    if (reason === "length") this.#cut = "length";
-    if (reason === "content_filter") this.#cut = "filter";
+    if (!reason) return;
+    const message = `the provider ended its answer: ${reason.slice(0, 100)}`;
+    if (/malformed/i.test(reason)) throw failedWith({ code: "tool_use_failed", message });
+    if (broken.test(reason)) throw failedWith({ message });
+    this.#ended = true;
+    if (cutOff.test(reason)) this.#cut = "length";
+    if (filtered.test(reason)) this.#cut = "filter";
   }
 
   #think(delta: JsonObject): void {
@@ -159,7 +194,7 @@ export class ChatReading {
       if (typeof part === "string" && part !== "") {
         this.#thought[name] = `${textOf(before) ?? ""}${part}`;
       } else if (Array.isArray(part)) {
-        this.#thought[name] = [...listOf(before), ...part];
+        this.#thought[name] = part.reduce(joined, listOf(before));
       }
     }
   }
@@ -178,7 +213,7 @@ export class ChatReading {
       call !== undefined &&
       (id !== "" && call.id !== ""
         ? id !== call.id
-        : name !== "" && call.name !== "" && isObject(parseJson(call.written)));
+        : name !== "" && call.name !== "" && isWhole(call, name));
     if (!call || isAnother) {
       call = { id: "", name: "", written: "", extra: {} };
       this.#open.set(index, call);
@@ -234,13 +269,14 @@ function requireNoError(at: object): void {
   if (typeof error === "string" && error !== "") throw failedWith({ message: error });
 }
 
-function usageOf(usage: OpenAI.CompletionUsage): Tokens {
-  const { prompt_tokens: input, completion_tokens: output } = usage;
+/** A count that a provider leaves out is 0. */
+function usageOf(usage: Partial<OpenAI.CompletionUsage>): Tokens {
+  const input = countOf(usage.prompt_tokens);
+  const output = countOf(usage.completion_tokens);
   return {
-    input,
-    cachedInput: usage.prompt_tokens_details?.cached_tokens ?? 0,
-    output,
-    reasoningOutput: usage.completion_tokens_details?.reasoning_tokens ?? 0,
-    total: usage.total_tokens ?? input + output,
+    ...{ input, output },
+    cachedInput: countOf(usage.prompt_tokens_details?.cached_tokens),
+    reasoningOutput: countOf(usage.completion_tokens_details?.reasoning_tokens),
+    total: countOf(usage.total_tokens) || input + output,
   };
 }

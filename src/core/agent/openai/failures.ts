@@ -1,12 +1,9 @@
-import type OpenAI from "openai";
 import { tooLargeIn } from "../../answers.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import { outbound } from "../../outbound.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
+import { limitIn } from "../limits.ts";
 import { timeIn, timeOf, waitOf } from "../reset-time.ts";
-import { asStream } from "./bodies.ts";
 import { imagePart, optionalParts } from "./request.ts";
-import type { OpenaiConfig } from "./settings.ts";
 
 /** How a failed request is handled. */
 export type Failure =
@@ -61,7 +58,8 @@ export function judgeFailure(
   if (status === 402 || noCredit.test(`${code} ${message}`)) {
     return { kind: "final", error: refusedBy(message, { status, code, hint: creditHint }) };
   }
-  const wait = headerWait(thrown["headers"], wall);
+  const wait =
+    headerWait(thrown["headers"], wall) ?? (status === 429 ? saidWait(body, wall) : null);
   if (status === 429 && quotaCodes.test(`${code} ${textOf(body["type"]) ?? ""}`)) {
     const resetWall = resetOf(body, wall) ?? (wait === null ? null : wall + wait);
     return { kind: "limited", message, untilWall: resetWall ?? timeIn(message, wall) };
@@ -78,7 +76,14 @@ export function judgeFailure(
   const isModerated =
     listOf(objectOf(body["metadata"])["reasons"]).length > 0 ||
     moderated.test(`${code} ${message}`);
-  return refusal({ status, code, keyName, isModerated }, message);
+  const param = textOf(body["param"]);
+  return refusal({ status, code, keyName, isModerated, param }, message);
+}
+
+/** The time that the body of a refusal names, in its words or its fields. */
+function saidWait(body: JsonObject, wall: number): number | null {
+  const until = limitIn({ ...body, status: 429 }, wall)?.untilWall ?? null;
+  return until === null ? null : until - wall;
 }
 
 interface Refusal {
@@ -87,31 +92,36 @@ interface Refusal {
   readonly keyName: string | null;
   /** A moderation refused the text of this request. */
   readonly isModerated: boolean;
+  /** The field that the provider names. */
+  readonly param: string | null;
 }
 
 /** OpenRouter names what it flagged in `metadata`; the others have words for it. */
 const moderated = /content_filter|content[_ ]policy|moderation|flagged|safety (?:system|filter)/i;
 
-function refusal({ status, code, keyName, isModerated }: Refusal, message: string): Failure {
+function refusal({ status, code, keyName, isModerated, param }: Refusal, message: string): Failure {
   if (status === 413) return { kind: "too long", message, contextTokens: null };
   if (/tool_use_failed/.test(code)) return { kind: "bad call", message };
   if (/encrypted content|encrypted_content/i.test(message)) return { kind: "no sealing", message };
-  const noModel =
-    /model_not_found/.test(code) || /\bmodel\b.*(not found|does not exist)/i.test(message);
+  const noModel = noModelCode.test(code) || noModelWords.test(message);
   if ((status === 404 || status === 405) && !noModel) return { kind: "other api", message };
   if (
     status === 400 &&
     /unsupported_(api|endpoint)|not support.*responses/i.test(`${code} ${message}`)
   )
     return { kind: "other api", message };
-  const names = status === 400 || status === 422 ? partsIn(message) : [];
+  const names = status === 400 || status === 422 ? partsIn(message, param) : [];
   if (names.length > 0) return { kind: "parts", message, names };
   // One text that a moderation refused says nothing about the key.
-  const isKey = status === 401 || (status === 403 && !isModerated);
-  if (isKey || noModel) {
-    const hint = isKey
-      ? `symphony secrets add ${keyName ?? "OPENAI_API_KEY"}`
-      : "symphony models, then symphony config overlay set openai.model NAME";
+  const isKey =
+    status === 401 || (status === 403 && !isModerated && !noModel) || badKey.test(message);
+  const isPlace = noPlace.test(`${code} ${message}`);
+  if (isKey || noModel || isPlace) {
+    const hint = isPlace
+      ? "choose another provider: symphony config overlay set openai.base_url URL"
+      : isKey
+        ? `symphony secrets add ${keyName ?? "OPENAI_API_KEY"}`
+        : "symphony models, then symphony config overlay set openai.model NAME";
     return { kind: "final", error: refusedBy(message, { status, code, hint }) };
   }
   const error = new SymphonyError(
@@ -122,8 +132,29 @@ function refusal({ status, code, keyName, isModerated }: Refusal, message: strin
   return { kind: "final", error };
 }
 
-const noCredit =
-  /insufficient[_ ](?:balance|credit|fund)|payment[_ ]required|credit balance is too low|out of credits?|exceeded_current_quota/i;
+/** Also in the words of xAI, Moonshot, Alibaba, Zhipu and OpenRouter. */
+const noCredit = new RegExp(
+  [
+    "insufficient[_ ](?:balance|credit|fund)|payment[_ ]required|credit balance is too low|out of credits?|exceeded_current_quota",
+    "used all available credits|doesn't have any credits|arrearage|account is in good standing|余额不足|key limit exceeded",
+  ].join("|"),
+  "i",
+);
+/** Google answers a bad key with 400. */
+const badKey =
+  /api[_ ]key (?:not valid|is (?:not valid|invalid)|expired|not found)|api_key_invalid/i;
+const noPlace = /location is not supported|unsupported_country/i;
+const noModelCode =
+  /model_not_found|model_not_available|model_decommissioned|invalid_model|deploymentnotfound/i;
+/** Also in the words of Google, Mistral, DeepSeek, Moonshot, Together, OpenRouter and Azure. */
+const noModelWords = new RegExp(
+  [
+    "\\bmodels?\\b.*(?:not found|not exist|decommissioned|no longer (?:supported|available)|identifier is invalid)",
+    "not found the model|invalid model\\b|not a valid model|unable to access model|access to (?:the )?model",
+    "no endpoints found for|deployment for this resource does not exist",
+  ].join("|"),
+  "i",
+);
 const creditHint = "pay the account, then symphony refresh; or choose another provider";
 
 /** A key, an account or a model that the provider does not accept: the same for every issue, until it is mended. */
@@ -143,10 +174,17 @@ const tooLongWords = new RegExp(
     "is too long to fit|too large for model|reduce (?:the length of )?(?:your|the) (?:message|prompt|input)",
     "input token length|model token limit|input token count|maximum (?:prompt|input) length|exceeds? the max(?:imum)?[^.]{0,40}tokens",
     "request too large",
+    // Text Generation Inference, Alibaba, Zhipu, vLLM, Moonshot.
+    "max_new_tokens\\W{0,3} must be|range of input length|exceeds? max(?:imum)? length|maximum model length|exceeds? max message tokens",
+    "max_(?:completion_|output_)?tokens must be at least 1, got -",
   ].join("|"),
   "i",
 );
 const windowWords = [
+  /must be <= ?([\d,]+)/i,
+  /input length should be \[\d+, ?([\d,]+)\]/i,
+  /maximum model length of ([\d,]+)/i,
+  /while limit is ([\d,]+)/i,
   /maximum (?:context|prompt|input) length (?:is|of) ([\d,]+)/i,
   /([\d,]+) maximum context length/i,
   /> ?([\d,]+) maximum/i,
@@ -191,9 +229,11 @@ const refusedPart = new RegExp(
 const refusedImage =
   /image_url\W{0,3} is only supported|unknown variant \W?image_url|is not a multimodal model|image input is not supported|support(?:s|ed)? image input|does not support (?:image|vision)|input_image/i;
 
-/** The parts of a request that a refusal names. */
-function partsIn(message: string): readonly string[] {
+/** The parts of a request that a refusal names; `param` is the field that it is about, such as `reasoning.effort`. */
+function partsIn(message: string, param: string | null): readonly string[] {
   if (!refusedPart.test(message)) return [];
+  const named = optionalParts.filter((name) => name === param?.split(/[.[]/)[0]);
+  if (named.length > 0 && !message.includes("max_completion_tokens")) return named;
   return optionalParts.filter((name) => new RegExp(`(?<![\\w])${name}(?![\\w])`).test(message));
 }
 
@@ -252,119 +292,4 @@ function headerWait(headers: unknown, wall: number): number | null {
   if (wait !== null) return wait;
   const at = timeOf(written);
   return at === null ? null : Math.max(at - wall, 0);
-}
-
-type Settings = Pick<OpenaiConfig, "baseUrl" | "apiKey" | "apiKeyHeader" | "headers">;
-
-const loopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
-
-/** What a provider calls a key in an address, where logs would show it. */
-const keyInAddress = /key|token|secret|password|signature|^sig$/i;
-
-/**
- * The base URL of the provider, and the query that its address ends with, such as Azure's `api-version`, for every
- * request. Throws `invalid_config` for anything but https, or http on this machine, and for a key in the query.
- */
-export function addressOf({ baseUrl }: Pick<Settings, "baseUrl">): {
-  readonly baseUrl: string;
-  readonly query: Readonly<Record<string, string>>;
-} {
-  const url = URL.parse(baseUrl);
-  const safe =
-    url?.protocol === "https:" || (url?.protocol === "http:" && loopback.test(url.hostname));
-  if (!url || !safe || url.username !== "" || url.password !== "" || url.hash !== "") {
-    throw new SymphonyError(
-      "invalid_config",
-      "openai.base_url must be https, or http on this machine, without a password in it",
-      { hint: "symphony config overlay set openai.base_url https://api.openai.com/v1" },
-    );
-  }
-  const query = Object.fromEntries(url.searchParams);
-  const key = Object.keys(query).find((name) => keyInAddress.test(name));
-  if (key !== undefined) {
-    throw new SymphonyError(
-      "invalid_config",
-      `openai.base_url must not contain the key: it has a parameter ${key}`,
-      { hint: "symphony secrets add OPENAI_API_KEY; openai.api_key_header names its header" },
-    );
-  }
-  return { baseUrl: `${url.origin}${url.pathname}`.replace(/\/+$/, ""), query };
-}
-
-/** The variable that a `$NAME` names; null for a literal key. */
-export function keyNameOf({ apiKey }: Pick<Settings, "apiKey">): string | null {
-  return nameIn(apiKey.trim());
-}
-
-function nameIn(written: string): string | null {
-  return /^\$([A-Za-z_][A-Za-z0-9_]*)$/.exec(written)?.[1] ?? null;
-}
-
-/** The current key. Throws `agent_unavailable` when there is none. */
-export function keyOf(
-  settings: Pick<Settings, "apiKey">,
-  lookup: (name: string) => string | undefined,
-): string {
-  const name = keyNameOf(settings);
-  const key = (name === null ? settings.apiKey : (lookup(name) ?? "")).trim();
-  if (key !== "") return key;
-  throw new SymphonyError(
-    "agent_unavailable",
-    `the built-in agent needs a key: ${name} is not set`,
-    {
-      hint: `symphony secrets add ${name}`,
-    },
-  );
-}
-
-/**
- * A client for one request: the key lives no longer than that. It never follows a redirect, which
- * could send the key to another address. `received` is called for each piece of an answer.
- */
-export async function clientFor(
-  settings: Settings,
-  key: string,
-  { lookup, received }: { lookup(name: string): string | undefined; received(): void },
-): Promise<OpenAI> {
-  const { default: Client } = await import("openai");
-  const { baseUrl, query } = addressOf(settings);
-  return new Client({
-    apiKey: key,
-    adminAPIKey: null,
-    baseURL: baseUrl,
-    defaultQuery: query,
-    organization: null,
-    project: null,
-    webhookSecret: null,
-    maxRetries: 0,
-    // Silence is watched here, and an answer may take as long as the settings allow.
-    timeout: maxTimerMs,
-    logLevel: "off",
-    defaultHeaders: headersOf(settings, key, lookup),
-    fetch: async (url, init) => {
-      const asked = { ...init, redirect: "error" } as RequestInit;
-      const response = await outbound(url, asked, "stream of a model");
-      return asStream(response, { host: new URL(baseUrl).host, received });
-    },
-  });
-}
-
-const maxTimerMs = 2_147_483_647;
-
-/** Throws `agent_unavailable` for a `$NAME` that is not set. */
-export function headersOf(
-  { apiKeyHeader, headers }: Pick<OpenaiConfig, "apiKeyHeader" | "headers">,
-  key: string,
-  lookup: (name: string) => string | undefined,
-): Record<string, string | null> {
-  const further = Object.entries(headers).map(([name, written]) => {
-    const secret = nameIn(written);
-    const value = secret === null ? written : lookup(secret)?.trim();
-    if (value) return [name, value];
-    throw new SymphonyError("agent_unavailable", `openai.headers.${name}: ${secret} is not set`, {
-      hint: `symphony secrets add ${secret}`,
-    });
-  });
-  const own = apiKeyHeader === "authorization" ? {} : { authorization: null, [apiKeyHeader]: key };
-  return { ...own, ...Object.fromEntries(further) };
 }

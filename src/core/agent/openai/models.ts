@@ -5,7 +5,7 @@ import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { connectionAdvice, outbound } from "../../outbound.ts";
 import { type Model, modelId, type ProviderFault, providerError } from "../agent.ts";
-import { addressOf, headersOf, keyNameOf } from "./failures.ts";
+import { addressOf, headersOf, keyNameOf } from "./client.ts";
 import type { OpenaiConfig } from "./settings.ts";
 
 interface OpenaiModelsDeps {

@@ -7,6 +7,7 @@ import { failedWith } from "./failures.ts";
 import { effortOf, imagePart, limitsOf, type Shape, shaped } from "./request.ts";
 import {
   checkLength,
+  countOf,
   type Item,
   type Listening,
   type ModelReply,
@@ -153,12 +154,12 @@ export class ResponsesReading {
 
 function usageOf(usage: OpenAI.Responses.ResponseUsage | null | undefined): Tokens | null {
   if (!usage) return null;
-  const { input_tokens: input, output_tokens: output } = usage;
+  const input = countOf(usage.input_tokens);
+  const output = countOf(usage.output_tokens);
   return {
-    input,
-    cachedInput: usage.input_tokens_details?.cached_tokens ?? 0,
-    output,
-    reasoningOutput: usage.output_tokens_details?.reasoning_tokens ?? 0,
-    total: usage.total_tokens ?? input + output,
+    ...{ input, output },
+    cachedInput: countOf(usage.input_tokens_details?.cached_tokens),
+    reasoningOutput: countOf(usage.output_tokens_details?.reasoning_tokens),
+    total: countOf(usage.total_tokens) || input + output,
   };
 }

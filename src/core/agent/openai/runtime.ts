@@ -5,7 +5,7 @@ import { probeSandbox } from "../../process/sandbox.ts";
 import { type AgentRuntime, type AgentSession, closeOnAbort, type SessionSpec } from "../agent.ts";
 import { confinementOf } from "../confinement.ts";
 import { openWayOut, requireWayOut } from "../way-out.ts";
-import { addressOf, keyNameOf, keyOf } from "./failures.ts";
+import { addressOf, keyNameOf, keyOf } from "./client.ts";
 import { type Learned, learnedIn } from "./learned.ts";
 import { OpenaiSession, type SessionOptions } from "./session.ts";
 import type { OpenaiConfig } from "./settings.ts";
