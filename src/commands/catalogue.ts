@@ -50,6 +50,18 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./service.ts")).serviceCommand,
   },
   {
+    name: "worker",
+    summary: "make this machine a worker of a fleet",
+    group: run,
+    load: async () => (await import("./worker.ts")).workerCommand,
+  },
+  {
+    name: "workers",
+    summary: "the machines of the fleet: invite, list, cordon, drain, remove",
+    group: run,
+    load: async () => (await import("./workers.ts")).workersCommand,
+  },
+  {
     name: "state",
     summary: "show what is queued, running, waiting and done",
     group: inspect,

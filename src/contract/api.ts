@@ -9,6 +9,7 @@ import { key, secrets } from "./secrets.ts";
 import { models, system, usage } from "./system.ts";
 import { templates } from "./templates.ts";
 import { webhooks } from "./webhooks.ts";
+import { workers } from "./workers.ts";
 import { git, workspaces } from "./workspaces.ts";
 
 /** The whole HTTP API. */
@@ -19,6 +20,7 @@ export const api = {
   config,
   secrets,
   notices,
+  workers,
   models,
   git,
   key,

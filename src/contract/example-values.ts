@@ -162,6 +162,18 @@ export const template = {
   updated_at: later,
 };
 
+export const worker = {
+  name: "build-1",
+  host: "build-1.example.com",
+  labels: ["gpu"],
+  capacity: 4,
+  running: 1,
+  ready: true,
+  why: null,
+  version: "0.1.0",
+  since: at,
+};
+
 export const overlay = { agent: { max_turns: 5 }, polling: { interval_ms: 10_000 } };
 
 export const stream = [

@@ -18,6 +18,7 @@ import {
   template,
   tokens,
   tracker,
+  worker,
 } from "./example-values.ts";
 
 const noticeId = "ntc_5f0c1f0e-7a38-4b0d-9c55-2a6b8f1d0e77";
@@ -67,6 +68,12 @@ const otherExamples: Readonly<Record<string, unknown>> = {
       },
     ],
   },
+  "workers.list": { fleet: "9c65b53226a11226", workers: [worker] },
+  "workers.invite": {
+    token: "swt_9c65b53226a11226_1f2e3d4c_EXAMPLE",
+    expires_at: at,
+  },
+  "workers.cordon": worker,
   "templates.list": { templates: [template], ...page },
   "templates.create": template,
   "templates.detail": template,

@@ -44,6 +44,7 @@ const tags: Readonly<Record<string, string>> = {
   models: "The models that the configured provider offers",
   git: "Repositories of the workspaces, and the work they hold",
   usage: "Tokens and their cost",
+  workers: "Machines of the fleet that run attempts",
   notices: "Messages to people: the rules of `notify`",
 };
 

@@ -75,6 +75,12 @@ export const paths = {
     list: { method: "GET", path: "/api/v1/notices" },
     test: { method: "POST", path: "/api/v1/notices/test" },
   },
+  workers: {
+    list: { method: "GET", path: "/api/v1/workers" },
+    invite: { method: "POST", path: "/api/v1/workers" },
+    cordon: { method: "PUT", path: "/api/v1/workers/:name" },
+    remove: { method: "DELETE", path: "/api/v1/workers/:name" },
+  },
   models: {
     list: { method: "GET", path: "/api/v1/models" },
   },

@@ -13,6 +13,7 @@ import type { MadeDeps } from "./delivery/made.ts";
 import type { Bus } from "./events/bus.ts";
 import type { Logger } from "./events/log.ts";
 import type { Meter } from "./events/meter.ts";
+import type { Fleet } from "./fleet/fleet.ts";
 import type { Recorder } from "./journal/recorder.ts";
 import type { Kinds } from "./kinds.ts";
 import type { Notices } from "./notify/notices.ts";
@@ -60,6 +61,8 @@ export interface Core {
   readonly deliveries: Deliveries;
   readonly workspaces: WorkspaceOverview;
   readonly secrets: Secrets;
+  /** null: attempts run on this machine. */
+  readonly fleet: Fleet | null;
   readonly models: ModelList;
   /** `text` with every known secret redacted. */
   redact(text: string): string;
@@ -136,6 +139,8 @@ export interface CoreDeps {
   readonly templates: Templates;
   readonly runtimes: AgentRuntimes;
   readonly recovery: Recovery;
+  /** null: attempts run on this machine. */
+  fleet(): Fleet | null;
   /** A function, because the orchestrator is created from these parts. */
   orchestrator(): Orchestrator;
 }

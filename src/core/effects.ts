@@ -1,9 +1,13 @@
+import { basename } from "node:path";
+import type { AgentRuntime } from "./agent/agent.ts";
+import { rowOf } from "./agent/kinds.ts";
 import { priorOf } from "./attempt/recovery.ts";
 import type { AttemptDeps } from "./attempt/run.ts";
+import { settingsOf } from "./config/config.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { CoreDeps } from "./core.ts";
 import { madeBy } from "./delivery/made.ts";
-import { messageOf, type SymphonyError } from "./model/errors.ts";
+import { messageOf, SymphonyError } from "./model/errors.ts";
 import { choiceOfTurn } from "./orchestrator/choice.ts";
 import { conflictGate, dayGate } from "./orchestrator/gates.ts";
 import type { AttemptOrder } from "./orchestrator/messages.ts";
@@ -78,14 +82,17 @@ export function inForce(service: ConfigService) {
 /** The dependencies of one attempt: tracker and prompt as they are at its start (T-14). */
 function attemptDepsOf(
   deps: CoreDeps,
-  { attemptId, templateId, agent, issue }: AttemptOrder,
+  { attemptId, templateId, agent, issue, worker }: AttemptOrder,
 ): AttemptDeps {
   const { config, log } = deps;
   const current = () => config.current.config;
   const template = deps.templates.find(templateId);
   return {
     tracker: deps.trackers.tracker,
-    runtime: () => deps.runtimes.get(agent),
+    runtime: () =>
+      worker === undefined
+        ? deps.runtimes.get(agent)
+        : remoteRuntimeOf(deps, { attemptId, agent, issue, worker }),
     workspaces: deps.workspaces,
     promptAt: template?.at ?? null,
     get promptTemplate() {
@@ -110,6 +117,30 @@ function attemptDepsOf(
     giveUp: (id) => deps.recovery.giveUp(id),
     log: withoutKeyLines((line) => log.debug("agent output", { attempt_id: attemptId, line })),
   };
+}
+
+/** The agent on a worker of the fleet, with the settings as they are when it starts. */
+async function remoteRuntimeOf(
+  { config, fleet, kinds, workspaces }: CoreDeps,
+  {
+    attemptId,
+    agent,
+    issue,
+    worker,
+  }: { worker: string } & Pick<AttemptOrder, "attemptId" | "agent" | "issue">,
+): Promise<AgentRuntime> {
+  const places = fleet();
+  if (places === null) throw new SymphonyError("worker_lost", "the server has no fleet");
+  const { remoteRuntime } = await import("./fleet/remote.ts");
+  const { config: current } = config.current;
+  const { prepare, maxCopyBytes: maxCopy } = current.fleet;
+  return remoteRuntime({
+    ...{ attemptId, agent, prepare, maxCopy, prepareMs: current.hooks.timeoutMs },
+    kind: rowOf(kinds.agents, current, agent)?.kind ?? agent,
+    settings: () => settingsOf(current, agent),
+    key: basename(workspaces.placeOf(issue)),
+    place: (id) => places.place(worker, id),
+  });
 }
 
 const eventsRead = 5_000;

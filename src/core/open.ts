@@ -4,16 +4,21 @@ import { ModelList } from "./agent/models.ts";
 import { learnedIn } from "./agent/openai/learned.ts";
 import { openRecovery, type Recovery } from "./attempt/recovery.ts";
 import { type Config, secretNamesOf } from "./config/config.ts";
+
+import { fleetSecretNames } from "./config/fleet.ts";
 import { withoutCredentials } from "./config/overlay.ts";
+
 import type { ConfigService } from "./config/service.ts";
 import type { CoreOptions } from "./core.ts";
 import { auditDecisions } from "./decision-audit.ts";
 import { prepareBy } from "./delivery/checks.ts";
 import { type Bus, createBus } from "./events/bus.ts";
 import type { Logger } from "./events/log.ts";
+import type { Fleet } from "./fleet/fleet.ts";
 import { Recorder } from "./journal/recorder.ts";
-import { messageOf } from "./model/errors.ts";
+import { messageOf, SymphonyError } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
+import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import { agentEnvironment } from "./process/environment.ts";
 import { loginEnvironment } from "./process/login.ts";
 import { runIdOf } from "./process/table.ts";
@@ -51,6 +56,44 @@ export async function openHosts(
   const recovery = await openRecovery({ kinds, dataDir, clock, onTrouble });
   closers.push(() => recovery.close());
   return recovery;
+}
+
+interface OpenFleetDeps {
+  readonly config: Config;
+  lookup(name: string): string | undefined;
+  readonly closers: Closers;
+  readonly orchestrator: Pick<Orchestrator, "post">;
+}
+
+/**
+ * The fleet of `fleet.url`, whose modules nothing else loads; null without it. Rejects with `engine_missing`,
+ * `engine_refused`, `engine_unavailable`, or `invalid_config` for a secret that is not there.
+ */
+export async function openFleet(
+  { dataDir, clock, log, redactor }: CoreOptions,
+  { config, lookup, closers, orchestrator }: OpenFleetDeps,
+): Promise<Fleet | null> {
+  const { url: written } = config.fleet;
+  if (written === null) return null;
+  const [name] = fleetSecretNames(config.fleet);
+  const url = name === undefined ? written : lookup(name);
+  if (url === undefined) {
+    throw new SymphonyError(
+      "invalid_config",
+      `fleet.url names ${name}, which is neither a secret nor a variable`,
+      {
+        hint: `symphony secrets add ${name}`,
+      },
+    );
+  }
+  for (const secret of [name && url, URL.parse(url)?.password]) if (secret) redactor.add(secret);
+  const { Fleet } = await import("./fleet/fleet.ts");
+  const fleet = await Fleet.open({
+    ...{ url, dataDir, clock, log },
+    changed: (workers) => orchestrator.post({ type: "workers.changed", workers }),
+  });
+  closers.push(() => fleet.close());
+  return fleet;
 }
 
 export function openRoots(options: CoreOptions, { closers }: { closers: Closers }): OwnRoots {

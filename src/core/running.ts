@@ -26,6 +26,7 @@ const hookGraceMs = 10_000;
 interface RunningDeps {
   readonly agents: ReturnType<typeof openAgentChecks>;
   readonly host: HostWatch;
+  readonly fleet: Core["fleet"];
   readonly orchestrator: Orchestrator;
   readonly models: ModelList;
   readonly secrets: Secrets;
@@ -70,7 +71,7 @@ export function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningD
     kinds: deps.kinds,
     ...{ config, bus, history, log, webhooks, comments, secrets, models },
     ...{ meter: deps.meter, recorder: deps.recorder, templates: deps.templates },
-    notices: used.notices,
+    ...{ notices: used.notices, fleet: used.fleet },
     ...{ workspaces: overview, deliveries: deps.deliveries },
     redact: (text) => options.redactor.redact(text),
     secretsKnown: () => options.redactor.known(),

@@ -15,8 +15,10 @@ import { deliveryMigrations } from "./delivery/store.ts";
 import { portsOf } from "./effects.ts";
 import { Meter } from "./events/meter.ts";
 import { fileChecks } from "./file-checks.ts";
+
 import { keepCompleted } from "./followers.ts";
 import { openHost } from "./host.ts";
+
 import { openInboxes } from "./inboxes.ts";
 import { type Kinds, kinds as ownKinds } from "./kinds.ts";
 import { messageOf } from "./model/errors.ts";
@@ -27,6 +29,7 @@ import {
   closeAll,
   openAudit,
   openBus,
+  openFleet,
   openHosts,
   openMirrors,
   openModels,
@@ -192,18 +195,20 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
       ...{ kinds: kinds.agents, config: current, lookup, hosts: recovery.hosts, onTrouble },
     }),
     ...{ workspaces, kept, copies, deliveries, made },
+    fleet: () => fleet,
     orchestrator: () => orchestrator,
   };
   const orchestrator: Orchestrator = new Orchestrator(
     portsOf(deps),
     await recovered(deps, base, options.signal),
   );
+  const fleet = await openFleet(options, { config: current(), lookup, closers, orchestrator });
   // Earlier changes are read by the first poll.
   trackers.watch(() => orchestrator.post({ type: "tracker.changed" }));
   saves.follow((trouble) => orchestrator.post({ type: "storage.changed", trouble }));
   const operations = () => core.orchestrator;
   const users = openOrchestratorUsers(options, deps, { ...base, operations });
-  const used = { ...users, orchestrator, secrets, closers, leaving, unsaved };
+  const used = { ...users, fleet, orchestrator, secrets, closers, leaving, unsaved };
   const core = runningCore(options, deps, used);
   return core;
 }
@@ -238,6 +243,7 @@ async function recovered(
       adopted,
       paused: store.pause.current(),
       pauses: store.agentPauses.current(),
+      hasFleet: config.current.config.fleet.url !== null,
       offered: deps.deliveries.offered((id) => history.latestAttempt(id)?.id ?? null),
     },
     { now: clock.now(), wall: clock.wall() },

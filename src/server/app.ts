@@ -23,6 +23,7 @@ import { modelHandlers, systemHandlers } from "./handlers/system.ts";
 import { templateHandlers } from "./handlers/templates.ts";
 import { usageHandlers } from "./handlers/usage.ts";
 import { webhookHandlers } from "./handlers/webhooks.ts";
+import { workerHandlers } from "./handlers/workers.ts";
 import { gitHandlers, workspaceHandlers } from "./handlers/workspaces.ts";
 import { createMetrics } from "./metrics.ts";
 import { type Audit, type AuditEnd, bind, mount, notFound } from "./mount.ts";
@@ -63,6 +64,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
     git: gitHandlers(core),
     key: keyHandlers(core),
     notices: noticeHandlers(core),
+    workers: workerHandlers(core),
   };
   const router = mount(api, handlers, auditTo(core, clock));
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));

@@ -108,7 +108,7 @@ function runningRow(entry: Running): Unwritten<typeof RunningRow> {
     ...row(entry.issue, "running"),
     attempt: entry.attempt ?? 0,
     stopping: entry.stopping?.reason ?? null,
-    workerHost: null,
+    workerHost: entry.worker ?? null,
     // The times of the day, where the entry has those of the process's clock.
     startedAt: entry.startedWall,
     lastEventAt: entry.lastEventWall,

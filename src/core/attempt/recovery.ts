@@ -196,7 +196,10 @@ export function priorOf(history: History, issueId: string, after: string): Prior
   const resume = last && (isResumable(last) || isBrokenOnce(history, last)) ? thread : null;
   const idle = last && last.id > after ? last.idle : null;
   const tokens = history.tokensSince(issueId, after);
-  return { count: last?.number ?? 0, resume, thread, tokens, idle, last: last && endedOf(last) };
+  return {
+    ...{ count: last?.number ?? 0, resume, thread, tokens, idle, last: last && endedOf(last) },
+    ...(last?.workerHost != null && { worker: last.workerHost }),
+  };
 }
 
 /** null: it has not ended. */

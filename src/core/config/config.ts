@@ -3,6 +3,7 @@
 import { SymphonyError } from "../model/errors.ts";
 import type { AgentConfig, BrakesConfig, NamedAgent, UsageConfig } from "./agents.ts";
 import { type DeliveryConfig, forgeSecretNames, type OnSuccess } from "./delivery.ts";
+import { type FleetConfig, fleetSecretNames } from "./fleet.ts";
 import { type GitConfig, gitSecretNames } from "./git.ts";
 import type { HostLimits } from "./host.ts";
 import { type NotifyRule, notifySecretNames } from "./notify.ts";
@@ -30,6 +31,7 @@ export interface CommonConfig {
   readonly server: ServerConfig;
   /** What the host must have left for new work: `storage` and `host`. */
   readonly host: HostLimits;
+  readonly fleet: FleetConfig;
   /** Tracker states, in normal form, whose issues have a prompt of their own. */
   readonly promptStates: readonly string[];
 }
@@ -176,7 +178,7 @@ interface TokenRules {
 
 /** Names of the secrets of the tracker, the repositories, the site and the receivers of notices: no agent, hook or check gets them. */
 export function secretNamesOf(
-  { git, delivery, notify }: Pick<Config, "git" | "delivery" | "notify">,
+  { git, delivery, notify, fleet }: Pick<Config, "git" | "delivery" | "notify" | "fleet">,
   { secretEnvNames }: { readonly secretEnvNames: readonly string[] },
 ): readonly string[] {
   return [
@@ -184,5 +186,6 @@ export function secretNamesOf(
     ...gitSecretNames(git),
     ...forgeSecretNames(delivery),
     ...notifySecretNames(notify),
+    ...fleetSecretNames(fleet),
   ];
 }

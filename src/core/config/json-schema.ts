@@ -143,6 +143,13 @@ const meanings: Readonly<Record<string, string>> = {
   "host.min_memory": "Memory that must be available for new work, such as 1GiB; 0: no limit",
   "host.max_load":
     "Highest load average of five minutes for each CPU at which new work starts; 0: no limit",
+  "fleet.url":
+    "Attempts run on workers: the engine between this server and them, redis://host:port or $NAME of a secret that holds such a URL; default: attempts run on this machine; a change needs a restart",
+  "fleet.labels": "Labels that a worker must have to get attempts of this project",
+  "fleet.max_copy":
+    "Largest copy of a workspace that goes to a worker or comes back, bytes or such as 256MiB",
+  "fleet.prepare":
+    "Shell script, run in each new copy of a workspace on a worker, such as npm ci; what git ignores does not travel",
   "server.host": "Address to listen on; a change needs a restart",
   "server.port": "0 to 65535, 0 for any free port; a change needs a restart",
   "server.allowed_hosts": "Additional names allowed in a request's Host header",

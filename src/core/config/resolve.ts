@@ -5,6 +5,7 @@ import { agentConfigOf, brakesConfigOf, usageConfigOf } from "./agents.ts";
 import type { CommonConfig, Config } from "./config.ts";
 import { deliveryConfigOf, onSuccessOf } from "./delivery.ts";
 import type { Problem } from "./finding.ts";
+import { fleetConfigOf } from "./fleet.ts";
 import { gitConfigOf } from "./git.ts";
 import { hostLimitsOf } from "./host.ts";
 import {
@@ -315,6 +316,7 @@ function commonOf(
     history: { retentionDays: history.retention_days },
     server: renamed(serverSection, server),
     host: hostLimitsOf(written.storage, written.host),
+    fleet: fleetConfigOf(written.fleet),
     promptStates: Object.keys(mapOf(written["prompts"])),
   };
 }

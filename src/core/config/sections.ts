@@ -15,6 +15,7 @@ import {
   wholeNumber,
 } from "./agents.ts";
 import { deliverySection } from "./delivery.ts";
+import { fleetSection } from "./fleet.ts";
 import { gitSection } from "./git.ts";
 import { hostSection, storageSection } from "./host.ts";
 import { notifySection } from "./notify.ts";
@@ -212,6 +213,7 @@ function schemaOf(agents: ConfigKinds["agents"]) {
     history: history.prefault({}),
     storage: storageSection.prefault({}),
     host: hostSection.prefault({}),
+    fleet: fleetSection.prefault({}),
     server: serverSection.prefault({}),
   };
   const common = { ...before, ...after };

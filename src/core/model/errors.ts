@@ -86,6 +86,13 @@ export type ErrorCode =
   | "turn_input_required"
   // the models of a provider
   | "provider_error"
+  // the fleet
+  | "engine_missing"
+  | "engine_refused"
+  | "engine_unavailable"
+  | "worker_not_found"
+  | "worker_refused"
+  | "worker_lost"
   // the host
   | "git_not_found"
   | "data_dir_locked"

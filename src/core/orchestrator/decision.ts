@@ -38,6 +38,8 @@ export interface Prior {
   readonly idle: Idle | null;
   /** The last attempt, if it has ended. Absent: there was none. */
   readonly last?: Ended | null;
+  /** The worker that had the last attempt; absent or null: this machine. */
+  readonly worker?: string | null;
 }
 
 export interface Decision {

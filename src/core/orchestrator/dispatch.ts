@@ -2,6 +2,7 @@ import type { Config, TrackerConfig } from "../config/config.ts";
 import type { Offer } from "../model/delivery.ts";
 import { type Blocker, type Issue, normalState } from "../model/issue.ts";
 import { agentGate, commonGate, conflictGate, shutGate } from "./gates.ts";
+import { whyNoWorker, workerSlots } from "./placement.ts";
 import { isFree, type State } from "./state.ts";
 
 /** What an issue's tracker data means for scheduling. */
@@ -47,7 +48,9 @@ export function slotsFor(state: State, config: Config): Slots {
   const byState = new Map(Object.entries(maxConcurrentAgentsByState));
   const running = state.issues.of("running");
   for (const { issue } of running.values()) take(byState, issue);
-  return { free: Math.max(maxConcurrentAgents - running.size, 0), byState };
+  const onWorkers = workerSlots(state, config) ?? Number.POSITIVE_INFINITY;
+  const free = Math.min(maxConcurrentAgents - running.size, onWorkers);
+  return { free: Math.max(free, 0), byState };
 }
 
 /** `slots` without those that `issues` are about to take. */
@@ -104,7 +107,7 @@ export function waitingFor(
   }
   const gate = shutGate(state, issue, config);
   if (gate) return gate.detail;
-  if (slots.free <= 0) return "a free slot";
+  if (slots.free <= 0) return whyNoWorker(state, config) ?? "a free slot";
   if (!hasSlot(slots, issue)) return `a free slot for ${issue.state}`;
   const { pace } = state.poll;
   return pace === null ? "the next poll" : `the next poll; ${pace.reason}`;

@@ -24,6 +24,7 @@ import {
   storageGate,
 } from "./gates.ts";
 import type { IssueRow } from "./issues.ts";
+import { whyNoWorker } from "./placement.ts";
 import { conflictOf, orderGate } from "./radar.ts";
 import { type Fault, isClaimed, type State } from "./state.ts";
 
@@ -195,7 +196,7 @@ function hostGates(issue: Issue, state: State, config: Config): readonly Explain
     agentLine(state, issue, config),
     conflictLine(state, issue, config),
     gate("free_slot", own || hasSlot(slotsFor(state, config), issue), {
-      detail: `${running} of ${maxConcurrentAgents} slots in use`,
+      detail: whyNoWorker(state, config) ?? `${running} of ${maxConcurrentAgents} slots in use`,
       opens: "the end of a running attempt, or a higher agent.max_concurrent_agents",
     }),
   ];

@@ -55,6 +55,8 @@ export interface Running extends Claimed {
   readonly stopping: Stop | null;
   /** The agent outlives this server. */
   readonly detached?: boolean;
+  /** The worker that runs it; absent: this machine. */
+  readonly worker?: string;
 }
 
 /** An ordered stop: its reason, and what follows for the issue once the agent is gone. */

@@ -11,6 +11,7 @@ import type {
   StorageTrouble,
 } from "../model/gates.ts";
 import type { Attached, Issue } from "../model/issue.ts";
+import type { WorkerHost } from "../model/worker.ts";
 import type { Used } from "../store/store.ts";
 import type { PollPace } from "../tracker/tracker.ts";
 import type { Fault } from "./state.ts";
@@ -40,6 +41,8 @@ export type Input =
     }
   /** The active hours begin or end. */
   | { readonly type: "hours.due" }
+  /** Workers of the fleet have come, gone or changed; never sent without a fleet. */
+  | { readonly type: "workers.changed"; readonly workers: readonly WorkerHost[] }
   /** Refused writes are waiting for the disk, or none are waiting any more. */
   | { readonly type: "storage.changed"; readonly trouble: StorageTrouble | null }
   | {
@@ -347,6 +350,8 @@ export interface AttemptOrder {
   /** Another agent has begun the work: this one gets a record of it. */
   readonly takesOver?: boolean;
   readonly templateId: string;
+  /** The worker that it is placed on; absent: this machine. */
+  readonly worker?: string;
   /** Set if an earlier server began the attempt and its agent still runs. */
   readonly adopt?: Adopted;
 }

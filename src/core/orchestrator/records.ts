@@ -128,6 +128,8 @@ export interface Restored {
   readonly pauses?: readonly AgentPause[];
   /** Work whose delivery is on disk; a crash may have come before the record of its issue. */
   readonly offered?: readonly Offered[];
+  /** Attempts run on workers, of which none is known yet. */
+  readonly hasFleet?: boolean;
 }
 
 export interface Offered {
@@ -182,6 +184,7 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
   return {
     ...emptyState(),
     issues: IssueMap.from(rows),
+    workers: from.hasFleet ? [] : null,
     pauses,
     paused: from.paused ?? null,
     day: { index: dayIndex(clocks.wall), tokens: from.tokensToday ?? 0, reached: false },

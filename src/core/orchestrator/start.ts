@@ -15,6 +15,7 @@ import { type Context, type Decision, decided, type Prior, tell } from "./decisi
 import { gateOf } from "./gates.ts";
 import { type Running, workspacePathOf } from "./issues.ts";
 import type { Effect } from "./messages.ts";
+import { whyNoWorker, workerFor } from "./placement.ts";
 import { queueRetry } from "./retry.ts";
 import { attemptOf, claimed, type State } from "./state.ts";
 
@@ -27,6 +28,24 @@ export interface Birth {
   readonly attempt: number | null;
   readonly failures: number;
 }
+
+const notBegun = {
+  phase: "preparing_workspace",
+  workspaceKey: null,
+  workspacePath: null,
+  threadId: null,
+  turnId: null,
+  turnCount: 0,
+  sessionId: null,
+  lastEventAt: null,
+  lastEventWall: null,
+  lastEvent: null,
+  lastMessage: null,
+  tokens: noTokens,
+  usedTool: false,
+  questions: [],
+  stopping: null,
+} as const;
 
 /** Claims the issue and orders its attempt: one atomic decision (O-14). */
 export function startAttempt(state: State, issue: Issue, birth: Birth, context: Context): Decision {
@@ -41,10 +60,15 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
   if (!takesTurns(state, choice.agent)) {
     return waitForAgent(state, issue, { birth, agent: choice.agent, context });
   }
+  const worker =
+    state.workers === null ? null : workerFor(state, context.config, prior.worker ?? null);
+  if (state.workers !== null && worker === null)
+    return waitForWorker(state, issue, { birth, context });
   const { agent } = choice;
   const thread = offer === null ? prior.resume : prior.thread;
   const resume = thread?.agent === agent ? thread : null;
   const entry: Running = {
+    ...notBegun,
     claim: "running",
     issue,
     attemptId: attemptIdOf(stamp),
@@ -56,25 +80,11 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
     templateId,
     startedAt: context.now,
     startedWall: context.wall,
-    phase: "preparing_workspace",
-    workspaceKey: null,
-    workspacePath: null,
-    threadId: null,
-    turnId: null,
-    turnCount: 0,
-    sessionId: null,
-    lastEventAt: null,
-    lastEventWall: null,
-    lastEvent: null,
-    lastMessage: null,
-    tokens: noTokens,
     threadTokens: resume?.tokens ?? noTokens,
-    usedTool: false,
-    questions: [],
     startedIn: normalState(issue.state),
     spentBefore: prior.tokens,
     idle: idleOf(prior, issue),
-    stopping: null,
+    ...(worker !== null && { worker }),
   };
   const resumeThreadId = resume?.threadId ?? null;
   return decided(
@@ -94,7 +104,26 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
       agent,
       ...(begun !== null && begun !== agent && { takesOver: true }),
       templateId,
+      ...(worker !== null && { worker }),
     },
+  );
+}
+
+/** All workers are full or gone: nothing runs on this machine instead, and no attempt is counted. */
+function waitForWorker(
+  state: State,
+  issue: Issue,
+  { birth, context }: { birth: Birth; context: Context },
+): Decision {
+  const { now, wall, config } = context;
+  return queueRetry(
+    state,
+    {
+      ...{ issue, attempt: birth.attempt ?? 1, failures: birth.failures, after: null },
+      error: whyNoWorker(state, config),
+      workspacePath: workspacePathOf(state.issues.get(issue.id)),
+    },
+    { delayMs: shortestWaitMs, now, wall, wantsSlot: true },
   );
 }
 
@@ -102,10 +131,14 @@ function dispatched(entry: Running, { standsInFor }: Choice, resume: boolean): E
   const { issue, attemptId, attempt, number, agent } = entry;
   const retry = attempt === null ? "" : `, retry ${attempt}`;
   const instead = standsInFor === null ? "" : ` with ${agent} in place of ${standsInFor}`;
+  const on = entry.worker === undefined ? "" : ` on ${entry.worker}`;
   return tell("issue.dispatched", issue, {
     attemptId,
-    message: `dispatched${instead}${retry}`,
-    data: { attempt, number, resume, agent, stands_in_for: standsInFor },
+    message: `dispatched${on}${instead}${retry}`,
+    data: {
+      ...{ attempt, number, resume, agent, stands_in_for: standsInFor },
+      ...(entry.worker !== undefined && { worker: entry.worker }),
+    },
   });
 }
 

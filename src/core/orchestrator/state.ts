@@ -16,6 +16,7 @@ import type {
 } from "../model/gates.ts";
 import type { ActiveHours } from "../model/hours.ts";
 import type { Issue } from "../model/issue.ts";
+import type { WorkerHost } from "../model/worker.ts";
 import type { PollPace } from "../tracker/tracker.ts";
 import { type Claim, IssueMap, type Running } from "./issues.ts";
 
@@ -62,6 +63,8 @@ export interface State {
   readonly hours: HoursNow | null;
   /** The host has too little of something for new work. */
   readonly host: HostTrouble | null;
+  /** The workers of the fleet; null: attempts run on this machine. */
+  readonly workers: readonly WorkerHost[] | null;
   /** Set while refused writes wait to be repeated: nothing new is started. */
   readonly storage: StorageTrouble | null;
   readonly draining: boolean;
@@ -186,6 +189,7 @@ export function emptyState(): State {
     paused: null,
     hours: null,
     host: null,
+    workers: null,
     storage: null,
     draining: false,
   };
@@ -210,7 +214,7 @@ export function attemptOf(entry: Running, end: AttemptEnd | null = null): Attemp
     agent: entry.agent,
     model: entry.model,
     templateId: entry.templateId,
-    workerHost: null,
+    workerHost: entry.worker ?? null,
     threadId: entry.threadId,
     sessionId: entry.sessionId,
     turnCount: entry.turnCount,

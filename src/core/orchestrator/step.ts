@@ -1,4 +1,5 @@
 import { SymphonyError } from "../model/errors.ts";
+import type { WorkerHost } from "../model/worker.ts";
 import { agentChecked } from "./agents.ts";
 import { turned } from "./brakes.ts";
 import { modelChosen, templateChosen } from "./choice.ts";
@@ -10,6 +11,7 @@ import type { Effect, Input, TimerInput } from "./messages.ts";
 import { offerReported } from "./offer.ts";
 import { aborted, attached, detached, responded, steered, transitioned } from "./operator.ts";
 import { pauseElapsed, pausesTried, timePassed } from "./pauses.ts";
+import { workerSlots } from "./placement.ts";
 import {
   hasBegun,
   isPollNear,
@@ -61,6 +63,7 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "dispatch.paused":
     case "dispatch.resumed":
     case "host.changed":
+    case "workers.changed":
     case "agent.checked":
     case "storage.changed":
     case "tracker.changed":
@@ -76,8 +79,7 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "issues.verifyFailed":
       return refillAnswered(state, input, context) ?? pollAnswered(state, input, context);
     case "issue.hinted":
-      if (state.draining || !hasBegun(state)) return decided(state);
-      return recheckRequested(state, input.issueId);
+      return issueHinted(state, input.issueId);
     case "issue.checked":
       return issueChecked(state, input, context);
     case "issue.checkFailed":
@@ -109,11 +111,16 @@ function decide(state: State, input: Input, context: Context): Decision {
   }
 }
 
+function issueHinted(state: State, issueId: string): Decision {
+  if (state.draining || !hasBegun(state)) return decided(state);
+  return recheckRequested(state, issueId);
+}
+
 type Changed = Extract<
   Input,
   {
     type:
-      | `${"config" | "prompt" | "storage" | "host" | "tracker"}.changed`
+      | `${"config" | "prompt" | "storage" | "host" | "tracker" | "workers"}.changed`
       | `dispatch.${string}`
       | "agent.checked"
       | "server.stood";
@@ -138,6 +145,8 @@ function surroundingsChanged(state: State, input: Changed, context: Context): De
       return stoodStill(state, input.ms, context);
     case "agent.checked":
       return agentCame(state, input, context);
+    case "workers.changed":
+      return recheckAfter(workersChanged(state, input.workers, context), context);
     case "host.changed":
       return andThen(hostChanged(state, input.trouble), (next) => recheckGates(next, context));
   }
@@ -218,6 +227,14 @@ function operatorAsked(state: State, input: Asked, context: Context): Decision {
     case "operator.modelChosen":
       return modelChosen(state, input);
   }
+}
+
+/** What is known of the workers; one that takes attempts again is used at once. */
+function workersChanged(state: State, workers: readonly WorkerHost[], context: Context): Decision {
+  const before = workerSlots(state, context.config) ?? 0;
+  const next = { ...state, workers };
+  const isMore = (workerSlots(next, context.config) ?? 0) > before;
+  return isMore && !state.draining && hasBegun(state) ? pollAgain(next, context) : decided(next);
 }
 
 /** Retries whose gate has opened continue. */

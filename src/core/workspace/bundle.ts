@@ -1,6 +1,7 @@
 import { cp, lstat, mkdir, rmdir, unlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { z } from "zod";
+import { messageOf } from "../model/errors.ts";
 import { copyIndex, readSmall, sharedDirOf } from "../repository/checkout.ts";
 import { mergeBase, tipsOf } from "../repository/commits.ts";
 import { openProtectedGit, type ProtectedGit } from "../repository/git.ts";
@@ -41,6 +42,8 @@ interface BundleOptions {
   /** The directory that gets the bundle, and symphony's own repository while it is made. */
   readonly into: string;
   readonly maxBytes: number;
+  /** Commits that the receiver has: they are left out, and the bundle needs them. */
+  readonly known?: readonly string[];
   readonly signal?: AbortSignal;
 }
 
@@ -78,7 +81,7 @@ export async function fitsBundle(found: Findings): Promise<boolean> {
 export async function writeBundle(
   path: string,
   found: Findings,
-  { into, maxBytes, signal }: BundleOptions,
+  { into, maxBytes, known: without = [], signal }: BundleOptions,
 ): Promise<Bundled> {
   const { repository, refs, head } = found;
   if (repository === null || refs === null || head === null)
@@ -91,14 +94,19 @@ export async function writeBundle(
   });
   await useRawFiles(git);
   const refsKept = keptRefs(refs, repository.linked, head);
-  const files = await filesCommit(git, found);
+  const files = await filesCommit(git, found, path);
   const index = found.staged === "" ? null : await indexCommit(git, repository.gitDir);
   if (files !== null) refsKept.set(`${own}files`, files);
   if (index !== null) refsKept.set(`${own}index`, index);
   const stashes = repository.linked ? [] : await stashIdsIn(repository.store, refs.all);
   for (const [at, id] of stashes.entries()) refsKept.set(`${own}stash-${at}`, id);
   await writeRefs(git.dir, refsKept);
-  await git.run(["bundle", "create", "--quiet", join(into, bundleName), "--all"], limits);
+  const left = without.length === 0 ? [] : ["--not", ...without];
+  const create = ["bundle", "create", "--quiet", join(into, bundleName), "--all", ...left];
+  await git.run(create, limits).catch((error: unknown) => {
+    // The receiver has all of it.
+    if (without.length === 0 || !messageOf(error).includes("empty bundle")) throw error;
+  });
   const names = await namesOf(git, files ?? head, new Set(found.settled));
   const known = await survey(path, (await readBaseline(path))?.head ?? null, signal);
   const facts: BundleFacts = {
@@ -174,15 +182,46 @@ function keptRefs(refs: Refs, linked: boolean, head: string): Map<string, string
 }
 
 /** A commit of HEAD's files with all that differs; null if nothing does. */
-async function filesCommit(git: ProtectedGit, found: Findings): Promise<string | null> {
+async function filesCommit(
+  git: ProtectedGit,
+  found: Findings,
+  path: string,
+): Promise<string | null> {
   const staged = new Set(found.stagedOnly);
   const names = [...found.changed.filter((name) => !staged.has(name)), ...found.fresh];
   if (names.length === 0) return null;
   await git.run(["read-tree", "HEAD"], limits);
-  const input = listed(names);
+  // Where a link took the place of its directory, a file is gone; git refuses its name.
+  const gone: string[] = [];
+  const links = new Map<string, boolean>();
+  for (const name of names) if (await isBeyondLink(path, name, links)) gone.push(name);
+  const remove = ["update-index", "--force-remove", "-z", "--stdin"];
+  if (gone.length > 0) await git.run(remove, { ...raw, input: listed(gone) });
+  const input = listed(names.filter((name) => !gone.includes(name)));
   const flags = ["--force", "--pathspec-from-file=-", "--pathspec-file-nul"];
-  await git.run(["--literal-pathspecs", "add", ...flags], { ...raw, input });
+  if (input !== "") await git.run(["--literal-pathspecs", "add", ...flags], { ...raw, input });
   return commit(git, (await git.run(["write-tree"], limits)).trim());
+}
+
+/** Whether a part of the name's directory is a link. `links`: what is known already. */
+async function isBeyondLink(
+  top: string,
+  name: string,
+  links: Map<string, boolean>,
+): Promise<boolean> {
+  const parts = name.split("/").slice(0, -1);
+  for (let count = 1; count <= parts.length; count++) {
+    const dir = parts.slice(0, count).join("/");
+    const found =
+      links.get(dir) ??
+      (await lstat(fileAt(top, dir)).then(
+        (stats) => stats.isSymbolicLink(),
+        () => false,
+      ));
+    links.set(dir, found);
+    if (found) return true;
+  }
+  return false;
 }
 
 /** A commit with what the workspace's index holds; git reads a copy, which an agent may have written. */
@@ -239,6 +278,33 @@ async function putFiles(git: ProtectedGit, files: string, to: string): Promise<v
   const input = listed(written);
   if (input === "") return;
   await git.run(["checkout-index", "--force", "-z", "--stdin"], { ...raw, index, input });
+}
+
+/**
+ * Makes the files in `to` those of the commit `files`: writes what differs, and removes what is in `names` (raw) and not in the
+ * commit; all else stays. Resolves with the names of the commit's files.
+ */
+export async function replaceFiles(
+  git: ProtectedGit,
+  files: string,
+  { to, names }: { readonly to: string; readonly names: readonly string[] },
+): Promise<readonly string[]> {
+  await useRawFiles(git);
+  const now = await namesOf(git, files, new Set());
+  const kept = new Set(now);
+  const links = new Map<string, boolean>();
+  for (const name of names) {
+    if (!kept.has(name) && !(await isBeyondLink(to, name, links))) await removeFile(to, name);
+  }
+  const index = join(git.dir, "files");
+  await git.run(["read-tree", files], { ...limits, index });
+  const refresh = ["update-index", "-q", "--ignore-submodules", "--refresh"];
+  await git.run(refresh, { ...raw, index, mayExit: 1 });
+  const flags = ["--name-only", "-z", "--no-renames", "--ignore-submodules=all"];
+  const input = await git.run(["diff-files", ...flags], { ...raw, index });
+  if (input !== "")
+    await git.run(["checkout-index", "--force", "-z", "--stdin"], { ...raw, index, input });
+  return now;
 }
 
 /** With the directories that are empty then: a file may take the place of one. */

@@ -224,6 +224,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       version: "1.2.3",
       startedWall: clock.wall(),
       clock,
+      fleet: null,
       checkAgents: async () => {},
       dataDir,
       workflowPath: join(dataDir, "WORKFLOW.md"),

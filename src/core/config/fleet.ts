@@ -1,0 +1,44 @@
+import { z } from "zod";
+import { bytesOf, section, size, solidText, text } from "./agents.ts";
+
+/** Attempts on other machines. */
+export interface FleetConfig {
+  /** The engine's URL, or `$NAME` of a secret that holds it; null: attempts run on this machine. */
+  readonly url: string | null;
+  /** A worker must have all of them. */
+  readonly labels: readonly string[];
+  /** The largest copy of a workspace that goes to a worker or comes back, bytes. */
+  readonly maxCopyBytes: number;
+  /** A shell script that makes each new copy on a worker ready; null: none. */
+  readonly prepare: string | null;
+}
+
+const nameForm = /^\$([A-Za-z_]\w*)$/;
+
+const engineUrl = text.refine(
+  (value) => nameForm.test(value) || /^rediss?:\/\/[^@]+$/.test(value),
+  "must name a secret, as in $FLEET_URL, or be redis://host:port without a password",
+);
+
+export const fleetSection = section({
+  url: engineUrl.nullable().default(null),
+  labels: z.array(solidText, "must be a list").default([]),
+  max_copy: size.default(64 * 1024 ** 2),
+  prepare: text.nullable().default(null),
+});
+
+export function fleetConfigOf(written: z.output<typeof fleetSection>): FleetConfig {
+  const { url, labels, max_copy: maxCopy, prepare } = written;
+  return {
+    url,
+    labels: [...new Set(labels.map((label) => label.trim()))],
+    maxCopyBytes: bytesOf(maxCopy),
+    prepare: prepare === null || prepare.trim() === "" ? null : prepare,
+  };
+}
+
+/** The name of the secret that holds the engine's URL: no agent, hook or check gets it. */
+export function fleetSecretNames({ url }: FleetConfig): readonly string[] {
+  const name = nameForm.exec(url ?? "")?.[1];
+  return name === undefined ? [] : [name];
+}

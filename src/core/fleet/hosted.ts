@@ -1,0 +1,273 @@
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import type { AgentEvent, AgentSession, Answer, SessionSpec, TurnOptions } from "../agent/agent.ts";
+import type { AgentKind } from "../agent/kinds.ts";
+import type { Clock } from "../clock.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
+import { agentEnvironment } from "../process/environment.ts";
+import { runCommand } from "../process/run.ts";
+import { runIdOf } from "../process/table.ts";
+import type { JsonObject } from "../text/text.ts";
+import { deleteTree } from "../workspace/deletion.ts";
+import { copyOf, placeCopy, readFacts } from "./copy.ts";
+import type { Letter, Listener, Talk } from "./talk.ts";
+
+export interface HostedDeps {
+  readonly kinds: readonly AgentKind[];
+  readonly clock: Clock;
+  readonly env: NodeJS.ProcessEnv;
+  /** What agents never read: threads, and the worker's key. */
+  readonly stateDir: string;
+  /** The directory of all workspaces of this worker. */
+  readonly workspaceRoot: string;
+  /** Registers a value that must never be shown. */
+  hide(value: string): void;
+  /** Throws once the worker may not act any more. */
+  requireLease(): void;
+  log(message: string, fields: Readonly<Record<string, unknown>>): void;
+}
+
+/** What the orchestrator sends to start a session: `SessionSpec` without what cannot travel. */
+export const Start = z.object({
+  attempt: z.string(),
+  key: z.string().regex(/^[\w.-]+$/),
+  kind: z.string(),
+  agent: z.string(),
+  settings: z.record(z.string(), z.unknown()),
+  prepare: z.string().nullable(),
+  prepareMs: z.number(),
+  maxCopy: z.number(),
+  facts: z.unknown(),
+  tools: z.array(z.unknown()),
+  hasUnfinished: z.boolean(),
+  spec: z.record(z.string(), z.unknown()),
+});
+
+/** The kinds of agent that run on workers. */
+export const hostedKinds: readonly string[] = ["command", "openai"];
+
+const outputChars = 4_000;
+
+/** One session of an agent on this worker, driven by the orchestrator's letters. */
+export class Hosted implements Listener {
+  readonly run: string;
+  readonly #deps: HostedDeps;
+  readonly #over = Promise.withResolvers<void>();
+  readonly #abort = new AbortController();
+  #talk: Talk | null = null;
+  #session: AgentSession | null = null;
+  #path: string | null = null;
+  #maxCopy = 0;
+  /** The commit that the orchestrator has. */
+  #known = "";
+  #isDirty = false;
+  #ending: Promise<void> | null = null;
+
+  constructor(run: string, deps: HostedDeps) {
+    this.run = run;
+    this.#deps = deps;
+  }
+
+  /** Resolves when no process of it is left. */
+  get over(): Promise<void> {
+    return this.#over.promise;
+  }
+
+  attach(talk: Talk): void {
+    this.#talk = talk;
+    void talk.failed.then((error) => this.end(error));
+  }
+
+  told(): void {}
+
+  async asked(letter: Letter): Promise<JsonObject> {
+    this.#deps.requireLease();
+    const { body } = letter;
+    const session = () => {
+      if (this.#session === null) throw new SymphonyError("no_active_turn", "the session is over");
+      return this.#session;
+    };
+    switch (body["type"]) {
+      case "start":
+        return this.#start(letter);
+      case "turn":
+        return this.#turn(session(), body);
+      case "steer":
+        return { ...(await session().steer(String(body["steerId"]), String(body["message"]))) };
+      case "answer":
+        session().answer(String(body["askId"]), body["reply"] as Answer);
+        return {};
+      case "interrupt":
+        await session().interrupt();
+        return {};
+      case "end":
+        return { failed: await this.#finish() };
+      default:
+        throw new SymphonyError(
+          "worker_refused",
+          `this worker does not know ${String(body["type"])}`,
+          {
+            hint: "install the version of the server on this worker",
+          },
+        );
+    }
+  }
+
+  /** Ends the agent at once, without bringing its work back. */
+  end(reason: SymphonyError): Promise<void> {
+    this.#ending ??= this.#end(reason);
+    return this.#ending;
+  }
+
+  async #end(reason: SymphonyError): Promise<void> {
+    this.#abort.abort(reason);
+    this.#talk?.fail(reason);
+    try {
+      await this.#session?.[Symbol.asyncDispose]();
+    } catch (error) {
+      this.#deps.log("an agent could not be ended cleanly", {
+        run: this.run,
+        reason: messageOf(error),
+      });
+    }
+    if (this.#path !== null) await deleteTree(this.#path).catch(() => {});
+    this.#over.resolve();
+  }
+
+  async #start({ body, data }: Letter): Promise<JsonObject> {
+    const start = Start.parse(body);
+    const { stateDir, workspaceRoot, env, clock } = this.#deps;
+    const row = this.#deps.kinds.find(({ kind }) => kind === start.kind);
+    if (!row || !hostedKinds.includes(start.kind)) {
+      throw new SymphonyError(
+        "agent_unavailable",
+        `agents of kind ${start.kind} do not run on workers`,
+      );
+    }
+    const path = join(workspaceRoot, start.key);
+    await mkdir(workspaceRoot, { recursive: true, mode: 0o700 });
+    await rm(path, { recursive: true, force: true });
+    this.#path = path;
+    const facts = readFacts(start.facts);
+    await placeCopy({ facts, bundle: data }, path, this.#abort.signal);
+    this.#known = facts.head;
+    this.#maxCopy = start.maxCopy;
+    const runId = runIdOf(stateDir, this.run);
+    if (start.prepare !== null)
+      await this.#prepare(start.prepare, { path, runId, timeoutMs: start.prepareMs });
+    this.#isDirty = start.prepare !== null;
+    this.#deps.requireLease();
+    const runtime = await row.create({
+      ...{ clock, env, dataDir: stateDir, hide: this.#deps.hide },
+      settings: () => start.settings,
+      workspaceRoot: () => workspaceRoot,
+      lookup: (name) => env[name],
+      hosts() {
+        throw new Error("no agent outlives a worker");
+      },
+      onTrouble: (message) => this.#deps.log(message, { run: this.run }),
+    });
+    this.#session = await runtime.start(this.#specOf(start, { path, runId }), this.#abort.signal);
+    const { threadId, resumed, isPlain = false, takesImages = false } = this.#session;
+    return { threadId, resumed, isPlain, takesImages };
+  }
+
+  #specOf(
+    start: z.output<typeof Start>,
+    { path, runId }: { path: string; runId: string },
+  ): SessionSpec {
+    const specs = start.tools as SessionSpec["tools"]["specs"];
+    const tools: SessionSpec["tools"] = {
+      specs,
+      call: async (name, args) => {
+        const answer = await this.#ask({ type: "tool", name, args });
+        return { success: answer["success"] === true, output: String(answer["output"]) };
+      },
+    };
+    return {
+      ...(start.spec as unknown as SessionSpec),
+      ...{ workspace: path, borrowed: [], runId, tools },
+      ...(start.hasUnfinished && {
+        unfinished: async () => {
+          const { text } = await this.#ask({ type: "unfinished" });
+          return typeof text === "string" ? text : null;
+        },
+      }),
+      onEvent: (event) => this.#tell({ type: "event", event }),
+      onLog: (line) => this.#tell({ type: "log", line }),
+    };
+  }
+
+  /** The shell line that makes a new copy ready, such as `npm ci`: git does not bring what it ignores. */
+  async #prepare(
+    line: string,
+    { path, runId, timeoutMs }: { path: string; runId: string; timeoutMs: number },
+  ) {
+    const env = agentEnvironment({ env: this.#deps.env, passthrough: [], secretNames: [], runId });
+    const end = await runCommand({
+      argv: ["bash", "-c", line],
+      cwd: path,
+      ...{ env, timeoutMs, outputBytes: outputChars, signal: this.#abort.signal },
+    });
+    if (end.exitCode === 0) return;
+    const why =
+      end.stoppedFor === "time" ? "took too long" : `ended with ${end.exitCode ?? end.signal}`;
+    throw new SymphonyError("hook_failed", `fleet.prepare ${why} on the worker`, {
+      details: { hook: "prepare", output: end.output },
+    });
+  }
+
+  async #turn(session: AgentSession, body: JsonObject): Promise<JsonObject> {
+    this.#isDirty = true;
+    try {
+      await session.turn(String(body["prompt"]), body["options"] as TurnOptions);
+    } catch (error) {
+      await this.#bringBack().catch(() => {});
+      throw error;
+    }
+    await this.#bringBack();
+    return {};
+  }
+
+  /** Ends the agent and brings back what it has done since its last turn; resolves with why that failed, or null. */
+  async #finish(): Promise<string | null> {
+    const session = this.#session;
+    this.#session = null;
+    await session?.[Symbol.asyncDispose]();
+    let failed: string | null = null;
+    if (this.#isDirty) {
+      await this.#bringBack().catch((error: unknown) => {
+        failed = messageOf(error);
+      });
+    }
+    // The answer is sent before the talk ends.
+    setImmediate(async () => {
+      await this.#talk?.settled();
+      await this.end(new SymphonyError("turn_cancelled", "the session has ended"));
+    });
+    return failed;
+  }
+
+  async #bringBack(): Promise<void> {
+    if (this.#path === null || this.#abort.signal.aborted) return;
+    const { signal } = this.#abort;
+    const { facts, bundle } = await copyOf(this.#path, {
+      maxBytes: this.#maxCopy,
+      known: [this.#known],
+      signal,
+    });
+    await this.#ask({ type: "work", facts }, bundle);
+    this.#known = facts.head;
+    this.#isDirty = false;
+  }
+
+  #tell(body: { type: "event"; event: AgentEvent } | { type: "log"; line: string }): void {
+    this.#talk?.tell(body);
+  }
+
+  #ask(body: JsonObject, data: Buffer | null = null): Promise<JsonObject> {
+    if (this.#talk === null) throw new Error("the session has no talk");
+    return this.#talk.ask(body, data);
+  }
+}

@@ -1,0 +1,143 @@
+import { z } from "zod";
+import { parseJson } from "../text/text.ts";
+import type { Engine } from "./engine.ts";
+import { seal, unseal } from "./sealing.ts";
+
+// Who may act: one orchestrator leads a fleet in an epoch, and a worker may run agents while its lease of that epoch lasts.
+// The engine counts the time of a lease; each side also counts on a monotonic clock of its own.
+
+/** How long a lease lasts after it was renewed; a worker ends its agents `marginMs` before. */
+export const leaseMs = 15_000;
+export const marginMs = 5_000;
+/** Renewals are tried this often. */
+export const renewMs = 2_500;
+
+/** What a worker says of itself with each renewal. */
+export const Presence = z.object({
+  instance: z.string(),
+  epoch: z.string(),
+  /** Counts up, so that an earlier one cannot be shown again. */
+  beat: z.number(),
+  host: z.string(),
+  pid: z.number(),
+  sinceWall: z.number(),
+  labels: z.array(z.string()),
+  capacity: z.number(),
+  version: z.string(),
+  protocol: z.number(),
+  /** Its wall clock minus that of the engine, ms. */
+  skewMs: z.number(),
+  /** The attempts that it runs. */
+  runs: z.array(z.string()),
+});
+export type Presence = z.output<typeof Presence>;
+
+/** What orchestrator and worker must have in common. */
+export const protocol = 1;
+
+export function sealPresence(key: Buffer, presence: Presence): Buffer {
+  return seal(key, "presence", Buffer.from(JSON.stringify(presence)));
+}
+
+export function readPresence(key: Buffer, sealed: Buffer | undefined): Presence | null {
+  if (sealed === undefined) return null;
+  const plain = unseal(key, "presence", sealed);
+  return plain === null ? null : (Presence.safeParse(parseJson(plain.toString())).data ?? null);
+}
+
+/** Renews what is there; never makes it anew, so that a lease that was lost is noticed. */
+const renewScript = `
+local lead = redis.call('GET', KEYS[1])
+if not lead then return 'no lead' end
+if string.match(lead, '^[^|]*') ~= ARGV[1] then return 'lead ' .. string.match(lead, '^[^|]*') end
+local holder = redis.call('HGET', KEYS[2], 'instance')
+if not holder then return 'gone' end
+if holder ~= ARGV[2] then return 'held' end
+redis.call('HSET', KEYS[2], 'presence', ARGV[4])
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return 'ok'`;
+
+const claimScript = `
+local lead = redis.call('GET', KEYS[1])
+if not lead then return 'no lead' end
+local epoch = string.match(lead, '^[^|]*')
+if epoch ~= ARGV[1] then return 'lead ' .. epoch end
+local holder = redis.call('HGET', KEYS[2], 'instance')
+if holder and holder ~= ARGV[5] then return 'held' end
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[2], 'instance', ARGV[2], 'presence', ARGV[4])
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return 'ok'`;
+
+const leadScript = `
+local lead = redis.call('GET', KEYS[1])
+if lead and lead ~= ARGV[1] then
+  if string.match(lead, '|(.*)$') ~= string.match(ARGV[1], '|(.*)$') then return 'held ' .. lead end
+  if tonumber(string.match(lead, '^[^|]*')) > tonumber(string.match(ARGV[1], '^[^|]*')) then return 'held ' .. lead end
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return lead == ARGV[1] and 'kept' or 'taken'`;
+
+const leaveScript = `
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1`;
+
+const giveBackScript = `
+if redis.call('HGET', KEYS[1], 'instance') == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1`;
+
+/** `ok`, `no lead`, `lead EPOCH` (another one leads), `gone` (it has expired), or `held` (by another process). */
+export type LeaseAnswer = string;
+
+interface Renewal {
+  readonly worker: string;
+  readonly presence: Presence;
+  readonly key: Buffer;
+}
+
+export function renewLease(
+  engine: Engine,
+  { worker, presence, key }: Renewal,
+): Promise<LeaseAnswer> {
+  const { epoch, instance } = presence;
+  const keys = [engine.key("lead"), engine.key("worker", worker)];
+  return evaluated(engine, renewScript, keys, [
+    epoch,
+    instance,
+    leaseMs,
+    sealPresence(key, presence),
+  ]);
+}
+
+/** Takes the lease, unless another process holds it; `before`: an instance of this process that has ended. */
+export function claimLease(
+  engine: Engine,
+  { worker, presence, key, before }: Renewal & { readonly before: string },
+): Promise<LeaseAnswer> {
+  const { epoch, instance } = presence;
+  const keys = [engine.key("lead"), engine.key("worker", worker)];
+  const sealed = sealPresence(key, presence);
+  return evaluated(engine, claimScript, keys, [epoch, instance, leaseMs, sealed, before]);
+}
+
+export function giveBackLease(engine: Engine, worker: string, instance: string): Promise<string> {
+  return evaluated(engine, giveBackScript, [engine.key("worker", worker)], [instance]);
+}
+
+/** `kept`, `taken` (nothing led before, or an earlier epoch of the same holder), or `held LEAD`. */
+export function takeLead(engine: Engine, lead: string): Promise<string> {
+  return evaluated(engine, leadScript, [engine.key("lead")], [lead, leaseMs]);
+}
+
+export function leaveLead(engine: Engine, lead: string): Promise<string> {
+  return evaluated(engine, leaveScript, [engine.key("lead")], [lead]);
+}
+
+async function evaluated(
+  { redis }: Engine,
+  script: string,
+  keys: readonly string[],
+  args: readonly (string | number | Buffer)[],
+): Promise<string> {
+  return String(await redis.eval(script, keys.length, ...keys, ...args));
+}

@@ -1,0 +1,231 @@
+import type {
+  AgentEvent,
+  AgentRuntime,
+  AgentSession,
+  Answer,
+  SessionSpec,
+  TurnOptions,
+} from "../agent/agent.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
+import type { JsonObject } from "../text/text.ts";
+import { copyOf, installCopy, readFacts, type Sent } from "./copy.ts";
+import { hostedKinds } from "./hosted.ts";
+import type { Letter, Listener, Talk } from "./talk.ts";
+
+/** A worker that has just been chosen for an attempt. */
+export interface Placement {
+  /** The name of the run: attempt and epoch. */
+  readonly run: string;
+  talk(listener: Listener): Talk;
+  /** Gives the run to the worker. Rejects with `worker_lost`. */
+  dispatch(): Promise<void>;
+  /** Takes it back, unless the worker has it already. */
+  withdraw(): Promise<void>;
+  /** Resolves when the worker certainly runs no agent of this run any more, and why. */
+  readonly gone: Promise<SymphonyError>;
+  /** Nothing of it is needed any more. */
+  close(): void;
+}
+
+export interface RemoteOptions {
+  readonly kind: string;
+  readonly agent: string;
+  /** The agent's section of the configuration, with `$NAME` unresolved: the worker has its own values. */
+  settings(): object;
+  readonly attemptId: string;
+  /** The workspace's name on the worker. */
+  readonly key: string;
+  readonly prepare: string | null;
+  readonly prepareMs: number;
+  readonly maxCopy: number;
+  /** Throws `worker_lost` when the worker takes no attempts now. */
+  place(attemptId: string): Placement;
+}
+
+/** Runs an agent on a worker: its workspace goes there as a copy, and what it does comes back after each turn. */
+export function remoteRuntime(options: RemoteOptions): AgentRuntime {
+  return {
+    kind: options.kind,
+    async start(spec, signal) {
+      if (!hostedKinds.includes(options.kind)) {
+        const message = `agents of kind ${options.kind} do not run on workers`;
+        throw new SymphonyError("agent_unavailable", message, {
+          hint: `set agent.use to an agent of kind ${hostedKinds.join(" or ")}, or serve without fleet.url`,
+        });
+      }
+      signal.throwIfAborted();
+      const { facts, bundle, names } = await copyOf(spec.workspace, {
+        maxBytes: options.maxCopy,
+        signal,
+      });
+      const session = new RemoteSession(options, spec, {
+        branch: facts.branch,
+        head: facts.head,
+        names,
+      });
+      await session.open({ facts }, bundle, signal);
+      return session;
+    },
+  };
+}
+
+class RemoteSession implements AgentSession, Listener {
+  threadId = "";
+  resumed = false;
+  isPlain = false;
+  takesImages = false;
+  readonly pid = null;
+  readonly #options: RemoteOptions;
+  readonly #spec: SessionSpec;
+  readonly #placement: Placement;
+  readonly #talk: Talk;
+  #sent: Sent;
+  /** One copy after another is laid into the workspace. */
+  #installing: Promise<unknown> = Promise.resolve();
+  #disposing: Promise<void> | null = null;
+
+  constructor(options: RemoteOptions, spec: SessionSpec, sent: Sent) {
+    this.#options = options;
+    this.#spec = spec;
+    this.#sent = sent;
+    this.#placement = options.place(options.attemptId);
+    this.#talk = this.#placement.talk(this);
+    void this.#placement.gone.then((error) => this.#talk.fail(error));
+  }
+
+  async open(copy: JsonObject, bundle: Buffer | null, signal: AbortSignal): Promise<void> {
+    const stop = () => void this[Symbol.asyncDispose]();
+    signal.addEventListener("abort", stop, { once: true });
+    try {
+      const answer = this.#talk.ask({ type: "start", ...this.#start(), ...copy }, bundle);
+      answer.catch(() => {});
+      // The worker gets the job when what it needs is with the engine.
+      await this.#talk.settled();
+      signal.throwIfAborted();
+      await this.#placement.dispatch();
+      const opened = await answer;
+      this.threadId = String(opened["threadId"]);
+      this.resumed = opened["resumed"] === true;
+      this.isPlain = opened["isPlain"] === true;
+      this.takesImages = opened["takesImages"] === true;
+      signal.throwIfAborted();
+    } catch (error) {
+      await this[Symbol.asyncDispose]();
+      signal.throwIfAborted();
+      throw error;
+    }
+  }
+
+  #start(): JsonObject {
+    const {
+      attemptId: attempt,
+      kind,
+      agent,
+      settings,
+      key,
+      prepare,
+      prepareMs,
+      maxCopy,
+    } = this.#options;
+    const {
+      title,
+      model,
+      resumeThreadId,
+      secretEnvNames,
+      askPolicy,
+      level,
+      readable,
+      bounds,
+      network,
+    } = this.#spec;
+    const spec = {
+      title,
+      model,
+      resumeThreadId,
+      secretEnvNames,
+      askPolicy,
+      level,
+      readable,
+      bounds,
+      network,
+    };
+    const { specs } = this.#spec.tools;
+    return {
+      ...{ attempt, kind, agent, settings: settings(), key, prepare, prepareMs, maxCopy, spec },
+      ...{ tools: specs, hasUnfinished: this.#spec.unfinished !== undefined },
+    };
+  }
+
+  async turn(prompt: string, options: TurnOptions): Promise<void> {
+    await this.#talk.ask({ type: "turn", prompt, options });
+  }
+
+  async steer(steerId: string, message: string): Promise<{ readonly turnId: string }> {
+    const { turnId } = await this.#talk.ask({ type: "steer", steerId, message });
+    return { turnId: String(turnId) };
+  }
+
+  answer(askId: string, reply: Answer): void {
+    this.#talk.ask({ type: "answer", askId, reply }).catch((error: unknown) => {
+      const message = `the answer did not reach the agent: ${messageOf(error)}`;
+      this.#spec.onEvent({ type: "notice", message, malformed: false });
+    });
+  }
+
+  async interrupt(): Promise<void> {
+    await this.#talk.ask({ type: "interrupt" });
+  }
+
+  /** Resolves when no agent of it is left: by the worker's own word, or because its lease is certainly over. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#disposing ??= this.#dispose();
+    return this.#disposing;
+  }
+
+  async #dispose(): Promise<void> {
+    const { gone } = this.#placement;
+    const ended = this.#talk.ask({ type: "end" }).then(
+      ({ failed }) => failed,
+      // Not its word that the agent is gone: its lease decides.
+      () => gone,
+    );
+    await this.#placement.withdraw();
+    const failed = await Promise.race([ended, gone]);
+    await this.#installing.catch(() => {});
+    this.#talk.fail(new SymphonyError("turn_cancelled", "the session has ended"));
+    this.#placement.close();
+    if (typeof failed !== "string") return;
+    const message = `what the agent did last was not brought back: ${failed}`;
+    this.#spec.onEvent({ type: "notice", message, malformed: false });
+  }
+
+  told(body: JsonObject): void {
+    if (body["type"] === "event") this.#spec.onEvent(body["event"] as AgentEvent);
+    else if (body["type"] === "log") this.#spec.onLog(String(body["line"]));
+  }
+
+  async asked({ body, data }: Letter): Promise<JsonObject> {
+    switch (body["type"]) {
+      case "tool":
+        return { ...(await this.#spec.tools.call(String(body["name"]), body["args"])) };
+      case "unfinished":
+        return { text: (await this.#spec.unfinished?.()) ?? null };
+      case "work": {
+        const facts = readFacts(body["facts"]);
+        const install = async () => {
+          if (this.#talk.isOver) throw new SymphonyError("worker_lost", "the session has ended");
+          this.#sent = await installCopy(this.#spec.workspace, this.#sent, { facts, bundle: data });
+        };
+        const installing = this.#installing.then(install, install);
+        this.#installing = installing;
+        await installing;
+        return {};
+      }
+      default:
+        throw new SymphonyError(
+          "worker_refused",
+          `the server does not know ${String(body["type"])}`,
+        );
+    }
+  }
+}

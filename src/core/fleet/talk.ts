@@ -1,0 +1,316 @@
+import { pause, systemClock } from "../clock.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
+import { isObject, type JsonObject, parseJson } from "../text/text.ts";
+import { answerMs, type Redis } from "./engine.ts";
+import { seal, unseal } from "./sealing.ts";
+
+/** A message of one side of an attempt to the other; `data` is bytes such as a bundle. */
+export interface Letter {
+  readonly body: JsonObject;
+  readonly data: Buffer | null;
+}
+
+/** What one side does with what the other sends. */
+export interface Listener {
+  /** In order, and immediately. */
+  told(body: JsonObject): void;
+  /** The answer; a rejection is passed to the other side as it is. */
+  asked(letter: Letter): Promise<JsonObject>;
+}
+
+const partBytes = 256 * 1024;
+/** One letter: the limit of a workspace's copy and its names. */
+const maxLetterBytes = 300 * 1024 * 1024;
+/** What may wait for the engine before the attempt ends. */
+const maxUnsentBytes = 320 * 1024 * 1024;
+/** A stream that no reader trims ends by itself. */
+const streamSeconds = 3_600;
+const againMs = 500;
+
+interface Talks {
+  readonly redis: Redis;
+  readonly key: Buffer;
+  /** Where this side writes. */
+  readonly stream: string;
+  /** The names of the two directions, so that no letter can be sent back. */
+  readonly sends: string;
+  readonly receives: string;
+}
+
+/**
+ * The letters of one attempt, in order and whole: each part has a number, so that one that comes twice is dropped, and
+ * one that is missing ends the attempt.
+ */
+export class Talk {
+  readonly run: string;
+  readonly #talks: Talks;
+  readonly #listener: Listener;
+  readonly #asks = new Map<number, PromiseWithResolvers<JsonObject>>();
+  readonly #over = new AbortController();
+  readonly #failed = Promise.withResolvers<SymphonyError>();
+  #sent = 0;
+  #seen = 0;
+  #asked = 0;
+  #unsent = 0;
+  #sending: Promise<void> = Promise.resolve();
+  #parts: Buffer[] = [];
+  #partsBytes = 0;
+
+  constructor(run: string, talks: Talks, listener: Listener) {
+    this.run = run;
+    this.#talks = talks;
+    this.#listener = listener;
+  }
+
+  /** Resolves with the reason when it cannot continue; every open question is then rejected with it. */
+  get failed(): Promise<SymphonyError> {
+    return this.#failed.promise;
+  }
+
+  get isOver(): boolean {
+    return this.#over.signal.aborted;
+  }
+
+  /** Ends it on this side; nothing that is received later has an effect. */
+  fail(error: SymphonyError): void {
+    if (this.isOver) return;
+    this.#over.abort(error);
+    this.#failed.resolve(error);
+    for (const open of this.#asks.values()) open.reject(error);
+    this.#asks.clear();
+  }
+
+  tell(body: JsonObject): void {
+    void this.#send({ body, data: null });
+  }
+
+  /** Resolves with the other side's answer. Rejects with its error, or with the reason of `failed`. */
+  async ask(body: JsonObject, data: Buffer | null = null): Promise<JsonObject> {
+    if (this.isOver) throw this.#over.signal.reason;
+    const open = Promise.withResolvers<JsonObject>();
+    const id = ++this.#asked;
+    this.#asks.set(id, open);
+    // An answer that nothing waits for any more is no error of the process.
+    open.promise.catch(() => {});
+    await this.#send({ body: { ...body, ask: id }, data });
+    return open.promise;
+  }
+
+  /** Resolves when everything that was sent is with the engine, or the talk is over. */
+  async settled(): Promise<void> {
+    await this.#sending;
+  }
+
+  /** One part, as the engine has it. */
+  received(seq: number, isLast: boolean, sealed: Buffer): void {
+    if (this.isOver || seq <= this.#seen) return;
+    if (seq !== this.#seen + 1) return this.fail(lostPart());
+    const plain = unseal(this.#talks.key, this.#place(this.#talks.receives, seq, isLast), sealed);
+    if (plain === null) return this.fail(broken("a message was changed on its way"));
+    this.#seen = seq;
+    this.#parts.push(plain);
+    this.#partsBytes += plain.length;
+    if (this.#partsBytes > maxLetterBytes) return this.fail(broken("a message is too long"));
+    if (!isLast) return;
+    const whole = Buffer.concat(this.#parts.splice(0));
+    this.#partsBytes = 0;
+    this.#open(letterIn(whole));
+  }
+
+  #open(letter: Letter | null): void {
+    if (letter === null) return this.fail(broken("a message cannot be read"));
+    const { body } = letter;
+    const { answer, ask } = body;
+    if (typeof answer === "number") {
+      const open = this.#asks.get(answer);
+      this.#asks.delete(answer);
+      const error = errorIn(body["error"]);
+      if (error) open?.reject(error);
+      else open?.resolve(body);
+    } else if (typeof ask === "number") {
+      void this.#answer(ask, letter);
+    } else {
+      this.#listener.told(body);
+    }
+  }
+
+  async #answer(ask: number, letter: Letter): Promise<void> {
+    const body = await this.#listener
+      .asked(letter)
+      .catch((error: unknown) => ({ error: written(error) }));
+    await this.#send({ body: { ...body, answer: ask }, data: null });
+  }
+
+  #send(letter: Letter): Promise<void> {
+    if (this.isOver) return this.#sending;
+    const bytes = bytesOf(letter);
+    this.#unsent += bytes.length;
+    if (bytes.length > maxLetterBytes || this.#unsent > maxUnsentBytes) {
+      this.fail(broken("more is waiting for the engine than it takes"));
+      return this.#sending;
+    }
+    this.#sending = this.#sending.then(async () => {
+      for (let at = 0; at === 0 || at < bytes.length; at += partBytes) {
+        await this.#put(bytes.subarray(at, at + partBytes), at + partBytes >= bytes.length);
+      }
+      this.#unsent -= bytes.length;
+    });
+    return this.#sending;
+  }
+
+  /** Repeated until the engine has it: a part that it has twice is dropped by its number. */
+  async #put(plain: Buffer, isLast: boolean): Promise<void> {
+    const { redis, key, stream, sends } = this.#talks;
+    const seq = ++this.#sent;
+    const sealed = seal(key, this.#place(sends, seq, isLast), plain);
+    while (!this.isOver) {
+      try {
+        await redis
+          .pipeline()
+          .xadd(stream, "*", "r", this.run, "s", seq, "l", isLast ? 1 : 0, "d", sealed)
+          .expire(stream, streamSeconds)
+          .exec()
+          .then((answers) => {
+            const refused = answers?.find(([error]) => error !== null)?.[0];
+            if (refused) throw refused;
+          });
+        return;
+      } catch {
+        await pause(systemClock, againMs, this.#over.signal).catch(() => {});
+      }
+    }
+  }
+
+  #place(direction: string, seq: number, isLast: boolean): string {
+    return `${direction}|${this.run}|${seq}|${isLast ? 1 : 0}`;
+  }
+}
+
+/** One entry of a stream. */
+export interface Part {
+  readonly run: string;
+  readonly seq: number;
+  readonly isLast: boolean;
+  readonly data: Buffer;
+}
+
+const waitMs = 1_000;
+const readAtOnce = 64;
+
+interface Reading {
+  readonly redis: Redis;
+  /** For what does not wait. */
+  readonly trim: Redis;
+  /** Asked before each read, so that streams may come and go. */
+  streams(): readonly string[];
+  received(stream: string, part: Part): void;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Reads streams from their beginning until `signal` aborts, and deletes what was read. A connection that says nothing
+ * although it should is given up and made anew. Never rejects.
+ */
+export async function readStreams({
+  redis,
+  trim,
+  streams,
+  received,
+  signal,
+}: Reading): Promise<void> {
+  const last = new Map<string, string>();
+  while (!signal.aborted) {
+    const names = streams();
+    if (names.length === 0) {
+      await pause(systemClock, waitMs, signal).catch(() => {});
+      continue;
+    }
+    const from = names.map((name) => last.get(name) ?? "0-0");
+    const late = setTimeout(() => redis.disconnect(true), waitMs + answerMs);
+    try {
+      const places = [...names, ...from];
+      const found: unknown = await redis.xreadBuffer(
+        ...(["COUNT", readAtOnce, "BLOCK", waitMs, "STREAMS"] as const),
+        ...places,
+      );
+      for (const [name, entries] of foundIn(found)) {
+        for (const { id, part } of entries) {
+          last.set(name, id);
+          if (part) received(name, part);
+        }
+        const id = last.get(name);
+        if (id !== undefined) await trim.xtrim(name, "MINID", after(id)).catch(() => {});
+      }
+    } catch {
+      // An engine that came back empty counts from the beginning again.
+      last.clear();
+      await pause(systemClock, againMs, signal).catch(() => {});
+    } finally {
+      clearTimeout(late);
+    }
+  }
+}
+
+function after(id: string): string {
+  const [time = "0", count = "0"] = id.split("-");
+  return `${time}-${Number(count) + 1}`;
+}
+
+function foundIn(found: unknown): [string, { id: string; part: Part | null }[]][] {
+  if (!Array.isArray(found)) return [];
+  return found.map((stream: unknown) => {
+    const [name, entries] = Array.isArray(stream) ? stream : [];
+    const read = (Array.isArray(entries) ? entries : []).map((entry: unknown) => {
+      const [id, fields] = Array.isArray(entry) ? entry : [];
+      return { id: String(id), part: partIn(fields) };
+    });
+    return [String(name), read];
+  });
+}
+
+function partIn(fields: unknown): Part | null {
+  if (!Array.isArray(fields)) return null;
+  const [, run, , seq, , isLast, , data] = fields;
+  if (!Buffer.isBuffer(data)) return null;
+  return { run: String(run), seq: Number(String(seq)), isLast: String(isLast) === "1", data };
+}
+
+function bytesOf({ body, data }: Letter): Buffer {
+  const text = Buffer.from(JSON.stringify(body));
+  const head = Buffer.alloc(4);
+  head.writeUInt32BE(text.length);
+  return Buffer.concat([head, text, ...(data === null ? [] : [data])]);
+}
+
+function letterIn(bytes: Buffer): Letter | null {
+  if (bytes.length < 4) return null;
+  const end = 4 + bytes.readUInt32BE(0);
+  const body = parseJson(bytes.toString("utf8", 4, end));
+  if (end > bytes.length || !isObject(body)) return null;
+  return { body, data: end === bytes.length ? null : bytes.subarray(end) };
+}
+
+function written(error: unknown): JsonObject {
+  if (!(error instanceof SymphonyError))
+    return { code: "internal_error", message: messageOf(error) };
+  const { code, message, details, hint } = error;
+  return { code, message, details, hint };
+}
+
+/** The other side is a symphony too: its codes are those of this one, or of a newer one. */
+function errorIn(value: unknown): SymphonyError | null {
+  if (!isObject(value)) return null;
+  const { code, message, details, hint } = value;
+  return new SymphonyError(code as SymphonyError["code"], String(message), {
+    ...(isObject(details) && { details }),
+    ...(typeof hint === "string" && { hint }),
+  });
+}
+
+function lostPart(): SymphonyError {
+  return broken("the engine has lost a message");
+}
+
+function broken(why: string): SymphonyError {
+  return new SymphonyError("worker_lost", `the attempt on the worker ended: ${why}`);
+}

@@ -1,0 +1,357 @@
+import { randomUUID } from "node:crypto";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import type { AgentKind } from "../agent/kinds.ts";
+import { type Clock, pause, within } from "../clock.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
+import { hasProc, killRun, runIdOf } from "../process/table.ts";
+import type { Engine, Job, QueueWorker } from "./engine.ts";
+import { Guardian } from "./guardian.ts";
+import { Hosted, type HostedDeps } from "./hosted.ts";
+import type { Identity } from "./join.ts";
+import {
+  claimLease,
+  giveBackLease,
+  leaseMs,
+  marginMs,
+  type Presence,
+  protocol,
+  renewLease,
+  renewMs,
+} from "./lease.ts";
+import { keyFor } from "./sealing.ts";
+import { type Part, readStreams, Talk } from "./talk.ts";
+
+export interface WorkerOptions {
+  readonly engine: Engine;
+  readonly identity: Identity;
+  readonly kinds: readonly AgentKind[];
+  readonly labels: readonly string[];
+  /** Attempts at the same time. */
+  readonly capacity: number;
+  /** Its own directory, which this process has locked. */
+  readonly dir: string;
+  readonly clock: Clock;
+  readonly env: NodeJS.ProcessEnv;
+  readonly version: string;
+  hide(value: string): void;
+  log(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  readonly signal: AbortSignal;
+}
+
+const clockCheckMs = 60_000;
+const watchMs = 250;
+/** Parts of an attempt whose job has not come yet; the orchestrator gives up before. */
+const maxEarlyBytes = 320 * 1024 * 1024;
+
+/**
+ * A worker: takes the attempts that the orchestrator places on it while its lease lasts. Resolves when `signal` aborts or the
+ * orchestrator lets it go, with no agent left. Rejects with `worker_refused` when another process is this worker, or the
+ * orchestrator has removed it, and with `engine_refused`.
+ */
+export async function runWorker(options: WorkerOptions): Promise<void> {
+  if (!hasProc) {
+    throw new SymphonyError(
+      "worker_refused",
+      "a worker needs Linux: elsewhere agents that hang cannot be found and ended",
+      {
+        hint: "run the worker on a Linux machine",
+      },
+    );
+  }
+  const worker = new FleetWorker(options);
+  await worker.run();
+}
+
+class FleetWorker {
+  readonly #options: WorkerOptions;
+  readonly #key: Buffer;
+  readonly #stateDir: string;
+  readonly #sinceWall: number;
+  readonly #runs = new Map<
+    string,
+    { readonly hosted: Hosted; readonly job: Job; readonly token: string }
+  >();
+  readonly #talks = new Map<string, Talk>();
+  #early: Part[] = [];
+  #earlyBytes = 0;
+  #guardian: Guardian;
+  #taker: QueueWorker | null = null;
+  #epoch = "";
+  #instance = "";
+  #beat = 0;
+  /** By the monotonic clock: until then agents may run. */
+  #deadline = Number.NEGATIVE_INFINITY;
+  #ending: Promise<void> | null = null;
+  #skewMs = 0;
+  #heldSince: number | null = null;
+  readonly #stop = new AbortController();
+  #failure: unknown = null;
+
+  constructor(options: WorkerOptions) {
+    this.#options = options;
+    this.#key = keyFor(options.identity.secret, "letters");
+    this.#stateDir = join(options.dir, "state");
+    this.#sinceWall = options.clock.wall();
+    this.#guardian = new Guardian(runIdOf(this.#stateDir, "").slice(0, -1));
+  }
+
+  async run(): Promise<void> {
+    const { engine, identity, signal, clock } = this.#options;
+    // What an earlier process of this directory has left.
+    await killRun(runIdOf(this.#stateDir, "").slice(0, -1));
+    const ends = AbortSignal.any([signal, this.#stop.signal]);
+    this.#taker = engine.taker(
+      identity.id,
+      (job, token) => this.#take(job, token),
+      leaseMs,
+      this.#options.capacity,
+    );
+    const reading = readStreams({
+      ...{ redis: engine.waiting, trim: engine.redis, signal: ends },
+      streams: () => [engine.key("down", identity.id)],
+      received: (_, part) => this.#received(part),
+    });
+    const watch = setInterval(() => this.#watch(), watchMs);
+    try {
+      await this.#checkClock();
+      let checkedAt = clock.now();
+      while (!ends.aborted) {
+        await within(
+          this.#tick().catch(() => {}),
+          renewMs,
+        );
+        if (clock.now() - checkedAt > clockCheckMs) {
+          checkedAt = clock.now();
+          await within(
+            this.#checkClock().catch(() => {}),
+            renewMs,
+          );
+        }
+        await pause(clock, renewMs, ends).catch(() => {});
+      }
+    } finally {
+      await this.#endAll("the worker is stopping");
+      clearInterval(watch);
+      this.#stop.abort();
+      await within(
+        giveBackLease(engine, identity.id, this.#instance).catch(() => {}),
+        renewMs,
+      );
+      await within(
+        this.#taker.close(true).catch(() => {}),
+        renewMs,
+      );
+      await within(reading, renewMs);
+      this.#guardian.dismiss();
+    }
+    if (this.#failure !== null) throw this.#failure;
+  }
+
+  /** One renewal; everything that was renewed counts from the moment before it was asked for. */
+  async #tick(): Promise<void> {
+    const { engine, identity, clock } = this.#options;
+    if (engine.trouble !== null)
+      throw this.#refuse("engine_refused", `the engine refuses this worker: ${engine.trouble}`);
+    await this.#ending;
+    await this.#readOrders();
+    const from = clock.now();
+    const renewal = { worker: identity.id, presence: this.#presence(), key: this.#key };
+    if (this.#instance === "") return this.#claim(from);
+    const answer = await renewLease(engine, renewal);
+    if (answer === "ok") {
+      this.#extend(from);
+      await this.#renewJobs();
+    } else if (answer !== "no lead") {
+      // Without an orchestrator the lease runs out; all else says that it is not this process's any more.
+      await this.#endAll(
+        answer === "gone" ? "its lease has expired" : "another one leads the fleet",
+      );
+    }
+  }
+
+  async #claim(from: number): Promise<void> {
+    const { engine, identity, clock, log } = this.#options;
+    const lead = (await engine.redis.get(engine.key("lead"))) ?? "";
+    const epoch = lead.split("|")[0] ?? "";
+    if (epoch === "") return;
+    this.#epoch = epoch;
+    const before = this.#before;
+    this.#instance = randomUUID();
+    const presence = this.#presence();
+    const answer = await claimLease(engine, {
+      worker: identity.id,
+      presence,
+      key: this.#key,
+      before,
+    }).catch(() => "");
+    if (answer === "ok") {
+      this.#heldSince = null;
+      this.#extend(from);
+      if (!this.#taker?.isRunning()) void this.#taker?.run().catch(() => {});
+      return log("the worker is ready", {
+        worker: identity.name,
+        capacity: this.#options.capacity,
+      });
+    }
+    // Not answered: it may have been taken, and the next claim replaces it.
+    this.#before = answer === "" ? this.#instance : before;
+    this.#instance = "";
+    if (answer !== "held") return;
+    this.#heldSince ??= clock.now();
+    if (clock.now() - this.#heldSince < leaseMs + renewMs) return;
+    throw this.#refuse(
+      "worker_refused",
+      `another process is the worker ${identity.name} already: its directory was copied, or it runs twice`,
+    );
+  }
+
+  /** The instance that this process was before. */
+  #before = "";
+
+  #extend(from: number): void {
+    const { clock } = this.#options;
+    this.#deadline = from + leaseMs - marginMs;
+    if (!this.#guardian.isAlive)
+      this.#guardian = new Guardian(runIdOf(this.#stateDir, "").slice(0, -1));
+    this.#guardian.extend(this.#deadline - clock.now());
+  }
+
+  async #renewJobs(): Promise<void> {
+    await Promise.all(
+      [...this.#runs.values()].map(async ({ hosted, job, token }) => {
+        const kept = await job
+          .extendLock(token, leaseMs)
+          .catch((error: unknown) => (/lock|key/i.test(messageOf(error)) ? 0 : 1));
+        if (kept === 0) void hosted.end(lost("its job is not this worker's any more"));
+      }),
+    );
+  }
+
+  /** Notices at once, after a standstill too, that the lease has run out. */
+  #watch(): void {
+    if (this.#options.clock.now() < this.#deadline || this.#instance === "") return;
+    void this.#endAll("its lease could not be renewed in time");
+  }
+
+  requireLease(): void {
+    if (this.#options.clock.now() < this.#deadline) return;
+    throw lost("the lease of the worker has run out");
+  }
+
+  /** Ends every agent, and only then gives up the lease. */
+  #endAll(why: string): Promise<void> {
+    this.#ending ??= this.#end(why).finally(() => {
+      this.#ending = null;
+    });
+    return this.#ending;
+  }
+
+  async #end(why: string): Promise<void> {
+    const { log } = this.#options;
+    this.#deadline = Number.NEGATIVE_INFINITY;
+    const ended = [...this.#runs.values()].map(({ hosted }) => hosted.end(lost(why)));
+    if (ended.length > 0) log("agents are ended", { reason: why, agents: ended.length });
+    await Promise.all(ended);
+    await killRun(runIdOf(this.#stateDir, "").slice(0, -1));
+    this.#guardian.rest();
+    this.#early = [];
+    this.#earlyBytes = 0;
+    if (this.#instance !== "") this.#before = this.#instance;
+    this.#instance = "";
+  }
+
+  async #take(job: Job, token: string): Promise<void> {
+    const { engine, identity } = this.#options;
+    const run = String(job.id);
+    this.requireLease();
+    const hosted = new Hosted(run, this.#hostedDeps());
+    const talk = new Talk(
+      run,
+      {
+        ...{ redis: engine.redis, key: this.#key, stream: engine.key("up", identity.id) },
+        ...{ sends: `up|${identity.id}`, receives: `down|${identity.id}` },
+      },
+      hosted,
+    );
+    hosted.attach(talk);
+    this.#runs.set(run, { hosted, job, token });
+    this.#talks.set(run, talk);
+    const early = this.#early.filter((part) => part.run === run);
+    this.#early = this.#early.filter((part) => part.run !== run);
+    for (const { seq, isLast, data } of early) talk.received(seq, isLast, data);
+    await hosted.over;
+    this.#runs.delete(run);
+    this.#talks.delete(run);
+  }
+
+  #hostedDeps(): HostedDeps {
+    const { kinds, clock, env, dir, hide, log } = this.#options;
+    return {
+      ...{ kinds, clock, env, hide, log, stateDir: this.#stateDir },
+      workspaceRoot: join(dir, "workspaces"),
+      requireLease: () => this.requireLease(),
+    };
+  }
+
+  #received(part: Part): void {
+    const talk = this.#talks.get(part.run);
+    if (talk) return talk.received(part.seq, part.isLast, part.data);
+    this.#earlyBytes += part.data.length;
+    if (this.#earlyBytes > maxEarlyBytes) {
+      this.#early = [];
+      this.#earlyBytes = part.data.length;
+    }
+    this.#early.push(part);
+  }
+
+  /** What the orchestrator has ordered while it may not have been reachable: to leave, or that it was removed. */
+  async #readOrders(): Promise<void> {
+    const { engine, identity, log } = this.#options;
+    const order = await engine.redis.get(engine.key("order", identity.id));
+    if (order === "removed") {
+      throw this.#refuse(
+        "worker_refused",
+        `the worker ${identity.name} was removed from the fleet`,
+      );
+    }
+    if (order !== "drain" || this.#runs.size > 0) return;
+    log("the worker is drained", { worker: identity.name });
+    this.#stop.abort();
+  }
+
+  async #checkClock(): Promise<void> {
+    const { engine, clock } = this.#options;
+    const before = clock.wall();
+    const [seconds = 0, micros = 0] = (await engine.redis.time()).map(Number);
+    const engineWall = seconds * 1_000 + micros / 1_000;
+    this.#skewMs = Math.round((before + clock.wall()) / 2 - engineWall);
+  }
+
+  #presence(): Presence {
+    const { capacity, version } = this.#options;
+    this.#beat += 1;
+    return {
+      ...{ instance: this.#instance, epoch: this.#epoch, beat: this.#beat },
+      ...{ host: hostname(), pid: process.pid, sinceWall: this.#sinceWall },
+      ...{ labels: [...this.#options.labels], capacity, version, protocol, skewMs: this.#skewMs },
+      runs: [...this.#runs.keys()],
+    };
+  }
+
+  #refuse(code: "worker_refused" | "engine_refused", message: string): SymphonyError {
+    const hint =
+      code === "engine_refused"
+        ? "correct the URL of the engine"
+        : "symphony workers invite, on the server, then join again with another --dir";
+    this.#failure = new SymphonyError(code, message, { hint });
+    this.#stop.abort();
+    return this.#failure as SymphonyError;
+  }
+}
+
+function lost(why: string): SymphonyError {
+  return new SymphonyError("worker_lost", `the agent on the worker was ended: ${why}`, {
+    hint: "symphony workers list",
+  });
+}

@@ -1,0 +1,43 @@
+import type { Api } from "../../contract/api.ts";
+import { workers as routes } from "../../contract/workers.ts";
+import type { Core } from "../../core/core.ts";
+import { SymphonyError } from "../../core/model/errors.ts";
+import { writerOf } from "../../core/model/names.ts";
+import type { WorkerHost } from "../../core/model/worker.ts";
+import type { Handlers } from "../mount.ts";
+
+const writeList = writerOf(routes.list.reply);
+const writeInvitation = writerOf(routes.invite.reply);
+const writeWorker = writerOf(routes.cordon.reply);
+
+export function workerHandlers({ fleet, log }: Core): Handlers<Api["workers"]> {
+  const required = () => {
+    if (fleet !== null) return fleet;
+    throw new SymphonyError("unavailable", "there is no fleet: attempts run on this machine", {
+      hint: "set fleet.url in WORKFLOW.md and restart: docs/scale.md",
+    });
+  };
+  return {
+    list: () => writeList({ fleet: fleet !== null, workers: (fleet?.workers ?? []).map(written) }),
+    async invite({ body }) {
+      const { token, untilWall } = await required().invite(body.valid_seconds * 1_000);
+      return writeInvitation({ token, expiresAt: untilWall });
+    },
+    async cordon({ params, body }) {
+      const worker = await required().cordon(params.name, body);
+      log.info(body.cordoned ? "a worker gets no new attempts" : "a worker gets attempts again", {
+        worker: params.name,
+        drain: body.drain,
+      });
+      return writeWorker(written(worker));
+    },
+    async remove({ params }) {
+      await required().remove(params.name);
+      log.info("a worker was removed", { worker: params.name });
+    },
+  };
+}
+
+function written({ sinceWall: since, ...worker }: WorkerHost) {
+  return { ...worker, since };
+}
