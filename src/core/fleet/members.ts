@@ -20,7 +20,7 @@ const Member = z.object({
 });
 export type Member = Readonly<z.output<typeof Member>>;
 
-const Invitation = z.object({ id: z.string(), secret: z.string(), untilWall: z.number() });
+const Invitation = z.object({ id: z.string(), secret: z.string(), untilWall: z.number(), used: z.boolean() });
 type Invitation = Readonly<z.output<typeof Invitation>>;
 
 const Stored = z.object({
@@ -90,7 +90,7 @@ export class Members {
       ...rest,
       invitations: [
         ...invitations.filter((one) => one.untilWall > wall).slice(-maxWorkers),
-        { id: invitation, secret: secret.toString("base64url"), untilWall },
+        { id: invitation, secret: secret.toString("base64url"), untilWall, used: false },
       ],
     }));
     return writeToken({ fleet: this.fleet, invitation, secret });
@@ -108,7 +108,7 @@ export class Members {
     wall: number,
   ): Promise<string | null> {
     const open = this.invitation(invitation);
-    if (open === null) return "the token was used or revoked";
+    if (open === null || open.used) return "the token was used already";
     if (open.untilWall < wall)
       return `the token has expired at ${new Date(open.untilWall).toISOString()}`;
     if (this.all.some(({ name }) => name === asked.name))
@@ -117,7 +117,8 @@ export class Members {
     const { id, name, secret } = asked;
     await this.#change(({ invitations, members, ...rest }) => ({
       ...rest,
-      invitations: invitations.filter((one) => one.id !== invitation),
+      // Kept until it is pruned, so that its second use can be answered.
+      invitations: invitations.map((one) => (one.id === invitation ? { ...one, used: true } : one)),
       members: [...members, { id, name, secret, joinedWall: wall, cordoned: false }],
     }));
     return null;

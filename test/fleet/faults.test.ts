@@ -1,0 +1,118 @@
+// Whatever single thing fails, no agent of an issue runs beside another, and the issue is worked on in the end.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { after, before, test } from "node:test";
+import { FleetWorld, type WorkerProcess } from "../support/worlds/fleet.ts";
+import { eventually } from "../support/worlds/symphony.ts";
+
+let world: FleetWorld;
+let first: WorkerProcess;
+let number = 0;
+before(async () => {
+  // A part of it leaves the group, forks twice and would live for ever.
+  world = await FleetWorld.open(`(setsid bash -c 'while :; do sleep 1; done' &)
+until [ -e "$shared/go" ]; do sleep 0.1; done
+echo done > result; echo done`);
+  await world.serve();
+  first = await world.worker("build-1", "--capacity", "1");
+});
+after(() => world[Symbol.asyncDispose]());
+
+/** An issue whose first agent runs; resolves with its identifier and the agent's process. */
+async function running() {
+  world.stop();
+  number += 1;
+  const before = world.shared("started").length;
+  await world.issue(`Issue ${number}`);
+  const line = await eventually(
+    "the agent has started",
+    async () => world.shared("started")[before],
+  );
+  return { id: `LOCAL-${number}`, pid: Number(line.split(" ")[1]), before };
+}
+
+/** The last attempt of the issue has succeeded, and never did two of it run at one moment. */
+async function succeeded(id: string): Promise<void> {
+  world.go();
+  await eventually(
+    `${id} succeeded: ${world.server?.log.slice(-2_000)}`,
+    async () => {
+      const { attempts } = await world.client.issues.attempts({ params: { id } });
+      return attempts.some(({ status }) => status === "succeeded");
+    },
+    90_000,
+  );
+  assert.equal(world.wasTwice, false, world.shared("twice").join("\n"));
+}
+
+test("5, 6, 17: after kill -9 of a worker nothing of its agent is left, it is listed as lost, the attempt runs again, and the worker returns", async () => {
+  const { id } = await running();
+  const second = await world.worker("build-2", "--capacity", "1");
+  first.child.kill("SIGKILL");
+  const killedAt = performance.now();
+  await eventually("no process of the agent is left", async () => agentsIn(first.dir) === 0);
+  await eventually("it is lost", async () => (await world.seen("build-1"))?.why === "lost");
+  assert.ok(performance.now() - killedAt < 30_000);
+  await succeeded(id);
+  const { attempts } = await world.client.issues.attempts({ params: { id } });
+  assert.deepEqual(
+    attempts.map(({ worker_host, error }) => [worker_host, error?.code ?? null]).sort(),
+    [
+      ["build-1", "worker_lost"],
+      ["build-2", null],
+    ],
+    second.log,
+  );
+  first = world.again("build-1", null, "--capacity", "1");
+  await world.isReady("build-1", first);
+  assert.equal((await world.seen("build-2"))?.ready, true);
+});
+
+test("1: the agent of a stopped worker (SIGSTOP) is ended by another process before the attempt is given to another worker", async () => {
+  const { id } = await running();
+  const { running: rows } = await world.client.system.state();
+  const holder = world.started.find(({ name, child }) => {
+    return name === rows[0]?.worker_host && child.exitCode === null && child.signalCode === null;
+  });
+  assert.ok(holder);
+  holder.child.kill("SIGSTOP");
+  await eventually("its agent was ended", async () => agentsIn(holder.dir) === 0);
+  assert.equal((await world.client.system.state()).running[0]?.attempt_id, rows[0]?.attempt_id);
+  await succeeded(id);
+  holder.child.kill("SIGCONT");
+  await world.isReady(holder.name, holder);
+});
+
+test("9: an engine that loses every key (FLUSHALL) ends the agents, and nobody restarts anything", async () => {
+  const { id } = await running();
+  assert.equal(world.redis.cli("flushall"), "OK");
+  await succeeded(id);
+});
+
+test("8, 9: an engine that comes back empty is used again, and the attempt runs once more", async () => {
+  const { id } = await running();
+  await world.redis.restart();
+  await succeeded(id);
+});
+
+test("4: workers without an engine end their agents by themselves", async () => {
+  const { id } = await running();
+  await world.redis.down();
+  await eventually("no agent is left", async () => agentsIn(`${world.dir}/workers`) === 0);
+  await world.redis.up();
+  await succeeded(id);
+});
+
+test("28: a server that is killed (-9) and starts again ends the agents of its predecessor before it starts others", async () => {
+  const { id } = await running();
+  await world.server?.crash();
+  await world.serve();
+  await succeeded(id);
+});
+
+/** Processes with a directory below `dir`. */
+function agentsIn(dir: string): number {
+  const script = `n=0; for d in /proc/[0-9]*/cwd; do case $(readlink "$d" 2>/dev/null) in "$1"/*) n=$((n+1)); esac; done; echo $n`;
+  return Number(execFileSync("bash", ["-c", script, "count", dir], { encoding: "utf8" }));
+}

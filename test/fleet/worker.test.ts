@@ -1,0 +1,119 @@
+// A worker on the machine of the server, with a real redis-server between them.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { after, before, test } from "node:test";
+import { FleetWorld } from "../support/worlds/fleet.ts";
+import { eventually, symphony } from "../support/worlds/symphony.ts";
+
+let world: FleetWorld;
+before(async () => {
+  // It works until it may go; what it was told is in its file.
+  world = await FleetWorld.open(`hostname > host; cat > "$shared/prompt" <&0
+until [ -e "$shared/go" ]; do sleep 0.1; done
+pwd > where; echo two >> one; echo done`);
+  await world.serve();
+});
+after(() => world[Symbol.asyncDispose]());
+
+test("30: without a worker an issue waits, no attempt is counted, and explain says what it waits for", async () => {
+  await world.issue();
+  const told = await symphony(world.place, "explain", "LOCAL-1");
+  assert.match(told.stdout, /no worker has joined the fleet/);
+  const { attempts } = await world.client.issues.attempts({ params: { id: "LOCAL-1" } });
+  assert.deepEqual(attempts, []);
+});
+
+test("30: the agent runs on the worker that the record names, in the worker's own directory, and its work comes back", async () => {
+  const worker = await world.worker("build-1", "--label", "gpu", "--capacity", "2");
+  await eventually("the agent has started", async () => world.shared("started").length > 0);
+  const { running } = await world.client.system.state();
+  assert.equal(running[0]?.worker_host, "build-1", worker.log);
+  const list = await symphony(world.place, "workers", "list");
+  assert.match(list.stdout, /build-1 .*1 of 2 .*gpu .*ready/);
+  const [line = ""] = world.shared("started");
+  assert.ok(line.startsWith(`${worker.dir}/workspaces/LOCAL-1 `), line);
+  world.go();
+  const [attempt] = await eventually("it has ended", async () => {
+    const { attempts } = await world.client.issues.attempts({ params: { id: "LOCAL-1" } });
+    return attempts.at(-1)?.ended_at == null ? null : attempts;
+  });
+  assert.equal(attempt?.status, "succeeded", `${world.server?.log}\n${worker.log}`);
+  assert.equal(attempt?.worker_host, "build-1");
+  const { workspace } = await world.client.issues.detail({ params: { id: "LOCAL-1" } });
+  const { path } = workspace;
+  const read = (name: string) => readFileSync(`${path}/${name}`, "utf8");
+  assert.equal(read("host").trim(), hostname());
+  assert.equal(read("where").trim(), `${worker.dir}/workspaces/LOCAL-1`);
+  assert.equal(read("one"), "one\ntwo\n");
+  assert.equal(world.wasTwice, false);
+});
+
+test("30: what a person does with a running agent reaches it on the worker: abort ends every process of it", async () => {
+  world.stop();
+  await world.issue("Two");
+  const line = await eventually(
+    "the second agent has started",
+    async () => world.shared("started")[1],
+  );
+  const pid = Number(line.split(" ")[1]);
+  const aborted = await symphony(world.place, "abort", "LOCAL-2", "--reason", "enough");
+  assert.equal(aborted.code, 0, aborted.stderr);
+  await eventually("its processes are gone", async () => !isAlive(pid));
+  await eventually("it is held", async () => {
+    const { status } = await world.client.issues.detail({ params: { id: "LOCAL-2" } });
+    return status === "held";
+  });
+  const { running } = await world.client.system.state();
+  assert.deepEqual(running, []);
+});
+
+test("6: a worker that is cordoned gets nothing new, is told apart from a lost one, and takes up work again", async () => {
+  world.go();
+  const cordoned = await symphony(world.place, "workers", "cordon", "build-1");
+  assert.equal(cordoned.code, 0, cordoned.stderr);
+  await world.issue("Three");
+  const explained = await symphony(world.place, "explain", "LOCAL-3");
+  assert.match(explained.stdout, /build-1 takes nothing: cordoned/);
+  await symphony(world.place, "workers", "cordon", "build-1", "--off");
+  await eventually("it has ended", async () => {
+    const { attempts } = await world.client.issues.attempts({ params: { id: "LOCAL-3" } });
+    return attempts.at(-1)?.status === "succeeded";
+  });
+});
+
+test("18: a token works once; a used, a wrong and a missing one end the process with the command that mends it", async () => {
+  const { token } = await world.client.workers.invite({ body: {} });
+  const first = world.again("build-2", token);
+  await world.isReady("build-2", first);
+  for (const [join, says] of [
+    [token, /the token was used already/],
+    ["swt_nothing", /not one that symphony wrote/],
+    [null, /has not joined a fleet/],
+  ] as const) {
+    await using other = world.again("build-3", join);
+    assert.notEqual(await other.exited(), 0);
+    assert.match(other.log, says);
+    assert.match(other.log, /next: symphony workers invite/);
+  }
+  assert.doesNotMatch(`${world.server?.log}${first.log}`, new RegExp(token));
+});
+
+test("a drained worker ends by itself, and a removed one with the reason", async () => {
+  const [second] = world.started.filter(({ name }) => name === "build-2");
+  await symphony(world.place, "workers", "drain", "build-2");
+  assert.equal(await second?.exited(), 0, second?.log);
+  const [first] = world.started.filter(({ name }) => name === "build-1");
+  await symphony(world.place, "workers", "remove", "build-1");
+  assert.notEqual(await first?.exited(), 0);
+  assert.match(first?.log ?? "", /build-1 was removed from the fleet/);
+});
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}

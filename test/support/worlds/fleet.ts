@@ -1,0 +1,276 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { eventually, Served, symphony } from "./symphony.ts";
+
+const bin = fileURLToPath(new URL("../../../bin/symphony.js", import.meta.url));
+const token = "a-token-of-thirty-two-characters";
+
+/** A real redis-server on a free port; `extra`: further arguments of it. */
+export class RedisServer implements AsyncDisposable {
+  readonly port: number;
+  readonly #dir: string;
+  #child: ChildProcess | null = null;
+
+  private constructor(port: number, dir: string) {
+    this.port = port;
+    this.#dir = dir;
+  }
+
+  static async start(...extra: readonly string[]): Promise<RedisServer> {
+    const server = new RedisServer(
+      await freePort(),
+      await mkdtemp(join(tmpdir(), "symphony-redis-")),
+    );
+    await server.up(...extra);
+    return server;
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}`;
+  }
+
+  /** The keys and their values are gone, as after a crash without a file. */
+  async restart(): Promise<void> {
+    await this.down();
+    await this.up();
+  }
+
+  async up(...extra: readonly string[]): Promise<void> {
+    const args = [
+      "--port",
+      String(this.port),
+      "--dir",
+      this.#dir,
+      "--save",
+      "",
+      "--appendonly",
+      "no",
+    ];
+    this.#child = spawn("redis-server", [...args, ...extra], { stdio: "ignore" });
+    await eventually("redis answers", async () => this.cli("ping") === "PONG");
+  }
+
+  async down(): Promise<void> {
+    const child = this.#child;
+    this.#child = null;
+    if (child === null || child.exitCode !== null) return;
+    const ended = once(child, "exit");
+    child.kill("SIGKILL");
+    await ended;
+  }
+
+  cli(...args: readonly string[]): string {
+    try {
+      const all = ["-p", String(this.port), ...args];
+      return execFileSync("redis-cli", all, { encoding: "utf8", stdio: "pipe" }).trim();
+    } catch {
+      return "";
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.down();
+    await rm(this.#dir, { recursive: true, force: true });
+  }
+}
+
+/** A worker's process, as an operator starts it. */
+export class WorkerProcess implements AsyncDisposable {
+  readonly name: string;
+  readonly child: ChildProcess;
+  readonly dir: string;
+  log = "";
+
+  constructor(
+    name: string,
+    dir: string,
+    {
+      url,
+      join: joinToken,
+      args = [],
+    }: { url: string; join: string | null; args?: readonly string[] },
+  ) {
+    this.name = name;
+    this.dir = dir;
+    const all = [bin, "worker", "--join", url, "--name", name, "--dir", dir, ...args];
+    const env = {
+      PATH: process.env["PATH"],
+      HOME: dir,
+      ...(joinToken !== null && { SYMPHONY_WORKER_TOKEN: joinToken }),
+    };
+    this.child = spawn(process.execPath, all, { env, stdio: ["ignore", "pipe", "pipe"] });
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream?.on("data", (chunk: Buffer) => {
+        this.log += chunk;
+      });
+    }
+  }
+
+  /** Resolves with its exit code. */
+  async exited(): Promise<number | null> {
+    if (this.child.exitCode === null && this.child.signalCode === null)
+      await once(this.child, "exit");
+    return this.child.exitCode;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.child.kill("SIGCONT");
+    this.child.kill("SIGTERM");
+    await this.exited();
+  }
+}
+
+/**
+ * A project whose attempts run on workers. Its agent holds a lock while it runs, so that two of one issue at one moment are
+ * seen: `wasTwice`.
+ */
+export class FleetWorld implements AsyncDisposable {
+  readonly dir: string;
+  readonly redis: RedisServer;
+  readonly place: {
+    cwd: string;
+    workflowPath: string;
+    dataDir: string;
+    env: Record<string, string>;
+  };
+  server: Served | null = null;
+  readonly #workers: WorkerProcess[] = [];
+
+  private constructor(dir: string, redis: RedisServer) {
+    this.dir = dir;
+    this.redis = redis;
+    const workflowPath = join(dir, "WORKFLOW.md");
+    const env = { HOME: dir, SYMPHONY_TOKEN: token, FLEET_URL: redis.url };
+    this.place = { cwd: dir, workflowPath, dataDir: join(dir, ".symphony"), env };
+  }
+
+  /** `agent`: the shell line that the agent runs once it holds its lock. */
+  static async open(agent: string, more = ""): Promise<FleetWorld> {
+    const dir = await mkdtemp(join(tmpdir(), "symphony-fleet-"));
+    const world = new FleetWorld(dir, await RedisServer.start());
+    await mkdir(join(dir, "shared"));
+    const script = `#!/bin/bash
+shared='${dir}/shared'
+exec 9>"$shared/lock-$(basename "$PWD")"
+flock -n 9 || echo "$PWD" >> "$shared/twice"
+echo "$PWD $$" >> "$shared/started"
+${agent}
+`;
+    await writeFile(join(dir, "agent.sh"), script, { mode: 0o755 });
+    await writeFile(world.place.workflowPath, workflow(join(dir, "agent.sh"), more));
+    return world;
+  }
+
+  get client(): Served["client"] {
+    assert.ok(this.server, "the server runs");
+    return this.server.client;
+  }
+
+  async serve(): Promise<Served> {
+    this.server = await Served.start(this.place, "--i-understand");
+    return this.server;
+  }
+
+  /** Joins a new worker, and waits until it takes attempts. */
+  async worker(name: string, ...args: readonly string[]): Promise<WorkerProcess> {
+    const { token: invitation } = await this.client.workers.invite({ body: {} });
+    const worker = this.again(name, invitation, ...args);
+    await this.isReady(name, worker);
+    return worker;
+  }
+
+  /** Starts the process of a worker that has joined already. */
+  again(name: string, invitation: string | null = null, ...args: readonly string[]): WorkerProcess {
+    const dir = join(this.dir, "workers", name);
+    const worker = new WorkerProcess(name, dir, { url: this.redis.url, join: invitation, args });
+    this.#workers.push(worker);
+    return worker;
+  }
+
+  async isReady(name: string, worker?: WorkerProcess): Promise<void> {
+    await eventually(
+      `${name} is ready: ${worker?.log ?? ""}`,
+      async () => (await this.seen(name))?.ready === true,
+      60_000,
+    );
+  }
+
+  async seen(name: string) {
+    const { workers } = await this.client.workers.list();
+    return workers.find((one) => one.name === name);
+  }
+
+  async issue(title = "One"): Promise<void> {
+    const made = await symphony(this.place, "issue", "create", "--title", title);
+    assert.equal(made.code, 0, made.stderr);
+    await this.client.system.refresh();
+  }
+
+  /** The lines of a file that the agents write. */
+  shared(name: string): readonly string[] {
+    const file = join(this.dir, "shared", name);
+    return existsSync(file) ? readFileSync(file, "utf8").split("\n").filter(Boolean) : [];
+  }
+
+  /** Every worker that was started. */
+  get started(): readonly WorkerProcess[] {
+    return this.#workers;
+  }
+
+  /** Agents that wait for the file `go` continue. */
+  go(): void {
+    writeFileSync(join(this.dir, "shared", "go"), "");
+  }
+
+  /** The next agents wait. */
+  stop(): void {
+    rmSync(join(this.dir, "shared", "go"), { force: true });
+  }
+
+  get wasTwice(): boolean {
+    return this.shared("twice").length > 0;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#workers.map((one) => one[Symbol.asyncDispose]()));
+    await this.server?.[Symbol.asyncDispose]();
+    await this.redis[Symbol.asyncDispose]();
+    await rm(this.dir, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+function workflow(agent: string, more: string): string {
+  return `---
+tracker: { kind: local }
+polling: { interval_ms: 1000 }
+hooks:
+  after_create: |
+    git init -q -b main && git config user.email a@example.com && git config user.name A
+    echo one > one && git add -A && git commit -q -m one
+agent: { kind: command, level: danger, max_turns: 1, max_retry_backoff_ms: 1000 }
+command: { line: "${agent}", output: text }
+fleet: { url: $FLEET_URL }
+host: { min_memory: 0, max_load: 0 }
+${more}---
+Work on {{ issue.title }}
+`;
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      const port = typeof address === "object" && address !== null ? address.port : 0;
+      server.close(() => resolve(port));
+    });
+  });
+}
