@@ -53,7 +53,7 @@ export const workers = {
       token: z.string().describe("Shown once; whoever has it can join, once"),
       expires_at: Time,
     }),
-    errors: ["unavailable"],
+    errors: ["no_fleet"],
   }),
   cordon: route({
     ...paths.workers.cordon,
@@ -68,13 +68,13 @@ export const workers = {
     audited: ["cordoned", "drain"],
     status: 200,
     reply: Worker,
-    errors: ["worker_not_found", "unavailable"],
+    errors: ["worker_not_found", "no_fleet"],
   }),
   remove: route({
     ...paths.workers.remove,
     summary: "Remove a worker from the fleet; its attempts end and are tried again elsewhere",
     params: byName,
     status: 204,
-    errors: ["worker_not_found", "unavailable"],
+    errors: ["worker_not_found", "no_fleet"],
   }),
 };

@@ -82,6 +82,7 @@ export const httpStatus: Record<ErrorCode, number> = {
   port_exit: 502,
   line_too_long: 502,
   agent_limit: 502,
+  no_fleet: 409,
   engine_missing: 500,
   engine_refused: 502,
   engine_unavailable: 503,

@@ -31,6 +31,9 @@ const refusals: Readonly<Record<string, string>> = {
   "issues.deliver": "nothing_to_deliver",
   "git.diff": "no_repository",
   "workspaces.restore": "workspace_not_found",
+  "workers.invite": "no_fleet",
+  "workers.cordon": "no_fleet",
+  "workers.remove": "no_fleet",
 };
 
 /** Path parameters that exist; an edit may end an issue, and abort needs a separate agent. */

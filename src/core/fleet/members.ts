@@ -20,7 +20,12 @@ const Member = z.object({
 });
 export type Member = Readonly<z.output<typeof Member>>;
 
-const Invitation = z.object({ id: z.string(), secret: z.string(), untilWall: z.number(), used: z.boolean() });
+const Invitation = z.object({
+  id: z.string(),
+  secret: z.string(),
+  untilWall: z.number(),
+  used: z.boolean(),
+});
 type Invitation = Readonly<z.output<typeof Invitation>>;
 
 const Stored = z.object({

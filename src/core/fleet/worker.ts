@@ -4,9 +4,9 @@ import { join } from "node:path";
 import type { AgentKind } from "../agent/kinds.ts";
 import { type Clock, pause, within } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
+import { Guardian } from "../process/guardian.ts";
 import { hasProc, killRun, runIdOf } from "../process/table.ts";
 import type { Engine, Job, QueueWorker } from "./engine.ts";
-import { Guardian } from "./guardian.ts";
 import { Hosted, type HostedDeps } from "./hosted.ts";
 import type { Identity } from "./join.ts";
 import {

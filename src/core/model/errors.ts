@@ -87,6 +87,7 @@ export type ErrorCode =
   // the models of a provider
   | "provider_error"
   // the fleet
+  | "no_fleet"
   | "engine_missing"
   | "engine_refused"
   | "engine_unavailable"

@@ -13,7 +13,7 @@ const writeWorker = writerOf(routes.cordon.reply);
 export function workerHandlers({ fleet, log }: Core): Handlers<Api["workers"]> {
   const required = () => {
     if (fleet !== null) return fleet;
-    throw new SymphonyError("unavailable", "there is no fleet: attempts run on this machine", {
+    throw new SymphonyError("no_fleet", "there is no fleet: attempts run on this machine", {
       hint: "set fleet.url in WORKFLOW.md and restart: docs/scale.md",
     });
   };

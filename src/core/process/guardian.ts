@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { runCookie } from "../process/environment.ts";
+import { runCookie } from "./environment.ts";
 
 /**
  * A small process next to a worker that ends all agents of it when the worker ends, or hangs past its lease: a worker that is
