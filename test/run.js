@@ -15,7 +15,7 @@ const wanted = [
     probe: [...smallDisk, mounted],
   },
   { files: "test/sandbox/", name: "a working bubblewrap", probe: sandbox },
-  { files: "test/fleet/", name: "redis-server", probe: ["redis-server", "--version"] },
+  { files: "test/core/fleet/", name: "redis-server", probe: ["redis-server", "--version"] },
   { files: "test/contract/user-lines", name: "curl", probe: ["curl", "--version"] },
   { files: "test/contract/user-lines", name: "jq", probe: ["jq", "--version"] },
 ];

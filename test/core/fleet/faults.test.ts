@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { after, before, test } from "node:test";
-import { FleetWorld, type WorkerProcess } from "../support/worlds/fleet.ts";
-import { eventually } from "../support/worlds/symphony.ts";
+import { FleetWorld, type WorkerProcess } from "../../support/worlds/fleet.ts";
+import { eventually } from "../../support/worlds/symphony.ts";
 
 let world: FleetWorld;
 let first: WorkerProcess;

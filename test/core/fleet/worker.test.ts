@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { after, before, test } from "node:test";
-import { FleetWorld } from "../support/worlds/fleet.ts";
-import { eventually, symphony } from "../support/worlds/symphony.ts";
+import { FleetWorld } from "../../support/worlds/fleet.ts";
+import { eventually, symphony } from "../../support/worlds/symphony.ts";
 
 let world: FleetWorld;
 before(async () => {
