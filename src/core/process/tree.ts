@@ -122,7 +122,8 @@ export class ProcessTree {
   async #groupGone(pid: number, limitMs: number): Promise<void> {
     const end = performance.now() + limitMs;
     await within(this.#exited.promise, limitMs);
-    while (performance.now() < end) {
+    // One call of the kernel tells of most that nothing is left; a reading of /proc also knows what has ended but is not collected.
+    while (groupExists(pid) && performance.now() < end) {
       if (!(await liveProcesses()).some(({ groupId }) => groupId === pid)) return;
       await delay(groupCheckMs);
     }
