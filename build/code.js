@@ -2,11 +2,14 @@ import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { build } from "esbuild";
+import { merged } from "./merged.js";
 
 // Compiles src to dist. Packages of many small files that every start loads become one file each in dist/vendor, because
 // finding a file takes longer than running it. The others are loaded from node_modules. Further arguments: `--sourcemap`.
 
-const joined = ["execa", "yaml", "zod", "prom-client", "commander", "koa"];
+const joined = ["execa", "yaml", "zod", "prom-client", "commander", "koa", "@koa/router"].concat(
+  ...["chokidar", "lowdb"],
+);
 const shared = {
   bundle: true,
   format: "esm",
@@ -18,9 +21,10 @@ const shared = {
   sourcemap: process.argv.includes("--sourcemap"),
 };
 
-const { outputFiles } = await build({
+const { outputFiles, metafile: made } = await build({
   ...shared,
   write: false,
+  metafile: true,
   entryPoints: ["src/commands/main.ts", "src/core/prompt/render-worker.ts", "src/demo/agent.ts"],
   outbase: "src",
   outdir: "dist",
@@ -30,7 +34,7 @@ const { outputFiles } = await build({
   alias: Object.fromEntries(joined.map((name) => [name, `#vendor/${name}`])),
   external: ["#vendor/*"],
 });
-writeShort(outputFiles);
+writeShort(shared.sourcemap ? outputFiles : await merged(outputFiles, made, shared));
 
 /** The directories of all packages that went into the files. */
 const used = new Set();

@@ -1,0 +1,128 @@
+import { createHash } from "node:crypto";
+import { dirname, join, relative, resolve } from "node:path";
+import { build } from "esbuild";
+
+// Files that are always loaded together become one: finding a file takes longer than running it.
+
+/** Commands that run the core. What only they load is one file, although none but `serve` needs all of it. */
+const heavy = ["serve", "demo", "run-alone", "doctor", "daemon", "examination"].map(sourceOf);
+
+function sourceOf(command) {
+  return `src/commands/${command}.ts`;
+}
+
+/** The files of `outputs`, whose metafile is `made`, with fewer of them. */
+export async function merged(outputs, made, options) {
+  const texts = new Map(outputs.map(({ path, text }) => [path, text]));
+  const facts = new Map(
+    Object.entries(made.outputs).map(([path, one]) => [resolve(path), { ...one, own: own(one) }]),
+  );
+  const entry = (source) => {
+    const found = [...facts].find(([, { entryPoint }]) => entryPoint === source);
+    if (found === undefined) throw new Error(`no file is made of ${source}`);
+    return found[0];
+  };
+  const closure = (path) => reached(facts, [path], (_, kind) => kind === "import-statement");
+  const first = [...facts.keys()].filter((path) => !path.includes("/chunks/"));
+  const withoutCore = reached(facts, first, (to) => !heavy.includes(facts.get(to).entryPoint));
+  // Only what reads configurations and data needs zod: clients of a server do not.
+  const ofClients = [...facts.keys()].map(closure).filter((all) => !usesZod(facts, all));
+  const light = new Set(ofClients.flatMap((all) => [...all]));
+  const ofServer = [...closure(entry(sourceOf("serve")))];
+  const taken = new Set();
+  // What each command loads, what each client of a server does, what a server shares with commands without one, and the rest of it.
+  for (const wanted of [
+    [...closure(entry(sourceOf("main")))],
+    [...closure(entry(sourceOf("context")))],
+    ofServer.filter((path) => withoutCore.has(path) && !light.has(path)),
+    ofServer.filter((path) => !withoutCore.has(path)),
+  ]) {
+    const group = wanted.filter((path) => path.includes("/chunks/") && !taken.has(path));
+    for (const path of group) taken.add(path);
+    await joinGroup(group, { texts, facts, options });
+  }
+  return [...texts].map(([path, text]) => ({ path, text }));
+}
+
+function usesZod(facts, all) {
+  return [...all].some((path) => facts.get(path).imports.some((one) => one.path.endsWith("/zod")));
+}
+
+function own({ imports }) {
+  return imports
+    .filter(({ external }) => !external)
+    .map(({ path, kind }) => ({ path: resolve(path), kind }));
+}
+
+function reached(facts, from, follows) {
+  const seen = new Set(from);
+  for (const path of seen)
+    for (const { path: to, kind } of facts.get(path).own) if (follows(to, kind)) seen.add(to);
+  return seen;
+}
+
+/** One file of all of `group`; the others import from it. A file that is loaded by `import()` stays as a list of its names. */
+async function joinGroup(group, { texts, facts, options }) {
+  if (group.length < 2) return;
+  const names = new Map(group.map((path, at) => [path, (name) => `${name}_${at.toString(36)}`]));
+  const contents = group.map((path) => {
+    const { exports } = facts.get(path);
+    const list = exports.map((name) => `${name} as ${names.get(path)(name)}`);
+    return list.length === 0 ? `import "${path}";` : `export { ${list} } from "${path}";`;
+  });
+  const ofGroup = {
+    name: "of-group",
+    setup(plugin) {
+      plugin.onResolve({ filter: /./ }, ({ path, importer }) => {
+        const to = path.startsWith(".") ? resolve(dirname(importer), path) : path;
+        return names.has(to) ? { path: to, namespace: "made" } : { path, external: true };
+      });
+      plugin.onLoad({ filter: /./, namespace: "made" }, ({ path }) => ({
+        contents: texts.get(path),
+        loader: "js",
+      }));
+    },
+  };
+  const { outputFiles } = await build({
+    ...options,
+    ...{ stdin: { contents: contents.join("\n") }, write: false, plugins: [ofGroup] },
+  });
+  const [target] = group;
+  const isLazy = new Set(
+    [...facts.values()].flatMap(({ own: all }) =>
+      all.filter(({ kind }) => kind === "dynamic-import").map(({ path }) => path),
+    ),
+  );
+  const hash = createHash("sha256").update(outputFiles[0].text).digest("hex").slice(0, 8);
+  const file = join(dirname(target), `${hash.toUpperCase()}.js`);
+  for (const path of group) {
+    const list = facts.get(path).exports.map((name) => `${names.get(path)(name)} as ${name}`);
+    if (isLazy.has(path))
+      texts.set(path, `export{${list}}from"./${relative(dirname(path), file)}";`);
+    else texts.delete(path);
+  }
+  for (const [path, text] of texts) {
+    if (names.has(path)) continue;
+    const to = `./${relative(dirname(path), file)}`.replace("./..", "..");
+    texts.set(
+      path,
+      text.replace(
+        /(?<=^|[;}\n])(import|export)(\{[^}]*\}from)?"(\.[^"]+)"/g,
+        (whole, word, list, from) => {
+          const of = names.get(join(dirname(path), from));
+          if (of === undefined) return whole;
+          if (list === undefined) return `import"${to}"`;
+          const renamed = list
+            .slice(1, list.indexOf("}"))
+            .split(",")
+            .map((one) => {
+              const [name, as = name] = one.split(" as ");
+              return `${of(name)} as ${as}`;
+            });
+          return `${word}{${renamed}}from"${to}"`;
+        },
+      ),
+    );
+  }
+  texts.set(file, outputFiles[0].text);
+}
