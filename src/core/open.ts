@@ -138,7 +138,13 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps) {
     maxBytes: () => config().workspace.keepMaxBytes,
     async lentTo(path) {
       const loan = (await readBaseline(path))?.loan ?? null;
-      return loan && mirrors.lent(loan).path;
+      if (loan === null) return null;
+      const of = (mirror: string) => mirrors.lent({ mirror }).path;
+      const submodules = loan.submodules ?? [];
+      return {
+        mirror: of(loan.mirror),
+        submodules: submodules.map(({ path: at, mirror }) => ({ path: at, mirror: of(mirror) })),
+      };
     },
   });
   const commandDir = writeHookCommand(dataDir);

@@ -16,7 +16,7 @@ function repository(name: string, address: string) {
   const match = { labels: [], states: [], prefixes: [], teams: [], projects: [] };
   return {
     ...{ name, match, baseBranch: null, branchTemplate: "{{ issue.identifier }}" },
-    ...{ depth: null, sparse: [], lfs: false, prepare: null },
+    ...{ depth: null, sparse: [], lfs: false, submodules: false, prepare: null },
     address: { protocol: "https" as const, address, login: null },
   };
 }

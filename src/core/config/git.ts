@@ -47,6 +47,8 @@ export interface RepositoryConfig {
   readonly sparse: readonly string[];
   /** Contents of git LFS are fetched into each workspace, and pushed. */
   readonly lfs: boolean;
+  /** Submodules are checked out. */
+  readonly submodules: boolean;
   /** null: nothing is prepared. */
   readonly prepare: Prepare | null;
 }
@@ -160,9 +162,10 @@ const repository = z
       depth: positive.max(deepest, `must not be greater than ${deepest}`).nullable().default(null),
       sparse: sparse.nullable().default(null),
       lfs: z.boolean("must be true or false").default(false),
+      submodules: z.boolean("must be true or false").default(false),
       prepare: prepare.nullable().default(null),
     },
-    "must be a map of name, url, match, base_branch, branch_template, depth, sparse, lfs, prepare and nothing else",
+    "must be a map of name, url, match, base_branch, branch_template, depth, sparse, lfs, submodules, prepare and nothing else",
   )
   .refine(({ sparse, prepare }) => (prepare?.results ?? []).every((one) => isIn(sparse, one)), {
     path: ["prepare", "results"],
@@ -207,6 +210,7 @@ export function gitConfigOf(written: z.output<typeof gitSection>): GitConfig {
         depth: one.depth,
         sparse: one.sparse ?? [],
         lfs: one.lfs,
+        submodules: one.submodules,
         prepare: preparedBy(one.prepare),
       };
     }),

@@ -177,6 +177,7 @@ export class Updates {
     const order = {
       ...{ path, head, baseName, settled, cone, signal, base: wanted.base },
       lfs: await ports.contentsOf(rule, path),
+      submodules: ((await readBaseline(path))?.loan?.submodules ?? []).map((one) => one.path),
       onlyConflicts: wanted.onlyConflicts,
       author: delivery.author ?? (await ports.identity()),
       wall: clock.wall(),

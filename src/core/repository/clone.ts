@@ -1,10 +1,13 @@
-import { appendFile, mkdir, writeFile } from "node:fs/promises";
+import { appendFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import { type ErrorCode, SymphonyError } from "../model/errors.ts";
 import { CommandSeries } from "../process/run.ts";
 import { oneLine } from "../text/text.ts";
+import { borrow } from "./borrow.ts";
+import { CloneProgress } from "./clone-progress.ts";
+import { fillSubmodules } from "./clone-submodules.ts";
 import { type Credential, isPassword } from "./credential.ts";
 import { directoriesOf } from "./export.ts";
 import { type GitResult, gitEnvironment, runGit } from "./git.ts";
@@ -12,9 +15,8 @@ import { noteUnchanged } from "./index-file.ts";
 import { fetchLfs, LfsFailure, LfsStore, missingLfs } from "./lfs.ts";
 import { lfsConfig, lfsFilesOf, presentOf, writeContents } from "./lfs-files.ts";
 import { type FetchOrder, type Mirror, MirrorFailure, type MirrorRefs } from "./mirror.ts";
-import type { Loan, Mirrors } from "./mirrors.ts";
+import type { Loan, Mirrors, SubmoduleLoan } from "./mirrors.ts";
 import { branchFor, freeBranch, type Routed } from "./routing.ts";
-import { useCone } from "./sparse.ts";
 
 export interface CloneOrder {
   readonly repository: RepositoryConfig;
@@ -89,6 +91,7 @@ class Clone {
   readonly #progress: CloneProgress;
   readonly #env: Readonly<Record<string, string>>;
   readonly #credential: Credential | null;
+  readonly #submodules: SubmoduleLoan[] = [];
 
   constructor(order: CloneOrder, signal: AbortSignal) {
     const { repository, env, clock, tell } = order;
@@ -111,10 +114,12 @@ class Clone {
     const kept = await mirrors.keep(mirror, refs.all);
     const { sparse, lfs } = repository;
     const loan = { ...kept, ...(sparse.length > 0 && { sparse }), ...(lfs && { lfs }) };
+    const submodules = this.#submodules;
     try {
-      return { loan, checkedOut: await this.#makeFrom(mirror, refs) };
+      const checkedOut = await this.#makeFrom(mirror, refs);
+      return { loan: submodules.length === 0 ? loan : { ...loan, submodules }, checkedOut };
     } catch (error) {
-      await mirrors.release(loan).catch(() => {});
+      await mirrors.release({ ...loan, submodules }).catch(() => {});
       throw error;
     }
   }
@@ -128,7 +133,11 @@ class Clone {
     const branch = isThere ? wanted : freeBranch(wanted, [...heads.keys(), ...otherBranches]);
     // Processes are searched for once, after the checkout: the next one waits for its end only.
     await using series = await CommandSeries.begin("git", this.#order.runId);
-    await this.#borrow(mirror, { ...refs, head: base ?? refs.head }, series);
+    await borrow({
+      ...{ path: this.#order.path, address: repository.address.address, mirror },
+      ...{ refs: { ...refs, head: base ?? refs.head }, cone: repository.sparse },
+      git: (args) => this.#must(args, "cannot be initialized", series),
+    });
     const format = ["check-ref-format", "--branch", branch];
     await this.#must(format, `has no branch name ${branch}`, series);
     if (base === null) {
@@ -145,34 +154,9 @@ class Clone {
       this.#must(["checkout", ...flags, start, "--"], `cannot be checked out on ${branch}`, series),
     );
     await this.#fetchContents(mirror, start);
+    await this.#fillSubmodules(mirror, start, series);
     onBranch?.(branch, base);
     return isThere ? `on its branch ${branch}` : `on the new branch ${branch} from ${base}`;
-  }
-
-  /** Makes a repository that has the remote's refs, and the base as their HEAD, and takes the objects from the mirror. */
-  async #borrow(mirror: Mirror, { all, head }: MirrorRefs, series: CommandSeries): Promise<void> {
-    const { path, repository } = this.#order;
-    const gitDir = join(path, ".git");
-    const format = all[0]?.id.length === 64 ? "sha256" : "sha1";
-    const flags = ["--quiet", "--template=", `--object-format=${format}`];
-    await this.#must(["init", ...flags], "cannot be initialized", series);
-    await mkdir(join(gitDir, "objects", "info"), { recursive: true });
-    // A sandbox can only protect a directory that exists.
-    await mkdir(join(gitDir, "hooks"), { recursive: true });
-    await writeFile(join(gitDir, "objects", "info", "alternates"), `${mirror.objects}\n`);
-    const shallow = await mirror.shallow();
-    if (shallow !== null) await writeFile(join(gitDir, "shallow"), shallow);
-    await appendFile(join(gitDir, "config"), configOf(repository.address.address));
-    await useCone(gitDir, repository.sparse);
-    const lines = all.map(({ name, id, peeled }) => {
-      return peeled === null ? `${id} ${name}\n` : `${id} ${name}\n^${peeled}\n`;
-    });
-    const kind = "# pack-refs with: peeled fully-peeled sorted \n";
-    await writeFile(join(gitDir, "packed-refs"), [kind, ...lines].join(""));
-    if (head === null) return;
-    const remote = join(gitDir, "refs", "remotes", "origin");
-    await mkdir(remote, { recursive: true });
-    await writeFile(join(remote, "HEAD"), `ref: refs/remotes/origin/${head}\n`);
   }
 
   /** Files of git LFS get their content from the mirror, where it is fetched once. */
@@ -207,6 +191,27 @@ class Clone {
     tell(`${repository.name}: ${written.length} files of git LFS`);
   }
 
+  /** Each submodule borrows from a mirror of its own. */
+  async #fillSubmodules(mirror: Mirror, start: string, series: CommandSeries): Promise<void> {
+    const { repository, path, tell, mirrors } = this.#order;
+    const commit = await mirror.commitOf(start.slice(tracked.length));
+    if (!repository.submodules || commit === null) return;
+    const top = { mirror: mirror.path, commit, address: repository.address };
+    const filling = fillSubmodules(path, top, {
+      mirrors,
+      signal: this.#signal,
+      ensure: (address) => mirrors.ensure({ ...this.#fetchOrder(), address, depth: null }),
+      git: (args, cwd) =>
+        this.#must(args, `has a submodule in ${cwd} that cannot be made`, series, cwd),
+      tell: (line) => tell(`${repository.name}: ${line}`),
+      made: (one) => this.#submodules.push(one),
+    });
+    await filling.catch((error: unknown) => {
+      if (!(error instanceof MirrorFailure)) throw error;
+      throw refused(repository, "has a submodule that cannot be fetched", error.result);
+    });
+  }
+
   #fetchOrder(): FetchOrder {
     const { repository, env, runId, timeoutMs, clock } = this.#order;
     return {
@@ -235,8 +240,13 @@ class Clone {
     if (missing.length > 0) tell(`${name}: no directory ${missing.join(", ")}: see ${inSettings}`);
   }
 
-  async #must(args: readonly string[], what: string, series: CommandSeries): Promise<void> {
-    const { path: cwd, timeoutMs, clock, repository } = this.#order;
+  async #must(
+    args: readonly string[],
+    what: string,
+    series: CommandSeries,
+    cwd = this.#order.path,
+  ): Promise<void> {
+    const { timeoutMs, clock, repository } = this.#order;
     const onLine = (line: string) => this.#progress.received(line);
     const signal = this.#signal;
     const result = await runGit({
@@ -282,24 +292,6 @@ function baseOf(
         }
       : { what: `has no branch ${base}`, hint: `correct base_branch of ${inSettings}` },
   );
-}
-
-/**
- * Borrowed objects must not be copied or removed by git's own maintenance, and `repack` keeps them
- * where they are.
- */
-function configOf(address: string): string {
-  const url = /[#;"]/.test(address) ? `"${address.replaceAll('"', '\\"')}"` : address;
-  return `[remote "origin"]
-\turl = ${url}
-\tfetch = +refs/heads/*:refs/remotes/origin/*
-[gc]
-\tauto = 0
-[maintenance]
-\tauto = false
-[checkout]
-\tworkers = 2
-`;
 }
 
 /** Several checkouts at a time only slow each other down: they use the same disk. */
@@ -361,38 +353,4 @@ function failure(
     details: { repository: name, url: address.address, ...(output && { output }) },
     ...(hint !== undefined && { hint }),
   });
-}
-
-const pauseMs = 5_000;
-const stage = /^(?:remote: )?([A-Z][a-z]+ [a-z]+):\s+(\d{1,3})%/;
-
-interface ProgressListener {
-  /** For the record. */
-  tell(state: string): void;
-  /** Each state, for a terminal. */
-  live(state: string): void;
-}
-
-/** Reads git's many lines of progress, and reduces them to one every few seconds for the record. */
-export class CloneProgress {
-  readonly #clock: Clock;
-  readonly #listener: ProgressListener;
-  #last: number;
-
-  constructor(clock: Clock, listener: ProgressListener) {
-    this.#clock = clock;
-    this.#listener = listener;
-    this.#last = clock.now();
-  }
-
-  received(line: string): void {
-    const [, what, percent] = stage.exec(line) ?? [];
-    if (what === undefined || percent === undefined) return;
-    const state = `${what.toLowerCase()} ${percent}%`;
-    this.#listener.live(state);
-    const now = this.#clock.now();
-    if (now - this.#last < pauseMs) return;
-    this.#last = now;
-    this.#listener.tell(state);
-  }
 }

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from "node:crypto";
-import { lstat, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readdir, realpath, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Clock } from "../clock.ts";
 import { SymphonyError } from "../model/errors.ts";
@@ -18,6 +18,16 @@ export interface Loan {
   readonly sparse?: readonly string[] | undefined;
   /** It has the contents of git LFS. */
   readonly lfs?: boolean | undefined;
+  /** Those that symphony checked out. */
+  readonly submodules?: readonly SubmoduleLoan[] | undefined;
+}
+
+/** A submodule that borrows from a mirror of its own. */
+export interface SubmoduleLoan {
+  /** Below the top of the workspace. */
+  readonly path: string;
+  readonly mirror: string;
+  readonly keep: string;
 }
 
 export interface MirrorsOptions {
@@ -105,9 +115,11 @@ export class Mirrors {
   }
 
   /** For a workspace that is gone. */
-  async release({ mirror, keep }: Loan): Promise<void> {
-    const found = this.#mirrorOf(mirror);
-    if (await found.exists()) await found.release(keep);
+  async release({ mirror, keep, submodules = [] }: Loan): Promise<void> {
+    for (const one of [{ mirror, keep }, ...submodules]) {
+      const found = this.#mirrorOf(one.mirror);
+      if (await found.exists()) await found.release(one.keep);
+    }
   }
 
   /**
@@ -115,8 +127,24 @@ export class Mirrors {
    * moved or the file was changed. Resolves with the mirror's path, which an agent has to be able to
    * read. Rejects with `workspace_error`.
    */
-  async repair(path: string, loan: Loan): Promise<string> {
-    const mirror = this.#mirrorOf(loan.mirror);
+  repair(path: string, loan: Loan): Promise<string> {
+    return this.#repair(path, loan.mirror);
+  }
+
+  /** As `repair`, for the workspace's submodules. */
+  async repairSubmodules(path: string, { submodules = [] }: Loan): Promise<readonly string[]> {
+    const places: string[] = [];
+    for (const { path: name, mirror } of submodules) {
+      const place = join(path, name);
+      // Behind a link that an agent made is another place.
+      const isThere = (await realpath(place).catch(() => null)) === place;
+      places.push(isThere ? await this.#repair(place, mirror) : this.#mirrorOf(mirror).path);
+    }
+    return [...new Set(places)];
+  }
+
+  async #repair(path: string, name: string): Promise<string> {
+    const mirror = this.#mirrorOf(name);
     if (!(await mirror.exists())) {
       throw new SymphonyError("workspace_error", `${path}: its mirror ${mirror.path} is missing`, {
         details: { path },
@@ -142,7 +170,7 @@ export class Mirrors {
   }
 
   /** The mirror of a loan, as it is. */
-  lent({ mirror }: Loan): Mirror {
+  lent({ mirror }: Pick<Loan, "mirror">): Mirror {
     return this.#mirrorOf(mirror);
   }
 

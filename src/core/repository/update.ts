@@ -52,6 +52,8 @@ export interface UpdateOrder {
   readonly cone?: Cone;
   /** The contents of git LFS; null: the files are pointers. */
   readonly lfs?: Contents | null;
+  /** Paths of submodules that symphony checked out: a base that moves one of them is not merged here. */
+  readonly submodules?: readonly string[];
   /** As in `MergeQuestion`. */
   isGenerated(path: string): boolean;
   /** Keeps what was begun, where no agent writes; null: nothing is. Durable when it resolves. */
@@ -103,7 +105,8 @@ async function merge(git: ProtectedGit, order: UpdateOrder & MergeQuestion): Pro
   if (at?.head !== head) return { outcome: "refused", why: "another commit is checked out" };
   const names = ["-r", "-z", "--name-only", "--diff-filter=A", "--no-renames"];
   const added = split(await git.run(["diff-tree", ...names, "HEAD", tree], wholeCall));
-  const why = await otherWork(order, added);
+  const why =
+    (await movedSubmodule(git, order.submodules ?? [], tree)) ?? (await otherWork(order, added));
   if (why !== null) return { outcome: "refused", why };
   const into = at.branch === null ? "" : ` into ${at.branch}`;
   const message = `Merge branch '${baseName}'${into}`;
@@ -150,6 +153,19 @@ async function otherWork(
     if (there !== null) return `${plainName(there)} is in the way`;
   }
   return null;
+}
+
+/** Why the tree cannot be put into the files: git would leave the submodule at its old commit. */
+async function movedSubmodule(
+  git: ProtectedGit,
+  made: readonly string[],
+  tree: string,
+): Promise<string | null> {
+  if (made.length === 0) return null;
+  const args = ["diff-tree", "-r", "-z", "--raw", "--no-renames", "--abbrev=64", "HEAD", tree];
+  const parts = split(await git.run(args, wholeCall));
+  const at = parts.findIndex((line) => /^:(?:160000 \d+|\d+ 160000) /.test(line));
+  return at === -1 ? null : `the base moves the submodule ${plainName(parts[at + 1] ?? "")}`;
 }
 
 /** What stands where a new file comes to; git itself would replace a file that is ignored. */

@@ -21,13 +21,14 @@ interface ArchiveOptions {
   readonly maxBytes: number;
   /** The mirror that the repository borrows from; null: it is complete in itself. */
   readonly mirror: string | null;
+  /** Repositories below it, and the mirrors that they borrow from. */
+  readonly submodules?: readonly { readonly path: string; readonly mirror: string }[];
   /** Contents of git LFS that only the mirror has are added. */
   readonly lfs?: boolean;
   readonly signal?: AbortSignal;
 }
 
-const alternates = ".git/objects/info/alternates";
-const packs = ".git/objects/pack";
+const alternatesOf = (at: string) => join(at, ".git/objects/info/alternates");
 const maxAlternatesBytes = 16_384;
 const lists = { timeoutMs: limitMs, maxBytes: 256 * 1024 * 1024 };
 
@@ -43,12 +44,17 @@ export async function writeArchive(
 ): Promise<(restored: string) => Promise<boolean>> {
   const { into, maxBytes, mirror, signal } = options;
   const own = join(into, "borrowed");
-  const packed = (await isWhole(path, mirror)) ? [] : await packInto(own, mirror ?? "", options);
+  const less: string[] = [];
+  const packed: string[] = [];
+  for (const one of [{ path: "", mirror }, ...(options.submodules ?? [])]) {
+    if (await isWhole(path, one)) continue;
+    packed.push(...(await packInto(own, { ...one, mirror: one.mirror ?? "" }, options)));
+    less.push(alternatesOf(one.path));
+  }
   const contents = await contentsInto(own, path, options);
   const added = [...packed, ...contents];
   const dirs = contents.flatMap((name) => [dirname(name), dirname(dirname(name))]);
   const lfsDirs = contents.length === 0 ? [] : [...dirs, ".git/lfs", ".git/lfs/objects"];
-  const less = packed.length === 0 ? [] : [alternates];
   const without = [...less, ...added, ...lfsDirs];
   const stop = signal && { signal };
   const { sha256, bytes } = await digestOf(path, { maxBytes, without, ...stop });
@@ -69,11 +75,18 @@ export async function writeArchive(
   };
 }
 
+interface Place {
+  /** Below the top; empty: the top itself. */
+  readonly path: string;
+  readonly mirror: string | null;
+}
+
 /** Whether no object is elsewhere; rejects when some are in another place than the mirror. */
-async function isWhole(path: string, mirror: string | null): Promise<boolean> {
-  const found = await lstat(join(path, alternates)).catch(() => null);
+async function isWhole(top: string, { path, mirror }: Place): Promise<boolean> {
+  const file = join(top, alternatesOf(path));
+  const found = await lstat(file).catch(() => null);
   if ((found?.size ?? 0) === 0) return true;
-  const text = await readSmall(join(path, alternates), maxAlternatesBytes);
+  const text = await readSmall(file, maxAlternatesBytes);
   if (mirror !== null && text === `${join(mirror, "objects")}\n`) return false;
   throw new Error("its repository borrows objects from another one");
 }
@@ -84,9 +97,10 @@ async function isWhole(path: string, mirror: string | null): Promise<boolean> {
  */
 async function packInto(
   own: string,
-  mirror: string,
+  { path, mirror }: Place & { readonly mirror: string },
   { maxBytes, signal }: ArchiveOptions,
 ): Promise<readonly string[]> {
+  const packs = join(path, ".git/objects/pack");
   let bytes = 0;
   const there = join(mirror, "objects", "pack");
   for (const name of await readdir(there)) {

@@ -51,6 +51,9 @@ const Written = z.object({
       prepared: z.string().optional(),
       sparse: z.array(z.string()).optional(),
       lfs: z.boolean().optional(),
+      submodules: z
+        .array(z.object({ path: z.string(), mirror: z.string(), keep: z.string() }))
+        .optional(),
     })
     .nullable()
     .default(null),

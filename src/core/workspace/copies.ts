@@ -56,10 +56,15 @@ interface CopiesDeps {
   /** Made with the first copy. */
   readonly dir: string;
   readonly clock: Clock;
-  /** The mirror that the workspace borrows objects from; null: none. */
-  lentTo?(path: string): Promise<string | null>;
+  /** The mirrors that the workspace and its submodules borrow objects from; null: none. */
+  lentTo?(path: string): Promise<Lent | null>;
   /** The largest copy in bytes; 0: none is made. */
   maxBytes(): number;
+}
+
+interface Lent {
+  readonly mirror: string;
+  readonly submodules: readonly { readonly path: string; readonly mirror: string }[];
 }
 
 interface KeepOptions {
@@ -245,8 +250,9 @@ export class KeptCopies {
     if (found.repository?.linked) {
       throw new Error("its commits are in another repository, and no bundle can be made of them");
     }
-    const mirror = (await this.#deps.lentTo?.(path)) ?? null;
-    const isSame = await writeArchive(path, { ...options, mirror, lfs: found.lfs });
+    const { mirror = null, submodules = [] } = (await this.#deps.lentTo?.(path)) ?? {};
+    const lent = { mirror, submodules, lfs: found.lfs };
+    const isSame = await writeArchive(path, { ...options, ...lent });
     await restoreArchive(into, restored, signal);
     if (!(await isSame(restored))) throw new Error("the restored files are not the same");
     const { sha256 } = await digestOf(restored, signal && { signal });

@@ -12,7 +12,7 @@ import { type Refs, type Repository, refsOf, repositoryAt } from "../repository/
 import { type Cone, leaveOut, leftOutOf, outsideOf } from "../repository/sparse.ts";
 import { gitHead } from "../repository/survey.ts";
 import { type WalkQuestions, walkTree } from "../repository/tree.ts";
-import { fileAt } from "../text/text.ts";
+import { fileAt, plainName } from "../text/text.ts";
 import { type Baseline, movedSince } from "./baseline.ts";
 
 /** The result of an examination. Names are raw; what could not be determined is in `problems`. */
@@ -52,6 +52,8 @@ export interface Examination {
   readonly cone?: Cone;
   /** It has just been made: files that HEAD ignores are not examined. */
   readonly isNew: boolean;
+  /** Paths of submodules that symphony checked out; default: those of the baseline. */
+  readonly made?: readonly string[];
   readonly signal?: AbortSignal;
 }
 
@@ -136,8 +138,8 @@ class Examiner implements Findings {
     await using git = await this.#git(repository, head);
     if (head !== null) await git.run(["read-tree", "HEAD"], call);
     const tracked = entriesIn(await git.run(["ls-files", "--stage", "-z"], call));
-    const gitlinks = new Set<string>();
-    for (const [name, { mode }] of tracked) if (mode === "160000") gitlinks.add(name);
+    const gitlinks = new Map<string, string>();
+    for (const [name, { mode, id }] of tracked) if (mode === "160000") gitlinks.set(name, id);
     const left = await this.#leaveOut(git, tracked);
     const differing = head === null ? [] : await differingIn(git);
     const { signal, baseline, isNew } = this.#how;
@@ -167,6 +169,25 @@ class Examiner implements Findings {
     return left;
   }
 
+  /** Whether a submodule is as symphony checked it out: all of it is in its remote. */
+  async #isUntouched(name: string, id: string): Promise<boolean> {
+    const { baseline, signal } = this.#how;
+    const loans = baseline?.loan?.submodules ?? [];
+    const made = this.#how.made ?? loans.map(({ path }) => path);
+    const own = plainName(name);
+    if (!made.includes(own)) return false;
+    const inside = made.filter((path) => path.startsWith(`${own}/`));
+    const path = fileAt(this.#path, name).toString("utf8");
+    const found = await examine(path, {
+      ...{ baseline: null, isNew: false, ...(signal && { signal }) },
+      made: inside.map((one) => one.slice(own.length + 1)),
+    });
+    const { changed, fresh, nested, submodules, problems, unfinished, refs, onlyHere } = found;
+    const lists = [changed, fresh, nested, submodules, problems, onlyHere?.tags ?? []];
+    const isClean = lists.every((list) => list.length === 0) && unfinished === null;
+    return isClean && found.head === id && refs?.stashes === 0 && onlyHere?.commits === 0;
+  }
+
   /** Changed files that are the content of their pointer are not work; resolves with them. */
   async #contents(
     git: ProtectedGit,
@@ -190,7 +211,7 @@ class Examiner implements Findings {
       () => false,
       async () => new Set(),
     );
-    await this.#sortOut([], new Set());
+    await this.#sortOut([], new Map());
     if (this.#how.baseline !== null && files === null && this.fresh.length > 0) {
       this.problems.push("the original files are not known");
     }
@@ -219,7 +240,10 @@ class Examiner implements Findings {
   }
 
   /** Removes unchanged files, and separates new files from original ones that have changed. */
-  async #sortOut(differing: readonly string[], gitlinks: ReadonlySet<string>): Promise<void> {
+  async #sortOut(
+    differing: readonly string[],
+    gitlinks: ReadonlyMap<string, string>,
+  ): Promise<void> {
     const files = this.#how.baseline?.files ?? new Map<string, string>();
     const known = new Set(files.keys());
     const changed = await movedSince(this.#path, differing, files);
@@ -229,7 +253,10 @@ class Examiner implements Findings {
     this.changed = [...changed, ...fresh.filter((name) => known.has(name))];
     this.fresh = fresh.filter((name) => !known.has(name));
     const populated: string[] = [];
-    for (const name of gitlinks) if (await isPopulated(this.#path, name)) populated.push(name);
+    for (const [name, id] of gitlinks) {
+      if ((await isPopulated(this.#path, name)) && !(await this.#isUntouched(name, id)))
+        populated.push(name);
+    }
     this.submodules = populated;
     this.nested = this.nested.filter((name) => !gitlinks.has(name));
   }

@@ -100,7 +100,7 @@ export interface WorkspacesOptions extends Pick<RemovalDeps, "copies" | "deliver
    */
   fill?(fresh: FreshWorkspace): Promise<Loan | null>;
   /** The mirrors of which `fill` borrows; needed only with it. */
-  readonly mirrors?: Pick<Mirrors, "repair" | "release">;
+  readonly mirrors?: Pick<Mirrors, "repair" | "repairSubmodules" | "release">;
   /** The prepared results that `fill` lays into a workspace; by default there are none. */
   readonly prepared?: Pick<Prepared, "pathsOf" | "release">;
   /** Ends every hook at once when the server must stop; by default never. */
@@ -290,7 +290,8 @@ class DirectoryWorkspaces implements Workspaces {
     const loan = await this.#loanOf(path);
     const { mirrors, prepared } = this.#options;
     if (loan === null || mirrors === undefined) return [];
-    return [await mirrors.repair(path, loan), ...(prepared?.pathsOf(loan) ?? [])];
+    const own = [await mirrors.repair(path, loan), ...(await mirrors.repairSubmodules(path, loan))];
+    return [...own, ...(prepared?.pathsOf(loan) ?? [])];
   }
 
   async #loanOf(path: string): Promise<Loan | null> {

@@ -12,7 +12,8 @@ import {
 import { join } from "node:path";
 import { test } from "node:test";
 import { liveProcesses } from "../../../src/core/process/table.ts";
-import { type CloneOrder, CloneProgress, cloneInto } from "../../../src/core/repository/clone.ts";
+import { type CloneOrder, cloneInto } from "../../../src/core/repository/clone.ts";
+import { CloneProgress } from "../../../src/core/repository/clone-progress.ts";
 import { survey } from "../../../src/core/repository/survey.ts";
 import { diffOf } from "../../../src/core/workspace/diff.ts";
 import { workIn } from "../../../src/core/workspace/work.ts";

@@ -234,7 +234,7 @@ test("lfs: work is kept with its contents, and restored, also without mirror and
   put(path, "open.txt", "not committed\n");
   const copies = new KeptCopies({
     ...{ dir: join(dir, "kept"), clock: new FakeClock(), maxBytes: () => 2 ** 31 },
-    lentTo: async () => mirrors.lent(loan).path,
+    lentTo: async () => ({ mirror: mirrors.lent(loan).path, submodules: [] }),
   });
   const copy = await copies.keep(path, { issue: null, work: await workIn(path) });
   rmSync(mirror, { recursive: true });

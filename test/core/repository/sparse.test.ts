@@ -151,7 +151,7 @@ test("DELIVERY-30: a workspace with a cut history, which no bundle holds, is kep
   put(path, "two.txt", "not committed\n");
   const copies = new KeptCopies({
     ...{ dir: join(dir, "kept"), clock: new FakeClock(), maxBytes: () => 2 ** 31 },
-    lentTo: async () => mirrors.lent(loan).path,
+    lentTo: async () => ({ mirror: mirrors.lent(loan).path, submodules: [] }),
   });
   // A mirror that is too large is not packed first.
   gitIn(mirror)("repack", "-adq");
