@@ -214,8 +214,6 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "src/core/repository",
     "src/core/store",
     "src/core/workspace",
-    "bullmq",
-    "ioredis",
   ],
   "src/core/attempt": [
     ...base,

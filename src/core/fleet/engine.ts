@@ -1,11 +1,7 @@
 import { messageOf, SymphonyError } from "../model/errors.ts";
+import { type Job, loadPackages, type Packages, type Redis } from "./packages.ts";
 
 // The engine between orchestrator and workers: BullMQ on Redis. Nothing here is loaded without a fleet.
-
-type Bullmq = typeof import("bullmq");
-type Ioredis = typeof import("ioredis");
-export type Redis = InstanceType<Ioredis["Redis"]>;
-export type Job = InstanceType<Bullmq["Job"]>;
 
 /** The jobs of one worker, as the orchestrator sees them. */
 export interface Queue {
@@ -20,28 +16,6 @@ export interface QueueWorker {
   run(): Promise<void>;
   isRunning(): boolean;
   close(force: boolean): Promise<void>;
-}
-
-/** Versions that `npm install` gets for a fleet. */
-const packages = "bullmq@6.7 ioredis@6";
-
-interface Loaded {
-  readonly bullmq: Bullmq;
-  readonly ioredis: Pick<Ioredis, "Redis">;
-}
-
-/** Rejects with `engine_missing` when the optional packages are not installed. */
-async function load(): Promise<Loaded> {
-  try {
-    const [bullmq, ioredis] = await Promise.all([import("bullmq"), import("ioredis")]);
-    return { bullmq, ioredis };
-  } catch (cause) {
-    const message = "a fleet needs the packages bullmq and ioredis, which are not installed";
-    throw new SymphonyError("engine_missing", message, {
-      cause,
-      hint: `npm install --global ${packages}, next to symphony itself`,
-    });
-  }
 }
 
 /** One attempt at a job, and nothing of it is left when it has ended. */
@@ -72,13 +46,13 @@ export class Engine implements AsyncDisposable {
   readonly waiting: Redis;
   /** All keys begin with it; the braces keep them in one slot of a cluster. */
   readonly prefix: string;
-  readonly #loaded: Loaded;
+  readonly #loaded: Packages;
   readonly #url: string;
   readonly #others: Redis[] = [];
   /** Why nothing can be expected of it any more. */
   trouble: string | null = null;
 
-  private constructor(loaded: Loaded, url: string, fleet: string) {
+  private constructor(loaded: Packages, url: string, fleet: string) {
     this.#loaded = loaded;
     this.#url = url;
     this.prefix = `{symphony:${fleet}}`;
@@ -92,7 +66,7 @@ export class Engine implements AsyncDisposable {
    */
   static async open(url: string, fleet: string): Promise<Engine> {
     const address = addressOf(url);
-    const engine = new Engine(await load(), url, fleet);
+    const engine = new Engine(await loadPackages(), url, fleet);
     try {
       await engine.#ready(address);
       await engine.#requirePolicy(address);

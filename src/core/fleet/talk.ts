@@ -1,7 +1,8 @@
 import { pause, systemClock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { isObject, type JsonObject, parseJson } from "../text/text.ts";
-import { answerMs, type Redis } from "./engine.ts";
+import { answerMs } from "./engine.ts";
+import type { Redis } from "./packages.ts";
 import { seal, unseal } from "./sealing.ts";
 
 /** A message of one side of an attempt to the other; `data` is bytes such as a bundle. */

@@ -6,7 +6,7 @@ import { type Clock, pause, within } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { Guardian } from "../process/guardian.ts";
 import { hasProc, killRun, runIdOf } from "../process/table.ts";
-import type { Engine, Job, QueueWorker } from "./engine.ts";
+import type { Engine, QueueWorker } from "./engine.ts";
 import { Hosted, type HostedDeps } from "./hosted.ts";
 import type { Identity } from "./join.ts";
 import {
@@ -19,6 +19,7 @@ import {
   renewLease,
   renewMs,
 } from "./lease.ts";
+import type { Job } from "./packages.ts";
 import { keyFor } from "./sealing.ts";
 import { type Part, readStreams, Talk } from "./talk.ts";
 

@@ -1,0 +1,98 @@
+import { SymphonyError } from "../model/errors.ts";
+
+// The optional packages of a fleet, and what is used of them. They are described here, not imported by their types:
+// symphony is checked and built without them.
+
+/** Of a client of `ioredis`. */
+export interface Redis {
+  time(): Promise<readonly (string | number)[]>;
+  get(key: string): Promise<string | null>;
+  getBuffer(key: string): Promise<Buffer | null>;
+  set(
+    key: string,
+    value: string | Buffer,
+    ...options: readonly (string | number)[]
+  ): Promise<unknown>;
+  del(key: string): Promise<number>;
+  expire(key: string, seconds: number): Promise<number>;
+  eval(
+    script: string,
+    keys: number,
+    ...args: readonly (string | number | Buffer)[]
+  ): Promise<unknown>;
+  config(...args: readonly string[]): Promise<unknown>;
+  info(section: string): Promise<string>;
+  hgetBuffer(key: string, field: string): Promise<Buffer | null>;
+  xadd(stream: string, ...args: readonly (string | number | Buffer)[]): Promise<unknown>;
+  xdel(stream: string, id: string | Buffer): Promise<number>;
+  xtrim(stream: string, ...args: readonly (string | number)[]): Promise<number>;
+  xrangeBuffer(
+    stream: string,
+    ...args: readonly (string | number)[]
+  ): Promise<readonly [Buffer, readonly Buffer[]][]>;
+  xreadBuffer(...args: readonly (string | number)[]): Promise<unknown>;
+  pipeline(): Pipeline;
+  disconnect(reconnect?: boolean): void;
+  on(event: "error", listener: (error: Error) => void): unknown;
+  on(event: "ready", listener: () => void): unknown;
+}
+
+interface Pipeline {
+  xadd(stream: string, ...args: readonly (string | number | Buffer)[]): Pipeline;
+  expire(key: string, seconds: number): Pipeline;
+  exec(): Promise<readonly (readonly [Error | null, unknown])[] | null>;
+}
+
+/** A job of `bullmq`. */
+export interface Job {
+  readonly id?: string | undefined;
+  getState(): Promise<string>;
+  /** Resolves with 0 when the lock is not this token's any more. */
+  extendLock(token: string, ms: number): Promise<number>;
+}
+
+interface BullQueue {
+  add(name: string, data: object, options: object): Promise<Job>;
+  remove(id: string): Promise<unknown>;
+  close(): Promise<void>;
+  on(event: "error", listener: () => void): unknown;
+}
+
+interface BullWorker {
+  run(): Promise<void>;
+  isRunning(): boolean;
+  close(force: boolean): Promise<void>;
+  on(event: "error", listener: () => void): unknown;
+}
+
+export interface Packages {
+  readonly bullmq: {
+    readonly Queue: new (name: string, options: object) => BullQueue;
+    readonly Worker: new (
+      name: string,
+      take: (job: Job, token?: string) => Promise<void>,
+      options: object,
+    ) => BullWorker;
+  };
+  readonly ioredis: { readonly Redis: new (url: string, options: object) => Redis };
+}
+
+/** Names in variables: neither the compiler nor the bundler looks for them. */
+const names = { bullmq: "bullmq", ioredis: "ioredis" };
+
+/** What `npm install` gets for a fleet. */
+const wanted = "bullmq@6.7 ioredis@6";
+
+/** Rejects with `engine_missing` when the packages are not installed. */
+export async function loadPackages(): Promise<Packages> {
+  try {
+    const [bullmq, ioredis] = await Promise.all([import(names.bullmq), import(names.ioredis)]);
+    return { bullmq, ioredis };
+  } catch (cause) {
+    const message = "a fleet needs the packages bullmq and ioredis, which are not installed";
+    throw new SymphonyError("engine_missing", message, {
+      cause,
+      hint: `npm install --global ${wanted}, next to symphony itself`,
+    });
+  }
+}
