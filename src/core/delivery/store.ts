@@ -211,6 +211,15 @@ class Store implements DeliveryStore {
             WHERE outbox.state = 'dropped' AND outbox.kind = 'merge'`,
         { ...entry, payload: JSON.stringify(payload), at },
       );
+      // Work that is offered or merged has ended its attempt: the move to the state for running work, which may wait for
+      // another try, is looked at now and does not hold this up.
+      if (entry.kind !== "start") {
+        this.#db.run(
+          `UPDATE outbox SET due = $at
+            WHERE target = $target AND kind = 'start' AND state = 'waiting' AND due > $at`,
+          { target: entry.target, at },
+        );
+      }
     }
   }
 

@@ -167,3 +167,23 @@ test("what waits is made after a restart, and feedback is recognized over it", a
     /^\[1\] issue comment, by grace \(edited since you read it\):\n> three$/m,
   );
 });
+
+test("a move to the state for running work that waits for another try holds up nothing that comes after the work", async (t) => {
+  const { clock, store, outbox, made } = await worldFor(t, async ({ kind }) =>
+    kind === "start" && made.length === 1
+      ? { outcome: "failed", reason: "the answer was lost" }
+      : { outcome: kind === "start" ? "dropped" : "done" },
+  );
+  store.add([{ ...entry("start", "a"), kind: "start" }]);
+  outbox.kick();
+  await settled();
+  clock.advance(1_000);
+  store.add([{ ...entry("elsewhere", "b"), kind: "comment" }]);
+  outbox.kick();
+  await settled();
+  assert.deepEqual(made, ["start", "elsewhere"]);
+  store.add([{ ...entry("finish", "a"), kind: "finish" }]);
+  outbox.kick();
+  await settled();
+  assert.deepEqual(made, ["start", "elsewhere", "start", "finish"]);
+});

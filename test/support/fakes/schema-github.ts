@@ -34,7 +34,16 @@ export interface SchemaGithub {
     readonly list: readonly { readonly kind: string; readonly matched: number }[];
   };
   readonly world: {
-    repo(owner: string, name: string): { readonly dir: string };
+    repo(
+      owner: string,
+      name: string,
+    ): {
+      readonly dir: string;
+      readonly issues: Map<number, { readonly events: readonly Values[] }>;
+    };
+    /** Where the app's events go, those of projects too. */
+    readonly app: { hook: Values | null };
+    option(name: string): { name: string };
     readonly projects: {
       title: string;
       readonly node_id: string;
