@@ -176,6 +176,26 @@ said.earlier = await ask(MODEL_URL, { headers: { authorization: "Bearer " + (pro
 });
 
 describe("an agent at level networked", () => {
+  test("D2: it has the proxy of the operator, which is not asked for the way to the provider", async () => {
+    await using model = await provider();
+    const proxy = "http://127.0.0.1:9";
+    await using b = await agent(
+      `const { execFileSync } = await import("node:child_process");
+said.proxies = [process.env.HTTPS_PROXY, process.env.http_proxy, process.env.no_proxy];
+said.model = execFileSync("curl", ["-s", "-H", "Authorization: Bearer " + MODEL_KEY, MODEL_URL + "/chat"], { encoding: "utf8" });`,
+      model.url,
+      { HTTPS_PROXY: proxy, http_proxy: proxy, no_proxy: "git.example" },
+    );
+    {
+      await using session = await b.start({ level: "networked", network: null });
+      await session.turn("work", plain);
+    }
+    assert.deepEqual(await said(b), {
+      proxies: [proxy, proxy, "git.example,127.0.0.1,localhost,::1"],
+      model: "an answer of the model",
+    });
+  });
+
   test("with agent.network it reaches the named hosts through the proxy variables, and no other", async () => {
     await using model = await provider();
     await using named = await provider();

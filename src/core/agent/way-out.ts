@@ -1,6 +1,7 @@
 import { type Egress, openEgress } from "../egress/egress.ts";
 import { relayPort, relaySocket, requireRelay } from "../egress/relay.ts";
 import { SymphonyError } from "../model/errors.ts";
+import { openProxies } from "../process/environment.ts";
 import { shellQuoted } from "../text/text.ts";
 import type { SessionSpec } from "./agent.ts";
 import type { Confinement } from "./confinement.ts";
@@ -25,7 +26,7 @@ export interface WayOut extends AsyncDisposable {
   readonly lines: readonly string[];
   /** What these lines read; the names are symphony's own. */
   readonly variables: Readonly<Record<string, string>>;
-  /** The variables of the proxy, which `lines` export too; empty without `agent.network`. */
+  /** The variables of a proxy, which `lines` export too. */
   readonly proxies: Readonly<Record<string, string>>;
 }
 
@@ -50,6 +51,15 @@ function isBoxed({ spec, provider }: Omit<Reach, "env">): boolean {
   return spec.level === "networked" && (spec.network ?? null) !== null;
 }
 
+/**
+ * The operator's variables of a proxy that a program gets: where it shares the machine's network, which that proxy may
+ * be the only way out of. None has a password. A sandbox with a network of its own has other variables.
+ */
+export function proxiesShared({ spec, provider, env }: Reach): readonly string[] {
+  const isShared = spec.level !== "safe" && !isBoxed({ spec, provider });
+  return isShared ? openProxies(env) : [];
+}
+
 /** Rejects with `agent_unavailable` when the way out cannot be opened here. */
 export async function requireWayOut(reach: Reach): Promise<void> {
   if (isBoxed(reach) && !isMac) await requireRelay(reach.env);
@@ -61,8 +71,10 @@ export async function requireWayOut(reach: Reach): Promise<void> {
  * the provider is reached by it. Whoever calls this disposes it after the last process of the session.
  */
 export async function openWayOut(facts: WayOutFacts): Promise<WayOut> {
-  const { spec, provider, confinement, passthrough, env } = facts;
+  const { spec, provider, confinement, env } = facts;
   const isBox = isBoxed(facts);
+  const shared = proxiesShared(facts);
+  const passthrough = [...new Set([...facts.passthrough, ...shared])];
   if (confinement === null || (!isBox && provider === null)) {
     return {
       confinement,
@@ -83,7 +95,9 @@ export async function openWayOut(facts: WayOutFacts): Promise<WayOut> {
       spec.onEvent(noticeEvent(`the network was refused: ${host} ${reason}`)),
   });
   const at = `http://127.0.0.1:${egress.port ?? relayPort}`;
-  const proxies = isBox && spec.level === "networked" ? proxiesAt(at) : {};
+  const own = isBox && spec.level === "networked" ? proxiesAt(at) : {};
+  // The provider is reached at an address of this machine, which the operator's proxy cannot reach.
+  const proxies = shared.length > 0 ? besides(env) : own;
   const replaced = [
     ...(provider === null ? [] : [provider.addressVariable, provider.keyVariable]),
     ...Object.keys(proxies),
@@ -126,6 +140,13 @@ function proxiesAt(at: string): Readonly<Record<string, string>> {
     no_proxy: noProxy,
     NODE_USE_ENV_PROXY: "1",
   };
+}
+
+/** What the operator's proxy is not asked for, and this machine. */
+function besides(env: NodeJS.ProcessEnv): Readonly<Record<string, string>> {
+  const named = env["no_proxy"] || env["NO_PROXY"];
+  const direct = named ? `${named},${noProxy}` : noProxy;
+  return { NO_PROXY: direct, no_proxy: direct };
 }
 
 function exported(variables: Readonly<Record<string, string>>): string[] {

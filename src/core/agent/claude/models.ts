@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { openProxies } from "../../process/environment.ts";
 import { partOf } from "../../process/table.ts";
 import { type Model, modelId, providerError } from "../agent.ts";
 import { ClaudeConnection } from "./connection.ts";
@@ -43,7 +44,10 @@ export async function askClaude(
   const credential = await credentialOf(config, { env, lookup, wall }).catch(() => null);
   const launch = await launchOf({
     ...{ spec, config, env, credential, thread: null },
-    way: { confinement: null, passthrough: config.envPassthrough, lines: [], variables: {} },
+    way: {
+      ...{ confinement: null, lines: [], variables: {} },
+      passthrough: [...config.envPassthrough, ...openProxies(env)],
+    },
     configDir: join(empty.path, "config"),
   });
   const connection = new ClaudeConnection(

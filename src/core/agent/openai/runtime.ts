@@ -4,7 +4,7 @@ import { agentEnvironment } from "../../process/environment.ts";
 import { probeSandbox } from "../../process/sandbox.ts";
 import { type AgentRuntime, type AgentSession, closeOnAbort, type SessionSpec } from "../agent.ts";
 import { confinementOf } from "../confinement.ts";
-import { openWayOut, requireWayOut } from "../way-out.ts";
+import { openWayOut, proxiesShared, requireWayOut } from "../way-out.ts";
 import { addressOf, keyNameOf, keyOf } from "./client.ts";
 import { type Learned, learnedIn } from "./learned.ts";
 import { OpenaiSession, type SessionOptions } from "./session.ts";
@@ -95,7 +95,7 @@ async function boxOf(
   const config = options.config();
   const keyName = keyNameOf(config);
   const secretNames = [...spec.secretEnvNames, ...(keyName === null ? [] : [keyName])];
-  const passthrough = config.envPassthrough;
+  const passthrough = [...config.envPassthrough, ...proxiesShared({ spec, provider: null, env })];
   const inherited = agentEnvironment({ env, passthrough, secretNames, runId: spec.runId });
   // Without codex's own variable, and without a directory that does not exist inside the sandbox.
   const { CODEX_HOME: _, TMPDIR: __, ...plain } = inherited;
