@@ -45,7 +45,11 @@ export class BrakeLedger {
   }
 
   heard(effect: Effect): void {
-    if (effect.type === "startAttempt") this.#attempts.set(effect.row.id, effect.row);
+    if (effect.type === "startAttempt") {
+      this.#attempts.set(effect.row.id, effect.row);
+      // Also of an attempt that does not begin, because the disk refuses it.
+      this.#seen(effect.issue);
+    }
     if (effect.type === "saveAttempt") this.#attempts.set(effect.attempt.id, effect.attempt);
     if (effect.type === "saveUsed") {
       const { attempt, at, tokens } = effect;
@@ -95,6 +99,12 @@ export class BrakeLedger {
     assert.ok(limit === null || turns < limit || held, `B9: ${issueId} idles on`);
   }
 
+  /** A state that another one has given the issue since its last turn is progress. */
+  #seen(issue: Issue): void {
+    const state = normalState(issue.state);
+    if (this.#idle.get(issue.id)?.state !== state) this.#idle.set(issue.id, { state, turns: 0 });
+  }
+
   /** An operator resumed the issue, or said that it is done. */
   released(issueId: string, to: string): void {
     this.#braked.delete(issueId);
@@ -120,8 +130,7 @@ export class BrakeLedger {
 
   mayStart(issue: Issue, agent: string, wall: number): void {
     const { id: issueId } = issue;
-    const state = normalState(issue.state);
-    if (this.#idle.get(issueId)?.state !== state) this.#idle.set(issueId, { state, turns: 0 });
+    this.#seen(issue);
     const { tokensPerIssue, tokensPerDay } = this.#limits;
     assert.ok(!this.#braked.has(issueId), `B1: ${issueId} was held by a brake and starts again`);
     const spent = this.#spent.get(issueId) ?? 0;
