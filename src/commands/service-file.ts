@@ -91,6 +91,8 @@ ${variables.join("\n")}
 Restart=on-failure
 RestartSec=5
 KillMode=mixed
+# symphony makes a group of the kernel for each agent.
+Delegate=pids memory
 TimeoutStopSec=${stopSeconds}
 LimitNOFILE=${openFiles}
 

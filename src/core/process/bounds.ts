@@ -6,6 +6,7 @@ import { dirname } from "node:path";
 import type { AgentConfig } from "../config/agents.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { sizeText } from "../text/text.ts";
+import { type ControlGroup, tasksPerProcess } from "./cgroup.ts";
 import { type Families, familiesOf, type Owner } from "./families.ts";
 import { hasProc, liveProcesses, type ProcessEntry, signalProcess } from "./table.ts";
 
@@ -43,6 +44,8 @@ export interface Bounded extends Owner {
   /** Its workspace, whose disk counts. */
   readonly workspace: string;
   readonly bounds: Bounds;
+  /** The control group that holds it, if there is one. */
+  readonly group?: ControlGroup | null;
   /** Called once; `text` is a sentence that names the limit and its setting. */
   exceeded(limit: Limit, text: string): void;
 }
@@ -58,8 +61,6 @@ const intervalMs = 250;
 /** The part of the time that looking may take, one in this many, unless the machine is flooded. */
 const restShare = 10;
 const maxRestMs = 2_000;
-/** Threads count too, so that a limit of processes leaves room for them. */
-const tasksPerProcess = 4;
 const blockBytes = 1024;
 const kib = 1024;
 const maxStopRounds = 20;
@@ -87,6 +88,17 @@ export function boundLines(bounds: Bounds, inNamespace = false): readonly string
   ];
   // A limit of the machine that is lower already stays.
   return set.map((limit) => `ulimit ${limit} 2>/dev/null || :`);
+}
+
+/** The error of an agent that lost a process because its control group was full; null for every other exit. */
+export function memoryLimitError(
+  { maxMemoryBytes }: Bounds,
+  group: ControlGroup | null,
+): SymphonyError | null {
+  if (maxMemoryBytes === null || group?.ranOutOfMemory() !== true) return null;
+  return limitError(
+    `the agent used more than ${sizeText(maxMemoryBytes)} of memory (agent.max_memory)`,
+  );
 }
 
 /** The exit of a shell whose program was ended for the size of a file: SIGXFSZ is 25. */
@@ -148,6 +160,10 @@ export function watchBounds(bounded: Bounded): () => void {
 
 async function look(): Promise<void> {
   const before = performance.now();
+  for (const one of watched.keys()) {
+    const error = memoryLimitError(one.bounds, one.group ?? null);
+    if (error !== null) await end(one, "memory", error.message);
+  }
   await judgeAll([...watched.keys()]);
   const rest = Math.min(Math.max(intervalMs, (performance.now() - before) * restShare), maxRestMs);
   timer = watched.size === 0 ? null : setTimeout(() => void look(), rest).unref();

@@ -3,7 +3,15 @@ import { closeSync, openSync } from "node:fs";
 import { type Clock, within } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { displayText } from "../text/text.ts";
-import { type Bounds, boundLines, fileLimitError, limitError, watchBounds } from "./bounds.ts";
+import {
+  type Bounds,
+  boundLines,
+  fileLimitError,
+  limitError,
+  memoryLimitError,
+  watchBounds,
+} from "./bounds.ts";
+import { type ControlGroup, groupOf } from "./cgroup.ts";
 import { LineSplitter, type LineSplitterOptions, maxLineBytes } from "./lines.ts";
 import { killMatching } from "./table.ts";
 import { type ProcessExit, ProcessTree } from "./tree.ts";
@@ -75,6 +83,7 @@ export class AgentProcess {
   readonly #tree: ProcessTree;
   readonly #lines: LineSplitter;
   readonly #errors: string[] = [];
+  readonly #group: ControlGroup | null;
   #ended = false;
   #stopping: Promise<void> | null = null;
   #unwatch: () => void = () => {};
@@ -88,9 +97,14 @@ export class AgentProcess {
       onSkip: () => options.onStderr(`a line of more than ${maxLineBytes} bytes was left out`),
     });
     const { bounds, line } = options;
+    this.#group = bounds && typeof line === "string" ? groupOf(bounds) : null;
     const [file = "", ...args] =
       typeof line === "string"
-        ? ["bash", "-c", bounds ? [...boundLines(bounds), line].join("\n") : line]
+        ? [
+            "bash",
+            "-c",
+            [this.#group?.line ?? [], bounds ? boundLines(bounds) : [], line].flat().join("\n"),
+          ]
         : line;
     this.#child = spawn(file, args, {
       cwd: options.cwd,
@@ -126,8 +140,13 @@ export class AgentProcess {
    */
   stop(): Promise<void> {
     this.#child.stdin?.end();
-    this.#stopping ??= this.#tree.end(this.#options.graceMs ?? termGraceMs);
+    this.#stopping ??= this.#whole(this.#options.graceMs ?? termGraceMs);
     return this.#stopping;
+  }
+
+  async #whole(graceMs: number): Promise<void> {
+    await this.#tree.end(graceMs);
+    await this.#group?.end();
   }
 
   #watch(): void {
@@ -155,11 +174,11 @@ export class AgentProcess {
     const root = this.#child.pid;
     if (!bounds || root === undefined) return () => {};
     return watchBounds({
-      ...{ bounds, runId, root, workspace },
+      ...{ bounds, runId, root, workspace, group: this.#group },
       exceeded: (_, text) => {
         this.#end(limitError(text));
         // What floods the machine gets no time to end by itself.
-        this.#stopping ??= this.#tree.end();
+        this.#stopping ??= this.#whole(0);
       },
     });
   }
@@ -194,7 +213,8 @@ export class AgentProcess {
     const complaint = { errors: this.#errors, path: env["PATH"] ?? "", isConfined };
     const missing = status === commandNotFound ? (notFound ?? codexNotFound)(complaint) : null;
     const large = bounds ? fileLimitError(bounds, { status, signal }) : null;
-    this.#end(missing ?? large ?? exitError(status, signal));
+    const full = bounds && status !== 0 ? memoryLimitError(bounds, this.#group) : null;
+    this.#end(missing ?? large ?? full ?? exitError(status, signal));
   }
 
   async #outputEnded(): Promise<void> {

@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { type Clock, systemClock } from "../clock.ts";
 import { messageOf } from "../model/errors.ts";
 import { type Bounded, type Limit, watchBounds } from "./bounds.ts";
+import { type ControlGroup, groupOf } from "./cgroup.ts";
 import { runCookie } from "./environment.ts";
 import { earlierPids, isOfRun, killLimitMs, killMatching, partOf } from "./table.ts";
 import { type ProcessExit, ProcessTree } from "./tree.ts";
@@ -68,27 +69,38 @@ export async function runCommand(options: CommandOptions): Promise<CommandEnd> {
   const streams = new Streams(options);
   if (signal?.aborted) return streams.end({ stoppedFor: "interrupt" });
   const runId = series?.next() ?? partOf(env[runCookie], name);
+  const group = options.limits ? groupOf(options.limits.bounds) : null;
+  const argv = group
+    ? ["bash", "-c", `${group.line}\nexec "$@"`, "bash", ...options.argv]
+    : options.argv;
   let child: ChildProcess;
   try {
-    const started = start(options, { ...env, [runCookie]: runId });
+    const started = start({ ...options, argv }, { ...env, [runCookie]: runId });
     // Awaits only a promise: a program that cannot be started reports this on the next tick.
     child = started instanceof Promise ? await started : started;
   } catch (error) {
+    await group?.end();
     const failure = error instanceof Error ? error : new Error(String(error));
     return streams.end({ exit: { status: null, signal: null, failure } });
   }
   const tree = new ProcessTree(child, runId);
-  const watch = new Watch(child.pid, options);
+  const watch = new Watch(child.pid, options, group);
   streams.listen(child, () => watch.end("output"));
   const exit = await Promise.race([tree.exited, watch.ended]);
   watch.stop();
   // Processes that it left behind still hold the pipes, so they are ended.
   if (series && exit) await tree.endGroup();
   else await tree.end();
+  await group?.end();
   await tree.drained();
   streams.close(child);
   // It may have exited before all its output was read.
-  const stoppedFor = exit === null ? watch.stoppedFor : streams.overflowed;
+  const stoppedFor =
+    exit === null
+      ? watch.stoppedFor
+      : exit.status !== 0 && group?.ranOutOfMemory()
+        ? "memory"
+        : streams.overflowed;
   return streams.end({ exit, stoppedFor });
 }
 
@@ -245,14 +257,19 @@ class Watch {
   #unwatch: () => void = () => {};
   #stopped = false;
 
-  constructor(pid: number | undefined, options: CommandOptions) {
+  constructor(pid: number | undefined, options: CommandOptions, group: ControlGroup | null) {
     this.#options = options;
     const { clock = systemClock, timeoutMs, signal, limits } = options;
     this.#cancelTime = clock.after(timeoutMs, () => this.end("time"));
     signal?.addEventListener("abort", this.#interrupted);
     if (signal?.aborted) this.#interrupted();
     if (limits && pid !== undefined) {
-      this.#unwatch = watchBounds({ ...limits, root: pid, exceeded: (limit) => this.end(limit) });
+      this.#unwatch = watchBounds({
+        ...limits,
+        group,
+        root: pid,
+        exceeded: (limit) => this.end(limit),
+      });
     }
   }
 

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { choiceApplies, choiceFor } from "../../../src/core/orchestrator/choice.ts";
 import type { Input } from "../../../src/core/orchestrator/messages.ts";
+import { statusOfFound } from "../../../src/core/orchestrator/snapshot.ts";
 import { config, issue } from "../../support/makers/issue.ts";
 import { Scheduler } from "../../support/worlds/scheduler.ts";
 
@@ -23,7 +24,14 @@ test("a chosen model is durable at once, also for an issue without an attempt", 
   const record = world.records.get("id-A-1");
   assert.deepEqual([record?.model, record?.effort], ["gpt-x", "high"]);
   assert.ok(world.eventTypes("A-1").includes("model.changed"));
-  const next = await new Scheduler([issue("A-1")], config(), world.records).begin();
+  const restarted = new Scheduler([issue("A-1")], config(), world.records);
+  // `GET /:id` before the first poll.
+  const { state } = restarted.orchestrator;
+  const configured = { config: config(), problem: null };
+  const found = { issue: issue("A-1"), scope: [], atWall: 1 };
+  const shown = statusOfFound(state, configured, found).override;
+  assert.deepEqual([shown?.model, shown?.effort], ["gpt-x", "high"]);
+  const next = await restarted.begin();
   assert.equal(next.orchestrator.state.issues.of("running").get("id-A-1")?.model, "gpt-x");
   assert.equal(next.orchestrator.state.issues.get("id-A-1")?.choices.pick?.effort, "high");
 });
