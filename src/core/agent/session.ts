@@ -133,7 +133,11 @@ export abstract class Session<Turn extends SessionTurn> implements AgentSession 
     try {
       await work();
       if (turn.id !== null) this.emit({ type: "turn.completed", turnId: turn.id });
-    } catch (error) {
+    } catch (failure) {
+      // A program that did not end its turn in time is ended with it.
+      const isOurs = this.isClosed && failure instanceof SymphonyError;
+      const error =
+        isOurs && failure.code === "port_exit" ? turnCancelled("the session was ended") : failure;
       const message = messageOf(error);
       if (turn.id !== null) this.emit({ type: "turn.failed", turnId: turn.id, message });
       throw error;

@@ -30,7 +30,7 @@ import type { AcpConfig } from "./settings.ts";
 const keptStderrLines = 20;
 const shownStderrLines = 10;
 const maxShownStderr = 1_000;
-const quietExitMs = 500;
+const quietExitMs = 2_000;
 const drainLimitMs = 1_000;
 /**
  * Error codes of the protocol for a faulty request or a missing login: never a provider's limit,

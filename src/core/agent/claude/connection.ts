@@ -12,7 +12,7 @@ const keptStderrLines = 20;
 const maxLogChars = 1_000;
 const maxShownStderr = 3;
 /** An idle process exits as soon as its input is closed. */
-const quietExitMs = 500;
+const quietExitMs = 2_000;
 
 export interface ConnectionOptions {
   readonly spec: Pick<SessionSpec, "workspace" | "runId" | "bounds" | "onLog">;
