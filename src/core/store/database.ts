@@ -105,6 +105,13 @@ function requireKnown(file: string, version: number, migrations: readonly string
   if (version > migrations.length) throw newerVersion(file, version);
 }
 
+const counted = { statements: 0, waits: 0 };
+
+/** What this process asked of its databases so far: statements (each row of a `runEach` is one), and waits for the disk. */
+export function databaseWork(): Readonly<typeof counted> {
+  return { ...counted };
+}
+
 /** One connection that caches its prepared statements. Calls are synchronous and throw only SymphonyErrors, or bugs. */
 export class Database {
   readonly #db: DatabaseSync;
@@ -137,7 +144,11 @@ export class Database {
   runEach(sql: string, rows: Iterable<readonly SQLInputValue[]>): void {
     translate(this.#file, () => {
       const statement = this.#prepare(sql);
-      for (const values of rows) statement.run(...values);
+      counted.statements -= 1;
+      for (const values of rows) {
+        counted.statements += 1;
+        statement.run(...values);
+      }
     });
   }
 
@@ -159,6 +170,7 @@ export class Database {
   /** A transaction that survives a power cut, whatever the connection's default setting. */
   durably<T>(work: () => T): T {
     translate(this.#file, () => this.#db.exec("PRAGMA synchronous = FULL"));
+    counted.waits += 1;
     try {
       return this.transaction(work);
     } finally {
@@ -169,6 +181,7 @@ export class Database {
   /** When it returns, every committed transaction survives a power cut. */
   flush(): void {
     const journal = `${this.#file}-wal`;
+    counted.waits += 1;
     translate(this.#file, () => {
       if (sizeOf(journal)) sync(journal);
     });
@@ -181,6 +194,7 @@ export class Database {
   #within<T>(begin: string, work: () => T): T {
     return translate(this.#file, () => {
       this.#db.exec(begin);
+      if (begin !== "BEGIN" && this.#synchronous === "FULL") counted.waits += 1;
       try {
         const result = work();
         this.#db.exec("COMMIT");
@@ -193,6 +207,7 @@ export class Database {
   }
 
   #prepare(sql: string): StatementSync {
+    counted.statements += 1;
     const known = this.#statements.get(sql);
     if (known) return known;
     const statement = this.#db.prepare(sql);
