@@ -20,6 +20,7 @@ const benches: Readonly<Record<string, string>> = {
   delivery: "from the end of a turn to the pushed branch",
   workspaces: "ten workspaces of a repository of 100 MB",
   watch: "the terminal view (needs tmux)",
+  trackers: "polls of 10,000 issues of GitHub, and of a board (needs SYMPHONY_EQUIPMENT)",
   agents: "real agents: dispatch to first request",
 };
 

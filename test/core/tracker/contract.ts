@@ -25,11 +25,25 @@ export interface TrackerFacts {
   readonly unknownId: string;
   /** No service is asked, so none can fail. */
   readonly isLocal?: boolean;
+  /** The code of a service that fails inside; default `tracker_status`. */
+  readonly broken?: "tracker_status" | "tracker_request";
+  /** The order of the failures: nothing may be asked for a while after the last one. */
+  readonly failures?: readonly ("server" | "garbage" | "limit")[];
 }
+
+const usualFailures = ["server", "garbage", "limit"] as const;
 
 /** What every tracker has to do, over a world of its own for each test. */
 export function trackerContract(
-  { kind, active, done, unknownId, isLocal = false }: TrackerFacts,
+  {
+    kind,
+    active,
+    done,
+    unknownId,
+    isLocal = false,
+    broken = "tracker_status",
+    failures = usualFailures,
+  }: TrackerFacts,
   open: (t: TestContext) => Promise<TrackerWorld>,
 ): void {
   const read = async ({ tracker, driven }: TrackerWorld, id: string): Promise<Issue> => {
@@ -79,11 +93,11 @@ export function trackerContract(
     const id = await add({ title: "A" });
     assert.ok(fail);
     const codes = {
-      server: "tracker_status",
+      server: broken,
       limit: "tracker_rate_limited",
       garbage: "tracker_response",
     } as const;
-    for (const how of ["server", "garbage", "limit"] as const) {
+    for (const how of failures) {
       fail(how);
       const failed = { code: codes[how] };
       await assert.rejects(driven(tracker.fetchIssuesByIds([id])), failed, how);

@@ -70,12 +70,17 @@ class CommandTracker implements Tracker {
   async fetchIssuesByStates(states: readonly string[]): Promise<readonly Issue[]> {
     if (states.length === 0) return [];
     const wanted = new Set(states.map(normalState));
-    const rows = await this.#pages(states);
+    // In the spelling of the configuration: a program may compare names letter by letter.
+    const known = this.#settings.states;
+    const asked = states.map(
+      (state) => known.find(({ name }) => normalState(name) === normalState(state))?.name ?? state,
+    );
+    const rows = await this.#pages(asked);
     const found = this.#issues(rows).filter(({ state }) => wanted.has(normalState(state)));
     const key = JSON.stringify([...wanted].sort());
     const text = JSON.stringify(found);
-    const known = this.#lists.get(key);
-    if (known?.text === text) return known.issues;
+    const last = this.#lists.get(key);
+    if (last?.text === text) return last.issues;
     if (this.#lists.size >= maxKeptLists) this.#lists.clear();
     this.#lists.set(key, { text, issues: found });
     return found;
