@@ -26,6 +26,8 @@ export async function agentTrouble(
   config: Config,
   deps: CheckDeps,
 ): Promise<AgentTrouble | null> {
+  // On workers an agent uses their programs and keys, which this machine does not know.
+  if (config.fleet.url !== null) return null;
   const { clock } = deps;
   const asked = agentProblems(agent, config, { ...deps, tracker: {} });
   const problems: readonly Problem[] = await limited(asked, answerMs, () => [], clock);

@@ -10,6 +10,8 @@ import { fileURLToPath } from "node:url";
 import { eventually, Served, symphony } from "./symphony.ts";
 
 const bin = fileURLToPath(new URL("../../../bin/symphony.js", import.meta.url));
+/** The workers have a key of the provider; the server has none. */
+export const workerKey = "sk-worker-0123456789abcdef";
 const token = "a-token-of-thirty-two-characters";
 
 /** A real redis-server on a free port; `extra`: further arguments of it. */
@@ -103,6 +105,7 @@ export class WorkerProcess implements AsyncDisposable {
     const env = {
       PATH: process.env["PATH"],
       HOME: dir,
+      OPENAI_API_KEY: workerKey,
       ...(joinToken !== null && { SYMPHONY_WORKER_TOKEN: joinToken }),
     };
     this.child = spawn(process.execPath, all, { env, stdio: ["ignore", "pipe", "pipe"] });
@@ -152,7 +155,7 @@ export class FleetWorld implements AsyncDisposable {
   }
 
   /** `agent`: the shell line that the agent runs once it holds its lock. */
-  static async open(agent: string, more = ""): Promise<FleetWorld> {
+  static async open(agent: string, section?: string): Promise<FleetWorld> {
     const dir = await mkdtemp(join(tmpdir(), "symphony-fleet-"));
     const world = new FleetWorld(dir, await RedisServer.start());
     await mkdir(join(dir, "shared"));
@@ -164,7 +167,10 @@ echo "$PWD $$" >> "$shared/started"
 ${agent}
 `;
     await writeFile(join(dir, "agent.sh"), script, { mode: 0o755 });
-    await writeFile(world.place.workflowPath, workflow(join(dir, "agent.sh"), more));
+    await writeFile(
+      world.place.workflowPath,
+      workflow(section ?? commandSection(join(dir, "agent.sh"))),
+    );
     return world;
   }
 
@@ -246,7 +252,12 @@ ${agent}
   }
 }
 
-function workflow(agent: string, more: string): string {
+function commandSection(line: string): string {
+  return `agent: { kind: command, level: danger, max_turns: 1, max_retry_backoff_ms: 1000 }
+command: { line: "${line}", output: text }`;
+}
+
+function workflow(section: string): string {
   return `---
 tracker: { kind: local }
 polling: { interval_ms: 1000 }
@@ -254,11 +265,10 @@ hooks:
   after_create: |
     git init -q -b main && git config user.email a@example.com && git config user.name A
     echo one > one && git add -A && git commit -q -m one
-agent: { kind: command, level: danger, max_turns: 1, max_retry_backoff_ms: 1000 }
-command: { line: "${agent}", output: text }
+${section}
 fleet: { url: $FLEET_URL }
 host: { min_memory: 0, max_load: 0 }
-${more}---
+---
 Work on {{ issue.title }}
 `;
 }

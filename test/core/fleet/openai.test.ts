@@ -1,0 +1,47 @@
+// The built-in agent on a worker, with that machine's key.
+
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { test } from "node:test";
+import { modelServer } from "../../support/fakes/model-server.ts";
+import { FleetWorld, workerKey } from "../../support/worlds/fleet.ts";
+import { eventually, symphony } from "../../support/worlds/symphony.ts";
+
+test("18, 30: the built-in agent works on a worker with the key of that machine; guidance reaches its turn, tokens and its tools come back, and no secret passes", async () => {
+  const wait = "echo up > started; until [ -e go ]; do sleep 0.1; done; cat go > new";
+  await using model = await modelServer([
+    { calls: [{ name: "shell", args: { command: wait } }], usage: { input: 7, output: 3 } },
+    (body) => {
+      const heard = /auth first/.exec(JSON.stringify(body["input"]))?.[0] ?? "nothing";
+      return { calls: [{ name: "issue_move", args: { state: "Done" } }], text: `heard ${heard}` };
+    },
+    { text: "moved" },
+  ]);
+  const section = `agent: { kind: openai, level: danger, max_turns: 1 }
+openai: { base_url: "${model.url}", model: m }`;
+  await using world = await FleetWorld.open("", section);
+  await world.serve();
+  const worker = await world.worker("build-1");
+  await world.issue();
+  const copy = `${worker.dir}/workspaces/LOCAL-1`;
+  await eventually(`its command runs: ${worker.log}`, async () => readFileSync(`${copy}/started`));
+  const steered = await symphony(world.place, "steer", "LOCAL-1", "auth first");
+  assert.equal(steered.code, 0, steered.stderr);
+  const engine = world.redis.cli("--scan").split("\n");
+  const dump = engine.map((key) => world.redis.cli("dump", key)).join("\n");
+  writeFileSync(`${copy}/go`, "went\n");
+  const [attempt] = await eventually("it has ended", async () => {
+    const { attempts } = await world.client.issues.attempts({ params: { id: "LOCAL-1" } });
+    return attempts.at(-1)?.ended_at == null ? null : attempts;
+  });
+  assert.equal(attempt?.status, "succeeded", `${world.server?.log}\n${worker.log}`);
+  assert.ok((attempt?.tokens.total_tokens ?? 0) >= 10);
+  const { issue, workspace } = await world.client.issues.detail({ params: { id: "LOCAL-1" } });
+  assert.equal(issue.state, "Done");
+  assert.equal(readFileSync(`${workspace.path}/new`, "utf8"), "went\n");
+  assert.equal(model.asked[0]?.headers.authorization, `Bearer ${workerKey}`);
+  assert.match(JSON.stringify(model.asked[1]?.body), /auth first/);
+  for (const secret of [workerKey, "auth first", "Work on"]) {
+    assert.ok(!`${dump}${world.server?.log}${worker.log}`.includes(secret), secret);
+  }
+});
