@@ -125,15 +125,16 @@ export class CommentSteering {
     const { log, config } = this.#deps;
     const issue = this.#issueOf(comment.issueId);
     const verdict = mayComment(comment, config().tracker);
+    const names = { issue_id: comment.issueId, comment_id: comment.id };
     if (verdict === "right not known") {
-      log.debug("comment waits", { comment_id: comment.id, reason: verdict });
+      log.debug("comment waits", { ...names, reason: verdict });
       return false;
     }
     const commands = verdict === "yes" || verdict === "no mention" ? this.#commandsIn(comment) : [];
     if (commands.length > 0 && issue !== null) {
       this.#commands?.order(issue, comment, commands);
     } else if (verdict !== "yes") {
-      log.debug("comment ignored", { comment_id: comment.id, reason: verdict });
+      log.debug("comment ignored", { ...names, reason: verdict });
     } else if (this.#place(comment.issueId) !== null) {
       const key = `comment:${comment.id}`;
       if (await this.#steer(comment, key)) this.#audit({ action: "issues.steer", comment });
@@ -180,7 +181,8 @@ export class CommentSteering {
       const input = { type: "operator.steered", issueId, steerId: id, message } as const;
       await this.#deps.orchestrator().apply(input);
     } catch (error) {
-      this.#deps.log.info("comment waits for the next turn", { reason: messageOf(error) });
+      const fields = { issue_id: issueId, reason: messageOf(error) };
+      this.#deps.log.info("comment waits for the next turn", fields);
     }
   }
 

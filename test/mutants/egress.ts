@@ -3,6 +3,7 @@ import { faults, type Mutant } from "./mutant.ts";
 const way = "test/core/egress/egress.test.ts";
 const addresses = "test/core/egress/addresses.test.ts";
 const leftovers = "test/core/egress/leftovers.test.ts";
+const cgroup = "test/core/process/cgroup.test.ts";
 const seatbelt = "test/sandbox/seatbelt.test.ts";
 const inSandbox = "test/sandbox/egress.test.ts";
 
@@ -143,6 +144,11 @@ export const ofTheEgress: readonly Mutant[] = [
       'if (spec.level === "safe") return false;',
     ],
   ),
+  ...faults({ file: "src/core/process/cgroup.ts", tests: [cgroup], only: "THREAT-18: where" }, [
+    "cgroup: an agent's group has no limit of processes",
+    'if (maxTasks !== null && controllers.includes("pids"))',
+    'if (maxTasks === 0 && controllers.includes("pids"))',
+  ]),
   ...faults(
     { file: "src/core/process/seatbelt.ts", tests: [seatbelt], only: "THREAT-1: on macOS" },
     [
