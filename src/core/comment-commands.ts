@@ -12,7 +12,9 @@ import { type Command, commandList } from "./tracker/commands.ts";
 import { ownMarker, type TrackerComment } from "./tracker/tracker.ts";
 
 export interface CommandDeps {
-  readonly deliveries: Pick<Deliveries, "order">;
+  readonly deliveries: Pick<Deliveries, "order" | "of">;
+  /** Answers in a conversation; omitted: there are none. */
+  reply?(conversation: string, key: string, body: string): void;
   prefix(): string;
   wall(): number;
   operations(): Pick<Operations, "respond" | "statusOf" | "transition">;
@@ -55,9 +57,11 @@ export class CommentCommands {
   order(issue: Issue, comment: TrackerComment, commands: readonly Command[]): void {
     for (const command of commands) {
       const hash = createHash("sha256").update(JSON.stringify(command)).digest("hex");
+      // What a plain text means depends on the moment, and it has one meaning.
+      const mark = command.plain ? "plain" : hash.slice(0, 32);
       this.#deps.deliveries.order(issue, {
         kind: "command",
-        key: `command:${comment.id}:${hash.slice(0, 32)}`,
+        key: `command:${comment.id}:${mark}`,
         target: `command:${issue.id}`,
         payload: { ...command, comment, at: comment.createdAt ?? this.#deps.wall() },
       });
@@ -67,23 +71,27 @@ export class CommentCommands {
   /** Carries it out. Rejects with what may pass. */
   async run({ issueId, key, payload }: Entry): Promise<Written> {
     // As `order` wrote it.
-    const { verb, text, comment, at } = payload as unknown as Command & Ordered;
+    const { verb, text, plain, comment, at } = payload as unknown as Command & Ordered;
     const issue = this.#deps.issueOf(issueId);
     if (issue === null) return { outcome: "dropped" };
     let outcome = "ok";
     let reply: string | null = null;
     try {
-      reply = await this.#do({ verb, text }, { issue, comment, key, at });
+      // The same text may also be reported as a comment.
+      const once = plain ? `comment:${comment.id}` : key;
+      reply = await this.#do({ verb, text }, { issue, comment, key: once, at });
     } catch (error) {
       if (!(error instanceof SymphonyError) || !finalCodes.has(error.code)) throw error;
       outcome = error.code;
       reply = `\`${verb}\` had no effect: ${shown(adviceOf(error))}`;
+      if (plain && error.code === "no_active_turn")
+        reply = `No agent works on this issue now. \`${this.#deps.prefix()} retry\` starts it again.`;
     }
     const action = actions[verb];
     if (action !== undefined) this.#deps.audit({ action, comment, outcome });
     // A reply for each comment, not for each unknown word in it.
     if (reply !== null)
-      this.#reply(issue, action === undefined ? `unknown:${comment.id}` : key, reply);
+      this.#reply({ issue, comment }, action === undefined ? `unknown:${comment.id}` : key, reply);
     return { outcome: "done" };
   }
 
@@ -97,7 +105,7 @@ export class CommentCommands {
       case "steer":
         if (text === "") throw new SymphonyError("invalid_request", "there is no text after it");
         await steer({ ...comment, body: text }, at.key);
-        return null;
+        return comment.conversation === undefined || comment.opens ? null : "The agent gets this.";
       case "answer":
         await operations().respond(issue.identifier, this.#answer(at, text));
         return null;
@@ -134,7 +142,12 @@ export class CommentCommands {
     });
   }
 
-  #reply(issue: Issue, key: string, body: string): void {
+  #reply({ issue, comment }: Omit<At, "key">, key: string, body: string): void {
+    const { conversation } = comment;
+    if (conversation !== undefined) {
+      this.#deps.reply?.(conversation, key, body);
+      return;
+    }
     this.#deps.deliveries.order(issue, {
       ...{ kind: "say", key: `say:${key}`, target: `say:${issue.id}` },
       payload: { body: `${body}\n\n${ownMarker}` },

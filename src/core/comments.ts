@@ -51,7 +51,8 @@ export class CommentSteering {
           ...deps.commands,
           wall: () => deps.clock.wall(),
           prefix: () => deps.config().tracker.commandPrefix,
-          issueOf: (issueId) => this.#issueOf(issueId),
+          issueOf: (issueId) =>
+            this.#issueOf(issueId) ?? deps.commands?.deliveries.of(issueId)?.issue ?? null,
           steer: (comment, key) => this.#steer(comment, key),
           audit: (entry) => this.#audit(entry),
         })
@@ -87,6 +88,24 @@ export class CommentSteering {
     { id, author, body }: Pick<TrackerComment, "id" | "author" | "body">,
   ): Promise<void> {
     await this.found({ id, issueId, author, body, by: "person" });
+  }
+
+  /**
+   * A person wrote this in a conversation with symphony: a command, the answer to the agent's question, or guidance. Durable when
+   * it returns, and done once for each text.
+   */
+  prompted(
+    issue: Issue,
+    comment: TrackerComment,
+    { id: conversation, opens }: { readonly id: string; readonly opens: boolean },
+  ): void {
+    const row = this.#deps.orchestrator().state.issues.get(issue.id);
+    const isAsked =
+      row?.claim === "blocked" || (row?.claim === "running" && row.questions.length > 0);
+    const commands = this.#commandsIn(comment);
+    const plain = { verb: isAsked ? "answer" : "steer", text: comment.body.trim(), plain: true };
+    const written = { ...comment, conversation, ...(opens && { opens }) };
+    this.#commands?.order(issue, written, commands.length > 0 ? commands : [plain]);
   }
 
   /** This comment was read from the tracker. Never rejects; false: it is not handled yet, and must be read again later. */
@@ -153,7 +172,7 @@ export class CommentSteering {
   /** False: it did so before. Throws `no_active_turn` without an agent, and `rate_limited`. */
   async #steer(comment: TrackerComment, key: string): Promise<boolean> {
     const { history, clock } = this.#deps;
-    const place = this.#place(comment.issueId);
+    const place = this.#place(comment.issueId) ?? this.#firstTurn(comment);
     if (place === null) {
       throw new SymphonyError("no_active_turn", "no agent works on this issue now");
     }
@@ -195,6 +214,13 @@ export class CommentSteering {
     if (row?.claim !== "retrying") return null;
     const { issue, after } = row;
     return { identifier: issue.identifier, attemptId: after?.attemptId ?? "", turnId: null };
+  }
+
+  /** Where guidance waits that comes before any agent works on the issue. */
+  #firstTurn({ issueId, opens }: TrackerComment): CommentPlace | null {
+    const row = this.#deps.orchestrator().state.issues.get(issueId);
+    if (opens !== true || (row !== undefined && row.claim !== "free")) return null;
+    return { identifier: row?.issue.identifier ?? "the issue", attemptId: "", turnId: null };
   }
 
   #audit({ action, comment, outcome = "ok" }: Audited): void {

@@ -1,4 +1,5 @@
 import type { CommentSteering } from "./comments.ts";
+import type { Conversations } from "./conversations.ts";
 import type { CoreDeps } from "./core.ts";
 import type { Deliveries } from "./delivery/delivery.ts";
 import type { ForgeAnnouncement } from "./delivery/forge.ts";
@@ -23,6 +24,7 @@ export interface OpenInboxesDeps extends Pick<CoreDeps, "clock" | "log" | "bus" 
   tracker(): Pick<Tracker, "idOfNode">;
   orchestrator(): Pick<ReturnType<CoreDeps["orchestrator"]>, "post">;
   readonly comments: Pick<CommentSteering, "received">;
+  readonly conversations: Pick<Conversations, "received">;
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
 }
@@ -71,18 +73,24 @@ function trackerSender(kind: string, webhook: TrackerWebhook, deps: OpenInboxesD
     },
     read({ body }) {
       const event = webhook.read(body);
-      const { issueId, issueIdentifier, comment } = event;
+      const { issueId, issueIdentifier, comment, conversation = null } = event;
       return {
         ...event,
-        ...{ id: null, work: null },
-        subject: issueIdentifier ?? issueId,
+        id: null,
+        // No poll reads it again.
+        work: conversation && { ...conversation },
+        subject: issueIdentifier ?? issueId ?? conversation?.issueId ?? null,
         act() {
           if (issueId !== null) deps.orchestrator().post({ type: "issue.hinted", issueId });
           if (comment !== null) void deps.comments.received(comment.id, comment.issueId);
         },
       };
     },
-    work: async () => {},
+    async work({ id, issueId, promptId }) {
+      const text = (value: unknown) => (typeof value === "string" ? value : null);
+      if (typeof id !== "string") return;
+      deps.conversations.received({ id, issueId: text(issueId), promptId: text(promptId) });
+    },
   };
 }
 

@@ -9,6 +9,7 @@ import { CommentSteering } from "./comments.ts";
 import { levelWords } from "./config/config.ts";
 import { sectionsOf } from "./config/sections.ts";
 import { type ConfigService, openConfig, openOverlay } from "./config/service.ts";
+import { Conversations } from "./conversations.ts";
 import type { Core, CoreDeps, CoreOptions } from "./core.ts";
 import { forgeKinds } from "./delivery/kinds.ts";
 import { deliveryMigrations } from "./delivery/store.ts";
@@ -172,6 +173,8 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     workspaces: () => workspaces,
     orchestrator: () => orchestrator,
     runCommand: (entry) => users.comments.run(entry),
+    runConversation: (entry) => users.conversations.run(entry),
+    conversationWritten: (entry, written) => users.conversations.written(entry, written),
   });
   const { workspaces, copies } = openWorkspaces(options, {
     ...{ ...common, branches: deliveries, roots, signal: leaving.signal },
@@ -264,14 +267,26 @@ function openOrchestratorUsers(
     ...{ clock, log, history, config: current },
     tracker: () => trackers.tracker,
     orchestrator: deps.orchestrator,
-    commands: { deliveries: deps.deliveries, operations },
+    commands: {
+      ...{ deliveries: deps.deliveries, operations },
+      reply: (id, key, body) => conversations.reply(id, key, body),
+    },
   });
+  const conversations = new Conversations({
+    ...{ clock, log, bus, comments, operations, config: current },
+    deliveries: deps.deliveries,
+    tracker: () => trackers.tracker,
+    orchestrator: deps.orchestrator,
+    redact: (text) => options.redactor.redact(text),
+  });
+  conversations.start();
+  closers.push(() => conversations.close());
   const poll = openCommentPoll(deps, { comments, lookup: trackerDeps.lookup });
   closers.push(() => poll.close());
   const webhooks = openInboxes({
     ...options,
     ...deps,
-    comments,
+    ...{ comments, conversations },
     lookup: trackerDeps.lookup,
     tracker: () => trackers.tracker,
     trackers: deps.kinds.trackers,
@@ -291,5 +306,5 @@ function openOrchestratorUsers(
   closers.push(() => agents.close());
   const notices = openNotices(options, deps, trackerDeps.lookup);
   closers.push(() => notices.close());
-  return { agents, comments, webhooks, models, host, notices };
+  return { agents, comments, conversations, webhooks, models, host, notices };
 }

@@ -27,6 +27,8 @@ interface WorkDeliveryDeps {
   tracker(): Tracker;
   /** As `DeliveriesDeps` has it. */
   runCommand: NonNullable<DeliveriesDeps["runCommand"]>;
+  runConversation: NonNullable<DeliveriesDeps["runConversation"]>;
+  conversationWritten: NonNullable<DeliveriesDeps["conversationWritten"]>;
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
   workspaces(): Pick<Workspaces, "borrowedBy">;
@@ -80,6 +82,8 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
       subscribe: (subscription, listener) => bus.subscribe(subscription, listener),
     },
     runCommand: (entry) => deps.runCommand(entry),
+    runConversation: (entry) => deps.runConversation(entry),
+    conversationWritten: (entry, written) => deps.conversationWritten(entry, written),
     post: (input) => deps.orchestrator().post(input),
     rests: (input) => deps.orchestrator().applySaved(input.issueId, input),
     isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),

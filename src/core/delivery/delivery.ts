@@ -10,6 +10,7 @@ import { repositoryNamed, repositoryOfWork } from "../repository/routing.ts";
 import { gitHead } from "../repository/survey.ts";
 import type { WorkDiff } from "../workspace/diff.ts";
 import type { BranchBook } from "../workspace/fill.ts";
+import { type ConversationTable, conversationKind } from "./conversation-table.ts";
 import { type Delivered, fresh, type Reach } from "./delivered.ts";
 import type { Check } from "./forge.ts";
 import { rerunKey } from "./judge.ts";
@@ -31,6 +32,10 @@ export interface DeliveriesDeps extends Reach {
   readonly comments?: CommentPorts;
   /** Carries out a command of a comment; omitted: there are none. */
   runCommand?(entry: Entry): Promise<Written>;
+  /** Makes a step in a conversation; omitted: there are none. */
+  runConversation?(entry: Entry): Promise<Written>;
+  /** Called after each such try. */
+  conversationWritten?(entry: Entry, written: Written): void;
 }
 
 /** Every delivery, its writes and what comes back. */
@@ -231,8 +236,24 @@ export class Deliveries implements BranchBook {
   /** Orders a write about an issue, once for each key. Durable when it returns. */
   order(issue: Issue, entry: Omit<NewEntry, "issueId">): void {
     this.#deps.store.add([{ ...entry, issueId: issue.id }]);
-    this.#remember(issue);
+    this.remember(issue);
     this.#outbox.kick();
+  }
+
+  /** Orders writes in conversations, once for each key. Durable when it returns. */
+  orderNow(entries: readonly NewEntry[]): void {
+    this.#deps.store.add(entries);
+    this.#outbox.kick();
+  }
+
+  /** The conversations that are answered. */
+  get conversations(): ConversationTable {
+    return this.#deps.store.conversations;
+  }
+
+  /** The writes about an issue that are still to be made. */
+  waitingOf(issueId: string): readonly Entry[] {
+    return this.#deps.store.waitingOf(issueId);
   }
 
   /** Comments of the issue count from this time on, ms since the epoch; from now on if that was not asked before. */
@@ -345,7 +366,7 @@ export class Deliveries implements BranchBook {
   }
 
   /** The store knows the issue from now on. */
-  #remember(issue: Issue): void {
+  remember(issue: Issue): void {
     if (this.of(issue.id) === null) this.#save({ ...fresh(issue), over: true });
   }
 
@@ -363,6 +384,10 @@ export class Deliveries implements BranchBook {
 
   #written(entry: Entry, written: Written): void {
     const { bus, log } = this.#deps;
+    if (entry.kind === conversationKind) {
+      this.#deps.conversationWritten?.(entry, written);
+      return;
+    }
     const known = this.of(entry.issueId);
     if (known === null) return;
     const { issueId, issueIdentifier } = known;

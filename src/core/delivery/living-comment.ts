@@ -157,11 +157,9 @@ export function progressText(
   known: Delivered | null,
   tokens: number | null,
 ): string | null {
-  const status = statusOf(row);
-  if (status === null && known?.comment === undefined) return null;
+  if (statusOf(row) === null && known?.comment === undefined) return null;
   const lines = [
-    status ?? "**symphony** does not work on this now.",
-    resultOf(known),
+    standingText(row, known),
     tokens !== null && tokens > 0 && row?.claim !== "running"
       ? `Used so far: ${tokens.toLocaleString("en-US")} tokens.`
       : null,
@@ -173,7 +171,13 @@ export function progressText(
     .slice(0, longestText);
 }
 
-const underWay = "**symphony: under way.**";
+/** Where the issue stands and where its result is, without a mark and without the question of an agent. */
+export function standingText(row: IssueRow | undefined, known: Delivered | null): string {
+  const status = statusOf(row) ?? "**symphony** does not work on this now.";
+  return [status, resultOf(known)].filter((line) => line !== null).join("\n\n");
+}
+
+export const underWay = "**symphony: under way.**";
 
 function statusOf(row: IssueRow | undefined): string | null {
   switch (row?.claim) {

@@ -10,6 +10,11 @@ import {
   text,
   textOrNull,
 } from "../store/database.ts";
+import {
+  type ConversationTable,
+  conversationMigration,
+  conversationTable,
+} from "./conversation-table.ts";
 import type { Delivered } from "./delivered.ts";
 
 export const deliveryMigrations = [
@@ -53,6 +58,7 @@ export const deliveryMigrations = [
   ) STRICT;
   CREATE INDEX feedback_new ON feedback (issue_id) WHERE state = 'new';
   `,
+  conversationMigration,
 ];
 
 export type EntryState = "waiting" | "done" | "final" | "dropped";
@@ -89,6 +95,7 @@ export interface Feedback extends Said {
 
 /** The deliveries, the outbox and the feedback in `delivery.db`. Calls are synchronous; changes are durable when they return. */
 export interface DeliveryStore {
+  readonly conversations: ConversationTable;
   all(): readonly Delivered[];
   of(issueId: string): Delivered | null;
   save(delivery: Delivered, entries?: readonly NewEntry[]): void;
@@ -155,12 +162,17 @@ class Store implements DeliveryStore {
   readonly #opening: Opening;
   readonly #wall: () => number;
   readonly #known: Map<string, Delivered>;
+  readonly conversations: ConversationTable;
 
   constructor(opening: Opening, wall: () => number) {
     this.#opening = opening;
     this.#wall = wall;
     const rows = this.#all(deliveredOf, "SELECT body FROM deliveries ORDER BY issue_id");
     this.#known = new Map(rows.map((one) => [one.issueId, one]));
+    this.conversations = conversationTable({
+      ...opening,
+      insert: (entries) => this.#insert(entries),
+    });
   }
 
   get #db(): Database {

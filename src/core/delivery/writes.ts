@@ -6,6 +6,7 @@ import { type Issue, normalState, type TrackerState } from "../model/issue.ts";
 import { standingOf } from "../orchestrator/dispatch.ts";
 import { repositoryNamed } from "../repository/routing.ts";
 import { oneLine } from "../text/text.ts";
+import { conversationKind } from "./conversation-table.ts";
 import type { Delivered, Reach } from "./delivered.ts";
 import { firstState } from "./end-state.ts";
 import type { Check, Forge } from "./forge.ts";
@@ -19,6 +20,7 @@ interface WritesDeps extends Reach {
   readonly comments: Pick<LivingComments, "write"> | null;
   /** As `DeliveriesDeps` has it. */
   runCommand?(entry: Entry): Promise<Written>;
+  runConversation?(entry: Entry): Promise<Written>;
   /** As `Watch.isMergeable`. */
   isMergeable(issueId: string, head: string): Promise<boolean>;
   save(delivery: Delivered, entries?: readonly NewEntry[]): void;
@@ -37,8 +39,10 @@ export class Writes {
 
   async make(entry: Entry, signal: AbortSignal): Promise<Written> {
     const known = this.#deps.store.of(entry.issueId);
-    if (known === null) return dropped;
     try {
+      if (entry.kind === conversationKind)
+        return (await this.#deps.runConversation?.(entry)) ?? dropped;
+      if (known === null) return dropped;
       switch (entry.kind) {
         case "push":
           return await this.#push(entry, known, signal);
@@ -67,7 +71,8 @@ export class Writes {
       }
     } catch (error) {
       const isDenied = error instanceof ForgeError && error.category === "unauthorized";
-      return failureOf(error, isDenied ? this.#newToken(known) : "", this.#deps.clock.wall());
+      const next = isDenied && known ? this.#newToken(known) : "";
+      return failureOf(error, next, this.#deps.clock.wall());
     }
   }
 

@@ -4,6 +4,8 @@ export interface Command {
   readonly verb: string;
   /** The rest of the line; with `steer` and `answer` also the lines below, up to the next command. */
   readonly text: string;
+  /** The whole text of a person in a conversation, without a command in it. */
+  readonly plain?: boolean;
 }
 
 export const verbs = ["steer", "retry", "hold", "answer"] as const;
@@ -43,7 +45,9 @@ function commandOf(line: string, { prefix, mentions }: Names): Command | null {
   const [, word = "", rest = ""] = /^ {0,3}(\S+)(.*)$/.exec(line) ?? [];
   const [, verb = "", text = ""] = /^\s*(\S*)(.*)$/.exec(rest) ?? [];
   const command = { verb: verb.toLowerCase(), text: text.trim() };
-  const is = (name: string) => word.toLowerCase() === name.toLowerCase();
+  // Linear writes a mention as a link to the profile.
+  const [, linked = word] = /^\[([^\]\s]+)\]\(\S*\)$/.exec(word) ?? [];
+  const is = (name: string) => linked.toLowerCase() === name.toLowerCase();
   if (is(prefix)) return command;
   return mentions.some(is) && known.has(command.verb) ? command : null;
 }

@@ -6,6 +6,7 @@ import type { Clock } from "../clock.ts";
 import type { TrackerConfig } from "../config/config.ts";
 import type { Meter } from "../events/meter.ts";
 import type { CommentList, Issue, IssueName, TrackerState } from "../model/issue.ts";
+import type { ConversationEvent, TrackerConversations } from "./conversations.ts";
 
 /**
  * Where issues come from. The scheduler uses only the two reads (T-1). Every rejection is a
@@ -36,6 +37,8 @@ export interface Tracker {
   newComments?(issue: IssueName): Promise<readonly TimedComment[]>;
   /** The name by which comments mention symphony's own user, such as `symphony-bot`; null: not known. */
   ownLogin?(): string | null;
+  /** Conversations that people open with symphony's own user. Absent when there are none, or they are not answered. */
+  readonly conversations?: TrackerConversations;
   /** The newest comments of an issue, for people and templates. Absent when the tracker has no comments. */
   comments?(issue: IssueName): Promise<CommentList>;
   /**
@@ -140,6 +143,10 @@ export interface TrackerComment {
   readonly mayWrite?: boolean | null;
   /** Ms since the epoch; omitted or null: not known. */
   readonly createdAt?: number | null;
+  /** The conversation that it was written in, which gets the answer; omitted: it is a comment. */
+  readonly conversation?: string;
+  /** It opened the conversation: where no agent works yet, the first turn reads it. */
+  readonly opens?: boolean;
 }
 
 export interface TimedComment extends TrackerComment {
@@ -183,6 +190,8 @@ export interface WebhookEvent {
   readonly issueIdentifier: string | null;
   /** A new or edited comment. */
   readonly comment: { readonly id: string; readonly issueId: string } | null;
+  /** A conversation that was opened, or continued by a person. */
+  readonly conversation?: ConversationEvent | null;
 }
 
 /** A request as it came. */

@@ -9,6 +9,10 @@ export interface SchemaServer {
   readonly url: string;
   readonly requests: { readonly operationName: string | null }[];
   readonly faults: { add(fault: Readonly<Record<string, unknown>>): void };
+  /** Its records, as they are. */
+  readonly world: {
+    readonly users: { readonly byId: ReadonlyMap<string, { name: string; guest: boolean }> };
+  };
   clearLog(): void;
   close(): Promise<void>;
 }

@@ -171,7 +171,10 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     ...{ clock, log, history, config: () => world.config, tracker: () => tracker },
     orchestrator: () => scheduler.orchestrator,
     commands: {
-      deliveries: { order: (issue, entry) => deliveries.order(issue, entry) },
+      deliveries: {
+        order: (issue, entry) => deliveries.order(issue, entry),
+        of: (issueId) => deliveries.of(issueId),
+      },
       operations: () => orchestrator,
     },
   });
@@ -190,6 +193,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     tracker: () => tracker,
     deliveries,
     comments,
+    conversations: { received() {} },
     dataDir,
     clock,
     log,

@@ -17,7 +17,12 @@ const author = {
     .nullish(),
 };
 
-const viewer = z.object({ id: z.string() });
+const viewer = z.object({ id: z.string(), displayName: z.string().nullish() });
+
+/** The name of the credential's user, once an answer has said it. */
+export interface Owner {
+  name: string | null;
+}
 
 const oneAnswer = z.object({
   viewer,
@@ -55,6 +60,7 @@ const listAnswer = z.object({
 export async function readComment(
   client: LinearClient,
   id: string,
+  owner: Owner = { name: null },
 ): Promise<TrackerComment | null> {
   const answer = await query(client, {
     operation: "SymphonyComment",
@@ -65,6 +71,7 @@ export async function readComment(
     throw error;
   });
   const comment = answer?.comment;
+  owner.name = answer?.viewer.displayName ?? owner.name;
   if (!answer || !comment?.issue || comment.archivedAt) return null;
   return {
     id: comment.id,
@@ -83,12 +90,17 @@ export async function readComments(client: LinearClient, issue: IssueName): Prom
 }
 
 /** As `readComments`, oldest first and with their ids. */
-export async function readNewest(client: LinearClient, { id }: IssueName) {
-  const { viewer: owner, issue } = await query(client, {
+export async function readNewest(
+  client: LinearClient,
+  { id }: IssueName,
+  owner: Owner = { name: null },
+) {
+  const { viewer: own, issue } = await query(client, {
     operation: "SymphonyComments",
     variables: { id },
     shape: listAnswer,
   });
+  owner.name = own.displayName ?? owner.name;
   const rows = issue.comments.nodes.map(
     (comment): TimedComment => ({
       ...{ id: comment.id, issueId: id },
@@ -98,7 +110,7 @@ export async function readNewest(client: LinearClient, { id }: IssueName) {
         comment.externalUser?.displayName ??
         comment.botActor?.name ??
         "someone",
-      by: writerOf(comment, owner.id),
+      by: writerOf(comment, own.id),
       body: comment.body,
       createdAt: instantOf(comment.createdAt),
     }),
@@ -113,7 +125,11 @@ interface Written {
   readonly externalUser?: object | null | undefined;
 }
 
-function writerOf({ user, botActor, externalUser }: Written, ownerId: string): IssueComment["by"] {
+/** Whose text it is; `ownerId` is the user of the credential. */
+export function writerOf(
+  { user, botActor, externalUser }: Written,
+  ownerId: string,
+): IssueComment["by"] {
   if (user?.id === ownerId) return "own";
   return !user || user.app || botActor || externalUser ? "machine" : "person";
 }

@@ -1,6 +1,7 @@
 import { createHmac } from "node:crypto";
 import { z } from "zod";
 import { SymphonyError } from "../../model/errors.ts";
+import type { ConversationEvent } from "../conversations.ts";
 import type { Lookup, TrackerWebhook, WebhookEvent } from "../tracker.ts";
 
 /** The fields of a Linear webhook that symphony reads; all others are ignored. */
@@ -33,6 +34,9 @@ const LinearEvent = z
   });
 
 type LinearEvent = z.output<typeof LinearEvent>;
+
+/** The form of Linear's ids. */
+const uuid = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 
 /** The value of `Linear-Signature`: the hex HMAC-SHA256 of the raw body. */
 export function signatureOf(body: Uint8Array | string, secret: string): string {
@@ -113,7 +117,28 @@ function eventOf(event: LinearEvent): WebhookEvent {
       data?.id !== undefined && typeof commented === "string"
         ? { id: data.id, issueId: commented }
         : null,
+    conversation: type === "AgentSessionEvent" ? conversationOf(event) : null,
   };
+}
+
+const Session = z.object({
+  id: z.string().regex(uuid),
+  issueId: z.string().regex(uuid).nullish(),
+  appUserId: z.string().nullish(),
+  creatorId: z.string().nullish(),
+});
+const Prompt = z.object({ id: z.string().regex(uuid) });
+
+/** null: not of a form that can be read, or opened by the app itself, which starts nothing. */
+function conversationOf(event: LinearEvent): ConversationEvent | null {
+  const session = Session.safeParse(event["agentSession"]).data;
+  const prompt = Prompt.safeParse(event["agentActivity"]).data;
+  if (session === undefined) return null;
+  const { id, issueId = null, appUserId, creatorId } = session;
+  const isOwn = creatorId != null && creatorId === appUserId;
+  if (event.action === "created" && !isOwn) return { id, issueId, promptId: null };
+  if (event.action !== "prompted" || prompt === undefined) return null;
+  return { id, issueId, promptId: prompt.id };
 }
 
 /** The issue's identifier, if it looks like one; else nothing is shown. */

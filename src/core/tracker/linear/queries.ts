@@ -95,14 +95,37 @@ export const documents = {
   SymphonyViews: `query SymphonyViews {
   customViews(first: 250) { nodes { id slugId name filterData } }
 }`,
-  SymphonyComment: `query SymphonyComment($id: String!) {
+  SymphonySession: `query SymphonySession($id: String!) {
   viewer { id }
+  agentSession(id: $id) {
+    id issue { id identifier trashed }
+    creator { id displayName app guest }
+    comment { id body createdAt user { id displayName app guest } }
+    activities(first: 20, orderBy: createdAt) { nodes { id content { __typename } } }
+  }
+}`,
+  SymphonyPrompt: `query SymphonyPrompt($id: String!) {
+  viewer { id }
+  agentActivity(id: $id) {
+    id createdAt signal user { id displayName app guest }
+    agentSession { id issue { id } } sourceComment { id }
+    content { __typename ... on AgentActivityPromptContent { body } }
+  }
+}`,
+  SymphonySay: `mutation SymphonySay($input: AgentActivityCreateInput!) {
+  agentActivityCreate(input: $input) { success }
+}`,
+  SymphonySessionLinks: `mutation SymphonySessionLinks($id: String!, $input: AgentSessionUpdateInput!) {
+  agentSessionUpdate(id: $id, input: $input) { success }
+}`,
+  SymphonyComment: `query SymphonyComment($id: String!) {
+  viewer { id displayName }
   comment(id: $id) {
     id body archivedAt issue { id } user { id displayName app guest } botActor { type } externalUser { id }
   }
 }`,
   SymphonyComments: `query SymphonyComments($id: String!) {
-  viewer { id }
+  viewer { id displayName }
   issue(id: $id) {
     comments(first: ${maxComments}, orderBy: createdAt) {
       nodes {

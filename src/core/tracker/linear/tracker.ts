@@ -1,6 +1,5 @@
 // Issues of Linear: paged reads, its rate limits, webhooks and agent tools.
 
-import { createHash } from "node:crypto";
 import type { Clock } from "../../clock.ts";
 import type { TrackerConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
@@ -16,7 +15,8 @@ import type {
 } from "../tracker.ts";
 import { type LinearBudget, type PassCost, slowedPollMs } from "./budget.ts";
 import { LinearClient, type RequestOutcome } from "./client.ts";
-import { readComment, readComments, readNewest } from "./comments.ts";
+import { type Owner, readComment, readComments, readNewest } from "./comments.ts";
+import { idFrom, LinearConversations } from "./conversations.ts";
 import { LinearTokens } from "./oauth.ts";
 import { commentAnswer, editAnswer, linkAnswer, moveAnswer, mutate } from "./queries.ts";
 import { IssueReader } from "./reader.ts";
@@ -62,6 +62,7 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
     ...(options.onRequest === undefined ? {} : { onRequest: options.onRequest }),
   });
+  const owner: Owner = { name: null };
   const scope = new Scope(client, settings, clock);
   const reader = new IssueReader({
     client,
@@ -88,9 +89,13 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
         authorization,
       },
     }),
-    comment: (id) => readComment(client, id),
+    ...(settings.sessions !== null && {
+      conversations: new LinearConversations(client, settings.sessions),
+    }),
+    ownLogin: () => owner.name,
+    comment: (id) => readComment(client, id, owner),
     comments: (issue) => readComments(client, issue),
-    newComments: async (issue) => (await readNewest(client, issue)).rows,
+    newComments: async (issue) => (await readNewest(client, issue, owner)).rows,
     async scopeNames({ labels }) {
       const { teams } = await scope.view();
       const named = [...teams].map(([team, all]) => [team, all.map(({ name }) => name)] as const);
@@ -209,16 +214,6 @@ async function commentIn(
       }).then(({ commentUpdate }) => commentUpdate.success));
   if (isWritten) return;
   throw new SymphonyError("tracker_response", `Linear took no comment on ${identifier}`);
-}
-
-/** Linear takes ids in the form of a random UUID (version 4). */
-function idFrom(key: string): string {
-  const bytes = createHash("sha256").update(key).digest().subarray(0, 16);
-  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
-  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
-  const hex = bytes.toString("hex");
-  const parts = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20)];
-  return [...parts, hex.slice(20)].join("-");
 }
 
 function unknownState(
