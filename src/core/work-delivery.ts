@@ -25,10 +25,7 @@ interface WorkDeliveryDeps {
   readonly closers: Closers;
   config(): Config;
   tracker(): Tracker;
-  /** As `DeliveriesDeps` has it. */
-  runCommand: NonNullable<DeliveriesDeps["runCommand"]>;
-  runConversation: NonNullable<DeliveriesDeps["runConversation"]>;
-  conversationWritten: NonNullable<DeliveriesDeps["conversationWritten"]>;
+  readonly steps: Pick<DeliveriesDeps, "runCommand" | "runConversation" | "conversationWritten">;
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
   workspaces(): Pick<Workspaces, "borrowedBy">;
@@ -81,9 +78,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
           .attempts.reduce((sum, one) => sum + one.tokens.total, 0),
       subscribe: (subscription, listener) => bus.subscribe(subscription, listener),
     },
-    runCommand: (entry) => deps.runCommand(entry),
-    runConversation: (entry) => deps.runConversation(entry),
-    conversationWritten: (entry, written) => deps.conversationWritten(entry, written),
+    ...deps.steps,
     post: (input) => deps.orchestrator().post(input),
     rests: (input) => deps.orchestrator().applySaved(input.issueId, input),
     isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),
