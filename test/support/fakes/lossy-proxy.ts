@@ -1,11 +1,19 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
+export interface Seen {
+  readonly line: string;
+  readonly body: string;
+  readonly status: number;
+  /** The answer did not arrive. */
+  readonly isLost: boolean;
+}
+
 export interface LossyProxy extends AsyncDisposable {
   /** The address of this proxy, which leads to the origin. */
   readonly url: string;
-  /** Every request whose answer arrived, as `POST /path` and its body. */
-  readonly passed: { readonly line: string; readonly body: string; readonly status: number }[];
+  /** Every request that the origin answered, as `POST /path` and its body, with the origin's status. */
+  readonly seen: readonly Seen[];
   /** How many requests were lost on purpose. */
   readonly lost: number;
   /**
@@ -27,7 +35,7 @@ interface Armed {
 /** An HTTP server in front of another one that loses answers after the work was done. */
 export async function startLossyProxy(first: string | null): Promise<LossyProxy> {
   const armed: Armed[] = [];
-  const passed: { line: string; body: string; status: number }[] = [];
+  const seen: Seen[] = [];
   let origin = first;
   let lost = 0;
   const answer = async (request: IncomingMessage, response: ServerResponse) => {
@@ -50,6 +58,7 @@ export async function startLossyProxy(first: string | null): Promise<LossyProxy>
     const bytes = Buffer.from(await real.arrayBuffer());
     const text = body.toString("utf8");
     const fault = armed.find(({ left, match }) => left > 0 && match.test(`${line}\n${text}`));
+    seen.push({ line, body: text, status: real.status, isLost: fault !== undefined });
     if (fault) {
       fault.left -= 1;
       lost += 1;
@@ -58,7 +67,6 @@ export async function startLossyProxy(first: string | null): Promise<LossyProxy>
       else response.writeHead(500, { "content-type": "text/html" }).end("<html>Oops</html>");
       return;
     }
-    passed.push({ line, body: text, status: real.status });
     const own = ["content-encoding", "transfer-encoding", "content-length", "connection"];
     for (const [name, value] of real.headers)
       if (!own.includes(name)) response.setHeader(name, value);
@@ -71,7 +79,7 @@ export async function startLossyProxy(first: string | null): Promise<LossyProxy>
   const { port } = server.address() as AddressInfo;
   return {
     url: `http://127.0.0.1:${port}`,
-    passed,
+    seen,
     get lost() {
       return lost;
     },
