@@ -172,11 +172,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     ...common,
     workspaces: () => workspaces,
     orchestrator: () => orchestrator,
-    steps: {
-      runCommand: (entry) => users.comments.run(entry),
-      runConversation: (entry) => users.conversations.run(entry),
-      conversationWritten: (entry, written) => users.conversations.written(entry, written),
-    },
+    users: () => users,
   });
   const { workspaces, copies } = openWorkspaces(options, {
     ...{ ...common, branches: deliveries, roots, signal: leaving.signal },

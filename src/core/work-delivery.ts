@@ -1,4 +1,6 @@
+import type { CommentSteering } from "./comments.ts";
 import { type Config, secretNamesOf } from "./config/config.ts";
+import type { Conversations } from "./conversations.ts";
 import type { CoreDeps, CoreOptions } from "./core.ts";
 import { type ChecksDeps, failedCheck } from "./delivery/checks.ts";
 import { Deliveries, type DeliveriesDeps } from "./delivery/delivery.ts";
@@ -25,7 +27,11 @@ interface WorkDeliveryDeps {
   readonly closers: Closers;
   config(): Config;
   tracker(): Tracker;
-  readonly steps: Pick<DeliveriesDeps, "runCommand" | "runConversation" | "conversationWritten">;
+  /** Those who carry out what people ask for in the tracker. */
+  users(): {
+    readonly comments: Pick<CommentSteering, "run">;
+    readonly conversations: Pick<Conversations, "run" | "written">;
+  };
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
   workspaces(): Pick<Workspaces, "borrowedBy">;
@@ -78,7 +84,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
           .attempts.reduce((sum, one) => sum + one.tokens.total, 0),
       subscribe: (subscription, listener) => bus.subscribe(subscription, listener),
     },
-    ...deps.steps,
+    ...stepsOf(deps),
     post: (input) => deps.orchestrator().post(input),
     rests: (input) => deps.orchestrator().applySaved(input.issueId, input),
     isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),
@@ -101,6 +107,20 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     check: (turn, commands) => failedCheck(turn, commands, checks),
   };
   return { deliveries, made };
+}
+
+/** The writes that people in the tracker cause. */
+function stepsOf({
+  users,
+}: WorkDeliveryDeps): Pick<
+  DeliveriesDeps,
+  "runCommand" | "runConversation" | "conversationWritten"
+> {
+  return {
+    runCommand: (entry) => users().comments.run(entry),
+    runConversation: (entry) => users().conversations.run(entry),
+    conversationWritten: (entry, written) => users().conversations.written(entry, written),
+  };
 }
 
 /** The last message of the attempt's agent; null: it sent none. */
