@@ -13,9 +13,9 @@ import type {
   Activity,
   ConversationLink,
   ConversationPrompt,
+  Tracker,
   TrackerConversations,
-} from "./tracker/conversations.ts";
-import type { Tracker } from "./tracker/tracker.ts";
+} from "./tracker/tracker.ts";
 
 /** What is done in a conversation, as the outbox has it. */
 export type Step =

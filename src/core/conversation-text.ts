@@ -5,7 +5,7 @@ import type { Explained } from "./orchestrator/explain.ts";
 import type { IssueRow } from "./orchestrator/issues.ts";
 import { defuse } from "./text/defuse.ts";
 import { oneLine } from "./text/text.ts";
-import type { Activity } from "./tracker/conversations.ts";
+import type { Activity } from "./tracker/tracker.ts";
 
 /** What an agent has done in the current attempt. */
 export interface Progress {

@@ -16,7 +16,7 @@ import type {
   ConversationEvent,
   ConversationLink,
   TrackerConversations,
-} from "./tracker/conversations.ts";
+} from "./tracker/tracker.ts";
 
 export interface ConversationDeps extends Omit<IntakeDeps, "reply" | "deliveries" | "operations"> {
   readonly log: Logger;
@@ -62,7 +62,7 @@ const passingMs = 30_000;
 /** How often the live ones are looked at, and how long a new one waits for a first look of the scheduler. */
 const lookMs = 5_000;
 const settleMs = 5_000;
-/** Linear calls a conversation stale after 30 minutes without a word. */
+/** A tracker may call a conversation stale after 30 minutes without a word. */
 const silenceMs = 20 * 60_000;
 /** How often texts of people whose delivery was lost are looked for. */
 const recheckMs = 600_000;

@@ -1,6 +1,5 @@
 import type { Database, Params, Row } from "../store/database.ts";
 import { text } from "../store/database.ts";
-import type { NewEntry } from "./store.ts";
 
 /** The kind of all writes to conversations, and of the steps that answer one. */
 export const conversationKind = "conversation";
@@ -35,20 +34,24 @@ export const conversationMigration = `
 `;
 
 /** The conversations in `delivery.db`. Calls are synchronous; changes are durable when they return. */
-export interface ConversationTable {
+export interface ConversationTable<NewEntry> {
   of(id: string): Conversation | null;
   live(): readonly Conversation[];
   /** Saves it, and orders writes, in one step. */
   save(conversation: Conversation, entries?: readonly NewEntry[]): void;
 }
 
-interface Opened {
+interface Opened<NewEntry> {
   open(): Database;
   opened(): Database | null;
   insert(entries: readonly NewEntry[]): void;
 }
 
-export function conversationTable({ open, opened, insert }: Opened): ConversationTable {
+export function conversationTable<NewEntry>({
+  open,
+  opened,
+  insert,
+}: Opened<NewEntry>): ConversationTable<NewEntry> {
   const all = (sql: string, params: Params = {}) =>
     opened()?.all(conversationOf, sql, params) ?? [];
   const rows = all("SELECT body FROM conversations WHERE live = 1 ORDER BY id");

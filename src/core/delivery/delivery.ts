@@ -247,7 +247,7 @@ export class Deliveries implements BranchBook {
   }
 
   /** The conversations that are answered. */
-  get conversations(): ConversationTable {
+  get conversations(): ConversationTable<NewEntry> {
     return this.#deps.store.conversations;
   }
 

@@ -95,7 +95,7 @@ export interface Feedback extends Said {
 
 /** The deliveries, the outbox and the feedback in `delivery.db`. Calls are synchronous; changes are durable when they return. */
 export interface DeliveryStore {
-  readonly conversations: ConversationTable;
+  readonly conversations: ConversationTable<NewEntry>;
   all(): readonly Delivered[];
   of(issueId: string): Delivered | null;
   save(delivery: Delivered, entries?: readonly NewEntry[]): void;
@@ -162,14 +162,14 @@ class Store implements DeliveryStore {
   readonly #opening: Opening;
   readonly #wall: () => number;
   readonly #known: Map<string, Delivered>;
-  readonly conversations: ConversationTable;
+  readonly conversations: ConversationTable<NewEntry>;
 
   constructor(opening: Opening, wall: () => number) {
     this.#opening = opening;
     this.#wall = wall;
     const rows = this.#all(deliveredOf, "SELECT body FROM deliveries ORDER BY issue_id");
     this.#known = new Map(rows.map((one) => [one.issueId, one]));
-    this.conversations = conversationTable({
+    this.conversations = conversationTable<NewEntry>({
       ...opening,
       insert: (entries) => this.#insert(entries),
     });

@@ -45,7 +45,7 @@ function commandOf(line: string, { prefix, mentions }: Names): Command | null {
   const [, word = "", rest = ""] = /^ {0,3}(\S+)(.*)$/.exec(line) ?? [];
   const [, verb = "", text = ""] = /^\s*(\S*)(.*)$/.exec(rest) ?? [];
   const command = { verb: verb.toLowerCase(), text: text.trim() };
-  // Linear writes a mention as a link to the profile.
+  // Some trackers write a mention as a link to the profile.
   const [, linked = word] = /^\[([^\]\s]+)\]\(\S*\)$/.exec(word) ?? [];
   const is = (name: string) => linked.toLowerCase() === name.toLowerCase();
   if (is(prefix)) return command;

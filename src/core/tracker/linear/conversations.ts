@@ -2,14 +2,14 @@ import { createHash } from "node:crypto";
 import type { LinearDocument } from "@linear/sdk";
 import { z } from "zod";
 import { SymphonyError } from "../../model/errors.ts";
+import { instantOf } from "../normalize.ts";
 import type {
   Activity,
   ConversationPrompt,
+  TrackerComment,
   TrackerConversation,
   TrackerConversations,
-} from "../conversations.ts";
-import { instantOf } from "../normalize.ts";
-import type { TrackerComment } from "../tracker.ts";
+} from "../tracker.ts";
 import type { LinearClient } from "./client.ts";
 import { writerOf } from "./comments.ts";
 import { documents, isNotFound, mutate, query, shaped } from "./queries.ts";

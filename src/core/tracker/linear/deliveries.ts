@@ -1,8 +1,7 @@
 import { createHmac } from "node:crypto";
 import { z } from "zod";
 import { SymphonyError } from "../../model/errors.ts";
-import type { ConversationEvent } from "../conversations.ts";
-import type { Lookup, TrackerWebhook, WebhookEvent } from "../tracker.ts";
+import type { ConversationEvent, Lookup, TrackerWebhook, WebhookEvent } from "../tracker.ts";
 
 /** The fields of a Linear webhook that symphony reads; all others are ignored. */
 const LinearEvent = z
