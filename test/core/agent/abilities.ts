@@ -18,7 +18,7 @@ export interface Abilities {
   readonly limit: "until its reset" | "a failed turn";
   /** When its tokens are known; `never`: no token brake holds it. */
   readonly tokens: "in mid-turn" | "at the end of a turn" | "never";
-  /** After kill -9 it does not always find its own record: then a new thread begins, and an event says so. */
+  /** It does not always find its own record, after kill -9 or an orderly end: then a new thread begins, and an event says so. */
   readonly losesThreads?: true;
   /** What becomes of a command with 20 MB of output, which agents mostly shorten themselves. */
   readonly flood: "shortened" | "ends the turn in one message";

@@ -53,7 +53,7 @@ function cellOf({ abilities, cannot }: Program, scenario: Scenario): string {
     case "steer":
       return steerTexts[abilities.steer];
     case "resume":
-      return abilities.resume;
+      return abilities.losesThreads ? "often a new thread, and an event says so" : abilities.resume;
     case "budget":
       return abilities.tokens;
     case "kill -9 of the agent":

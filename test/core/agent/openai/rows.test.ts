@@ -271,7 +271,7 @@ describe("A5, A6: a conversation that does not fit", () => {
       },
       131_072,
     ],
-    // No public document was found for these words.
+    // https://portkey.ai/error-library/context-length-exceeded-error-13710000 (read 2026-11): the words, with other numbers
     [
       "Mistral",
       400,
@@ -297,7 +297,7 @@ describe("A5, A6: a conversation that does not fit", () => {
       },
       6_000,
     ],
-    // https://platform.openai.com/docs/guides/rate-limits
+    // https://developers.openai.com/api/docs/guides/rate-limits (read 2026-11)
     [
       "A6: OpenAI, 429 of one request alone",
       429,
@@ -406,7 +406,7 @@ describe("A11: a key, an account or a model that is not accepted", () => {
       { error: { message: "Incorrect API key provided" } },
       /symphony secrets add OPENAI_API_KEY/,
     ],
-    // https://docs.ollama.com/api/errors
+    // https://docs.ollama.com/api/errors.md (read 2026-11)
     [
       "Ollama, no such model",
       404,
