@@ -18,6 +18,7 @@ export interface RepositoryDeps {
 const facts = z.object({
   id: z.number(),
   full_name: z.string().regex(/^[^/]+\/[^/]+$/),
+  has_issues: z.boolean().optional(),
 });
 type Facts = z.output<typeof facts>;
 
@@ -193,7 +194,11 @@ export class RepositoryIssues {
       });
       return (await this.#elsewhere(row)) ?? row;
     } catch (error) {
-      if (isCategory(error, "gone")) return { gone: "deleted" };
+      if (isCategory(error, "gone")) {
+        // Every issue of a repository whose issues are switched off is answered so; they come back with the switch.
+        if ((await this.#ask()).has_issues === false) throw error;
+        return { gone: "deleted" };
+      }
       if (!isCategory(error, "not_found")) throw error;
       // A credential that lost its access must not look like issues that are gone.
       await this.#ask();

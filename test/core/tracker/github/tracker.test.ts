@@ -73,6 +73,11 @@ test("T-5: an issue that is deleted, transferred or unreadable says why; a repos
   fake.fail({ match: /\/issues\/1$/, status: 410 });
   assert.deepEqual(await read("7#1"), []);
   assert.equal(tracker.whyGone?.("7#1"), "deleted");
+  // Issues that are switched off are not gone.
+  Object.assign(fake.repository, { has_issues: false });
+  fake.fail({ match: /\/issues\/1$/, status: 410 });
+  await assert.rejects(read("7#1"), { code: "tracker_status" });
+  Object.assign(fake.repository, { has_issues: true });
   fake.change(2, { movedTo: "https://x/repos/acme/docs/issues/5" });
   assert.deepEqual(await read("7#2"), []);
   assert.equal(tracker.whyGone?.("7#2"), "transferred to acme/docs#5");
