@@ -19,18 +19,32 @@ export interface Refill {
 
 interface Start {
   readonly at: number;
-  end(): void;
+  readonly issueId: string;
+  end(exit: Exit): void;
 }
 
-const boom: Exit = { kind: "failed", code: "turn_failed", message: "boom", git: null };
+/** What frees the slot, and how its attempt ends. */
+export const causes = {
+  failure: { kind: "failed", code: "turn_failed", message: "boom", git: null },
+  question: {
+    ...{ kind: "needs", code: "needs_answer", git: null },
+    needs: { kind: "question", prompt: "which one?", options: [] },
+  },
+  brake: { kind: "stopped", git: null },
+  abort: { kind: "stopped", git: null },
+} as const satisfies Record<string, Exit>;
 
-/** `rounds` times: the only slot becomes free by a failure, with a long queue and an hour to the next poll. */
-export async function measureRefills(rounds: number): Promise<readonly Refill[]> {
+/** `rounds` times: the only slot becomes free by `cause`, with a long queue and an hour to the next poll. */
+export async function measureRefills(
+  cause: keyof typeof causes,
+  rounds: number,
+): Promise<readonly Refill[]> {
   const names = Array.from({ length: 200 }, (_, n) => ({ identifier: `ENG-${n + 1}` }));
   await using linear = await startFakeLinear({ issues: names });
   const settings = config({
     polling: { intervalMs: 3_600_000 },
     agent: { maxConcurrentAgents: 1 },
+    ...(cause === "brake" && { brakes: { tokensPerIssue: 1_000 } }),
     tracker: {
       kind: "linear",
       provider: { endpoint: linear.url, project_slug: linear.project },
@@ -42,18 +56,27 @@ export async function measureRefills(rounds: number): Promise<readonly Refill[]>
     clock: systemClock,
   });
   let started = Promise.withResolvers<Start>();
-  const orchestrator = new Orchestrator(
+  const stops = new Map<string, () => void>();
+  const orchestrator: Orchestrator = new Orchestrator(
     {
       ...quiet,
       config: () => ({ config: settings, problem: null }),
       fetchCandidates: () => tracker.fetchIssuesByStates(settings.tracker.activeStates),
       fetchIssues: (ids) => tracker.fetchIssuesByIds(ids),
-      runAttempt(_, reports) {
+      runAttempt({ issue: { id: issueId }, attemptId }, reports) {
         const exit = Promise.withResolvers<Exit>();
         reports.reported({ type: "turn.started", turnId: "turn" });
-        started.resolve({ at: performance.now(), end: () => exit.resolve(boom) });
+        stops.set(attemptId, () => exit.resolve(causes[cause]));
+        const end = (how: Exit) => {
+          if (cause === "abort")
+            orchestrator.apply({ type: "operator.aborted", issueId, reason: null });
+          else if (cause === "brake") reports.reported({ type: "tokens", total: overLimit });
+          else exit.resolve(how);
+        };
+        started.resolve({ at: performance.now(), issueId, end });
         return exit.promise;
       },
+      stopAttempt: (attemptId) => stops.get(attemptId)?.(),
     },
     restoredState(
       { records: new Map(), totals: { tokens: noTokens, seconds: 0 }, lastAttemptId: null },
@@ -66,23 +89,27 @@ export async function measureRefills(rounds: number): Promise<readonly Refill[]>
   for (let round = 0; round < rounds; round++) {
     started = Promise.withResolvers<Start>();
     const [from, asked] = [performance.now(), linear.requests.length];
-    current.end();
+    current.end(causes[cause]);
     current = await started.promise;
     refills.push({ ms: current.at - from, requests: linear.requests.length - asked });
   }
-  current.end();
+  current.end(causes[cause]);
   await orchestrator.drain();
   tracker.close();
   return refills;
 }
 
-const quiet: Omit<Ports, "config" | "fetchCandidates" | "fetchIssues" | "runAttempt"> = {
+const overLimit = { ...noTokens, input: 2_000, total: 2_000 };
+
+const quiet: Omit<
+  Ports,
+  "config" | "fetchCandidates" | "fetchIssues" | "runAttempt" | "stopAttempt"
+> = {
   clock: systemClock,
   decide: step,
   preflight: async () => null,
   offerWork() {},
   moveIssue() {},
-  stopAttempt() {},
   steerAttempt: async () => ({ turnId: "turn" }),
   answerAttempt() {},
   settleSteer() {},

@@ -8,6 +8,7 @@ import type { State } from "../src/core/orchestrator/state.ts";
 import { step } from "../src/core/orchestrator/step.ts";
 import { config, issue } from "../test/support/makers/issue.ts";
 import { measureRefills } from "./freed-slot.ts";
+import { report, summary } from "./kit.ts";
 
 // CPU of the scheduler's own decisions with 10,000 candidates, and the time a freed slot stays empty: `npm run bench`.
 
@@ -158,9 +159,14 @@ line("poll in which nothing changed (same list)", same);
 line("snapshot of 200 rows", shown);
 line("the same, 1,000 completed issues known", busySame);
 line(`${agentEvents} agent events, 1,000 completed known`, reported);
-const refills = await measureRefills(30);
-const requests = refills.reduce((sum, refill) => sum + refill.requests, 0) / refills.length;
-const freed = median(refills.map(({ ms }) => ms)).toFixed(2);
-process.stdout.write(
-  `${"slot freed to next start".padEnd(46)} ${freed.padStart(8)} ms, ${requests.toFixed(1)} tracker requests\n`,
-);
+for (const cause of ["failure", "question", "brake", "abort"] as const) {
+  const refills = await measureRefills(cause, 30);
+  const requests = refills.reduce((sum, refill) => sum + refill.requests, 0) / refills.length;
+  report({
+    name: `slot freed by ${/^[aeiou]/.test(cause) ? "an" : "a"} ${cause} to next start`,
+    ...summary(refills.map(({ ms }) => ms)),
+    unit: "ms",
+    aim: { atMost: 20 },
+    note: `${requests.toFixed(1)} tracker requests`,
+  });
+}

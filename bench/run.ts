@@ -15,6 +15,7 @@ const benches: Readonly<Record<string, string>> = {
   "start-up": "commands against a bare node",
   templates: "prompts",
   record: "the journal",
+  history: "a million events: stored, removed, found",
   audit: "pages and verification of a million audit entries",
   conflicts: "merges tried between branches",
   delivery: "from the end of a turn to the pushed branch",
