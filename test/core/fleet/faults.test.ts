@@ -85,14 +85,16 @@ test("1: the agent of a stopped worker (SIGSTOP) is ended by another process bef
 });
 
 test("9: an engine that loses every key (FLUSHALL) ends the agents, and nobody restarts anything", async () => {
-  const { id } = await running();
+  const { id, pid } = await running();
   assert.equal(world.redis.cli("flushall"), "OK");
+  await eventually("its agent was ended", async () => !isAlive(pid));
   await succeeded(id);
 });
 
 test("8, 9: an engine that comes back empty is used again, and the attempt runs once more", async () => {
-  const { id } = await running();
+  const { id, pid } = await running();
   await world.redis.restart();
+  await eventually("its agent was ended", async () => !isAlive(pid));
   await succeeded(id);
 });
 
@@ -110,6 +112,14 @@ test("28: a server that is killed (-9) and starts again ends the agents of its p
   await world.serve();
   await succeeded(id);
 });
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
 
 /** Processes with a directory below `dir`. */
 function agentsIn(dir: string): number {
