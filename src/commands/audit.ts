@@ -5,7 +5,7 @@ import type { AuditEntryView } from "../contract/audit.ts";
 import type { CommandContext } from "./context.ts";
 import { filesFor } from "./data-dir.ts";
 import { exitCodes, onServerIssue, requireWord } from "./failure.ts";
-import { type Cell, printPage } from "./output.ts";
+import { type Cell, printPage, relative } from "./output.ts";
 import { pageOptions, row, subcommand } from "./table.ts";
 import { sinceTime, untilTime, whenForms } from "./when.ts";
 
@@ -62,12 +62,13 @@ export const auditCommand = row({
       { title: "SEQ", align: "right", drop: 3 },
       { title: "AT" },
       { title: "ACTOR", drop: 2 },
-      { title: "ACTION", flexible: true },
+      { title: "ACTION" },
       { title: "TARGET", flexible: true },
       { title: "OUTCOME", flexible: true },
       { title: "DETAIL", flexible: true, drop: 1 },
     ] as const;
-    return printPage({ columns, rows: page.entries.map(rowOf), page }, context);
+    const rows = page.entries.map((entry) => rowOf(entry, context.width !== null));
+    return printPage({ columns, rows, page }, context);
   },
   commands: [
     subcommand({
@@ -87,13 +88,15 @@ export const auditCommand = row({
 
 const plumbing = new Set(["request_id", "event_seq", "issue_id", "attempt_id"]);
 
-function rowOf({ seq, at, actor, action, target, outcome, detail }: Entry): Cell[] {
+/** `isShort`: as on a terminal, where the names of the actions need the room. */
+function rowOf(entry: Entry, isShort: boolean): Cell[] {
+  const { seq, at, actor, action, target, outcome, detail } = entry;
   const facts = Object.entries(detail).filter(
     ([name, value]) => !plumbing.has(name) && value !== null,
   );
   return [
     String(seq),
-    at,
+    isShort ? relative(at, Date.now()) : at,
     actor,
     action,
     target ?? "-",

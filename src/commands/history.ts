@@ -33,7 +33,7 @@ export const attemptsCommand = row({
     onServerIssue(id, context, (client) =>
       client.issues.attempts({ params: { id }, query: { limit, offset } }),
     ),
-  print(page, context) {
+  print(page, context, { issue }) {
     const columns = [
       { title: "ATTEMPT" },
       { title: "NO", align: "right", drop: 2 },
@@ -44,7 +44,8 @@ export const attemptsCommand = row({
       { title: "TOKENS", align: "right", drop: 3 },
       { title: "ERROR", flexible: true },
     ] as const;
-    return printPage({ columns, rows: page.attempts.map(rowOf), page }, context);
+    const empty = `No attempt has begun; symphony explain ${issue} says why`;
+    return printPage({ columns, rows: page.attempts.map(rowOf), empty, page }, context);
   },
 });
 

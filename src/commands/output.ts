@@ -119,13 +119,15 @@ export interface ListShape extends Pick<TableShape, "columns" | "rows"> {
   readonly below?: (paint: Paint) => readonly string[];
   /** One message about the list as a whole. */
   readonly totals?: string;
+  /** A message for a list without a row: what to do about it. */
+  readonly empty?: string;
   /** Of a list that comes in pages: how many rows there are, and how many of them are on earlier pages. */
   readonly page?: { readonly total: number; readonly offset: number };
 }
 
 /** Prints a list, with `N more: --offset M` where there is another page. */
 export async function printPage(
-  { columns, rows, sum, below, totals, page }: ListShape,
+  { columns, rows, sum, below, totals, empty, page }: ListShape,
   { width, paint: painting, print, note }: Printer,
 ): Promise<void> {
   const paint = await painting();
@@ -133,6 +135,7 @@ export async function printPage(
   const lines = tableLines({ columns, rows: all, width, paint });
   print([...lines, ...(below?.(paint) ?? [])].join("\n"));
   if (totals !== undefined) note(totals);
+  if (empty !== undefined && rows.length === 0 && (page?.total ?? 0) === 0) note(empty);
   if (page === undefined) return;
   const shown = page.offset + rows.length;
   if (page.total > shown) note(`${page.total - shown} more: --offset ${shown}`);

@@ -8,9 +8,9 @@ const maxCapacity = 500;
 /** Makes this machine a worker of a fleet, until it is stopped. */
 export const workerCommand = row({
   examples: [
-    "SYMPHONY_WORKER_TOKEN=swt_… symphony worker --join redis://10.0.0.5:6379   the first time",
-    "symphony worker --join redis://10.0.0.5:6379                 afterwards",
-    "symphony worker --join '$FLEET_URL' --label gpu --capacity 4  a URL with a password",
+    "SYMPHONY_WORKER_TOKEN=swt_… symphony worker --join redis://10.0.0.5   at first",
+    "symphony worker --join redis://10.0.0.5   afterwards",
+    "symphony worker --join '$FLEET_URL' --label gpu   a URL with a password",
   ],
   options: [
     {
