@@ -116,5 +116,6 @@ const removeRow = subcommand({
 
 /** The machines of the fleet. */
 export const workersCommand = row({
+  examples: ["symphony workers list", "symphony workers invite"],
   commands: [listRow, inviteRow, cordonRow, drainRow, removeRow],
 });

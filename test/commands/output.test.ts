@@ -63,6 +63,9 @@ test("a list prints its total and the offset of the next page", async () => {
   printed.length = 0;
   await printPage({ columns, rows, page: { total: 3, offset: 1 } }, printer);
   assert.deepEqual(printed, ["ISSUE   N\nENG-1   7\nENG-2  12"], "the last page says no more");
+  printed.length = 0;
+  await printPage({ columns, rows: [], empty: "there is none" }, printer);
+  assert.deepEqual(printed, ["ISSUE  N", "note: there is none"]);
 });
 
 test("text is cut by columns, and no character is split", () => {
