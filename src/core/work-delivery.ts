@@ -12,6 +12,7 @@ import type { Closers } from "./open.ts";
 import { runIdOf } from "./process/table.ts";
 import { operatorIdentity } from "./repository/git.ts";
 import type { Mirrors } from "./repository/mirrors.ts";
+import { operatorSigner } from "./repository/signing.ts";
 import type { History } from "./store/store.ts";
 import { textOf } from "./text/text.ts";
 import type { Tracker } from "./tracker/tracker.ts";
@@ -56,6 +57,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     secretNames: () => secretNamesOf(config(), tracker()),
   };
   const identity = () => operatorIdentity(env);
+  const signer = () => operatorSigner(env);
   const deliveries = new Deliveries({
     ...{ clock, log, bus, config, tracker, lastMessage },
     store: openDeliveryStore(dataDir, () => clock.wall()),
@@ -67,7 +69,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     diff: (rule, work) => remotes.diff(rule, work),
     headOf: (rule, branch) => remotes.headOf(rule, branch),
     updates: {
-      identity,
+      ...{ identity, signer },
       mirror: (rule, how) => remotes.mirror(rule, how),
       contentsOf: (rule, path) => remotes.contentsOf(rule, path),
       check: (place, commands) => failedCheck(place, commands, checks),
@@ -100,7 +102,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     deliveryOf: (issueId) => deliveries.of(issueId),
     record: (branch) => deliveries.record(branch),
     defaultBranch: (rule) => remotes.defaultBranch(rule),
-    identity,
+    ...{ identity, signer },
     baseHead: (rule, base) => remotes.headOf(rule, base),
     contentsOf: (rule, path) => remotes.contentsOf(rule, path),
     holdsSecret: (bytes) => redactor.secretIn(bytes.toString("utf8")),

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -112,6 +112,33 @@ test("delivery: an agent that closes its issue itself has its branch pushed, wit
   person("lfs", "install", "--local");
   person("lfs", "pull");
   assert.equal(readFileSync(join(place.root, "person/art.bin"), "utf8"), "newer\n");
+});
+
+test("DELIVERY-36: what cannot be signed is not committed and held with what to type; mended, it is signed and pushed", async () => {
+  await using place = await deliveryProject({
+    delivery: "  poll_interval_ms: 1000\n  sign_commits: true",
+  });
+  const key = join(place.root, "key");
+  const settings = `[gpg]\n\tformat = ssh\n[user]\n\tsigningkey = ${key}.pub\n`;
+  writeFileSync(join(place.root, ".gitconfig"), settings);
+  await create(place, "Greet people by name");
+  await using server = await Served.start(place);
+  await eventually("it is held", async () => (await statusOf(server, "LOCAL-1")) === "held");
+  const { held } = await server.client.system.state({});
+  assert.match(
+    held[0]?.reason ?? "",
+    /cannot be signed: .*; next: .*symphony transition LOCAL-1 queued$/,
+  );
+  assert.equal(gitIn(place.bare)("branch", "--list", "symphony/*"), "");
+  execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", key]);
+  const retried = await symphony(place, "transition", "LOCAL-1", "queued");
+  assert.equal(retried.code, 0, retried.stderr);
+  await eventually("it is pushed", async () => {
+    const found = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
+    return found.delivery?.pushed !== null && found.status === "review";
+  });
+  const commit = gitIn(place.bare)("cat-file", "commit", branch);
+  assert.match(commit, /^gpgsig -----BEGIN SSH SIGNATURE-----$/m);
 });
 
 test("delivery: a turn that changed nothing holds its issue with what to do", async () => {

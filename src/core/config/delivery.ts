@@ -14,6 +14,8 @@ export interface DeliveryConfig {
   readonly commitTemplate: string;
   /** Commits of symphony end with `Signed-off-by:` and their author (the Developer Certificate of Origin). */
   readonly signOff: boolean;
+  /** Commits of symphony are signed, with the program and key of the operator's git. */
+  readonly signCommits: boolean;
   /** Author and committer; null: as git is configured for the user who runs the server. */
   readonly author: { readonly name: string; readonly email: string } | null;
   /** A file with more bytes is not pushed. */
@@ -67,6 +69,7 @@ export const deliverySection = section({
   body_template: solidText.nullable().default(null),
   commit_template: solidText.nullable().default(null),
   sign_off: z.boolean("must be true or false").default(false),
+  sign_commits: z.boolean("must be true or false").default(false),
   author: author.nullable().default(null),
   max_file: size.refine((value) => value !== 0, "must be greater than 0").default(10 * 2 ** 20),
   allow_workflows: z.boolean("must be true or false").default(false),
@@ -97,6 +100,7 @@ export function deliveryConfigOf(
     bodyTemplate: written.body_template,
     commitTemplate: written.commit_template ?? defaultCommit,
     signOff: written.sign_off,
+    signCommits: written.sign_commits,
     author: written.author,
     maxFile: bytesOf(written.max_file),
     allowWorkflows: written.allow_workflows,

@@ -10,6 +10,7 @@ import type { LfsStore } from "../repository/lfs.ts";
 import type { Contents } from "../repository/lfs-work.ts";
 import { examineOffer, type Objection } from "../repository/offer.ts";
 import { repositoryFor, repositoryOfWork } from "../repository/routing.ts";
+import { type Signer, SigningFailure } from "../repository/signing.ts";
 import { gitHead } from "../repository/survey.ts";
 import type { EventSink } from "../store/store.ts";
 import { oneLine, plainName } from "../text/text.ts";
@@ -31,6 +32,8 @@ export interface MadeDeps {
   defaultBranch(repository: RepositoryConfig): Promise<string | null>;
   /** Author and committer where the configuration names none. */
   identity(): Promise<Identity>;
+  /** How the operator's git signs. */
+  signer(): Promise<Signer>;
   /** The newest commit of the base that symphony fetched; null: none is known. */
   baseHead(repository: RepositoryConfig, base: string): Promise<string | null>;
   lastMessage(attemptId: string): string | null;
@@ -60,7 +63,10 @@ export async function madeBy(turn: EndedTurn, deps: MadeDeps): Promise<Made | Un
     return work.length > 0 ? { kind: "changed", head: null } : { kind: "unchanged" };
   }
   const lfs = (await deps.contentsOf(repository, workspace.path))?.store ?? null;
-  const committed = await commit(turn, known, deps, lfs);
+  const committed = await commit(turn, known, deps, lfs).catch((error: unknown) => {
+    if (error instanceof SigningFailure) return notSigned(error, issue.identifier);
+    throw error;
+  });
   if (committed.kind !== "committed") return committed;
   const { head, leftOut } = committed;
   const baseline = await readBaseline(workspace.path);
@@ -127,6 +133,17 @@ interface Commit {
   readonly leftOut: readonly LeftOut[];
 }
 
+type Refused = Extract<Made, { readonly kind: "refused" }>;
+
+/** The work stays as it is; what mends it is outside of the workspace. */
+function notSigned({ message }: SigningFailure, identifier: string): Refused {
+  const next = `next: mend the signing of your git (user.signingkey, gpg.format), then symphony transition ${identifier} queued`;
+  return {
+    kind: "refused",
+    reason: `not committed, the work stays in its workspace: it cannot be signed: ${message}; ${next}`,
+  };
+}
+
 type Committed = Commit | Unready;
 
 async function commit(
@@ -145,10 +162,12 @@ async function commit(
   const failed = commands.length === 0 ? null : await deps.check(turn, commands);
   if (failed !== null) return redCheck(failed);
   const author = config.delivery.author ?? (await deps.identity());
+  const signer = config.delivery.signCommits ? await deps.signer() : null;
   const result = await commitWork({
     path: workspace.path,
     message: await commitMessage(config, { issue, summary, branch: known.branch, author }),
     author,
+    signer,
     wall: deps.clock.wall(),
     base: (await readBaseline(workspace.path))?.head ?? null,
     settled,

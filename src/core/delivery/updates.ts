@@ -5,6 +5,7 @@ import type { Identity } from "../repository/git.ts";
 import type { Contents } from "../repository/lfs-work.ts";
 import type { Conflict } from "../repository/merging.ts";
 import { repositoryNamed } from "../repository/routing.ts";
+import type { Signer } from "../repository/signing.ts";
 import { gitHead } from "../repository/survey.ts";
 import { finishUpdate, type UpdateResult, updateWorkspace } from "../repository/update.ts";
 import { plainName } from "../text/text.ts";
@@ -25,6 +26,8 @@ export interface MirrorWish {
 export interface UpdatePorts {
   /** Author and committer where the configuration names none. */
   identity(): Promise<Identity>;
+  /** As `MadeDeps.signer`. */
+  signer(): Promise<Signer>;
   /**
    * The path of the mirror, with what the remote had some seconds ago; `fresh`: with what it has now;
    * `whole`: also with the history that `depth` cut. Rejects when the remote cannot be read.
@@ -180,6 +183,7 @@ export class Updates {
       submodules: ((await readBaseline(path))?.loan?.submodules ?? []).map((one) => one.path),
       onlyConflicts: wanted.onlyConflicts,
       author: delivery.author ?? (await ports.identity()),
+      signer: delivery.signCommits ? await ports.signer() : null,
       wall: clock.wall(),
       isGenerated: (name: string) => isGenerated(name, delivery.regenerate),
       remember: (merging: Parameters<typeof writeMerging>[1]) => writeMerging(path, merging),
@@ -263,6 +267,7 @@ export class Updates {
       ...{ path, signal, merge, settled, cone, lfs },
       message: `Merge branch '${known.base}' into ${known.branch}\n`,
       author: config().delivery.author ?? (await ports.identity()),
+      signer: config().delivery.signCommits ? await ports.signer() : null,
       wall: clock.wall(),
       base: (await readBaseline(path))?.head ?? null,
     });

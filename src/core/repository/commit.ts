@@ -22,6 +22,7 @@ import { pointersAmong, unchangedOf } from "./lfs-files.ts";
 import { type Entry, entriesIn, listed, split, wholeCall } from "./lists.ts";
 import { isUndone, type MergeParts, openMerge } from "./merging.ts";
 import { repositoryAt } from "./refs.ts";
+import { type Signer, SigningFailure } from "./signing.ts";
 import { type Cone, leaveOut } from "./sparse.ts";
 import { type Copied, Copier, conflictsIn } from "./stage.ts";
 import { type GitHead, gitHead } from "./survey.ts";
@@ -33,6 +34,8 @@ export interface CommitOrder {
   readonly message: string;
   /** The author, and the committer. */
   readonly author: Identity;
+  /** Signs the commit; null: it is not signed. */
+  readonly signer?: Signer | null;
   /** Time of the commit, in ms since the epoch. */
   readonly wall: number;
   /**
@@ -100,7 +103,7 @@ export async function commitWork(order: CommitOrder): Promise<CommitResult> {
     return await new Work(git, { ...order, merge }, place, found).commit();
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof SymphonyError) throw error;
+    if (error instanceof SymphonyError || error instanceof SigningFailure) throw error;
     const message = `nothing was committed: ${messageOf(error)}`;
     throw new SymphonyError("workspace_error", message, { cause: error });
   }
@@ -325,7 +328,7 @@ class Work {
     const tree = (await git.run(["write-tree", "--missing-ok"], wholeCall)).trim();
     const who = whoOf(author, wall);
     const parents = [head, merge?.base].flatMap((id) => (id ? [id] : []));
-    const to = await writeCommit(git, { tree, parents, who, message });
+    const to = await writeCommit(git, { tree, parents, who, message }, this.#order);
     const packs = await packNew(git);
     for (const [name, { state }] of this.#copied) {
       if ((await copier.state(name)).state === state) continue;

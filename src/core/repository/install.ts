@@ -6,6 +6,7 @@ import { commitId } from "../config/git.ts";
 import { SymphonyError, systemCodeOf } from "../model/errors.ts";
 import { commitOf, readSmall } from "./checkout.ts";
 import type { Identity, ProtectedGit } from "./git.ts";
+import { type Signer, writeSigned } from "./signing.ts";
 
 // New commits, and writing them into the `.git` of a workspace, which an agent can write too: no link in it is
 // followed.
@@ -31,13 +32,18 @@ interface NewCommit {
   readonly message: string;
 }
 
-/** Writes a commit into symphony's own directory; resolves with its id. */
+/**
+ * Writes a commit into symphony's own directory, signed where there is a signer; resolves with its id. Rejects with
+ * `SigningFailure`.
+ */
 export async function writeCommit(
   git: ProtectedGit,
   { tree, parents, who, message }: NewCommit,
+  { signer, signal }: { readonly signer?: Signer | null; readonly signal: AbortSignal },
 ): Promise<string> {
   const above = parents.map((id) => `parent ${id}\n`).join("");
   const text = `${message.replaceAll("\0", "").trimEnd()}\n`;
+  if (signer) return writeSigned(git, signer, { tree, parents, who, message: text }, signal);
   const input = `tree ${tree}\n${above}author ${who}\ncommitter ${who}\n\n${text}`;
   const write = ["hash-object", "-t", "commit", "-w", "--stdin"];
   return (await git.run(write, { input, timeoutMs })).trim();

@@ -27,6 +27,7 @@ import {
   mergeIn,
   openMergeGit,
 } from "./merging.ts";
+import type { Signer } from "./signing.ts";
 import { type Cone, leaveOut, leftOutOf, outsideOf, useCone } from "./sparse.ts";
 import { gitHead } from "./survey.ts";
 
@@ -44,6 +45,8 @@ export interface UpdateOrder {
   /** A base that merges without a conflict is left alone. */
   readonly onlyConflicts: boolean;
   readonly author: Identity;
+  /** Signs the merge; null: it is not signed. */
+  readonly signer?: Signer | null;
   /** Time of the commit, in ms since the epoch. */
   readonly wall: number;
   /** As in `CommitOrder`. */
@@ -112,7 +115,7 @@ async function merge(git: ProtectedGit, order: UpdateOrder & MergeQuestion): Pro
   const message = `Merge branch '${baseName}'${into}`;
   const who = whoOf(order.author, order.wall);
   const commit = isClean
-    ? await writeCommit(git, { tree, parents: [head, base], who, message })
+    ? await writeCommit(git, { tree, parents: [head, base], who, message }, order)
     : null;
   await installPacks(gitDir, await packNew(git));
   const lacking = await fetchContents(order, tree);

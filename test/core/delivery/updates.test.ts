@@ -84,6 +84,7 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
     ports: {
       identity: unused,
       contentsOf: async () => null,
+      signer: async () => ({ settings: [], env: {} }),
       mirror: async () => mirror,
       check: async ({ workspace }: Checked, commands: readonly string[]) => {
         for (const command of commands) {
