@@ -56,8 +56,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     runId: runIdOf(dataDir, "check"),
     secretNames: () => secretNamesOf(config(), tracker()),
   };
-  const identity = () => operatorIdentity(env);
-  const signer = () => operatorSigner(env);
+  const committer = { identity: () => operatorIdentity(env), signer: () => operatorSigner(env) };
   const deliveries = new Deliveries({
     ...{ clock, log, bus, config, tracker, lastMessage },
     store: openDeliveryStore(dataDir, () => clock.wall()),
@@ -69,7 +68,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     diff: (rule, work) => remotes.diff(rule, work),
     headOf: (rule, branch) => remotes.headOf(rule, branch),
     updates: {
-      ...{ identity, signer },
+      ...committer,
       mirror: (rule, how) => remotes.mirror(rule, how),
       contentsOf: (rule, path) => remotes.contentsOf(rule, path),
       check: (place, commands) => failedCheck(place, commands, checks),
@@ -102,7 +101,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     deliveryOf: (issueId) => deliveries.of(issueId),
     record: (branch) => deliveries.record(branch),
     defaultBranch: (rule) => remotes.defaultBranch(rule),
-    ...{ identity, signer },
+    ...committer,
     baseHead: (rule, base) => remotes.headOf(rule, base),
     contentsOf: (rule, path) => remotes.contentsOf(rule, path),
     holdsSecret: (bytes) => redactor.secretIn(bytes.toString("utf8")),

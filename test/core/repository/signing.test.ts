@@ -26,10 +26,11 @@ test("DELIVERY-36: a commit is signed with the key of the operator's git; nothin
   chmodSync(evil, 0o755);
   git("config", "gpg.ssh.program", evil);
   git("config", "gpg.program", evil);
+  const base = git("rev-parse", "HEAD");
   const commit = async (name: string, one: typeof signer) => {
     writeFileSync(join(path, name), `${name}\n`);
     return commitWork({
-      ...{ path, signer: one, base: null, settled: [], message: "Ä title\n\nIssue: ENG-1\n" },
+      ...{ path, signer: one, base, settled: [], message: "Ä title\n\nIssue: ENG-1\n" },
       ...{ author: { name: "Ada Ö", email: "ada@example.org" }, wall: 1_700_000_000_000 },
       signal: new AbortController().signal,
     });
@@ -46,7 +47,10 @@ test("DELIVERY-36: a commit is signed with the key of the operator's git; nothin
   assert.equal(shown, "Ada Ö|ada@example.org|Ada Ö|1700000000|Ä title\n\nIssue: ENG-1");
   assert.ok(!existsSync(join(dir, "ran/signed")));
   const before = [git("rev-parse", "HEAD"), git("for-each-ref")];
-  const missing = { ...signer, settings: [["gpg.format", "ssh"] as const] };
+  const missing = {
+    ...signer,
+    settings: [...signer.settings, ["user.signingkey", join(dir, "no-key")] as const],
+  };
   await assert.rejects(commit("three.txt", missing), (error) => {
     return error instanceof SigningFailure && /signingkey|ssh/i.test(error.message);
   });
