@@ -108,6 +108,19 @@ export async function operatorIdentity(
   return name === null || email === null ? ownIdentity : { name, email };
 }
 
+/** Settings of the operator's own git whose keys match, as `config -z` prints them; empty: none. No repository adds any. */
+export async function operatorSettings(
+  pattern: string,
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<string> {
+  const { exitCode, output } = await runCommand({
+    argv: ["git", "config", "--includes", "-z", "--get-regexp", pattern],
+    ...{ cwd: "/", env: { ...env, GIT_CEILING_DIRECTORIES: "/" } },
+    ...{ timeoutMs: 5_000, outputBytes: 64 * 1024 },
+  });
+  return exitCode === 0 ? output : "";
+}
+
 export interface GitCall {
   readonly args: readonly string[];
   readonly cwd: string;

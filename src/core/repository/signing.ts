@@ -1,6 +1,5 @@
-import { runCommand } from "../process/run.ts";
 import { oneLine } from "../text/text.ts";
-import { GitFailure, gitEnvironment, type ProtectedGit, runGit } from "./git.ts";
+import { GitFailure, gitEnvironment, operatorSettings, type ProtectedGit, runGit } from "./git.ts";
 
 /** The operator's program and key for signatures, as their own git has them. */
 export interface Signer {
@@ -41,13 +40,8 @@ export async function operatorSigner(
   const own = Object.fromEntries(
     inherited.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]] as const])),
   );
-  const { exitCode, output } = await runCommand({
-    argv: ["git", "config", "--includes", "-z", "--get-regexp", "^(gpg|user)\\."],
-    // In the root directory no repository adds a configuration of its own.
-    ...{ cwd: "/", env: { ...own, GIT_CEILING_DIRECTORIES: "/" } },
-    ...{ timeoutMs: 5_000, outputBytes: 64 * 1024 },
-  });
-  const found = (exitCode === 0 ? output : "").split("\0").flatMap((entry) => {
+  const output = await operatorSettings("^(gpg|user)\\.", own);
+  const found = output.split("\0").flatMap((entry) => {
     const at = entry.indexOf("\n");
     const key = entry.slice(0, Math.max(at, 0));
     return keys.includes(key) ? [[key, entry.slice(at + 1)] as const] : [];
