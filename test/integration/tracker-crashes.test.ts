@@ -2,11 +2,15 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
+import { pathToFileURL } from "node:url";
 import type { Step } from "../../src/demo/script.ts";
-import type { LossyProxy } from "../support/fakes/lossy-proxy.ts";
+import { equipment } from "../support/fakes/equipment.ts";
+import { type LossyProxy, startLossyProxy } from "../support/fakes/lossy-proxy.ts";
+import type { SchemaGithub } from "../support/fakes/schema-github.ts";
 import { ask } from "../support/fakes/schema-linear.ts";
+import { deliveryProject } from "../support/makers/delivery-project.ts";
 import { linearAgent } from "../support/worlds/linear-agent.ts";
-import { eventually, type Served } from "../support/worlds/symphony.ts";
+import { eventually, Served } from "../support/worlds/symphony.ts";
 
 /** A project whose tracker is behind a network that loses answers. */
 interface Bench extends AsyncDisposable {
@@ -33,46 +37,53 @@ const turns: readonly (readonly Step[])[] = [
 ];
 const writing = "  updates: all\n  in_progress: In Progress\n  on_success: In Review\n";
 
-test("DELIVERY-39: kill -9 in each write to Linear, right after it was done: one comment, each move once, also after a 500", async () => {
-  await using bench = await linear();
-  const { proxy } = bench;
-  const kill = { onLost: () => void bench.server().child.kill("SIGKILL") };
-  // The start of the work, the comment, its edit, and the end of the work.
-  proxy.lose(bench.moves, "reset", kill);
-  proxy.lose(bench.writes, "500");
-  proxy.lose(bench.writes, "reset", kill);
-  proxy.lose(bench.edits, "reset", kill);
-  proxy.lose(bench.edits, "500");
-  proxy.lose(bench.moves, "reset", kill);
-  await bench.serve();
-  const isDone = async () => {
-    const comments = await bench.comments();
-    return (
-      (await bench.state()) === "In Review" &&
-      /ready for review/.test(comments[0] ?? "") &&
-      waiting(bench) === 0
-    );
-  };
-  for (let restarts = 0; !(await isDone()); restarts += 1) {
-    assert.ok(restarts < 12, `${await bench.state()} ${await bench.comments()}`);
-    await eventually("an end of the server, or of its work", async () => {
-      const { signalCode } = bench.server().child;
-      return signalCode !== null || held(bench) || (await isDone());
-    });
-    if (await isDone()) break;
-    await bench.server().crash();
-    aMinuteLater(bench);
+const benches = [
+  ["Linear", linear],
+  ["GitHub", github],
+] as const;
+
+for (const [name, open] of benches) {
+  test(`DELIVERY-39: kill -9 in each write to ${name}, right after it was done: one comment, each move once, also after a 500`, async () => {
+    await using bench = await open();
+    const { proxy } = bench;
+    const kill = { onLost: () => void bench.server().child.kill("SIGKILL") };
+    // The start of the work, the comment, its edit, and the end of the work.
+    proxy.lose(bench.moves, "reset", kill);
+    proxy.lose(bench.writes, "500");
+    proxy.lose(bench.writes, "reset", kill);
+    proxy.lose(bench.edits, "reset", kill);
+    proxy.lose(bench.edits, "500");
+    proxy.lose(bench.moves, "reset", kill);
     await bench.serve();
-  }
-  assert.equal((await bench.comments()).length, 1);
-  const made = (match: RegExp) =>
-    proxy.seen.filter(({ line, body, status }) => {
-      return status < 300 && match.test(`${line}\n${body}`);
-    }).length;
-  assert.equal(made(bench.writes), 1, "the comment is written once");
-  assert.equal(made(bench.moves), 2, "each move is made once");
-  assert.ok(proxy.seen.filter(({ isLost }) => isLost).length >= 4);
-});
+    const isDone = async () => {
+      const comments = await bench.comments();
+      return (
+        (await bench.state()) === "In Review" &&
+        /ready for review/.test(comments[0] ?? "") &&
+        waiting(bench) === 0
+      );
+    };
+    for (let restarts = 0; !(await isDone()); restarts += 1) {
+      assert.ok(restarts < 12, `${await bench.state()} ${await bench.comments()}`);
+      await eventually("an end of the server, or of its work", async () => {
+        const { signalCode } = bench.server().child;
+        return signalCode !== null || held(bench) || (await isDone());
+      });
+      if (await isDone()) break;
+      await bench.server().crash();
+      aMinuteLater(bench);
+      await bench.serve();
+    }
+    assert.equal((await bench.comments()).length, 1);
+    const made = (match: RegExp) =>
+      proxy.seen.filter(({ line, body, status }) => {
+        return status < 300 && match.test(`${line}\n${body}`);
+      }).length;
+    assert.equal(made(bench.writes), 1, "the comment is written once");
+    assert.equal(made(bench.moves), 2, "each move is made once");
+    assert.ok(proxy.seen.filter(({ isLost }) => isLost).length >= 4);
+  });
+}
 
 /** Writes that wait. */
 function waiting({ place }: Bench): number {
@@ -131,5 +142,62 @@ async function linear(): Promise<Bench> {
     comments: async () =>
       (await shown()).comments.nodes.flatMap(({ body, user }) => (user?.app ? [body] : [])),
     [Symbol.asyncDispose]: () => world[Symbol.asyncDispose](),
+  };
+}
+
+/** States are labels, and the work stays on its branch: a pull request would be linked by a comment of its own. */
+async function github(): Promise<Bench> {
+  const server = await import(pathToFileURL(join(equipment("fake-github"), "server.mjs")).href);
+  const hub: SchemaGithub = await server.startFakeGithub({ issues: 0, ci: "none" });
+  const { origin, pathname } = new URL(hub.api);
+  const proxy = await startLossyProxy(origin);
+  const token = hub.describe().tokens["symphony-bot"] ?? "";
+  const place = await deliveryProject({
+    tracker: `  kind: github
+  active_states: [Todo, In Progress]
+  provider: { repositories: [acme/app], state_from: labels, states: [In Review], base_url: "${proxy.url}${pathname}" }
+${writing}`,
+    env: { GITHUB_TOKEN: token },
+    delivery: "  mode: branch\n  poll_interval_ms: 1000",
+    issues: { default: turns },
+  });
+  // biome-ignore lint/suspicious/noExplicitAny: what a call returns depends on the call
+  const rest = async (path: string, body?: object): Promise<any> => {
+    const answer = await fetch(`${hub.api}/repos/acme/app${path}`, {
+      headers: { authorization: `Bearer ${hub.describe().tokens["ada"]}`, "user-agent": "ada" },
+      ...(body && { method: "POST", body: JSON.stringify(body) }),
+    });
+    return answer.json();
+  };
+  for (const name of ["Todo", "In Progress", "In Review"])
+    await rest("/labels", { name: `status:${name}`, color: "ededed" });
+  const { number } = await rest("/issues", { title: "Greet", labels: ["status:Todo"] });
+  let served: Served | null = null;
+  const running = () => {
+    assert.ok(served);
+    return served;
+  };
+  return {
+    ...{ id: `app-${number}`, proxy, place, server: running },
+    async serve() {
+      served = await Served.start(place);
+    },
+    moves: /^POST [^\n]*\/labels/,
+    writes: /^POST [^\n]*\/comments/,
+    edits: /^PATCH [^\n]*\/comments\//,
+    async state() {
+      const { labels }: { labels: { name: string }[] } = await rest(`/issues/${number}`);
+      return labels.map(({ name }) => name.replace("status:", "")).join(" and ");
+    },
+    async comments() {
+      const all: { body: string }[] = await rest(`/issues/${number}/comments`);
+      return all.map(({ body }) => body);
+    },
+    async [Symbol.asyncDispose]() {
+      await served?.[Symbol.asyncDispose]();
+      await proxy[Symbol.asyncDispose]();
+      await hub.close();
+      await place[Symbol.asyncDispose]();
+    },
   };
 }
