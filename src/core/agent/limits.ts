@@ -25,7 +25,16 @@ const limitPhrases = new RegExp(
     "resource[_ ](?:has been )?exhausted",
     "resourceexhausted",
     "too many requests",
-    "out of (?:extra )?usage(?! credits)",
+    "out of (?:[\\w-]{1,20} ){0,2}(?:usage(?! credits)|messages|requests|prompts)",
+    "no (?:[\\w-]{1,20} ){0,2}(?:requests|messages|prompts) (?:left|remaining)",
+    "used (?:up )?(?:all|100 ?%) of (?:your|the|its)(?: [\\w-]{1,20}){0,2} (?:session|usage|plan|requests|messages|prompts|limit|quota|allowance|budget)",
+    "limit of (?:[\\w-]{1,20} ){0,2}(?:requests|messages|prompts)",
+    "(?:message|prompt)s?[ _-]limit",
+    "(?:hourly|daily|weekly|monthly|message|request|spend(?:ing)?) (?:[\\w-]{1,20} )?(?:budget|allowance|cap)\\b",
+    "per[ _-](?:minute|hour|day|week|month)(?: \\w{1,10})? limit",
+    "(?:budget|allowance|usage) (?:has been |has |is |was )?(?:exceeded|exhausted|used up)",
+    "quota (?:has |is |was )?(?:run out|spent)",
+    "throttlingexception|(?:is|are|was|were|been|being) throttled",
     "(?:status|http|code|error|rejected)(?: code)?\\W{0,3}429(?!\\d)",
   ].join("|"),
 );
@@ -44,12 +53,13 @@ const otherPhrases = new RegExp(
     "request too large",
     "reduce your message size",
     "(?:prompt|input) is too long",
-    "context (?:window|length|limit)",
+    "(?:context|thinking|reasoning) (?:window|length|limit|budget)",
+    "disk quota",
     "long context",
   ].join("|"),
 );
 const limitNames =
-  /^(?:rate_?limit(?:ed|_?error|_?exceeded|_?reached)?|usage_?limit(?:_?reached|_?exceeded)?|quota_?(?:exceeded|exhausted)|insufficient_?quota|resource_?exhausted|too_?many_?requests)$/;
+  /^(?:rate_?limit(?:ed|_?error|_?exceeded|_?reached)?|usage_?limit(?:_?reached|_?exceeded)?|quota_?(?:exceeded|exhausted)|insufficient_?quota|resource_?exhausted|too_?many_?requests|throttling(?:_?exception)?|budget_?exceeded)$/;
 
 const statusKeys = new Set(["status", "statuscode", "code", "httpstatus", "httpstatuscode"]);
 const nameKeys = new Set([
@@ -64,12 +74,12 @@ const nameKeys = new Set([
 ]);
 const waitKeys = new Set([
   ...["retryafter", "retrydelay", "retryin", "retryafterseconds", "retrydelayseconds"],
-  ...["resetsin", "resetafter", "resetsinseconds", "resetinseconds"],
+  ...["resetsin", "resetafter", "resetsinseconds", "resetinseconds", "xratelimitresetafter"],
 ]);
 const waitMsKeys = new Set(["retryafterms", "retrydelayms", "resetsinms"]);
 const timeKeys = new Set([
   ...["resetsat", "resetat", "resettime", "quotaresettime", "quotaresettimestamp", "retryat"],
-  ...["anthropicratelimitunifiedreset", "xratelimitreset"],
+  ...["anthropicratelimitunifiedreset", "xratelimitreset", "ratelimitreset", "reset"],
 ]);
 const textKeys = /^data$|message|detail|description|reason|body|text|title|error/;
 

@@ -55,22 +55,31 @@ const clock =
   "(?<hour>\\d{1,2})(?::(?<minute>\\d{2}))?(?::(?<second>\\d{2}))?(?:\\s?(?<half>[ap])\\.?m\\b)?";
 const zone = `(?:\\s?\\((?<inBrackets>[^)\\n]{1,40})\\)|\\s?(?<named>(?:utc|gmt)[+-]\\d{1,2}(?::?\\d\\d)?|${[...zones.keys()].join("|")}|[a-z]{3,12}/[a-z_/+-]{2,40})\\b)?`;
 
+const dayAndTime = `(?:,? (?<year>\\d{4}))?(?:,? (?:at )?${clock}${zone})?(?!\\d)`;
+
 const patterns = {
   epoch: new RegExp(`(?:\\||${cue}[^\\d\\n]{0,30})(\\d{13}|\\d{10})(?![\\d.])`, "g"),
   wait: new RegExp(`${cue}[^.;\\n\\d]{0,40}(${duration})`, "g"),
   bareWait:
     /\b(?:retry[-_ ]?after|resets?_in_seconds)["']?\s{0,3}[:=]?\s{0,3}["']?(\d{1,9})(?![\w.:-])(?!\s?[ap]\.?m)/g,
-  iso: /\b(\d{4}-\d\d-\d\d)[t ](\d\d:\d\d(?::\d\d)?)(?:\.\d{1,9})?\s?(z|utc|gmt|[+-]\d\d:?\d\d)?/g,
+  hours: new RegExp(`${cue} (?:in|after) (\\d{1,3}):(\\d\\d):(\\d\\d)(?![\\d:])`, "g"),
+  /** A date without a time of day. */
+  isoDay: new RegExp(`${cue}[^\\d\\n]{0,30}(\\d{4}-\\d\\d-\\d\\d)(?![\\dt:-]| \\d)`, "g"),
+  iso: /\b(\d{4}-\d\d-\d\d)[t ](\d\d:\d\d(?::\d\d)?)(?:\.\d{1,9})?\s?(z\b|\(?(?:utc|gmt)(?:[+-]\d{1,2}(?::?\d\d)?)?|[+-]\d\d:?\d\d)?/g,
   http: /\b(?:mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6},? (\d{1,2} [a-z]{3} \d{4} \d\d:\d\d:\d\d) (?:gmt|utc)/g,
   dated: new RegExp(
-    `${cue}[^\\d\\n]{0,30}?\\b(?<month>${month})\\.? (?<day>\\d{1,2})(?:st|nd|rd|th)?(?:,? (?<year>\\d{4}))?(?:,? (?:at )?${clock}${zone})?(?!\\d)`,
+    `${cue}[^\\d\\n]{0,30}?\\b(?<month>${month})\\.? (?<day>\\d{1,2})(?:st|nd|rd|th)?${dayAndTime}`,
+    "g",
+  ),
+  dayFirst: new RegExp(
+    `${cue}[^\\d\\n]{0,30}?\\b(?<day>\\d{1,2})(?:st|nd|rd|th)? (?<month>${month})\\b\\.?${dayAndTime}`,
     "g",
   ),
   weekday: new RegExp(
     `${cue}[^\\d\\n]{0,30}?\\b(?<weekday>${weekday}),? (?:at )?${clock}${zone}`,
     "g",
   ),
-  clock: new RegExp(`${cue}[^\\d\\n]{0,30}${clock}${zone}`, "g"),
+  clock: new RegExp(`${cue}(?<between>[^\\d\\n]{0,30})${clock}${zone}`, "g"),
 };
 
 /**
@@ -79,7 +88,7 @@ const patterns = {
  * in this machine's.
  */
 export function timeIn(text: string, wall: number): number | null {
-  const read = text.slice(0, maxTextChars).toLowerCase();
+  const read = words(text.slice(0, maxTextChars).toLowerCase());
   for (const at of candidates(read, wall)) if (at !== null && at > wall) return at;
   return null;
 }
@@ -108,13 +117,25 @@ export function waitOf(value: unknown): number | null {
   return text !== null && text.length <= 100 && whole.test(text) ? durationMs(text) : null;
 }
 
+/** Words that stand for numbers are written as these. */
+function words(text: string): string {
+  return text
+    .replaceAll(/\b(?:an?|one) (?=(?:minute|hour|day|week)\b)/g, "1 ")
+    .replaceAll(/\b(at|until) (noon|midnight)\b/g, (_, at, word) =>
+      word === "noon" ? `${at} 12:00` : `${at} 00:00`,
+    );
+}
+
 function* candidates(text: string, wall: number): Generator<number | null> {
   for (const [, digits] of text.matchAll(patterns.epoch)) yield epochMs(Number(digits));
   for (const [, told] of text.matchAll(patterns.wait)) yield wall + durationMs(told ?? "");
+  for (const [, ...each] of text.matchAll(patterns.hours)) yield wall + spanMs(each);
   for (const [, seconds] of text.matchAll(patterns.bareWait)) yield wall + Number(seconds) * 1_000;
   for (const match of text.matchAll(patterns.iso)) yield isoTime(match);
   for (const [, date] of text.matchAll(patterns.http)) yield httpTime(date);
   for (const { groups } of text.matchAll(patterns.dated)) yield datedTime(groups ?? {}, wall);
+  for (const { groups } of text.matchAll(patterns.dayFirst)) yield datedTime(groups ?? {}, wall);
+  for (const [, day] of text.matchAll(patterns.isoDay)) yield Date.parse(day ?? "") || null;
   for (const { groups } of text.matchAll(patterns.weekday)) yield dailyTime(groups ?? {}, wall);
   for (const { groups } of text.matchAll(patterns.clock)) yield dailyTime(groups ?? {}, wall);
 }
@@ -133,8 +154,14 @@ function durationMs(text: string): number {
   return each.reduce((sum, one) => sum + one, 0);
 }
 
+/** Hours, minutes and seconds. */
+function spanMs(each: readonly (string | undefined)[]): number {
+  return each.reduce((sum, one) => sum * 60 + Number(one), 0) * 1_000;
+}
+
 function isoTime([, date, time, offset]: RegExpMatchArray): number | null {
-  const written = offset === "utc" || offset === "gmt" ? "z" : (offset ?? "");
+  const named = offset?.replace("(", "");
+  const written = named === "utc" || named === "gmt" ? "z" : offsetOf(named ?? "");
   // Without a zone it is read in this machine's zone.
   const at = Date.parse(`${date}T${time}${written.toUpperCase()}`);
   return Number.isNaN(at) ? null : at;
@@ -169,9 +196,10 @@ function dailyTime(groups: Groups, wall: number): number | null {
   const at = clockOf(groups);
   if (name === null || at === null) return null;
   const today = civilAt(wall, name);
+  const first = groups["between"]?.includes("tomorrow") ? 1 : 0;
   const weekday =
     groups["weekday"] === undefined ? -1 : weekdays.indexOf(groups["weekday"].slice(0, 3));
-  for (let days = 0; days <= 7; days++) {
+  for (let days = first; days <= 7; days++) {
     const day = { ...today, day: today.day + days, ...at, second: at.second ?? 0 };
     const isIt = weekday === -1 || new Date(civilMs(day)).getUTCDay() === weekday;
     const time = notJustPast(instant(day, name), at, wall);
@@ -206,15 +234,19 @@ function notJustPast(time: number, { second }: Clock, wall: number): number {
 function zoneOf({ inBrackets, named }: Groups): string | null {
   const written = inBrackets ?? named;
   if (written === undefined) return Intl.DateTimeFormat().resolvedOptions().timeZone;
-  const offset = /^(?:utc|gmt)([+-])(\d{1,2}):?(\d\d)?$/.exec(written);
-  const name = offset
-    ? `${offset[1]}${(offset[2] ?? "").padStart(2, "0")}:${offset[3] ?? "00"}`
-    : (zones.get(written) ?? written);
+  const name = zones.get(written) ?? offsetOf(written);
   try {
     return new Intl.DateTimeFormat("en", { timeZone: name }).resolvedOptions().timeZone;
   } catch {
     return null;
   }
+}
+
+/** `utc+2` as `+02:00`; anything else as it is. */
+function offsetOf(written: string): string {
+  const [, sign, hours = "", minutes = "00"] =
+    /^(?:utc|gmt)([+-])(\d{1,2}):?(\d\d)?$/.exec(written) ?? [];
+  return sign === undefined ? written : `${sign}${hours.padStart(2, "0")}:${minutes}`;
 }
 
 function civilMs({ year, month, day, hour, minute, second }: Civil): number {
