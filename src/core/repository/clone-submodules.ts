@@ -1,9 +1,14 @@
-import { mkdir } from "node:fs/promises";
+import { lstat, mkdir, readdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
 import type { GitAddress } from "../config/git.ts";
+import { rawName } from "../text/text.ts";
 import { borrow } from "./borrow.ts";
+import { copyIndex } from "./checkout.ts";
+import { openProtectedGit } from "./git.ts";
+import { entriesIn, wholeCall } from "./lists.ts";
 import type { Mirror } from "./mirror.ts";
 import type { Mirrors, SubmoduleLoan } from "./mirrors.ts";
+import { type Cone, outsideOf } from "./sparse.ts";
 import { holds, type Submodule, submodulesOf } from "./submodules.ts";
 
 interface Filling {
@@ -23,6 +28,8 @@ interface Top {
   readonly mirror: string;
   readonly commit: string;
   readonly address: GitAddress;
+  /** Which files the workspace has. */
+  readonly cone: Cone;
 }
 
 const maxSubmodules = 100;
@@ -34,11 +41,18 @@ export async function fillSubmodules(path: string, top: Top, filling: Filling): 
   let made = 0;
   for (let from = open.shift(); from !== undefined; from = open.shift()) {
     const { at, depth, mirror, commit, address } = from;
+    const links = await linksIn(join(path, at), filling.signal);
+    const isOutside = outsideOf(from.cone);
     const { wanted, refused } = await submodulesOf(mirror, commit, address, filling.signal);
     const nameOf = (name: string) => (at === "" ? name : `${at}/${name}`);
     for (const one of refused) filling.tell(`${nameOf(one.path)} is not checked out: ${one.why}`);
     for (const one of wanted) {
       const name = nameOf(one.path);
+      if (isOutside(rawName(one.path))) continue;
+      if (links.get(rawName(one.path)) !== one.commit) {
+        filling.tell(`${name} is not checked out: git did not take it from the commit`);
+        continue;
+      }
       if (made >= maxSubmodules || depth >= deepest) {
         filling.tell(`${name} is not checked out: there are too many submodules`);
         continue;
@@ -50,6 +64,7 @@ export async function fillSubmodules(path: string, top: Top, filling: Filling): 
           mirror: place,
           commit: one.commit,
           address: one.address,
+          cone: [],
           at: name,
           depth: depth + 1,
         });
@@ -63,6 +78,10 @@ async function fill(
   { path: name, commit, address }: Submodule,
   { mirrors, signal, ensure, git, tell, made }: Filling,
 ): Promise<string | null> {
+  if (!(await makeRoom(path, name))) {
+    tell(`${name} is not checked out: something else is in its place, or on the way to it`);
+    return null;
+  }
   const mirror = await ensure(address);
   if (!(await holds(mirror.path, commit, signal))) {
     tell(
@@ -80,11 +99,38 @@ async function fill(
   ]);
   made({ ...loan, path: name });
   const dir = join(path, name);
-  await mkdir(dir, { recursive: true });
   // In the order of git's file, which compares bytes.
   const refs = { all: [pinned, ...branches], head };
   const run = (args: readonly string[]) => git(args, dir);
   await borrow({ path: dir, address: address.address, mirror, refs, cone: [], git: run });
   await run(["checkout", "--quiet", "--detach", commit, "--"]);
   return mirror.path;
+}
+
+/** The submodules that git took into the index, by raw name: a tree can name more than one thing for a path. */
+async function linksIn(path: string, signal: AbortSignal): Promise<ReadonlyMap<string, string>> {
+  const gitDir = join(path, ".git");
+  await using git = await openProtectedGit(gitDir, { head: null, worktree: null, signal });
+  const index = join(git.dir, "checked-out");
+  if (!(await copyIndex(gitDir, index))) return new Map();
+  const text = await git.run(["ls-files", "--stage", "-z"], { ...wholeCall, index });
+  const links = [...entriesIn(text)].filter(([, { mode }]) => mode === "160000");
+  return new Map(links.map(([name, { id }]) => [name, id]));
+}
+
+/**
+ * Makes the directory `name` below `path`. False: it is not empty, or something on the way is not a directory of
+ * that very name, such as a link of the tree that leads out of the workspace.
+ */
+export async function makeRoom(path: string, name: string): Promise<boolean> {
+  let dir = await realpath(path);
+  for (const part of name.split("/")) {
+    dir = join(dir, part);
+    const found = await lstat(dir).catch(() => null);
+    if (found === null) await mkdir(dir);
+    else if (!found.isDirectory()) return false;
+    // A file system that folds names finds another one.
+    if ((await realpath(dir)) !== dir) return false;
+  }
+  return (await readdir(dir)).length === 0;
 }

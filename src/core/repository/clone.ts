@@ -196,7 +196,8 @@ class Clone {
     const { repository, path, tell, mirrors } = this.#order;
     const commit = await mirror.commitOf(start.slice(tracked.length));
     if (!repository.submodules || commit === null) return;
-    const top = { mirror: mirror.path, commit, address: repository.address };
+    const { address, sparse: cone } = repository;
+    const top = { mirror: mirror.path, commit, address, cone };
     const filling = fillSubmodules(path, top, {
       mirrors,
       signal: this.#signal,

@@ -1,8 +1,18 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { isGitAddress, parseGitAddress } from "../../../src/core/config/git.ts";
+import { makeRoom } from "../../../src/core/repository/clone-submodules.ts";
 import { commitWork } from "../../../src/core/repository/commit.ts";
 import { addressOf } from "../../../src/core/repository/submodules.ts";
 import { updateWorkspace } from "../../../src/core/repository/update.ts";
@@ -147,6 +157,75 @@ test("submodules: what a repository names is checked; nothing of it runs, and a 
   await mirrors.repairSubmodules(path, loan);
   assert.ok(!existsSync(join(dir, "elsewhere/.git/objects/info/alternates")));
   assert.notDeepEqual(await workIn(path), []);
+});
+
+test("submodules: a tree with a link on the way to one writes nothing outside of the workspace", async (t) => {
+  const world = cloneWorld(t);
+  const { dir, seed, bare, told } = world;
+  const id = library(dir, "lib");
+  const victim = join(dir, "victim");
+  mkdirSync(victim);
+  const run = (args: readonly string[], input: string | Buffer) =>
+    execFileSync("git", args, { cwd: seed, input }).toString().trim();
+  const blob = (text: string) => run(["hash-object", "-w", "--stdin"], text);
+  const modules = blob('[submodule "x"]\n\tpath = a/ssh\n\turl = ../lib.git\n');
+  const entry = (mode: string, name: string, sha: string) =>
+    Buffer.concat([Buffer.from(`${mode} ${name}\0`), Buffer.from(sha, "hex")]);
+  const link = entry("120000", "a", blob(victim));
+  const inner = entry("40000", "a", run(["mktree", "--missing"], `160000 commit ${id}\tssh\n`));
+  const top = entry("100644", ".gitmodules", modules);
+  // Git takes the one or the other of two entries with a name.
+  for (const parts of [
+    [top, inner, link],
+    [top, link, inner],
+  ]) {
+    const write = ["hash-object", "-t", "tree", "--literally", "-w", "--stdin"];
+    const tree = run(write, Buffer.concat(parts));
+    const made = gitIn(seed)("commit-tree", tree, "-m", "evil");
+    gitIn(seed)("push", "-q", "-f", bare, `${made}:refs/heads/main`);
+    await world.clone({ submodules: true }).catch(() => {});
+    assert.deepEqual(readdirSync(victim), []);
+  }
+  assert.ok(told.some((line) => line.startsWith("app: a/ssh is not checked out: ")));
+});
+
+test("submodules: room is only made in real directories of that very name", async (t) => {
+  const { dir } = cloneWorld(t);
+  const path = join(dir, "workspace");
+  mkdirSync(join(path, "full/of"), { recursive: true });
+  mkdirSync(join(dir, "victim"));
+  // What a file system that folds names shows at `A` when the tree has a link `a`.
+  symlinkSync(join(dir, "victim"), join(path, "A"));
+  symlinkSync("full", join(path, "within"));
+  writeFileSync(join(path, "file"), "");
+  for (const name of ["A", "A/x", "within/x", "file", "file/x", "full"])
+    assert.equal(await makeRoom(path, name), false, name);
+  assert.deepEqual(readdirSync(join(dir, "victim")), []);
+  assert.deepEqual(readdirSync(join(path, "full")), ["of"]);
+  for (const name of ["full/of", "new/deep/one"]) assert.equal(await makeRoom(path, name), true);
+});
+
+test("submodules: a sparse workspace has those of its directories", async (t) => {
+  const world = cloneWorld(t);
+  const { dir, seed } = world;
+  const lib = library(dir, "lib");
+  for (const name of ["src", "docs"]) {
+    mkdirSync(join(seed, name));
+    writeFileSync(join(seed, name, "file"), name);
+    gitIn(seed)("add", name);
+    addLink(seed, `${name}/lib`, "../lib.git", lib);
+  }
+  gitIn(seed)("add", ".gitmodules");
+  gitIn(seed)("commit", "-q", "-m", "submodules");
+  gitIn(seed)("push", "-q", "origin", "main");
+  const { path, loan } = await world.clone({ submodules: true, sparse: ["src"] });
+  assert.deepEqual(
+    loan.submodules?.map((one) => one.path),
+    ["src/lib"],
+  );
+  assert.ok(!existsSync(join(path, "docs")));
+  await writeBaseline(path, await baselineOf(path, { issueId: "i", loan }));
+  assert.deepEqual(await workIn(path), []);
 });
 
 test("submodules: addresses are of the repository's own protocol and site", () => {
