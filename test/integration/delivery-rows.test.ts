@@ -165,7 +165,7 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     );
   });
 
-  test("DELIVERY-25: a draft that a person made is a hold on merging, and is not undone", async () => {
+  test("DELIVERY-23, DELIVERY-25: a draft that a person made and a base that a person set are holds on merging, and are not undone", async () => {
     await using world = await deliveryWorld({
       ...one,
       delivery: "  merge: when_approved",
@@ -188,8 +188,20 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     await github.act({ do: "review", as: "grace", event: "approve" });
     await waits(world, /a person to mark it as ready/);
     assert.equal((await world.pulls())[0]?.draft, true);
+    const { sha } = await world.rest("GET /repos/acme/app/commits/main");
+    const release = { ref: "refs/heads/release", sha };
+    await world.rest("POST /repos/acme/app/git/refs", release);
+    const files = { "release.txt": "1.0\n" };
+    const tip = await github.act({ do: "push", as: "ada", branch: "release", files });
+    await world.rest(`PATCH /repos/acme/app/pulls/${number}`, { base: "release" }, "grace");
     await change("markPullRequestReadyForReview");
+    // The new base is merged in without a turn, and checked; the approval was one of another change.
+    await waits(world, /^a review of its change to release$/);
+    assert.ok(world.has(tip.sha));
+    assert.match((await world.symphony("explain", "LOCAL-1")).stdout, /its change to release/);
+    await github.act({ do: "review", as: "grace", event: "approve" });
     await world.until("it is merged", ({ issue }) => issue.state === "Done");
+    assert.equal((await world.attempts()).length, 2);
   });
 
   test("DELIVERY-2, DELIVERY-8, DELIVERY-10, DELIVERY-34: our pull request and no other, each comment once, over restarts and edits", async () => {

@@ -20,6 +20,16 @@ export interface Rerun {
   readonly at: number;
 }
 
+/** What the first read with another base found. Counts and names: clocks of the site and here differ. */
+export interface Retargeted {
+  /** The head of then. */
+  readonly head: string;
+  /** How many reviews there were, the oldest first: they count no more. */
+  readonly reviews: number;
+  /** Its runs of checks, by `runName` of the verdict. */
+  readonly checks: readonly string[];
+}
+
 /** The delivery of one issue, as it is stored. */
 export interface Delivered extends Delivery {
   /** As last read before it was offered. */
@@ -47,6 +57,8 @@ export interface Delivered extends Delivery {
   readonly pushedAt?: number;
   /** Since when reads of the pull request found the same `waitingFor`, ms since the epoch. */
   readonly waitsSince?: number;
+  /** A person set another base: evidence that was there before is about a change to the earlier one. */
+  readonly retargeted?: Retargeted;
   /** A check was seen on one of its commits. */
   readonly hadChecks?: boolean;
   /** The commit and the reason that its issue was last held for. */

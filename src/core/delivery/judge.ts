@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { DeliveryConfig } from "../config/delivery.ts";
 import type { PullRequestFacts } from "../model/delivery.ts";
-import type { Rerun } from "./delivered.ts";
+import type { Rerun, Retargeted } from "./delivered.ts";
 import type { Check, Observation, Remark } from "./forge.ts";
 import type { Feedback } from "./store.ts";
 
@@ -13,8 +13,8 @@ export interface Known {
   readonly issueId: string;
   /** The commit that symphony pushed last. */
   readonly pushed: string | null;
-  /** The base that the pull request was opened for. */
-  readonly base: string | null;
+  /** What is evidence for an earlier base; null: it has the base that it was opened for. */
+  readonly retargeted: Retargeted | null;
   /** Whether symphony itself wants it to be a draft. */
   readonly ownDraft: boolean;
   /** Whether GitHub has shown `pushed` as the head at an earlier time: another head is then another party's. */
@@ -60,14 +60,17 @@ export interface Verdict {
 export function judge(seen: Observation, known: Known): Verdict {
   const { pullRequest } = seen;
   const isCurrent = pullRequest.head === known.pushed;
-  const checks = isCurrent ? seen.checks.filter(({ head }) => head === pullRequest.head) : [];
+  const onHead = isCurrent ? seen.checks.filter(({ head }) => head === pullRequest.head) : [];
+  const isStale = (check: Check) => known.retargeted?.checks.includes(runName(check)) === true;
+  const checks = onHead.filter((check) => !isStale(check));
+  const stale = onHead.filter(isStale);
   const facts: PullRequestFacts = {
     number: pullRequest.number,
     url: pullRequest.url,
     state: pullRequest.state,
     draft: pullRequest.draft,
     headSha: pullRequest.head,
-    checks: isCurrent ? checksIn(checks, seen) : "unknown",
+    checks: isCurrent && stale.length === 0 ? checksIn(checks, seen) : "unknown",
     review: reviewOf(seen, known),
   };
   const nothing = { feedback: [], reruns: [], mergeable: false, stuck: null };
@@ -92,7 +95,7 @@ export function judge(seen: Observation, known: Known): Verdict {
     ...failed.map((check) => checkFeedback(check, known, seen.at)),
     ...conflictOf(seen, known),
   ];
-  const missing = missingOf(seen, { facts, known, checks, isCurrent });
+  const missing = missingOf(seen, { facts, known, checks, stale, isCurrent });
   return {
     facts,
     waitingFor: missing ?? (known.rules.merge === "never" ? "a person to merge it" : "its merge"),
@@ -127,7 +130,7 @@ function stuckOf(checks: readonly Check[], { again, known, missing, at }: Waitin
 
 /** The words of `missingOf` for checks that no time mends. */
 const endless =
-  /^the check .*, which has not started$|^a person to allow the check |^the failed check .* too$|^a check to start, as /;
+  /^the check .*, which has not started$|^the check .* to run again for |^a person to allow the check |^the failed check .* too$|^a check to start, as /;
 
 /** Whether the failed run is the one that was ordered to run again, so that its next attempt decides. */
 function isAwaited(check: Check, { reruns }: Known, at: number): boolean {
@@ -138,6 +141,11 @@ function isAwaited(check: Check, { reruns }: Known, at: number): boolean {
 /** Names one attempt of a check. */
 export function runOf({ runId, attempt }: Check): string {
   return `${runId}#${attempt}`;
+}
+
+/** Names one attempt of a check among all of a pull request. */
+export function runName(check: Check): string {
+  return `${check.name} ${check.head} ${runOf(check)} ${check.url}`;
 }
 
 /** Names a check on one commit. */
@@ -159,11 +167,15 @@ function checksIn(checks: readonly Check[], { baseRed }: Observation): PullReque
  * The latest decisive review of each person who may write; comments clear nothing. An approval is one
  * of the commit that its person saw.
  */
-function reviewOf(seen: Observation, { mayWrite, carried }: Known): PullRequestFacts["review"] {
+function reviewOf(
+  seen: Observation,
+  { mayWrite, carried, retargeted }: Known,
+): PullRequestFacts["review"] {
   const latest = new Map<string, "approved" | "changes_requested" | "dismissed" | "earlier">();
   let isUnknown = false;
-  for (const { author, own, verdict: said, head } of seen.reviews) {
-    const isCurrent = head === seen.pullRequest.head || carried.includes(head);
+  for (const [at, { author, own, verdict: said, head }] of seen.reviews.entries()) {
+    const isOfBase = at >= (retargeted?.reviews ?? 0);
+    const isCurrent = isOfBase && (head === seen.pullRequest.head || carried.includes(head));
     const verdict = said === "approved" && !isCurrent ? "earlier" : said;
     if (own || verdict === "commented") continue;
     const may = mayWrite.get(author.toLowerCase()) ?? null;
@@ -264,11 +276,16 @@ interface Judged {
   readonly facts: PullRequestFacts;
   readonly known: Known;
   readonly checks: readonly Check[];
+  /** Checks that ran for an earlier base. */
+  readonly stale: readonly Check[];
   readonly isCurrent: boolean;
 }
 
 /** The first requirement that is not met, in words. */
-function missingOf(seen: Observation, { facts, known, checks, isCurrent }: Judged): string | null {
+function missingOf(
+  seen: Observation,
+  { facts, known, checks, stale, isCurrent }: Judged,
+): string | null {
   const { pullRequest, requiredChecks, baseRed } = seen;
   if (!isCurrent && known.shown) {
     return `a person: ${pullRequest.head.slice(0, 10)} was pushed to ${pullRequest.branch}, and not by symphony, which overwrites nothing; merge it as it is, or bring it into the workspace`;
@@ -276,9 +293,6 @@ function missingOf(seen: Observation, { facts, known, checks, isCurrent }: Judge
   if (!isCurrent) return "GitHub to show the pushed commit";
   if (facts.draft && !known.ownDraft) return "a person to mark it as ready";
   if (facts.draft) return "a person to mark the draft as ready";
-  if (known.base !== null && pullRequest.base !== known.base) {
-    return `a person: its base was changed to ${pullRequest.base}`;
-  }
   if (pullRequest.mergeable === "no") return `its conflict with ${pullRequest.base} to be resolved`;
   const open = checks.filter(({ state }) => state === "waiting" || state === "running");
   const failed = checks.filter(({ state }) => state === "failure" || state === "cancelled");
@@ -295,10 +309,14 @@ function missingOf(seen: Observation, { facts, known, checks, isCurrent }: Judge
   }
   const silent = (requiredChecks ?? []).filter((name) => !checks.some((one) => one.name === name));
   if (silent.length > 0) return `the check ${silent.join(", ")}, which has not started`;
+  if (stale.length > 0)
+    return `the check ${named(stale)} to run again for ${pullRequest.base}, which was made its base later`;
   if (facts.review === "changes_requested") return "a new review: changes were requested";
   if (facts.review === "unknown") return "the rights of its reviewers to be known";
   if (facts.review === "none") {
     const isEarlier = seen.reviews.some(({ own, verdict }) => !own && verdict === "approved");
+    if (isEarlier && known.retargeted !== null)
+      return `a review of its change to ${pullRequest.base}`;
     return isEarlier ? "a review of its new commit" : "a review";
   }
   if (pullRequest.mergeable === "unknown") return "GitHub to tell whether it can be merged";

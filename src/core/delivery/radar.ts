@@ -26,6 +26,7 @@ const triggers = [
   "work.committed",
   "branch.pushed",
   "issue.review",
+  "pull_request.updated",
   "pull_request.merged",
   "pull_request.closed",
   "config.changed",

@@ -5,7 +5,16 @@ import { ForgeError } from "../model/forge-error.ts";
 import { repositoryNamed } from "../repository/routing.ts";
 import { carriedInto, type Delivered, type Reach } from "./delivered.ts";
 import type { Forge, Observation } from "./forge.ts";
-import { conflictSource, hashOf, judge, rerunKey, runOf, type Verdict } from "./judge.ts";
+import {
+  conflictSource,
+  hashOf,
+  judge,
+  type Known,
+  rerunKey,
+  runName,
+  runOf,
+  type Verdict,
+} from "./judge.ts";
 import type { DeliveryStore, Feedback, NewEntry } from "./store.ts";
 import type { Updates } from "./updates.ts";
 
@@ -152,7 +161,7 @@ export class Watch {
 
   async #pullRequest(known: Delivered, forge: Forge | null): Promise<void> {
     if (forge === null || known.pullRequest === null) return;
-    const { store, clock, config } = this.#deps;
+    const { store, clock } = this.#deps;
     const key = `${known.repository} ${known.pullRequest.number}`;
     const answer = await forge.observe(known.pullRequest.number);
     const last = answer === "unchanged" ? this.#last.get(key) : answer;
@@ -164,19 +173,44 @@ export class Watch {
     const now = store.of(known.issueId);
     // What was offered again meanwhile is judged by the next look.
     if (now === null || now.offeredAt !== known.offeredAt) return;
-    const { issueId, pushed, base, reruns, pushedAt = now.offeredAt } = now;
+    this.#judge(this.#retarget(now, seen), seen, { mayWrite, included });
+    if (seen.pullRequest.state !== "open") this.#last.delete(key);
+  }
+
+  /** A person has set another base: its change is another one now, and is judged anew. */
+  #retarget(known: Delivered, { pullRequest, baseHead, reviews, checks }: Observation): Delivered {
+    const { base: earlier, issueId, issueIdentifier, from } = known;
+    const { base, number, url, state, head } = pullRequest;
+    if (state !== "open" || earlier === null || base === earlier) return known;
+    this.#deps.bus.publish({
+      type: "pull_request.updated",
+      ...{ issueId, issueIdentifier },
+      message: `pull request #${number} is for ${base} now, no longer for ${earlier}: earlier reviews and checks do not count`,
+      data: { number, url, base, from: earlier },
+    });
+    const retargeted = { head, reviews: reviews.length, checks: checks.map(runName) };
+    const { carried: _, carriedTo: __, ...rest } = known;
+    return { ...rest, base, retargeted, from: baseHead ?? from };
+  }
+
+  #judge(
+    now: Delivered,
+    seen: Observation,
+    { mayWrite, included }: { readonly mayWrite: Known["mayWrite"]; readonly included: boolean },
+  ): void {
+    const { config } = this.#deps;
+    const { issueId, pushed, reruns, pushedAt = now.offeredAt, retargeted = null } = now;
     const hadChecks = now.hadChecks === true || seen.checks.length > 0;
     const carried = carriedInto(now, pushed);
     const waited = { for: now.waitingFor, since: now.waitsSince ?? seen.at };
     const shown = seen.pullRequest.head === pushed ? pushed : now.shown;
     const mended = now.problemWith === unread ? { problem: null, problemWith: null } : {};
     const verdict = judge(seen, {
-      ...{ issueId, pushed, base, reruns, mayWrite, carried, pushedAt, hadChecks, waited },
+      ...{ issueId, pushed, retargeted, reruns, mayWrite, carried, pushedAt, hadChecks, waited },
       rules: config().delivery,
       shown: shown !== null && shown === pushed,
       ownDraft: now.wrote?.draft === true,
     });
-    if (verdict.end !== null) this.#last.delete(key);
     this.#apply({ ...now, ...mended, shown, hadChecks }, seen, { verdict, included });
   }
 
@@ -291,7 +325,10 @@ export class Watch {
     const { pullRequest, baseHead } = seen;
     if (updates === null || baseHead === null || pullRequest.base !== known.base) return false;
     const conflict = feedback.find(({ source }) => source === conflictSource) ?? null;
-    const isBehind = pullRequest.mergeState === "behind" && pullRequest.head === known.pushed;
+    // Also for another base: what was checked is then what is to be merged.
+    const lacksBase =
+      pullRequest.mergeState === "behind" || known.retargeted?.head === known.pushed;
+    const isBehind = lacksBase && pullRequest.head === known.pushed;
     if (conflict === null && !isBehind) return true;
     const wanted = { base: baseHead, conflict, onlyConflicts: false };
     void updates.update(known.issueId, wanted);

@@ -107,10 +107,31 @@ test("a head that somebody else pushed, and an unknown state, lead to no update"
   assert.deepEqual(await look(observed({ mergeable: "unknown", mergeState: null })), []);
 });
 
-test("with another base, or where nothing can update it, the conflict is the turn's", async (t) => {
-  const moved = bench(t);
-  assert.deepEqual(await moved.look(observed({ base: "release", mergeable: "no" })), []);
-  assert.equal(moved.feedback(), 1);
+test("DELIVERY-23: another base is merged into the branch, and earlier reviews and checks are remembered as such", async (t) => {
+  const { look, store } = bench(t, { merge: "when_approved" });
+  const moved = {
+    ...approved(),
+    baseHead: "r1",
+    pullRequest: observed({ base: "release" }).pullRequest,
+  };
+  assert.deepEqual(await look(moved), ["update r1"]);
+  const known = store.of(id);
+  assert.deepEqual(
+    [known?.base, known?.from, known?.retargeted?.reviews, known?.retargeted?.checks.length],
+    ["release", "r1", 1, 1],
+  );
+  assert.match(known?.waitingFor ?? "", /to run again for release/);
+  // Later reviews of it leave what is remembered as it is; back to the first base everything is new again.
+  await look({ ...moved, reviews: [...moved.reviews, ...moved.reviews] });
+  assert.deepEqual(store.of(id)?.retargeted, known?.retargeted);
+  await look({ ...approved(), reviews: [...moved.reviews, ...moved.reviews] });
+  assert.deepEqual([store.of(id)?.base, store.of(id)?.retargeted?.reviews], ["main", 2]);
+  // Its own update has other checks.
+  store.save({ ...(store.of(id) ?? fresh(issue("A-1"))), head: "h2", pushed: "h2" });
+  assert.deepEqual(await look({ ...moved, pullRequest: observed({ head: "h2" }).pullRequest }), []);
+});
+
+test("where nothing can update it, the conflict is the turn's", async (t) => {
   const plain = bench(t, { updates: false });
   await plain.look(observed({ mergeable: "no" }));
   assert.deepEqual([plain.feedback(), plain.posted], [1, ["offer.answered"]]);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Check, Observation, Remark, Review } from "../../../src/core/delivery/forge.ts";
-import { judge, type Known } from "../../../src/core/delivery/judge.ts";
+import { judge, type Known, runName } from "../../../src/core/delivery/judge.ts";
 
 const head = "a".repeat(40);
 
@@ -73,7 +73,7 @@ function known(fields: Partial<Known> = {}): Known {
   return {
     issueId: "i",
     pushed: head,
-    base: "main",
+    retargeted: null,
     ownDraft: false,
     shown: true,
     reruns: {},
@@ -268,12 +268,37 @@ test("an approval is one of the commit that its person saw; only a base that cam
   assert.equal(merges({ reviews: [request] }).facts.review, "changes_requested");
 });
 
-test("DELIVERY-23, DELIVERY-25: another base and a person's draft are holds on merging", () => {
-  assert.match(
-    merges({ pullRequest: { base: "release" } }).waitingFor ?? "",
-    /base was changed to release/,
-  );
+test("DELIVERY-25: a person's draft is a hold on merging", () => {
   assert.equal(merges({ pullRequest: { draft: true } }).mergeable, false);
+});
+
+test("DELIVERY-23: reviews and checks that were there before another base was set do not count for it", () => {
+  const approved = review("grace", "approved");
+  const test1 = check("test", "success", { runId: "9" });
+  const retargeted = { head, reviews: 1, checks: [runName(test1)] };
+  const at = (fields: Fields) =>
+    merges({ checks: [test1], pullRequest: { base: "release" }, ...fields }, { retargeted });
+  const moved = at({ reviews: [approved] });
+  assert.deepEqual(
+    [moved.mergeable, moved.facts.review, moved.facts.checks],
+    [false, "none", "unknown"],
+  );
+  const late = { at: 3_600_002, reviews: [approved] };
+  assert.match(moved.waitingFor ?? "", /^the check test to run again for release/);
+  const waited = { for: moved.waitingFor, since: 1 };
+  const whole = { pullRequest: { base: "release" }, checks: [test1], ...late };
+  assert.match(merges(whole, { retargeted, waited }).stuck ?? "", /^it waits for the check test/);
+  // A red one says nothing about the new base either.
+  const red = check("test", "failure", { runId: "9" });
+  const fails = at({ reviews: [approved], checks: [red] });
+  assert.deepEqual([fails.reruns.length, fails.feedback.length], [0, 0]);
+  const checks = [{ ...test1, attempt: 2 }];
+  assert.equal(at({ reviews: [approved], checks }).waitingFor, "a review of its change to release");
+  // A dismissal or a request for changes from before still speaks against it.
+  const request = [review("linus", "changes_requested"), approved];
+  assert.equal(at({ reviews: request, checks }).facts.review, "changes_requested");
+  assert.equal(at({ reviews: [approved, approved] }).mergeable, false, "its checks are missing");
+  assert.equal(at({ reviews: [approved, approved], checks }).mergeable, true);
 });
 
 test("merged and closed are ends, whatever else is there", () => {
