@@ -39,6 +39,11 @@ static void answer(void) {
     turn += 1;
     printf("{\"id\":%s,\"result\":{\"turn\":{\"id\":\"turn-%ld\",\"status\":\"inProgress\",\"items\":[],\"error\":null}}}\n", id, turn);
     printf("{\"method\":\"turn/started\",\"params\":{\"threadId\":\"t-%d\",\"turn\":{\"id\":\"turn-%ld\",\"status\":\"inProgress\"}}}\n", getpid(), turn);
+  } else if (strstr(method, "turn/interrupt")) {
+    // As codex does; a turn that does not end is waited for.
+    begun = 0;
+    printf("{\"id\":%s,\"result\":{}}\n", id);
+    printf("{\"method\":\"turn/completed\",\"params\":{\"threadId\":\"t-%d\",\"turn\":{\"id\":\"turn-%ld\",\"status\":\"interrupted\",\"items\":[],\"error\":null}}}\n", getpid(), turn);
   } else if (strstr(method, "thread/start")) {
     printf("{\"id\":%s,\"result\":{\"thread\":{\"id\":\"t-%d\",\"turns\":[]},\"model\":\"bench\"}}\n", id, getpid());
   } else {
