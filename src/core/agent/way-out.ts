@@ -76,12 +76,14 @@ export async function openWayOut(facts: WayOutFacts): Promise<WayOut> {
   const shared = proxiesShared(facts);
   const passthrough = [...new Set([...facts.passthrough, ...shared])];
   if (confinement === null || (!isBox && provider === null)) {
+    // A provider of this machine is not asked for through the operator's proxy.
+    const proxies = shared.length > 0 ? besides(env) : {};
     return {
       confinement,
-      passthrough,
-      lines: [],
+      passthrough: passthrough.filter((name) => !(name in proxies)),
+      lines: exported(proxies),
       variables: {},
-      proxies: {},
+      proxies,
       [Symbol.asyncDispose]: async () => {},
     };
   }
@@ -145,7 +147,8 @@ function proxiesAt(at: string): Readonly<Record<string, string>> {
 /** What the operator's proxy is not asked for, and this machine. */
 function besides(env: NodeJS.ProcessEnv): Readonly<Record<string, string>> {
   const named = env["no_proxy"] || env["NO_PROXY"];
-  const direct = named ? `${named},${noProxy}` : noProxy;
+  // `*` is every host, and only alone.
+  const direct = named ? (named.trim() === "*" ? "*" : `${named},${noProxy}`) : noProxy;
   return { NO_PROXY: direct, no_proxy: direct };
 }
 

@@ -127,10 +127,11 @@ export class Recorder {
     this.#cancelFlush?.();
     this.#cancelQuiet?.();
     this.#cancelSweep();
+    const held = this.#segment?.waiting ?? 0;
     try {
       if (this.#segment !== null) await this.#add(this.#segment.take(true));
     } catch (error) {
-      this.#failed(error, 0);
+      this.#failed(error, held);
     }
     this.#file?.close();
   }
@@ -152,7 +153,13 @@ export class Recorder {
   }
 
   /** Never rejects. `isWhole`: quiet polls too are written now. */
-  #flush(isWhole = false): Promise<void> {
+  async #flush(isWhole = false): Promise<void> {
+    // One that runs may leave quiet polls where they are.
+    while (isWhole && this.#flushing !== null) await this.#flushing;
+    await this.#flushOnce(isWhole);
+  }
+
+  #flushOnce(isWhole: boolean): Promise<void> {
     this.#flushing ??= this.#writeAll(isWhole).finally(() => {
       this.#flushing = null;
     });
@@ -162,13 +169,14 @@ export class Recorder {
   async #writeAll(isWhole: boolean): Promise<void> {
     while (this.#waiting.length > 0) {
       const part = this.#waiting.splice(0, batchSize);
+      const held = this.#segment?.waiting ?? 0;
       try {
         await this.#writePart(part);
         if (this.#trouble !== null) this.#options.onTrouble?.(null);
         this.#trouble = null;
       } catch (error) {
         const { length } = this.#waiting.splice(0);
-        this.#failed(error, part.length + length);
+        this.#failed(error, held + part.length + length);
       }
       // Other work gets its turn between two batches.
       await new Promise((resolve) => setImmediate(resolve));
@@ -202,8 +210,12 @@ export class Recorder {
     }
     const isDue = segment.sinceCheckpoint >= every;
     if (isDue || !segment.isQuiet) await this.#add(segment.take(isDue));
-    else
-      this.#cancelQuiet ??= this.#options.clock.after(quietFlushMs, () => void this.#flush(true));
+    else {
+      this.#cancelQuiet ??= this.#options.clock.after(quietFlushMs, () => {
+        this.#cancelQuiet = null;
+        void this.#flush(true);
+      });
+    }
     if (done < part.length) await this.#writePart(part.slice(done));
   }
 

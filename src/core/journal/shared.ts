@@ -188,7 +188,9 @@ export function writeList(
 export function isSameList(list: Json, count: number): boolean {
   if (!Array.isArray(list)) return list === 0;
   if (list.length === 0) return count === 0;
-  return list[0] !== added && list[1] === 0 && list[2] === count;
+  // One run over all of them: what follows a run is another, of new issues for instance.
+  const isOneRun = list.length === (list[0] === kept ? 3 : 4);
+  return list[0] !== added && isOneRun && list[1] === 0 && list[2] === count;
 }
 
 interface Run {

@@ -37,8 +37,18 @@ describe("D2: the proxy of the operator, for every kind of agent but codex", () 
       ...{ provider: null, confinement: null, env },
       passthrough: ["MODEL_KEY", "HTTPS_PROXY"],
     });
-    assert.deepEqual(way.passthrough, ["MODEL_KEY", "HTTPS_PROXY", "http_proxy", "no_proxy"]);
-    assert.deepEqual(way.lines, []);
+    assert.deepEqual(way.passthrough, ["MODEL_KEY", "HTTPS_PROXY", "http_proxy"]);
+    const direct = ".example,127.0.0.1,localhost,::1";
+    assert.deepEqual(way.proxies, { NO_PROXY: direct, no_proxy: direct });
+    assert.match(way.lines.join("\n"), /^export NO_PROXY='?\.example,127\.0\.0\.1/);
+  });
+
+  test("that is asked for no host at all is asked for none", async () => {
+    await using way = await openWayOut({
+      spec: { level: "danger", onEvent() {} },
+      ...{ provider: null, confinement: null, env: { ...env, no_proxy: "*" }, passthrough: [] },
+    });
+    assert.equal(way.proxies["NO_PROXY"], "*");
   });
 
   test("is not asked for the address of this machine at which the provider is reached", async () => {

@@ -131,6 +131,22 @@ test("D8: an idle server with 1,000 issues writes under 1 KB a minute, and no po
   assert.ok(marks.length >= 3 * 2 * minutes && marks.every(([now, then]) => now === then));
 });
 
+test("a poll that brings one more issue at the end of the list is written at once", async (t) => {
+  const bench = new Bench(temporaryDir(t), config({ agent: { maxConcurrentAgents: 0 } }));
+  const names = ["ENG-1", "ENG-2"].map((name) => issue(name, { dispatchable: false }));
+  bench.issues = names;
+  bench.poll();
+  await bench.recorder.settled();
+  const file = new RecordFile(bench.file);
+  t.after(() => file.close());
+  const before = file.lastInput();
+  bench.issues = [...names, issue("ENG-3", { dispatchable: false })];
+  bench.poll();
+  bench.clock.advance(1_000);
+  await eventually("it is written", async () => file.lastInput() > before);
+  await bench.recorder.close();
+});
+
 test("a poll that brings one changed issue adds that issue alone", async (t) => {
   const bench = new Bench(temporaryDir(t), config({ agent: { maxConcurrentAgents: 0 } }));
   bench.issues = Array.from({ length: 500 }, (_, n) => issue(`ENG-${n}`));

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import { openProxies } from "../../process/environment.ts";
 import { partOf } from "../../process/table.ts";
 import { type Model, modelId, providerError } from "../agent.ts";
+import { openWayOut } from "../way-out.ts";
 import { ClaudeConnection } from "./connection.ts";
 import { credentialOf } from "./credential.ts";
 import { launchOf } from "./launch.ts";
@@ -42,12 +42,11 @@ export async function askClaude(
   const spec = { runId, secretEnvNames, level: "danger", model: null, tools: noTools } as const;
   const wall = () => clock.wall();
   const credential = await credentialOf(config, { env, lookup, wall }).catch(() => null);
+  const { envPassthrough: passthrough } = config;
+  const open = { spec: { ...spec, onEvent: () => {} }, confinement: null };
+  await using way = await openWayOut({ ...open, provider: null, passthrough, env });
   const launch = await launchOf({
-    ...{ spec, config, env, credential, thread: null },
-    way: {
-      ...{ confinement: null, lines: [], variables: {} },
-      passthrough: [...config.envPassthrough, ...openProxies(env)],
-    },
+    ...{ spec, config, env, credential, thread: null, way },
     configDir: join(empty.path, "config"),
   });
   const connection = new ClaudeConnection(

@@ -109,7 +109,7 @@ async function boxOf(
     dataDir,
     workspaceRoot: options.workspaceRoot(),
   });
-  if (spec.level === "danger") return { confinement, env: plain, way: null };
   const way = await openWayOut({ spec, provider: null, confinement, passthrough, env });
-  return { confinement: way.confinement ?? confinement, env: { ...plain, ...way.proxies }, way };
+  const commandEnv = { ...plain, ...way.proxies };
+  return { confinement: way.confinement ?? confinement, env: commandEnv, way };
 }
