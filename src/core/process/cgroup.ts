@@ -16,7 +16,7 @@ import { signalProcess } from "./table.ts";
 
 /*
  * Control groups: the kernel itself holds the processes and the memory of one agent, also where the server runs as root, and
- * none of its processes can leave. Only where this process may make groups below its own: as a service of systemd with
+ * none of its processes leaves it (at level `danger` one may, by writing to /sys itself). Only where this process may make groups below its own: as a service of systemd with
  * `Delegate=yes` (version 2), or as root (version 1 too). Elsewhere the look of `watchBounds` is all there is.
  */
 
@@ -69,7 +69,8 @@ export function makeGroup(
   root = "/",
 ): ControlGroup | null {
   const places = known.get(root) ?? placesIn(root);
-  known.set(root, places);
+  // Another process of this group may have been in the way: none found is tried again.
+  if (places.length > 0) known.set(root, places);
   const name = `${prefix}${randomUUID()}`;
   const made: string[] = [];
   for (const { dir, version, controllers } of places) {
@@ -188,6 +189,7 @@ function unified(dir: string): Place | null {
       );
     } catch (error) {
       set(dir, "cgroup.procs", process.pid);
+      removeEmpty(join(dir, serverGroup));
       throw error;
     }
   }

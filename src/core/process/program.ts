@@ -197,6 +197,7 @@ export class AgentProcess {
 
   async #exitSeen({ status, signal, failure: cause }: ProcessExit): Promise<void> {
     if (cause !== null) {
+      void this.#group?.end();
       const message = `the agent's process could not be started: ${messageOf(cause)}`;
       this.#end(new SymphonyError("port_exit", message, { cause }));
       return;
