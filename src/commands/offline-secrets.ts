@@ -124,6 +124,10 @@ export interface Signer {
   readonly webhook: SignedWebhook;
   /** What it would send for a changed issue; null: about none. */
   sample(about: SampleIssue | null): Sample;
+  /** Whether a sample about an issue is about its pull request. */
+  readonly isOfPullRequest: boolean;
+  /** The kind of the tracker, where it sends nothing and no service was named. */
+  readonly silent: string | null;
   /** Signs as the service does; null without a secret. */
   readonly sign: ((body: string) => string) | null;
   /** The key that names the secret. */
@@ -168,33 +172,34 @@ export async function signerFor(
   };
 }
 
-type Chosen = Pick<Signer, "kind" | "webhook" | "sample" | "key"> & {
-  readonly secret: string | null;
-};
+type Chosen = Omit<Signer, "sign" | "unread"> & { readonly secret: string | null };
 
 function senderOf(
   { tracker, delivery }: Resolved["written"],
   from: WebhookName | undefined,
   lookup: (name: string) => string | undefined,
 ): Chosen {
-  const site = forgeKinds.find(({ kind }) => kind === from);
-  if (from !== undefined && site !== undefined) {
+  const own = isWebhookName(tracker.kind) ? tracker.kind : null;
+  const wanted = from ?? own;
+  const site = forgeKinds.find(({ kind }) => kind === wanted);
+  if (wanted !== null && site !== undefined) {
     const { webhook, kind } = site;
+    const isOfPullRequest = own !== wanted;
     return {
-      ...{ kind: from, webhook },
+      ...{ kind: wanted, webhook, isOfPullRequest, silent: null },
       key: `delivery.${kind}.webhook_secret`,
       secret: webhook.secret(delivery.github, lookup),
-      sample: (about) => webhook.sample(about?.pullRequest ?? null),
+      sample: (about) => webhook.sample(about && (isOfPullRequest ? about : { issueId: about.id })),
     };
   }
   const found = trackerKinds.flatMap(({ kind, webhook }) =>
     webhook !== null && isWebhookName(kind) ? [{ kind, webhook }] : [],
   );
-  const chosen = found.find(({ kind }) => kind === (from ?? tracker.kind)) ?? found[0];
+  const chosen = found.find(({ kind }) => kind === wanted) ?? found[0];
   if (!chosen) throw new SymphonyError("webhook_not_configured", "no tracker posts to a server");
   const { webhook } = chosen;
   return {
-    ...chosen,
+    ...{ ...chosen, isOfPullRequest: false, silent: wanted === null ? tracker.kind : null },
     key: "tracker.provider.webhook_secret",
     secret: webhook.secret(tracker.provider, lookup),
     sample: (about) => ({

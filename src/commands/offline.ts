@@ -113,7 +113,7 @@ async function trackerOptions(project: Project, env: CommandContext["env"]): Pro
   if (tracker.kind === "local" || project.workflowPath === null) return localOptions(tracker);
   throw new SymphonyError(
     "tracker_read_only",
-    `Issues of the ${tracker.kind} tracker are edited in that tracker`,
+    `without a server, issues of the ${tracker.kind} tracker are edited in that tracker`,
     {
       details: { kind: tracker.kind },
       hint:

@@ -163,9 +163,9 @@ async function chooseProject(
   if (keyName !== null && !keys.has(keyName)) {
     throw new SymphonyError(
       "missing_tracker_secret",
-      `${tracker.setup.title} needs ${keyName} to list its projects`,
+      `${tracker.setup.title} needs ${keyName} to list what there is`,
       {
-        hint: `export ${keyName}, from ${tracker.setup.keyFrom}, or name the project: --project ID`,
+        hint: `export ${keyName}, from ${tracker.setup.keyFrom}, or name the ${wordOf(tracker)}: --project ID`,
       },
     );
   }
@@ -174,12 +174,12 @@ async function chooseProject(
   const projects = own === undefined ? found : [own, ...found.filter((one) => one !== own)];
   const sure = own ?? (projects.length === 1 ? projects[0] : undefined);
   if (sure !== undefined && context.yes) return { project: sure.id, wasKeyTyped };
-  if (context.yes || projects.length === 0) throw noProject(tracker, projects);
+  if (context.yes || projects.length === 0) throw noProject(tracker, projects, answers);
   const choices = projects.map(({ id, name }) => ({
     name: name === id ? id : `${name} (${id})`,
     value: id,
   }));
-  return { project: await select("Which project?", choices, context), wasKeyTyped };
+  return { project: await select(`Which ${wordOf(tracker)}?`, choices, context), wasKeyTyped };
 }
 
 /** Whether the repository of the directory is the project: `acme/app` of `git@github.com:acme/app.git`. */
@@ -188,19 +188,30 @@ function isAddressOf(repository: FoundRepository | null, project: string): boole
   return path.endsWith(`/${project.toLowerCase()}`) || path.endsWith(`:${project.toLowerCase()}`);
 }
 
-function noProject(tracker: TrackerKind, projects: readonly ScopeProject[]): SymphonyError {
+function wordOf({ setup }: TrackerKind): string {
+  return setup.projectWord ?? "project";
+}
+
+function noProject(
+  tracker: TrackerKind,
+  projects: readonly ScopeProject[],
+  { endpoint, agent, level }: Answers,
+): SymphonyError {
   if (projects.length === 0) {
-    const message = `the key sees no project of ${tracker.setup.title}`;
+    const message = `the key sees no ${wordOf(tracker)} of ${tracker.setup.title}`;
     return new SymphonyError("usage", message, {
       hint: "make one there, or use a key that sees it",
     });
   }
   const some = projects.slice(0, 10).map(({ id, name }) => `${id} (${name})`);
+  const given = Object.entries({ endpoint, agent, level }).flatMap(([name, value]) =>
+    value === undefined ? [] : [` --${name} ${value}`],
+  );
   return new SymphonyError(
     "usage",
     `--project is missing, and there are several: ${some.join(", ")}`,
     {
-      hint: `symphony init --yes --tracker ${tracker.kind} --project ${projects[0]?.id}`,
+      hint: `symphony init --yes --tracker ${tracker.kind} --project ${projects[0]?.id}${given.join("")}`,
     },
   );
 }

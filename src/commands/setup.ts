@@ -36,19 +36,20 @@ export async function setUp(request: SetupRequest, context: CommandContext) {
   const asking = { answers: request, keys, installed, repository, dataDir, dryRun, context };
   const choice: SetupChoice = { ...(await chooseAll(asking)), repository };
   const text = workflowText(choice);
-  const { first } = choice.tracker.setup;
-  const base = { ...facts, workflow_path: workflowPath, ...summaryOf(choice), text, first };
+  const base = { ...facts, workflow_path: workflowPath, ...summaryOf(choice), text };
+  const first = firstSteps(choice, facts);
   const nothing = { written: false, copy: null, stored: [], check: null };
   const difference = old === null ? [] : differenceOf(old, text);
-  if (dryRun) return shown({ ...base, ...nothing, refused: false, difference });
+  if (dryRun) return shown({ ...base, ...nothing, refused: false, difference }, first);
   const written = await write({ workflowPath, text, force: request.force });
-  if (written === null) return shown({ ...base, ...nothing, refused: true, difference });
+  if (written === null) return shown({ ...base, ...nothing, refused: true, difference }, first);
   const stored = await storeKeys(keysOf(choice), { dataDir, keys, context });
   const check = await checkFile(
     { file: workflowPath, allowUnknown: false, offline: false },
     context,
   );
-  return shown({ ...base, written: true, refused: false, ...written, stored, check, difference });
+  const done = { written: true, refused: false, ...written, stored, check, difference };
+  return shown({ ...base, ...done }, first);
 }
 
 function placeOf(workflow: string | undefined, { where }: CommandContext) {
@@ -173,8 +174,6 @@ function differenceOf(old: string, text: string): readonly string[] {
 interface Done extends ReturnType<typeof summaryOf>, SetupFacts {
   readonly workflow_path: string;
   readonly text: string;
-  /** The command that makes a first issue. */
-  readonly first: string | null;
   readonly written: boolean;
   /** It exists, and was not to be replaced. */
   readonly refused: boolean;
@@ -185,20 +184,32 @@ interface Done extends ReturnType<typeof summaryOf>, SetupFacts {
 }
 
 /** In the words of the document. */
-function shown({ installed, remark, repository, first, ...rest }: Done) {
+function shown({ installed, remark, repository, ...rest }: Done, first: readonly string[]) {
   const agents = installed.map(({ program, path, login }) => ({ name: program.name, path, login }));
   const found = { repository: repository?.url ?? null, remark, agents };
   return { ...rest, found, next: nextOf(rest, first) };
 }
 
 function nextOf(
-  { refused, written, check }: Pick<Done, "refused" | "written" | "check">,
-  first: string | null,
+  { refused, written, check, difference }: Omit<Done, keyof SetupFacts>,
+  first: readonly string[],
 ): readonly string[] {
-  if (refused) return ["symphony init --force"];
+  if (refused) return [difference.length === 0 ? "symphony doctor" : "symphony init --force"];
   if (!written) return ["symphony init"];
-  if (check !== null && !check.ok) return ["symphony doctor"];
-  return [...(first === null ? [] : [first]), "symphony serve"];
+  return check !== null && !check.ok ? ["symphony doctor"] : first;
+}
+
+/** What is typed once the file is right. Only the issues of the local tracker are made without a server. */
+function firstSteps({ agent, tracker }: SetupChoice, { installed }: SetupFacts): readonly string[] {
+  const own = installed.find(({ program }) => program.name === agent.name);
+  const login = own?.login === null ? [`${own.program.login}   # ${agent.name} has no login`] : [];
+  const { first, keyName } = tracker.setup;
+  const serve = "symphony serve";
+  if (first === null) return [...login, serve];
+  return [
+    ...login,
+    ...(keyName === null ? [first, serve] : [serve, `${first}   # in another terminal`]),
+  ];
 }
 
 type SetupReport = Awaited<ReturnType<typeof setUp>>;

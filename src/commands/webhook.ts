@@ -32,13 +32,14 @@ export const webhookCommand = row({
         {
           name: "from",
           value: "service",
-          summary: `who sends it: ${services.join(", ")} (default: the tracker)`,
+          summary: `who sends it: ${services.join(", ")} (default: the tracker's service)`,
           choices: services,
         },
       ],
       call: (given, context) => deliver(given, context),
-      print(_, { note }, { issue, from }) {
-        const what = from === "github" ? `the pull request of ${issue}` : issue;
+      document: ({ reply }) => reply,
+      print({ isOfPullRequest }, { note }, { issue }) {
+        const what = isOfPullRequest ? `the pull request of ${issue}` : issue;
         note(
           `The server accepted the delivery${issue === undefined ? "; symphony webhook test ISSUE has one read again" : ` and reads ${what} again now; symphony explain ${issue}`}`,
         );
@@ -69,12 +70,13 @@ async function deliver({ issue, from }: Given, context: CommandContext) {
           const detail = await client.issues.detail({ params: { id: issue } });
           const { issue_id: id, issue_identifier: identifier, delivery } = detail;
           const pullRequest = delivery?.pull_request?.url ?? null;
-          if (from === "github" && pullRequest === null) throw noPullRequest(identifier);
+          if (signer.isOfPullRequest && pullRequest === null) throw noPullRequest(identifier);
           return { id, identifier, pullRequest };
         });
   const { body, headers } = signer.sample(about);
   const signature = { [webhook.signature.header]: sign(JSON.stringify(body)) };
-  return client.webhooks[kind]({ body, headers: { ...headers, ...signature } });
+  const reply = await client.webhooks[kind]({ body, headers: { ...headers, ...signature } });
+  return { reply, isOfPullRequest: signer.isOfPullRequest };
 }
 
 function noPullRequest(identifier: string): SymphonyError {
@@ -88,12 +90,19 @@ function noSecret({
   webhook: { defaultSecretName },
   key,
   unread,
-}: Pick<Signer, "webhook" | "key" | "unread">): SymphonyError {
+  silent,
+}: Pick<Signer, "webhook" | "key" | "unread" | "silent">): SymphonyError {
   const variable = `${defaultSecretName}, or the variable that ${key} names`;
   if (unread) {
     const message = `no webhook secret was found here, and the stored ones could not be read: ${unread.message}`;
     return new SymphonyError("webhook_not_configured", message, {
       hint: `run this as the server's user with its SYMPHONY_MASTER_KEY, or set ${variable}`,
+    });
+  }
+  if (silent !== null) {
+    const message = `the ${silent} tracker sends no webhooks`;
+    return new SymphonyError("webhook_not_configured", message, {
+      hint: "pull requests: symphony webhook test --from github; changed issues are read by polling",
     });
   }
   return new SymphonyError("webhook_not_configured", "no webhook secret is set here", {

@@ -211,8 +211,8 @@ export interface ForgeWebhook extends SignedWebhook {
     config: Pick<Config, "delivery" | "git">,
     lookup: Lookup,
   ): readonly RepositoryConfig[];
-  /** What the site would send for a changed pull request, by its address; null: about none. */
-  sample(url: string | null): {
+  /** What the site would send for a changed pull request, by its address, or a changed issue, by its id for the site's tracker; null: about none. */
+  sample(about: { readonly pullRequest: string | null } | { readonly issueId: string } | null): {
     readonly headers: Readonly<Record<string, string>>;
     readonly body: unknown;
   };

@@ -34,6 +34,8 @@ export interface TrackerSetup {
   readonly keyFrom: string | null;
   /** The setting of `tracker.provider` that takes a project; null: there are no projects. */
   readonly projectKey: string | null;
+  /** What the service calls a project. */
+  readonly projectWord?: string;
   /** The settings of `tracker.provider` that take the credential's name and another address than the usual one. */
   readonly siteKeys: { readonly credential: string; readonly address: string } | null;
   /** What else `tracker` has, as lines of YAML. */
@@ -152,6 +154,7 @@ export const trackerKinds: readonly TrackerKind[] = [
       keyName: "GITHUB_TOKEN",
       keyFrom: "https://github.com/settings/personal-access-tokens",
       projectKey: "repositories",
+      projectWord: "repository",
       siteKeys: { credential: "token", address: "base_url" },
       settings: ["required_labels: [agent] # without this line every open issue is worked on"],
       provider: ["token: $GITHUB_TOKEN"],
@@ -214,8 +217,11 @@ export const trackerKinds: readonly TrackerKind[] = [
       keyFrom: null,
       projectKey: null,
       siteKeys: null,
-      settings: [],
-      provider: ["command: [node, tracker.mjs] # docs/trackers/command.md"],
+      settings: [
+        "active_states: [To Do, In Progress] # as your tracker names them",
+        "terminal_states: [Done]",
+      ],
+      provider: ["command: [node, tracker.mjs] # your program: docs/trackers/command.md"],
       move: "When you are done, move the issue to the state for review with the tool issue_move.",
       first: null,
     },

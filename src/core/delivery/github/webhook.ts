@@ -183,22 +183,23 @@ export const githubWebhook: ForgeWebhook = {
       return `${place?.owner}/${place?.name}`.toLowerCase() === repository.toLowerCase();
     });
   },
-  sample(url) {
-    const [, fullName, number] = /\/([^/]+\/[^/]+)\/pull\/(\d+)$/.exec(url ?? "") ?? [];
-    const isAbout = fullName !== undefined && number !== undefined;
-    return {
-      headers: {
-        "x-github-delivery": randomUUID(),
-        "x-github-event": isAbout ? "pull_request" : "ping",
-      },
-      body: isAbout
-        ? {
-            action: "edited",
-            number: Number(number),
-            pull_request: { number: Number(number) },
-            repository: { id: 1, full_name: fullName },
-          }
-        : { zen: "Keep it logically awesome." },
-    };
+  sample(about) {
+    const [type, body] = sampleOf(about);
+    return { headers: { "x-github-delivery": randomUUID(), "x-github-event": type }, body };
   },
 };
+
+function sampleOf(about: Parameters<ForgeWebhook["sample"]>[0]): readonly [string, unknown] {
+  if (about !== null && "issueId" in about) {
+    const [id, number] = about.issueId.split("#").map(Number);
+    // The id stays through a rename, and the name is not read.
+    const repository = { id, full_name: "symphony/sample" };
+    return ["issues", { action: "edited", issue: { number }, repository }];
+  }
+  const url = about?.pullRequest ?? "";
+  const [, fullName, digits] = /\/([^/]+\/[^/]+)\/pull\/(\d+)$/.exec(url) ?? [];
+  if (fullName === undefined) return ["ping", { zen: "Keep it logically awesome." }];
+  const number = Number(digits);
+  const repository = { id: 1, full_name: fullName };
+  return ["pull_request", { action: "edited", number, pull_request: { number }, repository }];
+}
