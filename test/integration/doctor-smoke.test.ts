@@ -5,13 +5,16 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { startFakeModel } from "../support/fakes/fake-model.ts";
+import { realParts } from "../support/worlds/real-agent.ts";
 import { symphony } from "../support/worlds/symphony.ts";
 
 const ok = { type: "text", text: "OK", usage: { input: 100, output: 10 } };
 
 interface Agent {
   readonly program: string | null;
-  readonly fake: "fake-openai" | "fake-anthropic";
+  /** Without it that of the row's name, at level `safe`. */
+  readonly agent?: { readonly kind: string; readonly level: string };
+  readonly fake: "fake-openai" | "fake-anthropic" | "fake-llm";
   readonly script: unknown;
   /** Its section of the workflow file. */
   readonly section: (program: string, url: string) => object;
@@ -49,11 +52,24 @@ const agents: Readonly<Record<string, Agent>> = {
     section: (_, url) => ({ base_url: url, model: "gpt-5.5" }),
     env: () => ({ OPENAI_API_KEY: "sk-test-0123456789" }),
   },
+  "claude-agent-acp": {
+    program: process.env[realParts.claude.variable] ?? "",
+    agent: { kind: "acp", level: "networked" },
+    fake: "fake-anthropic",
+    script: { steps: [{ type: "text", text: "OK" }] },
+    section: (program, url) => ({
+      command: realParts.claude.command(program),
+      env_passthrough: Object.keys(realParts.claude.env(url, "")),
+      writable_paths: ["$CLAUDE_CONFIG_DIR"],
+    }),
+    env: (home, url) => realParts.claude.env(url, home),
+  },
 };
 
-for (const [kind, { program, fake, script, section, env }] of Object.entries(agents)) {
-  test(`doctor --smoke: one turn of ${kind} at agent.level safe, with its tokens; without it none`, async (t) => {
-    assert.ok(program === null || existsSync(program), `no program for ${kind}`);
+for (const [name, { program, agent, fake, script, section, env }] of Object.entries(agents)) {
+  const { kind, level } = agent ?? { kind: name, level: "safe" };
+  test(`doctor --smoke: one turn of ${name} at agent.level ${level}, with its tokens; without it none`, async (t) => {
+    assert.ok(program === null || existsSync(program), `no program for ${name}`);
     // Not below the temporary folder, where codex has no sandbox.
     const root = mkdtempSync(join(resolve("node_modules/.cache"), "doctor-"));
     t.after(() => rmSync(root, { recursive: true, force: true, maxRetries: 5 }));
@@ -64,7 +80,7 @@ for (const [kind, { program, fake, script, section, env }] of Object.entries(age
       const head = {
         ...{
           tracker: { kind: "local" },
-          agent: { kind },
+          agent: { kind, level },
           [kind]: section(program ?? "", model.url),
         },
         ...{ storage: { min_free: 0 }, host: { min_memory: 0, max_load: 0 }, server: { port: 0 } },
@@ -94,7 +110,7 @@ for (const [kind, { program, fake, script, section, env }] of Object.entries(age
       assert.equal(smoked.status, "ok", smoked.message);
       assert.match(
         smoked.message,
-        new RegExp(`${kind} ran a turn at agent.level safe, \\d+ tokens`),
+        new RegExp(`${kind} ran a turn at agent.level ${level}, \\d+ tokens`),
       );
       assert.ok(turnsIn(await model.requests()) > 0);
     } finally {

@@ -2,6 +2,7 @@ import { mkdtemp, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { OutlivingHosts, SessionSpec } from "../agent/agent.ts";
+import { agentsIn } from "../agent/guard/program.ts";
 import { knownPrograms, loginOf } from "../agent/installed.ts";
 import { type AgentKind, AgentRuntimes, rowOf } from "../agent/kinds.ts";
 import { systemClock } from "../clock.ts";
@@ -67,7 +68,7 @@ async function checkAgent(one: Named, asking: AgentAsking): Promise<Answer> {
     if (unknown) return warn(unknown.message, unknown.next ?? "symphony models");
     return asking.smoke ? await smokeTurn(one, asking) : ok(said);
   } catch (error) {
-    return agentFailure(error);
+    return agentFailure(error, await loginHint(one, asking));
   }
 }
 
@@ -102,13 +103,24 @@ function isUnlisted(error: unknown): boolean {
 }
 
 /** The code that an attempt would end with. */
-function agentFailure(error: unknown): Answer {
+function agentFailure(error: unknown, hint: string | null): Answer {
   if (!(error instanceof SymphonyError)) throw error;
   const { agentError, category } = error.details;
   const inner = typeof agentError === "string" ? (agentError as ErrorCode) : null;
   const isRefused = category === "unauthorized" || category === "missing_key";
   const code = inner ?? (isRefused ? "provider_refused" : error.code);
-  return fail(code, messageOf(error), error.hint);
+  return fail(code, messageOf(error), error.hint ?? hint);
+}
+
+/** How a known program of an `acp` agent gets the login that it has not; one that never ran may not start in the sandbox either. */
+async function loginHint({ agent, row }: Named, { project, checked }: AgentAsking) {
+  const settings: { readonly command?: unknown } = settingsOf(checked.effective.config, agent);
+  if (row.kind !== "acp" || typeof settings.command !== "string") return null;
+  const programs = agentsIn(settings.command);
+  const known = knownPrograms.find(({ name }) => programs.has(name));
+  if (known === undefined) return null;
+  const login = await loginOf(known, project.env, (name) => Boolean(project.lookup(name)));
+  return login === null ? `${known.login} (it has no login and may never have run here)` : null;
 }
 
 /** codex only says at its first turn that it has no login. */

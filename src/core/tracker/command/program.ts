@@ -189,7 +189,7 @@ export class TrackerProgram {
   /** Everything that waits is rejected with the error, and the program is ended. */
   #fail(code: "tracker_request" | "tracker_response", what: string): SymphonyError {
     const error = new SymphonyError(code, `the tracker's program ${what}`, {
-      hint: "symphony doctor; docs/trackers/command.md says what it has to answer",
+      hint: "docs/trackers/command.md says what it has to answer; symphony doctor asks it again",
     });
     this.#failures = this.#running?.works === true ? 1 : this.#failures + 1;
     const pauseMs = Math.min(firstPauseMs * 2 ** (this.#failures - 1), longestPauseMs);
