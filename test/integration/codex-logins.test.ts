@@ -66,7 +66,7 @@ describe("the logins of a developer's home, for codex", () => {
 });
 
 test("THREAT-1: with its own sandbox off, ours around codex hides logins, other projects and the data directory", {
-  skip: !(await canNest(process.env)) && "sandboxes do not nest here, as for root",
+  skip: (await canNest(process.env)) === null && "sandboxes do not nest here",
 }, async () => {
   await using p = await planted({ threadSandbox: "danger-full-access" });
   const project = join(p.apart, ".symphony");
@@ -103,8 +103,16 @@ test("the toolchains of this machine work at level safe: node, npm with its cach
   );
   lines.push(`npm cache ls | grep -q kept-pack && echo "works cache"`);
   lines.push(`node -e 'console.log(\`works \${require("node:os").tmpdir() && "script"}\`)'`);
+  lines.push('cat <(echo "works substitution")');
+  // Where codex's sandbox has no /proc of its own, its commands see their outer sandbox's: names, and nothing of other processes.
+  lines.push(
+    `for at in /proc/[0-9]*; do tr '\\0' ' ' < $at/cmdline | grep -q 'codex[" ]*app-[s]erver' && cat $at/environ $at/maps && echo "READ $at"; done 2>/dev/null`,
+    "(echo x > /proc/sys/kernel/core_pattern) 2>/dev/null && echo WROTE",
+  );
   lines.push(`git init -q sub && git -C sub status >/dev/null && echo "works repository"`);
   const said = await p.said(lines.join("\n"));
-  const wanted = [...programs, "cache", "script", "repository"].map((name) => `works ${name}`);
+  const wanted = [...programs, "cache", "script", "substitution", "repository"].map(
+    (name) => `works ${name}`,
+  );
   assert.deepEqual(said.trim().split("\n"), wanted);
 });

@@ -218,7 +218,7 @@ describe("what the real codex lets a hostile agent do", () => {
       threadSandbox: "danger-full-access",
     });
     // Where ours stands around codex, it still hides what is not this workspace.
-    const around = await canNest(process.env);
+    const around = (await canNest(process.env)) !== null;
     assert.match(await output(t), around ? /No such file/ : /^canary$/);
     const lossNotice = around
       ? /codex\.thread_sandbox replaces the permission profile: only symphony's own sandbox/

@@ -97,7 +97,7 @@ export async function checkSandbox({ checked, env }: Project): Promise<Answer> {
   const { config } = checked.effective;
   const isCodex = agentsInUse(config).every((name) => kindOf(config, name) === "codex");
   if (isCodex && delivery.checks.length === 0) {
-    return (await canNest(env))
+    return (await canNest(env)) !== null
       ? ok("a sandbox works inside of it: codex has both around its commands")
       : notAsked("codex has a sandbox of its own alone: here none works inside of symphony's");
   }

@@ -87,24 +87,36 @@ export async function sandboxLine(line: string, view: View): Promise<string> {
 
 const probes = new Map<string, Promise<void>>();
 
+/** The /proc of a sandbox inside of the sandbox: its own, or that of the outer one. */
+export type Nesting = "own /proc" | "outer /proc";
+
 /**
- * Whether a program in the sandbox can make a sandbox of its own, with a /proc of its own, as codex does. Not where
- * the server runs as root: the kernel refuses that /proc, because bubblewrap covers files of the outer one. Not on macOS:
+ * Whether a program in the sandbox can make a sandbox of its own, as codex does; null: no. Where the server runs as root,
+ * that one cannot have its own /proc: bubblewrap covers what root could write in the outer one (/proc/sys), and the kernel
+ * allows a new /proc only where the existing one is whole (mount_too_revealing in its fs/namespace.c). Not on macOS:
  * a program in Seatbelt cannot enter a second profile (`man 3 sandbox_init`). Never rejects.
  */
-export async function canNest(env: NodeJS.ProcessEnv): Promise<boolean> {
-  if (isMac) return false;
+export async function canNest(env: NodeJS.ProcessEnv): Promise<Nesting | null> {
+  if (isMac) return null;
   const path = env["PATH"] ?? "/usr/bin:/bin";
-  const key = `nested ${path}`;
-  const inner = "bwrap --unshare-user --unshare-pid --ro-bind / / --dev /dev --proc /proc".split(
-    " ",
-  );
-  const probe = probes.get(key) ?? tryOut({ level: "networked", nests: true }, path, inner);
-  probes.set(key, probe);
-  return probe.then(
-    () => true,
-    () => probes.delete(key) && false,
-  );
+  const found = nestings.get(path) ?? nestingOn(path);
+  nestings.set(path, found);
+  const nesting = await found;
+  if (nesting === null) nestings.delete(path);
+  return nesting;
+}
+
+const nestings = new Map<string, Promise<Nesting | null>>();
+
+async function nestingOn(path: string): Promise<Nesting | null> {
+  const inner = "bwrap --unshare-user --unshare-pid --ro-bind / / --dev /dev".split(" ");
+  const works = (line: readonly string[]) =>
+    tryOut({ level: "networked", nests: true }, path, line).then(
+      () => true,
+      () => false,
+    );
+  if (await works([...inner, "--proc", "/proc"])) return "own /proc";
+  return (await works(inner)) ? "outer /proc" : null;
 }
 
 /**

@@ -20,7 +20,7 @@ import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { allowedNames, daemonMark, runCookie } from "../../process/environment.ts";
 import { loginsIn } from "../../process/home-places.ts";
 import { loginEnvironment } from "../../process/login.ts";
-import { canNest } from "../../process/sandbox.ts";
+import { canNest, type Nesting } from "../../process/sandbox.ts";
 import { isInside, isSystem, systemSecrets, type View } from "../../process/view.ts";
 import type { SessionSpec } from "../agent.ts";
 import { confinementOf } from "../confinement.ts";
@@ -130,10 +130,13 @@ export class CodexHomes {
     const operator = pickOperatorConfig(text);
     const hidden = new Set(operator.credentialNames);
     const { readable, covered } = await this.#machine(config, spec);
+    // Where codex's own sandbox cannot have a /proc, its commands see that of ours, which shows no other process of the machine.
+    const nesting = await nestingOf(config, text, this.#options.env);
+    const proc = nesting === "outer /proc" ? ["/proc"] : [];
     const denied = await this.#denied(operatorHome, path, covered);
     const written = homeConfig({
       operator,
-      readable,
+      readable: [...proc, ...readable],
       denied,
       databases,
       visible: [...allowedNames, "LC_*", ...config.envPassthrough, runCookie, daemonMark].filter(
@@ -175,15 +178,11 @@ export class CodexHomes {
     home: CodexHome | null,
   ): Promise<View | null> {
     const { env, dataDir, workspaceRoot } = this.#options;
-    const { command, allowGit, approvalPolicy } = config;
-    if (spec.level === "danger" || approvalPolicy !== "never") return null;
-    const [[program = ""] = [], ...more] = commandsOf(command);
-    const isCodex = more.length === 0 && /(^|\/)codex$/.test(program);
-    if (!isCodex || !(await canNest(env))) return null;
+    const { command, allowGit } = config;
     const operatorHome = operatorHomeOf(env);
     const path = home?.path ?? operatorHome;
     const text = await readFile(join(operatorHome, "config.toml"), "utf8").catch(() => "");
-    if (/^\s*cli_auth_credentials_store\s*=\s*["'](keyring|auto)/m.test(text)) return null;
+    if (spec.level === "danger" || !(await nestingOf(config, text, env))) return null;
     const { settings, tables } = pickOperatorConfig(text);
     const files = [...settings, ...tables].join("\n").matchAll(/["'](\/[^"'\n]+)["']/g);
     // What the operator's own settings name, their codex runs outside of every sandbox.
@@ -255,6 +254,19 @@ export class CodexHomes {
       return isFirst && !all.some((other) => other !== path && isInside(path, other));
     });
   }
+}
+
+/** How codex's sandbox works in ours; null: it has none around it. `text`: the operator's `config.toml`. */
+async function nestingOf(
+  { command, approvalPolicy, process }: CodexConfig,
+  text: string,
+  env: Env,
+): Promise<Nesting | null> {
+  const [[program = ""] = [], ...more] = commandsOf(command);
+  const isCodex = more.length === 0 && /(^|\/)codex$/.test(program);
+  if (!isCodex || approvalPolicy !== "never" || process === "shared") return null;
+  if (/^\s*cli_auth_credentials_store\s*=\s*["'](keyring|auto)/m.test(text)) return null;
+  return canNest(env);
 }
 
 /** The targets of the paths that exist: a rule for a link breaks the sandbox. */
