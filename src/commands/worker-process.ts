@@ -1,8 +1,9 @@
 import { availableParallelism, homedir, hostname } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { systemClock } from "../core/clock.ts";
 import { createLogger, streamSink } from "../core/events/log.ts";
 import { addressOf, Engine } from "../core/fleet/engine.ts";
+import type { PreparePlace } from "../core/fleet/hosted.ts";
 import { fleetOf, type Identity, joinFleet, storedIdentity } from "../core/fleet/join.ts";
 import { runWorker } from "../core/fleet/worker.ts";
 import { kinds } from "../core/kinds.ts";
@@ -55,8 +56,12 @@ export async function workerProcess(given: Given, io: CommandContext): Promise<n
     log.info(stored ? "the worker returns to its fleet" : "the worker has joined the fleet", {
       ...{ worker: identity.name, engine: address },
     });
+    // No agent, and nothing that it starts, gets what the worker itself joins with.
+    const own = { ...env, [tokenVariable]: undefined, [variableIn(given.join) ?? ""]: undefined };
     await runWorker({
-      ...{ engine, identity, dir, signal, env, kinds: kinds.agents, clock: systemClock },
+      ...{ engine, identity, dir, signal, kinds: kinds.agents, clock: systemClock },
+      env: own,
+      prepare: (line, place) => prepareCopy(line, place, { dir, env: own }),
       labels: [...new Set(given.label ?? [])],
       capacity: given.capacity ?? availableParallelism(),
       version: version(),
@@ -70,10 +75,38 @@ export async function workerProcess(given: Given, io: CommandContext): Promise<n
   }
 }
 
+function variableIn(text: string): string | null {
+  return /^\$([A-Za-z_]\w*)$/.exec(text)?.[1] ?? null;
+}
+
+/** `fleet.prepare`, confined as `prepare` of a repository is: the copy holds what agents wrote. */
+export async function prepareCopy(
+  line: string,
+  { path, runId, timeoutMs, spec, signal, tell }: PreparePlace,
+  { dir, env }: { dir: string; env: NodeJS.ProcessEnv },
+): Promise<string | null> {
+  const { prepareBy } = await import("../core/delivery/checks.ts");
+  const { level, readable = [], bounds, secretEnvNames, network } = spec;
+  const agent = {
+    ...{ level, readable },
+    maxProcesses: bounds?.maxProcesses ?? 0,
+    maxMemory: bounds?.maxMemoryBytes ?? 0,
+    maxFileSize: bounds?.maxFileBytes ?? 0,
+  };
+  const run = prepareBy({
+    ...{ clock: systemClock, env, dataDir: dir, runId, key: "fleet.prepare" },
+    network: level === "networked" ? network : null,
+    config: () => ({ agent, hooks: { envPassthrough: [] }, workspace: { root: dirname(path) } }),
+    secretNames: () => secretEnvNames,
+  });
+  const failed = await run({ path, signal, tell }, { commands: [line], timeoutMs });
+  return failed === null ? null : failed.output;
+}
+
 /** Whoever lists the processes of the machine sees what is typed, so a password is not. */
 function urlOf(text: string, env: CommandContext["env"]): string {
-  const [, variable] = /^\$([A-Za-z_]\w*)$/.exec(text) ?? [];
-  if (variable === undefined) {
+  const variable = variableIn(text);
+  if (variable === null) {
     if (!URL.parse(text)?.password) return text;
     throw new SymphonyError(
       "usage",

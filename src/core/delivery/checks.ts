@@ -24,6 +24,21 @@ export interface ChecksDeps {
   borrowedBy(path: string): Promise<readonly string[]>;
 }
 
+/** Of the configuration, what commands run with. */
+interface PrepareConfig {
+  readonly agent: Pick<AgentConfig, "level" | "readable"> & Parameters<typeof boundsOf>[0];
+  readonly hooks: Pick<Config["hooks"], "envPassthrough">;
+  readonly workspace: Pick<Config["workspace"], "root">;
+}
+
+interface PrepareDeps extends Omit<ChecksDeps, "borrowedBy" | "config"> {
+  config(): PrepareConfig;
+  /** The setting that names the commands; default: `git.repositories`. */
+  readonly key?: string;
+  /** The hosts that they reach; default: all. */
+  readonly network?: AgentConfig["network"] | undefined;
+}
+
 /** Where commands are run. */
 export interface Checked {
   readonly workspace: { readonly path: string };
@@ -68,16 +83,16 @@ export function failedCheck(
 }
 
 /**
- * Runs the commands of `prepare`, with all of the network, in the sandbox of the agents; without one
+ * Runs the commands of `prepare`, with the network, in the sandbox of the agents; without one
  * at `danger`. Resolves and rejects as `failedCheck`.
  */
-export function prepareBy(deps: Omit<ChecksDeps, "borrowedBy">) {
+export function prepareBy({ key = "git.repositories", network = null, ...deps }: PrepareDeps) {
   return (
     { path, ...place }: { readonly path: string } & Omit<Checked, "workspace">,
-    { commands, timeoutMs }: Prepare,
+    { commands, timeoutMs }: Pick<Prepare, "commands" | "timeoutMs">,
   ): Promise<FailedCheck | null> => {
     const level = deps.config().agent.level === "danger" ? "danger" : "networked";
-    const how = { key: "git.repositories", name: "prepare", level, network: null } as const;
+    const how = { key, name: "prepare", level, network } as const;
     const checked = { workspace: { path }, ...place };
     return failedCommand(
       checked,
@@ -91,7 +106,7 @@ export function prepareBy(deps: Omit<ChecksDeps, "borrowedBy">) {
 async function failedCommand(
   { workspace: { path: workspace }, signal, tell }: Checked,
   commands: readonly string[],
-  deps: ChecksDeps,
+  deps: Omit<ChecksDeps, "config"> & { config(): PrepareConfig },
   { key, name, level, network, timeoutMs }: CommandsSetting,
 ): Promise<FailedCheck | null> {
   if (commands.length === 0) return null;

@@ -1,26 +1,38 @@
-import { mkdir, rm } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import type { AgentEvent, AgentSession, Answer, SessionSpec, TurnOptions } from "../agent/agent.ts";
+import type { AgentImage } from "../agent/images.ts";
 import type { AgentKind } from "../agent/kinds.ts";
 import type { Clock } from "../clock.ts";
-import { messageOf, SymphonyError } from "../model/errors.ts";
-import { agentEnvironment } from "../process/environment.ts";
-import { runCommand } from "../process/run.ts";
-import { runIdOf } from "../process/table.ts";
+import { messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
+import { killRun, runIdOf } from "../process/table.ts";
 import type { JsonObject } from "../text/text.ts";
 import { deleteTree } from "../workspace/deletion.ts";
 import { copyOf, placeCopy, readFacts } from "./copy.ts";
 import type { Letter, Listener, Talk } from "./talk.ts";
 
+/** Where and how `fleet.prepare` runs. */
+export interface PreparePlace {
+  readonly path: string;
+  readonly runId: string;
+  readonly timeoutMs: number;
+  readonly spec: Pick<SessionSpec, "level" | "network" | "readable" | "bounds" | "secretEnvNames">;
+  readonly signal: AbortSignal;
+  tell(line: string): void;
+}
+
 export interface HostedDeps {
   readonly kinds: readonly AgentKind[];
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
-  /** What agents never read: threads, and the worker's key. */
-  readonly stateDir: string;
+  /** The worker's own directory, which agents never read: threads, and the worker's key. */
+  readonly dir: string;
   /** The directory of all workspaces of this worker. */
   readonly workspaceRoot: string;
+  /** Runs a shell line in the sandbox of the agents. Resolves with the end of its output when it failed; null: it succeeded. */
+  prepare(line: string, place: PreparePlace): Promise<string | null>;
   /** Registers a value that must never be shown. */
   hide(value: string): void;
   /** Throws once the worker may not act any more. */
@@ -31,7 +43,7 @@ export interface HostedDeps {
 /** What the orchestrator sends to start a session: `SessionSpec` without what cannot travel. */
 export const Start = z.object({
   attempt: z.string(),
-  key: z.string().regex(/^[\w.-]+$/),
+  key: z.string().regex(/^(?!\.+$)[\w.-]+$/),
   kind: z.string(),
   agent: z.string(),
   settings: z.record(z.string(), z.unknown()),
@@ -47,8 +59,6 @@ export const Start = z.object({
 /** The kinds of agent that run on workers. */
 export const hostedKinds: readonly string[] = ["command", "openai"];
 
-const outputChars = 4_000;
-
 /** One session of an agent on this worker, driven by the orchestrator's letters. */
 export class Hosted implements Listener {
   readonly run: string;
@@ -63,6 +73,10 @@ export class Hosted implements Listener {
   #known = "";
   #isDirty = false;
   #ending: Promise<void> | null = null;
+  /** What runs in the workspace; neither rejects. */
+  #starting: Promise<unknown> = Promise.resolve();
+  #turning: Promise<unknown> = Promise.resolve();
+  #leaving: Promise<void> | null = null;
 
   constructor(run: string, deps: HostedDeps) {
     this.run = run;
@@ -89,12 +103,21 @@ export class Hosted implements Listener {
       return this.#session;
     };
     switch (body["type"]) {
-      case "start":
-        return this.#start(letter);
-      case "turn":
-        return this.#turn(session(), body);
-      case "steer":
-        return { ...(await session().steer(String(body["steerId"]), String(body["message"]))) };
+      case "start": {
+        const starting = this.#start(letter);
+        this.#starting = starting.catch(() => {});
+        return starting;
+      }
+      case "turn": {
+        const turning = this.#turn(session(), body);
+        this.#turning = turning.catch(() => {});
+        return turning;
+      }
+      case "steer": {
+        const images = body["images"] as readonly AgentImage[] | undefined;
+        const [id, message] = [String(body["steerId"]), String(body["message"])];
+        return { ...(await session().steer(id, message, images)) };
+      }
       case "answer":
         session().answer(String(body["askId"]), body["reply"] as Answer);
         return {};
@@ -123,21 +146,51 @@ export class Hosted implements Listener {
   async #end(reason: SymphonyError): Promise<void> {
     this.#abort.abort(reason);
     this.#talk?.fail(reason);
-    try {
-      await this.#session?.[Symbol.asyncDispose]();
-    } catch (error) {
+    await this.#leave().catch((error: unknown) => {
       this.#deps.log("an agent could not be ended cleanly", {
         run: this.run,
         reason: messageOf(error),
       });
-    }
-    if (this.#path !== null) await deleteTree(this.#path).catch(() => {});
+    });
     this.#over.resolve();
+  }
+
+  /** Ends every process of it, then frees its place: the next attempt of the issue gets the same one. */
+  #leave(): Promise<void> {
+    this.#leaving ??= this.#leaveNow();
+    return this.#leaving;
+  }
+
+  async #leaveNow(): Promise<void> {
+    try {
+      await this.#starting;
+      await this.#session?.[Symbol.asyncDispose]();
+      await this.#turning;
+    } finally {
+      await killRun(runIdOf(this.#deps.dir, this.run));
+      if (this.#path !== null) await this.#clear(this.#path);
+    }
+  }
+
+  /** Nothing is at `path` when it resolves; what was there is deleted under another name, in its own time. */
+  async #clear(path: string): Promise<void> {
+    const away = join(this.#deps.workspaceRoot, `.gone-${randomUUID()}`);
+    try {
+      await rename(path, away);
+    } catch (error) {
+      if (systemCodeOf(error) === "ENOENT") return;
+      throw error;
+    }
+    deleteTree(away).catch((error: unknown) => {
+      this.#deps.log("a workspace could not be deleted", { path: away, reason: messageOf(error) });
+    });
   }
 
   async #start({ body, data }: Letter): Promise<JsonObject> {
     const start = Start.parse(body);
-    const { stateDir, workspaceRoot, env, clock } = this.#deps;
+    const { dir, workspaceRoot, env, clock } = this.#deps;
+    const { signal } = this.#abort;
+    signal.throwIfAborted();
     const row = this.#deps.kinds.find(({ kind }) => kind === start.kind);
     if (!row || !hostedKinds.includes(start.kind)) {
       throw new SymphonyError(
@@ -147,19 +200,18 @@ export class Hosted implements Listener {
     }
     const path = join(workspaceRoot, start.key);
     await mkdir(workspaceRoot, { recursive: true, mode: 0o700 });
-    await rm(path, { recursive: true, force: true });
+    await this.#clear(path);
     this.#path = path;
     const facts = readFacts(start.facts);
-    await placeCopy({ facts, bundle: data }, path, this.#abort.signal);
+    await placeCopy({ facts, bundle: data }, path, signal);
     this.#known = facts.head;
     this.#maxCopy = start.maxCopy;
-    const runId = runIdOf(stateDir, this.run);
-    if (start.prepare !== null)
-      await this.#prepare(start.prepare, { path, runId, timeoutMs: start.prepareMs });
+    const runId = runIdOf(dir, this.run);
+    await this.#prepare(start, { path, runId });
     this.#isDirty = start.prepare !== null;
     this.#deps.requireLease();
     const runtime = await row.create({
-      ...{ clock, env, dataDir: stateDir, hide: this.#deps.hide },
+      ...{ clock, env, dataDir: dir, hide: this.#deps.hide },
       settings: () => start.settings,
       workspaceRoot: () => workspaceRoot,
       lookup: (name) => env[name],
@@ -168,9 +220,11 @@ export class Hosted implements Listener {
       },
       onTrouble: (message) => this.#deps.log(message, { run: this.run }),
     });
-    this.#session = await runtime.start(this.#specOf(start, { path, runId }), this.#abort.signal);
-    const { threadId, resumed, isPlain = false, takesImages = false } = this.#session;
-    return { threadId, resumed, isPlain, takesImages };
+    signal.throwIfAborted();
+    this.#session = await runtime.start(this.#specOf(start, { path, runId }), signal);
+    const { threadId, resumed, isPlain = false } = this.#session;
+    const { takesImages = false, forgetsImages = false } = this.#session;
+    return { threadId, resumed, isPlain, takesImages, forgetsImages };
   }
 
   #specOf(
@@ -199,22 +253,23 @@ export class Hosted implements Listener {
     };
   }
 
-  /** The shell line that makes a new copy ready, such as `npm ci`: git does not bring what it ignores. */
+  /**
+   * The shell line that makes a new copy ready, such as `npm ci`: git does not bring what it ignores. It runs what earlier
+   * agents wrote, so it is confined as they are.
+   */
   async #prepare(
-    line: string,
-    { path, runId, timeoutMs }: { path: string; runId: string; timeoutMs: number },
+    { prepare, prepareMs: timeoutMs, spec }: z.output<typeof Start>,
+    place: { path: string; runId: string },
   ) {
-    const env = agentEnvironment({ env: this.#deps.env, passthrough: [], secretNames: [], runId });
-    const end = await runCommand({
-      argv: ["bash", "-c", line],
-      cwd: path,
-      ...{ env, timeoutMs, outputBytes: outputChars, signal: this.#abort.signal },
+    if (prepare === null) return;
+    const output = await this.#deps.prepare(prepare, {
+      ...{ ...place, timeoutMs, signal: this.#abort.signal },
+      spec: spec as unknown as SessionSpec,
+      tell: (line) => this.#tell({ type: "log", line }),
     });
-    if (end.exitCode === 0) return;
-    const why =
-      end.stoppedFor === "time" ? "took too long" : `ended with ${end.exitCode ?? end.signal}`;
-    throw new SymphonyError("hook_failed", `fleet.prepare ${why} on the worker`, {
-      details: { hook: "prepare", output: end.output },
+    if (output === null) return;
+    throw new SymphonyError("hook_failed", "fleet.prepare failed on the worker", {
+      details: { hook: "prepare", output },
     });
   }
 
@@ -230,22 +285,34 @@ export class Hosted implements Listener {
     return {};
   }
 
-  /** Ends the agent and brings back what it has done since its last turn; resolves with why that failed, or null. */
+  /**
+   * Ends the agent and brings back what it has done since its last turn; resolves with why that failed, or null, when no
+   * process of it is left and its place is free.
+   */
   async #finish(): Promise<string | null> {
-    const session = this.#session;
-    this.#session = null;
-    await session?.[Symbol.asyncDispose]();
     let failed: string | null = null;
-    if (this.#isDirty) {
-      await this.#bringBack().catch((error: unknown) => {
-        failed = messageOf(error);
+    const over = new SymphonyError("turn_cancelled", "the session has ended");
+    try {
+      // One that starts has done nothing yet.
+      if (this.#session === null) this.#abort.abort(over);
+      await this.#starting;
+      const session = this.#session;
+      this.#session = null;
+      await session?.[Symbol.asyncDispose]();
+      await this.#turning;
+      if (this.#isDirty) await this.#bringBack();
+    } catch (error) {
+      failed = messageOf(error);
+    }
+    try {
+      await this.#leave();
+    } finally {
+      // The answer is sent before the talk ends.
+      setImmediate(async () => {
+        await this.#talk?.settled();
+        await this.end(over);
       });
     }
-    // The answer is sent before the talk ends.
-    setImmediate(async () => {
-      await this.#talk?.settled();
-      await this.end(new SymphonyError("turn_cancelled", "the session has ended"));
-    });
     return failed;
   }
 

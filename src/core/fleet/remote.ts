@@ -6,6 +6,7 @@ import type {
   SessionSpec,
   TurnOptions,
 } from "../agent/agent.ts";
+import type { AgentImage } from "../agent/images.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { JsonObject } from "../text/text.ts";
 import { copyOf, installCopy, readFacts, type Sent } from "./copy.ts";
@@ -74,6 +75,7 @@ class RemoteSession implements AgentSession, Listener {
   resumed = false;
   isPlain = false;
   takesImages = false;
+  forgetsImages = false;
   readonly pid = null;
   readonly #options: RemoteOptions;
   readonly #spec: SessionSpec;
@@ -108,6 +110,7 @@ class RemoteSession implements AgentSession, Listener {
       this.resumed = opened["resumed"] === true;
       this.isPlain = opened["isPlain"] === true;
       this.takesImages = opened["takesImages"] === true;
+      this.forgetsImages = opened["forgetsImages"] === true;
       signal.throwIfAborted();
     } catch (error) {
       await this[Symbol.asyncDispose]();
@@ -160,8 +163,12 @@ class RemoteSession implements AgentSession, Listener {
     await this.#talk.ask({ type: "turn", prompt, options });
   }
 
-  async steer(steerId: string, message: string): Promise<{ readonly turnId: string }> {
-    const { turnId } = await this.#talk.ask({ type: "steer", steerId, message });
+  async steer(
+    steerId: string,
+    message: string,
+    images?: readonly AgentImage[],
+  ): Promise<{ readonly turnId: string }> {
+    const { turnId } = await this.#talk.ask({ type: "steer", steerId, message, images });
     return { turnId: String(turnId) };
   }
 

@@ -6,6 +6,7 @@ import { type Clock, pause, within } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { Guardian } from "../process/guardian.ts";
 import { hasProc, killRun, runIdOf } from "../process/table.ts";
+import { deleteTree } from "../workspace/deletion.ts";
 import type { Engine, QueueWorker } from "./engine.ts";
 import { Hosted, type HostedDeps } from "./hosted.ts";
 import type { Identity } from "./join.ts";
@@ -35,6 +36,7 @@ export interface WorkerOptions {
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
   readonly version: string;
+  readonly prepare: HostedDeps["prepare"];
   hide(value: string): void;
   log(message: string, fields?: Readonly<Record<string, unknown>>): void;
   readonly signal: AbortSignal;
@@ -67,7 +69,6 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
 class FleetWorker {
   readonly #options: WorkerOptions;
   readonly #key: Buffer;
-  readonly #stateDir: string;
   readonly #sinceWall: number;
   readonly #runs = new Map<
     string,
@@ -92,15 +93,15 @@ class FleetWorker {
   constructor(options: WorkerOptions) {
     this.#options = options;
     this.#key = keyFor(options.identity.secret, "letters");
-    this.#stateDir = join(options.dir, "state");
     this.#sinceWall = options.clock.wall();
-    this.#guardian = new Guardian(runIdOf(this.#stateDir, "").slice(0, -1));
+    this.#guardian = new Guardian(runIdOf(this.#options.dir, "").slice(0, -1));
   }
 
   async run(): Promise<void> {
     const { engine, identity, signal, clock } = this.#options;
     // What an earlier process of this directory has left.
-    await killRun(runIdOf(this.#stateDir, "").slice(0, -1));
+    await killRun(runIdOf(this.#options.dir, "").slice(0, -1));
+    await this.#sweep();
     const ends = AbortSignal.any([signal, this.#stop.signal]);
     this.#taker = engine.taker(
       identity.id,
@@ -147,6 +148,18 @@ class FleetWorker {
       this.#guardian.dismiss();
     }
     if (this.#failure !== null) throw this.#failure;
+  }
+
+  get #workspaceRoot(): string {
+    return join(this.#options.dir, "workspaces");
+  }
+
+  /** The copies of an earlier process; nothing in them was promised to anyone. */
+  async #sweep(): Promise<void> {
+    await deleteTree(this.#workspaceRoot).catch((error: unknown) => {
+      const facts = { path: this.#workspaceRoot, reason: messageOf(error) };
+      this.#options.log("old workspaces could not be deleted", facts);
+    });
   }
 
   /** One renewal; everything that was renewed counts from the moment before it was asked for. */
@@ -214,7 +227,7 @@ class FleetWorker {
     const { clock } = this.#options;
     this.#deadline = from + leaseMs - marginMs;
     if (!this.#guardian.isAlive)
-      this.#guardian = new Guardian(runIdOf(this.#stateDir, "").slice(0, -1));
+      this.#guardian = new Guardian(runIdOf(this.#options.dir, "").slice(0, -1));
     this.#guardian.extend(this.#deadline - clock.now());
   }
 
@@ -254,7 +267,7 @@ class FleetWorker {
     const ended = [...this.#runs.values()].map(({ hosted }) => hosted.end(lost(why)));
     if (ended.length > 0) log("agents are ended", { reason: why, agents: ended.length });
     await Promise.all(ended);
-    await killRun(runIdOf(this.#stateDir, "").slice(0, -1));
+    await killRun(runIdOf(this.#options.dir, "").slice(0, -1));
     this.#guardian.rest();
     this.#early = [];
     this.#earlyBytes = 0;
@@ -287,10 +300,10 @@ class FleetWorker {
   }
 
   #hostedDeps(): HostedDeps {
-    const { kinds, clock, env, dir, hide, log } = this.#options;
+    const { kinds, clock, env, dir, hide, log, prepare } = this.#options;
     return {
-      ...{ kinds, clock, env, hide, log, stateDir: this.#stateDir },
-      workspaceRoot: join(dir, "workspaces"),
+      ...{ kinds, clock, env, hide, log, dir, prepare },
+      workspaceRoot: this.#workspaceRoot,
       requireLease: () => this.requireLease(),
     };
   }
