@@ -85,6 +85,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       lookup: (name: string) => secrets.lookup(name) ?? env[name],
       onMalformed: (count: number) =>
         log.warn("tracker records left out", { reason: "malformed", count }),
+      onLeftOut: (what: string) => log.info("items of the board left out", { what }),
       keeper: {
         keep: async (name: string, value: string) => void (await secrets.put(name, value)),
         learn: (value: string) => redactor.add(value),

@@ -131,8 +131,32 @@ test("drafts, pull requests, closed issues, other repositories and issues that m
   const before = await tracker.fetchIssuesByStates(["Todo", "In Progress", "Done", "No Status"]);
   assert.deepEqual(Object.keys(states(before)).sort(), ["app-1", "app-2"]);
   assert.equal(project?.items.length, 7);
+  assert.equal(
+    tracker.leftOut?.(),
+    "1 draft, 1 pull request, 1 item that the token may not see, 1 issue of another repository",
+  );
   const ended = await tracker.fetchIssuesByStates(["Not planned"]);
   assert.deepEqual(states(ended), { [`app-${number}`]: "Not planned" });
+});
+
+test("without repositories every repository of the project counts, a new one from its first issue on", async (t) => {
+  const { tracker, act } = await board(t, { provider: { repositories: undefined } });
+  const todo = async () => Object.keys(states(await tracker.fetchIssuesByStates(["Todo"]))).sort();
+  assert.deepEqual(await todo(), ["app-1"]);
+  for (const repo of ["acme/docs", "acme/secret"]) {
+    await act({ do: "issue", as: "ada", repo, title: "Elsewhere", project: 1, status: "Todo" });
+  }
+  const [docs = "", ...own] = (await todo()).toReversed();
+  assert.match(docs, /^docs-\d+$/);
+  assert.deepEqual(own, ["app-1"]);
+  assert.equal(tracker.leftOut?.(), "1 item that the token may not see");
+  const found = await tracker.find?.(docs);
+  assert.ok(found);
+  await tracker.workflow.move(found.issue, "In Progress");
+  const [moved] = await tracker.fetchIssuesByIds([found.issue.id]);
+  assert.deepEqual([moved?.state, moved?.team?.name], ["In Progress", "acme/docs"]);
+  const create = tracker.editor?.create({ title: "Which repository?" });
+  await assert.rejects(create ?? Promise.resolve(), /issues of acme\/app, acme\/docs, and none/);
 });
 
 test("an item that is archived, deleted or never was says so, and comes back", async (t) => {

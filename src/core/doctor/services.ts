@@ -61,7 +61,9 @@ export async function checkTracker(tracker: Tracker, effective: Effective): Prom
     const quota = tracker.quota?.() ?? null;
     const left = quota === null ? "" : `; ${quota} are left this hour`;
     const count = `${issues.length} issue${issues.length === 1 ? "" : "s"}`;
-    return ok(`${tracker.kind} answers: ${count} in ${states.join(", ")}${left}`);
+    const others = tracker.leftOut?.() ?? null;
+    const without = others === null ? "" : `; left out: ${others}`;
+    return ok(`${tracker.kind} answers: ${count} in ${states.join(", ")}${without}${left}`);
   } catch (error) {
     return failure(error);
   }

@@ -185,8 +185,14 @@ export function isUntimed({ headers }: Refusal): boolean {
 }
 
 /** GraphQL answers errors with HTTP 200. null: there is none. Partial data next to an error is not used. */
-export function graphqlError(answer: Refusal, judge: Judge): ForgeError | null {
-  const errors = listOf(objectOf(answer.data)["errors"]);
+export function graphqlError(
+  answer: Refusal,
+  judge: Judge,
+  { partial = false } = {},
+): ForgeError | null {
+  const all = listOf(objectOf(answer.data)["errors"]);
+  const isWhole = !partial || !isObject(objectOf(answer.data)["data"]);
+  const errors = isWhole ? all : all.filter((error) => !isOfOneEntry(objectOf(error)));
   if (errors.length === 0) {
     if (isObject(objectOf(answer.data)["data"])) return null;
     return new ForgeError("malformed", "GitHub's answer holds no data");
@@ -206,6 +212,12 @@ export function graphqlError(answer: Refusal, judge: Judge): ForgeError | null {
     return new ForgeError("unavailable", message);
   }
   return new ForgeError("refused", message);
+}
+
+/** Such as an issue behind an organization's single sign-on: it is null in its list, and the rest of the answer is there. */
+function isOfOneEntry({ type, path }: JsonObject): boolean {
+  const isHidden = type === "FORBIDDEN" || type === "NOT_FOUND";
+  return isHidden && listOf(path).some((part) => typeof part === "number");
 }
 
 /** GitHub's message with the details of a validation; nothing of a web page that a proxy sent. */

@@ -161,9 +161,14 @@ export class GithubClient {
     return this.#rate.spent;
   }
 
-  /** The data of a query. */
-  async query<T>(schema: z.ZodType<T>, query: string, variables: Parameters): Promise<T> {
-    const answer = await this.#repeated(() => this.#graphql(query, variables));
+  /** The data of a query. With `partial`, an entry of a list that may not be seen is null and fails nothing. */
+  async query<T>(
+    schema: z.ZodType<T>,
+    query: string,
+    variables: Parameters,
+    options: { readonly partial?: boolean } = {},
+  ): Promise<T> {
+    const answer = await this.#repeated(() => this.#graphql(query, variables, options));
     return shaped(schema, "a query", answer);
   }
 
@@ -240,10 +245,14 @@ export class GithubClient {
     return fresh;
   }
 
-  async #graphql(query: string, variables: Parameters): Promise<unknown> {
+  async #graphql(
+    query: string,
+    variables: Parameters,
+    options: { readonly partial?: boolean } = {},
+  ): Promise<unknown> {
     const route = `POST ${this.#options.settings.graphql}`;
     const answer = await this.#send("graphql", route, { query, variables });
-    const error = graphqlError(answer, this.#judge());
+    const error = graphqlError(answer, this.#judge(), options);
     if (error !== null) throw this.#rate.learned(error, answer, "graphql");
     return objectOf(answer.data)["data"];
   }

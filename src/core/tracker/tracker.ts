@@ -54,6 +54,8 @@ export interface Tracker {
   pollPace?(intervalMs: number): PollPace | null;
   /** The share of its budget that is left, 0 to 1; null: it has not said. Absent without a budget. */
   budgetLeft?(): number | null;
+  /** What the last poll left out because symphony does not work on it, such as `2 drafts`; null: nothing. Absent without such. */
+  leftOut?(): string | null;
   /** What is left of its budget after the last request, in words; null: it has not said. Absent without a budget. */
   quota?(): string | null;
   /** Where people upload files of issues. Absent when it has no such place. */
@@ -358,6 +360,8 @@ export interface TrackerDeps {
   readonly clock: Clock;
   /** Called with the number of records of a read that could not be used (T-6). */
   onMalformed?(count: number): void;
+  /** Called with what a read left out of a board, when that changes, such as `acme/1: 2 drafts`. */
+  onLeftOut?(what: string): void;
   /** Called with the outcome of every request. */
   readonly meter?: Meter;
   /** The value behind `$NAME`. */

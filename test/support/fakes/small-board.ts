@@ -16,6 +16,8 @@ export class SmallBoard {
   foreign: readonly Values[] = [];
   /** Writes of a status. */
   writes = 0;
+  /** Errors next to the data of each answer. */
+  errors: readonly Values[] = [];
   /** Points of each answer. */
   cost = 1;
   /** The first page has this many items; the others are on a second one. */
@@ -58,7 +60,7 @@ export class SmallBoard {
   #page({ after }: Values): Values {
     const own = [...this.cards.keys()].map((number) => ({
       ...this.#item(number),
-      content: { id: `I_${number}` },
+      content: { id: `I_${number}`, repository: { nameWithOwner: "acme/app" } },
     }));
     const all = [...this.foreign, ...own];
     const from = Number(after ?? 0);

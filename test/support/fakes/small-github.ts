@@ -161,7 +161,11 @@ export async function startSmallGithub() {
 
   // biome-ignore lint/suspicious/noExplicitAny: the body is what a test sends
   const answer = (method: string, path: string, query: URLSearchParams, body: any): unknown => {
-    if (path === "/graphql") return { data: board.answer(body.query, body.variables) };
+    if (path === "/graphql") {
+      const { errors } = board;
+      const data = board.answer(body.query, body.variables);
+      return { data, ...(errors.length > 0 && { errors }) };
+    }
     if (path === "/user") return { login: "symphony-bot" };
     if (path === "/user/repos") {
       const other = { has_issues: true, archived: false, description: null };

@@ -11,10 +11,14 @@ export const githubAdapter = {
   check(config: TrackerConfig, lookup: Lookup) {
     githubTrackerSettings(config, lookup);
   },
-  create: (config: TrackerConfig, { clock, lookup, onMalformed, meter }: TrackerDeps): Tracker =>
+  create: (
+    config: TrackerConfig,
+    { clock, lookup, onMalformed, onLeftOut, meter }: TrackerDeps,
+  ): Tracker =>
     createGithubTracker({
       ...{ config, clock, lookup },
       onMalformed: (count) => onMalformed?.(count),
+      onLeftOut: (what) => onLeftOut?.(what),
       onRequest: (outcome, budget) =>
         meter?.report({
           type: "tracker.request",

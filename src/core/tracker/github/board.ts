@@ -54,6 +54,7 @@ const field = z.object({
   name: z.string().optional(),
   options: z.array(z.object({ id: z.string(), name: z.string() })).optional(),
 });
+const repository = z.object({ nameWithOwner: z.string() });
 const pageInfo = z.object({ hasNextPage: z.boolean(), endCursor: z.string().nullish() });
 const project = z.object({
   id: z.string(),
@@ -63,7 +64,12 @@ const project = z.object({
     .object({
       pageInfo,
       nodes: z.array(
-        item.extend({ content: z.object({ id: z.string().optional() }).nullish() }).nullable(),
+        item
+          .extend({
+            type: z.string().optional(),
+            content: z.object({ id: z.string(), repository }).partial().nullish(),
+          })
+          .nullable(),
       ),
     })
     .optional(),
@@ -85,7 +91,9 @@ const cardsAnswer = z.object({
         projectItems: z
           .object({
             pageInfo,
-            nodes: z.array(item.extend({ project: z.object({ id: z.string() }) })),
+            nodes: z.array(
+              item.extend({ project: z.object({ id: z.string() }).nullish() }).nullable(),
+            ),
           })
           .optional(),
       })
@@ -97,7 +105,7 @@ const issueAnswer = z.object({
   node: z
     .object({
       number: z.number().optional(),
-      repository: z.object({ nameWithOwner: z.string() }).optional(),
+      repository: repository.optional(),
     })
     .nullable(),
 });
@@ -124,7 +132,7 @@ const boardQuery = `query ($owner: String!, $number: Int!, $after: String, $item
     }
     items(first: 100, after: $after) @include(if: $items) {
       pageInfo { hasNextPage endCursor }
-      nodes { ...card content { ... on Issue { id } } }
+      nodes { ...card type content { ... on Issue { id repository { nameWithOwner } } } }
     }
   } } }
 }
@@ -163,10 +171,19 @@ export interface BoardDeps {
 
 const factsKeptMs = 60_000;
 
+/** Items of a project that are no issues that can be seen. */
+export type OtherItem = "draft" | "pull request" | "item that the token may not see";
+const noOthers = { draft: 0, "pull request": 0, "item that the token may not see": 0 };
+
+function otherItem(type: string | undefined): OtherItem {
+  if (type === "DRAFT_ISSUE") return "draft";
+  return type === "PULL_REQUEST" ? "pull request" : "item that the token may not see";
+}
+
 /**
  * A project of GitHub (Projects v2). A moved card does not change its issue's `updated_at`, and the items cannot be filtered,
  * so that every read is of all pages. Drafts and pull requests on it are left out, and so are issues that the credential may
- * not see. Rejects with ForgeErrors, and with a tracker's error where the project itself cannot be reached.
+ * not see: `others` counts them. Rejects with ForgeErrors, and with a tracker's error where the project itself cannot be reached.
  */
 export class Board {
   readonly #deps: BoardDeps;
@@ -178,6 +195,10 @@ export class Board {
   version = 0;
   /** Points of GraphQL that were spent, as the answers say. */
   points = 0;
+  /** The repositories of its issues, as `acme/app`, with the number of their issues; null: it was not read yet. */
+  places: ReadonlyMap<string, number> | null = null;
+  /** The other items of the last read, by kind. */
+  others: Readonly<Record<OtherItem, number>> = noOthers;
 
   constructor(deps: BoardDeps) {
     this.#deps = deps;
@@ -201,17 +222,26 @@ export class Board {
   /** Every card, one page after the other. */
   async read(): Promise<void> {
     const cards = new Map<string, Card>();
+    const places = new Map<string, number>();
+    const others = { ...noOthers };
+    const nodeOf = new Map([...this.#cards].map(([id, { itemId }]) => [itemId, id]));
     let after: string | null = null;
     for (let page = 1; page <= maxPages; page++) {
       const found = await this.#page({ after, items: true, fields: page === 1 });
       for (const node of found.items?.nodes ?? []) {
-        const id = node?.content?.id;
+        const { id: seen, repository: place } = node?.content ?? {};
+        // An issue that cannot be seen for a moment does not leave the board.
+        const id = seen ?? (node ? nodeOf.get(node.id) : undefined);
         if (node && id !== undefined) cards.set(id, this.#same(id, node));
+        if (place) places.set(place.nameWithOwner, (places.get(place.nameWithOwner) ?? 0) + 1);
+        if (seen === undefined) others[otherItem(node?.type)] += 1;
       }
       const { hasNextPage = false, endCursor } = found.items?.pageInfo ?? {};
       if (!hasNextPage || !endCursor) {
         if ([...this.#cards.keys()].some((id) => !cards.has(id))) this.version += 1;
         this.#cards = cards;
+        this.places = places;
+        this.others = others;
         return;
       }
       after = endCursor;
@@ -229,10 +259,12 @@ export class Board {
       const { nodes } = await this.#ask(cardsAnswer, cardsQuery, variables);
       for (const node of nodes) {
         if (node?.id === undefined || !node.projectItems) continue;
-        const own = node.projectItems.nodes.find((one) => one.project.id === projectId);
+        const { nodes: items, pageInfo: more } = node.projectItems;
+        const own = items.find((one) => one?.project?.id === projectId);
+        // Of an issue in more than 100 projects, or in one that may not be seen, the board itself is asked.
+        const isWhole = !more.hasNextPage && items.every((one) => one?.project);
         if (own) this.#cards.set(node.id, this.#same(node.id, own));
-        // Of an issue in more than 100 projects the board itself is asked.
-        else if (!node.projectItems.pageInfo.hasNextPage && this.#cards.delete(node.id)) {
+        else if (isWhole && this.#cards.delete(node.id)) {
           this.version += 1;
         }
       }
@@ -326,7 +358,10 @@ export class Board {
     query: string,
     variables: Readonly<Record<string, unknown>>,
   ): Promise<T> {
-    const answer = await this.#reached(() => this.#deps.client.query(schema, query, variables));
+    const { client } = this.#deps;
+    const answer = await this.#reached(() =>
+      client.query(schema, query, variables, { partial: true }),
+    );
     this.points += answer.rateLimit;
     return answer;
   }

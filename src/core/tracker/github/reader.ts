@@ -21,7 +21,11 @@ import type { GithubTrackerSettings } from "./settings.ts";
 
 export interface ReaderDeps {
   readonly settings: GithubTrackerSettings;
+  /** Those that are known: `discover` may add some. */
   readonly repositories: readonly RepositoryIssues[];
+  /** Learns the repositories of the board, where the configuration names none. */
+  readonly discover: () => Promise<void>;
+  readonly onLeftOut: (what: string) => void;
   /** null: every issue of the repositories counts. */
   readonly board: Board | null;
   login(repository: RepositoryIssues): Promise<string | null>;
@@ -42,6 +46,7 @@ interface Made {
 
 const nothing: readonly Issue[] = [];
 const maxGone = 1_000;
+const hiddenItem = "item that the token may not see";
 /** As `issueIdOf` writes it. */
 const idForm = /^(\d+)#(\d+)$/;
 
@@ -51,6 +56,7 @@ export class GithubReader {
   readonly #made = new Map<string, Made>();
   readonly #lists = new Map<string, readonly Issue[]>();
   readonly #gone = new Map<string, string>();
+  #saidLeftOut: string | null = null;
   /** Lists are read one after the other, so that no answer is older than its request. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -77,6 +83,7 @@ export class GithubReader {
   /** `app-12`, `app#12`, `acme/app#12`, `#12` where there is one repository, or the address of the issue. */
   find(identifier: string): Promise<FoundIssue | null> {
     return tracked(async () => {
+      await this.#deps.discover();
       const named = this.#named(identifier.trim());
       if (named === null) return null;
       const { repository, number } = named;
@@ -94,6 +101,7 @@ export class GithubReader {
   /** Where an issue is. Rejects with `issue_not_found` for one of another repository. */
   async home(id: string): Promise<{ repository: RepositoryIssues; number: number }> {
     const [, home, number] = idForm.exec(id) ?? [];
+    await this.#deps.discover();
     for (const repository of this.#deps.repositories) {
       if (String((await repository.facts()).id) === home)
         return { repository, number: Number(number) };
@@ -111,6 +119,7 @@ export class GithubReader {
 
   /** As `find` names it. Rejects with `invalid_request`. */
   async rowNamed(identifier: string): Promise<IssueRow> {
+    await this.#deps.discover();
     const named = this.#named(identifier.trim());
     const row = named === null ? null : await named.repository.one(named.number);
     if (row !== null && !("gone" in row)) return row;
@@ -121,6 +130,7 @@ export class GithubReader {
   async idOfNode(nodeId: string): Promise<string | null> {
     const found = await this.#deps.board?.issueOf(nodeId);
     if (!found) return null;
+    await this.#deps.discover();
     const [owner = "", repo = ""] = found.place.split("/");
     const home = this.#deps.repositories.find(({ place }) => isSamePlace({ owner, repo }, place));
     return home ? issueIdOf((await home.facts()).id, found.number) : null;
@@ -134,6 +144,8 @@ export class GithubReader {
     const closed = [...wanted].some(mayBeClosed);
     const open = [...wanted].some((state) => !isClosed(state));
     await board?.read();
+    await this.#deps.discover();
+    this.#sayLeftOut();
     const found: Issue[] = [];
     let malformed = 0;
     for (const repository of this.#deps.repositories) {
@@ -158,7 +170,32 @@ export class GithubReader {
     return this.#sameList([...wanted].sort().join("\n"), found);
   }
 
+  /** What the last read of the board left out, such as `2 drafts`; null: nothing. */
+  leftOut(): string | null {
+    const { board, repositories } = this.#deps;
+    if (board === null) return null;
+    let others = 0;
+    for (const [name, count] of board.places ?? []) {
+      const [owner = "", repo = ""] = name.split("/");
+      if (!repositories.some(({ place }) => isSamePlace({ owner, repo }, place))) others += count;
+    }
+    const counts = [...Object.entries(board.others), ["issue of another repository", others]];
+    const words = (counts as [string, number][]).flatMap(([what, count]) =>
+      count === 0 ? [] : counted(count, what),
+    );
+    return words.join(", ") || null;
+  }
+
+  #sayLeftOut(): void {
+    const what = this.leftOut();
+    if (what !== null && what !== this.#saidLeftOut) {
+      this.#deps.onLeftOut(`${this.#deps.board?.name}: ${what}`);
+    }
+    this.#saidLeftOut = what;
+  }
+
   async #byIds(ids: readonly string[]): Promise<readonly Issue[]> {
+    await this.#deps.discover();
     const homes = await Promise.all(
       this.#deps.repositories.map(async (one) => [(await one.facts()).id, one] as const),
     );
@@ -221,7 +258,9 @@ export class GithubReader {
     const [gate, pass, opens] = ["project", false, null] as const;
     if (card === null) {
       const add = `add it to the project ${title}`;
-      return [{ gate, pass, detail: `not in the project ${title}`, opens: add }];
+      const hidden = board.others[hiddenItem];
+      const more = hidden === 0 ? "" : `, which has ${counted(hidden, hiddenItem)}`;
+      return [{ gate, pass, detail: `not in the project ${title}${more}`, opens: add }];
     }
     if (card.isArchived) {
       const restore = `restore it in the project ${title}`;
@@ -301,6 +340,10 @@ export class GithubReader {
 
 function nodeIdsOf(rows: readonly IssueRow[]): readonly string[] {
   return rows.flatMap((row) => row.node_id ?? []);
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${count === 1 ? what : what.replace(/^(draft|pull request|item|issue)/, "$1s")}`;
 }
 
 function isEqualList<T>(a: readonly T[], b: readonly T[]): boolean {

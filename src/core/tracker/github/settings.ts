@@ -9,7 +9,7 @@ import type { Lookup } from "../tracker.ts";
 /** The checked settings of `tracker.provider` for GitHub. Hold no credential. */
 export interface GithubTrackerSettings {
   readonly site: GithubSettings;
-  /** At least one. */
+  /** Empty: those of the issues of the board, which are known when it has been read. */
   readonly repositories: readonly ScopeRepository[];
   readonly states: StateRules;
   /** The project whose issues are worked on; null: all issues of the repositories. */
@@ -63,9 +63,11 @@ const projectForm =
 const name = z.string().trim().min(1, "must not be blank").max(100);
 
 const Provider = z.object({
-  repositories: z.union([z.array(repository).min(1, "must name a repository"), repository], {
-    error: "must name repositories as owner/name, such as [acme/app]",
-  }),
+  repositories: z
+    .union([z.array(repository).min(1, "must name a repository"), repository], {
+      error: "must name repositories as owner/name, such as [acme/app]",
+    })
+    .nullish(),
   project: z
     .string({ error: "must be OWNER/NUMBER, such as acme/1" })
     .trim()
@@ -111,7 +113,16 @@ export function githubTrackerSettings(
   const { own, site } = everyPart({
     own: () => {
       const read = readProvider(Provider, provider);
-      return { ...read, board: boardOf(read) };
+      const board = boardOf(read);
+      const repositories = [read.repositories ?? []].flat();
+      if (repositories.length === 0 && (board === null || provider["app"] != null)) {
+        const why =
+          board === null
+            ? "names no repository: write owner/name, such as [acme/app]"
+            : "is missing: an app is installed in repositories, and needs one to find its tokens";
+        throw providerFault("repositories", why);
+      }
+      return { ...read, repositories, board };
     },
     site: () => {
       const found = githubOf(written, lookup, {
@@ -126,7 +137,7 @@ export function githubTrackerSettings(
   const { repositories, assignee, priority_labels: priorities, board, ...more } = own;
   return {
     site,
-    repositories: repositoriesOf([repositories].flat()),
+    repositories: repositoriesOf(repositories),
     states: statesOf({ ...more, state_from: board ? "project" : more.state_from }, config),
     board,
     // A closed issue holds nothing back, whatever the configuration calls it.

@@ -15,7 +15,12 @@ import { newestComments, oneComment, timedComments } from "./comments.ts";
 import { tracked } from "./errors.ts";
 import { GithubReader } from "./reader.ts";
 import { RepositoryIssues } from "./repository.ts";
-import { type GithubTrackerSettings, githubTrackerSettings } from "./settings.ts";
+import { isSamePlace } from "./rows.ts";
+import {
+  type GithubTrackerSettings,
+  githubTrackerSettings,
+  type ScopeRepository,
+} from "./settings.ts";
 import { githubUploads } from "./uploads.ts";
 import { GithubWriter } from "./writer.ts";
 
@@ -25,11 +30,14 @@ export interface GithubTrackerOptions
   readonly lookup: Lookup;
   readonly clock: Clock;
   readonly onMalformed?: (count: number) => void;
+  /** Called when a read of the project leaves out other items than the one before. */
+  readonly onLeftOut?: (what: string) => void;
   /** Longest time between complete reads of a list that has several pages; 5 minutes. */
   readonly fullPassMs?: number;
 }
 
 const defaultFullPassMs = 300_000;
+const done = Promise.resolve();
 
 /** The tracker for one configuration. Sends no request yet. Throws as `githubTrackerSettings` does. */
 export function createGithubTracker(options: GithubTrackerOptions): Tracker {
@@ -53,7 +61,13 @@ export function createGithubTracker(options: GithubTrackerOptions): Tracker {
     quota: () => quotaOf(connection),
     address: settings.site.api,
     uploads: githubUploads(settings.site, (issueId) => connection.token(issueId)),
-    bindTools: (issue) => toolsFor(issue, writer.states, { settings, options }),
+    leftOut: () => reader.leftOut(),
+    bindTools: (issue) =>
+      toolsFor(issue, writer.states, {
+        // The issue's own repository is known since it was read.
+        settings: { ...settings, repositories: [...connection.scope] },
+        options,
+      }),
     editor: {
       create: (draft) => tracked(() => writer.create(draft)),
       edit: (issue, change) => tracked(() => writer.edit(issue, change)),
@@ -76,6 +90,7 @@ export function createGithubTracker(options: GithubTrackerOptions): Tracker {
 
   async function scopeNames(labels: boolean): Promise<ScopeNames> {
     const read = labels || connection.board === null;
+    await connection.discover();
     const lists = read ? repositories.map((one) => writer.labelsOf(one)) : [];
     const all = (await Promise.all(lists)).flat();
     const ofBoard = connection.board && (await writer.statesOfBoard());
@@ -86,11 +101,15 @@ export function createGithubTracker(options: GithubTrackerOptions): Tracker {
 
 /** The repositories of a configuration, with one client for each owner: an app has a token for each. */
 class Connection {
-  readonly repositories: readonly RepositoryIssues[];
+  readonly repositories: RepositoryIssues[] = [];
+  /** Of `repositories`. */
+  readonly scope: ScopeRepository[];
+  readonly discover: () => Promise<void>;
   readonly reader: GithubReader;
   readonly writer: GithubWriter;
   readonly board: Board | null;
-  readonly clients: readonly GithubClient[];
+  readonly #byOwner: ReadonlyMap<string, { readonly client: GithubClient }>;
+  readonly #add: (place: ScopeRepository) => void;
   readonly #accounts = new Map<RepositoryIssues, GithubAccount>();
   readonly #clients = new Map<RepositoryIssues, GithubClient>();
 
@@ -99,7 +118,9 @@ class Connection {
     settings: GithubTrackerSettings,
     options: GithubTrackerOptions,
   ) {
-    const { clock, fullPassMs = defaultFullPassMs, onMalformed = () => {} } = options;
+    const { clock, fullPassMs = defaultFullPassMs } = options;
+    const { onMalformed = () => {}, onLeftOut = () => {} } = options;
+    this.scope = [...settings.repositories];
     const byOwner = new Map<string, { client: GithubClient; account: GithubAccount }>();
     const clientOf = (owner: string, name: string) => {
       const key = owner.toLowerCase();
@@ -113,14 +134,16 @@ class Connection {
       byOwner.set(key, known);
       return known;
     };
-    this.repositories = settings.repositories.map((place) => {
+    this.#add = (place) => {
       const known = clientOf(place.owner, place.repo);
       const { client } = known;
       const repository = new RepositoryIssues({ place, client, clock, fullPassMs, onMalformed });
       this.#accounts.set(repository, known.account);
       this.#clients.set(repository, client);
-      return repository;
-    });
+      this.repositories.push(repository);
+      if (!this.scope.includes(place)) this.scope.push(place);
+    };
+    for (const place of this.scope) this.#add(place);
     const { board } = settings;
     // An app has a token for an owner, by a repository of it; of another owner's project it is that of the first.
     const [first] = this.repositories;
@@ -133,18 +156,47 @@ class Connection {
         client: clientOf(owner ?? board.owner, first?.place.repo ?? "").client,
         now: () => clock.now(),
       });
-    this.clients = [...byOwner.values()].map(({ client }) => client);
+    this.#byOwner = byOwner;
     const login = (one: RepositoryIssues) => this.#account(one).login();
     const { repositories } = this;
-    const shared = { settings, repositories, login, board: this.board };
-    this.reader = new GithubReader({ ...shared, onMalformed });
+    const isOpen = settings.board !== null && settings.repositories.length === 0;
+    const discover = () => (isOpen ? this.#discover(settings.board?.owner ?? "") : done);
+    this.discover = discover;
+    const shared = {
+      ...{ settings: { ...settings, repositories: this.scope }, repositories, login },
+      ...{ board: this.board, discover },
+    };
+    this.reader = new GithubReader({ ...shared, onMalformed, onLeftOut });
     this.writer = new GithubWriter({
-      ...{ ...shared, clock, reader: this.reader },
+      ...{ ...shared, settings, clock, reader: this.reader },
       clientOf: (one) => this.#client(one),
     });
   }
 
+  get clients(): readonly GithubClient[] {
+    return [...this.#byOwner.values()].map(({ client }) => client);
+  }
+
+  /**
+   * The repositories of the board's issues, as it was read last. Those of its owner are called by their name, others by
+   * owner and name, so that a new one renames none; one whose issues would have the names of another's is left out.
+   */
+  async #discover(owner: string): Promise<void> {
+    const { board } = this;
+    if (board?.places === null) await board.read();
+    for (const name of [...(board?.places?.keys() ?? [])].sort()) {
+      const [theirs = "", repo = ""] = name.split("/");
+      const place = { owner: theirs, repo };
+      if (this.scope.some((one) => isSamePlace(one, place))) continue;
+      const isOwn = theirs.toLowerCase() === owner.toLowerCase();
+      const prefix = isOwn ? repo : `${theirs}-${repo}`;
+      if (this.scope.some((one) => one.prefix.toLowerCase() === prefix.toLowerCase())) continue;
+      this.#add({ ...place, prefix });
+    }
+  }
+
   async comment(id: string) {
+    await this.discover();
     const [, home, number = ""] = /^(\d+)\/(\d+)$/.exec(id) ?? [];
     for (const repository of this.repositories) {
       const { id: repositoryId } = await repository.facts();

@@ -17,6 +17,7 @@ export interface WriterDeps {
   readonly board: Board | null;
   readonly clock: Clock;
   readonly repositories: readonly RepositoryIssues[];
+  discover(): Promise<void>;
   clientOf(repository: RepositoryIssues): GithubClient;
   login(repository: RepositoryIssues): Promise<string | null>;
 }
@@ -158,11 +159,18 @@ export class GithubWriter {
     await client.write(posted, `POST ${issue}/comments`, { ...at, body: text });
   }
 
-  /** In the first repository of the scope. */
+  /** In the first repository of the configuration, or the only one of the board. */
   async create(draft: IssueDraft): Promise<Issue> {
-    const { repositories, clientOf, reader } = this.#deps;
+    const { repositories, clientOf, reader, settings } = this.#deps;
+    await this.#deps.discover();
     const [repository] = repositories;
-    if (repository === undefined) throw new Error("no repository");
+    const isClear = settings.repositories.length > 0 || repositories.length === 1;
+    if (repository === undefined || !isClear) {
+      const all = repositories.map(({ place }) => `${place.owner}/${place.repo}`).join(", ");
+      const message = `the project has issues of ${all || "no repository"}, and none is named for a new one`;
+      const hint = "create it on GitHub, or name the repositories in tracker.provider.repositories";
+      throw new SymphonyError("invalid_request", message, { hint });
+    }
     const { owner, repo } = repository.place;
     const ranked = await this.#priority(repository, draft.priority);
     const labels = [...(draft.labels ?? []), ...ranked];

@@ -13,16 +13,18 @@ test("a board of several pages is read whole; what is no issue of the repositori
   }
   fake.add();
   const other = { id: "PVTI_x", isArchived: false, status: { name: "Todo" }, priority: null };
+  const docs = { nameWithOwner: "acme/docs" };
   fake.board.foreign = [
-    { ...other, estimate: null, content: {} },
-    { ...other, estimate: null, content: null },
-    { ...other, estimate: null, content: { id: "I_of_another_repository" } },
+    { ...other, estimate: null, type: "DRAFT_ISSUE", content: {} },
+    { ...other, estimate: null, type: "REDACTED", content: null },
+    { ...other, estimate: null, content: { id: "I_of_another", repository: docs } },
   ];
   fake.board.perPage = 3;
   fake.board.cards.set(2, { status: "Todo", archived: true });
   fake.change(3, { state: "closed", state_reason: "completed" });
   fake.board.cards.set(4, { status: null });
-  const { tracker } = githubTracker(fake.url, onBoard);
+  const left: string[] = [];
+  const { tracker } = githubTracker(fake.url, { ...onBoard, onLeftOut: (what) => left.push(what) });
   const list = await tracker.fetchIssuesByStates(["Todo", "In Progress"]);
   assert.deepEqual(
     list.map(({ identifier }) => identifier),
@@ -32,13 +34,77 @@ test("a board of several pages is read whole; what is no issue of the repositori
     fake.taken().filter((one) => one.startsWith("POST")),
     ["POST /graphql 200", "POST /graphql 200", "POST /graphql 200"],
   );
+  const found = await tracker.find?.("app-6");
+  assert.deepEqual(
+    found?.scope.map(({ detail }) => detail),
+    ["acme/app", "not in the project Roadmap, which has 1 item that the token may not see"],
+  );
   const [none] = await tracker.fetchIssuesByIds(["7#4"]);
   assert.equal(none?.state, "No Status");
   assert.equal(tracker.whyGone?.("7#6"), null);
   assert.deepEqual(await tracker.fetchIssuesByIds(["7#6", "7#2"]), []);
-  assert.equal(tracker.whyGone?.("7#6"), "not in the project Roadmap");
+  assert.match(tracker.whyGone?.("7#6") ?? "", /^not in the project Roadmap/);
   assert.equal(tracker.whyGone?.("7#2"), "archived in the project Roadmap");
   assert.equal(await tracker.idOfNode?.("I_5"), "7#5");
+  await tracker.fetchIssuesByStates(["Todo"]);
+  const once = "1 draft, 1 item that the token may not see, 1 issue of another repository";
+  assert.deepEqual(left, [`acme/1: ${once}`], "said once");
+  assert.equal(tracker.leftOut?.(), once);
+  fake.board.foreign = [];
+  await tracker.fetchIssuesByStates(["Todo"]);
+  assert.equal(tracker.leftOut?.(), null);
+  tracker.close();
+});
+
+test("an item behind a single sign-on fails no read, and its issue does not leave the board; any other error fails it", async () => {
+  await using fake = await startSmallGithub();
+  for (let at = 1; at <= 2; at++) {
+    fake.add();
+    fake.board.cards.set(at, { status: "Todo" });
+  }
+  const { tracker, clock } = githubTracker(fake.url, onBoard);
+  const todo = async () =>
+    (await tracker.fetchIssuesByStates(["Todo"])).map(({ identifier }) => identifier);
+  assert.deepEqual(await todo(), ["app-1", "app-2"]);
+  fake.board.cards.delete(2);
+  const hidden = { id: "PVTI_2", isArchived: false, priority: null, estimate: null };
+  fake.board.foreign = [{ ...hidden, status: { name: "Todo" }, content: null }];
+  const message = "Resource protected by organization SAML enforcement.";
+  const path = ["repositoryOwner", "projectV2", "items", "nodes", 0, "content"];
+  fake.board.errors = [{ type: "FORBIDDEN", path, message, extensions: { saml_failure: true } }];
+  assert.deepEqual(await todo(), ["app-1", "app-2"]);
+  assert.equal(tracker.leftOut?.(), "1 item that the token may not see");
+  for (const error of [
+    { type: "FORBIDDEN", path: ["repositoryOwner", "projectV2"], message },
+    { type: "INTERNAL", path, message: "Something broke" },
+    { message },
+  ]) {
+    fake.board.errors = [...fake.board.errors.slice(0, 1), error];
+    const reading = driven(clock, tracker.fetchIssuesByStates(["Todo"]));
+    await assert.rejects(reading, { name: "SymphonyError" }, JSON.stringify(error));
+  }
+  tracker.close();
+});
+
+test("without repositories those of the board count: its issues are found, polled and created in them, also as the first request", async () => {
+  await using fake = await startSmallGithub();
+  fake.add();
+  fake.add();
+  fake.board.cards.set(1, { status: "Todo" });
+  const all = { ...onBoard, provider: { project: "acme/1", repositories: undefined } };
+  const started = githubTracker(fake.url, all);
+  // The first request after a restart is for an issue that ran.
+  const [first] = await started.tracker.fetchIssuesByIds(["7#1"]);
+  assert.deepEqual([first?.identifier, first?.state], ["app-1", "Todo"]);
+  started.tracker.close();
+  const { tracker, clock } = githubTracker(fake.url, all);
+  assert.equal((await tracker.find?.("app-1"))?.issue.id, "7#1");
+  assert.deepEqual(
+    (await tracker.fetchIssuesByStates(["Todo"])).map(({ identifier }) => identifier),
+    ["app-1"],
+  );
+  const made = await driven(clock, tracker.editor?.create({ title: "New" }) ?? never());
+  assert.deepEqual([made.identifier, made.state], ["app-3", "Todo"]);
   tracker.close();
 });
 
@@ -123,6 +189,9 @@ test("settings of a project that do not fit are refused with their key", () => {
       refusal({ project: "acme/1", state_from: "labels" }),
       refusal({ state_from: "project" }),
       refusal({ status_field: "Stage" }),
+      refusal({ repositories: undefined }),
+      refusal({ repositories: undefined, project: "acme/1" }),
+      refusal({ repositories: [], project: "acme/1" }),
     ],
     [
       null,
@@ -131,6 +200,9 @@ test("settings of a project that do not fit are refused with their key", () => {
       `${key}.state_from is labels: with tracker.provider.project it is project`,
       `${key}.project is missing: state_from is project`,
       `${key}.status_field is of a project, and tracker.provider.project is not set`,
+      `${key}.repositories names no repository: write owner/name, such as [acme/app]`,
+      null,
+      `${key}.repositories must name a repository`,
     ],
   );
 });
