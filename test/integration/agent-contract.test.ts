@@ -93,6 +93,7 @@ const withRoutes = (steps: readonly object[]) => ({
 
 type Bench = ConstructorParameters<typeof Stage>[0]["bench"] & {
   readonly runId: string;
+  later?(): Promise<void>;
   readonly model: { readonly url: string; requests(): Promise<unknown[]> };
 };
 
@@ -109,6 +110,7 @@ function suite(program: Program, words: Words, make: (steps: object[]) => Promis
         place: { root: bench.root, runId: bench.runId, url: bench.model.url },
         received: () => bench.model.requests(),
         release: () => writeFile(join(bench.workspace, "go"), ""),
+        later: async () => bench.later?.(),
       });
     },
   });

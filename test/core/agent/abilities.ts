@@ -18,8 +18,6 @@ export interface Abilities {
   readonly limit: "until its reset" | "a failed turn";
   /** When its tokens are known; `never`: no token brake holds it. */
   readonly tokens: "in mid-turn" | "at the end of a turn" | "never";
-  /** It does not always find its own record, after kill -9 or an orderly end: then a new thread begins, and an event says so. */
-  readonly losesThreads?: true;
   /** What becomes of a command with 20 MB of output, which agents mostly shorten themselves. */
   readonly flood: "shortened" | "ends the turn in one message";
 }
@@ -169,7 +167,6 @@ export const gemini: Program = {
     name: "gemini",
     steer: "next turn",
     tokens: "at the end of a turn",
-    losesThreads: true,
   },
   cannot: {
     ...inJourney,

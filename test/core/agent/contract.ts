@@ -134,16 +134,15 @@ function turns(contract: Contract): void {
     const first = await started(stage, contract);
     await first.turn("please", plain);
     await first[Symbol.asyncDispose]();
+    await stage.later();
     await using next = await started(stage, contract, { resumeThreadId: first.threadId });
     const isSame = abilities.resume === "same thread";
-    const isLost = abilities.losesThreads === true && !next.resumed;
-    if (isLost) assertReplaced(stage);
-    else assert.deepEqual([next.resumed, next.threadId === first.threadId], [isSame, isSame]);
+    assert.deepEqual([next.resumed, next.threadId === first.threadId], [isSame, isSame]);
     await next.turn("continue", plain);
     assert.equal(stage.of("message").at(-1)?.text, "Two.");
     assert.equal(
       stage.of("session.started").some(({ resumed }) => resumed),
-      isSame && !isLost,
+      isSame,
     );
   });
 
@@ -530,17 +529,11 @@ async function killed(stage: Stage): Promise<void> {
 }
 
 async function resumedAfter(threadId: string, stage: Stage, contract: Contract): Promise<void> {
+  await stage.later();
   await using next = await started(stage, contract, { resumeThreadId: threadId });
-  const { resume, losesThreads } = contract.abilities;
-  if (losesThreads && !next.resumed) assertReplaced(stage);
-  else assert.equal(next.resumed, resume === "same thread");
+  assert.equal(next.resumed, contract.abilities.resume === "same thread");
   await next.turn("continue", plain);
   assert.ok(stage.of("message").some(({ text }) => text === "Again."));
-}
-
-function assertReplaced(stage: Stage): void {
-  const notices = stage.of("notice").map(({ message }) => message);
-  assert.match(notices.join("\n"), /could not be resumed, a new one is started/);
 }
 
 function assertRising(stage: Stage): void {

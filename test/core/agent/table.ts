@@ -53,11 +53,9 @@ function cellOf({ abilities, cannot }: Program, scenario: Scenario): string {
     case "steer":
       return steerTexts[abilities.steer];
     case "resume":
-      return abilities.losesThreads ? "often a new thread, and an event says so" : abilities.resume;
+      return abilities.resume;
     case "budget":
       return abilities.tokens;
-    case "kill -9 of the agent":
-      return abilities.losesThreads ? "passes; its thread is sometimes new" : "passes";
     case "20 MB of output":
       return floodTexts[abilities.flood];
     default:

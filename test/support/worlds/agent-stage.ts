@@ -46,6 +46,8 @@ export interface StageParts {
   /** Whatever the agent or its model received. */
   readonly received: () => Promise<unknown>;
   readonly release?: () => Promise<void>;
+  /** Makes the agent's record of its session as old as one that is resumed in practice. */
+  readonly later?: () => Promise<void>;
   /** Closed with the stage. */
   readonly provider?: AsyncDisposable;
 }
@@ -97,6 +99,11 @@ export class Stage implements AsyncDisposable {
   /** Lets an agent continue that waits for guidance without being able to notice it. */
   async release(): Promise<void> {
     await this.#parts.release?.();
+  }
+
+  /** As if the next session began a minute later. */
+  async later(): Promise<void> {
+    await this.#parts.later?.();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

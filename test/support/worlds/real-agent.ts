@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rename, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type { AcpConfig } from "../../../src/core/agent/acp/settings.ts";
@@ -44,6 +44,18 @@ export class RealAgent extends AcpBench {
     this.model = parts.model;
     this.evil = parts.evil;
     this.home = parts.home;
+  }
+
+  /**
+   * gemini 0.61 names the record of a session by the minute of its begin, and overwrites it when the
+   * session is loaded in that minute: its records get an earlier name.
+   */
+  async later(): Promise<void> {
+    const dir = join(this.home, ".gemini", "tmp", "eng-1", "chats");
+    const names = await readdir(dir).catch(() => []);
+    for (const name of names) {
+      await rename(join(dir, name), join(dir, name.replace(/T\d\d-\d\d/, "T00-00")));
+    }
   }
 
   override async [Symbol.asyncDispose](): Promise<void> {
