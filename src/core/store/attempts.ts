@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Attempt, Tokens } from "../model/attempt.ts";
+import { type Attempt, type Tokens, tokensWithout } from "../model/attempt.ts";
 import { type Database, int, type Row, text, textOrNull } from "./database.ts";
 import { IssueSchema } from "./documents.ts";
 import type { AttemptPage, CompletedRecord, UsageQuery, UsageRow, Used } from "./store.ts";
@@ -236,8 +236,39 @@ export class UsageTable {
     this.#db = db;
   }
 
-  /** Part of the caller's transaction. */
+  /**
+   * Part of the caller's transaction. What an agent corrects downwards, perhaps after midnight, is taken from the days it
+   * was counted on: no row falls below zero.
+   */
   add({ attempt, model = attempt.model ?? "", tokens, at }: Used): void {
+    let left = tokens;
+    if (Object.values(columnsOf(tokens)).some((count) => count < 0)) {
+      for (const { day, counted } of this.#daysOf(attempt.id, model)) {
+        const part = within(left, counted);
+        this.#count({ attempt, model, tokens: part, day });
+        left = tokensWithout(left, part);
+      }
+      if (Object.values(columnsOf(left)).every((count) => count === 0)) return;
+    }
+    this.#count({ attempt, model, tokens: left, day: dayOf(at) });
+  }
+
+  /** Newest first. */
+  #daysOf(attemptId: string, model: string) {
+    return this.#db.all(
+      (row) => ({ day: text(row, "day"), counted: tokensOf(row) }),
+      `SELECT day, input, cached_input AS cachedInput, output, reasoning_output AS reasoningOutput, total
+        FROM usage WHERE attempt_id = $attemptId AND model = $model ORDER BY day DESC`,
+      { attemptId, model },
+    );
+  }
+
+  #count({
+    attempt,
+    model,
+    tokens,
+    day,
+  }: Pick<Used, "attempt" | "tokens"> & { readonly model: string; readonly day: string }): void {
     this.#db.run(
       `INSERT INTO usage VALUES ($day, $attemptId, $model, $agent, $issueId, $issueIdentifier,
           $input, $cachedInput, $output, $reasoningOutput, $total)
@@ -247,7 +278,7 @@ export class UsageTable {
           reasoning_output = reasoning_output + excluded.reasoning_output,
           total = total + excluded.total`,
       {
-        day: dayOf(at),
+        day,
         attemptId: attempt.id,
         model,
         agent: attempt.agent,
@@ -288,6 +319,19 @@ export class UsageTable {
     const sql = "SELECT coalesce(sum(total), 0) AS total FROM usage WHERE day = $day";
     return this.#db.get((row) => int(row, "total"), sql, { day: dayOf(at) }) ?? 0;
   }
+}
+
+/** The part of a correction that a row can take: all of it, else what leaves no count below zero. */
+function within(change: Tokens, counted: Tokens): Tokens {
+  const part = (of: keyof Tokens) => Math.max(Math.min(change[of], 0), -counted[of]);
+  const isWhole = (Object.keys(columnsOf(change)) as (keyof Tokens)[]).every(
+    (of) => change[of] + counted[of] >= 0,
+  );
+  if (isWhole) return change;
+  return {
+    ...{ input: part("input"), cachedInput: part("cachedInput"), output: part("output") },
+    ...{ reasoningOutput: part("reasoningOutput"), total: part("total") },
+  };
 }
 
 function dayOf(at: number): string {

@@ -55,6 +55,28 @@ test("tokens are summed by issue, attempt, model, agent and day, and survive a r
   assert.deepEqual([since(""), since("att_0"), since("att_1")], [23, 23, 0]);
 });
 
+test("a correction after midnight is taken from the days that counted it, and no row is negative", (t) => {
+  const history = openHistory(join(temporaryDir(t), "history.db"));
+  t.after(() => history.close());
+  const one = attempt("att_1", { model: "opus" });
+  const add = (tokens: Tokens, at: number) => history.saveUsed({ attempt: one, tokens, at });
+  const days = () =>
+    history.usage({ group: "day" }).map(({ key, tokens: { total } }) => [key, total]);
+  add(counts(100, 20), monday);
+  add(counts(-40, 10), tuesday);
+  assert.deepEqual(days(), [["2026-11-23", 90]]);
+  add(counts(30), tuesday);
+  add(counts(-70, -10), tuesday);
+  assert.deepEqual(days(), [
+    ["2026-11-24", 0],
+    ["2026-11-23", 40],
+  ]);
+  const [row] = history.usage({ group: "model" });
+  assert.deepEqual([row?.tokens.input, row?.tokens.output], [20, 20]);
+  history.saveUsed({ attempt: one, model: "haiku", tokens: counts(5), at: tuesday });
+  assert.equal(history.tokensOfDay(tuesday), 5);
+});
+
 test("a history from before usage was counted keeps its data", (t) => {
   const file = join(temporaryDir(t), "history.db");
   const at = historyMigrations.findIndex((step) => step.includes("CREATE TABLE usage"));
