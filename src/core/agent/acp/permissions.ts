@@ -15,9 +15,9 @@ export const unanswered: Outcome = { outcome: { outcome: "cancelled" } };
 const allowing = ["allow_once", "allow_always"];
 const rejecting = ["reject_once", "reject_always"];
 const allowWords =
-  /^(?:allow(?:ed)?|approved?|accept(?:ed)?|yes|proceed|grant(?:ed)?|permit(?:ted)?|ok|confirm|run|continue)\b/;
+  /^(?:always )?(?:allow(?:ed)?|approved?|accept(?:ed)?|yes|proceed|grant(?:ed)?|permit(?:ted)?|ok|confirm|run|execute|continue)\b/;
 const rejectWords =
-  /^(?:reject(?:ed)?|den(?:y|ied)|declined?|no|not|never|don'?t|do not|cancel(?:led)?|abort|refuse|stop|skip)\b/;
+  /^(?:always )?(?:reject(?:ed)?|den(?:y|ied)|declined?|disallow|no|not|never|don'?t|do not|cancel(?:led)?|abort|refuse|stop|skip|dismiss|exit)\b/;
 const lasting = /\b(?:always|session|all|forever|don'?t ask|remember|permanent(?:ly)?|future)\b/;
 
 /**
@@ -50,7 +50,7 @@ function meaning(option: JsonObject): boolean | null {
   return rejects === allows ? null : allows;
 }
 
-/** The kind, the id and the name, as words in lower case. */
+/** The kind, the id and the name, as words in lower case; without what stands before a name: a mark, a number, its key. */
 function wordsOf(option: JsonObject): readonly string[] {
   const texts = [option["kind"], option["optionId"], option["name"]].map(textOf);
   return texts
@@ -58,9 +58,12 @@ function wordsOf(option: JsonObject): readonly string[] {
     .map((text) =>
       text
         .slice(0, 200)
+        .replaceAll(/(?<=[a-z])(?=[A-Z])/g, " ")
         .toLowerCase()
-        .replaceAll(/[_\-.:/\s]+/g, " ")
-        .trim(),
+        .replaceAll("’", "'")
+        .replaceAll(/[^\p{L}\p{N}']+/gu, " ")
+        .trim()
+        .replace(/^(?:\d{1,2} )?(?:[yn] (?=[a-z]))?/, ""),
     );
 }
 

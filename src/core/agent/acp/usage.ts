@@ -14,14 +14,16 @@ const maxOpenCalls = 1_000;
 
 /**
  * The usage reported at the end of a turn; null when the agent does not count. It is in `usage`, in
- * `_meta.quota.token_count`, or in the rows of `_meta.quota.model_usage`, which also contain requests
+ * `_meta.usage`, in `_meta.quota.token_count`, or in the rows of `_meta.quota.model_usage`, which also contain requests
  * for titles and permissions: the largest of them.
  */
 export function readUsage(result: unknown): Tokens | null {
   const { usage, _meta: meta } = objectOf(result);
-  const quota = objectOf(objectOf(meta)["quota"]);
-  const models = listOf(quota["model_usage"]).map((row) => counted(objectOf(row)["token_count"]));
-  const all = [counted(usage), counted(quota["token_count"]), models.reduce(addTokens, noTokens)];
+  const { quota, usage: inMeta } = objectOf(meta);
+  const { token_count: whole, model_usage: rows } = objectOf(quota);
+  const models = listOf(rows).map((row) => counted(objectOf(row)["token_count"]));
+  const sum = models.reduce(addTokens, noTokens);
+  const all = [counted(usage), counted(inMeta), counted(whole), sum];
   const largest = all.reduce((a, b) => (b.total > a.total ? b : a), noTokens);
   return largest.total === 0 ? null : largest;
 }
@@ -34,15 +36,18 @@ function counted(usage: unknown): Tokens {
       | number
       | undefined;
   };
-  const output = count("outputTokens", "output_tokens") ?? 0;
-  const input = count("inputTokens", "input_tokens") ?? 0;
+  const output =
+    count("outputTokens", "output_tokens", "completionTokens", "completion_tokens") ?? 0;
+  const told = count("inputTokens", "input_tokens", "promptTokens", "prompt_tokens") ?? 0;
+  const cachedInput =
+    count("cachedReadTokens", "cachedInputTokens", "cached_read_tokens", "cached_input_tokens") ??
+    0;
   // Agents differ in whether their input includes cached tokens; their total always does.
+  const input = cachedInput > told ? told + cachedInput : told;
   const total = Math.max(count("totalTokens", "total_tokens") ?? 0, input + output);
   return {
     input: total - output,
-    cachedInput:
-      count("cachedReadTokens", "cachedInputTokens", "cached_read_tokens", "cached_input_tokens") ??
-      0,
+    cachedInput,
     output,
     reasoningOutput:
       count("thoughtTokens", "reasoningOutputTokens", "thought_tokens", "reasoning_tokens") ?? 0,

@@ -43,6 +43,11 @@ describe("A8: usage where each agent puts it", () => {
       readUsage(quota({ inputTokens: 6_000, outputTokens: 60, totalTokens: 6_060 })),
       count,
     );
+    const written = { promptTokens: 6_000, completionTokens: 60 };
+    assert.deepEqual(readUsage({ usage: written }), count);
+    assert.deepEqual(readUsage({ _meta: { usage: written } }), count);
+    const apart = { inputTokens: 3, cachedReadTokens: 100, outputTokens: 5 };
+    assert.deepEqual(readUsage({ usage: apart })?.total, 108, "cached tokens are not in its input");
     const models = [1, 2].map((id) => ({
       model: `m-${id}`,
       token_count: { input_tokens: 3_000, output_tokens: 30 },
@@ -188,6 +193,17 @@ describe("A20: permissions and crashes", () => {
         "cancel",
       ],
       [options(["do_not_allow", "Don't allow"], ["ok", "OK"]), "ok", "do_not_allow"],
+      [options(["a", "Allow this time"], ["b", "Don’t allow"]), "a", "b"],
+      [options(["a", "✅ Approve"], ["b", "❌ Deny"]), "a", "b"],
+      [options(["a", "1. Yes"], ["b", "2. Yes, don't ask again"], ["c", "3. No"]), "a", "c"],
+      [options(["a", "(y) Yes"], ["b", "(n) No"]), "a", "b"],
+      [
+        options(["allowAlways", ""], ["allowOnce", ""], ["rejectOnce", ""]),
+        "allowOnce",
+        "rejectOnce",
+      ],
+      [options(["a", "Disallow"], ["b", "Allow"]), "b", "a"],
+      [options(["a", "Execute"], ["b", "Dismiss"]), "a", "b"],
       [options(["x", "Blue"], ["y", "Green"]), null, null],
       [options(["allow", "Reject"]), null, null],
       [options(["allow", "Allow"]), "allow", null],
