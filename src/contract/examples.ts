@@ -68,7 +68,7 @@ const otherExamples: Readonly<Record<string, unknown>> = {
       },
     ],
   },
-  "workers.list": { fleet: "9c65b53226a11226", workers: [worker] },
+  "workers.list": { fleet: true, workers: [worker] },
   "workers.invite": {
     token: "swt_9c65b53226a11226_1f2e3d4c_EXAMPLE",
     expires_at: at,

@@ -116,14 +116,14 @@ function isReady({ phase }: Row, dir: string): Promise<string | undefined> {
   return runtime.then((text) => JSON.parse(text).url);
 }
 
-/** It is found by its arguments alone. */
+/** It is found by its arguments alone. Where the kernel's control group held the agent, it has ended with it. */
 async function endEscaped(): Promise<void> {
   const found = (await liveProcesses()).map(async ({ pid }) => {
     const line = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
     return line === `sleep\0${escaped}\0` ? [pid] : [];
   });
   const pids = (await Promise.all(found)).flat();
-  assert.equal(pids.length, 1);
+  assert.ok(pids.length <= 1);
   for (const pid of pids) process.kill(pid, "SIGKILL");
 }
 

@@ -55,6 +55,8 @@ const meanings: Readonly<Record<string, string>> = {
   "delivery.body_template": "Body of pull requests; can use issue and work",
   "delivery.commit_template": "Message of commits; can use issue and work",
   "delivery.author": "Name and email of commits; default: as git is configured on this machine",
+  "delivery.sign_commits":
+    "Whether commits are signed by the gpg or ssh key that your git configuration names",
   "delivery.max_file": "Largest file that is pushed, in bytes or as 10 MiB",
   "delivery.allow_workflows": "Whether changes below .github/workflows are offered",
   "delivery.allow_submodules": "Whether changed submodules are offered",

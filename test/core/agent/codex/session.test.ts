@@ -301,7 +301,7 @@ describe("how sessions of the scripted agent end", () => {
   test("A-23: an agent that does not react to messages is ended too", async () => {
     await using b = await bench([[{ do: "ignoreSigterm" }, { do: "hang", deaf: true }]]);
     await using session = await b.start();
-    const turn = assert.rejects(session.turn("go", plain), { code: "port_exit" });
+    const turn = assert.rejects(session.turn("go", plain), { code: "turn_cancelled" });
     await b.until("turn.started");
     await session[Symbol.asyncDispose]();
     await turn;
