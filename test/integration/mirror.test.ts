@@ -35,6 +35,10 @@ for (const allowGit of [true, false]) {
     writeFileSync(join(tree, "left", "index.js"), "prepared\n");
     mkdirSync(join(path, "node_modules"));
     symlinkSync(join(tree, "left"), join(path, "node_modules", "left"));
+    writeFileSync(join(path, ".gitmodules"), '[submodule "x"]\n\tpath = libs/x\n');
+    const inside = join(path, "libs/x/.git");
+    mkdirSync(join(inside, "hooks"), { recursive: true });
+    writeFileSync(join(inside, "config"), "[core]\n");
     const other = join(dir, "other", "repository.git");
     execFileSync("git", ["clone", "-q", "--bare", bare, other]);
     const before = readdirSync(mirror, { recursive: true }).sort();
@@ -54,6 +58,8 @@ for (const allowGit of [true, false]) {
       "cat node_modules/left/index.js",
       "echo WRITTEN > node_modules/left/index.js; rm node_modules/left/index.js",
       `touch '${tree}/more'; mv '${tree}' '${tree}2'; cat node_modules/left/index.js`,
+      "echo WRITTEN >>libs/x/.git/config; touch libs/x/.git/hooks/pre-commit; rm -r libs/x/.git",
+      "mv libs/x/.git libs/x/git; mv libs/x libs/y; mv libs other; echo inside > libs/x/file",
     ];
     await s.openai.setScript(shell(tries.join("\n")));
     const said = await output(s, { borrowed: [mirror, tree] });
@@ -62,6 +68,9 @@ for (const allowGit of [true, false]) {
     assert.deepEqual(readdirSync(tree), ["left"]);
     assert.equal(readFileSync(join(tree, "left", "index.js"), "utf8"), "prepared\n");
     assert.doesNotMatch(said, /READ|canary/);
+    assert.equal(readFileSync(join(inside, "config"), "utf8"), "[core]\n");
+    assert.deepEqual(readdirSync(join(inside, "hooks")), []);
+    assert.equal(readFileSync(join(path, "libs/x/file"), "utf8"), "inside\n");
     assert.deepEqual(readdirSync(mirror, { recursive: true }).sort(), before);
     assert.equal(readFileSync(join(mirror, "HEAD"), "utf8"), head);
     const last = execFileSync("git", ["-C", path, "log", "-1", "--format=%s"], {

@@ -1,13 +1,27 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdir, mkdtemp, readdir, realpath, rm, symlink, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import {
+  appendFile,
+  chmod,
+  copyFile,
+  mkdir,
+  mkdtemp,
+  readdir,
+  realpath,
+  rm,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { describe, test } from "node:test";
 import { probeSandbox, sandboxLine } from "../../src/core/process/sandbox.ts";
 import { guardedNames, type Shown, type View } from "../../src/core/process/view.ts";
 import { shellQuoted } from "../../src/core/text/text.ts";
+import { gitIn } from "../support/makers/git-repository.ts";
 import { coded } from "../support/makers/storage.ts";
+import { cloneWorld } from "../support/worlds/clone-world.ts";
 
 const hostile = ["", "plain-1", "a b", "it's", "$(touch x)", "`x`", '"', "\\", "a\nb", "-n", "*"];
 
@@ -80,6 +94,51 @@ describe("a line in the sandbox", () => {
       emptied: [".codex", "not-there"],
     });
     assert.match(output, /^touch: .*\nclosed\nmade\n$/);
+  });
+
+  test("cannot write into the repository of a submodule, nor say how git looks into it", async (t) => {
+    await using p = await place();
+    const { dir, seed, clone } = cloneWorld(t);
+    const lib = join(dir, "lib-seed");
+    gitIn(dir)("clone", "-q", seed, lib);
+    gitIn(dir)("clone", "-q", "--bare", seed, join(dir, "lib.git"));
+    const modules =
+      '[submodule "a \\"b"]\n\tpath = libs/lib\n\turl = ../lib.git\n\tignore = none\n';
+    await writeFile(join(seed, ".gitmodules"), modules);
+    const git = gitIn(seed);
+    const link = `160000,${git("rev-parse", "HEAD")},libs/lib`;
+    git("update-index", "--add", "--cacheinfo", link);
+    git("add", ".gitmodules");
+    git("commit", "-q", "-m", "submodule");
+    git("push", "-q", "origin", "main");
+    const { path: workspace } = await clone({ submodules: true });
+    const canary = join(p.root, "ran");
+    await writeFile(join(workspace, "run.sh"), `#!/bin/sh\ntouch '${canary}'\nexit 1\n`);
+    await chmod(join(workspace, "run.sh"), 0o755);
+    const evil = `[core]\\n\\tfsmonitor = ${workspace}/run.sh\\n`;
+    const lines = [
+      `printf '${evil}' >>libs/lib/.git/config && echo written`,
+      "touch libs/lib/.git/hooks/pre-commit && echo written",
+      "mv libs/lib/.git libs/lib/other && echo written",
+      "echo x >>.gitmodules && echo written",
+      "mv .gitmodules other && echo written",
+      // Another repository in its place, by the names above it.
+      "mv libs/lib aside && echo written",
+      "mv libs aside && echo written",
+      "echo more >>libs/lib/one.txt && echo worked",
+    ];
+    const said = await p.said(lines.join("; "), { workspace, cwd: workspace });
+    assert.doesNotMatch(said, /written/);
+    assert.match(said, /worked/);
+    // At a level without a sandbox an agent can; then git looks into it only for what is added.
+    await appendFile(join(workspace, "libs/lib/.git/config"), `[core]\n\tfsmonitor = ./run.sh\n`);
+    await copyFile(join(workspace, "run.sh"), join(workspace, "libs/lib/run.sh"));
+    const looks = [["status"], ["diff"], ["fetch", "--dry-run"]];
+    for (const args of looks) gitIn(workspace)(...args);
+    assert.equal(existsSync(canary), false);
+    // It would have run.
+    gitIn(join(workspace, "libs/lib"))("status");
+    assert.equal(existsSync(canary), true);
   });
 
   test("cannot write to guarded names; a link with such a name stays as it is", async () => {

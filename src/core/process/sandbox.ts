@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { shellQuoted } from "../text/text.ts";
 import { boundLines, memoryBytes } from "./bounds.ts";
+import { aboveGuarded, guardedIn } from "./guarded.ts";
 import { runCommand } from "./run.ts";
 import { seatbeltArgs } from "./seatbelt.ts";
-import { guardedNames, isInside, isSystem, systemDirs, systemSecrets, type View } from "./view.ts";
+import { isInside, isSystem, systemDirs, systemSecrets, type View } from "./view.ts";
 
 /*
  * The one sandbox for every program that symphony confines: an allow-list of the machine, held by bubblewrap, and on
@@ -194,19 +195,13 @@ async function linkedFiles(paths: readonly string[]): Promise<readonly string[]>
   return [...new Set(outside)].flatMap((path) => ["--ro-bind-try", path, path]);
 }
 
-async function guardedMounts({
-  workspace,
-  guarded = guardedNames,
-}: View): Promise<readonly string[]> {
-  const mounts = await Promise.all(
-    guarded.map(async (name) => {
-      const path = join(workspace, name);
-      const stats = await lstat(path).catch(() => null);
-      // Never through a link: the agent could choose its target.
-      return stats?.isDirectory() || stats?.isFile() ? ["--ro-bind", path, path] : [];
-    }),
-  );
-  return mounts.flat();
+async function guardedMounts({ workspace, guarded }: View): Promise<readonly string[]> {
+  const paths = await guardedIn(workspace, guarded);
+  return [
+    // What is mounted cannot be renamed.
+    ...aboveGuarded(workspace, paths).flatMap((dir) => ["--bind", dir, dir]),
+    ...paths.flatMap((path) => ["--ro-bind", path, path]),
+  ];
 }
 
 /** These are read-only too. */

@@ -2,7 +2,8 @@ import { lstat, realpath } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { boundLines } from "./bounds.ts";
-import { asNamed, guardedNames, isInside, systemDirs, systemSecrets, type View } from "./view.ts";
+import { guardedIn } from "./guarded.ts";
+import { asNamed, isInside, systemDirs, systemSecrets, type View } from "./view.ts";
 
 /*
  * The sandbox of macOS: Seatbelt, by `sandbox-exec` and a profile that is written for each start. It has no
@@ -81,7 +82,7 @@ export async function profileOf(view: View): Promise<string> {
   const { workspace, shown, hidden, level, port } = view;
   const named = new Set(shown.map(({ from }) => from));
   const inside = hidden.filter((path) => isInside(path, workspace) && !named.has(path));
-  const guarded = await there(workspace, view.guarded ?? guardedNames);
+  const guarded = await guardedIn(workspace, view.guarded);
   const emptied = await there(workspace, view.emptied);
   const roots = [workspace, ...shown.flatMap(({ as, from }) => (as === "writable" ? from : []))];
   const closed = [...guarded, ...emptied, ...hidden.filter((path) => !named.has(path))];

@@ -34,7 +34,7 @@ export interface View {
    * without a capability (CAP_SETFCAP).
    */
   readonly nests?: boolean;
-  /** Read-only in the workspace, where they exist; `guardedNames` if omitted. */
+  /** Read-only in the workspace, where they exist, with what `guardedIn` adds; `guardedNames` if omitted. */
   readonly guarded?: readonly string[];
   /** What the command may use; absent: what its user may. */
   readonly bounds?: Bounds | undefined;

@@ -1,5 +1,6 @@
 import { appendFile, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { readSmall } from "./checkout.ts";
 import type { Mirror, MirrorRefs } from "./mirror.ts";
 import { type Cone, useCone } from "./sparse.ts";
 
@@ -44,7 +45,7 @@ export async function borrow({ path, address, mirror, refs, cone, git }: Borrowi
 
 /**
  * Borrowed objects must not be copied or removed by git's own maintenance, and `repack` keeps them
- * where they are.
+ * where they are. Git does not start itself in a submodule, whose configuration an agent may have written.
  */
 function configOf(address: string): string {
   const url = /[#;"]/.test(address) ? `"${address.replaceAll('"', '\\"')}"` : address;
@@ -58,4 +59,21 @@ function configOf(address: string): string {
 [checkout]
 \tworkers = 2
 `;
+}
+
+const maxModulesBytes = 256 * 1024;
+
+/** The same for each submodule that the checked-out `.gitmodules` names, which could say something else. */
+export async function noteSubmodules(path: string): Promise<void> {
+  const text = (await readSmall(join(path, ".gitmodules"), maxModulesBytes)) ?? "";
+  const quoted = text.matchAll(/\[submodule[ \t]+"((?:[^"\\\n]|\\.)*)"\]/gi);
+  const dotted = text.matchAll(/\[submodule\.([a-z0-9.-]+)\]/gi);
+  const names = [
+    ...[...quoted].map(([, name = ""]) => name),
+    ...[...dotted].map(([, name = ""]) => name.toLowerCase()),
+  ];
+  const sections = [...new Set(names)].map(
+    (name) => `[submodule "${name}"]\n\tignore = dirty\n\tfetchRecurseSubmodules = false\n`,
+  );
+  if (sections.length > 0) await appendFile(join(path, ".git", "config"), sections.join(""));
 }

@@ -2,7 +2,7 @@ import { lstat, mkdir, readdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
 import type { GitAddress } from "../config/git.ts";
 import { rawName } from "../text/text.ts";
-import { borrow } from "./borrow.ts";
+import { borrow, noteSubmodules } from "./borrow.ts";
 import { copyIndex } from "./checkout.ts";
 import { openProtectedGit } from "./git.ts";
 import { entriesIn, wholeCall } from "./lists.ts";
@@ -104,6 +104,7 @@ async function fill(
   const run = (args: readonly string[]) => git(args, dir);
   await borrow({ path: dir, address: address.address, mirror, refs, cone: [], git: run });
   await run(["checkout", "--quiet", "--detach", commit, "--"]);
+  await noteSubmodules(dir);
   return mirror.path;
 }
 

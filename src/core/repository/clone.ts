@@ -5,7 +5,7 @@ import type { RepositoryConfig } from "../config/git.ts";
 import { type ErrorCode, SymphonyError } from "../model/errors.ts";
 import { CommandSeries } from "../process/run.ts";
 import { oneLine } from "../text/text.ts";
-import { borrow } from "./borrow.ts";
+import { borrow, noteSubmodules } from "./borrow.ts";
 import { CloneProgress } from "./clone-progress.ts";
 import { fillSubmodules } from "./clone-submodules.ts";
 import { type Credential, isPassword } from "./credential.ts";
@@ -153,6 +153,7 @@ class Clone {
     await checkouts.run(this.#signal, () =>
       this.#must(["checkout", ...flags, start, "--"], `cannot be checked out on ${branch}`, series),
     );
+    await noteSubmodules(this.#order.path);
     await this.#fetchContents(mirror, start);
     await this.#fillSubmodules(mirror, start, series);
     onBranch?.(branch, base);

@@ -152,7 +152,8 @@ test("THREAT-15: hooks, filters, submodules and all user configuration stay out 
     assert.deepEqual(readdirSync(join(made, ".git", "hooks")), []);
   }
   const config = readFileSync(join(path, ".git", "config"), "utf8");
-  assert.doesNotMatch(config, /submodule|filter|hooksPath|credential/);
+  assert.doesNotMatch(config, /filter|hooksPath|credential|^\s*(?:active|update)\b/m);
+  assert.match(config, /\[submodule "x"\]\n\tignore = dirty\n\tfetchRecurseSubmodules = false\n/);
 });
 
 test("a failed clone gives the reason in one line, with the next step", async (t) => {

@@ -6,6 +6,7 @@ import { dirname, join, sep } from "node:path";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { version } from "../../package.ts";
 import { runCookie } from "../../process/environment.ts";
+import { aboveGuarded, guardedIn } from "../../process/guarded.ts";
 import { displayText, type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import type { SessionSpec, ToolSpec, TurnOptions } from "../agent.ts";
 import { type AgentImage, dataUrl } from "../images.ts";
@@ -142,7 +143,7 @@ async function permittedParams(
     cwd: spec.workspace,
     approvalPolicy: config.approvalPolicy,
     ...(spec.model === null ? {} : { model: spec.model }),
-    ...permitParams(permit, spec, config),
+    ...(await permitParams(permit, spec, config)),
   };
 }
 
@@ -215,7 +216,11 @@ async function permitOf(options: PermitOptions): Promise<Permit> {
  * Sent with a thread, at its start and at every resume, because codex does not store the thread's
  * `config`.
  */
-function permitParams(permit: Permit, spec: SessionSpec, config: CodexConfig): JsonObject {
+async function permitParams(
+  permit: Permit,
+  spec: SessionSpec,
+  config: CodexConfig,
+): Promise<JsonObject> {
   const settings: Record<string, unknown> = {
     // A login shell for each command would read the profile, and what it exports, again.
     allow_login_shell: false,
@@ -228,7 +233,7 @@ function permitParams(permit: Permit, spec: SessionSpec, config: CodexConfig): J
   }
   if (permit.type === "profile") {
     if (spec.level === "safe") settings["web_search"] = "disabled";
-    Object.assign(settings, borrowingSettings(permit.name, spec));
+    Object.assign(settings, await placeSettings(permit.name, spec));
     return { permissions: permit.name, config: settings };
   }
   const usual = config.threadSandbox === defaultSandbox;
@@ -243,14 +248,23 @@ function permitParams(permit: Permit, spec: SessionSpec, config: CodexConfig): J
  * Adds to the profile, for this thread only, what the workspace borrows: mirrors of other
  * repositories stay denied. Inside of the denied data directory codex shows only what is writable,
  * and then a readable part of that; so the directory around a mirror, which holds nothing else, is
- * writable.
+ * writable. What is guarded in the workspace only because of its submodules is readable.
  */
-function borrowingSettings(profile: string, { borrowed = [] }: SessionSpec): JsonObject {
-  if (borrowed.length === 0) return {};
-  const rules = borrowed.flatMap((path) => [
-    [dirname(path), "write"],
-    [path, "read"],
-  ]);
+async function placeSettings(
+  profile: string,
+  { borrowed = [], workspace }: SessionSpec,
+): Promise<JsonObject> {
+  const guarded = await guardedIn(workspace, profile.endsWith("-git") ? [] : [".git"]);
+  const inside = guarded.filter((path) => path !== join(workspace, ".git"));
+  const rules = [
+    ...borrowed.flatMap((path) => [
+      [dirname(path), "write"],
+      [path, "read"],
+    ]),
+    ...aboveGuarded(workspace, inside).map((path) => [path, "write"]),
+    ...inside.map((path) => [path, "read"]),
+  ];
+  if (rules.length === 0) return {};
   return { permissions: { [profile]: { filesystem: Object.fromEntries(rules) } } };
 }
 

@@ -42,9 +42,11 @@ export async function pathInside(workspace: string, path: string): Promise<Insid
 export async function writablePath(workspace: string, path: string): Promise<InsidePath> {
   const place = await pathInside(workspace, path);
   if (place.path === ".") throw new PathError("the path of a file is required");
-  if (guardedNames.includes(place.path.split("/")[0]?.toLowerCase() ?? "")) {
+  const parts = place.path.toLowerCase().split("/");
+  // The repository of a submodule is one too, and `.gitmodules` says how git looks into it.
+  const isGit = parts.includes(".git") || parts.at(-1) === ".gitmodules";
+  if (isGit || guardedNames.includes(parts[0] ?? ""))
     throw new PathError(`${path}: this directory is read-only`);
-  }
   if (place.stats && !place.stats.isFile()) throw new PathError(`${path} is not a regular file`);
   return place;
 }
