@@ -166,8 +166,10 @@ test("a log that no release with keys has opened is verified as it is", async (t
   await write(dir, 3, true);
   const db = new DatabaseSync(join(dir, "history.db"));
   db.exec(
-    "ALTER TABLE audit DROP COLUMN kid; DROP TABLE audit_intents; DROP TABLE completed; DROP TABLE earlier_identifiers; DROP TABLE removed_attempts; DROP TABLE usage; PRAGMA user_version = 2",
+    "ALTER TABLE audit DROP COLUMN kid; DROP TABLE audit_intents; DROP TABLE completed; DROP TABLE earlier_identifiers; DROP TABLE removed_attempts; DROP TABLE usage; DROP TABLE event_runs; PRAGMA user_version = 2",
   );
+  for (const name of ["issue", "identifier", "attempt", "type"])
+    db.exec(`CREATE INDEX events_by_${name} ON events (seq)`);
   db.close();
   assert.deepEqual([verifyAudit(dir).fault, verifyAudit(dir).entries], [null, 3]);
   await write(dir, 2);
