@@ -62,8 +62,8 @@ export async function madeBy(turn: EndedTurn, deps: MadeDeps): Promise<Made | Un
     const work = await workIn(workspace.path, signal);
     return work.length > 0 ? { kind: "changed", head: null } : { kind: "unchanged" };
   }
-  const lfs = (await deps.contentsOf(repository, workspace.path))?.store ?? null;
-  const committed = await commit(turn, known, deps, lfs).catch((error: unknown) => {
+  const lfs = await deps.contentsOf(repository, workspace.path);
+  const committed = await commit(turn, known, deps, lfs?.store ?? null).catch((error: unknown) => {
     if (error instanceof SigningFailure) return notSigned(error, issue.identifier);
     throw error;
   });

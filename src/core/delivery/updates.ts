@@ -60,6 +60,9 @@ export interface Wanted {
 
 const namedAtMost = 50;
 const maxFailures = 3;
+const noWorkspace = "it has no workspace";
+/** Stands in `problemWith`. */
+const updating = "update";
 
 /**
  * Brings a newer base into delivered branches without a model call; what git cannot merge becomes the
@@ -135,7 +138,7 @@ export class Updates {
           this.#failures.set(key, failures);
         } else {
           this.#failures.delete(key);
-          this.#refused(known, wanted);
+          this.#refused(known, wanted, messageOf(error));
         }
         const reason = messageOf(error);
         this.#deps.log.warn("branch not updated", { issue_identifier: issueIdentifier, reason });
@@ -155,13 +158,14 @@ export class Updates {
       case "unknown":
         return this.#tried(known, wanted);
       default:
-        this.#refused(known, wanted);
+        this.#refused(known, wanted, result.outcome === "refused" ? result.why : null);
     }
   }
 
   /** The site sees a conflict that cannot be put into the files: the agent gets only the site's words about it. */
-  #refused(known: Delivered, wanted: Wanted): void {
+  #refused(known: Delivered, wanted: Wanted, why: string | null): void {
     this.#tried(known, wanted);
+    if (why !== null && why !== noWorkspace) this.#publish(known, wanted, why);
     if (wanted.conflict !== null) this.#tell(wanted.conflict);
   }
 
@@ -169,7 +173,7 @@ export class Updates {
     const { workspacePath: path, head, base: baseName } = known;
     const isThere = path !== null && (await gitHead(path)) !== null;
     if (!isThere || head === null || baseName === null)
-      return { outcome: "refused", why: "it has no workspace" };
+      return { outcome: "refused", why: noWorkspace };
     await this.#recover(known, path, baseName);
     if ((await readMerging(path)) !== null)
       return { outcome: "refused", why: "an earlier merge is not finished" };
@@ -203,13 +207,13 @@ export class Updates {
   ): Promise<void> {
     const { ports, config, save, store, kick, bus } = this.#deps;
     const { issueId, issueIdentifier, branch, base, workspacePath } = known;
-    const now = store.of(issueId) ?? known;
+    const now = triedFor(store.of(issueId) ?? known, keyOf(known, wanted));
     const about = `${base} (${wanted.base.slice(0, 10)})`;
     const failed = await ports.check(this.#place(workspacePath ?? ""), config().delivery.checks);
     if (failed !== null) {
       const { command, output } = failed;
       const text = `${about} was merged into the branch, and then the check \`${command}\` fails:\n\n${output}`;
-      save({ ...now, updatedFor: keyOf(known, wanted) });
+      save(now);
       return this.#tell(feedbackOf(known, wanted, text));
     }
     const push: NewEntry = {
@@ -222,7 +226,7 @@ export class Updates {
     // A review of the work still holds when nothing but the base came in.
     const carried =
       isClean && known.head !== null ? [...carriedInto(now, known.head), known.head] : [];
-    save({ ...now, head, carried, carriedTo: head, updatedFor: keyOf(known, wanted) }, [push]);
+    save({ ...now, head, carried, carriedTo: head }, [push]);
     bus.publish({
       type: "work.committed",
       ...{ issueId, issueIdentifier },
@@ -302,9 +306,23 @@ export class Updates {
     return { workspace: { path }, signal: this.#leaving.signal, tell };
   }
 
+  /** Says why a newer base is not in the branch, and what a person can do. */
+  #publish(known: Delivered, wanted: Wanted, why: string): void {
+    const { store, save, bus } = this.#deps;
+    const now = store.of(known.issueId) ?? known;
+    const { issueId, issueIdentifier, base } = now;
+    const what = why.replace(/^the branch was not updated: /, "");
+    const next = `symphony attach ${issueIdentifier ?? issueId}, and merge ${base} there`;
+    const problem = `${base} (${wanted.base.slice(0, 10)}) was not merged into the branch: ${what}; next: ${next}`;
+    if (now.problem !== null && now.problemWith !== updating) return;
+    save({ ...now, problem, problemWith: updating });
+    const data = { step: updating, final: false };
+    bus.publish({ type: "delivery.refused", issueId, issueIdentifier, message: problem, data });
+  }
+
   #tried(known: Delivered, wanted: Wanted): void {
     const now = this.#deps.store.of(known.issueId) ?? known;
-    this.#deps.save({ ...now, updatedFor: keyOf(known, wanted) });
+    this.#deps.save(triedFor(now, keyOf(known, wanted)));
   }
 
   #tell(feedback: Omit<Feedback, "at">): void {
@@ -323,6 +341,12 @@ export class Updates {
 
 function keyOf({ head }: Delivered, { base }: Wanted): string {
   return `${head} ${base}`;
+}
+
+/** Once an update was tried, an earlier one's problem is over. */
+function triedFor(now: Delivered, updatedFor: string): Delivered {
+  const mended = now.problemWith === updating ? { problem: null, problemWith: null } : {};
+  return { ...now, ...mended, updatedFor };
 }
 
 function feedbackOf(known: Delivered, wanted: Wanted, text: string): Omit<Feedback, "at"> {

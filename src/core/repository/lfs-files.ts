@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { chmod, copyFile, lstat, open, rename, rm } from "node:fs/promises";
+import { chmod, copyFile, lstat, open, readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { fileAt, plainName } from "../text/text.ts";
 import { openProtectedGit, type ProtectedGit } from "./git.ts";
 import {
@@ -17,6 +18,7 @@ import { Copier } from "./stage.ts";
 // The files of a workspace whose content git LFS has.
 
 const atOnce = 8;
+const writingPrefix = "symphony-content-";
 
 /** The pointers among blobs, by name. */
 export async function pointersAmong(
@@ -84,6 +86,9 @@ export async function writeContents(
   store: LfsStore,
 ): Promise<readonly string[]> {
   const copier = await Copier.of(path);
+  // A crash may have left some. Next to the files they would be work.
+  for (const name of await readdir(join(path, ".git")))
+    if (name.startsWith(writingPrefix)) await rm(join(path, ".git", name), { force: true });
   const written: string[] = [];
   await inParts([...files], async ([name, pointer]) => {
     if ((await copier.state(name)).kind !== "file") return;
@@ -93,7 +98,7 @@ export async function writeContents(
     if (size !== text.length || (await contentOf(file)) !== text) return;
     if (!(await store.has(pointer)))
       throw new Error(`the content of ${plainName(name)} is not in the mirror`);
-    const temporary = Buffer.concat([file, Buffer.from(`.${randomUUID()}`)]);
+    const temporary = join(path, ".git", `${writingPrefix}${randomUUID()}`);
     try {
       await copyFile(store.pathOf(pointer), temporary, constants.COPYFILE_FICLONE);
       await chmod(temporary, mode & 0o777);

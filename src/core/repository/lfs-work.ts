@@ -1,6 +1,6 @@
 import { gitDirOf, refsBelow } from "./checkout.ts";
 import { openProtectedGit } from "./git.ts";
-import { agentsContent, type LfsStore, type Pointer } from "./lfs.ts";
+import type { LfsStore, Pointer } from "./lfs.ts";
 import { pointersAmong } from "./lfs-files.ts";
 import { wholeCall } from "./lists.ts";
 import { changedBlobs } from "./offer.ts";
@@ -47,7 +47,7 @@ export async function newContents({
   const there: Pointer[] = [];
   const missing: string[] = [];
   for (const [key, pointer] of await pointersAmong(git, new Map(entries))) {
-    const isHere = await store.add(agentsContent(gitDir, pointer), pointer);
+    const isHere = await store.take(gitDir, pointer, signal);
     if (isHere) there.push(pointer);
     else missing.push(blobs.get(key)?.path ?? pointer.oid);
   }

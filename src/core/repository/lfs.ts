@@ -1,6 +1,15 @@
 import { createHash, randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { type FileHandle, lstat, mkdir, open, rename, rm, writeFile } from "node:fs/promises";
+import {
+  type FileHandle,
+  lstat,
+  mkdir,
+  open,
+  realpath,
+  rename,
+  rm,
+  writeFile,
+} from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { findProgram } from "../process/find-program.ts";
 import { remoteEnvironment } from "./credential.ts";
@@ -75,19 +84,35 @@ export class LfsStore {
     }
   }
 
-  /** Copies the content from `file`, which an agent may have written; false: it is not there, or another one. */
-  async add(file: string | Buffer, pointer: Pointer): Promise<boolean> {
+  /**
+   * Copies the content that the agent's own git LFS has put into the workspace's `gitDir`; false: it is not there, or
+   * another one. Nothing is read through a link, which could lead to the store of another repository.
+   */
+  async take(gitDir: string, pointer: Pointer, signal?: AbortSignal): Promise<boolean> {
+    if (await this.has(pointer)) return true;
+    if (pointer.bytes > maxContentBytes) return false;
+    const file = agentsContent(gitDir, pointer);
+    const real = await realpath(gitDir).catch(() => null);
+    if (real === null || (await realpath(file).catch(() => null)) !== agentsContent(real, pointer))
+      return false;
+    return this.add(file, pointer, signal);
+  }
+
+  /** Copies the content from `file`; false: it is not there, or another one. Rejects with the signal's reason. */
+  async add(file: string | Buffer, pointer: Pointer, signal?: AbortSignal): Promise<boolean> {
     if (await this.has(pointer)) return true;
     const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
     const from = await open(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch(() => null);
     if (from === null) return false;
     await using source = from;
+    const found = await source.stat();
+    if (!found.isFile() || found.size !== pointer.bytes) return false;
     const to = this.pathOf(pointer);
     const temporary = join(this.dir, "tmp", randomUUID());
     await mkdir(dirname(temporary), { recursive: true });
     try {
       await using copy = await open(temporary, "wx", 0o444);
-      const { oid, bytes } = await hashOf(source, copy);
+      const { oid, bytes } = await hashOf(source, { to: copy, atMost: pointer.bytes, signal });
       if (oid !== pointer.oid || bytes !== pointer.bytes) return false;
       await copy.sync();
       await mkdir(dirname(to), { recursive: true });
@@ -105,16 +130,30 @@ export function agentsContent(gitDir: string, { oid }: Pointer): string {
 }
 
 const chunkBytes = 1024 * 1024;
+/** A larger content of an agent is not taken: sites have limits below it. */
+const maxContentBytes = 16 * 1024 ** 3;
 
-/** What the pointer to the content of a regular file would be; `to` gets a copy. */
-export async function hashOf(from: FileHandle, to?: FileHandle): Promise<Pointer> {
+interface Hashing {
+  /** Gets a copy. */
+  readonly to?: FileHandle;
+  /** What is longer is not read to its end. */
+  readonly atMost?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What the pointer to the content of a regular file would be. */
+export async function hashOf(
+  from: FileHandle,
+  { to, atMost = Number.POSITIVE_INFINITY, signal }: Hashing = {},
+): Promise<Pointer> {
   const hash = createHash("sha256");
   const buffer = Buffer.allocUnsafe(chunkBytes);
   let bytes = 0;
   if (!(await from.stat()).isFile()) return { oid: "", bytes };
   for (;;) {
+    signal?.throwIfAborted();
     const { bytesRead } = await from.read(buffer, 0, chunkBytes, null);
-    if (bytesRead === 0) return { oid: hash.digest("hex"), bytes };
+    if (bytesRead === 0 || bytes > atMost) return { oid: hash.digest("hex"), bytes };
     const chunk = buffer.subarray(0, bytesRead);
     hash.update(chunk);
     await to?.writeFile(chunk);
@@ -143,12 +182,31 @@ export async function fetchLfs(
   pointers: readonly Pointer[],
 ): Promise<void> {
   const earlier = fetching.get(store.dir) ?? Promise.resolve();
-  const own = earlier.catch(() => {}).then(() => fetchMissing(order, store, pointers));
+  const own = earlier
+    .catch(() => {})
+    .then(() => {
+      order.signal.throwIfAborted();
+      return fetchMissing(order, store, pointers);
+    });
   fetching.set(store.dir, own);
-  try {
-    await own;
-  } finally {
+  const forget = () => {
     if (fetching.get(store.dir) === own) fetching.delete(store.dir);
+  };
+  own.then(forget, forget);
+  await unlessAborted(own, order.signal);
+}
+
+/** A waiter whose time is up does not wait for the fetch of another one. */
+async function unlessAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal.reason);
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort);
+  try {
+    await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+    aborted.promise.catch(() => {});
   }
 }
 

@@ -118,8 +118,7 @@ async function merge(git: ProtectedGit, order: UpdateOrder & MergeQuestion): Pro
     ? await writeCommit(git, { tree, parents: [head, base], who, message }, order)
     : null;
   await installPacks(gitDir, await packNew(git));
-  const lacking = await fetchContents(order, tree);
-  if (lacking !== null) return { outcome: "refused", why: lacking };
+  await fetchContents(order, tree);
   const shown = unmerged.filter(outsideOf(order.cone ?? []));
   const merging: Merging = { base, head, tree, marked, generated, shown, commit, moving: true };
   await order.remember(merging);
@@ -238,12 +237,12 @@ export async function finishUpdate(
   await remember(commit === null ? { ...merging, moving: false } : null);
 }
 
-/** Fetches the contents that the tree needs; resolves with the reason when that is not possible. */
+/** Fetches the contents that the tree needs. Rejects when that is not possible now. */
 async function fetchContents(
   { path, lfs = null, base, mirror, signal }: UpdateOrder,
   tree: string,
-): Promise<string | null> {
-  if (lfs === null) return null;
+): Promise<void> {
+  if (lfs === null) return;
   const gitDir = join(path, ".git");
   // The base's side of a conflict is not in the files, but an agent may want it.
   const sides = [
@@ -252,10 +251,9 @@ async function fetchContents(
   ];
   try {
     await lfs.ensure(sides.flatMap((files) => [...files.values()]));
-    return null;
   } catch (error) {
     if (!(error instanceof LfsFailure)) throw error;
-    return `contents of git LFS cannot be fetched: ${error.message}`;
+    throw failed(`contents of git LFS cannot be fetched: ${error.message}`, error);
   }
 }
 

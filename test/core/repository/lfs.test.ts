@@ -1,11 +1,31 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { once } from "node:events";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join, relative } from "node:path";
 import { type TestContext, test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { commitWork } from "../../../src/core/repository/commit.ts";
-import { fetchLfs, LfsStore, missingLfs, pushLfs } from "../../../src/core/repository/lfs.ts";
+import {
+  agentsContent,
+  fetchLfs,
+  LfsStore,
+  missingLfs,
+  pointerText,
+  pushLfs,
+} from "../../../src/core/repository/lfs.ts";
+import { writeContents } from "../../../src/core/repository/lfs-files.ts";
 import { newContents } from "../../../src/core/repository/lfs-work.ts";
 import type { Merging } from "../../../src/core/repository/merging.ts";
 import { examineOffer } from "../../../src/core/repository/offer.ts";
@@ -17,6 +37,7 @@ import { diffOf } from "../../../src/core/workspace/diff.ts";
 import { baselineOf, findingsIn, workIn } from "../../../src/core/workspace/work.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";
 import { gitIn } from "../../support/makers/git-repository.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 import { cloneWorld, refusalOf } from "../../support/worlds/clone-world.ts";
 
 const author = { name: "Sym", email: "s@example.org" };
@@ -84,7 +105,7 @@ async function bench(t: TestContext, more: Readonly<Record<string, string>> = {}
     examineOffer({
       ...{ path, base: git("rev-parse", "origin/main"), head: git("rev-parse", "HEAD"), signal },
       rules: {
-        ...{ ...rulesOf, allowLfs: false, lfs: store },
+        ...{ ...rulesOf, allowLfs: false, lfs: contents },
         holdsSecret: (bytes) => (bytes.includes(secret) ? "TOKEN" : null),
       },
     });
@@ -189,8 +210,83 @@ test("lfs: a commit that the agent made with its own git LFS is offered and push
   const { objections } = await offer();
   assert.deepEqual(
     objections.map((one) => [one.path, one.detail]),
-    [["lost.bin", "its content is not here"]],
+    [["lost.bin", "its content is not here, and not on the server"]],
   );
+});
+
+test("lfs: an agent that goes back to an older version is offered, as the server has its content", {
+  skip,
+}, async (t) => {
+  const { path, git, advance, update, commit, offer, store } = await bench(t);
+  put(path, "plain.txt", "plain\n");
+  await commit();
+  assert.equal((await update(advance({ "art/two.bin": "newer" }))).outcome, "updated");
+  const older = git("cat-file", "blob", "HEAD^1:art/two.bin");
+  git("config", "filter.lfs.process", "");
+  git("config", "filter.lfs.clean", "");
+  put(path, "art/two.bin", `${older}\n`);
+  git("commit", "-q", "-a", "-m", "back");
+  rmSync(store.pathOf({ oid: oidOf(two) }), { force: true });
+  assert.deepEqual((await offer()).objections, []);
+  assert.ok(await store.has({ oid: oidOf(two), bytes: two.length }));
+  const held = (await offer("two two")).objections.map((one) => [one.path, one.kind]);
+  assert.deepEqual(held, [["art/two.bin", "secret"]]);
+});
+
+test("lfs: what an agent puts in the place of a content is not read through a link, nor longer than its pointer", async (t) => {
+  const dir = temporaryDir(t);
+  const pointer = { oid: oidOf(one), bytes: one.length };
+  const other = new LfsStore(join(dir, "other"));
+  put(dir, relative(dir, other.pathOf(pointer)), one);
+  const own = new LfsStore(join(dir, "own"));
+  const levels = ["lfs", "lfs/objects", `lfs/objects/${pointer.oid.slice(0, 2)}`];
+  for (const [at, level] of levels.entries()) {
+    const gitDir = join(dir, `workspace-${at}/.git`);
+    mkdirSync(dirname(join(gitDir, level)), { recursive: true });
+    symlinkSync(join(dir, "other", level), join(gitDir, level));
+    assert.equal(await own.take(gitDir, pointer), false, level);
+  }
+  const gitDir = join(dir, "workspace/.git");
+  const file = agentsContent(gitDir, pointer);
+  put(dir, relative(dir, file), "");
+  // Of a size that nobody could copy.
+  truncateSync(file, 2 ** 42);
+  assert.equal(await own.take(gitDir, pointer), false);
+  assert.equal(await own.take(gitDir, { ...pointer, bytes: 2 ** 42 }), false);
+  assert.ok(!existsSync(own.dir));
+  writeFileSync(file, one);
+  await assert.rejects(own.take(gitDir, pointer, AbortSignal.abort(new Error("over"))), /over/);
+  assert.equal(await own.take(gitDir, pointer), true);
+});
+
+test("lfs: a kill -9 while contents are written leaves nothing that a commit would take", async (t) => {
+  const dir = temporaryDir(t);
+  const path = join(dir, "workspace");
+  const store = new LfsStore(join(dir, "mirror"));
+  const pointer = { oid: oidOf(one), bytes: one.length };
+  put(dir, relative(dir, store.pathOf(pointer)), one);
+  const names = Array.from({ length: 100 }, (_, at) => `art/${at}.bin`);
+  for (const name of names) put(path, name, pointerText(pointer));
+  mkdirSync(join(path, ".git"));
+  const module = (name: string) => new URL(`../../../src/core/repository/${name}`, import.meta.url);
+  const script = `import { LfsStore } from ${JSON.stringify(module("lfs.ts"))};
+    import { writeContents } from ${JSON.stringify(module("lfs-files.ts"))};
+    const [path, mirror, text, names] = process.argv.slice(1);
+    const files = new Map(JSON.parse(names).map((name) => [name, JSON.parse(text)]));
+    await writeContents(path, files, new LfsStore(mirror));`;
+  const given = [path, join(dir, "mirror"), JSON.stringify(pointer), JSON.stringify(names)];
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script, ...given]);
+  const ended = once(child, "exit");
+  const isBegun = () => names.some((name) => statSync(join(path, name)).size === one.length);
+  while (!isBegun() && child.exitCode === null) await setTimeout(2);
+  child.kill("SIGKILL");
+  await ended;
+  const left = readdirSync(join(path, "art")).toSorted();
+  assert.deepEqual(left, names.map((name) => name.slice(4)).toSorted());
+  writeFileSync(join(path, ".git/symphony-content-of-another-crash"), "part");
+  await writeContents(path, new Map(names.map((name) => [name, pointer])), store);
+  for (const name of names) assert.equal(statSync(join(path, name)).size, one.length);
+  assert.deepEqual(readdirSync(join(path, ".git")), []);
 });
 
 test("lfs: a newer base brings its contents; a conflict keeps the branch's side, without marks", {
