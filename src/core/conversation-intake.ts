@@ -1,11 +1,12 @@
 import type { Clock } from "./clock.ts";
 import type { CommentSteering } from "./comments.ts";
+import type { Config } from "./config/config.ts";
+import { saidOf, stoppedText } from "./conversation-text.ts";
 import { type Conversation, conversationKind } from "./delivery/conversation-table.ts";
 import type { Deliveries } from "./delivery/delivery.ts";
 import type { Written } from "./delivery/outbox.ts";
 import type { NewEntry } from "./delivery/store.ts";
-import { SymphonyError } from "./model/errors.ts";
-import type { Issue } from "./model/issue.ts";
+import { type Issue, normalState } from "./model/issue.ts";
 import type { Operations } from "./orchestrator/operations.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import { oneLine } from "./text/text.ts";
@@ -32,9 +33,10 @@ export interface IntakeDeps {
   readonly comments: Pick<CommentSteering, "prompted">;
   tracker(): Tracker;
   orchestrator(): Pick<Orchestrator, "state" | "post">;
-  operations(): Pick<Operations, "abort" | "transition" | "remembered">;
-  /** Answers a person in a conversation, once for each key. */
-  reply(id: string, key: string, body: string): void;
+  config(): Config;
+  operations(): Pick<Operations, "hold">;
+  /** Answers a person in a conversation, once for each key; without a type, as the standing of the issue asks. */
+  reply(id: string, key: string, body: string, type?: Activity["type"]): void;
 }
 
 /** What people do in conversations: they open them, write in them, and stop the work. Each step may be repeated after a crash. */
@@ -98,7 +100,8 @@ export class ConversationIntake {
       this.#deps.reply(id, promptId, "symphony does not work on this issue any more.");
       return done;
     }
-    if (prompt.stop) await this.#stop(known, issue, prompt);
+    if (prompt.stop)
+      this.#deps.reply(id, promptId, await this.#stop(known, issue, prompt), "response");
     else comments.prompted(issue, comment, { id, opens: false });
     return done;
   }
@@ -116,25 +119,30 @@ export class ConversationIntake {
     return row?.issue ?? (await tracker.fetchIssuesByIds([issueId]))[0] ?? null;
   }
 
-  /** Nothing more is done for the issue until a person says so. */
-  async #stop(known: Conversation, issue: Issue, { comment }: ConversationPrompt): Promise<void> {
-    const { operations, orchestrator, deliveries } = this.#deps;
-    const reason = `stopped in the tracker by ${oneLine(comment.author, 80)}`;
-    const claim = orchestrator().state.issues.get(issue.id)?.claim;
-    if (claim === "held" || claim === "failed" || claim === "completed") return;
-    deliveries.conversations.save({ ...known, stopped: true });
-    if (claim === "running") {
-      try {
-        await operations().abort(issue.identifier, reason);
-        return;
-      } catch (error) {
-        // It has just ended by itself.
-        if (!(error instanceof SymphonyError && error.code === "not_running")) throw error;
-      }
-    }
-    // An issue that symphony does not know has nothing to stop.
-    if (operations().remembered(issue.id) !== null)
-      await operations().transition(issue, "held", reason);
+  /** Nothing more is done for the issue until a person says so. Resolves with what the person is told. */
+  async #stop(known: Conversation, issue: Issue, { comment }: ConversationPrompt): Promise<string> {
+    const { operations, orchestrator, config } = this.#deps;
+    const { commandPrefix, terminalStates } = config().tracker;
+    const claim = orchestrator().state.issues.get(issue.id)?.claim ?? "free";
+    const retry = `\`${commandPrefix} retry\` starts it again.`;
+    const isOver = terminalStates.some((state) => normalState(state) === normalState(issue.state));
+    if (claim === "completed" || (claim === "free" && isOver))
+      return "This issue is done: nothing runs that could be stopped.";
+    if (claim === "failed") return `Nothing runs: the last try has failed. ${retry}`;
+    const text = stoppedText(commandPrefix);
+    if (claim === "held" && !known.stopped) return `This issue is on hold: nothing runs. ${retry}`;
+    // It is said as an answer, and not as a standing once more.
+    this.#change(known.id, { stopped: true, said: saidOf({ type: "response", body: text }) });
+    if (claim !== "held")
+      await operations().hold(issue, `stopped in the tracker by ${oneLine(comment.author, 80)}`);
+    return text;
+  }
+
+  /** As it is now, which may be later than what the caller has read. */
+  #change(id: string, change: Partial<Conversation>): void {
+    const { conversations } = this.#deps.deliveries;
+    const now = conversations.of(id);
+    if (now !== null) conversations.save({ ...now, ...change });
   }
 }
 

@@ -27,6 +27,8 @@ export interface Standing {
   readonly stopped: boolean;
   /** How work is delivered. */
   readonly delivers: DeliveryConfig["mode"];
+  /** What commands begin with. */
+  readonly prefix: string;
 }
 
 const maxQuestion = 4_000;
@@ -44,10 +46,11 @@ const ofTracker: ReadonlySet<string> = new Set([
 
 /** Where the issue stands, in symphony's words; only a question is the agent's. `redact` removes secrets. */
 export function standingOf(standing: Standing, redact: (text: string) => string): Activity {
-  const { row, known, gates, stopped, delivers } = standing;
+  const { row, known, gates, stopped, delivers, prefix } = standing;
   const text = standingText(row, known);
   switch (row?.claim) {
     case "running": {
+      if (stopped && row.stopping) return { type: "response", body: stoppedText(prefix) };
       const [question] = row.questions;
       return question ? asked(question.needs, redact) : { type: "thought", body: text };
     }
@@ -63,13 +66,22 @@ export function standingOf(standing: Standing, redact: (text: string) => string)
     case "completed":
       return { type: "response", body: text };
     case "held":
-      if (stopped) return { type: "response", body: `Stopped. \`retry\` starts it again.` };
+      if (stopped) return { type: "response", body: stoppedText(prefix) };
       return { type: row.error === null ? "response" : "error", body: text };
     case "failed":
       return { type: "error", body: text };
     default:
       return waiting(gates);
   }
+}
+
+export function stoppedText(prefix: string): string {
+  return `Stopped. \`${prefix} retry\` starts it again.`;
+}
+
+/** Tells one standing from another. */
+export function saidOf({ type, body }: Pick<Activity, "type" | "body">): string {
+  return `${type} ${body}`;
 }
 
 /** Its result is not there yet, and nothing is wrong. */

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Config } from "./config/config.ts";
 import { ConversationIntake, entryOf, type IntakeDeps, type Step } from "./conversation-intake.ts";
-import { noProgress, type Progress, progressOf, standingOf } from "./conversation-text.ts";
+import { noProgress, type Progress, progressOf, saidOf, standingOf } from "./conversation-text.ts";
 import { type Conversation, conversationKind } from "./delivery/conversation-table.ts";
 import type { Deliveries } from "./delivery/delivery.ts";
 import type { Written } from "./delivery/outbox.ts";
@@ -22,7 +22,6 @@ export interface ConversationDeps extends Omit<IntakeDeps, "reply" | "deliveries
   readonly log: Logger;
   readonly bus: Pick<Bus, "subscribe">;
   readonly deliveries: IntakeDeps["deliveries"] & Pick<Deliveries, "of" | "waitingOf">;
-  config(): Config;
   operations(): ReturnType<IntakeDeps["operations"]> &
     Pick<Operations, "statusOf" | "statusOfFound">;
   redact(text: string): string;
@@ -80,6 +79,7 @@ export class Conversations {
   readonly #intake: ConversationIntake;
   /** By issue. */
   readonly #progress = new Map<string, Progress>();
+  #isClosed = false;
   #refusal: string | null = null;
   #rechecked = Number.NEGATIVE_INFINITY;
   #cancel = () => {};
@@ -89,7 +89,7 @@ export class Conversations {
     this.#deps = deps;
     this.#intake = new ConversationIntake({
       ...deps,
-      reply: (id, key, body) => this.reply(id, key, body),
+      reply: (...answer) => this.reply(...answer),
     });
   }
 
@@ -101,6 +101,7 @@ export class Conversations {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#unsubscribe();
     this.#cancel();
   }
@@ -120,17 +121,14 @@ export class Conversations {
   }
 
   /** Answers a person in the conversation that the text came from. */
-  reply(id: string, key: string, body: string): void {
+  reply(id: string, key: string, body: string, type?: Activity["type"]): void {
     const known = this.#deps.deliveries.conversations.of(id);
     const claim = known && this.#deps.orchestrator().state.issues.get(known.issueId)?.claim;
-    const type =
-      claim === "running" || claim === "retrying"
-        ? "thought"
-        : claim === "blocked"
-          ? "elicitation"
-          : "response";
+    const isAtWork = claim === "running" || claim === "retrying";
+    const usual = isAtWork ? "thought" : claim === "blocked" ? "elicitation" : "response";
+    const activity = { type: type ?? usual, body };
     const about = { issueId: known?.issueId ?? "", id };
-    this.#order([entryOf(about, `reply:${key}`, { step: "reply", activity: { type, body } })]);
+    this.#order([entryOf(about, `reply:${key}`, { step: "reply", activity })]);
   }
 
   /** Makes one step. Rejects with what may pass. */
@@ -162,7 +160,7 @@ export class Conversations {
       if (isNews) this.#deps.log.warn("conversation", { reason: written.reason });
     }
     const conversation = this.#deps.deliveries.conversations.of(String(payload["id"]));
-    if (conversation !== null) this.#look(conversation);
+    if (conversation !== null) this.#lookSafely(conversation);
   }
 
   async #step(
@@ -218,7 +216,7 @@ export class Conversations {
       .filter((one) => one.issueId === issueId);
     if (issueId === null || about.length === 0) return;
     if (workTypes.has(type)) this.#count(issueId, type, message);
-    if (standingTypes.has(type)) for (const one of about) this.#look(one);
+    if (standingTypes.has(type)) for (const one of about) this.#lookSafely(one);
   }
 
   #count(issueId: string, type: EventType, message: string): void {
@@ -235,11 +233,23 @@ export class Conversations {
   }
 
   #plan(): void {
+    if (this.#isClosed) return;
     this.#cancel = this.#deps.clock.after(lookMs, () => {
+      this.#plan();
       const live = this.#port() === null ? [] : this.#deps.deliveries.conversations.live();
-      for (const one of live) this.#look(one);
-      void this.#recheck(live).finally(() => this.#plan());
+      for (const one of live) this.#lookSafely(one);
+      void this.#recheck(live);
     });
+  }
+
+  /** What the disk refuses is looked at again later. */
+  #lookSafely(one: Conversation): void {
+    try {
+      this.#look(one);
+    } catch (error) {
+      const fields = { issue_identifier: one.issueIdentifier, reason: messageOf(error) };
+      this.#deps.log.warn("conversation not looked at", fields);
+    }
   }
 
   /** Finds texts of people whose delivery was lost. Never rejects. */
@@ -248,11 +258,13 @@ export class Conversations {
     const port = this.#port();
     const isDue = clock.now() >= this.#rechecked + recheckMs;
     if (!isDue || port === null || live.length === 0) return;
-    if ((tracker().budgetLeft?.() ?? 1) < 0.5) return;
     this.#rechecked = clock.now();
     for (const { id, issueId } of live) {
+      if (this.#isClosed || (tracker().budgetLeft?.() ?? 1) < 0.5) return;
       try {
         const found = await port.read(id);
+        // The store may be closed by now.
+        if (this.#isClosed) return;
         for (const promptId of found?.prompts ?? []) this.received({ id, issueId, promptId });
         if (found === null) this.#end(id);
       } catch (error) {
@@ -266,7 +278,7 @@ export class Conversations {
     const { deliveries, clock } = this.#deps;
     const known = deliveries.conversations.of(id);
     const port = this.#port();
-    if (known?.live !== true || port === null) return;
+    if (known?.live !== true || port === null || this.#isClosed) return;
     const waits = deliveries
       .waitingOf(known.issueId)
       .some(
@@ -318,8 +330,10 @@ export class Conversations {
       operations().statusOf(issueIdentifier) ??
       (issue ? operations().statusOfFound({ issue, scope: [], atWall: clock.wall() }) : null);
     const gates = status?.explain ?? [];
-    const delivers = config().delivery.mode;
-    return standingOf({ row, known, gates, stopped, delivers }, (text) => this.#deps.redact(text));
+    const { delivery, tracker } = config();
+    const { mode: delivers } = delivery;
+    const standing = { row, known, gates, stopped, delivers, prefix: tracker.commandPrefix };
+    return standingOf(standing, (text) => this.#deps.redact(text));
   }
 
   #links({ issueId, issueIdentifier }: Conversation): readonly ConversationLink[] {
@@ -354,7 +368,3 @@ export class Conversations {
 }
 
 const done: Written = { outcome: "done" };
-
-function saidOf({ type, body }: Activity): string {
-  return `${type} ${body}`;
-}

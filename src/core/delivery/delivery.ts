@@ -62,6 +62,7 @@ export class Deliveries implements BranchBook {
     this.#outbox = new Outbox({
       clock,
       store,
+      log: deps.log,
       write: (entry, signal) => writes.make(entry, signal),
       onWritten: (entry, written) => this.#written(entry, written),
     });

@@ -1,4 +1,5 @@
 import type { Clock } from "../clock.ts";
+import type { Logger } from "../events/log.ts";
 import { messageOf } from "../model/errors.ts";
 import type { DeliveryStore, Entry } from "./store.ts";
 
@@ -17,6 +18,7 @@ export type Written =
 export interface OutboxDeps {
   readonly clock: Clock;
   readonly store: Pick<DeliveryStore, "due" | "nextDue" | "settle">;
+  readonly log: Pick<Logger, "error">;
   /**
    * Makes the write, or recognizes that an earlier try has made it: an answer may have been lost.
    * A rejection counts as `failed`.
@@ -29,6 +31,8 @@ export interface OutboxDeps {
 const minuteMs = 60_000;
 const waits: readonly number[] = [minuteMs, 5 * minuteMs];
 const longestWaitMs = 30 * minuteMs;
+/** Until the disk is asked again that has refused something. */
+const refusedMs = 5_000;
 
 /** When a write is tried again after `tries` failures. */
 export function retryDelay(tries: number): number {
@@ -43,6 +47,9 @@ export class Outbox {
   readonly #deps: OutboxDeps;
   readonly #leaving = new AbortController();
   readonly #busy = new Map<string, Promise<void>>();
+  /** What was tried and could not be recorded, by target: it is not made again before. */
+  readonly #unrecorded = new Map<string, () => void>();
+  #refusedUntil = Number.NEGATIVE_INFINITY;
   #cancel: (() => void) | null = null;
   #stopped = false;
 
@@ -50,9 +57,19 @@ export class Outbox {
     this.#deps = deps;
   }
 
-  /** Starts what is due now. Returns at once. */
+  /** Starts what is due now. Returns at once, and never throws: what the disk refuses waits for it. */
   kick(): void {
-    if (this.#stopped) return;
+    if (this.#stopped || this.#deps.clock.now() < this.#refusedUntil) return;
+    try {
+      for (const record of this.#unrecorded.values()) record();
+      this.#start();
+      this.#plan();
+    } catch (error) {
+      this.#refused(error);
+    }
+  }
+
+  #start(): void {
     const { clock, store } = this.#deps;
     for (const entry of store.due(clock.wall())) {
       if (this.#busy.has(entry.target)) continue;
@@ -62,7 +79,16 @@ export class Outbox {
       });
       this.#busy.set(entry.target, work);
     }
-    this.#plan();
+  }
+
+  /** Everything stays on disk as it is, and is looked at again soon. */
+  #refused(error: unknown): void {
+    const { clock, log } = this.#deps;
+    log.error("outbox", { reason: messageOf(error) });
+    if (this.#stopped) return;
+    this.#refusedUntil = clock.now() + refusedMs;
+    this.#cancel?.();
+    this.#cancel = clock.after(refusedMs, () => this.kick());
   }
 
   /** Resolves when nothing is being written to `target`. */
@@ -87,12 +113,22 @@ export class Outbox {
   }
 
   async #make(entry: Entry): Promise<void> {
-    const { store, clock, write, onWritten } = this.#deps;
+    const { write } = this.#deps;
     const written = await write(entry, this.#leaving.signal).catch(
       (error: unknown): Written => ({ outcome: "failed", reason: messageOf(error) }),
     );
     // A server that stops has not tried it.
     if (this.#leaving.signal.aborted && written.outcome === "failed") return;
+    this.#unrecorded.set(entry.target, () => this.#record(entry, written));
+    try {
+      this.#record(entry, written);
+    } catch (error) {
+      this.#refused(error);
+    }
+  }
+
+  #record(entry: Entry, written: Written): void {
+    const { store, clock, onWritten } = this.#deps;
     switch (written.outcome) {
       case "done":
       case "dropped":
@@ -109,6 +145,7 @@ export class Outbox {
         store.settle(entry.id, { state: "waiting", error: written.reason, due });
       }
     }
+    this.#unrecorded.delete(entry.target);
     onWritten(entry, written);
   }
 

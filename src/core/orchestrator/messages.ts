@@ -123,6 +123,8 @@ export type Input =
       readonly issueId: string;
       readonly to: "queued" | "held" | "completed";
       readonly reason: string | null;
+      /** Held even if no list has it. */
+      readonly unlisted?: Issue;
     }
   | {
       readonly type: "operator.templateChosen";

@@ -10,6 +10,7 @@ import type { History, Steer } from "../store/store.ts";
 import type { FoundIssue, Tracker } from "../tracker/tracker.ts";
 import { choiceApplies } from "./choice.ts";
 import { storageGate } from "./gates.ts";
+import type { Input } from "./messages.ts";
 import type { Orchestrator } from "./orchestrator.ts";
 import { isPollNear } from "./poll.ts";
 import type { PollReport } from "./poll-watch.ts";
@@ -209,18 +210,27 @@ export class Operations {
     if (status === undefined || !isKnown) return this.#moveInTracker(issue, to);
     const from = statusOf(this.#state, issue) ?? issue.state;
     const input = { type: "operator.transitioned", issueId: issue.id, to: status, reason } as const;
-    const { orchestrator, handOver } = this.#deps;
-    const undo = status === "queued" ? await handOver(issue) : () => {};
-    const stopsAgent = this.#state.issues.of("running").has(issue.id);
+    const undo = status === "queued" ? await this.#deps.handOver(issue) : () => {};
     try {
-      if (stopsAgent)
-        await tookEffect(orchestrator.apply(input), `${issue.identifier}: the move to ${status}`);
-      else await orchestrator.applySaved(issue.id, input);
+      await this.#move(issue, input);
     } catch (error) {
       undo();
       throw error;
     }
     return { identifier: issue.identifier, from, to: status, kind: "status" };
+  }
+
+  /** Stops its attempt and holds the issue, also one that only the tracker knows; it is not moved there. Rejects as `transition`. */
+  async hold(issue: Issue, reason: string): Promise<void> {
+    const held = { type: "operator.transitioned", to: "held", reason, unlisted: issue } as const;
+    await this.#move(issue, { ...held, issueId: issue.id });
+  }
+
+  async #move(issue: Issue, input: Extract<Input, { type: "operator.transitioned" }>) {
+    const { orchestrator } = this.#deps;
+    const isRunning = this.#state.issues.of("running").has(issue.id);
+    if (!isRunning) return orchestrator.applySaved(issue.id, input);
+    await tookEffect(orchestrator.apply(input), `${issue.identifier}: the move to ${input.to}`);
   }
 
   /**

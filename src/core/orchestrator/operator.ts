@@ -80,7 +80,8 @@ export function transitioned(
 ): Decision {
   const { issue, to, reason } = input;
   const allowed = targetsOf(state, issue);
-  if (!allowed.includes(to)) {
+  const isAtRest = input.unlisted !== undefined && to === "held" && statusOf(state, issue) === null;
+  if (!allowed.includes(to) && !isAtRest) {
     const status = statusOf(state, issue) ?? "not queued";
     throw new SymphonyError(
       "transition_not_allowed",

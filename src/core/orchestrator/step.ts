@@ -212,7 +212,7 @@ function operatorAsked(state: State, input: Asked, context: Context): Decision {
     case "operator.responded":
       return responded(state, input, context);
     case "operator.transitioned": {
-      const issue = knownIssue(state, input.issueId);
+      const issue = knownIssue(state, input.issueId) ?? input.unlisted;
       if (!issue) throw new SymphonyError("issue_not_found", "the issue is no longer known");
       return transitioned(state, { ...input, issue }, context);
     }

@@ -66,6 +66,7 @@ function server({ dir, clock, tracker, settings = all, killedAt, begun = [] }: O
   });
   const outbox: Outbox = new Outbox({
     clock,
+    log: { error() {} },
     store,
     async write(entry) {
       if (killedAt === "write") return never;

@@ -37,6 +37,7 @@ interface World {
   readonly store: DeliveryStore;
   readonly outbox: Outbox;
   readonly made: string[];
+  readonly logged: unknown[];
   answer(entry: Entry): Promise<Written>;
 }
 
@@ -44,8 +45,10 @@ async function worldFor(t: TestContext, answer: World["answer"]): Promise<World>
   const clock = new FakeClock();
   const store = await storeFor(t, clock);
   const made: string[] = [];
+  const logged: unknown[] = [];
   const outbox = new Outbox({
     clock,
+    log: { error: (_message, fields) => void logged.push(fields) },
     store,
     write(one) {
       made.push(one.key);
@@ -53,7 +56,7 @@ async function worldFor(t: TestContext, answer: World["answer"]): Promise<World>
     },
     onWritten() {},
   });
-  return { clock, store, outbox, made, answer };
+  return { clock, store, outbox, made, logged, answer };
 }
 
 test("an entry is on disk once, whatever adds it again, and is made once", async (t) => {
@@ -186,4 +189,31 @@ test("a move to the state for running work that waits for another try holds up n
   outbox.kick();
   await settled();
   assert.deepEqual(made, ["start", "elsewhere", "start", "finish"]);
+});
+
+test("what the disk does not record is not made again, and is recorded when the disk accepts writes", async (t) => {
+  const { clock, store, outbox, made, logged } = await worldFor(t, async () => ({
+    outcome: "done",
+  }));
+  const { settle, due } = store;
+  const full = () => {
+    throw new Error("database or disk is full");
+  };
+  store.add([entry("one")]);
+  store.settle = full;
+  outbox.kick();
+  await settled();
+  store.settle = settle;
+  store.due = full;
+  clock.advance(5_000);
+  clock.advance(5_000);
+  await settled();
+  assert.deepEqual(made, ["one"]);
+  assert.equal(store.waiting(), 0);
+  assert.equal(logged.length, 3);
+  store.due = due;
+  store.add([entry("two"), entry("three", "b")]);
+  clock.advance(5_000);
+  await settled();
+  assert.deepEqual(made, ["one", "two", "three"]);
 });

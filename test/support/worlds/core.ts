@@ -6,6 +6,7 @@ import { Attachments } from "../../../src/core/attach.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import { CommentSteering } from "../../../src/core/comments.ts";
 import type { Config } from "../../../src/core/config/config.ts";
+import { Conversations } from "../../../src/core/conversations.ts";
 import type { Core } from "../../../src/core/core.ts";
 import { Deliveries, type DeliveriesDeps } from "../../../src/core/delivery/delivery.ts";
 import { forgeKinds } from "../../../src/core/delivery/kinds.ts";
@@ -28,7 +29,7 @@ import type { Store, Used } from "../../../src/core/store/store.ts";
 import { IssueFinder } from "../../../src/core/tracker/finder.ts";
 import { openLocalIssues } from "../../../src/core/tracker/local/issues.ts";
 import { localOptions } from "../../../src/core/tracker/local/settings.ts";
-import type { Tracker } from "../../../src/core/tracker/tracker.ts";
+import type { Tracker, TrackerConversations } from "../../../src/core/tracker/tracker.ts";
 import { KeptCopies } from "../../../src/core/workspace/copies.ts";
 import { keepApart } from "../../../src/core/workspace/fill.ts";
 import { KeptWorkspaces } from "../../../src/core/workspace/kept.ts";
@@ -76,6 +77,8 @@ export interface World extends AsyncDisposable {
   /** The scripted one; a test may give it more. */
   readonly tracker: Tracker;
   readonly workspaces: Workspaces;
+  /** null: the tracker has none. */
+  readonly conversations: Conversations | null;
   /** Where a pause of all dispatch is stored. */
   readonly pause: Store["pause"];
   readonly dataDir: string;
@@ -96,6 +99,7 @@ interface WorldOptions {
   readonly dataDir?: string;
   /** Gives the core an embedded tracker in addition to the scripted one. */
   readonly local?: boolean;
+  readonly conversations?: TrackerConversations;
   /** Work is copied before its workspace is removed; by default such a workspace stays. */
   readonly keepsCopies?: boolean;
 }
@@ -123,7 +127,8 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   scheduler.decides = (state, input, context) => recorder.decide(state, input, context);
   scheduler.store = store;
   const said = new Map<string, string>();
-  const tracker = scriptedTracker(scheduler, said);
+  const port = options.conversations;
+  const tracker = { ...scriptedTracker(scheduler, said), ...(port && { conversations: port }) };
   const local = options.local
     ? openLocalIssues(dataDir, localOptions(settings.tracker), clock)
     : null;
@@ -175,13 +180,25 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
         order: (issue, entry) => deliveries.order(issue, entry),
         of: (issueId) => deliveries.of(issueId),
       },
+      reply: (...answer) => conversations?.reply(...answer),
       operations: () => orchestrator,
     },
   });
   const deliveries: Deliveries = undelivered(dataDir, {
     ...{ scheduler, clock, bus, log, config: () => world.config, tracker: () => tracker },
     runCommand: (entry) => comments.run(entry),
+    runConversation: async (entry) => (await conversations?.run(entry)) ?? { outcome: "dropped" },
+    conversationWritten: (entry, written) => conversations?.written(entry, written),
   });
+  const conversations = port
+    ? new Conversations({
+        ...{ clock, log, bus, comments, deliveries, redact, config: () => world.config },
+        tracker: () => tracker,
+        orchestrator: () => scheduler.orchestrator,
+        operations: () => orchestrator,
+      })
+    : null;
+  conversations?.start();
   const attachments = new Attachments({
     ...{ orchestrator: scheduler.orchestrator, history, clock, workspaces: overview },
     ...{ deliveries, redact },
@@ -220,6 +237,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     tracker,
     pause: store.pause,
     workspaces,
+    conversations,
     dataDir,
     logged,
     said,
@@ -294,6 +312,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       unsaved: () => [],
     },
     async [Symbol.asyncDispose]() {
+      conversations?.close();
       await overview.close();
       await recorder.close();
       bus.close();
@@ -352,9 +371,11 @@ function undelivered(
   {
     scheduler,
     ...deps
-  }: Pick<DeliveriesDeps, "clock" | "bus" | "log" | "config" | "tracker" | "runCommand"> & {
-    readonly scheduler: Scheduler;
-  },
+  }: Pick<
+    DeliveriesDeps,
+    | ("clock" | "bus" | "log" | "config" | "tracker")
+    | ("runCommand" | "runConversation" | "conversationWritten")
+  > & { readonly scheduler: Scheduler },
 ): Deliveries {
   return new Deliveries({
     ...deps,

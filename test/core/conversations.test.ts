@@ -1,0 +1,143 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { SymphonyError } from "../../src/core/model/errors.ts";
+import type { Issue } from "../../src/core/model/issue.ts";
+import type {
+  Activity,
+  ConversationLink,
+  ConversationPrompt,
+  TrackerComment,
+  TrackerConversation,
+} from "../../src/core/tracker/tracker.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { settled } from "../support/worlds/scheduler.ts";
+
+interface Wish {
+  readonly issues?: readonly Issue[];
+  readonly slots?: number;
+  readonly publicUrl?: string;
+}
+
+/** A tracker's conversations in memory, answered by a core of real parts. */
+async function setUp(t: TestContext, { issues = [issue("ENG-1")], slots = 0, publicUrl }: Wish) {
+  const said: (Pick<Activity, "type" | "body"> & { readonly id: string })[] = [];
+  const links: (readonly ConversationLink[])[] = [];
+  const sessions = new Map<string, TrackerConversation>();
+  const prompts = new Map<string, ConversationPrompt>();
+  const once = new Set<string>();
+  let reads = 0;
+  const port = {
+    shows: "progress",
+    read: async (id: string) => {
+      reads += 1;
+      return sessions.get(id) ?? null;
+    },
+    prompt: async (id: string) => prompts.get(id) ?? null,
+    say: async (id: string, key: string, { type, body }: Activity) => {
+      if (!once.has(key)) said.push({ id, type, body });
+      once.add(key);
+    },
+    link: async (_id: string, given: readonly ConversationLink[]) => void links.push(given),
+  } as const;
+  const world = await createWorld({
+    issues,
+    config: config({
+      agent: { maxConcurrentAgents: slots },
+      ...(publicUrl && { server: { publicUrl } }),
+    }),
+    conversations: port,
+  });
+  t.after(() => world[Symbol.asyncDispose]());
+  const { core, scheduler, conversations } = world;
+  assert.ok(conversations);
+  const quiet = async () => {
+    for (let turn = 0; turn < 10; turn++) {
+      await settled();
+      await core.deliveries.idle();
+    }
+  };
+  const open = async (id: string, about = "ENG-1", fields: Partial<TrackerConversation> = {}) => {
+    const name = { id: `id-${about}`, identifier: about };
+    sessions.set(id, {
+      ...{ id, issue: name, by: "person", mayWrite: true, comment: null, prompts: [] },
+      ...fields,
+    });
+    conversations.received({ id, issueId: name.id, promptId: null });
+    await quiet();
+  };
+  let count = 0;
+  const prompt = async (id: string, body: string, fields: { stop?: boolean } = {}) => {
+    const promptId = `p-${++count}`;
+    const comment: TrackerComment = {
+      ...{ id: promptId, issueId: sessions.get(id)?.issue?.id ?? "", author: "Grace", body },
+      ...{ by: "person", createdAt: scheduler.clock.wall() },
+    };
+    prompts.set(promptId, { conversationId: id, stop: fields.stop === true, comment });
+    conversations.received({ id, issueId: comment.issueId, promptId });
+    await quiet();
+  };
+  const pass = async (ms: number) => {
+    for (let left = ms; left > 0; left -= 5_000) {
+      scheduler.clock.advance(Math.min(left, 5_000));
+      await quiet();
+    }
+  };
+  /** What was said since the last call. */
+  const news = () => said.splice(0).map(({ type, body }) => `${type}: ${body}`);
+  const status = (identifier = "ENG-1") => core.orchestrator.statusOf(identifier)?.status ?? null;
+  const stop = (id: string) => prompt(id, "", { stop: true });
+  const counted = { reads: () => reads };
+  return {
+    ...{ world, core, scheduler, conversations, port, links, open, prompt, stop, pass, news },
+    ...{ status, counted, quiet },
+  };
+}
+
+const stopped = "response: Stopped. `/symphony retry` starts it again.";
+
+test("DELIVERY-37: a stop holds an issue that waits for a slot, and one that no list has; each is answered once", async (t) => {
+  const resting = issue("ENG-2", { state: "Backlog" });
+  const over = issue("ENG-3", { state: "Done" });
+  const world = await setUp(t, { issues: [issue("ENG-1"), resting, over] });
+  const { open, stop, news, status, pass, scheduler } = world;
+  await open("s-1");
+  assert.equal(status(), "queued");
+  news();
+  await stop("s-1");
+  assert.equal(status(), "held");
+  assert.deepEqual(news(), [stopped]);
+  await pass(60_000);
+  assert.deepEqual(news(), [], "it is said once");
+  await stop("s-1");
+  assert.deepEqual(news(), [stopped], "a second stop is answered too");
+  await open("s-2", "ENG-2");
+  news();
+  await stop("s-2");
+  assert.equal(status("ENG-2"), "held");
+  assert.deepEqual(news(), [stopped]);
+  assert.equal(scheduler.issues.get(resting.id)?.state, "Backlog", "nothing is moved");
+  assert.ok(scheduler.records.get(resting.id)?.held, "it is durable");
+  await open("s-3", "ENG-3");
+  news();
+  await stop("s-3");
+  assert.match(news().join(), /^response: This issue is done/);
+  assert.equal(status("ENG-3"), null);
+});
+
+test("DELIVERY-37: a full disk ends no server: each conversation is looked at again", async (t) => {
+  const { open, pass, news, world, core } = await setUp(t, {});
+  const { deliveries } = core;
+  await open("s-1");
+  const { orderNow } = deliveries;
+  deliveries.orderNow = () => {
+    throw new SymphonyError("storage_unavailable", "database or disk is full");
+  };
+  await core.orchestrator.hold(issue("ENG-1"), "for a test");
+  await pass(10_000);
+  assert.match(world.logged.join("\n"), /disk is full/);
+  news();
+  deliveries.orderNow = orderNow;
+  await pass(30_000);
+  assert.match(news().join(), /^response: .*on hold.*for a test/);
+});
