@@ -52,7 +52,7 @@ export class ConversationIntake {
     const { deliveries, tracker, orchestrator, clock, comments } = this.#deps;
     const found = await port.read(id);
     // Own writes open nothing: a conversation would breed the next one.
-    if (found === null || found.by !== "person") return { outcome: "dropped" };
+    if (found === null || found.by === "own") return { outcome: "dropped" };
     const about = { issueId: found.issue?.id ?? "", id };
     const end = (body: string): Written => {
       const step: Step = { step: "reply", activity: { type: "response", body } };
@@ -66,9 +66,10 @@ export class ConversationIntake {
       const why = tracker().whyGone?.(found.issue.id) ?? null;
       return end(`symphony does not work on this issue${why === null ? "" : `: it is ${why}`}.`);
     }
-    const others = deliveries.conversations.live().filter((one) => one.issueId === issue.id);
-    for (const other of others) if (other.id !== id) this.#retire(other);
+    // What was reported late is not the newest.
     const known = deliveries.conversations.of(id);
+    const others = deliveries.conversations.live().filter((one) => one.issueId === issue.id);
+    if (known === null) for (const other of others) this.#retire(other);
     if (known === null)
       deliveries.conversations.save({
         ...{ id, issueId: issue.id, issueIdentifier: issue.identifier, live: true },
@@ -95,6 +96,9 @@ export class ConversationIntake {
     if (deliveries.conversations.of(id) === null) await this.opened(port, id);
     const known = deliveries.conversations.of(id);
     if (known === null) return { outcome: "dropped" };
+    const { issueId } = known;
+    if (!deliveries.conversations.live().some((one) => one.issueId === issueId))
+      this.#change(id, { live: true, saidAt: this.#deps.clock.wall() });
     const issue = await this.#issueOf(known, tracker());
     if (issue === null) {
       this.#deps.reply(id, promptId, "symphony does not work on this issue any more.");

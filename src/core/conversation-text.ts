@@ -79,9 +79,9 @@ export function stoppedText(prefix: string): string {
   return `Stopped. \`${prefix} retry\` starts it again.`;
 }
 
-/** Tells one standing from another. */
+/** Tells one standing from another; another number or time in a thought is no news. */
 export function saidOf({ type, body }: Pick<Activity, "type" | "body">): string {
-  return `${type} ${body}`;
+  return `${type} ${type === "thought" ? body.replaceAll(/\d+/g, "0") : body}`;
 }
 
 /** Its result is not there yet, and nothing is wrong. */
@@ -95,8 +95,10 @@ function waiting(gates: readonly Explained[]): Activity {
   const shut = gates.find(({ gate, pass }) => !pass && gate !== "candidate");
   if (shut === undefined)
     return { type: "thought", body: "Queued: it starts with the next free slot." };
+  // The reason of another gate changes often, and may name places of the server.
+  const name = shut.gate.replaceAll("_", " ");
+  if (!ofTracker.has(shut.gate)) return { type: "thought", body: `Not started yet: ${name}.` };
   const reason = shown(shut.detail);
-  if (!ofTracker.has(shut.gate)) return { type: "thought", body: `Not started yet: ${reason}.` };
   const opens = shut.opens === null ? "" : ` To start it: ${shown(shut.opens)}.`;
   return { type: "response", body: `Not started: ${reason}.${opens}` };
 }

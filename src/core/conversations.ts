@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import type { Config } from "./config/config.ts";
 import { ConversationIntake, entryOf, type IntakeDeps, type Step } from "./conversation-intake.ts";
 import { noProgress, type Progress, progressOf, saidOf, standingOf } from "./conversation-text.ts";
 import { type Conversation, conversationKind } from "./delivery/conversation-table.ts";
@@ -10,6 +9,7 @@ import type { Bus } from "./events/bus.ts";
 import type { Logger } from "./events/log.ts";
 import { messageOf, SymphonyError } from "./model/errors.ts";
 import type { EventType, SymphonyEvent } from "./model/event.ts";
+import { normalState } from "./model/issue.ts";
 import type { Operations } from "./orchestrator/operations.ts";
 import type {
   Activity,
@@ -65,6 +65,8 @@ const settleMs = 5_000;
 const silenceMs = 20 * 60_000;
 /** How often texts of people whose delivery was lost are looked for. */
 const recheckMs = 600_000;
+/** As many are read each time, the others the next time. */
+const readAtOnce = 50;
 /** Below this share of the tracker's budget the work's steps are not shown. */
 const writeReserve = 0.1;
 /** A write that the tracker refuses with an error of its own is not repeated more often. */
@@ -80,6 +82,7 @@ export class Conversations {
   /** By issue. */
   readonly #progress = new Map<string, Progress>();
   #isClosed = false;
+  #lastRead = "";
   #refusal: string | null = null;
   #rechecked = Number.NEGATIVE_INFINITY;
   #cancel = () => {};
@@ -144,7 +147,9 @@ export class Conversations {
       // What the tracker itself refuses is not mended by asking for ever.
       const isRefused = code === "tracker_response" && details["retryable"] !== true;
       if (code === "issue_not_found" || (isRefused && entry.tries + 1 >= maxTries)) {
-        this.#end(id);
+        if (step.step === "say") this.#end(id);
+        // The same addresses are not offered again.
+        if (step.step === "link") this.#change(id, { links: JSON.stringify(step.links) });
         return { outcome: "final", reason: messageOf(error) };
       }
       throw error;
@@ -216,6 +221,8 @@ export class Conversations {
       .filter((one) => one.issueId === issueId);
     if (issueId === null || about.length === 0) return;
     if (workTypes.has(type)) this.#count(issueId, type, message);
+    if (type === "issue.dispatched")
+      for (const { id, stopped } of about) if (stopped) this.#change(id, { stopped: false });
     if (standingTypes.has(type)) for (const one of about) this.#lookSafely(one);
   }
 
@@ -259,7 +266,11 @@ export class Conversations {
     const isDue = clock.now() >= this.#rechecked + recheckMs;
     if (!isDue || port === null || live.length === 0) return;
     this.#rechecked = clock.now();
-    for (const { id, issueId } of live) {
+    const all = live.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+    const from = all.findIndex(({ id }) => id > this.#lastRead);
+    const next = all.slice(Math.max(from, 0)).slice(0, readAtOnce);
+    for (const { id, issueId } of next) {
+      this.#lastRead = id;
       if (this.#isClosed || (tracker().budgetLeft?.() ?? 1) < 0.5) return;
       try {
         const found = await port.read(id);
@@ -279,6 +290,14 @@ export class Conversations {
     const known = deliveries.conversations.of(id);
     const port = this.#port();
     if (known?.live !== true || port === null || this.#isClosed) return;
+    const standing = this.#standing(known);
+    const said = saidOf(standing);
+    const links = this.#links(known);
+    const isLinked = links.length === 0 || JSON.stringify(links) === known.links;
+    const silent = Math.abs(clock.wall() - known.saidAt);
+    const isOver = said === known.said && isLinked && silent >= settleMs && this.#isOver(known);
+    const passing = said === known.said ? this.#passing(known, port, silent) : null;
+    if (isLinked && said === known.said && passing === null && !isOver) return;
     const waits = deliveries
       .waitingOf(known.issueId)
       .some(
@@ -288,32 +307,42 @@ export class Conversations {
           (payload["step"] === "say" || payload["step"] === "link" || payload["step"] === "opened"),
       );
     if (waits) return;
-    const links = this.#links(known);
-    if (links.length > 0 && JSON.stringify(links) !== known.links)
+    if (isOver) return this.#end(id);
+    if (!isLinked)
       return this.#order([entryOf(known, `link:${randomUUID()}`, { step: "link", links })]);
-    const standing = this.#standing(known);
-    const said = saidOf(standing);
     const claim = this.#deps.orchestrator().state.issues.get(known.issueId)?.claim ?? "free";
     // It has just been received, and a poll may start it at once.
     if (claim === "free" && clock.wall() < known.at + settleMs) return;
-    if (said !== known.said) {
-      const step: Step = { step: "say", activity: standing, said };
-      return this.#order([entryOf(known, `say:${randomUUID()}`, step)]);
-    }
-    const activity = this.#passing(known, port, clock.wall());
-    if (activity === null) return;
-    const step: Step = { step: "say", activity, said: null };
+    const isThought = standing.type === "thought" && known.said?.startsWith("thought ") === true;
+    if (passing === null && isThought && (silent < passingMs || this.#isScarce())) return;
+    if (passing !== null) this.#progress.delete(known.issueId);
+    const step: Step =
+      passing === null
+        ? { step: "say", activity: standing, said }
+        : { step: "say", activity: passing, said: null };
     this.#order([entryOf(known, `say:${randomUUID()}`, step)]);
   }
 
+  /** The rest of the tracker's budget is for answers, questions and moves. */
+  #isScarce(): boolean {
+    return (this.#deps.tracker().budgetLeft?.() ?? 1) < writeReserve;
+  }
+
+  /** It has ended in the tracker, or for symphony, and nothing of people waits. */
+  #isOver({ issueId }: Conversation): boolean {
+    const { orchestrator, deliveries, config } = this.#deps;
+    const row = orchestrator().state.issues.get(issueId);
+    if (deliveries.waitingOf(issueId).length > 0) return false;
+    if (row !== undefined && row.claim !== "free") return row.claim === "completed";
+    const state = normalState((row?.issue ?? deliveries.of(issueId)?.issue)?.state ?? "");
+    return config().tracker.terminalStates.some((one) => normalState(one) === state);
+  }
+
   /** A step of the work, or a sign of life. */
-  #passing(known: Conversation, port: TrackerConversations, wall: number): Activity | null {
-    const claim = this.#deps.orchestrator().state.issues.get(known.issueId)?.claim;
-    const silent = Math.abs(wall - known.saidAt);
-    if (claim !== "running" || silent < passingMs) return null;
-    if ((this.#deps.tracker().budgetLeft?.() ?? 1) < writeReserve) return null;
-    const progress = this.#progress.get(known.issueId);
-    this.#progress.delete(known.issueId);
+  #passing({ issueId }: Conversation, port: TrackerConversations, silent: number): Activity | null {
+    const claim = this.#deps.orchestrator().state.issues.get(issueId)?.claim;
+    if (claim !== "running" || silent < passingMs || this.#isScarce()) return null;
+    const progress = this.#progress.get(issueId);
     const activity = progress
       ? progressOf(progress, port.shows, (text) => this.#deps.redact(text))
       : null;

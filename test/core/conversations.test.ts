@@ -141,3 +141,83 @@ test("DELIVERY-37: a full disk ends no server: each conversation is looked at ag
   await pass(30_000);
   assert.match(news().join(), /^response: .*on hold.*for a test/);
 });
+
+test("DELIVERY-37: a conversation ends after its result, and a person's text continues it; a newer run is not shown as stopped", async (t) => {
+  const { open, pass, news, core, scheduler, prompt, stop, counted, quiet, status } = await setUp(
+    t,
+    { slots: 1 },
+  );
+  await open("s-1");
+  assert.match(news().join(), /under way/);
+  await stop("s-1");
+  await scheduler.run("ENG-1").end();
+  await quiet();
+  await prompt("s-1", "/symphony retry");
+  await pass(10_000);
+  assert.equal(status(), "running");
+  await pass(40_000);
+  news();
+  await core.orchestrator.hold(issue("ENG-1"), "by an operator");
+  await scheduler.run("ENG-1").end();
+  await pass(10_000);
+  assert.match(news().join(), /^response: .*on hold.*by an operator/, "no stop of this run");
+  await core.orchestrator.transition(issue("ENG-1"), "completed", null);
+  await pass(20_000);
+  assert.deepEqual(news(), ["response: **symphony: done.**"]);
+  assert.deepEqual(core.deliveries.conversations.live(), []);
+  const read = counted.reads();
+  await pass(700_000);
+  assert.equal(counted.reads(), read, "it costs nothing any more");
+  await prompt("s-1", "And now?");
+  assert.match(news().join(), /No agent works on this issue now/);
+  await prompt("s-1", "/symphony retry");
+  await pass(40_000);
+  assert.match(news().join(), /under way/);
+  assert.equal(status(), "running");
+});
+
+test("DELIVERY-37: a gate is named without its changing numbers and places; a conversation that a machine opened is answered, and its text is no guidance", async (t) => {
+  const { open, pass, news, scheduler, core } = await setUp(t, {});
+  const comment: TrackerComment = {
+    ...{ id: "c-1", issueId: "id-ENG-1", author: "Bot", body: "Do it." },
+    ...{ by: "machine", createdAt: 0 },
+  };
+  await open("s-own", "ENG-1", { by: "own" });
+  assert.equal(core.deliveries.conversations.of("s-own"), null);
+  news();
+  await open("s-1", "ENG-1", { by: "machine", comment });
+  await pass(10_000);
+  assert.deepEqual(news(), [
+    "thought: symphony has got this.",
+    "thought: Not started yet: free slot.",
+  ]);
+  scheduler.problem = {
+    code: "workflow_parse_error",
+    message: "/srv/canary/WORKFLOW.md is broken",
+  } as never;
+  await pass(20_000);
+  assert.deepEqual(news(), [], "not within 30 s");
+  await pass(20_000);
+  assert.deepEqual(news(), ["thought: Not started yet: workflow."]);
+  assert.deepEqual(core.history.undelivered("id-ENG-1"), []);
+});
+
+test("DELIVERY-37: a link that the tracker refuses ends nothing, and a closed server looks no more", async (t) => {
+  const world = await setUp(t, { publicUrl: "https://symphony.example.test" });
+  const { open, pass, news, port, core, conversations } = world;
+  let asked = 0;
+  Object.assign(port, {
+    link: async () => {
+      asked += 1;
+      throw new SymphonyError("tracker_response", "no such field");
+    },
+  });
+  await open("s-1");
+  await pass(700_000);
+  assert.equal(asked, 3);
+  assert.match(news().join(), /Not started yet: free slot/);
+  conversations.close();
+  await core.orchestrator.hold(issue("ENG-1"), "after the end");
+  await pass(20_000);
+  assert.deepEqual(news(), []);
+});
