@@ -103,6 +103,7 @@ function forgeSender({ kind, webhook }: ForgeKind, deps: OpenInboxesDeps): Sende
   const { service, signature, defaultSecretName } = webhook;
   const current = () => config.current.config;
   const rulesOf = (repository: string) => webhook.rulesOf(repository, current(), lookup);
+  const hintItem = itemHints(deps);
   return {
     ...{ kind, service, defaultSecretName, keptMs: forgeKeptMs },
     signatureHeader: signature.header,
@@ -120,7 +121,7 @@ function forgeSender({ kind, webhook }: ForgeKind, deps: OpenInboxesDeps): Sende
         sentAt: null,
         subject: subjectOf(about),
         act() {
-          if (isOwn && itemOf !== null) void hintItem(itemOf, deps);
+          if (isOwn && itemOf !== null) void hintItem(itemOf);
           if (own === null) return;
           deps.orchestrator().post({ type: "issue.hinted", issueId: own.id });
           if (own.commentId !== null) void deps.comments.received(own.commentId, own.id);
@@ -136,17 +137,37 @@ function forgeSender({ kind, webhook }: ForgeKind, deps: OpenInboxesDeps): Sende
   };
 }
 
-/** What cannot be found out now is read by the next poll. */
-async function hintItem(
-  node: string,
-  { tracker, orchestrator, log }: Pick<OpenInboxesDeps, "tracker" | "orchestrator" | "log">,
-): Promise<void> {
-  try {
-    const issueId = await tracker().idOfNode?.(node);
-    if (issueId) orchestrator().post({ type: "issue.hinted", issueId });
-  } catch (error) {
-    log.warn("the issue of a project's item was not found", { reason: messageOf(error) });
-  }
+type Item = NonNullable<ForgeAnnouncement["itemOf"]>;
+
+/** As many issues of items are remembered; the oldest are asked for again. */
+const mostItems = 2_000;
+
+/** Each item's issue is asked for once. What cannot be found out now is read by the next poll. */
+function itemHints({
+  tracker,
+  orchestrator,
+  log,
+}: Pick<OpenInboxesDeps, "tracker" | "orchestrator" | "log">): (item: Item) => Promise<void> {
+  const known = new Map<string, Promise<string | null>>();
+  let refusal: string | null = null;
+  return async ({ node, project }) => {
+    const key = `${project} ${node}`;
+    try {
+      const asked = known.get(key) ?? tracker().idOfNode?.(node, project) ?? Promise.resolve(null);
+      known.set(key, asked);
+      const [oldest] = known.keys();
+      if (known.size > mostItems && oldest !== undefined) known.delete(oldest);
+      const issueId = await asked;
+      if (issueId === null) known.delete(key);
+      else orchestrator().post({ type: "issue.hinted", issueId });
+      refusal = null;
+    } catch (error) {
+      known.delete(key);
+      const reason = messageOf(error);
+      if (reason !== refusal) log.warn("the issue of a project's item was not found", { reason });
+      refusal = reason;
+    }
+  };
 }
 
 type About = ForgeAnnouncement["about"];

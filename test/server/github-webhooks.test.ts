@@ -127,18 +127,22 @@ describe("a delivery of GitHub", () => {
     };
     const asked: string[] = [];
     Object.assign(at.world.tracker, {
-      async idOfNode(node: string) {
-        asked.push(node);
+      async idOfNode(node: string, project: string | null) {
+        asked.push(`${node}/${project}`);
         if (node === "I_broken") throw new Error("GitHub cannot be reached");
         return node === "I_3" ? "1#3" : null;
       },
     });
-    const moved = (node: string, type = "Issue") =>
+    const moved = (node: string, type = "Issue", action = "edited") =>
       githubDelivery(
         {
-          action: "edited",
+          action,
           organization: { login: "acme" },
-          projects_v2_item: { content_node_id: node, content_type: type },
+          projects_v2_item: {
+            content_node_id: node,
+            content_type: type,
+            project_node_id: "PVT_1",
+          },
         },
         { headers: { "x-github-event": "projects_v2_item" } },
       );
@@ -148,8 +152,10 @@ describe("a delivery of GitHub", () => {
     for (const other of [moved("I_4"), moved("I_broken"), moved("DI_1", "DraftIssue")]) {
       assert.equal((await at.post(other)).status, 200);
     }
-    await eventually("the issue is read", async () => hinted.length > 0);
-    assert.deepEqual([hinted, asked], [["1#3"], ["I_3", "I_4", "I_broken"]]);
+    await at.post(moved("I_3", "Issue", "reordered"));
+    await eventually("the issue is read", async () => hinted.length > 1);
+    assert.deepEqual(hinted, ["1#3", "1#3"]);
+    assert.deepEqual(asked, ["I_3/PVT_1", "I_4/PVT_1", "I_broken/PVT_1"], "each is asked for once");
   });
 
   test("is read as a form too", async () => {

@@ -225,8 +225,8 @@ export interface ForgeAnnouncement {
   readonly action: string | null;
   /** An issue that may have changed, by its id for the site's own tracker, and a new comment on it; null: none. */
   readonly issue: { readonly id: string; readonly commentId: string | null } | null;
-  /** The issue whose item of a project may have changed, by an id that the tracker resolves; null: none. */
-  readonly itemOf: string | null;
+  /** The issue whose item of a project may have changed, and the project, by ids that the tracker resolves; null: none. */
+  readonly itemOf: { readonly node: string; readonly project: string | null } | null;
   /** What may have changed; null: nothing that symphony reads. */
   readonly about: {
     readonly repository: string;

@@ -29,7 +29,7 @@ export interface Tracker {
   /** Why the last read by id left this issue out, such as `moved to the project Billing`; null: not known. */
   whyGone?(id: string): string | null;
   /** The id of the issue that a webhook names by another id of the tracker; null: of none in the scope. Absent without such. */
-  idOfNode?(nodeId: string): Promise<string | null>;
+  idOfNode?(nodeId: string, projectId: string | null): Promise<string | null>;
   /** One comment in its current form, by its id; null when there is none. Absent when the tracker sends no comments. */
   comment?(id: string): Promise<TrackerComment | null>;
   /** The newest comments of an issue with their ids, oldest first, to find commands. Absent when the tracker has none. */

@@ -24,8 +24,8 @@ export interface GithubDelivery {
   readonly issueId: string | null;
   /** A new comment on that issue. */
   readonly commentId: string | null;
-  /** The node id of the issue of a project's item. */
-  readonly itemOf: string | null;
+  /** The node ids of the issue of a project's item, and of the project. */
+  readonly itemOf: { readonly node: string; readonly project: string | null } | null;
 }
 
 const Head = z.object({
@@ -33,6 +33,7 @@ const Head = z.object({
   type: z.string().regex(/^[a-z0-9_]{1,64}$/),
 });
 const Numbered = z.object({ number: z.int().positive() });
+const nodeId = z.string().regex(/^[A-Za-z0-9_=+/-]{1,200}$/);
 const Payload = z
   .looseObject({
     action: z
@@ -51,7 +52,8 @@ const Payload = z
     comment: z.looseObject({ id: z.int().positive() }).nullish(),
     projects_v2_item: z
       .looseObject({
-        content_node_id: z.string().regex(/^[A-Za-z0-9_=+/-]{1,200}$/),
+        content_node_id: nodeId,
+        project_node_id: nodeId.nullish(),
         content_type: z.string(),
       })
       .nullish(),
@@ -110,7 +112,10 @@ export function readDelivery({ header, body }: SignedPost): GithubDelivery {
     action: action ?? null,
     issueId: isIssue ? issueIdOf(repository.id, issue.number) : null,
     commentId: isNewComment && comment ? commentIdOf(repository.id, comment.id) : null,
-    itemOf: item?.content_type === "Issue" ? item.content_node_id : null,
+    itemOf:
+      item?.content_type === "Issue"
+        ? { node: item.content_node_id, project: item.project_node_id ?? null }
+        : null,
   };
 }
 

@@ -280,11 +280,15 @@ export class Board {
     return this.#facts;
   }
 
-  /** Where the issue of a node id is; null: it is none, or may not be seen. */
+  /** Where the issue of a node id is; null: it is none, may not be seen, or is reported of another project. */
   async issueOf(
     nodeId: string,
+    projectId: string | null,
   ): Promise<{ readonly place: string; readonly number: number } | null> {
-    const { node } = await this.#ask(issueAnswer, issueQuery, { id: nodeId });
+    if (projectId !== null && projectId !== (await this.facts()).id) return null;
+    const { node, rateLimit } = await this.#ask(issueAnswer, issueQuery, { id: nodeId });
+    // It is no part of what a poll costs.
+    this.points -= rateLimit;
     const { number, repository } = node ?? {};
     return number && repository ? { place: repository.nameWithOwner, number } : null;
   }
@@ -292,8 +296,17 @@ export class Board {
   /** Puts an issue on the board, where it may be already. */
   async add(nodeId: string): Promise<void> {
     const { id } = await this.facts();
-    await this.#write(addItem, { project: id, issue: nodeId }, added);
+    const { addProjectV2ItemById: answer } = await this.#write(
+      addItem,
+      { project: id, issue: nodeId },
+      added,
+    );
     await this.refresh([nodeId]);
+    if (this.card(nodeId) !== null) return;
+    // GitHub shows it a moment later, and its field can be set now.
+    const nothing = { status: null, priority: null, estimate: null, isArchived: false };
+    this.#cards.set(nodeId, { itemId: answer.item.id, ...nothing });
+    this.version += 1;
   }
 
   /** Chooses an option for an issue of the board. `name` is one of the field's, in any case. Safe to repeat. */

@@ -127,8 +127,8 @@ export class GithubReader {
   }
 
   /** The id of the issue that a webhook of the board names by its node; null: of none of the repositories. */
-  async idOfNode(nodeId: string): Promise<string | null> {
-    const found = await this.#deps.board?.issueOf(nodeId);
+  async idOfNode(nodeId: string, projectId: string | null): Promise<string | null> {
+    const found = await this.#deps.board?.issueOf(nodeId, projectId);
     if (!found) return null;
     await this.#deps.discover();
     const [owner = "", repo = ""] = found.place.split("/");

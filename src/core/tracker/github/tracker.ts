@@ -50,7 +50,7 @@ export function createGithubTracker(options: GithubTrackerOptions): Tracker {
     fetchIssuesByIds: (ids) => reader.byIds(ids),
     find: (identifier) => reader.find(identifier),
     whyGone: (id) => reader.whyGone(id),
-    idOfNode: (nodeId) => tracked(() => reader.idOfNode(nodeId)),
+    idOfNode: (nodeId, projectId) => tracked(() => reader.idOfNode(nodeId, projectId)),
     comment: (id) => tracked(() => connection.comment(id)),
     comments: (issue) => tracked(() => connection.comments(issue.id)),
     newComments: (issue) => tracked(() => connection.newComments(issue.id)),
@@ -312,8 +312,10 @@ const units = { rest: "requests", graphql: "points" } as const;
 
 function paced({ limit, remaining, resetMs }: GithubBudget, cost: number, unit: string): PollPace {
   const wanted = (resetMs * cost) / Math.max(remaining * pollShare, 1);
+  // A large board may cost so much that only a few polls of an hour keep to it.
+  const longest = unit === units.graphql ? Math.max(resetMs, longestPaceMs) : longestPaceMs;
   return {
-    intervalMs: Math.ceil(Math.min(wanted, longestPaceMs)),
+    intervalMs: Math.ceil(Math.min(wanted, longest)),
     reason: `GitHub's budget for this hour: a poll costs ${cost} ${unit}, ${remaining} of ${limit} are left`,
   };
 }

@@ -194,9 +194,9 @@ export class LinearClient {
   }
 
   #refused(refusal: Refusal, redact: Redact): LinearAnswer {
-    const { clock } = this.#options;
+    const { clock, recover } = this.#options;
     const reported = this.#learn(refusal.headers);
-    const error = refusalError(refusal, redact);
+    const error = refusalError(refusal, redact, recover !== undefined);
     if (!isRateLimited(refusal)) return { ok: false, refusal, error };
     const waitMs = waitAfterRefusalMs(refusal.headers, reported, clock.wall());
     this.#notBefore = Math.max(this.#notBefore, clock.now() + waitMs);

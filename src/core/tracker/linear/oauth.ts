@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { z } from "zod";
 import { wholeText } from "../../answers.ts";
 import type { Clock } from "../../clock.ts";
@@ -18,6 +19,8 @@ interface Access {
   readonly token: string;
   /** Ms since the epoch. */
   readonly until: number;
+  /** Names the app and the refresh token that it came with, for a token that is stored. */
+  readonly of?: string | undefined;
 }
 
 /** https://linear.app/developers/oauth-2-0-authentication: a token lives 24 hours, an app's own one 30 days. */
@@ -29,7 +32,7 @@ const tokenAnswer = z.object({
     .regex(/^[\x21-\x7e]{1,4096}$/)
     .optional(),
 });
-const Access = z.object({ token: z.string(), until: z.number() });
+const Access = z.object({ token: z.string(), until: z.number(), of: z.string().optional() });
 
 const timeoutMs = 30_000;
 /** A token is renewed so long before its end, or after four fifths of a shorter life. */
@@ -85,9 +88,19 @@ export class LinearTokens {
     const name = this.#accessName();
     const text = name === null ? undefined : this.#deps.lookup(name);
     const parsed = Access.safeParse(parseJson(text ?? ""));
-    if (!parsed.success) return null;
+    const { refreshName } = this.#settings;
+    const refresh = refreshName === null ? "" : (this.#deps.lookup(refreshName)?.trim() ?? "");
+    // It is of another app, or the operator has stored another refresh token since.
+    if (!parsed.success || parsed.data.of !== this.#markOf(refresh)) return null;
     this.#deps.keeper?.learn(parsed.data.token);
     return parsed.data;
+  }
+
+  #markOf(refresh: string): string {
+    const { clientId } = this.#settings;
+    return createHash("sha256")
+      .update(JSON.stringify([clientId, refresh]))
+      .digest("hex");
   }
 
   async #renew(): Promise<Access> {
@@ -103,12 +116,12 @@ export class LinearTokens {
     const refresh = own?.trim() ?? "";
     if (refresh === "") throw noRefreshToken(refreshName);
     try {
-      return await this.#ask(this.#form("refresh_token", { refresh_token: refresh }));
+      return await this.#ask(this.#form("refresh_token", { refresh_token: refresh }), refresh);
     } catch (error) {
       // An instance that was replaced by a change of the configuration may have used it first.
       const now = lookup(refreshName)?.trim() ?? "";
       if (now === "" || now === refresh || this.#unsaved.length > 0) throw error;
-      return this.#ask(this.#form("refresh_token", { refresh_token: now }));
+      return this.#ask(this.#form("refresh_token", { refresh_token: now }), now);
     }
   }
 
@@ -124,7 +137,8 @@ export class LinearTokens {
     return form.toString();
   }
 
-  async #ask(form: string): Promise<Access> {
+  /** `used`: the refresh token of the request. */
+  async #ask(form: string, used = ""): Promise<Access> {
     const { clock, keeper } = this.#deps;
     const answer = await posted(this.#settings.tokenUrl, form);
     const lifeMs = answer.expires_in * 1_000;
@@ -138,7 +152,7 @@ export class LinearTokens {
     if (refresh !== undefined) keeper?.learn(refresh);
     await this.#save([
       ...(refresh === undefined ? [] : [[refreshName, refresh] as const]),
-      [name, JSON.stringify(access)],
+      [name, JSON.stringify({ ...access, of: this.#markOf(refresh ?? used) })],
     ]);
     return access;
   }

@@ -51,7 +51,7 @@ export function isRateLimited(refusal: Refusal): boolean {
 }
 
 /** `tracker_rate_limited`, `tracker_status` (not 200) or `tracker_response` (requirement L-12). */
-export function refusalError(refusal: Refusal, redact: Redact): SymphonyError {
+export function refusalError(refusal: Refusal, redact: Redact, isApp: boolean): SymphonyError {
   const { status } = refusal;
   const { type, code: linearCode } = extensionsOf(refusal.errors[0]);
   const said = plain(redact(firstMessage(refusal.errors)), longestMessage);
@@ -63,18 +63,21 @@ export function refusalError(refusal: Refusal, redact: Redact): SymphonyError {
     ...(typeof linearCode === "string" ? { linearCode: plain(redact(linearCode), 100) } : {}),
     body: capBytes(redact(bodyOf(refusal)), longestBodyBytes),
   };
-  const [code, message] = verdict(refusal);
-  const hint = status === 401 ? { hint: "Check the Linear API key" } : {};
+  const [code, message] = verdict(refusal, isApp ? "the app's token" : "the API key");
+  const check = isApp
+    ? "Check client_id and client_secret of tracker.provider.oauth, and that the app is still installed in the workspace: docs/trackers/linear-agent.md"
+    : "Check the Linear API key";
+  const hint = status === 401 ? { hint: check } : {};
   return new SymphonyError(code, said === "" ? message : `${message}: ${said}`, {
     details,
     ...hint,
   });
 }
 
-function verdict(refusal: Refusal): readonly [ErrorCode, string] {
+function verdict(refusal: Refusal, credential: string): readonly [ErrorCode, string] {
   const { status, errors, text } = refusal;
   if (isRateLimited(refusal)) return ["tracker_rate_limited", "Linear's rate limit is reached"];
-  if (status === 401) return ["tracker_status", "Linear did not accept the API key (HTTP 401)"];
+  if (status === 401) return ["tracker_status", `Linear did not accept ${credential} (HTTP 401)`];
   if (status === 403) return ["tracker_status", "Linear does not permit this (HTTP 403)"];
   if (status !== 200) return ["tracker_status", `Linear answered with HTTP ${status}`];
   if (errors.length > 0) return ["tracker_response", "Linear answered with an error"];

@@ -110,7 +110,12 @@ function oauthOf(provider: TrackerConfig["provider"], lookup: Lookup): OAuthSett
     throw providerFault(`oauth.${other}`, `is not known: there are ${oauthKeys.join(", ")}`);
   if (provider["api_key"] != null)
     throw providerFault("oauth", "and api_key are two credentials: keep one");
-  const text = (key: string) => requireText(written(given[key], lookup), `oauth.${key}`);
+  const text = (key: string) => {
+    const found = written(given[key], lookup);
+    if (found === undefined && given[key] != null)
+      throw providerFault(`oauth.${key}`, `names ${given[key]}, which is not set`);
+    return requireText(found, `oauth.${key}`);
+  };
   const own = given["refresh_token"] ?? null;
   const refreshName = own === null ? null : variableReference.exec(String(own).trim())?.[1];
   if (refreshName === undefined)

@@ -50,9 +50,13 @@ export function bindLinearTools(
       if (typeof request === "string") return failure({ message: request });
       if (key instanceof SymphonyError) return failureOf(key);
       try {
-        const authorization = () => key ?? tokens?.authorization() ?? "";
+        let used = "";
+        const authorization = async () => {
+          used = key ?? (await tokens?.authorization()) ?? "";
+          return used;
+        };
         const answer = await client.execute({ operation: toolName, ...request }, authorization);
-        return resultOf(answer, await authorization());
+        return resultOf(answer, used);
       } catch (error) {
         return failureOf(error);
       }

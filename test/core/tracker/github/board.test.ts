@@ -45,7 +45,8 @@ test("a board of several pages is read whole; what is no issue of the repositori
   assert.deepEqual(await tracker.fetchIssuesByIds(["7#6", "7#2"]), []);
   assert.match(tracker.whyGone?.("7#6") ?? "", /^not in the project Roadmap/);
   assert.equal(tracker.whyGone?.("7#2"), "archived in the project Roadmap");
-  assert.equal(await tracker.idOfNode?.("I_5"), "7#5");
+  assert.equal(await tracker.idOfNode?.("I_5", null), "7#5");
+  assert.equal(await tracker.idOfNode?.("I_5", "PVT_another"), null, "of another project");
   await tracker.fetchIssuesByStates(["Todo"]);
   const once = "1 draft, 1 item that the token may not see, 1 issue of another repository";
   assert.deepEqual(left, [`acme/1: ${once}`], "said once");

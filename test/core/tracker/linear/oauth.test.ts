@@ -96,6 +96,8 @@ test("an app's refresh token is replaced on disk, sealed, before the token that 
   const again = it.start().tracker;
   assert.equal((await again.fetchIssuesByStates(["Todo"])).length, 1);
   assert.equal(it.tokens.asked.length, 1, "the token of before is still good");
+  const kept = it.secrets.lookup("LINEAR_REFRESH_TOKEN_ACCESS") ?? "";
+  assert.match(kept, /"of":"[0-9a-f]{64}"/, "it is of this app and this refresh token");
   clock.advance(24 * hourMs);
   await tracker.fetchIssuesByIds(["x"]);
   await tracker.fetchIssuesByStates(["Todo"]);
@@ -120,6 +122,7 @@ test("a token that Linear does not accept any more is renewed once, for a read, 
   it.linear.accept("Bearer never");
   const error = await refused(tracker.fetchIssuesByStates(["Todo"]));
   assert.equal(error.code, "tracker_status");
+  assert.match(`${error.message} ${error.hint}`, /the app's token.*client_id.*installed/);
   await refused(tracker.fetchIssuesByStates(["Todo"]));
   assert.equal(asked(), 2);
 });
