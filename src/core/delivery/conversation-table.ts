@@ -33,6 +33,10 @@ export const conversationMigration = `
   CREATE INDEX conversations_live ON conversations (issue_id) WHERE live = 1;
 `;
 
+/** Removes a write of what was said or linked that has ended: its key is not used again. */
+export const forgetSaid = `DELETE FROM outbox WHERE id = $id AND kind = '${conversationKind}'
+  AND state IN ('done', 'dropped') AND payload ->> 'step' IN ('say', 'link')`;
+
 /** The conversations in `delivery.db`. Calls are synchronous; changes are durable when they return. */
 export interface ConversationTable<NewEntry> {
   of(id: string): Conversation | null;

@@ -14,6 +14,7 @@ import {
   type ConversationTable,
   conversationMigration,
   conversationTable,
+  forgetSaid,
 } from "./conversation-table.ts";
 import type { Delivered } from "./delivered.ts";
 
@@ -275,6 +276,7 @@ class Store implements DeliveryStore {
     const sql =
       "UPDATE outbox SET state = $state, error = $error, due = $due, tries = tries + 1 WHERE id = $id";
     this.#db.run(sql, { id, state, error, due: Math.round(due) });
+    if (state !== "waiting") this.#db.run(forgetSaid, { id });
   }
 
   retry(issueId: string, wall: number): void {

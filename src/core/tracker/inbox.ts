@@ -128,6 +128,9 @@ const otherAMinute = 300;
  */
 export class WebhookInbox {
   readonly #deps: InboxDeps;
+  /** Work that failed, until it is tried again; by signature. */
+  readonly #again = new Map<string, () => void>();
+  #isClosed = false;
   readonly #genuine: RateWindow;
   readonly #other: RateWindow;
   readonly #commits = new GroupCommit<Signed>((group) => this.#commit(group));
@@ -166,9 +169,11 @@ export class WebhookInbox {
     for (const { signature, work } of deliveries.waiting(sender.kind)) this.#work(signature, work);
   }
 
-  /** Commits the waiting deliveries. */
-  flush(): void {
+  /** Commits the waiting deliveries; what is not worked is left for the next start. */
+  close(): void {
     this.#commits.flush();
+    this.#isClosed = true;
+    for (const cancel of this.#again.values()) cancel();
   }
 
   async #receive(post: SignedPost): Promise<Receipt> {
@@ -299,13 +304,19 @@ export class WebhookInbox {
 
   /** A delivery counts as worked only afterwards: after a crash in between, its work is done again. */
   #work(signature: string, work: DeliveryWork): void {
-    const { sender, deliveries, log } = this.#deps;
+    const { sender, deliveries, log, clock } = this.#deps;
     sender
       .work(work)
       .then(() => deliveries.worked(signature))
-      .catch((error: unknown) =>
-        log.warn("webhook not worked", { kind: sender.kind, reason: messageOf(error) }),
-      );
+      .catch((error: unknown) => {
+        if (this.#isClosed) return;
+        log.warn("webhook not worked", { kind: sender.kind, reason: messageOf(error) });
+        const again = () => {
+          this.#again.delete(signature);
+          this.#work(signature, work);
+        };
+        this.#again.set(signature, clock.after(minuteMs, again));
+      });
   }
 
   #audit(group: readonly Signed[]): void {
@@ -383,7 +394,7 @@ export class WebhookInboxes {
   }
 
   close(): void {
-    for (const inbox of this.#inboxes.values()) inbox.flush();
+    for (const inbox of this.#inboxes.values()) inbox.close();
     this.#deliveries.close();
   }
 }

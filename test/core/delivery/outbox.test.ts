@@ -217,3 +217,19 @@ test("what the disk does not record is not made again, and is recorded when the 
   await settled();
   assert.deepEqual(made, ["one", "two", "three"]);
 });
+
+test("what was said in a conversation is not kept; what answers a person is, by its key", async (t) => {
+  const { store, outbox, made } = await worldFor(t, async () => ({ outcome: "done" }));
+  const said = (key: string, step: string) => ({
+    ...entry(key),
+    kind: "conversation",
+    payload: { step },
+  });
+  const all = [said("say:1", "say"), said("link:1", "link"), said("reply:1", "reply")];
+  for (let time = 0; time < 2; time++) {
+    store.add(all);
+    outbox.kick();
+    await settled();
+  }
+  assert.deepEqual(made, ["say:1", "link:1", "reply:1", "say:1", "link:1"]);
+});

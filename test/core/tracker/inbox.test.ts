@@ -2,11 +2,14 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Issue } from "../../../src/core/model/issue.ts";
 import { sameText } from "../../../src/core/text/text.ts";
+import { openDeliveries } from "../../../src/core/tracker/deliveries.ts";
+import { WebhookInbox } from "../../../src/core/tracker/inbox.ts";
 import { signatureOf, webhookSecret } from "../../../src/core/tracker/linear/deliveries.ts";
 import { RateWindow } from "../../../src/core/tracker/rate-window.ts";
 import { sharedReads } from "../../../src/core/tracker/reads.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";
 import { issue } from "../../support/makers/issue.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
 describe("the signature", () => {
   test("is the HMAC-SHA256 that RFC 4231 gives for its second test", () => {
@@ -65,6 +68,37 @@ describe("the rate window", () => {
     clock.advance(40_000);
     assert.equal(window.standing().remaining, 2);
   });
+});
+
+test("work that the disk refused is tried again a minute later, and not after the server has ended", async (t) => {
+  const clock = new FakeClock();
+  const deliveries = openDeliveries(temporaryDir(t));
+  t.after(() => deliveries.close());
+  const [kind, at, until] = ["linear", clock.wall(), clock.wall() + 3_600_000];
+  const none = { id: null, type: "AgentSessionEvent", action: null, issueId: null };
+  deliveries.add(
+    ["a", "b"].map((name) => ({ signature: name, kind, ...none, work: { name }, at, until })),
+  );
+  const worked: unknown[] = [];
+  const sender = {
+    ...{ kind, secret: () => "s" },
+    async work({ name }: { readonly name?: unknown }) {
+      worked.push(name);
+      if (worked.length < 4) throw new Error("database or disk is full");
+    },
+  };
+  const log = { warn() {} };
+  const inbox = new WebhookInbox({ sender, clock, deliveries, log } as never);
+  const turns = () => new Promise((resolve) => setImmediate(resolve));
+  inbox.resume();
+  await turns();
+  clock.advance(60_000);
+  await turns();
+  assert.deepEqual(worked, ["a", "b", "a", "b"]);
+  assert.deepEqual(deliveries.waiting(kind), [{ signature: "a", work: { name: "a" } }]);
+  inbox.close();
+  clock.advance(120_000);
+  assert.equal(worked.length, 4);
 });
 
 describe("shared reads", () => {
