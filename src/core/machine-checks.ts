@@ -162,10 +162,12 @@ export async function trackerProblems(
   if (!tracker.scopeNames) return [];
   try {
     const labels = labelsIn(effective).length > 0;
-    return nameProblems(effective, await tracker.scopeNames({ labels }));
+    const names = await tracker.scopeNames({ labels });
+    return [...nameProblems(effective, names), ...(names.problems ?? [])];
   } catch (error) {
     if (!(error instanceof SymphonyError)) throw error;
-    const severity = temporary.has(error.code) ? "warning" : "error";
+    const passes = temporary.has(error.code) || error.details["renewedBy"] !== undefined;
+    const severity = passes ? "warning" : "error";
     return problemsOf(error).map((one) => ({
       ...one,
       severity,

@@ -4,6 +4,7 @@ import type { z } from "zod";
 import type { AgentTools } from "../agent/agent.ts";
 import type { Clock } from "../clock.ts";
 import type { TrackerConfig } from "../config/config.ts";
+import type { Problem } from "../config/finding.ts";
 import type { Meter } from "../events/meter.ts";
 import type { CommentList, Issue, IssueName, TrackerState } from "../model/issue.ts";
 
@@ -116,6 +117,8 @@ export interface ScopeNames {
   readonly teams: ReadonlyMap<string | null, readonly string[]>;
   /** null: not known, not wanted, or any text is a label. */
   readonly labels: readonly string[] | null;
+  /** What else is wrong between the settings and the tracker. */
+  readonly problems?: readonly Problem[];
 }
 
 /** A project of a tracker: what its setting takes, and its name for people. */

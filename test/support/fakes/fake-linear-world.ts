@@ -146,7 +146,7 @@ export class FakeWorld {
 
   #owner(query: string): Record<string, Json | null> {
     const owner = query.includes("displayName") ? { displayName: "ada" } : { name: "Ada" };
-    return { viewer: this.#viewer === null ? null : { id: this.#viewer, ...owner } };
+    return { viewer: this.#viewer === null ? null : { id: this.#viewer, ...owner, app: false } };
   }
 
   #scope(variables: Json): Record<string, Json> {

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { LinearDocument } from "@linear/sdk";
 import { z } from "zod";
+import type { Problem } from "../../config/finding.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { instantOf } from "../normalize.ts";
 import type {
@@ -12,7 +13,7 @@ import type {
 } from "../tracker.ts";
 import type { LinearClient } from "./client.ts";
 import { writerOf } from "./comments.ts";
-import { documents, isNotFound, mutate, query, shaped } from "./queries.ts";
+import { documents, isNotFound, mutate, query, shaped, viewerAnswer } from "./queries.ts";
 
 const user = z
   .object({
@@ -143,6 +144,38 @@ export class LinearConversations implements TrackerConversations {
     if (agentSessionUpdate.success) return;
     throw new SymphonyError("tracker_response", "Linear took no address for the agent session");
   }
+}
+
+/** Why no agent session would ever be answered: no signed delivery reports one, or the key is a person's. */
+export async function sessionProblems(
+  client: LinearClient,
+  { secretName }: { readonly secretName: string | null },
+): Promise<readonly Problem[]> {
+  const operation = "SymphonyViewer";
+  const { viewer: own } = await query(client, { operation, variables: {}, shape: viewerAnswer });
+  const path = "tracker.provider.sessions";
+  const warning = (message: string, next: string): Problem => {
+    return { path, severity: "warning", message: `${path} is set, and ${message}`, next };
+  };
+  const name = own?.displayName ?? "a person";
+  return [
+    ...(secretName === null
+      ? []
+      : [
+          warning(
+            `${secretName} is not: agent sessions are reported by signed webhooks only, so none is answered`,
+            `symphony secrets add ${secretName}`,
+          ),
+        ]),
+    ...(own?.app === false
+      ? [
+          warning(
+            `the key is that of ${name}, no app: Linear opens agent sessions with apps only`,
+            "docs/trackers/linear-agent.md, set up the app",
+          ),
+        ]
+      : []),
+  ];
 }
 
 type Input = Omit<LinearDocument.AgentActivityCreateInput, "agentSessionId" | "id" | "signal"> & {

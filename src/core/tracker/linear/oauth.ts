@@ -108,7 +108,9 @@ export class LinearTokens {
     if (refreshName === null) return this.#ask(this.#form("client_credentials", {}));
     const { lookup, keeper } = this.#deps;
     if (keeper === undefined) {
-      throw new SymphonyError("missing_tracker_secret", "Linear's token of the app has ended", {
+      const message = "Linear's token of the app has ended, or there was none yet";
+      throw new SymphonyError("missing_tracker_secret", message, {
+        details: { path: "tracker.provider.oauth.refresh_token", renewedBy: "symphony serve" },
         hint: "symphony serve renews it, and no other process may: start it, then try again",
       });
     }

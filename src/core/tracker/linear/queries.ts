@@ -88,7 +88,7 @@ export const documents = {
     pageInfo { hasNextPage endCursor }
   }
 }`,
-  SymphonyViewer: "query SymphonyViewer { viewer { id displayName } }",
+  SymphonyViewer: "query SymphonyViewer { viewer { id displayName app } }",
   SymphonyUsers: `query SymphonyUsers($filter: UserFilter!) {
   users(filter: $filter, first: 3) { nodes { id displayName } }
 }`,
@@ -207,7 +207,12 @@ export const labelsAnswer = z.object({
 });
 
 export const viewerAnswer = z.object({
-  viewer: z.object({ id: z.string().nullish(), displayName: z.string().nullish() }).nullish(),
+  viewer: z
+    .object({
+      ...{ id: z.string().nullish(), displayName: z.string().nullish() },
+      app: z.boolean().nullish(),
+    })
+    .nullish(),
 });
 export const projectsAnswer = z.object({
   projects: connection(z.object({ slugId: z.string(), name: z.string() })),

@@ -16,7 +16,8 @@ import type {
 import { type LinearBudget, type PassCost, slowedPollMs } from "./budget.ts";
 import { LinearClient, type RequestOutcome } from "./client.ts";
 import { type Owner, readComment, readComments, readNewest } from "./comments.ts";
-import { idFrom, LinearConversations } from "./conversations.ts";
+import { idFrom, LinearConversations, sessionProblems } from "./conversations.ts";
+import { linearWebhook } from "./deliveries.ts";
 import { LinearTokens } from "./oauth.ts";
 import { commentAnswer, editAnswer, linkAnswer, moveAnswer, mutate } from "./queries.ts";
 import { IssueReader } from "./reader.ts";
@@ -99,7 +100,12 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     async scopeNames({ labels }) {
       const { teams } = await scope.view();
       const named = [...teams].map(([team, all]) => [team, all.map(({ name }) => name)] as const);
-      return { teams: new Map(named), labels: labels ? await scope.labels() : null };
+      const { provider } = config;
+      const isSigned = linearWebhook.secret(provider, lookup) !== null;
+      const secretName = isSigned ? null : linearWebhook.secretName(provider);
+      const problems =
+        settings.sessions === null ? [] : await sessionProblems(client, { secretName });
+      return { teams: new Map(named), labels: labels ? await scope.labels() : null, problems };
     },
     registerWebhook: (order) => registerWebhook(client, scope, order),
     bindTools: () => bindLinearTools(client, settings, tokens),

@@ -176,6 +176,7 @@ test("another process than the server uses the token that is there, and never th
   const error = await refused(doctor().fetchIssuesByStates(["Todo"]));
   assert.equal(error.code, "missing_tracker_secret");
   assert.match(error.hint ?? "", /symphony serve renews it/);
+  assert.equal(error.details["renewedBy"], "symphony serve");
   assert.equal(it.tokens.asked.length, 0);
   await it.start().tracker.fetchIssuesByStates(["Todo"]);
   assert.equal((await doctor().fetchIssuesByStates(["Todo"])).length, 1);

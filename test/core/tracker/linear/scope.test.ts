@@ -189,3 +189,33 @@ test("S11: a read by id says why an issue of the scope is no longer in it", asyn
   assert.equal(await why({ archived: true }), "archived");
   assert.equal(await why({ labels: [] }), "no longer in tracker.provider.filter");
 });
+
+test("agent sessions that could never arrive are warned of: no signing secret, the key of a person; without sessions nothing is asked", async () => {
+  const problems = async (provider: Readonly<Record<string, unknown>>) => {
+    const { fake, tracker } = await world({ team: "ENG", ...provider });
+    await using _ = fake;
+    const found = (await tracker.scopeNames?.({ labels: false }))?.problems ?? [];
+    const asked = fake.requests.filter(({ operation }) => operation === "SymphonyViewer").length;
+    return { asked, found: found.map(({ severity, message, next }) => [severity, message, next]) };
+  };
+  const key = "tracker.provider.sessions is set, and";
+  const byPerson = [
+    "warning",
+    `${key} the key is that of ada, no app: Linear opens agent sessions with apps only`,
+    "docs/trackers/linear-agent.md, set up the app",
+  ];
+  assert.deepEqual(await problems({ sessions: "progress", webhook_secret: "$HOOK" }), {
+    asked: 1,
+    found: [
+      [
+        "warning",
+        `${key} HOOK is not: agent sessions are reported by signed webhooks only, so none is answered`,
+        "symphony secrets add HOOK",
+      ],
+      byPerson,
+    ],
+  });
+  const signed = await problems({ sessions: "detail", webhook_secret: "held in the file" });
+  assert.deepEqual(signed.found, [byPerson]);
+  assert.deepEqual(await problems({}), { asked: 0, found: [] });
+});
