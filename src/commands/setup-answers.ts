@@ -172,7 +172,8 @@ async function chooseProject(
   const found = await projectsOf(tracker, asking);
   const own = found.find(({ id }) => isAddressOf(asking.repository, id));
   const projects = own === undefined ? found : [own, ...found.filter((one) => one !== own)];
-  const sure = own ?? (projects.length === 1 ? projects[0] : undefined);
+  const plain = projects.filter(({ isBoard }) => isBoard !== true);
+  const sure = own ?? (plain.length === 1 ? plain[0] : undefined);
   if (sure !== undefined && context.yes) return { project: sure.id, wasKeyTyped };
   if (context.yes || projects.length === 0) throw noProject(tracker, projects, answers);
   const choices = projects.map(({ id, name }) => ({

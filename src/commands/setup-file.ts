@@ -44,12 +44,16 @@ const levelComments: Readonly<Record<SetupChoice["level"], string>> = {
   danger: "everything that you may do; start with: symphony serve --i-understand",
 };
 
+function keyOf(project: string, { projectKey, boardKey }: TrackerKind["setup"]): string | null {
+  return boardKey !== undefined && /\/projects\/\d+/.test(project) ? boardKey : projectKey;
+}
+
 /** A short workflow file for the choice, with a prompt that names only what there is. */
 export function workflowText(choice: SetupChoice): string {
   const { tracker, project, endpoint, agent, level, repository } = choice;
   const { setup } = tracker;
   const provider = [
-    ...(project === null ? [] : [`${setup.projectKey}: ${yamlText(project)}`]),
+    ...(project === null ? [] : [`${keyOf(project, setup)}: ${yamlText(project)}`]),
     ...(endpoint === null || setup.siteKeys === null
       ? []
       : [`${setup.siteKeys.address}: ${yamlText(endpoint)}`]),

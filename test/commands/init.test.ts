@@ -214,8 +214,12 @@ test("init lists the GitHub repositories of the token; with --yes it takes that 
   assert.equal(several.code, 2);
   assert.match(
     several.stderr,
-    /there are several: acme\/shop \(The shop\), acme\/app \(acme\/app\)/,
+    /there are several: acme\/shop \(The shop\), acme\/app \(acme\/app\), acme\/projects\/1 \(the board Roadmap\)(?![,])/,
   );
+  const board = ["--project", "acme/projects/1", "--dry-run"];
+  const dry = await symphony({ ...place, env }, "init", ...flags, ...board);
+  assert.match(dry.stdout, /^ {4}project: acme\/projects\/1$/m, dry.stderr);
+  assert.doesNotMatch(dry.stdout, /repositories: acme/);
   assert.doesNotMatch(several.stderr, /acme\/(?:old|wiki)/, "archived, or without issues");
   place.git("remote", "add", "origin", "git@github.example:Acme/App.git");
   const { code, stdout, stderr } = await symphony({ ...place, env }, "init", ...flags);

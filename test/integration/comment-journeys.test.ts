@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 import type { Step } from "../../src/demo/script.ts";
 import { ask } from "../support/fakes/schema-linear.ts";
 import { deliveryWorld } from "../support/worlds/delivery-world.ts";
@@ -44,51 +44,58 @@ const desks: readonly (readonly [string, () => Promise<Desk>])[] = [
   ["github", github],
 ];
 
-for (const [kind, open] of desks) {
-  test(`DELIVERY-8, DELIVERY-12, DELIVERY-13 (${kind}): each comment counts once over restarts, quotes and code are no commands, and a comment answers the agent's question`, async () => {
-    await using desk = await open();
-    await desk.serve();
-    const status = async (wanted: string) =>
-      eventually(`${kind}: ${wanted}`, async () => {
-        const detail = await desk.server().client.issues.detail({ params: { id: desk.id } });
-        return detail.status === wanted;
+// Most of the time is spent in waiting for polls, so the trackers wait together.
+describe("comments drive", { concurrency: desks.length }, () => {
+  for (const [kind, open] of desks) {
+    test(`DELIVERY-8, DELIVERY-12, DELIVERY-13 (${kind}): each comment counts once over restarts, quotes and code are no commands, and a comment answers the agent's question`, async () => {
+      await using desk = await open();
+      await desk.serve();
+      const status = async (wanted: string) =>
+        eventually(`${kind}: ${wanted}`, async () => {
+          const detail = await desk.server().client.issues.detail({ params: { id: desk.id } });
+          return detail.status === wanted;
+        });
+      await status("running");
+      await desk.powerless?.("/symphony hold");
+      const unknown = await desk.comment("/symphony frobnicate @mallory");
+      const listed = async () =>
+        (await desk.replies()).filter((body) => /known:/.test(body)).length;
+      await eventually("the list", async () => (await listed()) === 1);
+      await desk.comment("> /symphony hold\n\n```\n/symphony hold\n```\n\nplease /symphony hold");
+      await desk.comment("B: use tabs");
+      await desk.crash();
+      await desk.comment("C: in two words");
+      await status("blocked");
+      await desk.comment("D: come on");
+      const steered = () => read(desk, "SELECT message FROM steers ORDER BY ordinal");
+      await eventually("four comments", async () => steered().length === 4);
+      assert.deepEqual(
+        steered().map(({ message }) => /> (?:> )?(\S+)/.exec(String(message))?.[1]),
+        ["/symphony", "B:", "C:", "D:"],
+      );
+      // Asked in this attempt, and after every comment so far.
+      const answer = await desk.comment(`${desk.own} answer tabs`);
+      await status("review");
+      await desk.edit?.(answer, `A typo is mended.\n\n${desk.own} answer tabs`);
+      await desk.edit?.(unknown, "/symphony frobnicate @mallory!");
+      await desk.remove?.(unknown);
+      await desk.crash();
+      await status("review");
+      await eventually("the comments are read again", async () => {
+        const { stdout } = { stdout: await polls(desk) };
+        return stdout;
       });
-    await status("running");
-    await desk.powerless?.("/symphony hold");
-    const unknown = await desk.comment("/symphony frobnicate @mallory");
-    const listed = async () => (await desk.replies()).filter((body) => /known:/.test(body)).length;
-    await eventually("the list", async () => (await listed()) === 1);
-    await desk.comment("> /symphony hold\n\n```\n/symphony hold\n```\n\nplease /symphony hold");
-    await desk.comment("B: use tabs");
-    await desk.crash();
-    await desk.comment("C: in two words");
-    await status("blocked");
-    await desk.comment("D: come on");
-    const steered = () => read(desk, "SELECT message FROM steers ORDER BY ordinal");
-    await eventually("four comments", async () => steered().length === 4);
-    assert.deepEqual(
-      steered().map(({ message }) => /> (?:> )?(\S+)/.exec(String(message))?.[1]),
-      ["/symphony", "B:", "C:", "D:"],
-    );
-    // Asked in this attempt, and after every comment so far.
-    const answer = await desk.comment(`${desk.own} answer tabs`);
-    await status("review");
-    await desk.edit?.(answer, `A typo is mended.\n\n${desk.own} answer tabs`);
-    await desk.edit?.(unknown, "/symphony frobnicate @mallory!");
-    await desk.remove?.(unknown);
-    await desk.crash();
-    await status("review");
-    await eventually("the comments are read again", async () => {
-      const { stdout } = { stdout: await polls(desk) };
-      return stdout;
+      const audited = read(
+        desk,
+        "SELECT action, outcome, detail FROM audit WHERE actor = 'tracker'",
+      );
+      const acts = audited.map(({ action, outcome }) => `${action} ${outcome}`);
+      assert.deepEqual(acts, [...Array(4).fill("issues.steer ok"), "issues.respond ok"]);
+      assert.equal(await listed(), 1);
+      for (const body of await desk.replies()) assert.doesNotMatch(body, /@mallory/);
     });
-    const audited = read(desk, "SELECT action, outcome, detail FROM audit WHERE actor = 'tracker'");
-    const acts = audited.map(({ action, outcome }) => `${action} ${outcome}`);
-    assert.deepEqual(acts, [...Array(4).fill("issues.steer ok"), "issues.respond ok"]);
-    assert.equal(await listed(), 1);
-    for (const body of await desk.replies()) assert.doesNotMatch(body, /@mallory/);
-  });
-}
+  }
+});
 
 function read(desk: Desk, sql: string) {
   using database = new DatabaseSync(join(desk.place.dataDir, "history.db"), { readOnly: true });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import type { Step } from "../../src/demo/script.ts";
 import { equipment } from "../support/fakes/equipment.ts";
@@ -42,48 +42,51 @@ const benches = [
   ["GitHub", github],
 ] as const;
 
-for (const [name, open] of benches) {
-  test(`DELIVERY-39: kill -9 in each write to ${name}, right after it was done: one comment, each move once, also after a 500`, async () => {
-    await using bench = await open();
-    const { proxy } = bench;
-    const kill = { onLost: () => void bench.server().child.kill("SIGKILL") };
-    // The start of the work, the comment, its edit, and the end of the work.
-    proxy.lose(bench.moves, "reset", kill);
-    proxy.lose(bench.writes, "500");
-    proxy.lose(bench.writes, "reset", kill);
-    proxy.lose(bench.edits, "reset", kill);
-    proxy.lose(bench.edits, "500");
-    proxy.lose(bench.moves, "reset", kill);
-    await bench.serve();
-    const isDone = async () => {
-      const comments = await bench.comments();
-      return (
-        (await bench.state()) === "In Review" &&
-        /ready for review/.test(comments[0] ?? "") &&
-        waiting(bench) === 0
-      );
-    };
-    for (let restarts = 0; !(await isDone()); restarts += 1) {
-      assert.ok(restarts < 12, `${await bench.state()} ${await bench.comments()}`);
-      await eventually("an end of the server, or of its work", async () => {
-        const { signalCode } = bench.server().child;
-        return signalCode !== null || held(bench) || (await isDone());
-      });
-      if (await isDone()) break;
-      await bench.server().crash();
-      aMinuteLater(bench);
+// Most of the time is spent in waiting for polls, so the trackers wait together.
+describe("kill -9 in writes to a tracker", { concurrency: benches.length }, () => {
+  for (const [name, open] of benches) {
+    test(`DELIVERY-39: kill -9 in each write to ${name}, right after it was done: one comment, each move once, also after a 500`, async () => {
+      await using bench = await open();
+      const { proxy } = bench;
+      const kill = { onLost: () => void bench.server().child.kill("SIGKILL") };
+      // The start of the work, the comment, its edit, and the end of the work.
+      proxy.lose(bench.moves, "reset", kill);
+      proxy.lose(bench.writes, "500");
+      proxy.lose(bench.writes, "reset", kill);
+      proxy.lose(bench.edits, "reset", kill);
+      proxy.lose(bench.edits, "500");
+      proxy.lose(bench.moves, "reset", kill);
       await bench.serve();
-    }
-    assert.equal((await bench.comments()).length, 1);
-    const made = (match: RegExp) =>
-      proxy.seen.filter(({ line, body, status }) => {
-        return status < 300 && match.test(`${line}\n${body}`);
-      }).length;
-    assert.equal(made(bench.writes), 1, "the comment is written once");
-    assert.equal(made(bench.moves), 2, "each move is made once");
-    assert.ok(proxy.seen.filter(({ isLost }) => isLost).length >= 4);
-  });
-}
+      const isDone = async () => {
+        const comments = await bench.comments();
+        return (
+          (await bench.state()) === "In Review" &&
+          /ready for review/.test(comments[0] ?? "") &&
+          waiting(bench) === 0
+        );
+      };
+      for (let restarts = 0; !(await isDone()); restarts += 1) {
+        assert.ok(restarts < 12, `${await bench.state()} ${await bench.comments()}`);
+        await eventually("an end of the server, or of its work", async () => {
+          const { signalCode } = bench.server().child;
+          return signalCode !== null || held(bench) || (await isDone());
+        });
+        if (await isDone()) break;
+        await bench.server().crash();
+        aMinuteLater(bench);
+        await bench.serve();
+      }
+      assert.equal((await bench.comments()).length, 1);
+      const made = (match: RegExp) =>
+        proxy.seen.filter(({ line, body, status }) => {
+          return status < 300 && match.test(`${line}\n${body}`);
+        }).length;
+      assert.equal(made(bench.writes), 1, "the comment is written once");
+      assert.equal(made(bench.moves), 2, "each move is made once");
+      assert.ok(proxy.seen.filter(({ isLost }) => isLost).length >= 4);
+    });
+  }
+});
 
 /** Writes that wait. */
 function waiting({ place }: Bench): number {

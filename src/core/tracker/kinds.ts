@@ -34,6 +34,8 @@ export interface TrackerSetup {
   readonly keyFrom: string | null;
   /** The setting of `tracker.provider` that takes a project; null: there are no projects. */
   readonly projectKey: string | null;
+  /** The setting that takes a board instead, whose id has the form `acme/projects/1`. Omitted: there are no boards. */
+  readonly boardKey?: string;
   /** What the service calls a project. */
   readonly projectWord?: string;
   /** The settings of `tracker.provider` that take the credential's name and another address than the usual one. */
@@ -154,6 +156,7 @@ export const trackerKinds: readonly TrackerKind[] = [
       keyName: "GITHUB_TOKEN",
       keyFrom: "https://github.com/settings/personal-access-tokens",
       projectKey: "repositories",
+      boardKey: "project",
       projectWord: "repository",
       siteKeys: { credential: "token", address: "base_url" },
       settings: ["required_labels: [agent] # without this line every open issue is worked on"],

@@ -125,6 +125,8 @@ export interface ScopeNames {
 export interface ScopeProject {
   readonly id: string;
   readonly name: string;
+  /** It is none of those that `projectKey` takes, but a board for `boardKey` of the tracker's set-up. */
+  readonly isBoard?: boolean;
 }
 
 /**

@@ -28,6 +28,17 @@ export class SmallBoard {
   }
 
   #data(query: string, variables: Values): Values {
+    if (query.includes("organizations(")) {
+      const owner = { login: "acme" };
+      const board = { number: 1, title: this.title, closed: false, owner };
+      const all = { nodes: [board, { ...board, number: 2, closed: true }, null] };
+      return {
+        viewer: {
+          projectsV2: { nodes: [board] },
+          organizations: { nodes: [{ projectsV2: all }, null] },
+        },
+      };
+    }
     if (query.includes("addProjectV2ItemById")) {
       const number = numberIn(variables["issue"]);
       if (!this.cards.has(number)) this.cards.set(number, { status: null });
