@@ -206,13 +206,11 @@ export function addressOf(text: string): string {
       },
     );
   }
-  if (url.searchParams.has("keyPrefix")) {
+  if (url.search !== "" || url.hash !== "") {
     throw new SymphonyError(
       "invalid_config",
-      "the URL of the engine may not set keyPrefix: it would move half of the keys",
-      {
-        hint: "leave it out: every project has keys of its own already",
-      },
+      "the URL of the engine may have no query: each parameter would be an option of its client",
+      { hint: "leave out what follows the number of the database" },
     );
   }
   return `${url.protocol}//${url.host}${url.pathname === "/" ? "" : url.pathname}`;

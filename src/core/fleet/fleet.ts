@@ -4,21 +4,13 @@ import { hostname } from "node:os";
 import { type Clock, pause, within } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { WorkerHost } from "../model/worker.ts";
-import { parseJson } from "../text/text.ts";
+import { admitWorkers } from "./admission.ts";
 import { Engine, type Queue } from "./engine.ts";
-import { Request } from "./join.ts";
-import {
-  leaseMs,
-  leaveLead,
-  type Presence,
-  protocol,
-  readPresence,
-  renewMs,
-  takeLead,
-} from "./lease.ts";
+import { leaseMs, leaveLead, observe, protocol, readPresence, renewMs } from "./lease.ts";
 import { type Member, Members } from "./members.ts";
 import type { Placement } from "./remote.ts";
-import { keyFor, seal, unseal } from "./sealing.ts";
+import { keyFor } from "./sealing.ts";
+import { type Sighting, sighted } from "./sighting.ts";
 import { type Listener, type Part, readStreams, Talk } from "./talk.ts";
 
 export interface FleetOptions {
@@ -36,15 +28,10 @@ export interface FleetOptions {
 /** Clocks that are further apart than this are no ground for times that two machines compare. */
 const maxSkewMs = leaseMs / 4;
 const tickMs = 1_000;
-
-/** What is known of a member's process. */
-interface Sighting {
-  presence: Presence | null;
-  /** Since when its lease is not there; null: it is. */
-  missingSince: number | null;
-  missingWall: number | null;
-  beat: number;
-}
+/** Without an answer for longer the engine counts as away. */
+const awayMs = 5_000;
+/** An order to end an attempt outlives every lease, and then itself. */
+const orderSeconds = 3_600;
 
 interface Run {
   readonly member: Member;
@@ -53,8 +40,10 @@ interface Run {
   talk: Talk | null;
   dispatchedAt: number | null;
   wasSeen: boolean;
-  /** The member's beat at the time it was withdrawn. */
-  withdrawnBeat: number | null;
+  /** Nothing of it is wanted any more. */
+  isWithdrawn: boolean;
+  /** The worker was ordered to end it, or not to take it; then the beat that was seen first after that. */
+  endOrder: "none" | "given" | number;
 }
 
 /** The orchestrator's side of a fleet. */
@@ -63,16 +52,17 @@ export class Fleet {
   readonly #engine: Engine;
   readonly #members: Members;
   readonly #lead: string;
-  readonly #startedAt: number;
   readonly #sightings = new Map<string, Sighting>();
   readonly #runs = new Map<string, Run>();
   readonly #queues = new Map<string, Queue>();
   readonly #stop = new AbortController();
-  #leads = false;
+  /** Since when it leads; null: it does not. */
+  #leadsSince: number | null = null;
+  #answeredAt: number;
+  #isAway = false;
+  /** Members that were removed, until their lease is over. */
+  readonly #removed = new Map<string, Member>();
   #refusedBy: string | null = null;
-  /** Until then a missing lease proves nothing: the engine may have lost it. */
-  #unsureUntil: number;
-  #engineRun = "";
   #shown = "";
   #loops: Promise<unknown> = Promise.resolve();
 
@@ -81,8 +71,7 @@ export class Fleet {
     this.#engine = engine;
     this.#members = members;
     this.#lead = `${members.epoch}|${hostname()}|${options.dataDir}`;
-    this.#startedAt = options.clock.now();
-    this.#unsureUntil = this.#startedAt + leaseMs;
+    this.#answeredAt = options.clock.now();
   }
 
   /** Connects; nothing is placed yet. Rejects as `Engine.open` and `Members.open`. */
@@ -120,10 +109,16 @@ export class Fleet {
 
   /** Its attempts end; it cannot come back without a new token. Rejects with `worker_not_found`. */
   async remove(name: string): Promise<void> {
-    const member = await this.#members.remove(name);
-    const { redis } = this.#engine;
-    await redis.set(this.#engine.key("order", member.id), "removed", "EX", 86_400);
+    const member = this.#members.named(name);
+    this.#removed.set(member.id, member);
+    // Again with each look: the engine may be away now.
+    await this.#orderRemoval(member).catch(() => {});
+    await this.#members.remove(name);
     this.#tellChanges();
+  }
+
+  async #orderRemoval({ id }: Member): Promise<void> {
+    await this.#engine.redis.set(this.#engine.key("order", id), "removed");
   }
 
   /** Throws `worker_lost` when the worker takes no attempts now. */
@@ -136,7 +131,7 @@ export class Fleet {
     const name_ = `${attemptId}-${this.#members.epoch}`;
     const run: Run = {
       ...{ member, instance: presence.instance, gone: Promise.withResolvers<SymphonyError>() },
-      ...{ talk: null, dispatchedAt: null, wasSeen: false, withdrawnBeat: null },
+      ...{ talk: null, dispatchedAt: null, wasSeen: false, isWithdrawn: false, endOrder: "none" },
     };
     this.#runs.set(name_, run);
     return {
@@ -147,6 +142,8 @@ export class Fleet {
       withdraw: () => this.#withdraw(name_, run),
       close: () => {
         this.#runs.delete(name_);
+        // The job of a worker that was lost is without a lock now.
+        void this.#queues.get(member.id)?.drop(name_);
       },
     };
   }
@@ -187,117 +184,128 @@ export class Fleet {
   }
 
   async #withdraw(name: string, run: Run): Promise<void> {
-    run.withdrawnBeat = this.#sightings.get(run.member.id)?.beat ?? 0;
+    run.isWithdrawn = true;
     if (run.dispatchedAt === null) return run.gone.resolve(lost("it was not given to the worker"));
     await within(this.#queues.get(run.member.id)?.drop(name) ?? Promise.resolve(), renewMs);
+    await within(
+      this.#orderEnd(name, run).catch(() => {}),
+      renewMs,
+    );
+  }
+
+  /** For a worker that its talk does not reach: it reads orders with each renewal, and before it takes a job. */
+  async #orderEnd(name: string, run: Run): Promise<void> {
+    const isReached = run.talk !== null && !run.talk.isOver && run.talk.isAnswered;
+    if (!run.isWithdrawn || isReached || run.endOrder !== "none") return;
+    await this.#engine.redis.set(this.#engine.key("end", name), "1", "EX", orderSeconds);
+    run.endOrder = "given";
   }
 
   async #watch(): Promise<void> {
     const { clock } = this.#options;
     const { signal } = this.#stop;
     while (!signal.aborted) {
+      let reason: unknown = new Error("it does not answer");
       await within(
-        this.#tick().catch(() => {}),
-        renewMs * 2,
+        this.#tick().catch((error: unknown) => {
+          reason = error;
+        }),
+        awayMs,
       );
+      if (clock.now() - this.#answeredAt > awayMs) this.#loseEngine(reason);
       await pause(clock, tickMs, signal).catch(() => {});
     }
   }
 
-  async #tick(): Promise<void> {
-    const { clock } = this.#options;
-    await this.#keepLead();
-    await this.#noticeRestart();
-    const { redis } = this.#engine;
-    const known = new Map(
-      [...this.#members.all, ...[...this.#runs.values()].map(({ member }) => member)].map(
-        (member) => [member.id, member],
-      ),
-    );
-    for (const member of known.values()) {
-      const sealed = await redis.hgetBuffer(this.#engine.key("worker", member.id), "presence");
-      const key = keyFor(Buffer.from(member.secret, "base64url"), "letters");
-      this.#saw(member, sealed === null ? null : readPresence(key, sealed));
+  #loseEngine(reason: unknown): void {
+    this.#leadsSince = null;
+    // What no worker has yet can be placed again at once; what one has is judged when the engine is back.
+    for (const run of this.#runs.values())
+      if (run.dispatchedAt === null) run.talk?.fail(lost("the engine does not answer"));
+    if (!this.#isAway) {
+      this.#options.log.warn("the engine of the fleet does not answer: nothing is placed", {
+        reason: messageOf(reason),
+        next: "symphony workers list",
+      });
     }
-    const now = clock.now();
-    for (const run of this.#runs.values()) this.#judge(run, now);
+    this.#isAway = true;
     this.#tellChanges();
   }
 
-  async #keepLead(): Promise<void> {
+  async #tick(): Promise<void> {
     const { clock, log } = this.#options;
-    const answer = await takeLead(this.#engine, this.#lead);
+    const members = [
+      ...this.#members.all,
+      ...this.#removed.values(),
+      ...[...this.#runs.values()].map(({ member }) => member),
+    ];
+    const known = [...new Map(members.map((member) => [member.id, member])).values()];
+    const ids = known.map(({ id }) => id);
+    const ordered = [...this.#runs.values()].filter(({ endOrder }) => endOrder === "given");
+    const { lead, presences } = await observe(this.#engine, this.#lead, ids);
+    const now = clock.now();
+    const isGap = now - this.#answeredAt > awayMs / 2;
+    this.#answeredAt = now;
+    if (this.#isAway) log.info("the engine of the fleet answers again");
+    this.#isAway = false;
+    this.#keepLead(lead, now);
+    for (const [at, member] of known.entries()) this.#saw(member, presences[at] ?? null, isGap);
+    for (const run of ordered) run.endOrder = this.#sightings.get(run.member.id)?.beat ?? 0;
+    for (const run of this.#runs.values()) this.#judge(run, now);
+    this.#tellChanges();
+    for (const [name, run] of this.#runs) await this.#orderEnd(name, run);
+    for (const member of this.#removed.values()) {
+      const { lastBeatAt = 0 } = this.#sightings.get(member.id) ?? {};
+      if (now - lastBeatAt > leaseMs) this.#removed.delete(member.id);
+      else await this.#orderRemoval(member);
+    }
+  }
+
+  #keepLead(answer: string, now: number): void {
     const isHeld = answer.startsWith("held ");
     const by = isHeld ? (answer.split("|")[1] ?? "another machine") : null;
     if (by !== null && this.#refusedBy === null) {
+      const { log } = this.#options;
       log.warn("another orchestrator leads this fleet: nothing is placed", { host: by });
     }
-    // It was there a moment ago: the engine has lost its keys.
-    if (answer === "taken" && this.#leads) this.#unsureUntil = clock.now() + leaseMs;
-    if (isHeld && this.#leads) this.#loseAll("another orchestrator has taken the fleet over");
+    if (isHeld && this.#leadsSince !== null)
+      this.#loseAll("another orchestrator has taken the fleet over");
     this.#refusedBy = by;
-    this.#leads = !isHeld;
+    this.#leadsSince = isHeld ? null : (this.#leadsSince ?? now);
   }
 
-  /** An engine that was restarted or failed over may be without what it had acknowledged. */
-  async #noticeRestart(): Promise<void> {
-    const info = await this.#engine.redis.info("server");
-    const run = /run_id:(\w+)/.exec(info)?.[1] ?? "";
-    if (this.#engineRun !== "" && run !== this.#engineRun) {
-      this.#unsureUntil = this.#options.clock.now() + leaseMs;
-      this.#options.log.warn("the engine was restarted: leases are observed anew", {});
-    }
-    this.#engineRun = run;
-  }
-
-  #saw(member: Member, presence: Presence | null): void {
+  #saw(member: Member, sealed: Buffer | null, isGap: boolean): void {
     const { clock, log } = this.#options;
-    const before = this.#sightings.get(member.id);
-    const isOld =
-      presence !== null &&
-      before?.presence?.instance === presence.instance &&
-      presence.beat < before.beat;
-    if (presence !== null && !isOld) {
-      this.#sightings.set(member.id, {
-        presence,
-        missingSince: null,
-        missingWall: null,
-        beat: presence.beat,
-      });
-      return;
-    }
-    if (before && before.missingSince === null) {
+    const key = keyFor(Buffer.from(member.secret, "base64url"), "letters");
+    const presence = sealed === null ? null : readPresence(key, sealed);
+    const before = this.#sightings.get(member.id) ?? null;
+    const seen = sighted(before, presence, { now: clock.now(), wall: clock.wall(), isGap });
+    if (seen.missingWall !== null && before?.missingWall === null)
       log.warn("a worker is lost", { worker: member.name });
-    }
-    this.#sightings.set(member.id, {
-      presence: before?.presence ?? null,
-      beat: before?.beat ?? 0,
-      missingSince: before?.missingSince ?? clock.now(),
-      missingWall: before?.missingWall ?? clock.wall(),
-    });
+    this.#sightings.set(member.id, seen);
   }
 
   /** Whether a run is certainly over on its worker. */
   #judge(run: Run, now: number): void {
     const { name } = run.member;
     const sighting = this.#sightings.get(run.member.id);
-    const { presence = null, missingSince = null, beat = 0 } = sighting ?? {};
+    const { presence = null, missingWall = null, beat = 0, lastBeatAt = now } = sighting ?? {};
     if (!this.#members.all.some(({ id }) => id === run.member.id)) {
       run.talk?.fail(lost(`the worker ${name} was removed`));
     }
     if (presence && presence.instance !== run.instance) {
       return run.gone.resolve(lost(`the worker ${name} has ended its agents`));
     }
-    if (missingSince !== null) {
-      // Expired by the engine's own time, or, where that may have lost it, not seen for a whole lease by ours.
-      const isCertain = missingSince >= this.#unsureUntil || now - missingSince >= leaseMs;
-      if (isCertain) run.gone.resolve(lost(`the worker ${name} was lost`));
+    if (missingWall !== null) {
+      // The engine may have lost it: by our own time it cannot have been renewed for a whole lease.
+      if (now - lastBeatAt >= leaseMs) run.gone.resolve(lost(`the worker ${name} was lost`));
       return;
     }
     const id = [...this.#runs].find(([, one]) => one === run)?.[0] ?? "";
     if (presence?.runs.includes(id)) {
       run.wasSeen = true;
-    } else if (run.wasSeen || (run.withdrawnBeat !== null && beat > run.withdrawnBeat + 1)) {
+      // The second beat after the order was seen was made with the order in force.
+    } else if (run.wasSeen || (typeof run.endOrder === "number" && beat >= run.endOrder + 2)) {
       run.gone.resolve(lost(`the worker ${name} has ended the agent`));
     } else if (run.dispatchedAt !== null && now - run.dispatchedAt > leaseMs) {
       run.talk?.fail(
@@ -311,13 +319,8 @@ export class Fleet {
   }
 
   #view(member: Member): WorkerHost {
-    const { clock } = this.#options;
-    const {
-      presence = null,
-      missingSince = null,
-      missingWall = null,
-    } = this.#sightings.get(member.id) ?? {};
-    const why = this.#whyNot(member, presence, missingSince !== null);
+    const { presence = null, missingWall = null } = this.#sightings.get(member.id) ?? {};
+    const why = this.#whyNot(member, presence, missingWall !== null);
     const running = [...this.#runs.values()].filter((run) => run.member.id === member.id).length;
     return {
       name: member.name,
@@ -325,22 +328,23 @@ export class Fleet {
       labels: presence?.labels ?? [],
       capacity: presence?.capacity ?? 0,
       running,
-      ready: why === null && clock.now() >= this.#startedAt,
+      ready: why === null,
       why,
       version: presence?.version ?? null,
       sinceWall: missingWall ?? presence?.sinceWall ?? member.joinedWall,
     };
   }
 
-  #whyNot(member: Member, presence: Presence | null, isMissing: boolean): string | null {
+  #whyNot(member: Member, presence: Sighting["presence"], isMissing: boolean): string | null {
     if (this.#refusedBy !== null) return `the orchestrator on ${this.#refusedBy} leads this fleet`;
-    if (!this.#leads) return "the engine does not answer";
+    if (this.#leadsSince === null) return "the engine does not answer";
     if (presence === null) return "it has not come yet";
     if (isMissing) return "lost";
     if (presence.epoch !== String(this.#members.epoch))
       return "it ends agents of an earlier server";
     if (!this.#isSettled()) return "another worker may still run agents of an earlier server";
     if (member.cordoned) return "cordoned";
+    if (!presence.takes) return "its queue has stopped: restart the worker";
     if (presence.protocol !== protocol)
       return `its version ${presence.version} does not understand this server`;
     if (Math.abs(presence.skewMs) > maxSkewMs) {
@@ -352,7 +356,8 @@ export class Fleet {
 
   /** Every worker has ended what it ran for an earlier server, by its word or by the end of its lease. */
   #isSettled(): boolean {
-    if (this.#options.clock.now() >= this.#startedAt + leaseMs) return true;
+    const since = this.#leadsSince ?? Number.POSITIVE_INFINITY;
+    if (this.#options.clock.now() >= since + leaseMs) return true;
     const epoch = String(this.#members.epoch);
     return this.#members.all.every(({ id }) => this.#sightings.get(id)?.presence?.epoch === epoch);
   }
@@ -365,6 +370,12 @@ export class Fleet {
     this.#options.changed(workers);
   }
 
+  #admit(): Promise<void> {
+    const { clock, log } = this.#options;
+    const { signal } = this.#stop;
+    return admitWorkers({ engine: this.#engine, members: this.#members, clock, log, signal });
+  }
+
   #read(): Promise<void> {
     const { waiting, redis } = this.#engine;
     return readStreams({
@@ -373,49 +384,6 @@ export class Fleet {
       received: (_, { run, seq, isLast, data }: Part) =>
         this.#runs.get(run)?.talk?.received(seq, isLast, data),
     });
-  }
-
-  async #admit(): Promise<void> {
-    const { clock } = this.#options;
-    const { signal } = this.#stop;
-    let last = "0-0";
-    while (!signal.aborted) {
-      try {
-        last = await this.#admitAfter(last);
-      } catch {
-        last = "0-0";
-      }
-      await pause(clock, tickMs / 2, signal).catch(() => {});
-    }
-  }
-
-  async #admitAfter(last: string): Promise<string> {
-    const { redis } = this.#engine;
-    const found = await redis.xrangeBuffer(this.#engine.key("joins"), `(${last}`, "+", "COUNT", 20);
-    for (const [id, fields] of found) {
-      const [, invitation, , sealed] = fields;
-      if (invitation && sealed) await this.#answerJoin(invitation.toString(), sealed);
-      await redis.xdel(this.#engine.key("joins"), id);
-      last = id.toString();
-    }
-    return last;
-  }
-
-  async #answerJoin(invitation: string, sealed: Buffer): Promise<void> {
-    const { clock, log } = this.#options;
-    const open = this.#members.invitation(invitation);
-    // Without its secret nothing can be answered, and nothing is learned.
-    if (open === null) return;
-    const key = keyFor(open.secret, "join");
-    const plain = unseal(key, `join|${invitation}`, sealed);
-    const asked = Request.safeParse(parseJson(plain?.toString() ?? "")).data;
-    if (!asked) return;
-    const reason = await this.#members.admit(invitation, asked, clock.wall());
-    const reply = reason === null ? { ok: true } : { ok: false, reason };
-    const answer = seal(key, `joined|${asked.id}`, Buffer.from(JSON.stringify(reply)));
-    await this.#engine.redis.set(this.#engine.key("joined", asked.id), answer, "PX", 60_000);
-    if (reason === null) log.info("a worker has joined", { worker: asked.name, host: asked.host });
-    else log.warn("a worker was refused", { worker: asked.name, host: asked.host, reason });
   }
 }
 

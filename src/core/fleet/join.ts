@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, readFile, rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
@@ -42,6 +42,9 @@ export const Reply = z.union([
 ]);
 
 const fileName = "worker.json";
+/** What was asked with, until it is answered: asking again with the same token is the same request. */
+const askedName = "joining.json";
+const Asked = Stored.extend({ invitation: z.string() });
 const replyLimitMs = 30_000;
 const askMs = 250;
 
@@ -70,30 +73,23 @@ export async function joinFleet(
 ): Promise<Identity> {
   const { fleet, invitation, secret } = readToken(token);
   const key = keyFor(secret, "join");
-  const identity = { fleet, id: randomUUID(), name, secret: newSecret() };
-  const own = {
-    id: identity.id,
-    name,
-    secret: identity.secret.toString("base64url"),
-    host: hostname(),
-  };
   // Before the orchestrator knows it: afterwards the invitation is used up.
   await mkdir(dir, { recursive: true, mode: 0o700 });
+  const stored = await identityFor(dir, { fleet, name, invitation });
+  const identity = { ...stored, secret: Buffer.from(stored.secret, "base64url") };
+  const own = { id: stored.id, name, secret: stored.secret, host: hostname() };
   const sealed = seal(key, `join|${invitation}`, Buffer.from(JSON.stringify(own)));
   const inbox = engine.key("joins");
-  await engine.redis.xadd(
-    inbox,
-    "MAXLEN",
-    "~",
-    1_000,
-    "*",
-    "invitation",
-    invitation,
-    "request",
-    sealed,
-  );
+  const entry = ["invitation", invitation, "request", sealed] as const;
+  const id = String(await engine.redis.xadd(inbox, "MAXLEN", "~", 1_000, "*", ...entry));
   await engine.redis.expire(inbox, 3_600);
   const answerKey = engine.key("joined", identity.id);
+  await using _ = {
+    // Nothing is admitted after it was given up.
+    async [Symbol.asyncDispose]() {
+      await engine.redis.xdel(inbox, id).catch(() => {});
+    },
+  };
   for (const end = performance.now() + replyLimitMs; performance.now() < end; ) {
     const answer = await engine.redis.getBuffer(answerKey);
     if (answer !== null) {
@@ -101,8 +97,8 @@ export async function joinFleet(
       const reply = Reply.safeParse(parseJson(plain?.toString() ?? "")).data;
       if (!reply) throw refused("its answer cannot be read");
       if (!reply.ok) throw refused(reply.reason);
-      const stored = { fleet, id: own.id, name, secret: own.secret };
       await writeDurably(join(dir, fileName), `${JSON.stringify(stored)}\n`);
+      await rm(join(dir, askedName), { force: true });
       return identity;
     }
     await pause(systemClock, askMs, signal);
@@ -110,6 +106,22 @@ export async function joinFleet(
   throw new SymphonyError("worker_refused", "no orchestrator of this fleet answered within 30 s", {
     hint: "symphony serve, with the same engine in fleet.url, has to run; then join again with the same token",
   });
+}
+
+async function identityFor(
+  dir: string,
+  { fleet, name, invitation }: { fleet: string; name: string; invitation: string },
+): Promise<z.output<typeof Stored>> {
+  const file = join(dir, askedName);
+  const text = await readFile(file, "utf8").catch(() => "");
+  const { data: asked } = Asked.safeParse(parseJson(text));
+  const isSame = asked?.fleet === fleet && asked.name === name && asked.invitation === invitation;
+  const { id, secret } = isSame
+    ? asked
+    : { id: randomUUID(), secret: newSecret().toString("base64url") };
+  const stored = { fleet, id, name, secret };
+  await writeDurably(file, `${JSON.stringify({ ...stored, invitation })}\n`);
+  return stored;
 }
 
 function refused(why: string): SymphonyError {

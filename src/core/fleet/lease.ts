@@ -29,6 +29,8 @@ export const Presence = z.object({
   skewMs: z.number(),
   /** The attempts that it runs. */
   runs: z.array(z.string()),
+  /** It takes jobs from its queue. */
+  takes: z.boolean().default(true),
 });
 export type Presence = z.output<typeof Presence>;
 
@@ -78,6 +80,13 @@ end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return lead == ARGV[1] and 'kept' or 'taken'`;
 
+const observeScript = `
+local function lead()${leadScript}
+end
+local found = { lead() }
+for at = 2, #KEYS do found[at] = redis.call('HGET', KEYS[at], 'presence') end
+return found`;
+
 const leaveScript = `
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1`;
@@ -124,9 +133,27 @@ export function giveBackLease(engine: Engine, worker: string, instance: string):
   return evaluated(engine, giveBackScript, [engine.key("worker", worker)], [instance]);
 }
 
-/** `kept`, `taken` (nothing led before, or an earlier epoch of the same holder), or `held LEAD`. */
-export function takeLead(engine: Engine, lead: string): Promise<string> {
-  return evaluated(engine, leadScript, [engine.key("lead")], [lead, leaseMs]);
+/** What the engine had at one moment. */
+export interface Observed {
+  /** `kept`, `taken` (nothing led before, or an earlier epoch of the same holder), or `held LEAD`. */
+  readonly lead: string;
+  /** Of each worker, sealed; null: it has no lease. */
+  readonly presences: readonly (Buffer | null)[];
+}
+
+/** Takes the lead, and reads every lease in the same moment: an engine that loses its keys loses them before or after it. */
+export async function observe(
+  engine: Engine,
+  lead: string,
+  workers: readonly string[],
+): Promise<Observed> {
+  const keys = [engine.key("lead"), ...workers.map((id) => engine.key("worker", id))];
+  const found = await engine.redis.evalBuffer(observeScript, keys.length, ...keys, lead, leaseMs);
+  const [answer, ...presences] = Array.isArray(found) ? found : [];
+  return {
+    lead: String(answer),
+    presences: workers.map((_, at) => (Buffer.isBuffer(presences[at]) ? presences[at] : null)),
+  };
 }
 
 export function leaveLead(engine: Engine, lead: string): Promise<string> {

@@ -112,6 +112,9 @@ export class Members {
     asked: z.output<typeof Request>,
     wall: number,
   ): Promise<string | null> {
+    // Asked again, because the answer did not arrive.
+    const isKnown = (one: Member) => one.id === asked.id && one.secret === asked.secret;
+    if (this.all.some(isKnown)) return null;
     const open = this.invitation(invitation);
     if (open === null || open.used) return "the token was used already";
     if (open.untilWall < wall)

@@ -7,6 +7,7 @@ import { SymphonyError } from "../model/errors.ts";
 export interface Redis {
   time(): Promise<readonly (string | number)[]>;
   get(key: string): Promise<string | null>;
+  mget(...keys: readonly string[]): Promise<readonly (string | null)[]>;
   getBuffer(key: string): Promise<Buffer | null>;
   set(
     key: string,
@@ -20,9 +21,12 @@ export interface Redis {
     keys: number,
     ...args: readonly (string | number | Buffer)[]
   ): Promise<unknown>;
+  evalBuffer(
+    script: string,
+    keys: number,
+    ...args: readonly (string | number | Buffer)[]
+  ): Promise<unknown>;
   config(...args: readonly string[]): Promise<unknown>;
-  info(section: string): Promise<string>;
-  hgetBuffer(key: string, field: string): Promise<Buffer | null>;
   xadd(stream: string, ...args: readonly (string | number | Buffer)[]): Promise<unknown>;
   xdel(stream: string, id: string | Buffer): Promise<number>;
   xtrim(stream: string, ...args: readonly (string | number)[]): Promise<number>;

@@ -1,4 +1,4 @@
-import { pause, systemClock } from "../clock.ts";
+import { type Clock, pause, systemClock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { isObject, type JsonObject, parseJson } from "../text/text.ts";
 import { answerMs } from "./engine.ts";
@@ -70,6 +70,11 @@ export class Talk {
 
   get isOver(): boolean {
     return this.#over.signal.aborted;
+  }
+
+  /** The other side has sent something. */
+  get isAnswered(): boolean {
+    return this.#seen > 0;
   }
 
   /** Ends it on this side; nothing that is received later has an effect. */
@@ -193,6 +198,62 @@ export interface Part {
   readonly seq: number;
   readonly isLast: boolean;
   readonly data: Buffer;
+}
+
+/** What may wait for jobs that have not come yet, and how long. */
+const maxEarlyBytes = 320 * 1024 * 1024;
+const earlyMs = 30_000;
+
+/** Parts of attempts whose job has not come yet; the orchestrator gives up before they are dropped. */
+export class EarlyParts {
+  readonly #clock: Pick<Clock, "now">;
+  readonly #runs = new Map<string, { parts: Part[]; bytes: number; at: number }>();
+  /** Runs that have ended: what comes late for them is dropped. */
+  readonly #closed = new Map<string, number>();
+  #bytes = 0;
+
+  constructor(clock: Pick<Clock, "now">) {
+    this.#clock = clock;
+  }
+
+  /** Waiting now, bytes. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** When too much waits, the run that has waited longest is dropped whole. */
+  add(part: Part): void {
+    const now = this.#clock.now();
+    for (const [run, { at }] of this.#runs) if (now - at > earlyMs) this.take(run);
+    for (const [run, at] of this.#closed) if (now - at > earlyMs) this.#closed.delete(run);
+    if (this.#closed.has(part.run)) return;
+    const waiting = this.#runs.get(part.run) ?? { parts: [], bytes: 0, at: now };
+    this.#runs.delete(part.run);
+    this.#runs.set(part.run, waiting);
+    waiting.parts.push(part);
+    waiting.bytes += part.data.length;
+    waiting.at = now;
+    this.#bytes += part.data.length;
+    for (const run of this.#runs.keys()) if (this.#bytes > maxEarlyBytes) this.close(run);
+  }
+
+  /** The parts of a run, which wait no longer. */
+  take(run: string): readonly Part[] {
+    const { parts = [], bytes = 0 } = this.#runs.get(run) ?? {};
+    this.#bytes -= bytes;
+    this.#runs.delete(run);
+    return parts;
+  }
+
+  close(run: string): void {
+    this.take(run);
+    this.#closed.set(run, this.#clock.now());
+  }
+
+  clear(): void {
+    this.#runs.clear();
+    this.#bytes = 0;
+  }
 }
 
 const waitMs = 1_000;

@@ -22,7 +22,7 @@ import {
 } from "./lease.ts";
 import type { Job } from "./packages.ts";
 import { keyFor } from "./sealing.ts";
-import { type Part, readStreams, Talk } from "./talk.ts";
+import { EarlyParts, type Part, readStreams, Talk } from "./talk.ts";
 
 export interface WorkerOptions {
   readonly engine: Engine;
@@ -44,8 +44,6 @@ export interface WorkerOptions {
 
 const clockCheckMs = 60_000;
 const watchMs = 250;
-/** Parts of an attempt whose job has not come yet; the orchestrator gives up before. */
-const maxEarlyBytes = 320 * 1024 * 1024;
 
 /**
  * A worker: takes the attempts that the orchestrator places on it while its lease lasts. Resolves when `signal` aborts or the
@@ -75,8 +73,7 @@ class FleetWorker {
     { readonly hosted: Hosted; readonly job: Job; readonly token: string }
   >();
   readonly #talks = new Map<string, Talk>();
-  #early: Part[] = [];
-  #earlyBytes = 0;
+  readonly #early: EarlyParts;
   #guardian: Guardian;
   #taker: QueueWorker | null = null;
   #epoch = "";
@@ -94,6 +91,7 @@ class FleetWorker {
     this.#options = options;
     this.#key = keyFor(options.identity.secret, "letters");
     this.#sinceWall = options.clock.wall();
+    this.#early = new EarlyParts(options.clock);
     this.#guardian = new Guardian(runIdOf(this.#options.dir, "").slice(0, -1));
   }
 
@@ -137,7 +135,7 @@ class FleetWorker {
       clearInterval(watch);
       this.#stop.abort();
       await within(
-        giveBackLease(engine, identity.id, this.#instance).catch(() => {}),
+        giveBackLease(engine, identity.id, this.#before).catch(() => {}),
         renewMs,
       );
       await within(
@@ -175,6 +173,8 @@ class FleetWorker {
     const answer = await renewLease(engine, renewal);
     if (answer === "ok") {
       this.#extend(from);
+      this.#keepTaking();
+      await this.#endOrdered();
       await this.#renewJobs();
     } else if (answer !== "no lead") {
       // Without an orchestrator the lease runs out; all else says that it is not this process's any more.
@@ -202,7 +202,7 @@ class FleetWorker {
     if (answer === "ok") {
       this.#heldSince = null;
       this.#extend(from);
-      if (!this.#taker?.isRunning()) void this.#taker?.run().catch(() => {});
+      this.#keepTaking();
       return log("the worker is ready", {
         worker: identity.name,
         capacity: this.#options.capacity,
@@ -218,6 +218,14 @@ class FleetWorker {
       "worker_refused",
       `another process is the worker ${identity.name} already: its directory was copied, or it runs twice`,
     );
+  }
+
+  /** A taker that has ended by itself is started again; until it runs, the presence says so. */
+  #keepTaking(): void {
+    if (!this.#taker || this.#taker.isRunning()) return;
+    this.#taker.run().catch((error: unknown) => {
+      this.#options.log("the queue of the worker has stopped", { reason: messageOf(error) });
+    });
   }
 
   /** The instance that this process was before. */
@@ -269,8 +277,7 @@ class FleetWorker {
     await Promise.all(ended);
     await killRun(runIdOf(this.#options.dir, "").slice(0, -1));
     this.#guardian.rest();
-    this.#early = [];
-    this.#earlyBytes = 0;
+    this.#early.clear();
     if (this.#instance !== "") this.#before = this.#instance;
     this.#instance = "";
   }
@@ -279,6 +286,7 @@ class FleetWorker {
     const { engine, identity } = this.#options;
     const run = String(job.id);
     this.requireLease();
+    if (runEpoch(run) !== this.#epoch) throw lost("it was placed by an earlier server");
     const hosted = new Hosted(run, this.#hostedDeps());
     const talk = new Talk(
       run,
@@ -290,13 +298,17 @@ class FleetWorker {
     );
     hosted.attach(talk);
     this.#runs.set(run, { hosted, job, token });
-    this.#talks.set(run, talk);
-    const early = this.#early.filter((part) => part.run === run);
-    this.#early = this.#early.filter((part) => part.run !== run);
-    for (const { seq, isLast, data } of early) talk.received(seq, isLast, data);
+    // With the run in the presence already: an order that comes later finds it there.
+    if (await this.#isOrderedToEnd(run)) {
+      void hosted.end(lost("the server has given it up"));
+    } else {
+      this.#talks.set(run, talk);
+      for (const { seq, isLast, data } of this.#early.take(run)) talk.received(seq, isLast, data);
+    }
     await hosted.over;
     this.#runs.delete(run);
     this.#talks.delete(run);
+    this.#early.close(run);
   }
 
   #hostedDeps(): HostedDeps {
@@ -311,12 +323,24 @@ class FleetWorker {
   #received(part: Part): void {
     const talk = this.#talks.get(part.run);
     if (talk) return talk.received(part.seq, part.isLast, part.data);
-    this.#earlyBytes += part.data.length;
-    if (this.#earlyBytes > maxEarlyBytes) {
-      this.#early = [];
-      this.#earlyBytes = part.data.length;
-    }
-    this.#early.push(part);
+    this.#early.add(part);
+  }
+
+  /** Not known: as if ordered, for the server may have given it to another worker. */
+  async #isOrderedToEnd(run: string): Promise<boolean> {
+    const { engine } = this.#options;
+    const found = await engine.redis.get(engine.key("end", run)).catch(() => "");
+    return found !== null;
+  }
+
+  /** Attempts that the server has given up although it cannot say so in their talk. */
+  async #endOrdered(): Promise<void> {
+    const { engine } = this.#options;
+    const runs = [...this.#runs];
+    if (runs.length === 0) return;
+    const found = await engine.redis.mget(...runs.map(([run]) => engine.key("end", run)));
+    for (const [at, [, { hosted }]] of runs.entries())
+      if (found[at] != null) void hosted.end(lost("the server has given it up"));
   }
 
   /** What the orchestrator has ordered while it may not have been reachable: to leave, or that it was removed. */
@@ -350,6 +374,7 @@ class FleetWorker {
       ...{ host: hostname(), pid: process.pid, sinceWall: this.#sinceWall },
       ...{ labels: [...this.#options.labels], capacity, version, protocol, skewMs: this.#skewMs },
       runs: [...this.#runs.keys()],
+      takes: this.#instance === "" || this.#taker?.isRunning() === true,
     };
   }
 
@@ -362,6 +387,11 @@ class FleetWorker {
     this.#stop.abort();
     return this.#failure as SymphonyError;
   }
+}
+
+/** The epoch in the name of a run. */
+function runEpoch(run: string): string {
+  return run.slice(run.lastIndexOf("-") + 1);
 }
 
 function lost(why: string): SymphonyError {

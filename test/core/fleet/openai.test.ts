@@ -20,6 +20,7 @@ test("18, 30: the built-in agent works on a worker with the key of that machine;
   const section = `agent: { kind: openai, level: danger, max_turns: 1 }
 openai: { base_url: "${model.url}", model: m }`;
   await using world = await FleetWorld.open("", section);
+  const passed = world.redis.monitor();
   await world.serve();
   const worker = await world.worker("build-1");
   await world.issue();
@@ -27,8 +28,6 @@ openai: { base_url: "${model.url}", model: m }`;
   await eventually(`its command runs: ${worker.log}`, async () => readFileSync(`${copy}/started`));
   const steered = await symphony(world.place, "steer", "LOCAL-1", "auth first");
   assert.equal(steered.code, 0, steered.stderr);
-  const engine = world.redis.cli("--scan").split("\n");
-  const dump = engine.map((key) => world.redis.cli("dump", key)).join("\n");
   writeFileSync(`${copy}/go`, "went\n");
   const [attempt] = await eventually("it has ended", async () => {
     const { attempts } = await world.client.issues.attempts({ params: { id: "LOCAL-1" } });
@@ -36,12 +35,16 @@ openai: { base_url: "${model.url}", model: m }`;
   });
   assert.equal(attempt?.status, "succeeded", `${world.server?.log}\n${worker.log}`);
   assert.ok((attempt?.tokens.total_tokens ?? 0) >= 10);
-  const { issue, workspace } = await world.client.issues.detail({ params: { id: "LOCAL-1" } });
-  assert.equal(issue.state, "Done");
+  const { workspace } = await eventually("its tool has moved the issue", async () => {
+    const detail = await world.client.issues.detail({ params: { id: "LOCAL-1" } });
+    return detail.issue.state === "Done" ? detail : null;
+  });
   assert.equal(readFileSync(`${workspace.path}/new`, "utf8"), "went\n");
   assert.equal(model.asked[0]?.headers.authorization, `Bearer ${workerKey}`);
   assert.match(JSON.stringify(model.asked[1]?.body), /auth first/);
+  // All that the engine was given, from the start on.
+  assert.match(passed.text, /"xadd"/i);
   for (const secret of [workerKey, "auth first", "Work on"]) {
-    assert.ok(!`${dump}${world.server?.log}${worker.log}`.includes(secret), secret);
+    assert.ok(!`${passed.text}${world.server?.log}${worker.log}`.includes(secret), secret);
   }
 });

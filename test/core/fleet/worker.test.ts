@@ -83,6 +83,32 @@ test("6: a worker that is cordoned gets nothing new, is told apart from a lost o
   });
 });
 
+test("30: an attempt whose letters are broken on the server's side alone is ended on the worker, and tried again", async () => {
+  world.stop();
+  const before = world.shared("started").length;
+  await world.issue("Four");
+  const line = await eventually(
+    "the agent has started",
+    async () => world.shared("started")[before],
+  );
+  const [running] = (await world.client.system.state()).running;
+  // A part with a number that does not follow: what came in between is lost.
+  const [stream = ""] = world.redis.cli("--scan", "--pattern", "*:up:*").split("\n");
+  const lost = ["r", `${running?.attempt_id}-1`, "s", "9999", "l", "1", "d", "x"];
+  world.redis.cli("xadd", stream, "*", ...lost);
+  await eventually("its processes are gone", async () => !isAlive(Number(line.split(" ")[1])));
+  world.go();
+  const attempts = await eventually("it has succeeded", async () => {
+    const page = await world.client.issues.attempts({ params: { id: "LOCAL-4" } });
+    return page.attempts.some(({ status }) => status === "succeeded") ? page.attempts : null;
+  });
+  assert.deepEqual(
+    attempts.map(({ error }) => error?.code ?? null).sort(),
+    ["worker_lost", null].sort(),
+  );
+  assert.equal(world.wasTwice, false);
+});
+
 test("18: a token works once; a used, a wrong and a missing one end the process with the command that mends it", async () => {
   const { token } = await world.client.workers.invite({ body: {} });
   const first = world.again("build-2", token);

@@ -77,6 +77,16 @@ export class RedisServer implements AsyncDisposable {
     }
   }
 
+  /** Every command that it gets from now on; ends with it. */
+  monitor(): { readonly text: string } {
+    const seen = { text: "" };
+    const child = spawn("redis-cli", ["-p", String(this.port), "monitor"]);
+    child.stdout.setEncoding("latin1").on("data", (text: string) => {
+      seen.text += text;
+    });
+    return seen;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.down();
     await rm(this.#dir, { recursive: true, force: true });
