@@ -26,8 +26,6 @@ export async function agentTrouble(
   config: Config,
   deps: CheckDeps,
 ): Promise<AgentTrouble | null> {
-  // On workers an agent uses their programs and keys, which this machine does not know.
-  if (config.fleet.url !== null) return null;
   const { clock } = deps;
   const asked = agentProblems(agent, config, { ...deps, tracker: {} });
   const problems: readonly Problem[] = await limited(asked, answerMs, () => [], clock);
@@ -40,6 +38,8 @@ export async function agentTroubles(
   config: Config,
   deps: CheckDeps,
 ): Promise<ReadonlyMap<string, AgentTrouble>> {
+  // On workers an agent uses their programs and keys, which this machine does not know.
+  if (config.fleet.url !== null) return new Map();
   const found = agentsInUse(config).map(async (agent) => {
     const trouble = await agentTrouble(agent, config, deps);
     return trouble === null ? [] : [[agent, trouble] as const];
@@ -59,6 +59,8 @@ export interface AgentChecksDeps extends CheckDeps {
   readonly clock: Clock;
   readonly log: Logger;
   config(): Config;
+  /** Attempts run on workers, whatever a reload has made of the configuration; default: false. */
+  onWorkers?(): boolean;
   /** Agents that operators chose for single issues. */
   chosen(): readonly string[];
   /** Agents that are known to be in trouble. */
@@ -130,7 +132,8 @@ export class AgentChecks {
   async #check(agent: string): Promise<boolean> {
     const { config, log, found } = this.#deps;
     try {
-      const trouble = await agentTrouble(agent, config(), this.#deps);
+      const isAway = this.#deps.onWorkers?.() === true;
+      const trouble = isAway ? null : await agentTrouble(agent, config(), this.#deps);
       if (!this.#isStopped) found(agent, trouble);
       return trouble !== null;
     } catch (error) {
@@ -154,6 +157,7 @@ export function openAgentChecks(
     ...{ clock, log, env, dataDir, version, lookup, kinds: deps.kinds.agents },
     hide: (value) => redactor.add(value),
     config: () => config.current.config,
+    onWorkers: () => deps.fleet() !== null,
     chosen: () =>
       [...orchestrator().state.issues.values()].flatMap(({ choices }) => choices.pick?.agent ?? []),
     troubled: () => [...orchestrator().state.troubles.keys()],

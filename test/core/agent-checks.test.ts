@@ -31,6 +31,7 @@ function checksOf(
   kinds: readonly AgentKind[],
   use: readonly string[],
   env: NodeJS.ProcessEnv = {},
+  { onWorkers = false, url = null }: { onWorkers?: boolean; url?: string | null } = {},
 ) {
   const clock = new FakeClock();
   const found = new Map<string, AgentTrouble | null>();
@@ -42,7 +43,8 @@ function checksOf(
     lookup: () => undefined,
     hide() {},
     log: createLogger({ level: "warn", format: "json", sinks, clock, redact: (text) => text }),
-    config: () => config({ agent: { use: first, fallback } }),
+    config: () => config({ agent: { use: first, fallback }, fleet: { url } }),
+    onWorkers: () => onWorkers,
     chosen: () => [],
     troubled: () => [...found].flatMap(([agent, trouble]) => (trouble === null ? [] : [agent])),
     found: (agent, trouble) => found.set(agent, trouble),
@@ -68,6 +70,17 @@ test("A11: one agent that never answers delays no other one", async () => {
   assert.equal(found.get("silent"), null, "what is not known stops nothing");
   checks.stop();
   assert.equal(clock.pending, 0);
+});
+
+test("30: agents are checked here while attempts run here, also when a reload has named a fleet that is not in use yet", async () => {
+  const kinds = [kindOf("broken", () => Promise.reject(refused))];
+  for (const onWorkers of [false, true]) {
+    const given = { onWorkers, url: onWorkers ? null : "redis://127.0.0.1:1" };
+    const { found, checks } = checksOf(kinds, ["broken"], {}, given);
+    await checks.look();
+    assert.equal(found.get("broken") === null, onWorkers);
+    checks.stop();
+  }
 });
 
 test("A11: a mended agent comes back by itself", async () => {
