@@ -18,6 +18,21 @@ const byStatus: ReadonlyMap<number, Refusal> = new Map([
   [402, "billing_error"],
   [403, "authentication_failed"],
 ]);
+const byWords: readonly (readonly [Refusal, RegExp])[] = [
+  [
+    "billing_error",
+    /credit balance is too low|insufficient (?:balance|credit|fund)|payment required/i,
+  ],
+  [
+    "authentication_failed",
+    /(?:invalid|incorrect|expired|missing) (?:x-)?api[- ]?key|api key (?:is )?(?:not valid|invalid|expired|missing)|run \/login|\b(?:token|login|credentials?)\b[^.\n]{0,40}\b(?:expired|revoked|invalid)\b|not logged in/i,
+  ],
+  [
+    "model_not_found",
+    /\bmodel\b[^.\n]{0,80}\b(?:is not supported|(?:is )?not found|does not exist|not available)|issue with the selected model/i,
+  ],
+];
+const maxWordsChars = 4_000;
 const maxReasonChars = 1_000;
 
 /** null for any other name of an error. */
@@ -28,6 +43,15 @@ export function refusalNamed(name: string | null): Refusal | null {
 /** The refusal that a status of HTTP stands for; null for any other. */
 export function refusalOfStatus(status: number | null): Refusal | null {
   return byStatus.get(status ?? 0) ?? null;
+}
+
+/**
+ * The refusal in the text of an error, for programs that give no name and no status; null for any other text. Never pass
+ * what an agent says in its answers.
+ */
+export function refusalInWords(text: string): Refusal | null {
+  const read = text.slice(0, maxWordsChars);
+  return byWords.find(([, words]) => words.test(read))?.[0] ?? null;
 }
 
 /** The error of a turn that a provider refused; `words` are the agent's about it, `logIn` how that agent gets a login. */

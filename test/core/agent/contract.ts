@@ -365,6 +365,7 @@ function numbers(contract: Contract): void {
     const own = usedBy(acts.slice(0, 2).flat());
     assert.deepEqual([counted()?.input, counted()?.output], [own.input, own.output]);
     assertRising(stage);
+    await stage.later();
     await using next = await started(stage, contract, { resumeThreadId: session.threadId });
     const { countsAnew = false } = stage.of("session.started").at(-1) ?? {};
     await next.turn("continue", plain);

@@ -23,6 +23,7 @@ import type { Bridge } from "../bridge.ts";
 import { programNotFound } from "../confinement.ts";
 import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
 import { geminiWait, limitError, limitIn } from "../limits.ts";
+import { refusalError, refusalInWords } from "../refusals.ts";
 import type { WayOut } from "../way-out.ts";
 import type { Outcome } from "./permissions.ts";
 import type { AcpConfig } from "./settings.ts";
@@ -32,11 +33,14 @@ const shownStderrLines = 10;
 const maxShownStderr = 1_000;
 const quietExitMs = 2_000;
 const drainLimitMs = 1_000;
+const authRequired = -32_000;
+const howToLogIn =
+  "log in with the agent's own program, or give it a valid key; then: symphony refresh";
 /**
  * Error codes of the protocol for a faulty request or a missing login: never a provider's limit,
  * whatever their message.
  */
-const ownFaults: ReadonlySet<number> = new Set([-32_700, -32_600, -32_601, -32_602, -32_000]);
+const ownFaults: ReadonlySet<number> = new Set([-32_700, -32_600, -32_601, -32_602, authRequired]);
 
 export interface LinkOptions {
   readonly spec: SessionSpec;
@@ -178,6 +182,12 @@ export class AcpLink {
       const failure = { code, message: messageOf(error), data };
       const limit = limitIn(failure, this.#options.clock.wall());
       if (limit) return limitError(message, limit, details);
+    }
+    const isOwn = code === null || (ownFaults.has(code) && code !== authRequired);
+    if (method === "session/prompt" && !isOwn) {
+      const refusal =
+        code === authRequired ? ("authentication_failed" as const) : refusalInWords(reason);
+      if (refusal) return refusalError(refusal, message, howToLogIn);
     }
     return new SymphonyError("response_error", message, { details });
   }

@@ -43,7 +43,7 @@ export class Outcomes {
     const limit = this.#limits.limitOf(result);
     const words = reasonOf(result);
     if (limit) return limitError(words, limit);
-    const { refusal } = this.#limits;
+    const refusal = this.#limits.refusalOf(result, words);
     if (refusal !== null) return refusalError(refusal, words);
     const details = { reason: reason ?? subtype };
     return new SymphonyError("turn_failed", `the turn failed: ${words}`, { details });

@@ -3,7 +3,7 @@ import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/
 import type { AgentEvent } from "../agent.ts";
 import { messageEvents, noticeEvent } from "../event-makers.ts";
 import { type Limit, limitIn } from "../limits.ts";
-import { type Refusal, refusalNamed } from "../refusals.ts";
+import { type Refusal, refusalInWords, refusalNamed } from "../refusals.ts";
 import { timeOf } from "../reset-time.ts";
 import { type JsonReader, type OutputEvent, type ReaderOptions, ToolCalls } from "./reader.ts";
 
@@ -106,8 +106,8 @@ class ClaudeReader {
       noDiagnostics(listOf(message["errors"])).join("; ") ||
       textOf(message["subtype"]) ||
       "no reason given";
-    const { refusal } = this.#limits;
     const limit = this.#limits.limitOf(message);
+    const refusal = this.#limits.refusalOf(message, failure);
     return { type: "result", failure, limit, ...(refusal !== null && { refusal }) };
   }
 }
@@ -129,6 +129,12 @@ export class ClaudeLimits {
   /** What the provider refuses until a person mends it, by the last line of the main conversation. */
   get refusal(): Refusal | null {
     return refusalNamed(this.#lastError);
+  }
+
+  /** That of a result; versions that name no error tell it in the result's text. */
+  refusalOf({ terminal_reason: reason, subtype }: JsonObject, words: string): Refusal | null {
+    const isTold = subtype === "success" && (reason === undefined || reason === "api_error");
+    return this.refusal ?? (isTold && this.#lastError === null ? refusalInWords(words) : null);
   }
 
   get lastWords(): string {

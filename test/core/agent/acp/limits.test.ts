@@ -46,13 +46,30 @@ describe("an ACP agent at its provider's limit", () => {
     }
   });
 
-  test("other errors are no limit: overload, no credit, a faulty request, a missing login", async () => {
+  test("A11: no credit, a refused key, a lost login or an unknown model is the provider's refusal, with what mends it", async () => {
+    for (const [error, hint] of [
+      [{ code: -32603, message: "Internal error: Credit balance is too low" }, /add credit/],
+      [
+        { code: 400, message: "API key not valid. Please pass a valid API key." },
+        /log in with the agent's own program/,
+      ],
+      [
+        { code: -32603, message: "Internal error", data: { details: "model 'm' not found" } },
+        /symphony models/,
+      ],
+      [{ code: -32000, message: "Authentication required: 429 Too Many Requests" }, /log in with/],
+    ] as const) {
+      const thrown = await failure(error);
+      assert.equal(thrown.code, "provider_refused", error.message);
+      assert.match(thrown.hint ?? "", hint);
+    }
+  });
+
+  test("other errors are no limit: overload, a faulty request", async () => {
     for (const error of [
       { code: -32603, message: "Internal error: API Error: 529 Overloaded", data: {} },
-      { code: -32603, message: "Internal error: Credit balance is too low" },
       { code: -32602, message: "Invalid params: rate limit" },
       { code: -32601, message: "Method not found: 429" },
-      { code: -32000, message: "Authentication required: 429 Too Many Requests" },
     ]) {
       assert.equal((await failure(error)).code, "response_error", error.message);
     }

@@ -67,6 +67,15 @@ describe("output of known programs", () => {
     assert.deepEqual(eventsFrom("claude", [said("server_error"), words]), [
       failed("Invalid API key"),
     ]);
+    for (const [result, refusal] of [
+      ["Invalid API key · Please run /login", "authentication_failed"],
+      ["OAuth token has expired", "authentication_failed"],
+      ["Credit balance is too low", "billing_error"],
+      ["There's an issue with the selected model (x)", "model_not_found"],
+    ]) {
+      const old = { ...words, result };
+      assert.deepEqual(eventsFrom("claude", [old]), [{ ...failed(String(result)), refusal }]);
+    }
     const fine = {
       ...{ subtype: "success", is_error: false, total_cost_usd: 0.25, modelUsage: { opus: {} } },
       permission_denials: [{ tool_name: "Bash" }, { tool_name: "Bash" }, { tool_name: "Write" }],

@@ -581,11 +581,14 @@ describe("A16: parts that a provider does not take", () => {
   }
 
   test("A16: OpenAI's newer models want max_completion_tokens instead", async () => {
-    // https://platform.openai.com/docs/api-reference/chat/create; Azure the same
+    // https://platform.openai.com/docs/api-reference/chat/create names both; the answer as in
+    // https://github.com/ITSpecialist111/ai_automation_suggester/issues/38 (2024-11-24), and of
+    // Azure in https://github.com/anomalyco/opencode/issues/37964 (2026-07-20)
     const message =
       "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
+    const error = { message, type: "invalid_request_error", param: "max_tokens" };
     await using at = await place([
-      json(400, { error: { message, param: "max_tokens" } }),
+      json(400, { error: { ...error, code: "unsupported_parameter" } }),
       chat({ content: "a" }),
     ]);
     await at.ask();
