@@ -7,7 +7,8 @@ import { boundLines, memoryBytes } from "./bounds.ts";
 import { aboveGuarded, guardedIn } from "./guarded.ts";
 import { runCommand } from "./run.ts";
 import { seatbeltArgs } from "./seatbelt.ts";
-import { isInside, isSystem, systemDirs, systemSecrets, type View } from "./view.ts";
+import { systemSecretsHere } from "./system-secrets.ts";
+import { isInside, isSystem, systemDirs, type View } from "./view.ts";
 
 /*
  * The one sandbox for every program that symphony confines: an allow-list of the machine, held by bubblewrap, and on
@@ -177,7 +178,10 @@ async function systemMounts(): Promise<readonly string[]> {
       return stats?.isDirectory() ? ["--ro-bind", dir, dir] : [];
     }),
   );
-  const covers = await Promise.all(systemSecrets.map(coverAt));
+  // A known secret in a closed directory is covered with it.
+  const secrets = await systemSecretsHere();
+  const outer = secrets.filter((one) => !secrets.some((dir) => dir !== one && isInside(one, dir)));
+  const covers = await Promise.all(outer.map(coverAt));
   return [
     ...mounts.flat(),
     ...covers.flat().flatMap(({ at, args, isDirectory }) => {

@@ -47,6 +47,7 @@ export function probes(prey: Prey): readonly Probe[] {
     "writes too large a file": `head -c 5000000 /dev/zero > big && echo ${breach}; rm -f big`,
     "reads another user's file": `cat '${prey.neighbour}' && echo ${breach}`,
     "reads the machine": `ls -A ${machine} | grep -q . && echo ${breach}; cat /etc/shadow /etc/shadow- | grep -q . && echo ${breach}`,
+    "reads a service's settings": `find /etc /usr/local/etc -type f ! -perm -o+r -size +0 -readable 2>/dev/null | grep -q . && echo ${breach}`,
     "shares a namespace": `for ns in ${ours}; do [ "$(readlink "/proc/self/ns/\${ns%%:*}")" = "$ns" ] && echo ${breach}; done`,
     "stays in the server's session": `read -r _ _ _ _ _ session _ < /proc/self/stat; [ "$session" = 0 ] && echo ${breach}`,
     "fills the memory": `for dir in / /dev /dev/shm /run /tmp /var/tmp "$HOME"; do touch "$dir/probe" || continue; rm "$dir/probe"; set -- $(df -kP "$dir" | tail -n 1); [ "$2" -gt ${tooManyKilobytes} ] && echo ${breach}; done`,

@@ -25,6 +25,9 @@ const ofTools = [
   ...[".config/pip/pip.conf", ".cargo/credentials.toml", ".gem/credentials", ".m2/settings.xml"],
   ...[".gradle/gradle.properties", ".composer/auth.json", ".claude.json", ".codex/auth.json"],
   ...[".claude/.credentials.json", ".gemini/oauth_creds.json", ".local/share/opencode/auth.json"],
+  ...[".local/share/uv/credentials/credentials.toml", ".rye/credentials", ".aider.conf.yml"],
+  ...[".pub-cache/credentials.json", ".dotnet/corefx/cryptography/x509stores/my/key.pfx"],
+  ...["miniconda3/.condarc", ".config/goose/config.yaml", ".cursor/mcp.json", ".bunfig.toml"],
   ...[".config/github-copilot/hosts.json", ".huggingface/token", ".viminfo", ".env"],
 ];
 

@@ -21,7 +21,8 @@ import { allowedNames, daemonMark, runCookie } from "../../process/environment.t
 import { loginsIn } from "../../process/home-places.ts";
 import { loginEnvironment } from "../../process/login.ts";
 import { canNest, type Nesting } from "../../process/sandbox.ts";
-import { isInside, isSystem, systemSecrets, type View } from "../../process/view.ts";
+import { systemSecretsHere } from "../../process/system-secrets.ts";
+import { isInside, isSystem, type View } from "../../process/view.ts";
 import type { SessionSpec } from "../agent.ts";
 import { confinementOf } from "../confinement.ts";
 import { commandsOf } from "../guard/program.ts";
@@ -228,7 +229,7 @@ export class CodexHomes {
     const covered = hidden.filter(
       (one) => !places.includes(one) && (isSystem(one) || places.some((dir) => isInside(one, dir))),
     );
-    return { readable: places.toSorted(), covered: [...covered, ...systemSecrets] };
+    return { readable: places.toSorted(), covered: [...covered, ...(await systemSecretsHere())] };
   }
 
   /**
