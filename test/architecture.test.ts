@@ -613,3 +613,17 @@ test("the main file of each folder opens with one sentence that says what the fo
     assert.match(readFileSync(file, "utf8"), /^\/\/ .{20,100}\.\n\n/, file);
   }
 });
+
+test("THREAT-24: no package that an installation brings runs code of its own then, nor does this one", () => {
+  const lock: { packages: Record<string, { dev?: boolean; hasInstallScript?: boolean }> } =
+    JSON.parse(readFileSync("package-lock.json", "utf8"));
+  const own = JSON.parse(readFileSync("package.json", "utf8")).scripts as Record<string, string>;
+  const running = Object.entries(lock.packages).filter(
+    ([path, { dev, hasInstallScript }]) => path !== "" && hasInstallScript && dev !== true,
+  );
+  assert.deepEqual(running, []);
+  assert.deepEqual(
+    Object.keys(own).filter((name) => /^(pre|post)?install$|^prepare$/.test(name)),
+    [],
+  );
+});

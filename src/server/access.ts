@@ -73,10 +73,16 @@ export function requestIdOf({ headers }: IncomingMessage): string {
   return typeof given === "string" && saneToken.test(given) ? given : `req_${randomUUID()}`;
 }
 
+/** What proxies and tunnels add to a request, besides `X-Forwarded-*`; some of them nothing else. */
+const ofProxies = new Set([
+  ...["forwarded", "via", "x-real-ip", "x-client-ip", "x-original-url", "x-original-host"],
+  ...["cf-connecting-ip", "cf-ray", "true-client-ip", "fly-client-ip", "tailscale-user-login"],
+]);
+
 /** A tunnel's requests arrive from loopback: without this check a webhook tunnel would publish the API. */
 function refuseProxies({ headers }: IncomingMessage): void {
   for (const name in headers) {
-    if (name !== "forwarded" && name !== "via" && !name.startsWith("x-forwarded-")) continue;
+    if (!ofProxies.has(name) && !name.startsWith("x-forwarded-")) continue;
     throw new SymphonyError(
       "forbidden_host",
       `a request with the header ${name} came through a proxy; only /webhooks/* may`,

@@ -87,7 +87,7 @@ async function hunt({ dataDir, home, root, workspace, workspaceRoot }: Confined)
   };
 }
 
-describe("THREAT-1: the ways out of a workspace are closed", () => {
+describe("THREAT-1, THREAT-7: the ways out of a workspace are closed", () => {
   for (const [kind, level] of table) {
     test(`for ${kind} at level ${level}`, async () => {
       await using agent = await confinedKinds[kind]({ ...plain, hasProvider: level === "safe" });

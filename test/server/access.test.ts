@@ -36,7 +36,7 @@ async function refused(path: string, ask: Ask, code: string): Promise<void> {
   assert.equal(answer.json().error.code, code);
 }
 
-describe("Host (THREAT-4)", () => {
+describe("THREAT-4: Host", () => {
   test("a foreign name is refused on every route", async () => {
     for (const { method, path } of [...own, { method: "GET", path: "/nowhere" }]) {
       await refused(path, { method, headers: { host: "evil.example:4000" } }, "forbidden_host");
@@ -75,8 +75,11 @@ describe("Host (THREAT-4)", () => {
     refused("/api/v1/runtime", { headers: { host: "proxy.lan:80" } }, "forbidden_host"));
 });
 
-describe("proxies (THREAT-8)", () => {
-  for (const name of ["x-forwarded-for", "X-Forwarded-Anything", "forwarded", "via"]) {
+describe("THREAT-8: proxies", () => {
+  for (const name of [
+    ...["x-forwarded-for", "X-Forwarded-Anything", "forwarded", "via", "x-real-ip"],
+    ...["cf-connecting-ip", "tailscale-user-login"],
+  ]) {
     test(`a request with ${name} is refused on every route`, async () => {
       for (const { method, path } of own) {
         await refused(path, { method, headers: { [name]: "1.2.3.4" } }, "forbidden_host");

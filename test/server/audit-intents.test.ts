@@ -10,7 +10,7 @@ import { freshProject, openReal } from "../support/worlds/real-server.ts";
 
 const post = (body: unknown = {}) => ({ method: "POST", body });
 
-test("a request is on disk before it is carried out, and its entry before the answer", async () => {
+test("INV-25: a request is on disk before it is carried out, and its entry before the answer", async () => {
   await using project = await freshProject();
   await using server = await openReal(project.dir);
   const { history } = server.core;

@@ -83,7 +83,7 @@ function bodyOf(canary: string): unknown {
   return { ...texts, [canary]: canary, variables: { [canary]: { x: canary } }, model: canary };
 }
 
-describe("THREAT-3: no secret is seen", () => {
+describe("THREAT-3, INV-26: no secret is seen", () => {
   test("after an agent has printed all of them and failed", async () => {
     assert.equal(canaries.length, 25);
     assert.ok(reader.messages.some(({ event }) => event === "agent.message"));

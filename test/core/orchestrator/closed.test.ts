@@ -58,7 +58,7 @@ async function failed(): Promise<Scheduler> {
 }
 
 for (const [status, begin] of [["held", held] as const, ["failed", failed] as const]) {
-  test(`${status}: edits and moves in the tracker are shown, also after a restart`, async () => {
+  test(`INV-16: ${status}: edits and moves in the tracker are shown, also after a restart`, async () => {
     const world = await begin();
     assert.deepEqual(statusFacts(world).lists, [status]);
     world.set(issue("A-1", { title: "New title", state: "Backlog" }));

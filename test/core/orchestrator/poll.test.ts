@@ -70,7 +70,7 @@ test("O-5: a failed candidate read starts nothing, stops nothing and is retried"
   );
 });
 
-test("O-9: the order is priority, then age, then identifier by code point", async () => {
+test("O-9, INV-19: the order is priority, then age, then identifier by code point", async () => {
   const at = (day: number) => Date.UTC(2026, 0, day);
   const world = await new Scheduler([
     issue("a", { priority: null }),

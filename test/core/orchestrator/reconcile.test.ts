@@ -8,7 +8,7 @@ import { Scheduler } from "../../support/worlds/scheduler.ts";
 const boom = { kind: "failed", code: "turn_failed", message: "boom" } as const;
 const stopped = { kind: "stopped" } as const;
 
-test("O-30: silence that exceeds the limit stalls an attempt; silence equal to the limit does not", async () => {
+test("O-30, INV-23, FAULT-2: silence that exceeds the limit stalls an attempt; silence equal to the limit does not", async () => {
   const settings = config({ polling: { intervalMs: 100_000 }, agent: { stallTimeoutMs: 100_000 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
   await world.advance(100_000);
@@ -71,7 +71,7 @@ test("W-10: a stall limit of zero or less disables the check", async () => {
   assert.equal(world.run("A-1").stopReason, null);
 });
 
-test("O-31, INV-12: a terminal issue is stopped and cleaned up after its agent has exited, without a retry", async () => {
+test("O-31, INV-12, INV-21: a terminal issue is stopped and cleaned up after its agent has exited, without a retry", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   world.set(issue("A-1", { state: "Done" }));
   await world.advance(30_000);

@@ -41,7 +41,7 @@ const records = new Map(
   ]),
 );
 
-test("each stored record is restored as the same record", () => {
+test("INV-27: each stored record is restored as the same record", () => {
   const state = restoredState({ records, totals, lastAttemptId: null }, clocks);
   assert.equal(state.issues.size, records.size);
   for (const [id, saved] of records) assert.deepEqual(recordOf(state, id), saved);

@@ -8,7 +8,7 @@ import { Scheduler } from "../../support/worlds/scheduler.ts";
 const boom = { kind: "failed", code: "turn_failed", message: "boom" } as const;
 const needs = { kind: "approval", prompt: "rm -rf?", options: ["approve"] } as const;
 
-test("O-19, O-20: delays are 10, 20, 40 … 300 s, finite for any attempt; a low maximum wins", () => {
+test("O-19, O-20, INV-8: delays are 10, 20, 40 … 300 s, finite for any attempt; a low maximum wins", () => {
   const delays = [1, 2, 3, 4, 5, 6].map((n) => failureDelay(n, 300_000));
   assert.deepEqual(delays, [10_000, 20_000, 40_000, 80_000, 160_000, 300_000]);
   assert.equal(failureDelay(40, 300_000), 300_000);
@@ -78,7 +78,7 @@ test("agent.max_retries turns a failing issue into failed, and queued starts it 
   assert.equal(world.records.has("id-A-1"), false);
 });
 
-test("O-21: wall-clock jumps change no due time", async () => {
+test("O-21, INV-7: wall-clock jumps change no due time", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.run("A-1").end(boom);
   world.clock.jump(86_400_000);

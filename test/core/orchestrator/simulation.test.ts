@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { step } from "../../../src/core/orchestrator/step.ts";
 import { Simulation } from "../../support/worlds/simulation.ts";
 
 const worlds = Number(process.env["SIMULATED_WORLDS"] ?? 60);
@@ -56,4 +57,21 @@ test(`no invariant breaks in ${worlds} seeded worlds of ${eventsEach} events`, (
   assert.ok(standIns > worlds && moves > 0 && stays > worlds, "agents stood in for others");
   const { holds, pauses, fullDays } = limits;
   assert.ok(holds > worlds && pauses > worlds / 2 && fullDays > 0, "some met a limit");
+});
+
+test("INV-28: the same seed gives the same decisions and the same state", () => {
+  const lived = [1, 2].map(() => {
+    const decided: string[] = [];
+    const world = new Simulation(7, {
+      decide(...args) {
+        const decision = step(...args);
+        decided.push(JSON.stringify([args[1], decision.effects]));
+        return decision;
+      },
+    });
+    world.run(2_000);
+    return decided;
+  });
+  assert.ok((lived[0]?.length ?? 0) > 1_000);
+  assert.deepEqual(lived[0], lived[1]);
 });

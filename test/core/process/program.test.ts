@@ -183,7 +183,7 @@ describe("an agent's process", () => {
     agent.write("after\n");
   });
 
-  test("FAULT-5: a line of 50 MB is line_too_long at once, in bounded memory, and the tree is killed", async () => {
+  test("FAULT-5, THREAT-17: a line of 50 MB is line_too_long at once, in bounded memory, and the tree is killed", async () => {
     const before = process.memoryUsage().rss;
     await using run = launch(
       "trap '' TERM; head -c 50000000 /dev/zero | tr '\\0' x; while true; do sleep 300; done",

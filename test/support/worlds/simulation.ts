@@ -25,6 +25,7 @@ import { FaultyDisk } from "../fakes/faulty-disk.ts";
 import { config, issue } from "../makers/issue.ts";
 import { AgentWatch } from "./agent-watch.ts";
 import { BrakeLedger } from "./brake-ledger.ts";
+import { ClaimWatch } from "./claim-watch.ts";
 import { GateWatch } from "./gate-watch.ts";
 import { SlotWatch } from "./slot-watch.ts";
 import { StatusWatch, titleOf } from "./status-watch.ts";
@@ -56,6 +57,7 @@ export class Simulation {
   readonly #timers = new Map<string, number>();
   readonly #slots: SlotWatch;
   readonly gates: GateWatch;
+  readonly #claims = new ClaimWatch();
   readonly #statuses: StatusWatch;
   readonly disk: FaultyDisk;
   /** Until this time the disk refuses most writes. */
@@ -143,7 +145,7 @@ export class Simulation {
     return this.#state;
   }
 
-  /** Ends all faults, then requires progress: no eligible issue may wait while a slot is free (L2). */
+  /** Ends all faults, then requires progress: no eligible issue may wait while a slot is free (LIVE-2). */
   heal(): void {
     this.#faults = false;
     if (this.#paused !== null) this.#apply({ type: "dispatch.resumed", by: "cli" });
@@ -169,7 +171,7 @@ export class Simulation {
     const looked = [...issues.of("retrying").values()].filter(({ waits }) => waits === null);
     for (const id of [...running.keys(), ...looked.map((entry) => entry.issue.id)]) {
       const standing = this.#standing(id);
-      assert.ok(standing === "routable", `L1: ${id} is claimed but ${standing}`);
+      assert.ok(standing === "routable", `LIVE-1: ${id} is claimed but ${standing}`);
     }
     const free = this.#settings.agent.maxConcurrentAgents - running.size;
     const waiting = [...this.#tracker.values()].filter(
@@ -178,7 +180,10 @@ export class Simulation {
     this.#statuses.settled(this.#state, this.#tracker.values());
     if (this.#state.day.reached) return;
     const byState = Object.keys(this.#settings.agent.maxConcurrentAgentsByState).length > 0;
-    assert.ok(byState || free <= 0 || waiting.length === 0, "L2: work waits beside a free slot");
+    assert.ok(
+      byState || free <= 0 || waiting.length === 0,
+      "LIVE-2: work waits beside a free slot",
+    );
   }
 
   /** A person closes every issue: afterwards only the list of completed issues may contain them. */
@@ -246,6 +251,7 @@ export class Simulation {
       }
       this.#checkGates(decision);
       this.gates.decided(before, decision);
+      this.#claims.decided(before, input, decision, this.#now);
       const hasPolled = decision.effects.some(({ type }) => type === "measurePoll");
       if (hasPolled && !decision.state.draining) this.gates.polled(before, decision.state);
       for (const effect of decision.effects) {
@@ -314,17 +320,17 @@ export class Simulation {
       assert.equal(
         this.#processes.get(entry.attemptId)?.issueId,
         id,
-        `INV-10: ${id} has no process`,
+        `INV-5, INV-10: ${id} has no process`,
       );
       this.#checkBrakes(entry);
     }
     for (const attemptId of this.#processes.keys()) {
       const claimed = [...running.values()].some((entry) => entry.attemptId === attemptId);
-      assert.ok(claimed, `INV-10: process ${attemptId} has no claim`);
+      assert.ok(claimed, `INV-5, INV-10: process ${attemptId} has no claim`);
     }
     for (const [id, entry] of this.#state.issues.of("retrying")) {
       const due = this.#timers.has(`retry.due ${id}`) || entry.checking !== null;
-      assert.ok(due, `O-27: ${id} waits for a retry that nobody will make`);
+      assert.ok(due, `O-27, LIVE-3: ${id} waits for a retry that nobody will make`);
     }
     this.#slots.look(this.#state, this.#now);
     this.gates.look(this.#state, { now: this.#now, isReading: this.#slots.isReading });

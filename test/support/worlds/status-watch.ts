@@ -65,7 +65,7 @@ export class StatusWatch {
       const issue = knownIssue(state, id);
       if (issue) this.#isFresh(issue);
       const status = issue && statusOf(state, issue);
-      assert.equal(status, lists.get(id) ?? null, `M1: ${id} has the status of its list`);
+      assert.equal(status, lists.get(id) ?? null, `INV-6: ${id} has the status of its list`);
     }
   }
 
