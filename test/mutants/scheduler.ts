@@ -353,6 +353,11 @@ export const ofTheScheduler: readonly Mutant[] = [
       "own || shut === undefined, { detail: shut?.detail ?? open, opens });",
     ],
   ),
+  ...faults({ file: `${orchestrator}/refill.ts`, tests: [`${decisions}/simulation.test.ts`] }, [
+    "INV-7: a retry that is not due takes a free slot",
+    "wantsSlot && checking === null",
+    "checking === null",
+  ]),
   ...faults({ file: `${orchestrator}/poll.ts`, tests: [`${decisions}/simulation.test.ts`] }, [
     "an issue starts while the tracker is said to fail",
     "recovered(closeRequest(fenced, request)),",

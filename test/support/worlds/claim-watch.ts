@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { normalState } from "../../../src/core/model/issue.ts";
 import type { Decision } from "../../../src/core/orchestrator/decision.ts";
 import type { Input } from "../../../src/core/orchestrator/messages.ts";
 import type { State } from "../../../src/core/orchestrator/state.ts";
@@ -42,6 +43,6 @@ function mayStart(
 ): void {
   const was = issues.get(id);
   if (was?.claim !== "retrying" || type.startsWith("operator.")) return;
-  const isFree = was.wantsSlot || was.waits !== null || was.queuedState !== state;
+  const isFree = was.wantsSlot || was.waits !== null || was.queuedState !== normalState(state);
   assert.ok(isFree || was.dueAt <= now, `INV-7: the retry of ${id} starts before it is due`);
 }
