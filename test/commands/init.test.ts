@@ -221,6 +221,8 @@ test("init lists the GitHub repositories of the token; with --yes it takes that 
   assert.match(dry.stdout, /^ {4}project: acme\/projects\/1$/m, dry.stderr);
   assert.doesNotMatch(dry.stdout, /repositories: acme/);
   assert.doesNotMatch(several.stderr, /acme\/(?:old|wiki)/, "archived, or without issues");
+  const given = `--project acme/shop --endpoint ${github.url}`;
+  assert.ok(several.stderr.includes(given), "what was typed stays in the next command");
   place.git("remote", "add", "origin", "git@github.example:Acme/App.git");
   const { code, stdout, stderr } = await symphony({ ...place, env }, "init", ...flags);
   assert.equal(code, 0, stdout + stderr);
@@ -230,7 +232,22 @@ test("init lists the GitHub repositories of the token; with --yes it takes that 
     provider: { repositories: "acme/app", base_url: github.url, token: "$GITHUB_TOKEN" },
     required_labels: ["agent"],
   });
-  assert.match(stdout + stderr, /symphony issue create .* --label agent/);
+  // Its issues are written by a running server; a step that comes first would fail.
+  const next =
+    /next: codex login .*\nnext: symphony serve\nnext: symphony issue create .* --label agent # in another/;
+  assert.match(stderr, next);
+  const same = await symphony({ ...place, env }, "init", ...flags);
+  assert.equal(same.code, 7);
+  assert.match(same.stderr, /it is the same\nnext: symphony doctor\n$/);
+});
+
+test("init for a tracker of one's own writes a file that is valid, and says what its program has to answer", async (t) => {
+  const place = project(t, "codex");
+  const { code, stdout, stderr } = await symphony(place, "init", "--yes", "--tracker", "command");
+  assert.equal(code, 0, stdout + stderr);
+  assert.match(stdout, /docs\/trackers\/command\.md says what it has to answer/);
+  const { tracker } = parse(/^---\n(.*?)\n---$/ms.exec(written(place))?.[1] ?? "");
+  assert.deepEqual(tracker.active_states, ["To Do", "In Progress"]);
 });
 
 test("init keeps the address of another provider that a person's environment has", async (t) => {

@@ -112,7 +112,7 @@ function agentFailure(error: unknown, hint: string | null): Answer {
   return fail(code, messageOf(error), error.hint ?? hint);
 }
 
-/** How a known program of an `acp` agent gets the login that it has not; one that never ran may not start in the sandbox either. */
+/** What a known program of an `acp` agent may lack: its login, and the files that its first run leaves. */
 async function loginHint({ agent, row }: Named, { project, checked }: AgentAsking) {
   const settings: { readonly command?: unknown } = settingsOf(checked.effective.config, agent);
   if (row.kind !== "acp" || typeof settings.command !== "string") return null;
@@ -120,7 +120,8 @@ async function loginHint({ agent, row }: Named, { project, checked }: AgentAskin
   const known = knownPrograms.find(({ name }) => programs.has(name));
   if (known === undefined) return null;
   const login = await loginOf(known, project.env, (name) => Boolean(project.lookup(name)));
-  return login === null ? `${known.login} (it has no login and may never have run here)` : null;
+  const start = `start ${known.name} once in a terminal: it makes files that it cannot make in the sandbox`;
+  return login === null ? `${known.login}; then ${start}` : start;
 }
 
 /** codex only says at its first turn that it has no login. */

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
@@ -34,7 +35,9 @@ export class Reader implements AsyncDisposable {
       // The machine of a test may be busy, and its port 4000 taken.
       ...{ SYMPHONY_HOST__MIN_MEMORY: "0", SYMPHONY_HOST__MAX_LOAD: "0" },
       ...{ SYMPHONY_STORAGE__MIN_FREE: "0", SYMPHONY_SERVER__PORT: "0" },
-      ...{ SYMPHONY_POLLING__INTERVAL_MS: "1000", SYMPHONY_DELIVERY__POLL_INTERVAL_MS: "1000" },
+      ...{ SYMPHONY_POLLING__INTERVAL_MS: "500", SYMPHONY_DELIVERY__POLL_INTERVAL_MS: "1000" },
+      // A home that is new has no compiled code, and each command would compile its own.
+      XDG_CACHE_HOME: join(tmpdir(), "symphony-test-cache"),
       ...env,
     };
   }

@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { readDelivery, signatureOf, verify } from "../../../../src/core/delivery/github/webhook.ts";
+import {
+  githubWebhook,
+  readDelivery,
+  signatureOf,
+  verify,
+} from "../../../../src/core/delivery/github/webhook.ts";
 import { SymphonyError } from "../../../../src/core/model/errors.ts";
 
 const secret = "It's a Secret to Everybody";
@@ -61,6 +66,18 @@ test("comments, checks and statuses name their pull request as far as GitHub doe
   assert.equal(number({ state: "success", sha: "a" }), null);
   const ping = readDelivery(post(JSON.stringify({ zen: "x" }), { "x-github-event": "ping" }));
   assert.deepEqual([ping.type, ping.action, ping.repository], ["ping", null, null]);
+});
+
+test("a sample is read as what it is about: an issue, a pull request or nothing", () => {
+  const about = (subject: Parameters<typeof githubWebhook.sample>[0]) => {
+    const { headers, body } = githubWebhook.sample(subject);
+    return githubWebhook.read(post(JSON.stringify(body), headers));
+  };
+  const issue = about({ issueId: "724000001#7" });
+  assert.deepEqual([issue.type, issue.issue], ["issues", { id: "724000001#7", commentId: null }]);
+  const pull = about({ pullRequest: "https://github.com/acme/app/pull/12" });
+  assert.deepEqual(pull.about, { repository: "acme/app", number: 12 });
+  assert.deepEqual([about(null).type, about(null).about], ["ping", null]);
 });
 
 test("what GitHub does not send is refused", () => {
