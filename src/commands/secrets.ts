@@ -39,7 +39,11 @@ const addRow = subcommand({
       });
     }
     const value = await valueFor(name, context);
-    if (value === "") throw new SymphonyError("usage", `${name} would be empty`);
+    if (value === "") {
+      throw new SymphonyError("usage", `${name} would be empty`, {
+        hint: `type it at the prompt, or: printf %s "$${name}" | symphony secrets add ${name}`,
+      });
+    }
     const { key, updated_at } = await atSecrets(context, (access) => access.put(name, value));
     return { key, updated_at };
   },

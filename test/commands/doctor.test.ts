@@ -364,20 +364,33 @@ test("doctor --bundle: a support file without any secret, which is never written
     "signing-canary-4713",
   ];
   const rule = "notify: [{ when: [needs], to: webhook, url: $HOOK_URL, secret: $HOOK_SIGNING }]";
-  swap(place, "agent: {", `${rule}\nagent: {`);
+  const written = ["written-canary-4714", "written-canary-4715", "written-canary-4716"];
+  const line = `AWS_SECRET_ACCESS_KEY=${written[0]} curl -H "Authorization: Bearer ${written[1]}" https://me:${written[2]}@example.com "$MY_TOKEN"`;
+  swap(place, "agent: {", `${rule}\nhooks: { after_create: ${JSON.stringify(line)} }\nagent: {`);
   appendFileSync(join(place.dataDir, "log", "symphony.log"), `sent to ${hook} with ${signing}\n`);
   const env = { ...place.env, MY_TOKEN: variable, HOOK_URL: hook, HOOK_SIGNING: signing };
   const file = join(place.root, "support.json");
   const { code } = await doctor({ ...place, env }, "--bundle", file);
   assert.equal(code, 0);
   const text = readFileSync(file, "utf8");
-  for (const secret of [stored, variable, Buffer.from(stored).toString("base64"), hook, signing]) {
+  for (const secret of [
+    stored,
+    variable,
+    Buffer.from(stored).toString("base64"),
+    hook,
+    signing,
+    ...written,
+  ]) {
     assert.ok(!text.includes(secret), secret);
   }
   const bundle = JSON.parse(text);
   assert.equal(bundle.format, "symphony-support-1");
   assert.ok(bundle.log.includes("the-end"), "the end of the log is there");
   assert.equal(bundle.config.command.line, "cat");
+  assert.match(
+    bundle.config.hooks.after_create,
+    /KEY=\[redacted\] curl .*me:\[redacted\]@.* "\$MY_TOKEN"$/,
+  );
   assert.equal(bundle.checks.length, 16);
   assert.equal(statSync(file).mode & 0o777, 0o600);
   const again = await symphony({ ...place, env }, "doctor", place.workflowPath, "--bundle", file);

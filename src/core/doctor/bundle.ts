@@ -16,8 +16,8 @@ const maxEvents = 200;
 
 /**
  * What another person needs to understand a fault here: the checks, the configuration as written, the last events without what
- * agents wrote, the end of the log, and how far the record of decisions reaches. Every secret is redacted by value, and paths
- * below the home directory lose its name.
+ * agents wrote, the end of the log, and how far the record of decisions reaches. Every secret is redacted by value, also one
+ * that is written in a line, and paths below the home directory lose its name.
  */
 export async function supportBundle({ checks, project }: Examination, version: string) {
   const { dataDir, checked, workflowPath, redactor, env } = project;
@@ -43,10 +43,23 @@ export async function supportBundle({ checks, project }: Examination, version: s
   };
   const home = env["HOME"] ?? "";
   const hide = (text: string) => {
-    const safe = redactor.redact(text);
+    const safe = withoutWritten(redactor.redact(text));
     return home.length > 1 ? safe.replaceAll(home, () => "~") : safe;
   };
   return mapTexts(bundle, hide);
+}
+
+/**
+ * Hides values that a hook or command has in its own text, by what comes before them: a variable named like a secret, a flag,
+ * a scheme of the header Authorization, or the user of an address. A `$NAME` is no value.
+ */
+function withoutWritten(text: string): string {
+  return text
+    .replaceAll(
+      /((?<![A-Z0-9_])[A-Z0-9_]{0,64}(?:KEY|TOKEN|SECRET|PASSWORD)[A-Z0-9_]{0,64}=["']?|\b(?:Bearer|Basic) +|--(?:token|password|secret|api-key)[= ]["']?)[^\s"'$;&|]+/g,
+      "$1[redacted]",
+    )
+    .replaceAll(/(:\/\/[^\s/@:]{0,200}:)[^\s/@$]{1,400}(?=@)/g, "$1[redacted]");
 }
 
 /** Types, issues and outcomes; the messages of agents and the texts of issues stay here. */
