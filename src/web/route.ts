@@ -20,7 +20,7 @@ export function routeOf(hash: string): Route {
   const [, issue] = /^#\/issue\/([^?]+)/.exec(hash) ?? [];
   if (issue !== undefined) return { view: "issue", issue: safelyDecoded(issue) };
   if (/^#\/overview(?:\?|$)/.test(hash)) return { view: "overview" };
-  const query = new URLSearchParams(hash.split("?")[1] ?? "");
+  const query = new URLSearchParams(/\?(.*)/s.exec(hash)?.[1] ?? "");
   const of = (name: string) => query.get(name) ?? "";
   const lane = names.find((name) => name === of("lane")) ?? "";
   return {
