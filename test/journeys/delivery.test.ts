@@ -324,7 +324,7 @@ test("delivery: while an issue is in review, every command says what it waits fo
     const { delivery } = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
     return delivery?.pushed != null;
   });
-  const line = `branch ${branch}; waits for a person to merge ${branch} into main`;
+  const line = `branch ${branch}; waits for a person to merge it into main`;
   const explained = await symphony(place, "explain", "LOCAL-1");
   assert.ok(explained.stdout.includes(`no  not_in_review: ${line}`), explained.stdout);
   assert.match(explained.stdout, /rounds +0 of 5/);

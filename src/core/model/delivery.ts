@@ -74,9 +74,12 @@ export interface Overlap {
 export function deliveryInWords(
   delivery: Pick<Delivery, "branch" | "pullRequest" | "waitingFor" | "problem" | "pushed">,
 ): string {
-  const { waitingFor, problem } = delivery;
-  const state = problem ?? (waitingFor === null ? "it is over" : `waits for ${waitingFor}`);
-  return `${placeOf(delivery)}; ${state}`;
+  const { waitingFor, problem, branch } = delivery;
+  const place = placeOf(delivery);
+  const named = branch !== null && place.includes(branch) ? branch : null;
+  const awaited = named === null ? waitingFor : (waitingFor?.replace(named, "it") ?? null);
+  const state = problem ?? (awaited === null ? "it is over" : `waits for ${awaited}`);
+  return `${place}; ${state}`;
 }
 
 function placeOf({
