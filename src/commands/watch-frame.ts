@@ -43,7 +43,7 @@ export function frame(
   const room = Math.max(rows - head.length - foot.length, 1);
   const { opening, view } = scene;
   const body = view.help
-    ? { rows: help.map(([keys, meaning]) => pair(keys, meaning, columns, paint)), maxScroll: 0 }
+    ? { rows: help.flatMap((one) => helpRows(one, columns, paint)), maxScroll: 0 }
     : view.opened !== null && opening !== null
       ? issueRows(scene, opening, { columns, rows: room }, paint)
       : { rows: boardRows(scene, { columns, rows: room }, paint), maxScroll: 0 };
@@ -52,13 +52,15 @@ export function frame(
   return { rows: [...filled, ...foot], maxScroll: body.maxScroll };
 }
 
-function pair(left: string, right: string, columns: number, paint: Paint): string {
-  return rowText(
-    [
-      { at: 2, width: 16, text: left, style: "bold" },
-      { at: 20, width: columns - 20, text: right },
-    ],
-    paint,
+function helpRows([keys, meaning]: (typeof help)[number], columns: number, paint: Paint) {
+  return folded(meaning, columns - 20, 4).map((text, index) =>
+    rowText(
+      [
+        { at: 2, width: 16, text: index === 0 ? keys : "", style: "bold" },
+        { at: 20, width: columns - 20, text },
+      ],
+      paint,
+    ),
   );
 }
 

@@ -54,7 +54,12 @@ function headOf({ now }: Scene, opening: Opening, columns: number): readonly Cel
   ];
 }
 
-function factsOf({ status, issue, running, workspace }: Detail, now: number): readonly string[] {
+function factsOf(
+  { status, issue, running, workspace, delivery }: Detail,
+  now: number,
+): readonly string[] {
+  const { branch } = workspace;
+  const isSaid = branch === null || delivery?.summary.includes(branch);
   return [
     status ?? "not queued",
     issue.state,
@@ -65,7 +70,7 @@ function factsOf({ status, issue, running, workspace }: Detail, now: number): re
           words(running.phase),
           `began ${relative(running.started_at, now)}`,
         ]),
-    ...(workspace.branch === null ? [] : [`branch ${workspace.branch}`]),
+    ...(isSaid ? [] : [`branch ${branch}`]),
   ];
 }
 
@@ -96,7 +101,8 @@ function timelineRow(
     [
       { at: 0, width: 8, text: time, style: "dim" },
       { at: 10, width, text: name },
-      { at: 11 + width, width: columns - 11 - width, text: message },
+      // "turn started" says nothing twice.
+      { at: 11 + width, width: columns - 11 - width, text: message === name ? "" : message },
     ],
     paint,
   );

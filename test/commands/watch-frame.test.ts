@@ -115,6 +115,14 @@ test("D11: in every size no row is wider than the screen and no frame higher; th
   }
 });
 
+test("at 60 columns the help is whole", () => {
+  const view = { ...firstView, help: true };
+  const shown = frame(sceneOf(stateOf(["plain"]), { view }), { columns: 60, rows: 24 }, paint).rows;
+  const text = shown.slice(1).join(" ").replaceAll(/ +/g, " ");
+  assert.match(text, /the next lane; of an issue, its timeline or its diff/);
+  assert.doesNotMatch(text, /…/);
+});
+
 test("D12: what follows a title of any characters stands in the column of every other row", () => {
   const state = stateOf(["plain", ...hostile, "plain too"]);
   const shown = frame(sceneOf(state), { columns: 100, rows: 40 }, paint).rows;
