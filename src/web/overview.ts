@@ -129,7 +129,9 @@ export function waitsIn(state: State): readonly Wait[] {
     ]),
     ...state.review.map(({ delivery }): [LaneName, string] => [
       "review",
-      delivery?.problem ?? delivery?.waiting_for ?? "a person",
+      delivery?.problem ??
+        delivery?.waiting_for?.replace(delivery.branch ?? "its branch", "it") ??
+        "a person",
     ]),
     ...state.retrying.map(({ error }): [LaneName, string] => [
       "queued",
