@@ -4,7 +4,9 @@ import type { Conversations } from "./conversations.ts";
 import type { CoreDeps, CoreOptions } from "./core.ts";
 import { type ChecksDeps, failedCheck } from "./delivery/checks.ts";
 import { Deliveries, type DeliveriesDeps } from "./delivery/delivery.ts";
-import type { MadeDeps } from "./delivery/made.ts";
+import type { Remade } from "./delivery/held-work.ts";
+import type { CommentPorts } from "./delivery/living-comment.ts";
+import { type MadeDeps, madeBy } from "./delivery/made.ts";
 import { Remotes } from "./delivery/remotes.ts";
 import { openDeliveryStore } from "./delivery/store.ts";
 import type { Bus } from "./events/bus.ts";
@@ -77,15 +79,9 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     isIncluded: (rule, commit, base) => remotes.isIncluded(rule, commit, base),
     newestOf: (rule, branch) => remotes.newestOf(rule, branch),
     pullRequestFrame: (rule, base) => remotes.pullRequestFrame(rule, base),
-    comments: {
-      rows: () => deps.orchestrator().state.issues,
-      tokensOf: (id) =>
-        history
-          .attemptsOf(id, attemptsCounted, 0)
-          .attempts.reduce((sum, one) => sum + one.tokens.total, 0),
-      subscribe: (subscription, listener) => bus.subscribe(subscription, listener),
-    },
+    comments: commentPortsOf(deps),
     ...stepsOf(deps),
+    remake: (issueId, signal) => remade(issueId, deps, { log, made, signal }),
     post: (input) => deps.orchestrator().post(input),
     rests: (input) => deps.orchestrator().applySaved(input.issueId, input),
     isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),
@@ -108,6 +104,41 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     check: (turn, commands) => failedCheck(turn, commands, checks),
   };
   return { deliveries, made };
+}
+
+/** Commits what the last attempt of a held issue left, unless an agent that was stopped may have left half of its work. */
+async function remade(
+  issueId: string,
+  { orchestrator, history }: WorkDeliveryDeps,
+  {
+    log,
+    made,
+    signal,
+  }: Pick<CoreOptions, "log"> & {
+    readonly made: MadeDeps;
+    readonly signal: AbortSignal;
+  },
+): Promise<Remade | null> {
+  const row = orchestrator().state.issues.of("held").get(issueId);
+  const [last] = history.attemptsOf(issueId, 1, 0).attempts;
+  const workspacePath = made.deliveryOf(issueId)?.workspacePath ?? null;
+  if (!row || row.attached || last?.status !== "succeeded" || workspacePath === null) return null;
+  const { id: attemptId } = last;
+  const tell = (line: string) => log.debug("deliver", { line });
+  const left = { workspace: { path: workspacePath }, issue: row.issue, attemptId, signal, tell };
+  return { attemptId, workspacePath, made: await madeBy(left, made) };
+}
+
+/** What the living comment says of an issue. */
+function commentPortsOf({ orchestrator, history, bus }: WorkDeliveryDeps): CommentPorts {
+  return {
+    rows: () => orchestrator().state.issues,
+    tokensOf: (id) =>
+      history
+        .attemptsOf(id, attemptsCounted, 0)
+        .attempts.reduce((sum, one) => sum + one.tokens.total, 0),
+    subscribe: (subscription, listener) => bus.subscribe(subscription, listener),
+  };
 }
 
 /** The writes that people in the tracker cause. */

@@ -114,7 +114,7 @@ test("delivery: an agent that closes its issue itself has its branch pushed, wit
   assert.equal(readFileSync(join(place.root, "person/art.bin"), "utf8"), "newer\n");
 });
 
-test("DELIVERY-36: what cannot be signed is not committed and held with what to type; mended, it is signed and pushed", async () => {
+test("DELIVERY-36: what cannot be signed is not committed and held with what to type; mended, it is signed and pushed without a turn", async () => {
   await using place = await deliveryProject({
     delivery: "  poll_interval_ms: 1000\n  sign_commits: true",
   });
@@ -125,20 +125,70 @@ test("DELIVERY-36: what cannot be signed is not committed and held with what to 
   await using server = await Served.start(place);
   await eventually("it is held", async () => (await statusOf(server, "LOCAL-1")) === "held");
   const { held } = await server.client.system.state({});
-  assert.match(
-    held[0]?.reason ?? "",
-    /cannot be signed: .*; next: .*symphony transition LOCAL-1 queued$/,
-  );
+  assert.match(held[0]?.reason ?? "", /cannot be signed: .*; next: .*symphony deliver LOCAL-1$/);
+  const tooSoon = await symphony(place, "deliver", "LOCAL-1");
+  assert.equal(tooSoon.code, 7, tooSoon.stderr);
+  assert.match(tooSoon.stderr, /cannot be signed: .*; next: .*symphony deliver LOCAL-1$/m);
   assert.equal(gitIn(place.bare)("branch", "--list", "symphony/*"), "");
   execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", key]);
-  const retried = await symphony(place, "transition", "LOCAL-1", "queued");
-  assert.equal(retried.code, 0, retried.stderr);
-  await eventually("it is pushed", async () => {
-    const found = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
-    return found.delivery?.pushed !== null && found.status === "review";
-  });
+  const delivered = await symphony(place, "deliver", "LOCAL-1");
+  assert.equal(delivered.code, 0, delivered.stderr);
+  const found = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
+  assert.deepEqual([found.status, found.delivery?.pushed], ["review", found.delivery?.head]);
+  const { attempts } = await server.client.issues.attempts({ params: { id: "LOCAL-1" } });
+  assert.equal(attempts.length, 1, "no turn");
   const commit = gitIn(place.bare)("cat-file", "commit", branch);
   assert.match(commit, /^gpgsig -----BEGIN SSH SIGNATURE-----$/m);
+});
+
+test("delivery.checks: the third red one holds the issue with what it printed; mended in the workspace, it is delivered without a turn", async (t) => {
+  if (spawnSync("bwrap", ["--version"]).status !== 0) return t.skip("bubblewrap is missing");
+  const counted = [{ do: "tokens", input: 100, output: 20 }, ...greet] as const;
+  await using place = await deliveryProject({
+    issues: { "LOCAL-1": [counted, counted, counted, counted] },
+    delivery: `  poll_interval_ms: 1000
+  checks: ["grep -q tested one.txt || { echo not ok 7 - one is untested; exit 1; }"]`,
+  });
+  await create(place, "Greet people by name");
+  await using server = await Served.start(place);
+  await eventually("it is held", async () => (await statusOf(server, "LOCAL-1")) === "held");
+  const explained = await symphony(place, "explain", "LOCAL-1");
+  assert.match(
+    explained.stdout.replaceAll(/\s+/g, " "),
+    /the check `grep .*` fails \(delivery\.checks\): not ok 7 - one is untested; next: mend it in .*, then symphony deliver LOCAL-1, or symphony transition LOCAL-1 queued/,
+  );
+  const { attempts } = await server.client.issues.attempts({ params: { id: "LOCAL-1" } });
+  assert.deepEqual(
+    attempts.map(({ turn_count: turns }) => turns),
+    [4],
+    "the first turn and three that read the output",
+  );
+  assert.equal(gitIn(place.bare)("branch", "--list", "symphony/*"), "");
+  const red = await symphony(place, "deliver", "LOCAL-1");
+  assert.match(red.stderr, /not ok 7 - one is untested/);
+  writeFileSync(join(place.workspace("LOCAL-1"), "one.txt"), "tested\n");
+  const delivered = await symphony(place, "deliver", "LOCAL-1");
+  assert.equal(delivered.code, 0, delivered.stderr);
+  assert.equal(await statusOf(server, "LOCAL-1"), "review");
+  assert.equal(gitIn(place.bare)("show", `${branch}:one.txt`), "tested");
+  const after = await server.client.issues.attempts({ params: { id: "LOCAL-1" } });
+  assert.equal(after.attempts.length, 1, "no turn");
+  // What its agent counted in all of its turns led to work in review, and then to merged work.
+  const spent = async () => {
+    const used = await symphony(place, "usage", "--by", "template", "--outcome", "--json");
+    return JSON.parse(used.stdout).rows.map(
+      ({ key, outcome, tokens }: { key: string; outcome: string; tokens: object }) => [
+        ...[key, outcome, tokens],
+      ],
+    );
+  };
+  const tokens = after.attempts[0]?.tokens;
+  assert.equal(tokens?.total_tokens, 480);
+  assert.deepEqual(await spent(), [["workflow", "in_review", tokens]]);
+  gitIn(place.bare)("update-ref", "refs/heads/main", branch);
+  await symphony(place, "deliver", "LOCAL-1");
+  await eventually("it is merged", async () => (await statusOf(server, "LOCAL-1")) === "completed");
+  assert.deepEqual(await spent(), [["workflow", "merged", tokens]]);
 });
 
 test("delivery: a turn that changed nothing holds its issue with what to do", async () => {

@@ -105,8 +105,8 @@ export interface Reach {
   pullRequestFrame(repository: RepositoryConfig, base: string): Promise<string | null>;
   /** Tells the scheduler. */
   post(input: Extract<Input, { type: `offer.${string}` | "radar.updated" }>): void;
-  /** Tells the scheduler where an issue is about to wait; resolves when that is on disk. */
-  rests(input: Extract<Input, { type: "offer.resting" }>): Promise<void>;
+  /** Tells the scheduler where an issue is about to wait, or what is offered; resolves when that is on disk. */
+  rests(input: Extract<Input, { type: "offer.resting" | "offer.made" }>): Promise<void>;
   /** The last message of an attempt's agent. */
   lastMessage(attemptId: string): string | null;
   /** Whether an attempt works on the issue now. */

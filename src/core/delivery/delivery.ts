@@ -10,13 +10,13 @@ import { repositoryNamed, repositoryOfWork } from "../repository/routing.ts";
 import { gitHead } from "../repository/survey.ts";
 import type { WorkDiff } from "../workspace/diff.ts";
 import type { BranchBook } from "../workspace/fill.ts";
-import { type ConversationTable, conversationKind } from "./conversation-table.ts";
+import type { ConversationTable } from "./conversation-table.ts";
 import { type Delivered, fresh, type Reach } from "./delivered.ts";
-import type { Check } from "./forge.ts";
-import { rerunKey } from "./judge.ts";
-import { type CommentPorts, commentKind, LivingComments } from "./living-comment.ts";
+import { HeldWork, type Remade } from "./held-work.ts";
+import { type CommentPorts, LivingComments } from "./living-comment.ts";
 import { offerOf } from "./offer.ts";
 import { Outbox, type Written } from "./outbox.ts";
+import { Outcomes } from "./outcomes.ts";
 import { Radar, type RadarPorts } from "./radar.ts";
 import { siteProblems } from "./reachable.ts";
 import { type DeliveryStore, type Entry, type Feedback, type NewEntry, startKey } from "./store.ts";
@@ -34,6 +34,8 @@ export interface DeliveriesDeps extends Reach {
   runCommand?(entry: Entry): Promise<Written>;
   /** Makes a step in a conversation; omitted: there are none. */
   runConversation?(entry: Entry): Promise<Written>;
+  /** As `HeldWork` needs it. */
+  remake?(issueId: string, signal: AbortSignal): Promise<Remade | null>;
   /** Called after each such try. */
   conversationWritten?(entry: Entry, written: Written): void;
 }
@@ -46,11 +48,13 @@ export class Deliveries implements BranchBook {
   readonly #updates: Updates | null;
   readonly #radar: Radar | null;
   readonly #comments: LivingComments | null;
+  readonly #held: HeldWork;
   #version = 0;
 
   constructor(deps: DeliveriesDeps) {
     const { clock, store } = deps;
     this.#deps = deps;
+    this.#held = new HeldWork(deps);
     const save = (delivery: Delivered, entries?: readonly NewEntry[]) =>
       this.#save(delivery, entries);
     const order = (issue: Issue, entry: Omit<NewEntry, "issueId">) => this.order(issue, entry);
@@ -59,12 +63,14 @@ export class Deliveries implements BranchBook {
       : null;
     const isMergeable = (issueId: string, head: string) => this.#watch.isMergeable(issueId, head);
     const writes = new Writes({ ...deps, save, comments: this.#comments, isMergeable });
+    const look = (issueId: string) => this.#watch.look(issueId);
+    const outcomes = new Outcomes({ ...deps, save, comments: this.#comments, look });
     this.#outbox = new Outbox({
       clock,
       store,
       log: deps.log,
       write: (entry, signal) => writes.make(entry, signal),
-      onWritten: (entry, written) => this.#written(entry, written),
+      onWritten: (entry, written) => outcomes.take(entry, written),
     });
     const kick = () => this.#outbox.kick();
     const tellFeedback = (issueId: string) => this.#watch.tellFeedback(issueId);
@@ -183,6 +189,8 @@ export class Deliveries implements BranchBook {
   /** By hand: everything that was refused is tried again at once, and the rounds begin anew. */
   async deliver(issueId: string): Promise<Delivered> {
     const { store, clock } = this.#deps;
+    await this.settled(issueId);
+    await this.#held.offer(issueId);
     const known = this.of(issueId);
     if (known === null || known.head === null || known.mode === "none") {
       throw new SymphonyError("nothing_to_deliver", "the issue has no work that can be delivered", {
@@ -309,6 +317,7 @@ export class Deliveries implements BranchBook {
 
   /** Before an agent starts in the issue's workspace. */
   async ready(issueId: string): Promise<void> {
+    await this.#held.settled(issueId);
     await this.#updates?.ready(issueId);
   }
 
@@ -337,6 +346,7 @@ export class Deliveries implements BranchBook {
 
   async close(): Promise<void> {
     this.#comments?.close();
+    await this.#held.close();
     await this.#watch.close();
     await this.#radar?.close();
     await this.#updates?.close();
@@ -349,23 +359,6 @@ export class Deliveries implements BranchBook {
     return repositoryOfWork(issue, known, this.#deps.config().git.repositories);
   }
 
-  /** So that the work can be shown when its workspace and its branch are gone. */
-  async #keep(issueId: string): Promise<void> {
-    const { config, keep, release, log } = this.#deps;
-    const known = this.of(issueId);
-    const rule = repositoryNamed(known?.repository, config().git.repositories);
-    if (!known?.branch || known.pushed === null || rule === null) return;
-    try {
-      const loan = await keep(rule, known.branch, known.pushed);
-      const now = this.of(issueId);
-      if (now) this.#save({ ...now, loan });
-      if (known.loan) await release(known.loan);
-    } catch (error) {
-      const reason = messageOf(error);
-      log.debug("pushed work is not kept in its mirror", { issue_id: issueId, reason });
-    }
-  }
-
   /** The store knows the issue from now on. */
   remember(issue: Issue): void {
     if (this.of(issue.id) === null) this.#save({ ...fresh(issue), over: true });
@@ -374,49 +367,5 @@ export class Deliveries implements BranchBook {
   #save(delivery: Delivered, entries: readonly NewEntry[] = []): void {
     this.#deps.store.save(delivery, entries);
     this.#version += 1;
-  }
-
-  /** Nothing can run the check again: its failure counts as it is. */
-  #notRerun(known: Delivered, { payload }: Entry): void {
-    const of = rerunKey(payload["check"] as Check);
-    const reruns = { ...known.reruns, [of]: { of: "", at: this.#deps.clock.wall() } };
-    this.#save({ ...known, reruns });
-  }
-
-  #written(entry: Entry, written: Written): void {
-    const { bus, log } = this.#deps;
-    if (entry.kind === conversationKind) {
-      this.#deps.conversationWritten?.(entry, written);
-      return;
-    }
-    const known = this.of(entry.issueId);
-    if (known === null) return;
-    const { issueId, issueIdentifier } = known;
-    if (entry.kind === commentKind) return this.#comments?.written(known, written);
-    if (written.outcome === "done" || written.outcome === "dropped") {
-      // A merge that is dropped is ordered again when it is due.
-      const isOver = written.outcome === "done" || entry.kind === "merge";
-      const isMended = isOver && known.problemWith === entry.kind;
-      if (isMended) this.#save({ ...known, problem: null, problemWith: null });
-      if (entry.kind === "push" && written.outcome === "done") void this.#keep(issueId);
-      if (entry.kind === "pull_request" || entry.kind === "push") void this.#watch.look(issueId);
-      return;
-    }
-    if (written.outcome === "later") return;
-    if (entry.kind === "rerun" && written.outcome === "final") return this.#notRerun(known, entry);
-    const problem = written.reason.includes("; next: ")
-      ? written.reason
-      : `${written.reason}; next: symphony deliver ${issueIdentifier}`;
-    const isNews = known.problem !== problem;
-    this.#save({ ...known, problem, problemWith: entry.kind });
-    if (!isNews) return;
-    log.warn("delivery", { issue_identifier: issueIdentifier, reason: written.reason });
-    bus.publish({
-      type: "delivery.refused",
-      issueId,
-      issueIdentifier,
-      message: written.reason,
-      data: { step: entry.kind, final: written.outcome === "final" },
-    });
   }
 }

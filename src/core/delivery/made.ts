@@ -17,7 +17,7 @@ import { oneLine, plainName } from "../text/text.ts";
 import { readBaseline, readMerging, writeMerging } from "../workspace/baseline.ts";
 import type { BranchBook } from "../workspace/fill.ts";
 import { findingsIn, workIn } from "../workspace/work.ts";
-import type { FailedCheck } from "./checks.ts";
+import type { Checked, FailedCheck } from "./checks.ts";
 import type { Delivered } from "./delivered.ts";
 import { commandsFor } from "./generated.ts";
 import { commitMessage } from "./wording.ts";
@@ -42,19 +42,25 @@ export interface MadeDeps {
   /** What kind of secret the bytes hold; null: none that is known. */
   holdsSecret(bytes: Buffer): string | null;
   /** Runs `delivery.checks`; resolves with the first that fails, and null when all succeed. */
-  check(turn: EndedTurn, commands: readonly string[]): Promise<FailedCheck | null>;
+  check(turn: LeftWork, commands: readonly string[]): Promise<FailedCheck | null>;
 }
+
+/** What is needed of the turn. */
+export type LeftWork = Omit<EndedTurn, "workspace" | "moved"> & Pick<Checked, "workspace">;
 
 const objectionsNamed = 5;
 const maxPathChars = 200;
+/** The end of the output of a failed check, for a person. */
+const maxEvidenceChars = 400;
 
 /**
  * Commits what a turn left and decides what becomes of it; null: nothing is offered for this issue,
  * and its agent continues until it moves the issue itself. Rejects when the work cannot be read.
  */
-export async function madeBy(turn: EndedTurn, deps: MadeDeps): Promise<Made | Unready | null> {
+export async function madeBy(turn: LeftWork, deps: MadeDeps): Promise<Made | Unready | null> {
   const { issue, workspace, signal } = turn;
   const { delivery, git, tracker } = deps.config();
+  const thenDeliver = `then symphony deliver ${issue.identifier}`;
   const known = await knownOf(turn, deps);
   const repository = repositoryOfWork(issue, known, git.repositories);
   if (tracker.onSuccess.kind === "none") return null;
@@ -64,7 +70,7 @@ export async function madeBy(turn: EndedTurn, deps: MadeDeps): Promise<Made | Un
   }
   const lfs = await deps.contentsOf(repository, workspace.path);
   const committed = await commit(turn, known, deps, lfs?.store ?? null).catch((error: unknown) => {
-    if (error instanceof SigningFailure) return notSigned(error, issue.identifier);
+    if (error instanceof SigningFailure) return notSigned(error, thenDeliver);
     throw error;
   });
   if (committed.kind !== "committed") return committed;
@@ -76,7 +82,7 @@ export async function madeBy(turn: EndedTurn, deps: MadeDeps): Promise<Made | Un
     null;
   if (head === null) return { kind: "unchanged" };
   if (base === null) {
-    const reason = `not pushed: ${repository.name} is empty; push a first commit to its default branch`;
+    const reason = `not pushed: ${repository.name} is empty; next: push a first commit to its default branch, ${thenDeliver}`;
     return { kind: "refused", reason };
   }
   const { maxFile: maxFileBytes, allowWorkflows, allowSubmodules, allowLfs } = delivery;
@@ -90,10 +96,11 @@ export async function madeBy(turn: EndedTurn, deps: MadeDeps): Promise<Made | Un
       : { kind: "refused", reason: `nothing was committed: ${leftOutOf(leftOut)}` };
   }
   if (offered.objections.length > 0) {
-    return { kind: "refused", reason: refusalOf(offered.objections) };
+    const next = `next: allow it in the settings of delivery, or take it out of the commits in ${workspace.path}, ${thenDeliver}`;
+    return { kind: "refused", reason: `${refusalOf(offered.objections)}; ${next}` };
   }
   const failed = await deps.check(turn, delivery.checks);
-  if (failed !== null) return redCheck(failed);
+  if (failed !== null) return redCheck(failed, turn);
   return { kind: "changed", head, from: offered.base };
 }
 
@@ -108,7 +115,7 @@ function leftOutOf(all: readonly LeftOut[]): string {
 
 /** A workspace of an earlier release has no record of its branch: its repository tells. */
 async function knownOf(
-  { issue, workspace: { path } }: EndedTurn,
+  { issue, workspace: { path } }: LeftWork,
   deps: MadeDeps,
 ): Promise<Delivered | null> {
   const known = deps.deliveryOf(issue.id);
@@ -136,8 +143,8 @@ interface Commit {
 type Refused = Extract<Made, { readonly kind: "refused" }>;
 
 /** The work stays as it is; what mends it is outside of the workspace. */
-function notSigned({ message }: SigningFailure, identifier: string): Refused {
-  const next = `next: mend the signing of your git (user.signingkey, gpg.format), then symphony transition ${identifier} queued`;
+function notSigned({ message }: SigningFailure, thenDeliver: string): Refused {
+  const next = `next: mend the signing of your git (user.signingkey, gpg.format), ${thenDeliver}`;
   return {
     kind: "refused",
     reason: `not committed, the work stays in its workspace: it cannot be signed: ${message}; ${next}`,
@@ -147,7 +154,7 @@ function notSigned({ message }: SigningFailure, identifier: string): Refused {
 type Committed = Commit | Unready;
 
 async function commit(
-  turn: EndedTurn,
+  turn: LeftWork,
   known: Delivered,
   deps: MadeDeps,
   lfs: LfsStore | null,
@@ -160,7 +167,7 @@ async function commit(
   const generated = (merge?.generated ?? []).map(plainName);
   const { commands } = commandsFor(generated, config.delivery.regenerate);
   const failed = commands.length === 0 ? null : await deps.check(turn, commands);
-  if (failed !== null) return redCheck(failed);
+  if (failed !== null) return redCheck(failed, turn);
   const author = config.delivery.author ?? (await deps.identity());
   const signer = config.delivery.signCommits ? await deps.signer() : null;
   const result = await commitWork({
@@ -215,10 +222,13 @@ function refusalOf(objections: readonly Objection[]): string {
   return `not pushed, the work stays in its workspace: ${named.join(", ")}${rest}`;
 }
 
-function redCheck({ command, output }: FailedCheck): Unready {
+function redCheck({ command, output }: FailedCheck, { issue, workspace }: LeftWork): Unready {
+  const name = issue.identifier;
+  const shown = oneLine(output.trim().slice(-maxEvidenceChars), maxEvidenceChars);
+  const next = `next: mend it in ${workspace.path}, then symphony deliver ${name}, or symphony transition ${name} queued for more turns`;
   return {
     kind: "unready",
-    reason: `the check \`${oneLine(command, maxPathChars)}\` fails (delivery.checks)`,
+    reason: `not pushed, the work stays in its workspace: the check \`${oneLine(command, maxPathChars)}\` fails (delivery.checks): ${shown}; ${next}`,
     prompt: `Before your work is offered, this command must succeed on it, and it failed:
 
     ${command}

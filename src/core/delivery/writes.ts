@@ -1,6 +1,6 @@
 import { forgeCredentialName, reviewStates } from "../config/delivery.ts";
 import type { RepositoryConfig } from "../config/git.ts";
-import { adviceOf, SymphonyError } from "../model/errors.ts";
+import { SymphonyError } from "../model/errors.ts";
 import { ForgeError } from "../model/forge-error.ts";
 import { type Issue, normalState, type TrackerState } from "../model/issue.ts";
 import { standingOf } from "../orchestrator/dispatch.ts";
@@ -12,6 +12,7 @@ import { firstState } from "./end-state.ts";
 import type { Check, Forge } from "./forge.ts";
 import { commentKind, type LivingComments } from "./living-comment.ts";
 import type { Written } from "./outbox.ts";
+import { failureOf } from "./outcomes.ts";
 import { type DeliveryStore, type Entry, type NewEntry, startKey, unpushed } from "./store.ts";
 import { pullRequestTexts } from "./wording.ts";
 
@@ -382,27 +383,4 @@ const doneStates: readonly string[] = ["Done", "Completed", "Closed", "Merged"];
 
 function about({ issueId, issueIdentifier }: Delivered) {
   return { issueId, issueIdentifier };
-}
-
-const finalCodes: ReadonlySet<string> = new Set([
-  "transition_not_allowed",
-  "tracker_read_only",
-  "issue_not_found",
-]);
-
-/** What a rejection means for the entry. Unknown is tried again. */
-function failureOf(error: unknown, next: string, wall: number): Written {
-  const reason = `${adviceOf(error)}${next}`;
-  const cause = error instanceof SymphonyError ? error.cause : error;
-  if (cause instanceof ForgeError) {
-    if (cause.final) return { outcome: "final", reason };
-    return { outcome: "failed", reason, at: cause.retryAt };
-  }
-  if (!(error instanceof SymphonyError)) return { outcome: "failed", reason };
-  if (finalCodes.has(error.code)) return { outcome: "final", reason };
-  // A tracker's rate limit.
-  const { retryAt, retryAfterMs } = error.details;
-  const named = typeof retryAt === "string" ? Date.parse(retryAt) : Number.NaN;
-  const at = typeof retryAfterMs === "number" ? wall + retryAfterMs : named;
-  return { outcome: "failed", reason, at: Number.isNaN(at) ? null : at };
 }

@@ -180,6 +180,16 @@ export type Input =
       /** As an earlier server found it: nothing of it is news. */
       readonly isRestored: boolean;
     }
+  /** An operator had the work of a held issue committed as it is. */
+  | {
+      readonly type: "offer.made";
+      readonly issueId: string;
+      /** The issue's last one. */
+      readonly attemptId: string;
+      readonly workspacePath: string;
+      readonly head: string;
+      readonly from: string | null;
+    }
   /** An operator offered it again after it was stopped. */
   | {
       readonly type: "offer.resumed";

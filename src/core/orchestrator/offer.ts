@@ -56,12 +56,25 @@ export function wellEnded(
   const stateNow = normalState(issue.state);
   const isMovedByAgent =
     stateNow !== entry.startedIn && stateNow !== normalState(tracker.inProgress ?? "");
+  return propose(state, order, { moves: !isMovedByAgent, context });
+}
+
+/** The work goes to its people, and the issue waits for them. */
+function propose(
+  state: State,
+  order: Omit<OfferOrder, "moves"> & { readonly type: "offerWork" },
+  { moves, context }: { readonly moves: boolean; readonly context: Context },
+): Decision {
+  const { issue, attemptId, head, workspacePath } = order;
+  const { onSuccess } = context.config.tracker;
+  const earlier = state.issues.get(issue.id)?.offer ?? null;
+  const stateNow = normalState(issue.state);
   // Its commit has to be compared with the other branches first.
   const mustWait =
     context.config.delivery.conflicts === "order" && head !== null && onSuccess.kind !== "hold";
   const first = orderGate(state, issue, context.config);
   const offer: Offer = {
-    attemptId: entry.attemptId,
+    attemptId,
     head: head ?? earlier?.head ?? null,
     revision: revisionOf(issue),
     restsIn: [stateNow],
@@ -74,18 +87,12 @@ export function wellEnded(
       hold(next, issue, { reason: "done, and waits for a person (tracker.on_success)", context }),
     );
   }
-  const moves = !isMovedByAgent;
   return decided(
-    claimed(offered, {
-      claim: "review",
-      issue,
-      sinceWall: context.wall,
-      workspacePath: entry.workspacePath,
-    }),
+    claimed(offered, { claim: "review", issue, sinceWall: context.wall, workspacePath }),
     { type: "saveRecord", issueId: issue.id },
     mustWait ? { ...order, moves, waitsFor: first ?? notCompared } : { ...order, moves },
     tell("issue.review", issue, {
-      attemptId: entry.attemptId,
+      attemptId,
       message: "its work is ready for review",
       data: { head: offer.head, rounds: offer.rounds },
     }),
@@ -139,7 +146,12 @@ export function runAgain(
 
 type About<T extends Input["type"]> = Extract<Input, { type: T }>;
 type Report = About<
-  "offer.resting" | "offer.answered" | "offer.merged" | "offer.stopped" | "offer.resumed"
+  | "offer.resting"
+  | "offer.answered"
+  | "offer.made"
+  | "offer.merged"
+  | "offer.stopped"
+  | "offer.resumed"
 >;
 
 /** Something happened to offered work outside of symphony. */
@@ -149,6 +161,8 @@ export function offerReported(state: State, input: Report, context: Context): De
       return resting(state, input);
     case "offer.answered":
       return answered(state, input, context);
+    case "offer.made":
+      return madeByHand(state, input, context);
     case "offer.merged":
       return merged(state, input, context);
     case "offer.stopped":
@@ -198,6 +212,21 @@ function answered(
     return hold(marked, row.issue, { reason, context, data: { rounds } });
   }
   return runAgain(state, row.issue, { message: summary, byPerson, hasFeedback: true, context });
+}
+
+/** What kept the work of an ended attempt from its people is mended: it needs no turn. */
+function madeByHand(
+  state: State,
+  { issueId, attemptId, workspacePath, head, from }: About<"offer.made">,
+  context: Context,
+): Decision {
+  const row = state.issues.get(issueId);
+  // Meanwhile it was queued or attached to: its next turn offers it.
+  if (row?.claim !== "held" || row.attached) return decided(state);
+  const { issue } = row;
+  const order = { type: "offerWork", issue, attemptId, workspacePath, head, from } as const;
+  const moves = standingOf(issue, context.config.tracker) === "routable";
+  return propose(state, order, { moves, context });
 }
 
 /** The offered work was merged: the issue is completed, and its workspace is released. */

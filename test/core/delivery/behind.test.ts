@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { type Delivered, fresh } from "../../../src/core/delivery/delivered.ts";
-import type { Check, Observation } from "../../../src/core/delivery/forge.ts";
+import type { Check, Observation, Remark } from "../../../src/core/delivery/forge.ts";
 import { hashOf } from "../../../src/core/delivery/judge.ts";
 import {
   type Feedback,
@@ -135,6 +135,32 @@ test("where nothing can update it, the conflict is the turn's", async (t) => {
   const plain = bench(t, { updates: false });
   await plain.look(observed({ mergeable: "no" }));
   assert.deepEqual([plain.feedback(), plain.posted], [1, ["offer.answered"]]);
+});
+
+test("feedback whose attempt ended in a crash before it read it is told again by each read, until one has it", async (t) => {
+  const { look, posted, store } = bench(t);
+  const remark: Remark = {
+    ...({
+      id: "issue_comment:1",
+      kind: "comment",
+      author: "grace",
+      bot: false,
+      own: false,
+    } as const),
+    ...{ body: "Why?", path: null, line: null, thread: null, resolved: null, outdated: false },
+    ...{ verdict: null, at: 1, editedAt: 1, url: facts.url },
+  };
+  const said = { ...observed({}), remarks: [remark] };
+  await look(said);
+  assert.deepEqual(posted.splice(0), ["offer.answered"]);
+  // The attempt that was started for it was killed while it was being prepared.
+  await look(said);
+  await look("unchanged");
+  assert.deepEqual(posted.splice(0), ["offer.answered", "offer.answered"]);
+  store.give(id, store.newFeedback(id), "att_2");
+  await look(said);
+  assert.deepEqual(posted, []);
+  assert.equal(store.unanswered(id, "att_3").length, 1, "a later attempt is given it too");
 });
 
 const approved = (head = "h1", parts: Partial<Observation> = {}): Observation => {
