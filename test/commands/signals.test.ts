@@ -127,7 +127,10 @@ async function endEscaped(): Promise<void> {
   for (const pid of pids) process.kill(pid, "SIGKILL");
 }
 
-describe("FAULT-16, LIVE-4: signals by phase", { concurrency: 4, skip: process.platform !== "linux" }, () => {
+describe("FAULT-16, LIVE-4: signals by phase", {
+  concurrency: 4,
+  skip: process.platform !== "linux",
+}, () => {
   for (const row of table) {
     for (const [name, code] of Object.entries(row.codes)) {
       test(`${row.command} ends with ${code} after ${name} while ${row.phase}`, async (t) => {

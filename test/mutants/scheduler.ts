@@ -305,8 +305,8 @@ export const ofTheScheduler: readonly Mutant[] = [
   ]),
   ...faults({ file: `${orchestrator}/operations.ts`, tests: [`${decisions}/operations.test.ts`] }, [
     "FAULT-9: an issue is released before the release is saved",
-    "else await orchestrator.applySaved(issue.id, input);",
-    "else await orchestrator.apply(input);",
+    "if (!isRunning) return orchestrator.applySaved(issue.id, input);",
+    "if (!isRunning) return orchestrator.apply(input);",
   ]),
   ...faults({ file: `${orchestrator}/reconcile.ts`, tests: [`${decisions}/reconcile.test.ts`] }, [
     "FAULT-15: a standstill counts as silence",

@@ -22,7 +22,9 @@ export async function removeLeftovers(dir: string, wall: number): Promise<void> 
     const stats = await lstat(way).catch(() => null);
     const isOwn = stats?.isDirectory() === true && stats.uid === process.getuid?.();
     if (!isOwn || wall - stats.mtimeMs < leastAgeMs) continue;
-    const owner = name.startsWith(boxPrefix) ? Number.parseInt(name.slice(boxPrefix.length)) : null;
+    const owner = name.startsWith(boxPrefix)
+      ? Number.parseInt(name.slice(boxPrefix.length), 10)
+      : null;
     if (owner === null ? await isAnswered(join(way, socketName)) : isAlive(owner)) continue;
     await rm(way, { recursive: true, force: true }).catch(() => {});
   }

@@ -79,11 +79,9 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "issues.verifyFailed":
       return refillAnswered(state, input, context) ?? pollAnswered(state, input, context);
     case "issue.hinted":
-      return issueHinted(state, input.issueId);
     case "issue.checked":
-      return issueChecked(state, input, context);
     case "issue.checkFailed":
-      return issueCheckFailed(state, input, context);
+      return issueRead(state, input, context);
     case "attempt.entered":
     case "attempt.reported":
     case "attempt.turned":
@@ -112,9 +110,15 @@ function decide(state: State, input: Input, context: Context): Decision {
   }
 }
 
-function issueHinted(state: State, issueId: string): Decision {
+function issueRead(
+  state: State,
+  input: Extract<Input, { type: `issue.${string}` }>,
+  context: Context,
+): Decision {
+  if (input.type === "issue.checked") return issueChecked(state, input, context);
+  if (input.type === "issue.checkFailed") return issueCheckFailed(state, input, context);
   if (state.draining || !hasBegun(state)) return decided(state);
-  return recheckRequested(state, issueId);
+  return recheckRequested(state, input.issueId);
 }
 
 type Changed = Extract<

@@ -1,14 +1,13 @@
 import { existsSync } from "node:fs";
-import { lstat, opendir } from "node:fs/promises";
+import { lstat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { RepositoryConfig } from "../config/git.ts";
-import type { Issue, IssueName, IssueStatus } from "../model/issue.ts";
-import { isDirty, type Work } from "../model/work.ts";
+import type { Issue, IssueName } from "../model/issue.ts";
+import { isDirty } from "../model/work.ts";
 import { statusOf } from "../orchestrator/snapshot.ts";
 import type { State } from "../orchestrator/state.ts";
 import { workspaceKey } from "../repository/key.ts";
-import { gitHead } from "../repository/survey.ts";
 import type { EventSink, History } from "../store/store.ts";
 import type { KeptCopies, KeptCopy } from "./copies.ts";
 import { diffOf, type WorkDiff } from "./diff.ts";
