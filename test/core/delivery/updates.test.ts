@@ -59,6 +59,7 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
   let isAttached = false;
   const told: string[] = [];
   const pushes: NewEntry[] = [];
+  const refused: string[] = [];
   const unused = () => {
     throw new Error("not used");
   };
@@ -71,7 +72,11 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
       warn: (_: string, fields: object) => told.push(JSON.stringify(fields)),
       error() {},
     } as never,
-    bus: { publish() {} },
+    bus: {
+      publish: ({ type, message }: { readonly type: string; readonly message: string }) => {
+        if (type === "delivery.refused") refused.push(message);
+      },
+    },
     config: () => settings(delivery),
     save: (next: Delivered, entries: readonly NewEntry[] = []) => {
       store.save(next, entries);
@@ -101,6 +106,7 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
     updates.update(id, { base, conflict: null, onlyConflicts });
   const feedback = () => store.newFeedback(id).map(({ text }) => text);
   return {
+    refused,
     ...{ path, head, store, advance, update, updates, told, pushes, feedback, git: gitIn(path) },
     read: (name: string) => readFileSync(join(path, name), "utf8"),
     run: (running: boolean) => {
@@ -187,6 +193,13 @@ test("a workspace that is gone, or a remote that keeps failing: the site's word 
   assert.deepEqual(failing.feedback(), []);
   for (let at = 0; at < 3; at++) await failing.updates.update(id, unknown);
   assert.deepEqual(failing.feedback(), ["The branch conflicts."]);
+  // A person reads why, with what to do, until an update goes through.
+  const said = failing.store.of(id)?.problem ?? "";
+  assert.match(said, /^main \(1{10}\) was not merged into the branch: .+; next: symphony attach /);
+  assert.equal(failing.refused.length, 1);
+  assert.equal(gone.store.of(id)?.problem ?? null, null);
+  await failing.update(failing.advance({ "three.txt": "theirs\n" }), true);
+  assert.equal(failing.store.of(id)?.problem ?? null, null);
 });
 
 test("delivery.regenerate: a lock file is written by its command from the base's version", async (t) => {
