@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { startFakeOpenai } from "../support/fakes/fake-openai.ts";
 import { codexHome } from "../support/makers/codex-home.ts";
@@ -103,7 +105,7 @@ test("delivery: when the base moves, a branch that is behind is updated without 
   await world.until("it is done", ({ issue }) => issue.state === "Done");
 });
 
-test("delivery: the real codex, which may not write .git, delivers a review round and a failed check to a merge, over two kills of the server", async () => {
+test("delivery: the real codex, which may not write .git, from an issue to its merge, with a kill of the server between any two steps", async () => {
   await using openai = await startFakeOpenai([
     { type: "shell", cmd: "echo greets > greet.txt; sleep 0.4" },
     { type: "text", text: "greet.txt greets." },
@@ -115,6 +117,7 @@ test("delivery: the real codex, which may not write .git, delivers a review roun
   await using home = await codexHome(openai.url);
   await using world = await deliveryWorld({
     github: { ci: "manual" },
+    front: `hooks: { before_run: "while [ -e ../../gate ]; do sleep 0.1; done" }`,
     codex: {
       command: `"${realProgram("SYMPHONY_CODEX")}" app-server`,
       parent: home.workspaces,
@@ -122,32 +125,46 @@ test("delivery: the real codex, which may not write .git, delivers a review roun
     },
   });
   const { github } = world;
+  const gate = join(world.place.root, "gate");
   await world.create();
-  await world.serve();
+  await world.crashIn("pulls/create");
   const number = (await world.offered(1)).delivery?.pull_request?.number ?? 0;
-  await github.act({ do: "ci", conclusion: "success" });
-  await world.crash();
-  await github.act({
-    ...{ do: "review", as: "grace", event: "request_changes", body: "See below" },
-    comments: [{ path: "greet.txt", line: 1, body: "Whom?" }],
+  await world.crash(async () => {
+    await github.act({ do: "ci", conclusion: "success" });
+    await github.act({
+      ...{ do: "review", as: "grace", event: "request_changes", body: "See below" },
+      comments: [{ path: "greet.txt", line: 1, body: "Whom?" }],
+    });
+    writeFileSync(gate, "");
   });
+  // Killed while the attempt that will read the review is being prepared.
+  await eventually("an attempt is prepared", async () =>
+    (await world.attempts()).some(({ status }) => status === "preparing"),
+  );
+  await world.crash(async () => rmSync(gate));
   await world.offered(2);
   const answers = await world.answered(number, 2);
   assert.ok(answers.every(({ body }) => /It says whom now\./.test(body)));
   const last = async () => JSON.stringify((await openai.requests()).at(-1)?.body);
   assert.match(await last(), /Whom\?/);
   const fail = () => github.act({ do: "ci", conclusion: "failure", log: "not ok 1 - sum of 2" });
-  await fail();
+  await world.crash(fail);
   await world.asked("actions/re-run-workflow-failed-jobs");
-  await fail();
+  await world.crash(fail);
   await world.offered(3);
   assert.match(await last(), /not ok 1 - sum of 2/, "the log reaches the agent");
-  assert.match(await last(), /Whom\?/, "on the same thread, after a kill");
-  await github.act({ do: "ci", conclusion: "success" });
-  await github.act({ do: "review", as: "grace", event: "approve" });
-  await world.crash();
-  await github.act({ do: "merge", as: "grace" });
+  assert.match(await last(), /Whom\?/, "on the same thread, after the kills");
+  await world.crash(() => github.act({ do: "ci", conclusion: "success" }));
+  await world.crash(() => github.act({ do: "review", as: "grace", event: "approve" }));
+  await world.until(
+    "a person may merge it",
+    ({ delivery }) => delivery?.waiting_for === "a person to merge it",
+  );
+  await world.crash(() => github.act({ do: "merge", as: "grace" }));
   await world.until("it is done", ({ issue }) => issue.state === "Done");
+  await world.crash();
   await eventually("its workspace is gone", async () => !world.hasWorkspace());
-  await world.once({ number, answers: 2, attempts: 3 });
+  await world.once({ number, answers: 2, attempts: null });
+  const turns = (await openai.requests()).filter(({ kind }) => kind === "turn").length;
+  assert.ok(turns <= 6, `${turns} requests to the model`);
 });

@@ -186,14 +186,26 @@ function isBroken({ status, error }: Attempt): boolean {
 
 const broken: ReadonlySet<string> = new Set(["turn_timeout", "port_exit", "response_timeout"]);
 
+/** An attempt that a crash of the server ended while it was prepared says nothing of the thread: the one before it does. */
+function atWork(history: History, last: Attempt): Attempt {
+  const isCut = ({ status, threadId }: Attempt) => status === "interrupted" && threadId === null;
+  if (!isCut(last)) return last;
+  const { attempts } = history.attemptsOf(last.issueId, maxCut, 0);
+  return attempts.find((one) => !isCut(one)) ?? last;
+}
+
+/** Crashes in a row while an attempt was prepared, after which a new thread is begun. */
+const maxCut = 10;
+
 /** What the history knows about an issue's earlier attempts. */
 export function priorOf(history: History, issueId: string, after: string): Prior {
   const last = history.latestAttempt(issueId);
+  const ran = last && atWork(history, last);
   const thread =
-    last && last.threadId !== null
-      ? { threadId: last.threadId, tokens: last.threadTokens, agent: last.agent }
+    ran && ran.threadId !== null
+      ? { threadId: ran.threadId, tokens: ran.threadTokens, agent: ran.agent }
       : null;
-  const resume = last && (isResumable(last) || isBrokenOnce(history, last)) ? thread : null;
+  const resume = ran && (isResumable(ran) || isBrokenOnce(history, ran)) ? thread : null;
   const idle = last && last.id > after ? last.idle : null;
   const tokens = history.tokensSince(issueId, after);
   return {

@@ -106,7 +106,7 @@ export interface Reach {
   /** Tells the scheduler. */
   post(input: Extract<Input, { type: `offer.${string}` | "radar.updated" }>): void;
   /** Tells the scheduler where an issue is about to wait, or what is offered; resolves when that is on disk. */
-  rests(input: Extract<Input, { type: "offer.resting" | "offer.made" }>): Promise<void>;
+  rests(input: Extract<Input, { type: "offer.resting" | "offer.resumed" }>): Promise<void>;
   /** The last message of an attempt's agent. */
   lastMessage(attemptId: string): string | null;
   /** Whether an attempt works on the issue now. */

@@ -54,7 +54,7 @@ export class HeldWork {
     if (made.kind !== "changed") throw new SymphonyError("nothing_to_deliver", made.reason);
     const { head, from = null } = made;
     if (head === null) return;
-    const input = { type: "offer.made", issueId, attemptId, workspacePath, head, from } as const;
-    await this.#deps.rests(input);
+    const work = { attemptId, head, from };
+    await this.#deps.rests({ type: "offer.resumed", issueId, workspacePath, made: work });
   }
 }

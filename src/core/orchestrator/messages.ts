@@ -180,21 +180,17 @@ export type Input =
       /** As an earlier server found it: nothing of it is news. */
       readonly isRestored: boolean;
     }
-  /** An operator had the work of a held issue committed as it is. */
-  | {
-      readonly type: "offer.made";
-      readonly issueId: string;
-      /** The issue's last one. */
-      readonly attemptId: string;
-      readonly workspacePath: string;
-      readonly head: string;
-      readonly from: string | null;
-    }
   /** An operator offered it again after it was stopped. */
   | {
       readonly type: "offer.resumed";
       readonly issueId: string;
       readonly workspacePath: string | null;
+      /** What its last attempt left was committed by hand, and is offered as it is. */
+      readonly made?: {
+        readonly attemptId: string;
+        readonly head: string;
+        readonly from: string | null;
+      };
     }
   /** Nothing new is started; live attempts are stopped, or run until they end. */
   | { readonly type: "drain.requested"; readonly stopAttempts: boolean };

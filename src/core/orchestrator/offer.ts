@@ -146,12 +146,7 @@ export function runAgain(
 
 type About<T extends Input["type"]> = Extract<Input, { type: T }>;
 type Report = About<
-  | "offer.resting"
-  | "offer.answered"
-  | "offer.made"
-  | "offer.merged"
-  | "offer.stopped"
-  | "offer.resumed"
+  "offer.resting" | "offer.answered" | "offer.merged" | "offer.stopped" | "offer.resumed"
 >;
 
 /** Something happened to offered work outside of symphony. */
@@ -161,8 +156,6 @@ export function offerReported(state: State, input: Report, context: Context): De
       return resting(state, input);
     case "offer.answered":
       return answered(state, input, context);
-    case "offer.made":
-      return madeByHand(state, input, context);
     case "offer.merged":
       return merged(state, input, context);
     case "offer.stopped":
@@ -214,21 +207,6 @@ function answered(
   return runAgain(state, row.issue, { message: summary, byPerson, hasFeedback: true, context });
 }
 
-/** What kept the work of an ended attempt from its people is mended: it needs no turn. */
-function madeByHand(
-  state: State,
-  { issueId, attemptId, workspacePath, head, from }: About<"offer.made">,
-  context: Context,
-): Decision {
-  const row = state.issues.get(issueId);
-  // Meanwhile it was queued or attached to: its next turn offers it.
-  if (row?.claim !== "held" || row.attached) return decided(state);
-  const { issue } = row;
-  const order = { type: "offerWork", issue, attemptId, workspacePath, head, from } as const;
-  const moves = standingOf(issue, context.config.tracker) === "routable";
-  return propose(state, order, { moves, context });
-}
-
 /** The offered work was merged: the issue is completed, and its workspace is released. */
 function merged(
   state: State,
@@ -255,17 +233,24 @@ function merged(
   );
 }
 
-/** It waits for people again, and what they say is heard. */
+/** It waits for people again, and what they say is heard: it was stopped, or what kept it from them is mended. */
 function resumed(
   state: State,
-  { issueId, workspacePath }: About<"offer.resumed">,
-  { wall }: Context,
+  { issueId, workspacePath, made }: About<"offer.resumed">,
+  context: Context,
 ): Decision {
   const row = state.issues.get(issueId);
-  if (row?.claim !== "held" || row.offer === null) return decided(state);
+  // Meanwhile it may have been queued or attached to: its next turn offers it.
+  if (row?.claim !== "held" || row.attached) return decided(state);
+  if (made !== undefined) {
+    const order = { type: "offerWork", issue: row.issue, workspacePath, ...made } as const;
+    const moves = standingOf(row.issue, context.config.tracker) === "routable";
+    return propose(state, order, { moves, context });
+  }
+  if (row.offer === null) return decided(state);
   const { issue, offer } = row;
   return decided(
-    claimed(state, { claim: "review", issue, sinceWall: wall, workspacePath }),
+    claimed(state, { claim: "review", issue, sinceWall: context.wall, workspacePath }),
     { type: "saveRecord", issueId },
     tell("issue.review", issue, {
       attemptId: offer.attemptId,

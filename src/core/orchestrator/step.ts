@@ -98,7 +98,6 @@ function decide(state: State, input: Input, context: Context): Decision {
       return operatorAsked(state, input, context);
     case "offer.resting":
     case "offer.answered":
-    case "offer.made":
     case "offer.merged":
     case "offer.stopped":
     case "offer.resumed":

@@ -38,4 +38,13 @@ test("A24: the session is resumed after a stall, a broken connection or an inter
   assert.equal(resumedAfter(crashed, stalled), null);
   assert.equal(resumedAfter({ ...stalled, threadId: "before" }, stalled), "one");
   assert.equal(resumedAfter(stalled, refused), "one");
+  // A crash while an attempt was prepared, before it had a session, says nothing of the one before.
+  const cut = { status: "interrupted", threadId: null } as const;
+  assert.equal(resumedAfter(stalled, cut, cut), "one");
+  assert.equal(resumedAfter(failed, cut), null);
+  assert.equal(resumedAfter(cut), null);
+  assert.equal(resumedAfter(stalled, { status: "failed", threadId: null }), null);
+  // Offered work is continued in its session all the same.
+  assert.equal(resumedAfter({ status: "succeeded", threadId: "one" }, cut), null);
+  assert.equal(priorOf(history, `issue-${number}`, "").thread?.threadId, "one");
 });

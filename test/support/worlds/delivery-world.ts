@@ -27,6 +27,8 @@ export interface DeliveryWish {
   readonly delivery?: string;
   /** Lines of YAML below `tracker`; they may need the address of the GitHub. */
   readonly tracker?: string | ((github: SchemaGithub) => string);
+  /** More lines of the front matter. */
+  readonly front?: string;
   /** The turns of each issue by identifier. */
   readonly issues?: Readonly<Record<string, readonly (readonly Step[])[]>>;
   readonly github?: Values;
@@ -61,6 +63,7 @@ ${wish.delivery ?? ""}`,
     ...(wish.codex && {
       codex: { ...wish.codex, envPassthrough: ["FAKE_MODEL_KEY"] },
     }),
+    ...(wish.front && { front: wish.front }),
     ...(wish.issues && { issues: wish.issues }),
   });
   return new DeliveryWorld(github, place);
@@ -104,10 +107,20 @@ export class DeliveryWorld implements AsyncDisposable {
     return this.#server;
   }
 
-  /** Ends the server as a power cut does, and starts it again. */
-  async crash(): Promise<void> {
+  /** Ends the server as a power cut does, and starts it again, after what happens while it is down. */
+  async crash(whileDown: () => Promise<unknown> = async () => {}): Promise<void> {
     await this.server.crash();
+    await whileDown();
     await this.serve();
+  }
+
+  /** Ends the server while GitHub carries out a call, and starts it again. */
+  async crashIn(operation: string): Promise<void> {
+    this.github.faults.add({ kind: "slow", ms: 400, match: { operation } });
+    const fault = this.github.faults.list.at(-1);
+    await this.serve();
+    await eventually(operation, async () => (fault?.matched ?? 0) >= 1);
+    await this.crash();
   }
 
   async create(title = "Greet people by name"): Promise<void> {
