@@ -2,7 +2,7 @@ import type { RepositoryConfig } from "../config/git.ts";
 import { messageOf } from "../model/errors.ts";
 import { commitWork } from "../repository/commit.ts";
 import type { Identity } from "../repository/git.ts";
-import type { Contents } from "../repository/lfs-work.ts";
+import type { Contents } from "../repository/lfs.ts";
 import type { Conflict } from "../repository/merging.ts";
 import { repositoryNamed } from "../repository/routing.ts";
 import type { Signer } from "../repository/signing.ts";

@@ -5,13 +5,6 @@ import { pointersAmong } from "./lfs-files.ts";
 import { wholeCall } from "./lists.ts";
 import { changedBlobs } from "./offer.ts";
 
-/** The contents of git LFS that a workspace reads. */
-export interface Contents {
-  readonly store: LfsStore;
-  /** Puts those into the store that it lacks. Rejects with `LfsFailure`. */
-  ensure(pointers: readonly Pointer[]): Promise<void>;
-}
-
 interface NewWork {
   /** The workspace. */
   readonly path: string;

@@ -124,6 +124,13 @@ export class LfsStore {
   }
 }
 
+/** The contents of git LFS that a workspace reads. */
+export interface Contents {
+  readonly store: LfsStore;
+  /** Puts those into the store that it lacks. Rejects with `LfsFailure`. */
+  ensure(pointers: readonly Pointer[]): Promise<void>;
+}
+
 /** Where an agent's own git LFS has put the content. */
 export function agentsContent(gitDir: string, { oid }: Pointer): string {
   return join(gitDir, "lfs", "objects", oid.slice(0, 2), oid.slice(2, 4), oid);

@@ -6,8 +6,7 @@ import { plainName } from "../text/text.ts";
 import { commitOf, gitDirOf } from "./checkout.ts";
 import { mergeBase } from "./commits.ts";
 import { openProtectedGit, type ProtectedGit } from "./git.ts";
-import { LfsFailure, type Pointer, pointerIn } from "./lfs.ts";
-import type { Contents } from "./lfs-work.ts";
+import { type Contents, LfsFailure, type Pointer, pointerIn } from "./lfs.ts";
 import { split } from "./lists.ts";
 import { gitHead } from "./survey.ts";
 

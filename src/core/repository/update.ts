@@ -16,9 +16,8 @@ import {
   whoOf,
   writeCommit,
 } from "./install.ts";
-import { LfsFailure } from "./lfs.ts";
+import { type Contents, LfsFailure } from "./lfs.ts";
 import { lfsFilesOf, pointersAmong, unchangedOf, writeContents } from "./lfs-files.ts";
-import type { Contents } from "./lfs-work.ts";
 import { entriesIn, listed, split, wholeCall } from "./lists.ts";
 import {
   type Conflict,
