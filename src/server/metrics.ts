@@ -33,7 +33,7 @@ type Families = ReturnType<typeof families>;
 export function createMetrics(core: Core, clock: Clock): Metrics {
   const registry = new Registry();
   const ofProcess = processText(clock);
-  const known = families(registry, core);
+  const known = families(registry);
   const backlog = new Backlog();
   gauges(registry, core, backlog);
   for (const limit of ["client", "total"]) known.sseDropped.inc({ limit }, 0);
@@ -138,7 +138,7 @@ const attemptBuckets = [1, 10, 30, 60, 300, 600, 1_800, 3_600, 7_200, 14_400];
 const dispatchBuckets = [0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 const pollBuckets = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30];
 
-function families(registry: Registry, core: Core) {
+function families(registry: Registry) {
   const registers = [registry];
   const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
     new Counter<L>({ name: `symphony_${name}`, help, labelNames, registers });

@@ -44,7 +44,7 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     const number = await reviewed(world);
     await github.act({ do: "push", as: "grace", branch: "release", files: { "a.txt": "x\n" } });
     await world.rest(`PATCH /repos/acme/app/pulls/${number}`, { base: "release" }, "grace");
-    await waits(world, /its base was changed to release/);
+    await world.until("it is for release", ({ delivery }) => delivery?.base === "release");
     await github.act({ do: "merge", as: "grace" });
     await world.until(
       "it is done",

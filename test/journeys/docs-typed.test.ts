@@ -61,7 +61,11 @@ test("every command line of README and docs works as it stands", {
   await using provider = await modelServer([]);
   const dir = temporaryDir(t);
   const env = { OPENAI_API_KEY: "sk-test-0123456789", OPENAI_BASE_URL: provider.url };
-  await using reader = new Reader(dir, { OLD: "an older passphrase", NEW: "a newer passphrase" });
+  await using reader = new Reader(dir, {
+    ...{ OLD: "an older passphrase", NEW: "a newer passphrase" },
+    // What plays codex is not in the sandbox that symphony sets around codex.
+    SYMPHONY_CODEX__APPROVAL_POLICY: "on-request",
+  });
   setUp(dir, reader);
   const stages = stagesFor(dir, reader, { receiver, env });
   const stageOf = ({ page, body }: Snippet): Stage =>

@@ -291,7 +291,7 @@ const guesses: readonly { readonly at: RegExp; readonly effect: Effect; readonly
       to: ["tracker.active_states"],
     },
     {
-      at: /^tracker\.(?:.*\.)?(?:\w*labels?|\w*filters?|query|jql|wiql|search|team\w*|projects?|project_\w+|boards?|board_\w+|sprints?|epics?|assign\w+|creators?|authors?|reporters?|owners?|cycles?|milestones?|components?|issue_types?|min_priority|max_issues|(?:exclude|include|ignore|skip)\w*|only_\w+|\w+_(?:since|after|before))$|^(?:labels?|filters?|query|jql|assignees?|exclude\w*|only_\w+)$/,
+      at: /^tracker\.(?:.*\.)?(?:\w*labels?|\w*filters?|query|jql|wiql|search|team\w*|projects?|project_\w+|sprints?|epics?|assign\w+|creators?|authors?|reporters?|owners?|cycles?|milestones?|components?|issue_types?|min_priority|max_issues|(?:exclude|include|ignore|skip)\w*|only_\w+|\w+_(?:since|after|before))$|^(?:labels?|filters?|query|jql|assignees?|exclude\w*|only_\w+)$/,
       effect: "narrows",
       to: ["tracker.labels", "tracker.required_labels", "tracker.provider"],
     },

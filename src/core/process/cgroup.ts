@@ -37,6 +37,8 @@ const pauseMs = 20;
 const memoryRoom = 1.25;
 /** Threads count too, so that a limit of processes leaves room for them. */
 export const tasksPerProcess = 4;
+/** The threads of the agent itself: a low limit is for the look, which ends the agent and says why, before the kernel refuses. */
+export const ownTasks = 512;
 
 interface Place {
   /** A directory that new groups are made in. */
@@ -57,7 +59,7 @@ interface Held {
  * look ends the whole agent and says why; the kernel ends a single process that outruns it.
  */
 export function groupOf({ maxProcesses, maxMemoryBytes }: Held): ControlGroup | null {
-  const tasks = maxProcesses === null ? null : maxProcesses * tasksPerProcess;
+  const tasks = maxProcesses === null ? null : maxProcesses * tasksPerProcess + ownTasks;
   const bytes = maxMemoryBytes === null ? null : Math.floor(maxMemoryBytes * memoryRoom);
   return makeGroup({ maxMemoryBytes: bytes }, tasks);
 }

@@ -85,7 +85,7 @@ test("THREAT-18: the kernel holds the processes and the memory of a command, as 
     "set -o pipefail; head -c 900000000 /dev/zero | tail -c 900000000 | wc -c",
   );
   assert.equal(full.stoppedFor, "memory", full.output);
-  const many = await run("for i in $(seq 200); do sleep 20 & done; echo over");
+  const many = await run("for i in $(seq 700); do sleep 20 & done; echo over");
   assert.ok(
     many.stoppedFor === "processes" || /Resource temporarily/.test(many.output),
     many.output,

@@ -31,7 +31,7 @@ for (const [what, args] of accepted) {
     const { success, output } = await tools.call(tool, args);
     assert.deepEqual(
       [success, JSON.parse(output)],
-      [true, { data: { viewer: { id: "user-ada", name: "Ada" } } }],
+      [true, { data: { viewer: { id: "user-ada", name: "Ada", app: false } } }],
     );
     assert.equal(fake.requests[0]?.query, viewer);
   });
