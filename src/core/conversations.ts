@@ -8,7 +8,7 @@ import type { Entry, NewEntry } from "./delivery/store.ts";
 import type { Bus } from "./events/bus.ts";
 import type { Logger } from "./events/log.ts";
 import { messageOf, SymphonyError } from "./model/errors.ts";
-import type { EventType, SymphonyEvent } from "./model/event.ts";
+import { type EventType, type SymphonyEvent, standingTypes } from "./model/event.ts";
 import { normalState } from "./model/issue.ts";
 import type { Operations } from "./orchestrator/operations.ts";
 import type {
@@ -28,24 +28,7 @@ export interface ConversationDeps extends Omit<IntakeDeps, "reply" | "deliveries
 }
 
 /** After these the issue may stand elsewhere. */
-const standingTypes: ReadonlySet<EventType> = new Set<EventType>([
-  "issue.queued",
-  "issue.dispatched",
-  "issue.retrying",
-  "issue.blocked",
-  "issue.review",
-  "issue.held",
-  "issue.failed",
-  "issue.completed",
-  "issue.released",
-  "attempt.ended",
-  "approval.requested",
-  "approval.resolved",
-  "pull_request.opened",
-  "pull_request.merged",
-  "pull_request.closed",
-  "branch.pushed",
-]);
+const shownTypes: ReadonlySet<EventType> = new Set<EventType>(["issue.queued", ...standingTypes]);
 const workTypes: ReadonlySet<EventType> = new Set<EventType>([
   "attempt.started",
   "agent.command",
@@ -54,7 +37,7 @@ const workTypes: ReadonlySet<EventType> = new Set<EventType>([
   "agent.message",
 ]);
 
-const types = [...standingTypes, ...workTypes];
+const types = [...shownTypes, ...workTypes];
 
 /** The shortest time between two steps of the work that are shown. */
 const passingMs = 30_000;
@@ -223,7 +206,7 @@ export class Conversations {
     if (workTypes.has(type)) this.#count(issueId, type, message);
     if (type === "issue.dispatched")
       for (const { id, stopped } of about) if (stopped) this.#change(id, { stopped: false });
-    if (standingTypes.has(type)) for (const one of about) this.#lookSafely(one);
+    if (shownTypes.has(type)) for (const one of about) this.#lookSafely(one);
   }
 
   #count(issueId: string, type: EventType, message: string): void {

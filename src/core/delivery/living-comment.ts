@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { EventType, SymphonyEvent } from "../model/event.ts";
+import { type EventType, type SymphonyEvent, standingTypes } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
 import type { IssueRow } from "../orchestrator/issues.ts";
 import { defuse } from "../text/defuse.ts";
@@ -26,24 +26,7 @@ interface Deps extends CommentPorts, Pick<Reach, "clock" | "log" | "bus" | "conf
 }
 
 /** After these the comment may say something else. */
-const types: readonly EventType[] = [
-  "issue.dispatched",
-  "issue.retrying",
-  "issue.blocked",
-  "issue.review",
-  "issue.held",
-  "issue.failed",
-  "issue.completed",
-  "issue.released",
-  "attempt.started",
-  "attempt.ended",
-  "approval.requested",
-  "approval.resolved",
-  "branch.pushed",
-  "pull_request.opened",
-  "pull_request.merged",
-  "pull_request.closed",
-];
+const types: readonly EventType[] = [...standingTypes, "attempt.started"];
 
 /** The shortest time between two edits of one comment. */
 const editIntervalMs = 30_000;

@@ -70,6 +70,12 @@ export function remoteRuntime(options: RemoteOptions): AgentRuntime {
   };
 }
 
+/** What a worker needs of the session's facts; the others are made there. */
+const sentOfSpec = [
+  ...(["title", "model", "resumeThreadId", "secretEnvNames", "askPolicy"] as const),
+  ...(["level", "readable", "bounds", "network"] as const),
+];
+
 class RemoteSession implements AgentSession, Listener {
   threadId = "";
   resumed = false;
@@ -130,28 +136,7 @@ class RemoteSession implements AgentSession, Listener {
       prepareMs,
       maxCopy,
     } = this.#options;
-    const {
-      title,
-      model,
-      resumeThreadId,
-      secretEnvNames,
-      askPolicy,
-      level,
-      readable,
-      bounds,
-      network,
-    } = this.#spec;
-    const spec = {
-      title,
-      model,
-      resumeThreadId,
-      secretEnvNames,
-      askPolicy,
-      level,
-      readable,
-      bounds,
-      network,
-    };
+    const spec = Object.fromEntries(sentOfSpec.map((name) => [name, this.#spec[name]]));
     const { specs } = this.#spec.tools;
     return {
       ...{ attempt, kind, agent, settings: settings(), key, prepare, prepareMs, maxCopy, spec },

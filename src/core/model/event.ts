@@ -75,6 +75,25 @@ export const eventTypes = [
 
 export type EventType = (typeof eventTypes)[number];
 
+/** After these an issue may stand elsewhere, as people see it. */
+export const standingTypes: readonly EventType[] = [
+  "issue.dispatched",
+  "issue.retrying",
+  "issue.blocked",
+  "issue.review",
+  "issue.held",
+  "issue.failed",
+  "issue.completed",
+  "issue.released",
+  "attempt.ended",
+  "approval.requested",
+  "approval.resolved",
+  "branch.pushed",
+  "pull_request.opened",
+  "pull_request.merged",
+  "pull_request.closed",
+];
+
 /** An event before it is published; the bus adds `seq` and `at`. */
 export interface EventDraft {
   readonly type: EventType;

@@ -233,7 +233,7 @@ function merged(
   );
 }
 
-/** It waits for people again, and what they say is heard: it was stopped, or what kept it from them is mended. */
+/** It waits for people again and takes their feedback: it was stopped, or what kept it from them is mended. */
 function resumed(
   state: State,
   { issueId, workspacePath, made }: About<"offer.resumed">,

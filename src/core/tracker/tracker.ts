@@ -199,7 +199,7 @@ export interface ConversationPrompt {
 /** What symphony says in a conversation. */
 export interface Activity {
   /**
-   * `thought`: what goes on; `action`: a step of the work; `elicitation`: a question; `response`: it is done; `error`: it has
+   * `thought`: what is under way; `action`: a step of the work; `elicitation`: a question; `response`: it is done; `error`: it has
    * failed.
    */
   readonly type: "thought" | "action" | "elicitation" | "response" | "error";

@@ -41,7 +41,7 @@ function library(dir: string, name: string, more: (seed: string) => void = () =>
   return git("rev-parse", "HEAD");
 }
 
-/** Adds a submodule as anybody can write it, without git's own checks. */
+/** Adds a submodule as any author of a repository can write it, without git's own checks. */
 function addLink(seed: string, path: string, url: string, commit: string, name = path): void {
   const file = join(seed, ".gitmodules");
   const known = existsSync(file) ? readFileSync(file, "utf8") : "";
