@@ -4,15 +4,14 @@ import type { z } from "zod";
 import type { AuditEntryView } from "../contract/audit.ts";
 import type { CommandContext } from "./context.ts";
 import { filesFor } from "./data-dir.ts";
-import { exitCodes, onServerIssue, requireWord } from "./failure.ts";
+import { exitCodes, onServerIssue } from "./failure.ts";
 import { type Cell, printPage, relative } from "./output.ts";
 import { pageOptions, row, subcommand } from "./table.ts";
 import { sinceTime, untilTime, whenForms } from "./when.ts";
 
 type Entry = z.output<typeof AuditEntryView>;
-type Actor = Entry["actor"];
 
-const actors: readonly Actor[] = ["cli", "api", "webhook", "tracker", "orchestrator"];
+const actors: readonly string[] = ["cli", "api", "webhook", "tracker", "orchestrator"];
 
 /** Lists who did what, and verifies the log. */
 export const auditCommand = row({
@@ -31,9 +30,7 @@ export const auditCommand = row({
     {
       name: "actor",
       value: "name",
-      summary: `only by ${actors.join(", ")}`,
-      read: (text: string, flag: string) =>
-        requireWord(text, actors, `${flag}: "${text}" is not an actor`),
+      summary: `only by ${actors.join(", ")}, or the name of a token`,
       completion: actors,
     },
     {
@@ -57,7 +54,7 @@ export const auditCommand = row({
   ],
   call: (query, context) =>
     onServerIssue(query.issue ?? "", context, (client) => client.audit.list({ query })),
-  print(page, context) {
+  print(page, context, { actor }) {
     const columns = [
       { title: "SEQ", align: "right", drop: 3 },
       { title: "AT" },
@@ -68,7 +65,10 @@ export const auditCommand = row({
       { title: "DETAIL", flexible: true, drop: 1 },
     ] as const;
     const rows = page.entries.map((entry) => rowOf(entry, context.width !== null));
-    return printPage({ columns, rows, page }, context);
+    const by = actor === undefined ? "" : ` by ${actor}`;
+    const known = `actors are ${actors.join(", ")} and the names of symphony tokens list`;
+    const empty = `There are no such entries${by}${by && `; ${known}`}`;
+    return printPage({ columns, rows, page, empty }, context);
   },
   commands: [
     subcommand({

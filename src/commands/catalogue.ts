@@ -290,6 +290,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./secrets.ts")).secretsCommand,
   },
   {
+    name: "tokens",
+    summary: "tokens with a name and a role, for people and programs: list, add, remove",
+    group: configure,
+    load: async () => (await import("./tokens.ts")).tokensCommand,
+  },
+  {
     name: "notify",
     summary: "messages to people: list the rules, send a test through each",
     group: configure,

@@ -8,6 +8,7 @@ import { notices } from "./notices.ts";
 import { key, secrets } from "./secrets.ts";
 import { models, system, usage } from "./system.ts";
 import { templates } from "./templates.ts";
+import { tokens } from "./tokens.ts";
 import { webhooks } from "./webhooks.ts";
 import { workers } from "./workers.ts";
 import { git, workspaces } from "./workspaces.ts";
@@ -21,6 +22,7 @@ export const api = {
   secrets,
   notices,
   workers,
+  tokens,
   models,
   git,
   key,

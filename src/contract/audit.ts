@@ -4,7 +4,10 @@ import { route } from "./route.ts";
 import { page, paged, Time } from "./values.ts";
 
 const Actor = z
-  .enum(["cli", "api", "webhook", "tracker", "orchestrator"])
+  .string()
+  .min(1)
+  .max(63)
+  .describe("`cli`, `api`, `webhook`, `tracker`, `orchestrator`, or the name of a token")
   .meta({ id: "AuditActor" });
 
 const When = z.iso.datetime({ offset: true });

@@ -64,6 +64,7 @@ export const config = {
   }),
   replaceOverlay: route({
     ...paths.config.replaceOverlay,
+    role: "admin",
     summary: "Replace the whole overlay; it is saved and in force before the reply",
     headers: z.object({
       "if-match": z
@@ -80,6 +81,7 @@ export const config = {
   }),
   removeFromOverlay: route({
     ...paths.config.removeFromOverlay,
+    role: "admin",
     summary: "Remove a value, or a map of values, from the overlay",
     params: z.object({
       path: z

@@ -74,6 +74,17 @@ const otherExamples: Readonly<Record<string, unknown>> = {
     expires_at: at,
   },
   "workers.cordon": worker,
+  "tokens.list": {
+    tokens: [{ name: "ada", role: "operate", created_at: at, expires_at: null, expired: false }],
+  },
+  "tokens.add": {
+    name: "ada",
+    role: "operate",
+    created_at: at,
+    expires_at: null,
+    expired: false,
+    token: "symphony_EXAMPLE",
+  },
   "templates.list": { templates: [template], ...page },
   "templates.create": template,
   "templates.detail": template,

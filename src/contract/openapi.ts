@@ -44,6 +44,7 @@ const tags: Readonly<Record<string, string>> = {
   models: "The models that the configured provider offers",
   git: "Repositories of the workspaces, and the work they hold",
   usage: "Tokens and their cost",
+  tokens: "Tokens with a name and a role, for people and programs",
   workers: "Machines of the fleet that run attempts",
   notices: "Messages to people: the rules of `notify`",
 };
@@ -190,6 +191,7 @@ function refusals(route: Route, schemas: SchemaBook, info: DocumentInfo): Json {
     "unsupported_media_type",
     "unauthorized",
     "forbidden_host",
+    "forbidden_role",
     "rate_limited",
     "internal_error",
     "unavailable",

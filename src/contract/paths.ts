@@ -81,6 +81,11 @@ export const paths = {
     cordon: { method: "PUT", path: "/api/v1/workers/:name" },
     remove: { method: "DELETE", path: "/api/v1/workers/:name" },
   },
+  tokens: {
+    list: { method: "GET", path: "/api/v1/tokens" },
+    add: { method: "POST", path: "/api/v1/tokens" },
+    remove: { method: "DELETE", path: "/api/v1/tokens/:name" },
+  },
   models: {
     list: { method: "GET", path: "/api/v1/models" },
   },

@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import type { ErrorCode } from "../core/model/errors.ts";
+import type { Role } from "../core/model/role.ts";
 
 export type Method = "GET" | "POST" | "PUT" | "DELETE";
 
@@ -34,12 +35,18 @@ export interface Route {
   readonly evenUnsaved?: boolean;
   /** True when the caller authenticates by signing the body: no token is required, and the handler gets the raw bytes. */
   readonly signed?: boolean;
+  /** The role that the holder of a named token needs; default: `read` for a GET, `operate` for a mutation. */
+  readonly role?: Role;
   /** Error codes a caller should expect, in addition to those every route may give. */
   readonly errors?: readonly ErrorCode[];
 }
 
 /** Percent-encoded JSON, a list of sentences; absent when there is none. */
 export const warningsHeader = "X-Symphony-Warnings";
+
+export function roleFor({ role, method }: Route): Role {
+  return role ?? (method === "GET" ? "read" : "operate");
+}
 
 export interface RouteGroup {
   readonly [name: string]: Route | RouteGroup;

@@ -6,6 +6,7 @@ import { Time } from "./values.ts";
 export const key = {
   rotate: route({
     ...paths.key.rotate,
+    role: "admin",
     summary: "Encrypt every secret with a new key; the old key is deleted before the reply",
     body: z.looseObject({}).meta({ example: {} }),
     bodyOptional: true,
@@ -43,6 +44,7 @@ export const secrets = {
   }),
   put: route({
     ...paths.secrets.put,
+    role: "admin",
     summary: "Store a secret, encrypted; the next request or attempt uses it",
     params: byKey,
     body: z
@@ -65,6 +67,7 @@ export const secrets = {
   }),
   remove: route({
     ...paths.secrets.remove,
+    role: "admin",
     summary: "Remove a secret",
     params: byKey,
     status: 204,

@@ -40,6 +40,7 @@ export const workers = {
   }),
   invite: route({
     ...paths.workers.invite,
+    role: "admin",
     summary: "Write a token with which one machine can join the fleet",
     body: z
       .strictObject({
@@ -57,6 +58,7 @@ export const workers = {
   }),
   cordon: route({
     ...paths.workers.cordon,
+    role: "admin",
     summary: "Give a worker no new attempts, or give it some again; its attempts continue",
     params: byName,
     body: z
@@ -72,6 +74,7 @@ export const workers = {
   }),
   remove: route({
     ...paths.workers.remove,
+    role: "admin",
     summary: "Remove a worker from the fleet; its attempts end and are tried again elsewhere",
     params: byName,
     status: 204,

@@ -22,6 +22,7 @@ import type { Operations } from "./orchestrator/operations.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import type { Templates } from "./prompt/templates.ts";
 import type { Secrets } from "./secrets/secrets.ts";
+import type { NamedTokens } from "./store/named-tokens.ts";
 import type { History, IssueRecords, Store } from "./store/store.ts";
 import type { Redactor } from "./text/redact.ts";
 import type { IssueFinder } from "./tracker/finder.ts";
@@ -61,6 +62,7 @@ export interface Core {
   readonly deliveries: Deliveries;
   readonly workspaces: WorkspaceOverview;
   readonly secrets: Secrets;
+  readonly tokens: NamedTokens;
   /** null: attempts run on this machine. */
   readonly fleet: Fleet | null;
   readonly models: ModelList;

@@ -3,6 +3,7 @@ import { type AgentKind, AgentRuntimes, type RuntimesOptions } from "./agent/kin
 import { ModelList } from "./agent/models.ts";
 import { learnedIn } from "./agent/openai/learned.ts";
 import { openRecovery, type Recovery } from "./attempt/recovery.ts";
+import { systemClock } from "./clock.ts";
 import { type Config, secretNamesOf } from "./config/config.ts";
 
 import { fleetSecretNames } from "./config/fleet.ts";
@@ -26,6 +27,7 @@ import { Mirrors } from "./repository/mirrors.ts";
 import { noAuditKeys } from "./store/audit.ts";
 import { openIssueRecords } from "./store/documents.ts";
 import { openHistory } from "./store/history.ts";
+import { NamedTokens } from "./store/named-tokens.ts";
 import { openAgentPauses, openPause } from "./store/pause.ts";
 import { repeatedStore } from "./store/repeated.ts";
 import { SaveQueue } from "./store/saves.ts";
@@ -272,11 +274,16 @@ export function openModels(options: CoreOptions, deps: OpenModelsDeps): ModelLis
  * (`lockDataDir`). Rejects with `storage_corrupt` or `storage_unavailable`, and then holds nothing
  * open.
  */
-export async function openStore(dir: string, auditKeys = noAuditKeys): Promise<Store> {
+export async function openStore(
+  dir: string,
+  auditKeys = noAuditKeys,
+  clock = systemClock,
+): Promise<Store> {
   const records = await openIssueRecords(dir);
   const templates = await openTemplates(dir);
   const pause = await openPause(dir);
   const agentPauses = await openAgentPauses(dir);
+  const tokens = await NamedTokens.open(dir, clock);
   const history = openHistory(join(dir, "history.db"), auditKeys);
   return {
     records,
@@ -284,11 +291,13 @@ export async function openStore(dir: string, auditKeys = noAuditKeys): Promise<S
     templates,
     pause,
     agentPauses,
+    tokens,
     async close() {
       await records.settled();
       await templates.settled();
       await pause.settled();
       await agentPauses.settled();
+      await tokens.settled();
       history.close();
     },
   };

@@ -40,10 +40,11 @@ interface RunningDeps {
 }
 
 export function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningDeps): Core {
-  const { orchestrator, models, secrets, closers, leaving, webhooks, comments, unsaved } = used;
+  const { orchestrator, models, secrets, closers, leaving } = used;
+  const { webhooks, comments, unsaved } = used;
   const { clock, log, version, dataDir } = options;
   const { config, trackers, bus } = deps;
-  const { history } = deps.store;
+  const { history, tokens } = deps.store;
   const overview = openOverview(options, deps, used);
   const stopping = new AbortController();
   let begun: Promise<Begun> | null = null;
@@ -69,7 +70,7 @@ export function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningD
     clock,
     workflowPath: options.workflowPath,
     kinds: deps.kinds,
-    ...{ config, bus, history, log, webhooks, comments, secrets, models },
+    ...{ config, bus, history, log, webhooks, comments, secrets, tokens, models },
     ...{ meter: deps.meter, recorder: deps.recorder, templates: deps.templates },
     ...{ notices: used.notices, fleet: used.fleet },
     ...{ workspaces: overview, deliveries: deps.deliveries },

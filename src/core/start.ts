@@ -117,7 +117,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     refuseLater(join(dataDir, "webhooks.db"), webhookMigrations);
     refuseLater(join(dataDir, "delivery.db"), deliveryMigrations);
     refuseLater(join(dataDir, "notify.db"), notifyMigrations);
-    const opening = await openStore(dataDir, secrets.auditKeys);
+    const opening = await openStore(dataDir, secrets.auditKeys, clock);
     const store = redactedStore(opening, (text) => redactor.redact(text));
     closers.push(() => store.close());
     await secrets.sealAudit(() => beginSealed(store.history, clock.wall()));

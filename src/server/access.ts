@@ -4,6 +4,8 @@ import { BlockList, isIP, isIPv6 } from "node:net";
 import type { Context, Middleware } from "koa";
 import type { RateLimiterMemory } from "rate-limiter-flexible";
 import { SymphonyError } from "../core/model/errors.ts";
+import type { Caller } from "../core/model/role.ts";
+import type { NamedTokens } from "../core/store/named-tokens.ts";
 import { sameText } from "../core/text/text.ts";
 import { isKnownOwnUser, isOwnUser } from "./peers.ts";
 
@@ -11,6 +13,7 @@ interface AccessRules {
   /** The address the server is bound to. */
   readonly host: string;
   readonly token: string | null;
+  readonly named: Pick<NamedTokens, "holder" | "expiredAt" | "onEnd">;
   /** Names in addition to loopback that a `Host` header may carry, with or without a port. */
   allowedHosts(): readonly string[];
   /** True when `server.auth` is `token`. */
@@ -29,8 +32,15 @@ const wildcards = new Set(["0.0.0.0", "::"]);
 export function guard(rules: AccessRules): Middleware {
   const tokenAlways = !isLoopback(rules.host);
   const requireCaller = async (ctx: Context) => {
-    if (tokenAlways || rules.tokenWanted()) requireToken(ctx.req, rules.token);
-    else if (!(await isOwnUser(ctx.req.socket))) requireToken(ctx.req, rules.token, notOwnUser);
+    const caller = callerBy(rules, ctx.req);
+    if (caller !== null) {
+      ctx.state["caller"] = caller;
+      ctx.res.once(
+        "close",
+        rules.named.onEnd(caller.name, () => ctx.res.destroy()),
+      );
+    } else if (tokenAlways || rules.tokenWanted()) requireToken(ctx.req, rules);
+    else if (!(await isOwnUser(ctx.req.socket))) requireToken(ctx.req, rules, notOwnUser);
   };
   return async (ctx, next) => {
     if (ctx.path.startsWith("/webhooks/")) return next();
@@ -57,8 +67,10 @@ export function admits(rules: AccessRules, request: IncomingMessage): boolean {
   try {
     refuseProxies(request);
     requireHost(request, rules);
+    // A named token may look at every answer that is known here: its role is at least `read`.
+    if (callerBy(rules, request) !== null) return true;
     const isTrusted = isLoopback(rules.host) && !rules.tokenWanted();
-    if (!isTrusted || !isKnownOwnUser(request.socket)) requireToken(request, rules.token);
+    if (!isTrusted || !isKnownOwnUser(request.socket)) requireToken(request, rules);
     return true;
   } catch {
     return false;
@@ -127,10 +139,31 @@ const always = "this server requires its token";
 const notOwnUser =
   "this server requires its token, because the caller is not known to be the user who runs it";
 
-function requireToken(request: IncomingMessage, expected: string | null, why = always): void {
+function tokenIn({ headers }: IncomingMessage): string | undefined {
+  return /^Bearer +(\S+)$/i.exec(headers.authorization ?? "")?.[1];
+}
+
+/** The holder of the named token that was sent, if there is one: also where no token is needed, its role decides. */
+function callerBy({ named }: Pick<AccessRules, "named">, request: IncomingMessage): Caller | null {
+  const given = tokenIn(request);
+  return given === undefined ? null : named.holder(given);
+}
+
+function requireToken(
+  request: IncomingMessage,
+  { token: expected, named }: Pick<AccessRules, "token" | "named">,
+  why = always,
+): void {
   const sent = request.headers.authorization ?? "";
-  const given = /^Bearer +(\S+)$/i.exec(sent)?.[1];
+  const given = tokenIn(request);
   if (expected !== null && given !== undefined && sameText(given, expected)) return;
+  const expiredAt = given === undefined ? null : named.expiredAt(given);
+  if (expiredAt !== null) {
+    const at = new Date(expiredAt).toISOString();
+    throw new SymphonyError("unauthorized", `${why}, and the one that was sent expired at ${at}`, {
+      hint: "an admin can make another one: symphony tokens add NAME",
+    });
+  }
   const what = sent === "" ? "none was sent" : "the one that was sent is wrong";
   const hint = sent === "" ? "set SYMPHONY_TOKEN to it" : "correct SYMPHONY_TOKEN, or unset it";
   throw new SymphonyError("unauthorized", `${why}, and ${what}`, {

@@ -21,6 +21,7 @@ import { noticeHandlers } from "./handlers/notices.ts";
 import { keyHandlers, secretHandlers } from "./handlers/secrets.ts";
 import { modelHandlers, systemHandlers } from "./handlers/system.ts";
 import { templateHandlers } from "./handlers/templates.ts";
+import { tokenHandlers } from "./handlers/tokens.ts";
 import { usageHandlers } from "./handlers/usage.ts";
 import { webhookHandlers } from "./handlers/webhooks.ts";
 import { workerHandlers } from "./handlers/workers.ts";
@@ -65,6 +66,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
     key: keyHandlers(core),
     notices: noticeHandlers(core),
     workers: workerHandlers(core),
+    tokens: tokenHandlers(core, clock),
   };
   const router = mount(api, handlers, auditTo(core, clock));
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));
@@ -76,6 +78,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
   const rules = {
     host,
     token,
+    named: core.tokens,
     allowedHosts: () => config().server.allowedHosts,
     tokenWanted: () => wantsToken({ auth, level: config().agent.level }),
   };

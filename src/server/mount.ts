@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingHttpHeaders, ServerResponse } from "node:http";
 import type { ParsedUrlQuery } from "node:querystring";
 import type { Context, Middleware } from "koa";
 import type { z } from "zod";
@@ -9,9 +9,11 @@ import {
   type Request,
   type Route,
   type RouteGroup,
+  roleFor,
   routesOf,
 } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
+import { type Caller, mayAct } from "../core/model/role.ts";
 import { SavedLater } from "../core/store/durable.ts";
 import { mayHaveBody, readBody, readRaw, refuseBody } from "./body.ts";
 import { checked, type Fault } from "./faults.ts";
@@ -23,6 +25,10 @@ import { Router } from "./router.ts";
 export interface Exchange {
   /** The port on which the request arrived. */
   readonly localPort: number;
+  /** Whose request it is, as the audit log shows it. */
+  readonly actor: string;
+  /** The holder of the named token that was sent; null: the server's own user. */
+  readonly caller: Caller | null;
   /** A header of the request, by its name in lower case. */
   header(name: string): string | undefined;
   setHeader(
@@ -93,6 +99,7 @@ const reservedWords = [
   "secrets",
   "state",
   "templates",
+  "tokens",
   "transitions",
   "workspaces",
 ];
@@ -156,10 +163,12 @@ interface Binding {
 }
 
 function serve(binding: Binding): Middleware {
+  const { route } = binding;
   const answer = answerOf(binding);
-  if (binding.route.body || binding.route.signed) return answer;
+  if (route.signed) return answer;
   return async (ctx, next) => {
-    if (mayHaveBody(ctx.req)) await refuseBody(ctx.req);
+    requireRole(ctx, binding);
+    if (!route.body && mayHaveBody(ctx.req)) await refuseBody(ctx.req);
     return answer(ctx, next);
   };
 }
@@ -208,6 +217,8 @@ async function call({ route, handler }: Binding, ctx: Context, request: ParsedRe
   let status: number = route.status;
   const exchange: Exchange = {
     localPort: ctx.req.socket.localPort ?? 0,
+    actor: actorOf(ctx),
+    caller: callerOf(ctx),
     header: (name) => ctx.req.headers[name]?.toString(),
     setHeader: (name, value) => ctx.set(name, value),
     repeat(again) {
@@ -236,7 +247,7 @@ async function audited(binding: Binding, ctx: Context, request: ParsedRequest): 
   const { name: action, route } = binding;
   const detail = { request_id: ctx.state["requestId"], ...shown(route, request["body"]) };
   const end = binding.audit(
-    { action, target, actor: actorOf(ctx.req), detail },
+    { action, target, actor: actorOf(ctx), detail },
     { evenUnsaved: route.evenUnsaved === true },
   );
   try {
@@ -334,24 +345,36 @@ interface Attempted {
   /** The route's name, such as `issues.abort`. */
   readonly action: string;
   readonly target: string | null;
-  readonly actor: "cli" | "api";
+  readonly actor: string;
   readonly detail: Readonly<Record<string, unknown>>;
 }
 
-/** The target of a mutation: the issue, key or path in its address. */
+/** The target of a mutation: the issue, key, path or name in its address. */
 function targetOf({ params }: ParsedRequest): string | null {
-  const { id, path, key } = (params ?? {}) as Readonly<Record<string, string | undefined>>;
-  return id ?? path ?? key ?? null;
+  const { id, path, key, name } = (params ?? {}) as Readonly<Record<string, string | undefined>>;
+  return id ?? path ?? key ?? name ?? null;
 }
 
-/** As `actorOf`, for a handler. */
-export function actorBy(userAgent: string | undefined): "cli" | "api" {
-  return userAgent?.startsWith("symphony-cli") ? "cli" : "api";
+/** The name of the token that was sent; without one the command line is known by its user agent. */
+function actorOf(ctx: Context): string {
+  const isCli = ctx.req.headers["user-agent"]?.startsWith("symphony-cli") === true;
+  return callerOf(ctx)?.name ?? (isCli ? "cli" : "api");
 }
 
-/** The command line identifies itself by its user agent. */
-function actorOf({ headers }: IncomingMessage): "cli" | "api" {
-  return actorBy(headers["user-agent"]);
+function callerOf(ctx: Context): Caller | null {
+  return ctx.state["caller"] ?? null;
+}
+
+/** Throws `forbidden_role`. */
+function requireRole(ctx: Context, { name, route }: Pick<Binding, "name" | "route">): void {
+  const caller = callerOf(ctx);
+  const needed = roleFor(route);
+  if (caller === null || mayAct(caller.role, needed)) return;
+  throw new SymphonyError(
+    "forbidden_role",
+    `the token of ${caller.name} has the role ${caller.role}, and ${name} needs ${needed}`,
+    { hint: `an admin can make another token: symphony tokens add NAME --role ${needed}` },
+  );
 }
 
 /** The fields of a body that the route's `audited` lists. */

@@ -43,6 +43,7 @@ const real: Readonly<Record<string, () => string>> = {
   "attempts.detail aid": () => living.attemptId,
   "secrets.put key": () => "NEW_KEY",
   "secrets.remove key": () => "OLD_KEY",
+  "tokens.remove name": () => "ada",
   "workspaces.remove key": () => "ENG-1",
   "config.removeFromOverlay path": () => "agent.max_turns",
 };

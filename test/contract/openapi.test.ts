@@ -72,7 +72,10 @@ describe("H-16: the document", () => {
     const { responses } = document.paths["/api/v1/{id}/steer"].post;
     assert.match(responses[404].description, /`issue_not_found`/);
     assert.match(responses[409].description, /`no_active_turn`/);
-    assert.match(responses[403].description, /`forbidden_host`, `forbidden_origin`/);
+    assert.match(
+      responses[403].description,
+      /`forbidden_host`, `forbidden_role`, `forbidden_origin`/,
+    );
     assert.match(responses[415].description, /`unsupported_media_type`/);
     for (const [path, method, { responses: own }] of operations) {
       for (const status of [400, 401, 403, 500, 503]) assert.ok(own[status], `${method} ${path}`);

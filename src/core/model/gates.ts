@@ -65,4 +65,5 @@ export const keptFiles = [
   "pause.json",
   "agent-pauses.json",
   "secrets.json",
+  "tokens.json",
 ] as const;

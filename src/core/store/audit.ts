@@ -6,7 +6,6 @@ import { systemCodeOf } from "../model/errors.ts";
 import { type Database, int, type Row, text, textOrNull, translate } from "./database.ts";
 import { isStorageError } from "./durable.ts";
 import type {
-  AuditActor,
   AuditEntry,
   AuditIntent,
   AuditPage,
@@ -217,7 +216,7 @@ function intentOf(row: Row): AuditIntent {
   return {
     at: int(row, "at"),
     // Only `intend` writes these rows.
-    actor: text(row, "actor") as AuditActor,
+    actor: text(row, "actor"),
     action: text(row, "action"),
     target: textOrNull(row, "target"),
     detail: JSON.parse(text(row, "detail")),
@@ -226,7 +225,7 @@ function intentOf(row: Row): AuditIntent {
 
 function recordOf(row: ReturnType<typeof auditRowOf>): AuditRecord {
   // Only `append` writes these rows.
-  return { ...row, actor: row.actor as AuditActor, detail: JSON.parse(row.detail) };
+  return { ...row, detail: JSON.parse(row.detail) };
 }
 
 /** One row of the audit log as it is stored; `detail` is JSON. */

@@ -4,6 +4,7 @@ import type { Attempt } from "../model/attempt.ts";
 import type { Offer } from "../model/delivery.ts";
 import type { EventDraft, EventType, SymphonyEvent } from "../model/event.ts";
 import type { Attached, Issue, Wait } from "../model/issue.ts";
+import type { NamedTokens } from "./named-tokens.ts";
 import type { StoredAgentPauses, StoredPause } from "./pause.ts";
 import type { StoredTemplates } from "./templates.ts";
 
@@ -14,6 +15,7 @@ export interface Store {
   readonly templates: StoredTemplates;
   readonly pause: StoredPause;
   readonly agentPauses: StoredAgentPauses;
+  readonly tokens: NamedTokens;
   close(): Promise<void>;
 }
 
@@ -231,7 +233,8 @@ export interface UsageRow {
   readonly tokens: Attempt["tokens"];
 }
 
-export type AuditActor = "cli" | "api" | "webhook" | "tracker" | "orchestrator";
+/** `cli`, `api`, `webhook`, `tracker`, `orchestrator`, or the name of a token. */
+export type AuditActor = string;
 
 export interface AuditIntent {
   readonly at: number;

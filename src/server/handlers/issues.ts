@@ -132,20 +132,23 @@ function editors(core: Core, clock: Clock) {
     },
     async comment({ params, body }, exchange) {
       const local = core.localIssues();
+      const author = exchange.caller?.name ?? "operator";
       if (!local) {
         const editor = requireEditor(core);
         const { issue } = await findStatus(core, params.id);
-        await editor.comment(issue, body.body);
+        // There it is a comment of symphony's own user.
+        const signed = exchange.caller === null ? body.body : `${body.body}\n\n— ${author}`;
+        await editor.comment(issue, signed);
         void core.comments.written(issue.id, {
           id: randomUUID(),
-          author: "operator",
+          author,
           body: body.body,
         });
         locate(exchange, issue.identifier);
         const at = time(clock.wall());
         return { issue_identifier: issue.identifier, body: body.body, at };
       }
-      const comment = local.comment(params.id, { author: "operator", body: body.body });
+      const comment = local.comment(params.id, { author, body: body.body });
       const issue = local.get(params.id);
       const identifier = issue?.identifier ?? params.id;
       if (issue) void core.comments.written(issue.id, comment);

@@ -13,7 +13,7 @@ import { writerOf } from "../../core/model/names.ts";
 import type { Refreshed } from "../../core/orchestrator/operations.ts";
 import { docsPage } from "../docs.ts";
 import type { Metrics } from "../metrics.ts";
-import { actorBy, type Handlers } from "../mount.ts";
+import type { Handlers } from "../mount.ts";
 import { Prepared, StateAnswer, strongTag, viewOf } from "../replies.ts";
 import { streamEvents } from "../sse.ts";
 import { snapshotView, time, trackerView } from "../views.ts";
@@ -64,11 +64,11 @@ export function systemHandlers(deps: SystemDeps): Handlers<Api["system"]> {
     },
     async pause({ body }, exchange) {
       const reason = body.reason === undefined ? null : core.redact(body.reason);
-      const pause = await core.dispatch.pause(reason, actorBy(exchange.header("user-agent")));
+      const pause = await core.dispatch.pause(reason, exchange.actor);
       return { paused: true, reason: pause.reason, by: pause.by, since: time(pause.sinceWall) };
     },
     async resume(_, exchange) {
-      const ended = await core.dispatch.resume(actorBy(exchange.header("user-agent")));
+      const ended = await core.dispatch.resume(exchange.actor);
       const since = ended && time(ended.sinceWall);
       return { paused: false, was_paused: ended !== null, since };
     },

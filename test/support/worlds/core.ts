@@ -110,7 +110,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   const settings = options.config ?? defaultConfig();
   const scheduler = new RecordedScheduler(options.issues ?? [], settings);
   const { clock } = scheduler;
-  const store = await openStore(dataDir);
+  const store = await openStore(dataDir, undefined, clock);
   const redact = (text: string) => text;
   const logged: string[] = [];
   const sinks = [{ name: "test", write: (line: string) => void logged.push(line) }];
@@ -247,6 +247,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       startedWall: clock.wall(),
       clock,
       fleet: null,
+      tokens: store.tokens,
       checkAgents: async () => {},
       dataDir,
       workflowPath: join(dataDir, "WORKFLOW.md"),
