@@ -12,7 +12,7 @@ import { type Command, commandList } from "./tracker/commands.ts";
 import { ownMarker, type TrackerComment } from "./tracker/tracker.ts";
 
 export interface CommandDeps {
-  readonly deliveries: Pick<Deliveries, "order" | "of">;
+  readonly deliveries: Pick<Deliveries, "order" | "of" | "isOrdered" | "conversations">;
   /** Answers in a conversation; omitted: there are none. */
   reply?(conversation: string, key: string, body: string): void;
   prefix(): string;
@@ -66,6 +66,16 @@ export class CommentCommands {
         payload: { ...command, comment, at: comment.createdAt ?? this.#deps.wall() },
       });
     }
+  }
+
+  /** Whether this comment is also a text of a conversation that was taken there. */
+  isTaken(commentId: string): boolean {
+    return this.#deps.deliveries.isOrdered(`command:${commentId}:plain`);
+  }
+
+  /** Whether people talk about the issue in a conversation, whose texts are comments of the issue too. */
+  isTalkedAbout(issueId: string): boolean {
+    return this.#deps.deliveries.conversations.live().some((one) => one.issueId === issueId);
   }
 
   /** Carries it out. Rejects with what may pass. */

@@ -154,11 +154,22 @@ export class CommentSteering {
       this.#commands?.order(issue, comment, commands);
     } else if (verdict !== "yes") {
       log.debug("comment ignored", { ...names, reason: verdict });
+    } else if (this.#commands?.isTaken(comment.id) === true) {
+      log.debug("comment ignored", { ...names, reason: "taken in its conversation" });
+    } else if (this.#mayAnswer(comment.issueId)) {
+      return false;
     } else if (this.#place(comment.issueId) !== null) {
       const key = `comment:${comment.id}`;
       if (await this.#steer(comment, key)) this.#audit({ action: "issues.steer", comment });
     }
     return true;
+  }
+
+  /** The conversation's own report says whether the comment is the answer: before it comes, it must not be guidance. */
+  #mayAnswer(issueId: string): boolean {
+    const row = this.#deps.orchestrator().state.issues.get(issueId);
+    const isAsked = row?.claim === "running" && row.questions.length > 0;
+    return isAsked && this.#commands?.isTalkedAbout(issueId) === true;
   }
 
   #commandsIn({ body }: TrackerComment): readonly Command[] {

@@ -15,6 +15,7 @@ import type {
   ConversationLink,
   ConversationPrompt,
   Tracker,
+  TrackerConversation,
   TrackerConversations,
 } from "./tracker/tracker.ts";
 
@@ -49,7 +50,7 @@ export class ConversationIntake {
 
   /** A conversation was opened. Rejects with what may pass. */
   async opened(port: TrackerConversations, id: string): Promise<Written> {
-    const { deliveries, tracker, orchestrator, clock, comments } = this.#deps;
+    const { deliveries, tracker, orchestrator, comments } = this.#deps;
     const found = await port.read(id);
     // Own writes open nothing: a conversation would breed the next one.
     if (found === null || found.by === "own") return { outcome: "dropped" };
@@ -66,15 +67,8 @@ export class ConversationIntake {
       const why = tracker().whyGone?.(found.issue.id) ?? null;
       return end(`symphony does not work on this issue${why === null ? "" : `: it is ${why}`}.`);
     }
-    // What was reported late is not the newest.
-    const known = deliveries.conversations.of(id);
-    const others = deliveries.conversations.live().filter((one) => one.issueId === issue.id);
-    if (known === null) for (const other of others) this.#retire(other);
-    if (known === null)
-      deliveries.conversations.save({
-        ...{ id, issueId: issue.id, issueIdentifier: issue.identifier, live: true },
-        ...{ at: clock.wall(), said: null, saidAt: clock.wall(), links: "", stopped: false },
-      });
+    // One that was reported before is not the newest.
+    if (deliveries.conversations.of(id) === null) this.#begin({ ...found, id }, issue);
     deliveries.remember(issue);
     orchestrator().post({ type: "issue.hinted", issueId: issue.id });
     const { comment } = found;
@@ -108,6 +102,23 @@ export class ConversationIntake {
       this.#deps.reply(id, promptId, await this.#stop(known, issue, prompt), "response");
     else comments.prompted(issue, comment, { id, opens: false });
     return done;
+  }
+
+  /** Its report may come after that of a newer one, which then stays. */
+  #begin({ id, openedAt }: Pick<TrackerConversation, "id" | "openedAt">, issue: Issue): void {
+    const { conversations } = this.#deps.deliveries;
+    const wall = this.#deps.clock.wall();
+    const fresh: Conversation = {
+      ...{ id, issueId: issue.id, issueIdentifier: issue.identifier, live: true },
+      ...{ at: wall, openedAt, said: null, saidAt: wall, links: "", stopped: false },
+    };
+    const others = conversations.live().filter((one) => one.issueId === issue.id);
+    const isOlder = others.some(
+      (other) => openedAt !== null && other.openedAt != null && openedAt < other.openedAt,
+    );
+    if (isOlder) return this.#retire(fresh);
+    for (const other of others) this.#retire(other);
+    conversations.save(fresh);
   }
 
   /** One conversation of an issue is live: the newest. */

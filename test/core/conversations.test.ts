@@ -17,10 +17,14 @@ interface Wish {
   readonly issues?: readonly Issue[];
   readonly slots?: number;
   readonly publicUrl?: string;
+  readonly steering?: "all";
 }
 
 /** A tracker's conversations in memory, answered by a core of real parts. */
-async function setUp(t: TestContext, { issues = [issue("ENG-1")], slots = 0, publicUrl }: Wish) {
+async function setUp(
+  t: TestContext,
+  { issues = [issue("ENG-1")], slots = 0, publicUrl, steering }: Wish,
+) {
   const said: (Pick<Activity, "type" | "body"> & { readonly id: string })[] = [];
   const links: (readonly ConversationLink[])[] = [];
   const sessions = new Map<string, TrackerConversation>();
@@ -44,6 +48,7 @@ async function setUp(t: TestContext, { issues = [issue("ENG-1")], slots = 0, pub
     issues,
     config: config({
       agent: { maxConcurrentAgents: slots },
+      ...(steering && { tracker: { commentSteering: steering } }),
       ...(publicUrl && { server: { publicUrl } }),
     }),
     conversations: port,
@@ -60,7 +65,8 @@ async function setUp(t: TestContext, { issues = [issue("ENG-1")], slots = 0, pub
   const open = async (id: string, about = "ENG-1", fields: Partial<TrackerConversation> = {}) => {
     const name = { id: `id-${about}`, identifier: about };
     sessions.set(id, {
-      ...{ id, issue: name, by: "person", mayWrite: true, comment: null, prompts: [] },
+      ...{ id, issue: name, openedAt: null, by: "person", mayWrite: true },
+      ...{ comment: null, prompts: [] },
       ...fields,
     });
     conversations.received({ id, issueId: name.id, promptId: null });
@@ -76,6 +82,7 @@ async function setUp(t: TestContext, { issues = [issue("ENG-1")], slots = 0, pub
     prompts.set(promptId, { conversationId: id, stop: fields.stop === true, comment });
     conversations.received({ id, issueId: comment.issueId, promptId });
     await quiet();
+    return comment;
   };
   const pass = async (ms: number) => {
     for (let left = ms; left > 0; left -= 5_000) {
@@ -220,4 +227,60 @@ test("DELIVERY-37: a link that the tracker refuses ends nothing, and a closed se
   await core.orchestrator.hold(issue("ENG-1"), "after the end");
   await pass(20_000);
   assert.deepEqual(news(), []);
+});
+
+test("DELIVERY-37: the first report of an older conversation, which comes late, ends that one and not the newer", async (t) => {
+  const { open, news, core } = await setUp(t, {});
+  const live = () => core.deliveries.conversations.live().map(({ id }) => id);
+  await open("s-new", "ENG-1", { openedAt: 2_000 });
+  news();
+  await open("s-old", "ENG-1", { openedAt: 1_000 });
+  assert.deepEqual(live(), ["s-new"]);
+  assert.match(news().join(), /response: A newer conversation about this issue continues/);
+  await open("s-newest", "ENG-1", { openedAt: 3_000 });
+  assert.deepEqual(live(), ["s-newest"]);
+  await open("s-undated", "ENG-1");
+  assert.deepEqual(live(), ["s-undated"], "without a time the last report counts");
+});
+
+test("DELIVERY-37: a text of a conversation counts once where comments steer too: as the answer or as guidance, whichever is reported first", async (t) => {
+  const { open, prompt, core, scheduler, quiet } = await setUp(t, { slots: 1, steering: "all" });
+  await open("s-1");
+  const guided = () => core.history.undelivered("id-ENG-1").map(({ message }) => message);
+  const ask = () => {
+    const sinceWall = scheduler.clock.wall();
+    scheduler.run("ENG-1").say({
+      type: "approval.requested",
+      needs: { kind: "question", prompt: "Which colour?", options: [] },
+      ask: { id: `ask_${sinceWall}`, sinceWall, untilWall: sinceWall + 60_000 },
+    });
+    scheduler.clock.advance(1);
+  };
+  const isAsked = () => {
+    const row = scheduler.orchestrator.state.issues.get("id-ENG-1");
+    return row?.claim === "running" && row.questions.length > 0;
+  };
+  ask();
+  const early: TrackerComment = {
+    ...{ id: "p-1", issueId: "id-ENG-1", author: "Grace", body: "Blue" },
+    ...{ by: "person", createdAt: scheduler.clock.wall() },
+  };
+  assert.equal(await core.comments.found(early), false, "it waits for the conversation's report");
+  assert.deepEqual(guided(), []);
+  const blue = await prompt("s-1", "Blue");
+  assert.equal(blue.id, early.id);
+  assert.equal(isAsked(), false, "it is the answer");
+  assert.equal(await core.comments.found(early), true);
+  await quiet();
+  assert.deepEqual(guided(), [], "and no guidance");
+  const plain = await prompt("s-1", "Also mind the border");
+  assert.equal(await core.comments.found(plain), true);
+  await quiet();
+  const told = guided().filter((message) => message.includes("mind the border"));
+  assert.equal(told.length, 1);
+  ask();
+  const aside = { ...plain, id: "c-aside", body: "By the way" };
+  assert.equal(await core.comments.found(aside), false);
+  await prompt("s-1", "Green");
+  assert.equal(await core.comments.found(aside), true, "guidance once the question is answered");
 });

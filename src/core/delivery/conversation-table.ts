@@ -11,8 +11,10 @@ export interface Conversation {
   readonly issueIdentifier: string;
   /** False: nothing more is said in it by itself. */
   readonly live: boolean;
-  /** When it was opened, ms since the epoch. */
+  /** When it was first reported, ms since the epoch. */
   readonly at: number;
+  /** When it was opened, as the tracker says; null: it does not. Rows of an earlier release have none. */
+  readonly openedAt?: number | null;
   /** What was said last about the issue's standing; null: nothing yet. */
   readonly said: string | null;
   /** When something was said last, ms since the epoch. */
@@ -45,9 +47,15 @@ export interface ConversationTable<NewEntry> {
   save(conversation: Conversation, entries?: readonly NewEntry[]): void;
 }
 
-interface Opened<NewEntry> {
+/** A file that the first write creates. */
+export interface Opening {
+  /** Creates the file if there is none. */
   open(): Database;
+  /** null: nothing was written yet. */
   opened(): Database | null;
+}
+
+interface Opened<NewEntry> extends Opening {
   insert(entries: readonly NewEntry[]): void;
 }
 

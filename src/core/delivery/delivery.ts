@@ -265,6 +265,11 @@ export class Deliveries implements BranchBook {
     return this.#deps.store.waitingOf(issueId);
   }
 
+  /** Whether a write with this key was ever ordered. */
+  isOrdered(key: string): boolean {
+    return this.#deps.store.isOrdered(key);
+  }
+
   /** Comments of the issue count from this time on, ms since the epoch; from now on if that was not asked before. */
   commentsFrom(issue: Issue): number {
     const known = this.of(issue.id) ?? { ...fresh(issue), over: true };

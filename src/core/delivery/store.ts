@@ -15,6 +15,7 @@ import {
   conversationMigration,
   conversationTable,
   forgetSaid,
+  type Opening,
 } from "./conversation-table.ts";
 import type { Delivered } from "./delivered.ts";
 
@@ -106,6 +107,8 @@ export interface DeliveryStore {
   /** When the next entry is due; null: none waits. */
   nextDue(): number | null;
   waitingOf(issueId: string): readonly Entry[];
+  /** Whether an entry with this key was ever ordered and is kept. */
+  isOrdered(key: string): boolean;
   /** Whether a push of this commit was ever ordered for the issue. */
   isOwn(issueId: string, commit: string): boolean;
   /** How many entries wait, of all issues. */
@@ -150,13 +153,6 @@ export function openDeliveryStore(dir: string, wall: () => number): DeliveryStor
   const isThere = existsSync(file) || existsSync(`${file}-wal`);
   if (isThere) open();
   return new Store({ open, opened: () => opened }, wall);
-}
-
-interface Opening {
-  /** Creates the file if there is none. */
-  open(): Database;
-  /** null: nothing was written yet. */
-  opened(): Database | null;
 }
 
 class Store implements DeliveryStore {
@@ -256,6 +252,10 @@ class Store implements DeliveryStore {
   waitingOf(issueId: string): readonly Entry[] {
     const sql = "SELECT * FROM outbox WHERE issue_id = $issueId AND state = 'waiting' ORDER BY id";
     return this.#all(entryOf, sql, { issueId });
+  }
+
+  isOrdered(key: string): boolean {
+    return this.#get(() => true, "SELECT 1 FROM outbox WHERE key = $key", { key }) === true;
   }
 
   isOwn(issueId: string, commit: string): boolean {

@@ -179,6 +179,8 @@ export interface TrackerConversation {
   readonly id: string;
   /** null: it is about no issue, or the issue is deleted. */
   readonly issue: { readonly id: string; readonly identifier: string } | null;
+  /** ms since the epoch; null: the tracker does not say. */
+  readonly openedAt: number | null;
   /** Who opened it. */
   readonly by: TrackerComment["by"];
   /** False: a person who may not steer, such as a guest. */

@@ -179,6 +179,10 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       deliveries: {
         order: (issue, entry) => deliveries.order(issue, entry),
         of: (issueId) => deliveries.of(issueId),
+        isOrdered: (key) => deliveries.isOrdered(key),
+        get conversations() {
+          return deliveries.conversations;
+        },
       },
       reply: (...answer) => conversations?.reply(...answer),
       operations: () => orchestrator,

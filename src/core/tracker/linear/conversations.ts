@@ -30,6 +30,7 @@ const sessionAnswer = z.object({
   viewer,
   agentSession: z.object({
     id: z.string(),
+    createdAt: z.string().nullish(),
     issue: z
       .object({ id: z.string(), identifier: z.string(), trashed: z.boolean().nullish() })
       .nullish(),
@@ -74,12 +75,13 @@ export class LinearConversations implements TrackerConversations {
       }),
     );
     if (answer === null) return null;
-    const { issue, creator, comment, activities } = answer.agentSession;
+    const { createdAt, issue, creator, comment, activities } = answer.agentSession;
     const owner = answer.viewer.id;
     const isThere = issue != null && issue.trashed !== true;
     return {
       id,
       issue: isThere ? { id: issue.id, identifier: issue.identifier } : null,
+      openedAt: createdAt ? instantOf(createdAt) : null,
       by: writerOf({ user: creator }, owner),
       mayWrite: creator?.guest !== true,
       comment:

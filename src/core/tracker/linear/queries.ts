@@ -98,7 +98,7 @@ export const documents = {
   SymphonySession: `query SymphonySession($id: String!) {
   viewer { id }
   agentSession(id: $id) {
-    id issue { id identifier trashed }
+    id createdAt issue { id identifier trashed }
     creator { id displayName app guest }
     comment { id body createdAt user { id displayName app guest } }
     activities(first: 20, orderBy: createdAt) { nodes { id content { __typename } } }
