@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { access, chmod, lstat, readFile, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { z } from "zod";
 import { wholeText } from "../answers.ts";
 import { hostLimitsOf, hostSection, storageSection } from "../config/host.ts";
 import { readOverlay } from "../config/service.ts";
@@ -59,6 +60,29 @@ async function answers(url: string, pid: number): Promise<boolean> {
     return response.status === 401 || (isObject(body) && body["pid"] === pid);
   } catch {
     return false;
+  }
+}
+
+const Polled = z.object({
+  polling: z.object({
+    last_poll_at: z.string().nullable(),
+    last_error: z.object({ code: z.string(), message: z.string() }).nullable(),
+  }),
+});
+
+/** How the running server last read its tracker; null: it does not say. */
+export async function polledBy({ url }: { readonly url: string }, dataDir: string) {
+  try {
+    const runtime = parseJson(await readFile(join(dataDir, "runtime.json"), "utf8"));
+    const token = isObject(runtime) ? runtime["token"] : null;
+    const signal = AbortSignal.timeout(answerMs);
+    const headers: Record<string, string> =
+      typeof token === "string" ? { authorization: `Bearer ${token}` } : {};
+    const response = await outbound(`${url}/api/v1/state?limit=1`, { signal, headers });
+    const body = parseJson(await wholeText(response.body, { host: url, kind: "other" }));
+    return Polled.parse(body).polling;
+  } catch {
+    return null;
   }
 }
 

@@ -104,7 +104,9 @@ async function checkAll(
       [
         "tracker",
         network(isRemote, () =>
-          tracker && checked ? checkTracker(tracker, checked.effective) : unread,
+          tracker && checked
+            ? checkTracker(tracker, checked.effective, { holding, dataDir: options.dataDir })
+            : unread,
         ),
       ],
       [

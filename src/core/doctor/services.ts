@@ -13,6 +13,7 @@ import { GitFailure, operatorIdentity, runGit } from "../repository/git.ts";
 import { RemoteFailure, type RemoteOrder, readRemote, tryPush } from "../repository/push.ts";
 import { loadTracker } from "../tracker/kinds.ts";
 import type { Tracker } from "../tracker/tracker.ts";
+import { type Holding, polledBy } from "./data-checks.ts";
 import { inTime } from "./in-time.ts";
 import type { Project } from "./project.ts";
 import { type Answer, fail, failure, notAsked, ok, warn, worst } from "./result.ts";
@@ -46,7 +47,11 @@ export function checkWorkflow(project: Project): Answer {
 const trackerMs = 15_000;
 
 /** The query of a poll, and the names of the configuration that the tracker must know. */
-export async function checkTracker(tracker: Tracker, effective: Effective): Promise<Answer> {
+export async function checkTracker(
+  tracker: Tracker,
+  effective: Effective,
+  place: { readonly holding: Pick<Holding, "server">; readonly dataDir: string },
+): Promise<Answer> {
   const states = effective.config.tracker.activeStates;
   try {
     const reading = tracker.fetchIssuesByStates(states);
@@ -65,11 +70,26 @@ export async function checkTracker(tracker: Tracker, effective: Effective): Prom
     const without = others === null ? "" : `; left out: ${others}`;
     return ok(`${tracker.kind} answers: ${count} in ${states.join(", ")}${without}${left}`);
   } catch (error) {
-    // No fault: only the server may use the refresh token.
+    // Only the server may use the refresh token: what it found counts.
     if (error instanceof SymphonyError && error.details["renewedBy"] !== undefined)
-      return warn(error.message, error.hint, error.code);
+      return serversAnswer(tracker, place, error);
     return failure(error);
   }
+}
+
+/** As the running server reads the tracker; without one it is not known, which is no fault. */
+async function serversAnswer(
+  { kind }: Tracker,
+  { holding, dataDir }: Parameters<typeof checkTracker>[2],
+  unknown: SymphonyError,
+): Promise<Answer> {
+  const polling = holding.server && (await polledBy(holding.server, dataDir));
+  if (polling === null) return warn(unknown.message, unknown.hint, unknown.code);
+  const { last_error: fault, last_poll_at: at } = polling;
+  if (fault === null) return ok(`the server reads ${kind}: its last poll was at ${at}`);
+  const { mend } = unknown.details;
+  const message = `the server cannot read ${kind}: ${fault.message}`;
+  return fail("tracker_status", message, typeof mend === "string" ? mend : unknown.hint);
 }
 
 /** Whether git is there, and in whose name symphony commits. */

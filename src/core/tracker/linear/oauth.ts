@@ -110,7 +110,11 @@ export class LinearTokens {
     if (keeper === undefined) {
       const message = "Linear's token of the app has ended, or there was none yet";
       throw new SymphonyError("missing_tracker_secret", message, {
-        details: { path: "tracker.provider.oauth.refresh_token", renewedBy: "symphony serve" },
+        details: {
+          path: "tracker.provider.oauth.refresh_token",
+          renewedBy: "symphony serve",
+          mend: `authorize the app again (docs/trackers/linear-agent.md), then: symphony secrets add ${refreshName}`,
+        },
         hint: "symphony serve renews it, and no other process may: start it, then try again",
       });
     }
