@@ -30,11 +30,14 @@ const limitPhrases = new RegExp(
     "used (?:up )?(?:all|100 ?%) of (?:your|the|its)(?: [\\w-]{1,20}){0,2} (?:session|usage|plan|requests|messages|prompts|limit|quota|allowance|budget)",
     "limit of (?:[\\w-]{1,20} ){0,2}(?:requests|messages|prompts)",
     "(?:message|prompt)s?[ _-]limit",
-    "(?:hourly|daily|weekly|monthly|message|request|spend(?:ing)?) (?:[\\w-]{1,20} )?(?:budget|allowance|cap)\\b",
+    // Alone a budget is a word of any text, also of an issue's.
+    "(?:exceeded|exhausted|reached|hit|spent|over|used(?: up)?)(?: all of)? (?:your|the|its|our) (?:[\\w-]{1,20} ){0,3}(?:budget|allowance|cap)\\b",
+    "(?:hourly|daily|weekly|monthly|message|request|spend(?:ing)?) (?:[\\w-]{1,20} )?(?:budget|allowance|cap)\\b.{0,20} (?:exceeded|exhausted|reached|used up|spent|hit)\\b",
     "per[ _-](?:minute|hour|day|week|month)(?: \\w{1,10})? limit",
     "(?:budget|allowance|usage) (?:has been |has |is |was )?(?:exceeded|exhausted|used up)",
     "quota (?:has |is |was )?(?:run out|spent)",
-    "throttlingexception|(?:is|are|was|were|been|being) throttled",
+    "throttlingexception",
+    "(?:requests?|account|organi[sz]ation|project|key|token|client|model|you|calls?|tokens) (?:\\w{1,12} )?(?:is|are|was|were|been|being) (?:\\w{2,12}ly )?throttled",
     "(?:status|http|code|error|rejected)(?: code)?\\W{0,3}429(?!\\d)",
   ].join("|"),
 );
