@@ -24,8 +24,12 @@ export async function bridge(dir: string | undefined): Promise<number> {
   socket.write(`${token}\n`);
   process.stdin.pipe(socket);
   socket.pipe(process.stdout);
-  await ended.promise;
-  process.stdin.destroy();
+  try {
+    await ended.promise;
+  } finally {
+    // An agent that keeps it open must not keep this process.
+    process.stdin.destroy();
+  }
   return exitCodes.done;
 }
 

@@ -7,6 +7,7 @@ import { openApiDocument } from "../contract/openapi.ts";
 import type { Clock } from "../core/clock.ts";
 import { wantsToken } from "../core/config/config.ts";
 import type { Core } from "../core/core.ts";
+import { causedBy } from "../core/events/causes.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { isStorageError, nothingChanged } from "../core/store/durable.ts";
 import { redactDeep } from "../core/text/redact.ts";
@@ -172,7 +173,8 @@ const requestId: Koa.Middleware = (ctx, next) => {
   const id = requestIdOf(ctx.req);
   ctx.state["requestId"] = id;
   ctx.set("X-Request-Id", id);
-  return next();
+  // A read logs only its errors, which have the id.
+  return ctx.method === "GET" ? next() : causedBy(id, next);
 };
 
 /**

@@ -358,9 +358,40 @@ export const ofTheScheduler: readonly Mutant[] = [
     "wantsSlot && checking === null",
     "checking === null",
   ]),
-  ...faults({ file: `${orchestrator}/poll.ts`, tests: [`${decisions}/simulation.test.ts`] }, [
-    "an issue starts while the tracker is said to fail",
-    "recovered(closeRequest(fenced, request)),",
-    "decided(closeRequest(fenced, request)),",
+  ...faults(
+    { file: `${orchestrator}/poll.ts`, tests: [`${decisions}/simulation.test.ts`] },
+    [
+      "an issue starts while the tracker is said to fail",
+      "recovered(closeRequest(fenced, request)),",
+      "decided(closeRequest(fenced, request)),",
+    ],
+    [
+      "INV-20: a failed read of running issues is taken for one that shows none of them",
+      "return andThen(troubled(closeRequest(state, input.request), input.error), preflight);",
+      'return andThen(reconcile(state, { ids: [...state.issues.of("running").keys()], issues: [], request: input.request }, context), (next) => andThen(troubled(closeRequest(next, input.request), input.error), preflight));',
+    ],
+  ),
+  ...faults({ file: `${orchestrator}/exit.ts`, tests: [`${decisions}/simulation.test.ts`] }, [
+    "INV-11: a late exit of an attempt ends its successor, which ends again",
+    "if (entry?.attemptId !== input.attemptId) return decided(state);",
+    "if (!entry) return decided(state);",
+  ]),
+  ...faults(
+    { file: `${orchestrator}/report.ts`, tests: [`${decisions}/simulation.test.ts`] },
+    [
+      "INV-15: tokens that are reported twice count twice",
+      "threadTokens: highWater(entry.threadTokens, event.total),",
+      "threadTokens: event.total,",
+    ],
+    [
+      "INV-15: the total of tokens is not the sum over the attempts",
+      "const tokens = tokensAdded(before.threadTokens, event.total);",
+      "const tokens = event.total;",
+    ],
+  ),
+  ...faults({ file: "src/core/model/attempt.ts", tests: [`${decisions}/simulation.test.ts`] }, [
+    "INV-15: the total of tokens decreases",
+    "Math.max(now - old, 0)",
+    "now - old",
   ]),
 ];

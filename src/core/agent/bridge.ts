@@ -163,8 +163,11 @@ function serve(socket: Socket, token: string, { tools, onUse }: BridgeDeps): voi
   let isTrusted = false;
   let open = 0;
   const send = (message: object) => {
-    if (!socket.destroyed) socket.write(`${JSON.stringify(message)}\n`);
+    if (socket.destroyed) return;
+    // An agent that sends requests without reading the answers would fill this process with them.
+    if (!socket.write(`${JSON.stringify(message)}\n`)) socket.pause();
   };
+  socket.on("drain", () => socket.resume());
   const answer = async (message: unknown) => {
     open += 1;
     const { response, event } = await answerMcp(message, tools);

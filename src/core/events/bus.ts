@@ -4,6 +4,7 @@ import type { Clock } from "../clock.ts";
 import type { EventDraft, EventType, SymphonyEvent } from "../model/event.ts";
 import type { EventSink, History } from "../store/store.ts";
 import { cut, oneLine } from "../text/text.ts";
+import { noteCause } from "./causes.ts";
 import { EventJournal } from "./journal.ts";
 
 /**
@@ -111,6 +112,7 @@ class EventBus implements Bus {
     if (this.#closed) return;
     const { clock, redact } = this.#options;
     const event = cleanEvent(draft, { seq: this.lastSeq + 1, at: clock.wall(), redact });
+    noteCause(event);
     this.#journal.add(event);
     this.#undelivered.push(event);
     this.#schedule(this.#isBusy() ? batchMs : 0);

@@ -15,6 +15,7 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { EventType, SymphonyEvent } from "../model/event.ts";
 import { cut } from "../text/text.ts";
 import type { Bus } from "./bus.ts";
+import { causeOf, currentCause } from "./causes.ts";
 
 const rank: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
 
@@ -100,7 +101,7 @@ interface Shared {
 function loggerWith(shared: Shared, context: LogFields): Logger {
   const log = (level: LogLevel) => (message: string, fields?: LogFields) => {
     if (rank[level] < rank[shared.options.level]) return;
-    writeAll(shared, { level, message, fields: { ...context, ...fields } });
+    writeAll(shared, { level, message, fields: { ...context, ...currentCause(), ...fields } });
   };
   return {
     debug: log("debug"),
@@ -185,6 +186,7 @@ function fieldsOf(event: SymphonyEvent): LogFields {
     ...(event.issueId === null ? {} : { issue_id: event.issueId }),
     ...(event.issueIdentifier === null ? {} : { issue_identifier: event.issueIdentifier }),
     ...(event.attemptId === null ? {} : { attempt_id: event.attemptId }),
+    ...causeOf(event),
     ...(lifecycle.test(event.type) ? { session_id: event.sessionId ?? "unknown" } : {}),
     ...(outcome === undefined ? {} : { outcome }),
   };

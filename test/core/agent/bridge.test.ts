@@ -183,6 +183,32 @@ describe("the bridge to the tracker's tools", () => {
     assert.match(await said(one.dir, [token, '{"id":"a","method":"ping"}']), /"id":"a"/);
   });
 
+  test("an agent that asks and never reads is not read any more, and gets every answer once it reads", async () => {
+    await using one = await attempt();
+    const token = await readFile(join(one.dir, "token"), "utf8");
+    const asked = 40_000;
+    const socket = connect(join(one.dir, "socket"));
+    socket.on("error", () => {});
+    const flood = { isTaken: false };
+    const lines = `${list}\n`.repeat(asked);
+    socket.write(`${token}\n${lines}`, () => {
+      flood.isTaken = true;
+    });
+    // The server answers other connections meanwhile: it had the time to read more of this one.
+    for (let at = 0; at < 100; at++) {
+      assert.match(await said(one.dir, [token, '{"id":"a","method":"ping"}']), /"id":"a"/);
+    }
+    assert.equal(flood.isTaken, false, "the server has read what it could not answer");
+    let answers = 0;
+    const all = Promise.withResolvers<void>();
+    socket.on("data", (chunk) => {
+      for (const byte of chunk) if (byte === 10) answers += 1;
+      if (answers === asked) all.resolve();
+    });
+    await all.promise;
+    socket.destroy();
+  });
+
   test("calls that arrive at once are all answered", async () => {
     await using one = await attempt();
     await using client = await clientOf(one);

@@ -11,8 +11,10 @@ import {
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { type TestContext, test } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import fc from "fast-check";
 import { createBus } from "../../../src/core/events/bus.ts";
+import { causedBy } from "../../../src/core/events/causes.ts";
 import {
   createLogger,
   type LogFormat,
@@ -81,6 +83,31 @@ test("G-1: a child logger adds its issue to every record", () => {
     .child({ session_id: "s" });
   child.error("Failed");
   assert.match(lines[0] ?? "", /msg=Failed issue_id=a issue_identifier=ENG-1 session_id=s\n$/);
+});
+
+test("a record has the id of the request that is being answered, and none once that has ended", async () => {
+  const { logger, lines } = setUp();
+  const late = Promise.withResolvers<void>();
+  const ended = Promise.withResolvers<void>();
+  await Promise.all([
+    causedBy("req_1", async () => {
+      await setImmediate();
+      logger.child({ issue_id: "a" }).error("Failed");
+      void late.promise.then(() => {
+        logger.info("Later");
+        ended.resolve();
+      });
+    }),
+    causedBy("req_2", async () => logger.info("Other")),
+  ]);
+  late.resolve();
+  await ended.promise;
+  const facts = lines.map((line) => /msg=(\w+).*?(?: request_id=(\w+))?\n$/.exec(line)?.slice(1));
+  assert.deepEqual(facts, [
+    ["Other", "req_2"],
+    ["Failed", "req_1"],
+    ["Later", undefined],
+  ]);
 });
 
 test("records below the level are not written", () => {
@@ -241,7 +268,7 @@ test("FAULT-18: an unwritable path is reported, and used again once it is writab
   assert.match(readFileSync(join(dir, "symphony.log"), "utf8"), /msg=two/);
 });
 
-test("G-1, G-2: bus events are logged with issue, session and outcome", (t: TestContext) => {
+test("G-1, G-2: bus events are logged with issue, session, outcome and the request that caused them", async (t: TestContext) => {
   const history = openHistory(join(temporaryDir(t), "history.db"));
   const redact = (text: string) => text;
   const bus = createBus({ history, clock: new FakeClock(), redact, onError: assert.ifError });
@@ -258,7 +285,9 @@ test("G-1, G-2: bus events are logged with issue, session and outcome", (t: Test
     message: "Retrying\nlevel=error",
     data: { reason: "worker exited: port_exit", issue_id: "forged", nested: { a: 1 } },
   });
-  bus.publish({ type: "attempt.ended", ...issue, attemptId: "att_1", message: "Ended" });
+  await causedBy("req_1", async () => {
+    bus.publish({ type: "attempt.ended", ...issue, attemptId: "att_1", message: "Ended" });
+  });
   bus.publish({ type: "agent.message", ...issue, message: "chatter" });
   bus.flush();
   stop();
@@ -268,7 +297,7 @@ test("G-1, G-2: bus events are logged with issue, session and outcome", (t: Test
     lines.map((line) => line.replace(/^time=\S+ /, "").trim()),
     [
       'level=info msg="Retrying level=error" reason="worker exited: port_exit" issue_id=a event=issue.retrying seq=1 issue_identifier=ENG-1 outcome=retrying',
-      "level=info msg=Ended event=attempt.ended seq=2 issue_id=a issue_identifier=ENG-1 attempt_id=att_1 session_id=unknown",
+      "level=info msg=Ended event=attempt.ended seq=2 issue_id=a issue_identifier=ENG-1 attempt_id=att_1 request_id=req_1 session_id=unknown",
     ],
   );
 });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { normalState } from "../../../src/core/model/issue.ts";
 import type { Decision } from "../../../src/core/orchestrator/decision.ts";
+import type { IssueRow } from "../../../src/core/orchestrator/issues.ts";
 import type { Input } from "../../../src/core/orchestrator/messages.ts";
 import type { State } from "../../../src/core/orchestrator/state.ts";
 
@@ -14,10 +15,26 @@ const failures = new Set([
 /** Checks what one decision changes: of outcomes, tokens and claims. Knows only what the decisions say. */
 export class ClaimWatch {
   readonly #ended = new Map<string, string>();
+  /** The highest count that each attempt's agent has reported. */
+  readonly #marks = new Map<string, number>();
 
   decided(before: State, input: Input, { state, effects }: Decision, now: number): void {
     const { tokens } = state.usage;
     assert.ok(tokens.total >= before.usage.tokens.total, "INV-15: the total of tokens decreases");
+    if (input.type === "attempt.reported") {
+      const [was, is] = [before, state].map(({ issues, usage }) => {
+        const row = issues.of("running").get(input.issueId);
+        return usage.tokens.total - (row?.tokens.total ?? 0);
+      });
+      assert.equal(is, was, "INV-15: the total of tokens is not the sum over the attempts");
+      if (input.event.type === "tokens") {
+        const mark = this.#marks.get(input.attemptId) ?? -1;
+        const { total } = input.event.total;
+        if (total <= mark)
+          assert.equal(tokens.total, before.usage.tokens.total, "INV-15: tokens count twice");
+        this.#marks.set(input.attemptId, Math.max(total, mark));
+      }
+    }
     for (const effect of effects) {
       if (effect.type === "saveAttempt" && effect.attempt.endedAt !== null) {
         const { id, status } = effect.attempt;
@@ -28,10 +45,17 @@ export class ClaimWatch {
     }
     if (!failures.has(input.type)) return;
     for (const claim of ["running", "held", "failed", "blocked"] as const) {
-      const [was, is] = [before, state].map(({ issues }) => [...issues.of(claim).keys()].sort());
+      const [was, is] = [before, state].map(({ issues }) =>
+        [...issues.of(claim).values()].map(keptOf).sort(),
+      );
       assert.deepEqual(is, was, `INV-20: a failed read changes what is ${claim}`);
     }
   }
+}
+
+/** What a claim is; an agent that is ordered to stop loses its own. */
+function keptOf(row: IssueRow): string {
+  return `${row.issue.id} ${row.claim === "running" && row.stopping !== null}`;
 }
 
 /** A retry starts when it is due, when a person or a change of its issue ends the wait, or in a slot that it waited for. */

@@ -442,6 +442,10 @@ export class Simulation {
       this.#hear(attemptRef, { type: "session.started", threadId, resumed });
       if (starts) this.#hear(attemptRef, { type: "turn.started", turnId });
       this.#hear(attemptRef, { type: "tokens", total });
+      // Agents report a count from before, and repeat one.
+      const again = Math.floor(total.total * this.#ownRandom());
+      this.#hear(attemptRef, { type: "tokens", total: { ...total, total: again } });
+      this.#hear(attemptRef, { type: "tokens", total });
     });
     this.#turn(attemptId, id);
     if (this.#faults && this.#chance(0.15)) return; // hangs until it is stopped
