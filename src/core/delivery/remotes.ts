@@ -3,8 +3,10 @@ import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import { SymphonyError } from "../model/errors.ts";
+import { gitDirOf } from "../repository/checkout.ts";
 import type { Credential } from "../repository/credential.ts";
-import { type Contents, fetchLfs, LfsStore, pushLfs } from "../repository/lfs.ts";
+import { type Contents, fetchLfs, pushLfs } from "../repository/lfs.ts";
+import { LfsStore } from "../repository/lfs-store.ts";
 import { newContents } from "../repository/lfs-work.ts";
 import type { FetchOrder } from "../repository/mirror.ts";
 import type { Loan, Mirrors } from "../repository/mirrors.ts";
@@ -92,7 +94,7 @@ export class Remotes {
     const loan = (await readBaseline(path))?.loan ?? null;
     if (loan?.lfs !== true) return null;
     const mirror = mirrors.lent(loan).path;
-    const store = new LfsStore(mirror);
+    const store = new LfsStore(mirror, await gitDirOf(path));
     const limit = Math.max(timeoutMs, config().git.timeoutMs);
     return {
       store,

@@ -17,8 +17,8 @@ import {
   whoOf,
   writeCommit,
 } from "./install.ts";
-import { type LfsStore, pointerText } from "./lfs.ts";
 import { pointersAmong, unchangedOf } from "./lfs-files.ts";
+import { type LfsStore, pointerText } from "./lfs-store.ts";
 import { type Entry, entriesIn, listed, split, wholeCall } from "./lists.ts";
 import { isUndone, type MergeParts, openMerge } from "./merging.ts";
 import { repositoryAt } from "./refs.ts";
@@ -287,7 +287,7 @@ class Work {
     return true;
   }
 
-  /** Puts the content into the mirror, and its pointer in place of the copy. */
+  /** Puts the content into the workspace's storage of git LFS, and its pointer in place of the copy. */
   async #keepContent(
     name: string,
     { sha256, bytes, executable }: Copied,

@@ -228,7 +228,8 @@ async function isDirectory(path: string): Promise<boolean> {
   return (await lstat(path).catch(() => null))?.isDirectory() === true;
 }
 
-async function syncDirectory(path: string): Promise<void> {
+/** So that a rename in it outlasts a loss of power. */
+export async function syncDirectory(path: string): Promise<void> {
   await using dir = await open(path, constants.O_RDONLY);
   // Not every file system can do this for a directory.
   await dir.sync().catch(() => {});

@@ -5,13 +5,13 @@ import { join } from "node:path";
 import { fileAt, plainName } from "../text/text.ts";
 import { openProtectedGit, type ProtectedGit } from "./git.ts";
 import {
-  hashOf,
+  isContent,
   type LfsStore,
   maxPointerBytes,
   type Pointer,
   pointerIn,
   pointerText,
-} from "./lfs.ts";
+} from "./lfs-store.ts";
 import { type Entry, entriesIn, listed, split, wholeCall } from "./lists.ts";
 import { Copier } from "./stage.ts";
 
@@ -96,11 +96,11 @@ export async function writeContents(
     const { mode, size } = await lstat(file);
     const text = pointerText(pointer);
     if (size !== text.length || (await contentOf(file)) !== text) return;
-    if (!(await store.has(pointer)))
-      throw new Error(`the content of ${plainName(name)} is not in the mirror`);
+    const content = await store.find(pointer);
+    if (content === null) throw new Error(`the content of ${plainName(name)} is not in the mirror`);
     const temporary = join(path, ".git", `${writingPrefix}${randomUUID()}`);
     try {
-      await copyFile(store.pathOf(pointer), temporary, constants.COPYFILE_FICLONE);
+      await copyFile(content, temporary, constants.COPYFILE_FICLONE);
       await chmod(temporary, mode & 0o777);
       await rename(temporary, file);
     } finally {
@@ -129,15 +129,8 @@ export async function unchangedOf(
   files: ReadonlyMap<string, Pointer>,
 ): Promise<ReadonlySet<string>> {
   const same = new Set<string>();
-  await inParts([...files], async ([name, { oid, bytes }]) => {
-    const file = fileAt(path, name);
-    const found = await lstat(file).catch(() => null);
-    if (!found?.isFile() || found.size !== bytes) return;
-    const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
-    const opened = await open(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch(() => null);
-    if (opened === null) return;
-    await using content = opened;
-    if ((await hashOf(content)).oid === oid) same.add(name);
+  await inParts([...files], async ([name, pointer]) => {
+    if (await isContent(fileAt(path, name), pointer)) same.add(name);
   });
   return same;
 }

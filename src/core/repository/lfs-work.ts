@@ -1,7 +1,7 @@
 import { gitDirOf, refsBelow } from "./checkout.ts";
 import { openProtectedGit } from "./git.ts";
-import type { LfsStore, Pointer } from "./lfs.ts";
 import { pointersAmong } from "./lfs-files.ts";
+import type { LfsStore, Pointer } from "./lfs-store.ts";
 import { wholeCall } from "./lists.ts";
 import { changedBlobs } from "./offer.ts";
 
@@ -12,13 +12,14 @@ interface NewWork {
   readonly commit: string | null;
   /** Its mirror: what a branch there has is no new work. */
   readonly mirror: string;
+  /** With the workspace's contents. */
   readonly store: LfsStore;
   readonly signal?: AbortSignal;
 }
 
 /**
- * The contents that commits of a workspace name and no branch of the remote does; those that an agent's git LFS
- * has made are in the store then. Rejects when git cannot read the commits.
+ * The contents that commits of a workspace name and no branch of the remote does, and whether they
+ * are here. Rejects when git cannot read the commits.
  */
 export async function newContents({
   path,
@@ -40,8 +41,7 @@ export async function newContents({
   const there: Pointer[] = [];
   const missing: string[] = [];
   for (const [key, pointer] of await pointersAmong(git, new Map(entries))) {
-    const isHere = await store.take(gitDir, pointer, signal);
-    if (isHere) there.push(pointer);
+    if ((await store.find(pointer, signal)) !== null) there.push(pointer);
     else missing.push(blobs.get(key)?.path ?? pointer.oid);
   }
   return { there, missing };

@@ -1,45 +1,15 @@
-import { createHash, randomUUID } from "node:crypto";
-import { constants } from "node:fs";
-import {
-  type FileHandle,
-  lstat,
-  mkdir,
-  open,
-  realpath,
-  rename,
-  rm,
-  writeFile,
-} from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { findProgram } from "../process/find-program.ts";
 import { remoteEnvironment } from "./credential.ts";
 import { GitFailure, openOwnDir, runGit } from "./git.ts";
+import { type LfsStore, type Pointer, pointerText } from "./lfs-store.ts";
+import { pushingPrefix } from "./mirror.ts";
 import { type Refusal, type RemoteOrder, refusalIn } from "./push.ts";
 
 // Files of git LFS: a commit holds a pointer, and a server of the repository the content.
 // https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
-
-/** What a commit has in place of a file's content. */
-export interface Pointer {
-  /** SHA-256 of the content, in hex. */
-  readonly oid: string;
-  readonly bytes: number;
-}
-
-/** A larger blob is no pointer. */
-export const maxPointerBytes = 1_024;
-const pointerForm =
-  /^version https:\/\/git-lfs\.github\.com\/spec\/v1\noid sha256:([0-9a-f]{64})\nsize (\d{1,15})\n$/;
-
-/** The pointer that a blob is; null: it is another text. */
-export function pointerIn(text: string): Pointer | null {
-  const [, oid, bytes] = pointerForm.exec(text) ?? [];
-  return oid === undefined ? null : { oid, bytes: Number(bytes) };
-}
-
-export function pointerText({ oid, bytes }: Pointer): string {
-  return `version https://git-lfs.github.com/spec/v1\noid sha256:${oid}\nsize ${bytes}\n`;
-}
 
 /** Why git LFS cannot be used here, with what to do; null: it can. */
 export async function missingLfs(
@@ -50,122 +20,11 @@ export async function missingLfs(
   return { message: "the program git-lfs was not found", hint };
 }
 
-/** The contents that the workspaces of one mirror read; only symphony writes them. */
-export class LfsStore {
-  /** What git LFS calls its storage. */
-  readonly dir: string;
-
-  /** @param mirror path of the mirror's repository */
-  constructor(mirror: string) {
-    this.dir = join(mirror, "lfs");
-  }
-
-  pathOf({ oid }: Pick<Pointer, "oid">): string {
-    return join(this.dir, "objects", oid.slice(0, 2), oid.slice(2, 4), oid);
-  }
-
-  async has(pointer: Pointer): Promise<boolean> {
-    const found = await lstat(this.pathOf(pointer)).catch(() => null);
-    return found?.isFile() === true && found.size === pointer.bytes;
-  }
-
-  /** Whether it is there; of a remote on this disk git LFS has made a link, which becomes a copy. */
-  async own(pointer: Pointer): Promise<boolean> {
-    const file = this.pathOf(pointer);
-    const found = await lstat(file).catch(() => null);
-    if (!found?.isFile() || found.size !== pointer.bytes) return false;
-    if (found.nlink === 1) return true;
-    const linked = `${file}.linked`;
-    await rename(file, linked);
-    try {
-      return await this.add(linked, pointer);
-    } finally {
-      await rm(linked, { force: true });
-    }
-  }
-
-  /**
-   * Copies the content that the agent's own git LFS has put into the workspace's `gitDir`; false: it is not there, or
-   * another one. Nothing is read through a link, which could lead to the store of another repository.
-   */
-  async take(gitDir: string, pointer: Pointer, signal?: AbortSignal): Promise<boolean> {
-    if (await this.has(pointer)) return true;
-    if (pointer.bytes > maxContentBytes) return false;
-    const file = agentsContent(gitDir, pointer);
-    const real = await realpath(gitDir).catch(() => null);
-    if (real === null || (await realpath(file).catch(() => null)) !== agentsContent(real, pointer))
-      return false;
-    return this.add(file, pointer, signal);
-  }
-
-  /** Copies the content from `file`; false: it is not there, or another one. Rejects with the signal's reason. */
-  async add(file: string | Buffer, pointer: Pointer, signal?: AbortSignal): Promise<boolean> {
-    if (await this.has(pointer)) return true;
-    const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
-    const from = await open(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch(() => null);
-    if (from === null) return false;
-    await using source = from;
-    const found = await source.stat();
-    if (!found.isFile() || found.size !== pointer.bytes) return false;
-    const to = this.pathOf(pointer);
-    const temporary = join(this.dir, "tmp", randomUUID());
-    await mkdir(dirname(temporary), { recursive: true });
-    try {
-      await using copy = await open(temporary, "wx", 0o444);
-      const { oid, bytes } = await hashOf(source, { to: copy, atMost: pointer.bytes, signal });
-      if (oid !== pointer.oid || bytes !== pointer.bytes) return false;
-      await copy.sync();
-      await mkdir(dirname(to), { recursive: true });
-      await rename(temporary, to);
-      return true;
-    } finally {
-      await rm(temporary, { force: true });
-    }
-  }
-}
-
 /** The contents of git LFS that a workspace reads. */
 export interface Contents {
   readonly store: LfsStore;
   /** Puts those into the store that it lacks. Rejects with `LfsFailure`. */
   ensure(pointers: readonly Pointer[]): Promise<void>;
-}
-
-/** Where an agent's own git LFS has put the content. */
-export function agentsContent(gitDir: string, { oid }: Pointer): string {
-  return join(gitDir, "lfs", "objects", oid.slice(0, 2), oid.slice(2, 4), oid);
-}
-
-const chunkBytes = 1024 * 1024;
-/** A larger content of an agent is not taken: sites have limits below it. */
-const maxContentBytes = 16 * 1024 ** 3;
-
-interface Hashing {
-  /** Gets a copy. */
-  readonly to?: FileHandle;
-  /** What is longer is not read to its end. */
-  readonly atMost?: number;
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** What the pointer to the content of a regular file would be. */
-export async function hashOf(
-  from: FileHandle,
-  { to, atMost = Number.POSITIVE_INFINITY, signal }: Hashing = {},
-): Promise<Pointer> {
-  const hash = createHash("sha256");
-  const buffer = Buffer.allocUnsafe(chunkBytes);
-  let bytes = 0;
-  if (!(await from.stat()).isFile()) return { oid: "", bytes };
-  for (;;) {
-    signal?.throwIfAborted();
-    const { bytesRead } = await from.read(buffer, 0, chunkBytes, null);
-    if (bytesRead === 0 || bytes > atMost) return { oid: hash.digest("hex"), bytes };
-    const chunk = buffer.subarray(0, bytesRead);
-    hash.update(chunk);
-    await to?.writeFile(chunk);
-    bytes += bytesRead;
-  }
 }
 
 /** Contents that could not be fetched; `said` is the end of the messages. */
@@ -223,9 +82,9 @@ async function fetchMissing(
   pointers: readonly Pointer[],
 ): Promise<void> {
   const missing = new Map<string, Pointer>();
-  for (const one of pointers) if (!(await store.has(one))) missing.set(one.oid, one);
+  for (const one of pointers) if ((await store.find(one)) === null) missing.set(one.oid, one);
   if (missing.size === 0) return;
-  const refusal = await withLfs(order, store, async (call, dir) => {
+  const refusal = await withLfs(order, store.dir, async (call, dir) => {
     // Git LFS reads what to fetch from a commit: one of symphony's own has these pointers and nothing else.
     const files = [...missing.values()].map((one, at) => {
       const text = pointerText(one);
@@ -248,15 +107,46 @@ async function fetchMissing(
 
 const atOnce = 100;
 
-/** Gives the remote the contents, as far as it lacks them. Returns the refusal; null: it has them. */
+/**
+ * Gives the remote the contents, as far as it lacks them; those of the workspace are in the mirror then. Returns the
+ * refusal; null: it has them.
+ */
 export async function pushLfs(
   order: RemoteOrder,
   store: LfsStore,
   pointers: readonly Pointer[],
 ): Promise<Refusal | null> {
+  const shared: Pointer[] = [];
+  const staged: Pointer[] = [];
+  // Next to the mirrors: agents can read what is in one.
+  const stage = join(dirname(dirname(dirname(store.dir))), `${pushingPrefix}${randomUUID()}`);
+  try {
+    for (const one of new Map(pointers.map((pointer) => [pointer.oid, pointer])).values()) {
+      if (await store.own(one)) shared.push(one);
+      else if (await store.stage(stage, one, order.signal)) staged.push(one);
+      else {
+        const reason = `the content of ${one.oid.slice(0, 12)} is not here (git LFS)`;
+        return { category: "other", final: true, reason };
+      }
+    }
+    const refusal =
+      (await pushFrom(order, store.dir, shared)) ?? (await pushFrom(order, stage, staged));
+    if (refusal !== null) return refusal;
+    for (const one of staged) await store.share(stage, one);
+    return null;
+  } finally {
+    await rm(stage, { recursive: true, force: true });
+  }
+}
+
+async function pushFrom(
+  order: RemoteOrder,
+  storage: string,
+  pointers: readonly Pointer[],
+): Promise<Refusal | null> {
   if (pointers.length === 0) return null;
-  return withLfs(order, store, async (call) => {
-    const ids = [...new Set(pointers.map(({ oid }) => oid))];
+  return withLfs(order, storage, async (call) => {
+    const ids = pointers.map(({ oid }) => oid);
     for (let at = 0; at < ids.length; at += atOnce) {
       const some = ids.slice(at, at + atOnce);
       const refusal = await call(["lfs", "push", "--object-id", "origin", ...some]);
@@ -274,13 +164,13 @@ type Call = (args: readonly string[], input?: string) => Promise<Refusal | null>
  */
 async function withLfs(
   order: RemoteOrder & { onLine?(line: string): void },
-  store: LfsStore,
+  storage: string,
   work: (call: Call, dir: string) => Promise<Refusal | null>,
 ): Promise<Refusal | null> {
   const { address, credential, env, runId, timeoutMs, signal, clock, onLine } = order;
   await using own = await openOwnDir(null, null);
   // In the file, and without GIT_DIR: for a remote on this disk git LFS starts itself in that repository.
-  await writeFile(join(own.dir, "config"), configOf(address.address, store.dir));
+  await writeFile(join(own.dir, "config"), configOf(address.address, storage));
   const call: Call = async (args, input) => {
     const lines: string[] = [];
     try {

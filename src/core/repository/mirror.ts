@@ -224,12 +224,12 @@ export class Mirror {
    * Keeps everything that `refs` lead to until `release(name)`, whatever the remote removes. One
    * commit with all of them as parents needs one ref, however many branches there are.
    */
-  async keep(name: string, refs: readonly MirrorRef[]): Promise<void> {
+  async keep(name: string, refs: readonly MirrorRef[], wall: number): Promise<void> {
     await using series = await CommandSeries.begin("git");
-    await new Mirror(this.path, this.#env, series).#keep(name, refs);
+    await new Mirror(this.path, this.#env, series).#keep(name, refs, wall);
   }
 
-  async #keep(name: string, refs: readonly MirrorRef[]): Promise<void> {
+  async #keep(name: string, refs: readonly MirrorRef[], wall: number): Promise<void> {
     const parents = new Set<string>();
     for (const { id, peeled, name: ref } of refs) {
       if (ref.startsWith(tracked)) parents.add(id);
@@ -238,11 +238,18 @@ export class Mirror {
     const tips = [...parents, ...(await this.#commitsAmong(refs.filter(isPlainTag)))];
     if (tips.length === 0) return;
     const tree = await this.#write("tree", "");
-    const who = "symphony <symphony> 0 +0000";
+    const who = `symphony <symphony> ${Math.floor(wall / 1_000)} +0000`;
     const lines = [`tree ${tree}`, ...[...new Set(tips)].map((id) => `parent ${id}`)];
     const text = `${[...lines, `author ${who}`, `committer ${who}`].join("\n")}\n\nkept\n`;
     await this.#must(["update-ref", `refs/keep/${name}`, await this.#write("commit", text)]);
     await this.#keepTags(refs);
+  }
+
+  /** When the oldest of what is kept began, in ms since the epoch; infinite: nothing is kept. */
+  async keptSince(): Promise<number> {
+    const times = await this.#list("%(committerdate:unix)", "refs/keep/");
+    const all = times.split("\n").filter((line) => line !== "");
+    return Math.min(...all.map((seconds) => Number(seconds) * 1_000));
   }
 
   async release(name: string): Promise<void> {
@@ -355,6 +362,8 @@ export class Mirror {
 
 /** The beginning of the name of a mirror that is not complete. */
 export const makingPrefix = "making-";
+/** The same of what is being pushed. */
+export const pushingPrefix = "pushing-";
 
 function isPlainTag({ name, peeled }: MirrorRef): boolean {
   return peeled === null && name.startsWith("refs/tags/");

@@ -4,7 +4,15 @@ import { basename, dirname, join } from "node:path";
 import type { Clock } from "../clock.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { readSmall } from "./checkout.ts";
-import { type FetchOrder, Mirror, type MirrorRef, makingPrefix, repositoryName } from "./mirror.ts";
+import { LfsStore } from "./lfs-store.ts";
+import {
+  type FetchOrder,
+  Mirror,
+  type MirrorRef,
+  makingPrefix,
+  pushingPrefix,
+  repositoryName,
+} from "./mirror.ts";
 
 /** What a workspace borrows; stored where no agent writes. */
 export interface Loan {
@@ -41,6 +49,8 @@ export interface MirrorsOptions {
 }
 
 const defaultIntervalMs = 10_000;
+/** Contents of git LFS that no workspace names are looked for not more often. */
+const pruneMs = 24 * 3_600_000;
 const maxAlternatesBytes = 16_384;
 
 /** A fetch that several callers wait for; it ends when none of them waits any more. */
@@ -57,6 +67,7 @@ export class Mirrors {
   readonly #options: MirrorsOptions;
   readonly #running = new Map<string, Fetch>();
   readonly #fetchedAt = new Map<string, number>();
+  readonly #prunedAt = new Map<string, number>();
   /** Mirrors in which nothing of a killed git can be left. */
   readonly #clean = new Set<string>();
   #opened: Promise<void> | null = null;
@@ -110,7 +121,7 @@ export class Mirrors {
   /** Keeps what `refs` lead to for a new workspace. */
   async keep(mirror: Mirror, refs: readonly MirrorRef[]): Promise<Loan> {
     const loan = { mirror: basename(dirname(mirror.path)), keep: randomUUID() };
-    await mirror.keep(loan.keep, refs);
+    await mirror.keep(loan.keep, refs, this.#options.clock.wall());
     return loan;
   }
 
@@ -215,6 +226,7 @@ export class Mirrors {
         await mirror.tidy();
         // A history is also completed when the setting that cut it is gone.
         await mirror.fetch(order, { whole: whole || order.depth === null });
+        await this.#pruneContents(mirror, startedAt);
       } else {
         await Mirror.make(path, order);
       }
@@ -224,6 +236,13 @@ export class Mirrors {
     }
     this.#clean.add(path);
     this.#fetchedAt.set(path, startedAt);
+  }
+
+  async #pruneContents(mirror: Mirror, now: number): Promise<void> {
+    const prunedAt = this.#prunedAt.get(mirror.path) ?? Number.NEGATIVE_INFINITY;
+    if (now - prunedAt < pruneMs) return;
+    this.#prunedAt.set(mirror.path, now);
+    await new LfsStore(mirror.path).prune(await mirror.keptSince());
   }
 
   async #join(fetch: Fetch, { signal, onLine }: FetchOrder): Promise<void> {
@@ -264,7 +283,11 @@ export class Mirrors {
     if (dir.includes("\n")) throw new Error("a path with a line break cannot hold mirrors");
     await mkdir(dir, { recursive: true, mode: 0o700 });
     for (const name of await readdir(dir)) {
-      if (!name.startsWith(makingPrefix)) continue;
+      if (!name.startsWith(makingPrefix) && !name.startsWith(pushingPrefix)) continue;
+      const found = await lstat(join(dir, name)).catch(() => null);
+      // A push of this process may be under way before the mirrors are opened.
+      const isNew = found === null || found.mtimeMs >= performance.timeOrigin;
+      if (isNew && name.startsWith(pushingPrefix)) continue;
       await rm(join(dir, name), { recursive: true, force: true });
     }
   }

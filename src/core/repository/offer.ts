@@ -1,12 +1,12 @@
-import { open } from "node:fs/promises";
-import { setImmediate } from "node:timers/promises";
 import { commitId } from "../config/git.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { plainName } from "../text/text.ts";
 import { commitOf, gitDirOf } from "./checkout.ts";
 import { mergeBase } from "./commits.ts";
 import { openProtectedGit, type ProtectedGit } from "./git.ts";
-import { type Contents, LfsFailure, type Pointer, pointerIn } from "./lfs.ts";
+import type { Contents } from "./lfs.ts";
+import { examineOffered } from "./lfs-offer.ts";
+import { type Pointer, pointerIn } from "./lfs-store.ts";
 import { split } from "./lists.ts";
 import { gitHead } from "./survey.ts";
 
@@ -97,7 +97,7 @@ export async function examineOffer(order: OfferOrder): Promise<Offered> {
     for (const blob of blobs.values()) examineEntry(blob, rules, objections);
     const pointers = new Map<string, Pointer>();
     await examineContents(git, [...blobs.values()], { rules, objections, signal, pointers });
-    await examinePointers(path, pointers, rules, { objections, signal });
+    await examineOffered(pointers, rules, { objections, signal });
     const from = await mergeBase(git, [base, head], timeoutMs);
     const stat = from === null ? [] : await numstat(git, from, head);
     return {
@@ -321,61 +321,6 @@ async function examineBatch(
       else if (!rules.allowLfs)
         objections.add(path, "lfs", "it is a pointer of git LFS, whose content is not pushed");
     }
-  }
-}
-
-/** The content of each new pointer is pushed too, so it must be here or on the server, and hold no secret. */
-async function examinePointers(
-  path: string,
-  pointers: ReadonlyMap<string, Pointer>,
-  { lfs, holdsSecret, allowLfs }: OfferRules,
-  { objections, signal }: Pick<Reading, "objections" | "signal">,
-): Promise<void> {
-  const gitDir = pointers.size === 0 ? null : await gitDirOf(path);
-  if (lfs === null || gitDir === null) return;
-  const { store } = lfs;
-  for (const [name, pointer] of pointers) {
-    // An older version, or that of another branch, is on the server.
-    const isHere =
-      (await store.take(gitDir, pointer, signal)) || (await isFetched(lfs, pointer, signal));
-    if (!isHere) {
-      if (!allowLfs) objections.add(name, "lfs", "its content is not here, and not on the server");
-      continue;
-    }
-    const secret = await secretIn(store.pathOf(pointer), holdsSecret, signal);
-    if (secret !== null) objections.add(name, "secret", secret);
-  }
-}
-
-async function isFetched(lfs: Contents, pointer: Pointer, signal: AbortSignal): Promise<boolean> {
-  try {
-    await lfs.ensure([pointer]);
-    return true;
-  } catch (error) {
-    signal.throwIfAborted();
-    if (error instanceof LfsFailure) return false;
-    throw error;
-  }
-}
-
-/** A longer secret at the edge of two parts is not found. */
-const overlapBytes = 16 * 1024;
-const windowBytes = 1024 * 1024;
-
-async function secretIn(
-  file: string,
-  holdsSecret: OfferRules["holdsSecret"],
-  signal: AbortSignal,
-): Promise<string | null> {
-  await using content = await open(file);
-  const buffer = Buffer.allocUnsafe(windowBytes);
-  for (let at = 0; ; at += windowBytes - overlapBytes) {
-    signal.throwIfAborted();
-    const { bytesRead } = await content.read(buffer, 0, windowBytes, at);
-    const secret = bytesRead === 0 ? null : holdsSecret(buffer.subarray(0, bytesRead));
-    if (secret !== null || bytesRead < windowBytes) return secret;
-    // Others get their turn.
-    await setImmediate();
   }
 }
 

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { type CommandEnd, runCommand } from "../process/run.ts";
 import { readSmall } from "../repository/checkout.ts";
 import { openProtectedGit } from "../repository/git.ts";
-import { agentsContent, LfsStore } from "../repository/lfs.ts";
+import { agentsContent, LfsStore } from "../repository/lfs-store.ts";
 import { newContents } from "../repository/lfs-work.ts";
 import { digestOf, fileDigest, TooLarge } from "./tree-digest.ts";
 
@@ -127,7 +127,7 @@ async function contentsInto(
   { mirror, lfs, signal }: ArchiveOptions,
 ): Promise<readonly string[]> {
   if (mirror === null || lfs !== true) return [];
-  const store = new LfsStore(mirror);
+  const store = new LfsStore(mirror, join(path, ".git"));
   const order = { path, commit: null, mirror, store, ...(signal && { signal }) };
   const { there } = await newContents(order);
   const added: string[] = [];
@@ -136,7 +136,9 @@ async function contentsInto(
     const isThere = (await lstat(join(path, name)).catch(() => null)) !== null;
     if (isThere || added.includes(name)) continue;
     await mkdir(dirname(join(own, name)), { recursive: true });
-    await copyFile(store.pathOf(pointer), join(own, name), constants.COPYFILE_FICLONE);
+    const file = await store.find(pointer, signal);
+    if (file === null) continue;
+    await copyFile(file, join(own, name), constants.COPYFILE_FICLONE);
     added.push(name);
   }
   return added;

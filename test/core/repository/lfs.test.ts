@@ -11,21 +11,21 @@ import {
   statSync,
   symlinkSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { commitWork } from "../../../src/core/repository/commit.ts";
+import { fetchLfs, missingLfs, pushLfs } from "../../../src/core/repository/lfs.ts";
+import { writeContents } from "../../../src/core/repository/lfs-files.ts";
 import {
   agentsContent,
-  fetchLfs,
+  isContent,
   LfsStore,
-  missingLfs,
   pointerText,
-  pushLfs,
-} from "../../../src/core/repository/lfs.ts";
-import { writeContents } from "../../../src/core/repository/lfs-files.ts";
+} from "../../../src/core/repository/lfs-store.ts";
 import { newContents } from "../../../src/core/repository/lfs-work.ts";
 import type { Merging } from "../../../src/core/repository/merging.ts";
 import { examineOffer } from "../../../src/core/repository/offer.ts";
@@ -78,7 +78,7 @@ async function bench(t: TestContext, more: Readonly<Record<string, string>> = {}
   const cloned = await world.clone({ lfs: true });
   const { path, git, loan, mirror } = cloned;
   await writeBaseline(path, await baselineOf(path, { issueId: "i", loan }));
-  const store = new LfsStore(mirror);
+  const store = new LfsStore(mirror, join(path, ".git"));
   const contents = {
     store,
     ensure: (pointers: Parameters<typeof fetchLfs>[2]) => fetchLfs(fetchOrder, store, pointers),
@@ -119,7 +119,10 @@ async function bench(t: TestContext, more: Readonly<Record<string, string>> = {}
     assert.equal((await pushCommit({ ...order, expected: null })).outcome, "pushed");
     return found.there.map(({ oid }) => oid).toSorted();
   };
-  return { ...world, ...cloned, advance, commit, update, offer, push, store, seedGit: seed };
+  return {
+    ...{ ...world, ...cloned, advance, commit, update, offer, push, store, seedGit: seed },
+    ...{ repository, env, runId, timeoutMs },
+  };
 }
 
 /** Without the difference of two large contents in the message. */
@@ -150,7 +153,7 @@ test("lfs: what an agent changes is committed as a pointer, pushed with its cont
   skip,
 }, async (t) => {
   const world = await bench(t);
-  const { path, git, commit, offer, push, bare, dir } = world;
+  const { path, git, commit, offer, push, bare, dir, mirror, store } = world;
   const newer = Buffer.alloc(250_000, "newer ");
   put(path, "art/two.bin", newer);
   put(path, "art/new.bin", Buffer.alloc(1_000, "new "));
@@ -178,7 +181,18 @@ test("lfs: what an agent changes is committed as a pointer, pushed with its cont
   assert.deepEqual((await offer()).objections, [], "a content may be larger than max_file");
   const named = (await offer("newer newer")).objections.map((one) => [one.path, one.kind]);
   assert.deepEqual(named, [["art/two.bin", "secret"]]);
+  // Others can read what is in the mirror: what was not pushed, and may never be, is not there.
+  const shared = store.pathOf({ oid: oidOf(newer) });
+  assert.ok(!existsSync(shared));
+  git("-c", "filter.lfs.process=git-lfs filter-process", "checkout", "-q", "HEAD^", "--", ".");
+  git("-c", "filter.lfs.process=git-lfs filter-process", "checkout", "-q", "HEAD", "--", ".");
+  assertContent(path, "art/two.bin", newer);
   assert.equal((await push()).length, 2);
+  assert.ok(existsSync(shared));
+  assert.deepEqual(
+    readdirSync(dirname(dirname(mirror))).filter((name) => name.includes("-")),
+    [],
+  );
   // As a person gets it.
   gitIn(dir)("clone", "-q", "--branch", branch, bare, "person");
   const person = gitIn(join(dir, "person"));
@@ -229,7 +243,7 @@ test("lfs: an agent that goes back to an older version is offered, as the server
   git("commit", "-q", "-a", "-m", "back");
   rmSync(store.pathOf({ oid: oidOf(two) }), { force: true });
   assert.deepEqual((await offer()).objections, []);
-  assert.ok(await store.has({ oid: oidOf(two), bytes: two.length }));
+  assert.ok(await store.find({ oid: oidOf(two), bytes: two.length }));
   const held = (await offer("two two")).objections.map((one) => [one.path, one.kind]);
   assert.deepEqual(held, [["art/two.bin", "secret"]]);
 });
@@ -239,25 +253,76 @@ test("lfs: what an agent puts in the place of a content is not read through a li
   const pointer = { oid: oidOf(one), bytes: one.length };
   const other = new LfsStore(join(dir, "other"));
   put(dir, relative(dir, other.pathOf(pointer)), one);
-  const own = new LfsStore(join(dir, "own"));
+  const mirror = join(dir, "own");
   const levels = ["lfs", "lfs/objects", `lfs/objects/${pointer.oid.slice(0, 2)}`];
   for (const [at, level] of levels.entries()) {
     const gitDir = join(dir, `workspace-${at}/.git`);
     mkdirSync(dirname(join(gitDir, level)), { recursive: true });
     symlinkSync(join(dir, "other", level), join(gitDir, level));
-    assert.equal(await own.take(gitDir, pointer), false, level);
+    const own = new LfsStore(mirror, gitDir);
+    assert.equal(await own.find(pointer), null, level);
+    // Nor is anything written through it.
+    await assert.rejects(own.add(other.pathOf(pointer), pointer), /is not a directory/);
   }
   const gitDir = join(dir, "workspace/.git");
+  const own = new LfsStore(mirror, gitDir);
   const file = agentsContent(gitDir, pointer);
   put(dir, relative(dir, file), "");
-  // Of a size that nobody could copy.
+  // Of a size that takes too long to copy.
   truncateSync(file, 2 ** 42);
-  assert.equal(await own.take(gitDir, pointer), false);
-  assert.equal(await own.take(gitDir, { ...pointer, bytes: 2 ** 42 }), false);
-  assert.ok(!existsSync(own.dir));
+  assert.equal(await own.find(pointer), null);
+  assert.equal(await own.find({ ...pointer, bytes: 2 ** 42 }), null);
   writeFileSync(file, one);
-  await assert.rejects(own.take(gitDir, pointer, AbortSignal.abort(new Error("over"))), /over/);
-  assert.equal(await own.take(gitDir, pointer), true);
+  await assert.rejects(own.find(pointer, AbortSignal.abort(new Error("over"))), /over/);
+  assert.equal(await own.find(pointer), file);
+  writeFileSync(file, Buffer.alloc(one.length, "two "));
+  assert.equal(await own.find(pointer), null, "it was written again");
+  assert.equal(await own.add(other.pathOf(pointer), pointer), true);
+  assertContent(dir, relative(dir, file), one);
+  assert.ok(!existsSync(own.dir));
+});
+
+test("lfs: a content that was read is not read again until something is written to it", async (t) => {
+  const dir = temporaryDir(t);
+  const pointer = { oid: oidOf(one), bytes: one.length };
+  const file = join(dir, "one.bin");
+  writeFileSync(file, one);
+  // What was written just now could be written again in the same tick of the clock.
+  while (Date.now() - statSync(file).ctimeMs <= 2_000) await setTimeout(100);
+  const isThere = () => isContent(file, pointer, AbortSignal.abort(new Error("it is read")));
+  await assert.rejects(isThere(), /it is read/);
+  assert.equal(await isContent(file, pointer), true);
+  assert.equal(await isThere(), true);
+  assert.equal(await isContent(file, { ...pointer, oid: oidOf(two) }), false);
+  writeFileSync(file, one);
+  await assert.rejects(isThere(), /it is read/);
+});
+
+test("lfs: contents in the mirror that no workspace has used are deleted after a week", {
+  skip,
+}, async (t) => {
+  const { store, mirrors, mirror, loan, repository, env, runId, timeoutMs, advance } =
+    await bench(t);
+  const { address, depth } = repository;
+  const order = { address, depth, credential: null, env, runId, timeoutMs, signal };
+  const [first, second] = [store.pathOf({ oid: oidOf(one) }), store.pathOf({ oid: oidOf(two) })];
+  const days = (count: number) => new Date(Date.now() - count * 86_400_000);
+  utimesSync(first, days(8), days(8));
+  utimesSync(second, days(6), days(6));
+  // The workspace, which may name it, is as old.
+  await store.prune(days(8).getTime());
+  assert.ok(existsSync(first));
+  assert.ok(Number.isFinite(await mirrors.lent(loan).keptSince()));
+  await mirrors.release(loan);
+  assert.equal(await mirrors.lent(loan).keptSince(), Number.POSITIVE_INFINITY);
+  advance({ "plain.txt": "newer\n" });
+  assert.equal((await mirrors.refresh(order)).path, mirror);
+  assert.deepEqual([existsSync(first), existsSync(second)], [false, true]);
+  // What is used counts as new.
+  utimesSync(second, days(8), days(8));
+  assert.equal(await store.find({ oid: oidOf(two), bytes: two.length }), second);
+  await store.prune(Number.POSITIVE_INFINITY);
+  assert.ok(existsSync(second));
 });
 
 test("lfs: a kill -9 while contents are written leaves nothing that a commit would take", async (t) => {
@@ -368,7 +433,7 @@ test("lfs: only the server of the address is asked, and no filter of an agent ru
   assert.ok(!existsSync(join(dir, "ran")));
   assert.ok(!existsSync(join(dir, "stolen")));
   assert.equal(git("cat-file", "-t", "HEAD:art/two.bin"), "blob");
-  assert.ok(existsSync(store.pathOf({ oid: oidOf(Buffer.from("changed")) })));
+  assert.ok(existsSync(agentsContent(join(path, ".git"), { oid: oidOf(Buffer.from("changed")) })));
   // A content that the server lacks is said, with what to do.
   rmSync(store.dir, { recursive: true });
   rmSync(join(bare, "lfs"), { recursive: true });
