@@ -10,6 +10,14 @@ const inSandbox = "test/sandbox/egress.test.ts";
 /** Faults of the one way out of a sandbox. */
 export const ofTheEgress: readonly Mutant[] = [
   ...faults(
+    { file: "src/core/process/sandbox.ts", tests: ["test/sandbox/planted-logins.test.ts"] },
+    [
+      "sandbox: a socket in a shown directory is reached",
+      "const sockets = await socketsIn(seen);",
+      "const sockets = await socketsIn(seen.slice(seen.length));",
+    ],
+  ),
+  ...faults(
     { file: "src/core/egress/provider.ts", tests: [way], only: "without the token" },
     [
       "way out: the way to the provider opens without the token of the attempt",

@@ -152,7 +152,9 @@ function configOf({ name, command, args, env }: BridgeCommand): string {
 
 /** This program without its packages, which `mcp-bridge` does not load. */
 async function shownFor(dir: string): Promise<readonly Shown[]> {
-  const shown = [...[process.execPath, ...ownPaths].filter((path) => !isSystem(path)), dir];
+  const programs = [process.execPath, ...ownPaths].filter((path) => !isSystem(path));
+  // A socket is covered unless it is named itself.
+  const shown = [...programs, dir, join(dir, "socket")];
   return Promise.all(
     shown.map(async (path) => ({ from: await realpath(path), to: path, as: "readable" as const })),
   );

@@ -7,6 +7,7 @@ import { boundLines, memoryBytes } from "./bounds.ts";
 import { aboveGuarded, guardedIn } from "./guarded.ts";
 import { runCommand } from "./run.ts";
 import { seatbeltArgs } from "./seatbelt.ts";
+import { socketsIn } from "./sockets.ts";
 import { systemSecretsHere } from "./system-secrets.ts";
 import { isInside, isSystem, systemDirs, type View } from "./view.ts";
 
@@ -237,7 +238,8 @@ async function coverAt(path: string): Promise<readonly Cover[]> {
 async function coversOf({ workspace, hidden, shown }: View): Promise<readonly Cover[]> {
   const named = new Set(shown.map(({ from }) => from));
   const seen = [...systemDirs, ...named];
-  const covered = hidden.filter(
+  const sockets = await socketsIn(seen);
+  const covered = [...hidden, ...sockets].filter(
     (path) =>
       !named.has(path) && !isInside(path, workspace) && seen.some((dir) => isInside(path, dir)),
   );

@@ -79,3 +79,9 @@ export function readingLine(files: readonly string[]): string {
   const words = files.map((file) => `'${file}'`).join(" ");
   return `for file in ${words}; do grep -q '${canary}' "$file" 2>/dev/null && echo "READ $file"; done; echo looked`;
 }
+
+/** A line that prints what a unix socket says, or why there is no way to it. */
+export function connectingLine(socket: string): string {
+  const connect = `connect(S, sockaddr_un($ARGV[0])) or die "no way: $!"`;
+  return `perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0); ${connect}; print <S>' '${socket}' 2>&1`;
+}
