@@ -10,7 +10,7 @@ import { LfsStore } from "../repository/lfs-store.ts";
 import { newContents } from "../repository/lfs-work.ts";
 import type { FetchOrder } from "../repository/mirror.ts";
 import type { Loan, Mirrors } from "../repository/mirrors.ts";
-import { pushCommit, type Refusal } from "../repository/push.ts";
+import { pushCommit, type Refusal, requireOwnObjects } from "../repository/push.ts";
 import { plainName } from "../text/text.ts";
 import { readBaseline } from "../workspace/baseline.ts";
 import { type DeliveredWork, diffBetween, type WorkDiff } from "../workspace/diff.ts";
@@ -77,6 +77,8 @@ export class Remotes {
     const contents = await this.contentsOf(repository, path);
     if (contents !== null) {
       const { store, mirror } = contents;
+      const gitDir = await gitDirOf(path);
+      if (gitDir !== null) await requireOwnObjects(gitDir, borrowed);
       const { there, missing } = await newContents({ path, commit, mirror, store, signal });
       const refusal =
         missing[0] === undefined ? await pushLfs(reach, store, there) : notHere(missing[0]);

@@ -4,6 +4,7 @@ import { pointersAmong } from "./lfs-files.ts";
 import type { LfsStore, Pointer } from "./lfs-store.ts";
 import { wholeCall } from "./lists.ts";
 import { changedBlobs } from "./offer.ts";
+import { gitHead } from "./survey.ts";
 
 interface NewWork {
   /** The workspace. */
@@ -30,7 +31,7 @@ export async function newContents({
 }: NewWork): Promise<{ readonly there: readonly Pointer[]; readonly missing: readonly string[] }> {
   const gitDir = await gitDirOf(path);
   if (gitDir === null) return { there: [], missing: [] };
-  const tips = commit === null ? await tipsIn(gitDir) : [commit];
+  const tips = commit === null ? await tipsIn(path, gitDir) : [commit];
   const place = { head: tips[0] ?? null, worktree: null, ...(signal && { signal }) };
   await using git = await openProtectedGit(gitDir, place);
   const known = (await refsBelow("refs/remotes/origin", mirror)).values();
@@ -47,6 +48,9 @@ export async function newContents({
   return { there, missing };
 }
 
-async function tipsIn(gitDir: string): Promise<readonly string[]> {
-  return [...(await refsBelow("refs", gitDir)).values()];
+async function tipsIn(path: string, gitDir: string): Promise<readonly string[]> {
+  // A detached HEAD has commits that no ref has.
+  const head = (await gitHead(path))?.head ?? null;
+  const refs = [...(await refsBelow("refs", gitDir)).values()];
+  return head === null ? refs : [head, ...refs];
 }

@@ -127,10 +127,14 @@ export class Mirrors {
 
   /** For a workspace that is gone. */
   async release({ mirror, keep, submodules = [] }: Loan): Promise<void> {
+    const failures: unknown[] = [];
     for (const one of [{ mirror, keep }, ...submodules]) {
       const found = this.#mirrorOf(one.mirror);
-      if (await found.exists()) await found.release(one.keep);
+      if (!(await found.exists())) continue;
+      // The others are not kept for ever because of one.
+      await found.release(one.keep).catch((error: unknown) => failures.push(error));
     }
+    if (failures.length > 0) throw failures[0];
   }
 
   /**

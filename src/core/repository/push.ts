@@ -175,7 +175,7 @@ async function areInOrder(
  * An agent that may write `.git` could make it borrow the objects of another repository, and then a
  * push would send these. Throws `internal_error`.
  */
-async function requireOwnObjects(store: string, borrowed: readonly string[]): Promise<void> {
+export async function requireOwnObjects(store: string, borrowed: readonly string[]): Promise<void> {
   const objects = join(store, "objects");
   const others = (await readSmall(join(objects, "info", "alternates"), maxAlternatesBytes)) ?? "";
   const known = borrowed.map((mirror) => join(mirror, "objects"));

@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
 import { copyFile, lstat, mkdir, readdir } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { type CommandEnd, runCommand } from "../process/run.ts";
 import { readSmall } from "../repository/checkout.ts";
 import { openProtectedGit } from "../repository/git.ts";
@@ -28,7 +28,7 @@ interface ArchiveOptions {
   readonly signal?: AbortSignal;
 }
 
-const alternatesOf = (at: string) => join(at, ".git/objects/info/alternates");
+const alternates = "objects/info/alternates";
 const maxAlternatesBytes = 16_384;
 const lists = { timeoutMs: limitMs, maxBytes: 256 * 1024 * 1024 };
 
@@ -46,10 +46,10 @@ export async function writeArchive(
   const own = join(into, "borrowed");
   const less: string[] = [];
   const packed: string[] = [];
-  for (const one of [{ path: "", mirror }, ...(options.submodules ?? [])]) {
-    if (await isWhole(path, one)) continue;
-    packed.push(...(await packInto(own, { ...one, mirror: one.mirror ?? "" }, options)));
-    less.push(alternatesOf(one.path));
+  const mirrors = [mirror, ...(options.submodules ?? []).map((one) => one.mirror)];
+  for (const place of await borrowersIn(path, mirrors)) {
+    packed.push(...(await packInto(own, place, options)));
+    less.push(join(place.path, alternates));
   }
   const contents = await contentsInto(own, path, options);
   const added = [...packed, ...contents];
@@ -75,20 +75,34 @@ export async function writeArchive(
   };
 }
 
+/** The directory of a repository, below the top, and the mirror that has its objects. */
 interface Place {
-  /** Below the top; empty: the top itself. */
   readonly path: string;
-  readonly mirror: string | null;
+  readonly mirror: string;
 }
 
-/** Whether no object is elsewhere; rejects when some are in another place than the mirror. */
-async function isWhole(top: string, { path, mirror }: Place): Promise<boolean> {
-  const file = join(top, alternatesOf(path));
-  const found = await lstat(file).catch(() => null);
-  if ((found?.size ?? 0) === 0) return true;
-  const text = await readSmall(file, maxAlternatesBytes);
-  if (mirror !== null && text === `${join(mirror, "objects")}\n`) return false;
-  throw new Error("its repository borrows objects from another one");
+/**
+ * The repositories in the workspace whose objects are in one of the mirrors, wherever they have been moved; rejects
+ * when some are in another place outside of the workspace.
+ */
+async function borrowersIn(
+  top: string,
+  mirrors: readonly (string | null)[],
+): Promise<readonly Place[]> {
+  const places: Place[] = [];
+  for (const one of await readdir(top, { recursive: true, withFileTypes: true })) {
+    if (one.name !== "alternates" || !one.parentPath.endsWith("/objects/info")) continue;
+    const file = join(one.parentPath, one.name);
+    if ((await lstat(file)).size === 0) continue;
+    const text = (await readSmall(file, maxAlternatesBytes)) ?? "";
+    const mirror = mirrors.find((at) => at !== null && text === `${join(at, "objects")}\n`) ?? null;
+    const path = relative(top, dirname(dirname(one.parentPath)));
+    const isInside = text.split("\n").every((line) => line === "" || line.startsWith(`${top}/`));
+    if (mirror !== null && !path.includes("\ufffd")) places.push({ path, mirror });
+    else if (path === ".git" || !isInside)
+      throw new Error(`the repository in ${dirname(path)} borrows objects from another one`);
+  }
+  return places;
 }
 
 /**
@@ -97,10 +111,10 @@ async function isWhole(top: string, { path, mirror }: Place): Promise<boolean> {
  */
 async function packInto(
   own: string,
-  { path, mirror }: Place & { readonly mirror: string },
+  { path, mirror }: Place,
   { maxBytes, signal }: ArchiveOptions,
 ): Promise<readonly string[]> {
-  const packs = join(path, ".git/objects/pack");
+  const packs = join(path, "objects/pack");
   let bytes = 0;
   const there = join(mirror, "objects", "pack");
   for (const name of await readdir(there)) {

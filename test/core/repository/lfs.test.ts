@@ -394,6 +394,9 @@ test("lfs: work is kept with its contents, and restored, also without mirror and
     assert.equal((await commit()).outcome, "committed");
   }
   put(path, "open.txt", "not committed\n");
+  // No ref has the commit that HEAD is at.
+  git("checkout", "-q", "--detach");
+  git("branch", "-q", "-D", branch);
   const copies = new KeptCopies({
     ...{ dir: join(dir, "kept"), clock: new FakeClock(), maxBytes: () => 2 ** 31 },
     lentTo: async () => ({ mirror: mirrors.lent(loan).path, submodules: [] }),

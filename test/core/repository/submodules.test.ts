@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -116,6 +117,8 @@ test("submodules: work inside of one is held with its path, counts as work, and 
     ...{ dir: join(dir, "kept"), clock: new FakeClock(), maxBytes: () => 2 ** 31 },
     lentTo: async () => ({ mirror: of(loan.mirror), submodules: submodules ?? [] }),
   });
+  // Wherever the agent has moved one, its objects are in the copy.
+  renameSync(join(path, "libs/lib/deep/inner"), join(path, "moved"));
   const copy = await copies.keep(path, { issue: null, work: await workIn(path) });
   assert.equal(copy.form, "archive");
   const status = git("status", "--porcelain");
@@ -124,6 +127,7 @@ test("submodules: work inside of one is held with its path, counts as work, and 
   const back = gitIn(join(dir, "back/libs/lib"));
   assert.equal(back("log", "-1", "--format=%s", "aside"), "inside");
   back("fsck", "--strict");
+  gitIn(join(dir, "back/moved"))("fsck", "--strict");
   assert.equal(gitIn(join(dir, "back"))("status", "--porcelain"), status);
 });
 
