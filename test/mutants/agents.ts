@@ -13,6 +13,11 @@ export const ofTheAgents: readonly Mutant[] = [
       "isTrusted = token.length > 0;",
     ],
   ),
+  ...faults({ file: "src/core/agent/bridge.ts", tests: [bridge], only: "an agent that asks" }, [
+    "answers that no agent reads fill the server",
+    "socket.pause();",
+    "socket.resume();",
+  ]),
   ...faults({ file: "src/core/agent/bridge.ts", tests: [bridge], only: "with the end of" }, [
     "the tools stay reachable after the attempt",
     "for (const one of connections) one.destroy();\n",

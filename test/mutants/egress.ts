@@ -10,7 +10,11 @@ const inSandbox = "test/sandbox/egress.test.ts";
 /** Faults of the one way out of a sandbox. */
 export const ofTheEgress: readonly Mutant[] = [
   ...faults(
-    { file: "src/core/process/sandbox.ts", tests: ["test/sandbox/planted-logins.test.ts"] },
+    {
+      file: "src/core/process/sandbox.ts",
+      tests: ["test/sandbox/planted-logins.test.ts"],
+      only: "are not readable for command at level safe",
+    },
     [
       "sandbox: a socket in a shown directory is reached",
       "const sockets = await socketsIn(seen);",

@@ -1,5 +1,4 @@
 import type {
-  AgentEvent,
   AgentRuntime,
   AgentSession,
   Answer,
@@ -11,6 +10,7 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { JsonObject } from "../text/text.ts";
 import { copyOf, installCopy, readFacts, type Sent } from "./copy.ts";
 import { hostedKinds } from "./hosted.ts";
+import { reportedEvent } from "./reported.ts";
 import type { Letter, Listener, Talk } from "./talk.ts";
 
 /** A worker that has just been chosen for an attempt. */
@@ -192,7 +192,7 @@ class RemoteSession implements AgentSession, Listener {
   }
 
   told(body: JsonObject): void {
-    if (body["type"] === "event") this.#spec.onEvent(body["event"] as AgentEvent);
+    if (body["type"] === "event") this.#spec.onEvent(reportedEvent(body["event"]));
     else if (body["type"] === "log") this.#spec.onLog(String(body["line"]));
   }
 

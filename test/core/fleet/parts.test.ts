@@ -5,12 +5,15 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import type { AgentEvent } from "../../../src/core/agent/agent.ts";
 import { addressOf } from "../../../src/core/fleet/engine.ts";
 import type { Presence } from "../../../src/core/fleet/lease.ts";
 import { Members } from "../../../src/core/fleet/members.ts";
+import { reportedEvent } from "../../../src/core/fleet/reported.ts";
 import { readToken } from "../../../src/core/fleet/sealing.ts";
 import { sighted } from "../../../src/core/fleet/sighting.ts";
 import { EarlyParts } from "../../../src/core/fleet/talk.ts";
+import { noTokens } from "../../../src/core/model/attempt.ts";
 
 const mebibyte = 1024 * 1024;
 const part = (run: string, seq: number, data: Buffer) => ({ run, seq, isLast: false, data });
@@ -72,4 +75,52 @@ test("the engine's URL sets no option of its client", () => {
   assert.equal(addressOf("rediss://u:p@h:6380/2"), "rediss://h:6380/2");
   for (const query of ["?keyPrefix=a", "?family=6", "?tls=false", "#a"])
     assert.throws(() => addressOf(`redis://h:6379/0${query}`), /no query/);
+});
+
+/** One of each type; the compiler requires all of them. */
+const everyEvent: { readonly [Type in AgentEvent["type"]]: Extract<AgentEvent, { type: Type }> } = {
+  "session.started": { type: "session.started", threadId: "t", resumed: true, countsAnew: true },
+  "turn.started": { type: "turn.started", turnId: "1" },
+  "turn.completed": { type: "turn.completed", turnId: "1" },
+  "turn.failed": { type: "turn.failed", turnId: "1", message: "no" },
+  message: { type: "message", text: "" },
+  command: { type: "command", command: "ls", status: "failed", exitCode: null, output: null },
+  file_change: { type: "file_change", status: "completed", paths: ["a"] },
+  tool_call: { type: "tool_call", tool: "issue_get", outcome: "completed" },
+  tokens: { type: "tokens", total: { ...noTokens, total: 3 }, models: { m: noTokens } },
+  rate_limits: { type: "rate_limits", limits: { primary: { used: 1 } } },
+  "approval.requested": {
+    type: "approval.requested",
+    needs: { kind: "question", prompt: "which?", options: ["a"] },
+    ask: { id: "ask", sinceWall: 1, untilWall: 2 },
+  },
+  "approval.resolved": { type: "approval.resolved", decision: "a", automatic: false, askId: "ask" },
+  "steer.delivered": { type: "steer.delivered", steerId: "s" },
+  notice: { type: "notice", message: "m", malformed: false },
+  activity: { type: "activity", method: "delta" },
+};
+
+test("each event of an agent on a worker is taken over whole, and what is none is a notice", () => {
+  for (const event of Object.values(everyEvent))
+    assert.deepEqual(reportedEvent(JSON.parse(JSON.stringify(event))), event);
+  const { tokens } = everyEvent;
+  for (const hostile of [
+    ...[null, 1, "message", [], {}, { type: "__proto__" }, { type: "message" }],
+    ...[
+      { type: "message", text: ["x"] },
+      { type: "message", text: "x".repeat(11 * mebibyte) },
+    ],
+    ...["9", -1, null, "NaN", {}].map((total) => ({ ...tokens, total: { ...noTokens, total } })),
+    { ...tokens, total: undefined },
+    { ...tokens, models: { m: { total: "1" } } },
+    { ...everyEvent["approval.requested"], ask: { id: 1 } },
+    { ...everyEvent.command, exitCode: "0" },
+    { ...everyEvent.file_change, paths: "a" },
+  ]) {
+    const { type } = reportedEvent(JSON.parse(JSON.stringify(hostile)));
+    assert.equal(type, "notice", JSON.stringify(hostile).slice(0, 100));
+  }
+  // Where the agent's host is, only this machine can know.
+  const detached = { ...everyEvent["session.started"], detached: true, issueId: "other" };
+  assert.deepEqual(reportedEvent(detached), everyEvent["session.started"]);
 });
