@@ -123,6 +123,7 @@ export interface CoreDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly dataDir: string;
+  readonly env: NodeJS.ProcessEnv;
   readonly kinds: Kinds;
   readonly config: ConfigService;
   readonly store: Store;

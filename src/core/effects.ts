@@ -121,7 +121,7 @@ function attemptDepsOf(
 
 /** The agent on a worker of the fleet, with the settings as they are when it starts. */
 async function remoteRuntimeOf(
-  { config, fleet, kinds, workspaces }: CoreDeps,
+  { config, fleet, kinds, workspaces, ...deps }: CoreDeps,
   {
     attemptId,
     agent,
@@ -134,10 +134,17 @@ async function remoteRuntimeOf(
   const { remoteRuntime } = await import("./fleet/remote.ts");
   const { config: current } = config.current;
   const { prepare, maxCopyBytes: maxCopy } = current.fleet;
+  const row = rowOf(kinds.agents, current, agent);
+  if (!row) throw new SymphonyError("agent_unavailable", `there is no agent ${agent}`);
+  const { env, dataDir, clock } = deps;
   return remoteRuntime({
     ...{ attemptId, agent, prepare, maxCopy, prepareMs: current.hooks.timeoutMs },
-    kind: rowOf(kinds.agents, current, agent)?.kind ?? agent,
+    kind: row.kind,
     settings: () => settingsOf(current, agent),
+    async records(workspace) {
+      const own = { env, dataDir, clock, workspace };
+      return (await row.records?.(settingsOf(current, agent), own)) ?? null;
+    },
     key: basename(workspaces.placeOf(issue)),
     place: (id) => places.place(worker, id),
   });

@@ -150,7 +150,7 @@ export interface StartDeps {
 
 /** Wires the parts and recovers from a crash; dispatches nothing. */
 export async function assemble(options: CoreOptions, base: StartDeps): Promise<Core> {
-  const { clock, log } = options;
+  const { clock, log, dataDir, env } = options;
   const { kinds, config, trackers, secrets, closers } = base;
   const { saves, store, unsaved } = openSaves(options, base);
   const { history } = store;
@@ -186,7 +186,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     userOf(orchestrator.state, path, (issue) => workspaces.placeOf(issue)) !== null;
   const kept = new KeptWorkspaces({ workspaces, bus, history, clock, isInUse });
   const deps: CoreDeps = {
-    ...{ clock, log, dataDir: options.dataDir, kinds, config, store, bus, recorder },
+    ...{ clock, log, dataDir, env, kinds, config, store, bus, recorder },
     recordsAtOnce: base.store.records,
     meter: base.trackerDeps.meter,
     trackers,

@@ -11,6 +11,7 @@ import { type CodexConfig, codexSection } from "./codex/settings.ts";
 import type { CodexHosts } from "./codex/shared/runtime.ts";
 import { commandSection } from "./command/settings.ts";
 import { openaiSection } from "./openai/settings.ts";
+import type { ThreadRecords } from "./records.ts";
 
 /** The dependencies of one kind of agent. */
 export interface AgentDeps<
@@ -29,8 +30,8 @@ export interface AgentDeps<
   hide(value: string): void;
   /** Agents must never read it. */
   readonly dataDir: string;
-  /** The result of the kind's `outliving.open`. Throws for a kind without one. */
-  hosts(): Hosts;
+  /** The result of the kind's `outliving.open`; null: no agent outlives this process. Throws for a kind without one. */
+  hosts(): Hosts | null;
   /** Reports a problem that an operator should know about. */
   onTrouble(message: string): void;
 }
@@ -87,6 +88,11 @@ export interface AgentKind<
     settings: Settings,
     deps: Pick<AgentDeps, "env" | "dataDir"> & { readonly workspace: string },
   ): Promise<string>;
+  /** Where the records of a workspace's threads are, made if needed. Absent: a thread stays on the machine where it began. */
+  records?(
+    settings: Settings,
+    deps: Pick<AgentDeps, "env" | "dataDir" | "clock"> & { readonly workspace: string },
+  ): Promise<ThreadRecords>;
   /** null: agents of the kind always end with the server. */
   readonly outliving: OutlivingAgents<Settings, Hosts> | null;
 }
@@ -118,12 +124,16 @@ export const agentKinds: readonly AgentKind[] = [
     section: codexSection,
     async create(deps) {
       const { createCodexKind } = await import("./codex/shared/runtime.ts");
-      return createCodexKind({ ...deps, daemons: deps.hosts().daemons });
+      return createCodexKind({ ...deps, daemons: deps.hosts()?.daemons ?? null });
     },
     command: ({ command }) => command,
     async homeOf(settings, deps) {
       const { agentsHomeOf } = await import("./codex/home.ts");
       return agentsHomeOf(settings, deps);
+    },
+    async records(settings, deps) {
+      const { threadRecords } = await import("./codex/home.ts");
+      return threadRecords(settings, deps);
     },
     models: {
       async list(settings, deps, signal) {
@@ -169,6 +179,10 @@ export const agentKinds: readonly AgentKind[] = [
       const { agentsHomeOf } = await import("./claude/home.ts");
       return agentsHomeOf(workspace, deps);
     },
+    async records(_settings, { workspace, ...deps }) {
+      const { threadRecords } = await import("./claude/home.ts");
+      return threadRecords(workspace, deps);
+    },
     models: {
       async list(settings, deps, signal) {
         const { askClaude } = await import("./claude/models.ts");
@@ -185,6 +199,10 @@ export const agentKinds: readonly AgentKind[] = [
     async create({ settings, ...deps }) {
       const { createOpenaiRuntime } = await import("./openai/runtime.ts");
       return createOpenaiRuntime({ ...deps, config: settings });
+    },
+    async records(_settings, deps) {
+      const { threadRecords } = await import("./openai/runtime.ts");
+      return threadRecords(deps);
     },
     command: () => "",
     models: {

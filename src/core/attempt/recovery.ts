@@ -171,7 +171,7 @@ const cutOff: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * True if the connection to the agent broke, or the agent stopped sending events. If that happens twice in a row
+ * True if the connection to the agent broke, its worker was lost, or it stopped sending events. If that happens twice in a row
  * on one thread, the thread itself may be the cause, and a new one is begun.
  */
 function isBrokenOnce(history: History, last: Attempt): boolean {
@@ -184,7 +184,12 @@ function isBroken({ status, error }: Attempt): boolean {
   return status === "stalled" || broken.has(error?.code ?? "");
 }
 
-const broken: ReadonlySet<string> = new Set(["turn_timeout", "port_exit", "response_timeout"]);
+const broken: ReadonlySet<string> = new Set([
+  "turn_timeout",
+  "port_exit",
+  "response_timeout",
+  "worker_lost",
+]);
 
 /** An attempt that a crash of the server ended while it was prepared says nothing of the thread: the one before it does. */
 function atWork(history: History, last: Attempt): Attempt {

@@ -280,7 +280,8 @@ export class Fleet {
     const presence = sealed === null ? null : readPresence(key, sealed);
     const before = this.#sightings.get(member.id) ?? null;
     const seen = sighted(before, presence, { now: clock.now(), wall: clock.wall(), isGap });
-    if (seen.missingWall !== null && before?.missingWall === null)
+    const isLost = seen.missingWall !== null && before?.missingWall === null;
+    if (isLost && before.presence?.left !== true)
       log.warn("a worker is lost", { worker: member.name });
     this.#sightings.set(member.id, seen);
   }
@@ -296,6 +297,7 @@ export class Fleet {
     if (presence && presence.instance !== run.instance) {
       return run.gone.resolve(lost(`the worker ${name} has ended its agents`));
     }
+    if (presence?.left) return run.gone.resolve(lost(`the worker ${name} has stopped`));
     if (missingWall !== null) {
       // The engine may have lost it: by our own time it cannot have been renewed for a whole lease.
       if (now - lastBeatAt >= leaseMs) run.gone.resolve(lost(`the worker ${name} was lost`));
@@ -339,6 +341,7 @@ export class Fleet {
     if (this.#refusedBy !== null) return `the orchestrator on ${this.#refusedBy} leads this fleet`;
     if (this.#leadsSince === null) return "the engine does not answer";
     if (presence === null) return "it has not come yet";
+    if (presence.left) return member.cordoned ? "drained" : "stopped";
     if (isMissing) return "lost";
     if (presence.epoch !== String(this.#members.epoch))
       return "it ends agents of an earlier server";

@@ -1,10 +1,11 @@
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import type { AgentEvent, AgentSession, Answer, SessionSpec, TurnOptions } from "../agent/agent.ts";
 import type { AgentImage } from "../agent/images.ts";
 import type { AgentKind } from "../agent/kinds.ts";
+import { readRecord, type ThreadRecords } from "../agent/records.ts";
 import type { Clock } from "../clock.ts";
 import { messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
 import { killRun, runIdOf } from "../process/table.ts";
@@ -12,6 +13,7 @@ import type { JsonObject } from "../text/text.ts";
 import { deleteTree } from "../workspace/deletion.ts";
 import { copyOf, placeCopy, readFacts } from "./copy.ts";
 import type { Letter, Listener, Talk } from "./talk.ts";
+import { putRecord, readThread, type SentRecord } from "./thread.ts";
 
 /** Where and how `fleet.prepare` runs. */
 export interface PreparePlace {
@@ -56,9 +58,6 @@ export const Start = z.object({
   spec: z.record(z.string(), z.unknown()),
 });
 
-/** The kinds of agent that run on workers. */
-export const hostedKinds: readonly string[] = ["command", "openai"];
-
 /** One session of an agent on this worker, driven by the orchestrator's letters. */
 export class Hosted implements Listener {
   readonly run: string;
@@ -69,6 +68,12 @@ export class Hosted implements Listener {
   #session: AgentSession | null = null;
   #path: string | null = null;
   #maxCopy = 0;
+  /** Came before the start. */
+  #thread: SentRecord | null = null;
+  #threadId: string | null = null;
+  #records: () => Promise<ThreadRecords | null> = async () => null;
+  /** What of the thread the orchestrator has. */
+  #sentThread = "";
   /** The commit that the orchestrator has. */
   #known = "";
   #isDirty = false;
@@ -103,6 +108,9 @@ export class Hosted implements Listener {
       return this.#session;
     };
     switch (body["type"]) {
+      case "thread":
+        this.#thread = readThread(letter);
+        return {};
       case "start": {
         const starting = this.#start(letter);
         this.#starting = starting.catch(() => {});
@@ -192,11 +200,11 @@ export class Hosted implements Listener {
     const { signal } = this.#abort;
     signal.throwIfAborted();
     const row = this.#deps.kinds.find(({ kind }) => kind === start.kind);
-    if (!row || !hostedKinds.includes(start.kind)) {
-      throw new SymphonyError(
-        "agent_unavailable",
-        `agents of kind ${start.kind} do not run on workers`,
-      );
+    if (!row) {
+      const message = `this worker does not know agents of kind ${start.kind}`;
+      throw new SymphonyError("agent_unavailable", message, {
+        hint: "install the version of the server on this worker",
+      });
     }
     const path = join(workspaceRoot, start.key);
     await mkdir(workspaceRoot, { recursive: true, mode: 0o700 });
@@ -215,15 +223,17 @@ export class Hosted implements Listener {
       settings: () => start.settings,
       workspaceRoot: () => workspaceRoot,
       lookup: (name) => env[name],
-      hosts() {
-        throw new Error("no agent outlives a worker");
-      },
+      hosts: () => null,
       onTrouble: (message) => this.#deps.log(message, { run: this.run }),
     });
+    const place = { env, dataDir: dir, clock, workspace: path };
+    this.#records = async () => (await row.records?.(start.settings, place)) ?? null;
+    if (this.#thread !== null) await putRecord(await this.#records(), this.#thread);
     signal.throwIfAborted();
     this.#session = await runtime.start(this.#specOf(start, { path, runId }), signal);
     const { threadId, resumed, isPlain = false } = this.#session;
     const { takesImages = false, forgetsImages = false } = this.#session;
+    this.#threadId = threadId;
     return { threadId, resumed, isPlain, takesImages, forgetsImages };
   }
 
@@ -301,6 +311,8 @@ export class Hosted implements Listener {
       await session?.[Symbol.asyncDispose]();
       await this.#turning;
       if (this.#isDirty) await this.#bringBack();
+      // Its program writes the last lines as it ends.
+      else if (!this.#abort.signal.aborted) await this.#bringThread();
     } catch (error) {
       failed = messageOf(error);
     }
@@ -327,6 +339,20 @@ export class Hosted implements Listener {
     await this.#ask({ type: "work", facts }, bundle);
     this.#known = facts.head;
     this.#isDirty = false;
+    await this.#bringThread();
+  }
+
+  /** After the work that it tells of: a thread that lags behind is asked again, one that is ahead would believe what is lost. */
+  async #bringThread(): Promise<void> {
+    const records = await this.#records();
+    const id = this.#threadId;
+    if (records === null || id === null) return;
+    const record = await readRecord(records, id);
+    if (record === null) return;
+    const digest = createHash("sha256").update(record.data).digest("hex");
+    if (digest === this.#sentThread) return;
+    await this.#ask({ type: "thread", id, name: record.name }, record.data);
+    this.#sentThread = digest;
   }
 
   #tell(body: { type: "event"; event: AgentEvent } | { type: "log"; line: string }): void {

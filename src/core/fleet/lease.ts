@@ -31,11 +31,13 @@ export const Presence = z.object({
   runs: z.array(z.string()),
   /** It takes jobs from its queue. */
   takes: z.boolean().default(true),
+  /** It has ended every agent and stopped: the last that it says. */
+  left: z.boolean().default(false),
 });
 export type Presence = z.output<typeof Presence>;
 
 /** What orchestrator and worker must have in common. */
-export const protocol = 1;
+export const protocol = 2;
 
 export function sealPresence(key: Buffer, presence: Presence): Buffer {
   return seal(key, "presence", Buffer.from(JSON.stringify(presence)));
@@ -65,7 +67,7 @@ if not lead then return 'no lead' end
 local epoch = string.match(lead, '^[^|]*')
 if epoch ~= ARGV[1] then return 'lead ' .. epoch end
 local holder = redis.call('HGET', KEYS[2], 'instance')
-if holder and holder ~= ARGV[5] then return 'held' end
+if holder and holder ~= '' and holder ~= ARGV[5] then return 'held' end
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[2], 'instance', ARGV[2], 'presence', ARGV[4])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
@@ -92,8 +94,10 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1`;
 
 const giveBackScript = `
-if redis.call('HGET', KEYS[1], 'instance') == ARGV[1] then redis.call('DEL', KEYS[1]) end
-return 1`;
+if redis.call('HGET', KEYS[1], 'instance') ~= ARGV[1] then return 'held' end
+redis.call('HSET', KEYS[1], 'instance', '', 'presence', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 'ok'`;
 
 /** `ok`, `no lead`, `lead EPOCH` (another one leads), `gone` (it has expired), or `held` (by another process). */
 export type LeaseAnswer = string;
@@ -129,8 +133,14 @@ export function claimLease(
   return evaluated(engine, claimScript, keys, [epoch, instance, leaseMs, sealed, before]);
 }
 
-export function giveBackLease(engine: Engine, worker: string, instance: string): Promise<string> {
-  return evaluated(engine, giveBackScript, [engine.key("worker", worker)], [instance]);
+/** Nothing of the worker runs any more: anyone may claim the lease, and until it expires the orchestrator reads that. */
+export function giveBackLease(
+  engine: Engine,
+  { worker, presence, key }: Renewal,
+): Promise<LeaseAnswer> {
+  const sealed = sealPresence(key, { ...presence, runs: [], takes: false, left: true });
+  const keys = [engine.key("worker", worker)];
+  return evaluated(engine, giveBackScript, keys, [presence.instance, leaseMs, sealed]);
 }
 
 /** What the engine had at one moment. */

@@ -6,12 +6,13 @@ import type {
   TurnOptions,
 } from "../agent/agent.ts";
 import type { AgentImage } from "../agent/images.ts";
+import type { ThreadRecords } from "../agent/records.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { JsonObject } from "../text/text.ts";
 import { copyOf, installCopy, readFacts, type Sent } from "./copy.ts";
-import { hostedKinds } from "./hosted.ts";
 import { reportedEvent } from "./reported.ts";
 import type { Letter, Listener, Talk } from "./talk.ts";
+import { type Continued, continuedThread, putRecord, readThread } from "./thread.ts";
 
 /** A worker that has just been chosen for an attempt. */
 export interface Placement {
@@ -31,6 +32,8 @@ export interface Placement {
 export interface RemoteOptions {
   readonly kind: string;
   readonly agent: string;
+  /** Where the records of a workspace's threads are on this machine; null: the kind has none. */
+  records(workspace: string): Promise<ThreadRecords | null>;
   /** The agent's section of the configuration, with `$NAME` unresolved: the worker has its own values. */
   settings(): object;
   readonly attemptId: string;
@@ -48,23 +51,26 @@ export function remoteRuntime(options: RemoteOptions): AgentRuntime {
   return {
     kind: options.kind,
     async start(spec, signal) {
-      if (!hostedKinds.includes(options.kind)) {
-        const message = `agents of kind ${options.kind} do not run on workers`;
-        throw new SymphonyError("agent_unavailable", message, {
-          hint: `set agent.use to an agent of kind ${hostedKinds.join(" or ")}, or serve without fleet.url`,
-        });
-      }
       signal.throwIfAborted();
       const { facts, bundle, names } = await copyOf(spec.workspace, {
         maxBytes: options.maxCopy,
         signal,
       });
+      const continued = await continuedThread(
+        await options.records(spec.workspace),
+        spec.resumeThreadId,
+      );
+      signal.throwIfAborted();
+      if (spec.resumeThreadId !== continued.threadId) {
+        const message = "the thread cannot be resumed, a new one is started: it has no record here";
+        spec.onEvent({ type: "notice", message, malformed: false });
+      }
       const session = new RemoteSession(options, spec, {
         branch: facts.branch,
         head: facts.head,
         names,
       });
-      await session.open({ facts }, bundle, signal);
+      await session.open({ copy: { facts }, bundle, continued }, signal);
       return session;
     },
   };
@@ -72,7 +78,7 @@ export function remoteRuntime(options: RemoteOptions): AgentRuntime {
 
 /** What a worker needs of the session's facts; the others are made there. */
 const sentOfSpec = [
-  ...(["title", "model", "resumeThreadId", "secretEnvNames", "askPolicy"] as const),
+  ...(["title", "model", "secretEnvNames", "askPolicy"] as const),
   ...(["level", "readable", "bounds", "network"] as const),
 ];
 
@@ -101,11 +107,23 @@ class RemoteSession implements AgentSession, Listener {
     void this.#placement.gone.then((error) => this.#talk.fail(error));
   }
 
-  async open(copy: JsonObject, bundle: Buffer | null, signal: AbortSignal): Promise<void> {
+  async open(
+    {
+      copy,
+      bundle,
+      continued: { threadId: id, record },
+    }: { copy: JsonObject; bundle: Buffer | null; continued: Continued },
+    signal: AbortSignal,
+  ): Promise<void> {
     const stop = () => void this[Symbol.asyncDispose]();
     signal.addEventListener("abort", stop, { once: true });
     try {
-      const answer = this.#talk.ask({ type: "start", ...this.#start(), ...copy }, bundle);
+      if (record !== null) {
+        const { name, data } = record;
+        // What it did not take fails the start.
+        this.#talk.ask({ type: "thread", id, name }, data).catch(() => {});
+      }
+      const answer = this.#talk.ask({ type: "start", ...this.#start(id), ...copy }, bundle);
       answer.catch(() => {});
       // The worker gets the job when what it needs is with the engine.
       await this.#talk.settled();
@@ -125,7 +143,7 @@ class RemoteSession implements AgentSession, Listener {
     }
   }
 
-  #start(): JsonObject {
+  #start(resumeThreadId: string | null): JsonObject {
     const {
       attemptId: attempt,
       kind,
@@ -136,7 +154,8 @@ class RemoteSession implements AgentSession, Listener {
       prepareMs,
       maxCopy,
     } = this.#options;
-    const spec = Object.fromEntries(sentOfSpec.map((name) => [name, this.#spec[name]]));
+    const own = Object.fromEntries(sentOfSpec.map((name) => [name, this.#spec[name]]));
+    const spec = { ...own, resumeThreadId };
     const { specs } = this.#spec.tools;
     return {
       ...{ attempt, kind, agent, settings: settings(), key, prepare, prepareMs, maxCopy, spec },
@@ -213,11 +232,24 @@ class RemoteSession implements AgentSession, Listener {
         await installing;
         return {};
       }
+      case "thread":
+        return this.#keepThread({ body, data });
       default:
         throw new SymphonyError(
           "worker_refused",
           `the server does not know ${String(body["type"])}`,
         );
     }
+  }
+  async #keepThread(letter: Letter): Promise<JsonObject> {
+    const record = readThread(letter);
+    if (record.id !== this.threadId) {
+      throw new SymphonyError("worker_refused", "the record is of another thread");
+    }
+    const place = async () => putRecord(await this.#options.records(this.#spec.workspace), record);
+    const placing = this.#installing.then(place, place);
+    this.#installing = placing;
+    await placing;
+    return {};
   }
 }

@@ -52,13 +52,8 @@ const watchMs = 250;
  */
 export async function runWorker(options: WorkerOptions): Promise<void> {
   if (!hasProc) {
-    throw new SymphonyError(
-      "worker_refused",
-      "a worker needs Linux: elsewhere agents that hang cannot be found and ended",
-      {
-        hint: "run the worker on a Linux machine",
-      },
-    );
+    const message = "a worker needs Linux: elsewhere agents that hang cannot be found and ended";
+    throw new SymphonyError("worker_refused", message, { hint: "run it on a Linux machine" });
   }
   const worker = new FleetWorker(options);
   await worker.run();
@@ -135,7 +130,10 @@ class FleetWorker {
       clearInterval(watch);
       this.#stop.abort();
       await within(
-        giveBackLease(engine, identity.id, this.#before).catch(() => {}),
+        giveBackLease(engine, {
+          ...{ worker: identity.id, key: this.#key },
+          presence: { ...this.#presence(), instance: this.#before },
+        }).catch(() => {}),
         renewMs,
       );
       await within(
@@ -374,6 +372,7 @@ class FleetWorker {
       ...{ host: hostname(), pid: process.pid, sinceWall: this.#sinceWall },
       ...{ labels: [...this.#options.labels], capacity, version, protocol, skewMs: this.#skewMs },
       runs: [...this.#runs.keys()],
+      left: false,
       takes: this.#instance === "" || this.#taker?.isRunning() === true,
     };
   }

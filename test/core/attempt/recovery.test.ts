@@ -32,6 +32,9 @@ test("A24: the session is resumed after a stall, a broken connection or an inter
   assert.equal(resumedAfter(crashed), "one");
   assert.equal(resumedAfter({ status: "interrupted", threadId: "one" }), "one");
   assert.equal(resumedAfter(refused), "one");
+  const lost = { status: "failed", threadId: "one", code: "worker_lost" } as const;
+  assert.equal(resumedAfter(lost), "one");
+  assert.equal(resumedAfter(lost, lost), null);
   assert.equal(resumedAfter(failed), null);
   assert.equal(resumedAfter({ status: "succeeded", threadId: "one" }), null);
   // Twice in a row on one session: the session itself may be the cause.

@@ -130,6 +130,10 @@ test("a drained worker ends by itself, and a removed one with the reason", async
   const [second] = world.started.filter(({ name }) => name === "build-2");
   await symphony(world.place, "workers", "drain", "build-2");
   assert.equal(await second?.exited(), 0, second?.log);
+  await eventually("it is listed as drained", async () => {
+    return (await world.seen("build-2"))?.why === "drained";
+  });
+  assert.doesNotMatch(world.server?.log ?? "", /a worker is lost.*build-2/);
   const [first] = world.started.filter(({ name }) => name === "build-1");
   await symphony(world.place, "workers", "remove", "build-1");
   assert.notEqual(await first?.exited(), 0);

@@ -107,7 +107,13 @@ export class WorkerProcess implements AsyncDisposable {
       url,
       join: joinToken,
       args = [],
-    }: { url: string; join: string | null; args?: readonly string[] },
+      env: own = {},
+    }: {
+      url: string;
+      join: string | null;
+      args?: readonly string[];
+      env?: Readonly<Record<string, string>>;
+    },
   ) {
     this.name = name;
     this.dir = dir;
@@ -116,6 +122,7 @@ export class WorkerProcess implements AsyncDisposable {
       PATH: process.env["PATH"],
       HOME: dir,
       OPENAI_API_KEY: workerKey,
+      ...own,
       ...(joinToken !== null && { SYMPHONY_WORKER_TOKEN: joinToken }),
     };
     this.child = spawn(process.execPath, all, { env, stdio: ["ignore", "pipe", "pipe"] });
@@ -140,6 +147,13 @@ export class WorkerProcess implements AsyncDisposable {
   }
 }
 
+export interface FleetPlace {
+  /** The directory of the world's own one. */
+  readonly under: string;
+  /** What else the environment of a worker has. */
+  readonly workerEnv: ((name: string) => Readonly<Record<string, string>>) | undefined;
+}
+
 /**
  * A project whose attempts run on workers. Its agent holds a lock while it runs, so that two of one issue at one moment are
  * seen: `wasTwice`.
@@ -155,19 +169,25 @@ export class FleetWorld implements AsyncDisposable {
   };
   server: Served | null = null;
   readonly #workers: WorkerProcess[] = [];
+  readonly #workerEnv: FleetPlace["workerEnv"];
 
-  private constructor(dir: string, redis: RedisServer) {
+  private constructor(dir: string, redis: RedisServer, workerEnv: FleetPlace["workerEnv"]) {
     this.dir = dir;
     this.redis = redis;
+    this.#workerEnv = workerEnv;
     const workflowPath = join(dir, "WORKFLOW.md");
     const env = { HOME: dir, SYMPHONY_TOKEN: token, FLEET_URL: redis.url };
     this.place = { cwd: dir, workflowPath, dataDir: join(dir, ".symphony"), env };
   }
 
   /** `agent`: the shell line that the agent runs once it holds its lock. */
-  static async open(agent: string, section?: string): Promise<FleetWorld> {
-    const dir = await mkdtemp(join(tmpdir(), "symphony-fleet-"));
-    const world = new FleetWorld(dir, await RedisServer.start());
+  static async open(
+    agent: string,
+    section?: string,
+    { under = tmpdir(), workerEnv }: Partial<FleetPlace> = {},
+  ): Promise<FleetWorld> {
+    const dir = await mkdtemp(join(under, "symphony-fleet-"));
+    const world = new FleetWorld(dir, await RedisServer.start(), workerEnv);
     await mkdir(join(dir, "shared"));
     const script = `#!/bin/bash
 shared='${dir}/shared'
@@ -205,7 +225,10 @@ ${agent}
   /** Starts the process of a worker that has joined already. */
   again(name: string, invitation: string | null = null, ...args: readonly string[]): WorkerProcess {
     const dir = join(this.dir, "workers", name);
-    const worker = new WorkerProcess(name, dir, { url: this.redis.url, join: invitation, args });
+    const worker = new WorkerProcess(name, dir, {
+      ...{ url: this.redis.url, join: invitation, args },
+      env: this.#workerEnv?.(name) ?? {},
+    });
     this.#workers.push(worker);
     return worker;
   }

@@ -3,8 +3,10 @@ import { constants } from "node:fs";
 import { chmod, lstat, mkdir, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import type { Clock } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { objectOf, parseJson, textOf } from "../../text/text.ts";
+import type { ThreadRecords } from "../records.ts";
 
 export interface HomesOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -67,6 +69,19 @@ function placesOf(workspace: string, { env, dataDir }: HomesOptions) {
 /** The CLAUDE_CONFIG_DIR of the agents of a workspace, which holds their sessions. */
 export function agentsHomeOf(workspace: string, options: HomesOptions): string {
   return placesOf(workspace, options).config;
+}
+
+/** Claude Code looks for a record in a directory that it names by the path of the workspace. */
+export async function threadRecords(
+  workspace: string,
+  { clock, ...options }: HomesOptions & { readonly clock: Pick<Clock, "wall"> },
+): Promise<ThreadRecords> {
+  const { config } = await new ClaudeHomes(options).prepare(workspace, clock.wall());
+  const root = join(config, "projects");
+  await mkdir(root, { recursive: true, mode: 0o700 });
+  const directory = workspace.replaceAll(/[^a-zA-Z0-9]/g, "-");
+  // A longer name ends with a hash of its own.
+  return { root, directoryFor: () => (directory.length > 200 ? null : directory) };
 }
 
 /** Removes the directories of workspaces that have been gone for long. */

@@ -26,6 +26,7 @@ import { isInside, isSystem, type View } from "../../process/view.ts";
 import type { SessionSpec } from "../agent.ts";
 import { confinementOf } from "../confinement.ts";
 import { commandsOf } from "../guard/program.ts";
+import type { ThreadRecords } from "../records.ts";
 import { pickOperatorConfig } from "./operator-config.ts";
 import { homeConfig } from "./profile.ts";
 import type { CodexConfig } from "./settings.ts";
@@ -316,6 +317,16 @@ export function agentsHomeOf(
   options: Pick<HomesOptions, "env" | "dataDir">,
 ): string {
   return home === "inherit" ? operatorHomeOf(options.env) : join(baseOf(home, options), "home");
+}
+
+/** Codex finds a record by the id in its name, in the directories of any date. */
+export async function threadRecords(
+  config: Pick<CodexConfig, "home">,
+  options: Pick<HomesOptions, "env" | "dataDir">,
+): Promise<ThreadRecords> {
+  const root = join(agentsHomeOf(config, options), "sessions");
+  await mkdir(root, { recursive: true, mode: 0o700 });
+  return { root, directoryFor: (directory) => directory };
 }
 
 /** The operator's own CODEX_HOME. */

@@ -1,9 +1,11 @@
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { agentEnvironment } from "../../process/environment.ts";
 import { probeSandbox } from "../../process/sandbox.ts";
 import { type AgentRuntime, type AgentSession, closeOnAbort, type SessionSpec } from "../agent.ts";
 import { confinementOf } from "../confinement.ts";
+import type { ThreadRecords } from "../records.ts";
 import { openWayOut, proxiesShared, requireWayOut } from "../way-out.ts";
 import { addressOf, keyNameOf, keyOf } from "./client.ts";
 import { type Learned, learnedIn } from "./learned.ts";
@@ -53,8 +55,17 @@ export function createOpenaiRuntime(options: OpenaiRuntimeOptions): AgentRuntime
   };
 }
 
-function threadsDir({ dataDir }: OpenaiRuntimeOptions): string {
+function threadsDir({ dataDir }: Pick<OpenaiRuntimeOptions, "dataDir">): string {
   return join(dataDir, "threads");
+}
+
+export async function threadRecords(
+  options: Pick<OpenaiRuntimeOptions, "dataDir" | "clock">,
+): Promise<ThreadRecords> {
+  const root = threadsDir(options);
+  await mkdir(root, { recursive: true, mode: 0o700 });
+  await forgetThreads(root, options.clock.wall() - threadsKeptMs).catch(() => {});
+  return { root, directoryFor: (directory) => (directory === "" ? "" : null) };
 }
 
 async function openSession(

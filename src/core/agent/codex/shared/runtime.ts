@@ -272,7 +272,8 @@ export interface CodexKindOptions {
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
   readonly dataDir: string;
-  readonly daemons: Daemons;
+  /** null: each attempt has a process of its own, whatever the settings say. */
+  readonly daemons: Daemons | null;
   onTrouble(message: string): void;
 }
 
@@ -281,7 +282,7 @@ export function createCodexKind(options: CodexKindOptions): AgentRuntime {
   const { settings: config, workspaceRoot, clock, env, dataDir, daemons, onTrouble } = options;
   const homes = new CodexHomes({ env, dataDir, workspaceRoot });
   const perIssue = createCodexRuntime({ config, homes, clock, env });
-  const shared = createSharedRuntime({ config, homes, clock, env, daemons, onTrouble });
+  const shared = daemons && createSharedRuntime({ config, homes, clock, env, daemons, onTrouble });
   return {
     kind: "codex",
     async check(level, network) {
@@ -291,7 +292,7 @@ export function createCodexKind(options: CodexKindOptions): AgentRuntime {
       // A turn that outlived a restart was begun by other settings.
       if (!spec.adoption) requireNoList(spec);
       const isShared = config().process === "shared" || spec.adoption !== undefined;
-      return (isShared ? shared : perIssue).start(spec, signal);
+      return ((isShared && shared) || perIssue).start(spec, signal);
     },
   };
 }
