@@ -41,7 +41,32 @@ export function fileChecks(deps: FileCheckDeps): readonly FileCheck[] {
       isFaulty("notify") ? [] : noticeProblems(config.notify, { lookup, redactor }),
     (file) => shellProblems(file, env),
     templateProblems,
+    async ({ config, isFaulty }) => (isFaulty("fleet") ? [] : fleetProblems(config)),
   ];
+}
+
+/** Workspaces that cannot go to a worker: each attempt in one would fail, and spend a retry. */
+function fleetProblems({ fleet, git, hooks }: Config): readonly Problem[] {
+  if (fleet.url === null) return [];
+  const { repositories } = git;
+  if (repositories.length === 0 && hooks.afterCreate === null && hooks.beforeRun === null) {
+    const message =
+      "with fleet.url a workspace goes to a worker as a git bundle, and nothing here makes it a git repository";
+    const next = "name one in git.repositories, or clone it in hooks.after_create";
+    return [{ path: "fleet.url", message, next }];
+  }
+  return repositories.flatMap(({ name, sparse, submodules, depth }) => {
+    const faults: readonly (readonly [string, boolean, string, Problem["severity"]])[] = [
+      ["sparse", sparse.length > 0, "is checked out in part", "error"],
+      ["submodules", submodules, "may have a submodule", "warning"],
+      ["depth", depth !== null, "may be a shallow clone", "warning"],
+    ];
+    return faults.flatMap(([key, isSet, what, severity = "error"]) => {
+      const message = `a workspace of ${name} ${what}, and such a one cannot go to a worker of fleet.url: its attempts would fail`;
+      const next = `remove ${key}, or serve without fleet.url`;
+      return isSet ? [{ path: `git.repositories.${name}.${key}`, message, severity, next }] : [];
+    });
+  });
 }
 
 /** The syntax of every template of the file, their filters, and their names against the variables that there are. */

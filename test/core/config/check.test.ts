@@ -183,3 +183,25 @@ test("S19: a variable that a setting names and that is not set is named", async 
     [],
   );
 });
+
+test("fleet 30: a project whose workspaces cannot go to a worker is refused before an attempt is spent on it", async () => {
+  const file = (...lines: string[]) =>
+    ["---", "tracker: { kind: local }", "fleet: { url: $FLEET_URL }", ...lines, "---", "Go"].join(
+      "\n",
+    );
+  const [none, ...others] = await check(file());
+  assert.deepEqual(others, []);
+  assert.equal(none?.severity, "error");
+  assert.match(none?.message ?? "", /nothing here makes it a git repository/);
+  assert.match(none?.next ?? "", /git\.repositories/);
+  assert.deepEqual(await told(file("hooks: { after_create: git init }")), []);
+  const repository = (more: string) =>
+    told(file(`git: { repositories: [{ name: a, url: "https://example.com/a.git"${more} }] }`));
+  assert.deepEqual(await repository(""), []);
+  const [sparse = ""] = await repository(", sparse: [src]");
+  assert.match(sparse, /^! .*sparse \| a workspace of a is checked out in part/);
+  const [nested = ""] = await repository(", submodules: true");
+  assert.match(nested, /^\? .*submodules \| a workspace of a may have a submodule/);
+  const [shallow = ""] = await repository(", depth: 1");
+  assert.match(shallow, /^\? .*depth \| a workspace of a may be a shallow clone/);
+});
