@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { closeSync, fsyncSync, linkSync, openSync, renameSync, rmSync, statSync } from "node:fs";
+import { closeSync, linkSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import {
   DatabaseSync,
@@ -10,7 +10,7 @@ import {
 import { pathToFileURL } from "node:url";
 import { SymphonyError, systemCodeOf } from "../model/errors.ts";
 import { newerVersion, storageUnavailable } from "./durable.ts";
-import { noteKept, requireNeverMade } from "./manifest.ts";
+import { noteKept, requireNeverMade, syncNow } from "./manifest.ts";
 import { userVersionIn } from "./user-version.ts";
 
 const defaultBusyTimeoutMs = 5_000;
@@ -183,7 +183,7 @@ export class Database {
     const journal = `${this.#file}-wal`;
     counted.waits += 1;
     translate(this.#file, () => {
-      if (sizeOf(journal)) sync(journal);
+      if (sizeOf(journal)) syncNow(journal);
     });
   }
 
@@ -226,9 +226,9 @@ function create(file: string, migrations: readonly string[]): void {
   closeSync(openSync(temporary, "wx", 0o600));
   try {
     fill(temporary, migrations);
-    sync(temporary);
+    syncNow(temporary);
     publish(temporary, file);
-    sync(dirname(file));
+    syncNow(dirname(file));
     noteKept(file);
   } finally {
     for (const suffix of ["", "-wal", "-shm"]) rmSync(temporary + suffix, { force: true });
@@ -258,15 +258,6 @@ function publish(temporary: string, file: string): void {
 
 function sizeOf(file: string): number | undefined {
   return statSync(file, { throwIfNoEntry: false })?.size;
-}
-
-function sync(path: string): void {
-  const fd = openSync(path, "r");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
 }
 
 /** `wholeBytes` is the file's size if its journal was empty. */
@@ -307,9 +298,9 @@ function keepFormat(db: DatabaseSync, copy: string): void {
     // SQLite fills an empty file; a file created by SQLite could be read by other users.
     closeSync(openSync(temporary, "wx", 0o600));
     db.prepare("VACUUM INTO ?").run(temporary);
-    sync(temporary);
+    syncNow(temporary);
     renameSync(temporary, copy);
-    sync(dirname(copy));
+    syncNow(dirname(copy));
   } catch (error) {
     rmSync(temporary, { force: true });
     throw error;

@@ -114,15 +114,16 @@ export function acceptLoss(dir: string, accepted: readonly string[]): readonly s
       flush: true,
     });
     renameSync(`${file}.tmp`, file);
-    syncDirectoryNow(dir);
+    syncNow(dir);
   } catch (error) {
     throw unusable(file, error);
   }
   return gone;
 }
 
-function syncDirectoryNow(dir: string): void {
-  const fd = openSync(dir, "r");
+/** Makes the content of a file, or the names in a directory, durable. */
+export function syncNow(path: string): void {
+  const fd = openSync(path, "r");
   try {
     fsyncSync(fd);
   } finally {
