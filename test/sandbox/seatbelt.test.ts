@@ -2,6 +2,7 @@ import "../support/fakes/darwin.ts";
 
 import assert from "node:assert/strict";
 import { execFile, execFileSync } from "node:child_process";
+import { once } from "node:events";
 import {
   existsSync,
   mkdirSync,
@@ -172,6 +173,21 @@ describe("THREAT-1: on macOS, Seatbelt", () => {
       const networked = await profileOf(view({ level: "networked" }));
       assert.doesNotMatch(networked, /SecurityServer|securityd|keychain|launchservices|cfprefs/i);
       assert.doesNotMatch(networked, /\(remote unix-socket\)|docker/);
+      const service = join(root, "service");
+      const bound = createServer().listen(service).unref();
+      await once(bound, "listening");
+      const sockets = async (from: string) => {
+        const shown = [{ from, to: from, as: "readable" as const }];
+        const rules = (await profileOf(view({ shown }))).matchAll(
+          /allow.*unix-socket \((.*)\)\)\)/g,
+        );
+        return [...rules].map(([, rule]) => rule).filter((rule) => rule?.includes(root));
+      };
+      const own = (rules: readonly unknown[]) => rules.filter((rule) => rule !== workspaceRule);
+      const workspaceRule = (await sockets("/usr"))[0];
+      assert.deepEqual(own(await sockets(root)), []);
+      assert.deepEqual(own(await sockets(service)), [`literal "${service}"`]);
+      bound.close();
       const server = createServer((socket) => socket.end("hello\n"));
       await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
       const { port } = server.address() as { port: number };

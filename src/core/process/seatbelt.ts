@@ -95,7 +95,7 @@ export async function profileOf(view: View): Promise<string> {
     ...(port === undefined ? [] : [`(allow network-outbound (remote ip "localhost:${port}"))`]),
     ...(level === "networked" && port === undefined ? [network] : []),
     "(allow system-socket (socket-domain AF_UNIX))",
-    ...inLayers(view, named),
+    ...inLayers(view, named, await socketsOf(view)),
     ...opened(`(subpath ${quoted(workspace)})`, "writable"),
     ...inside.flatMap(shut),
     ...guarded.map((path) => `(deny file-write* ${anyCase(path, workspace)})`),
@@ -107,7 +107,11 @@ export async function profileOf(view: View): Promise<string> {
 }
 
 /** Outer places before inner ones, because the last rule decides: a home or a login may be inside of what is shown. */
-function inLayers({ homes, hidden, shown }: View, named: ReadonlySet<string>): readonly string[] {
+function inLayers(
+  { homes, hidden, shown }: View,
+  named: ReadonlySet<string>,
+  sockets: readonly string[],
+): readonly string[] {
   const layers = [
     ...[...homes, ...hidden.filter((path) => !named.has(path))].map((at) => ({
       at,
@@ -120,17 +124,29 @@ function inLayers({ homes, hidden, shown }: View, named: ReadonlySet<string>): r
           ? [`(allow ${read} (literal ${quoted(to)}))`]
           : opened(`(subpath ${quoted(from)})`, as),
     })),
+    ...sockets.map((at) => ({ at, rules: [connected(`(literal ${quoted(at)})`)] })),
   ];
   return layers.toSorted((a, b) => a.at.length - b.at.length).flatMap(({ rules }) => rules);
 }
 
+/** The sockets that are named themselves: one that another program has in a readable directory is not reached. */
+async function socketsOf({ shown }: View): Promise<readonly string[]> {
+  const found = shown.map(async ({ from }) => {
+    const stats = await lstat(from).catch(() => null);
+    return stats?.isSocket() ? [from] : [];
+  });
+  return (await Promise.all(found)).flat();
+}
+
 function opened(filter: string, as: "readable" | "writable"): readonly string[] {
-  const socket = `(allow network-outbound (remote unix-socket ${filter}))`;
   // It may be inside of what can be written.
-  if (as === "readable")
-    return [`(allow ${use} ${filter})`, `(deny file-write* ${filter})`, socket];
+  if (as === "readable") return [`(allow ${use} ${filter})`, `(deny file-write* ${filter})`];
   const bound = `(allow network-bind (local unix-socket ${filter}))`;
-  return [`(allow ${use} file-write* ${filter})`, socket, bound];
+  return [`(allow ${use} file-write* ${filter})`, connected(filter), bound];
+}
+
+function connected(filter: string): string {
+  return `(allow network-outbound (remote unix-socket ${filter}))`;
 }
 
 function shut(path: string): readonly string[] {
