@@ -21,9 +21,15 @@ const inherited: readonly string[] = [
   "GIT_SSL_CAINFO",
 ];
 
-/** Answers git's password prompt from the environment of this call. */
+/** The file that notes that the credential was refused; without the variable nothing does. */
+export const refusedVariable = "SYMPHONY_GIT_REFUSED";
+
+/**
+ * Answers git's password prompt from the environment of this call. Git LFS asks again after each refusal, thousands of
+ * times a minute, so it gets no second answer.
+ */
 const helper =
-  '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$SYMPHONY_GIT_USER" "$SYMPHONY_GIT_PASSWORD"; }; f';
+  '!f() { case "$1" in erase) test -z "$SYMPHONY_GIT_REFUSED" || : > "$SYMPHONY_GIT_REFUSED";; get) test -e "$SYMPHONY_GIT_REFUSED" || printf \'username=%s\\npassword=%s\\n\' "$SYMPHONY_GIT_USER" "$SYMPHONY_GIT_PASSWORD";; esac; }; f';
 
 const thisMachine = ["localhost", "127.0.0.1", "::1"];
 

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { rm, writeFile } from "node:fs/promises";
+import { lstat, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { findProgram } from "../process/find-program.ts";
-import { remoteEnvironment } from "./credential.ts";
+import { refusedVariable, remoteEnvironment } from "./credential.ts";
 import { GitFailure, openOwnDir, runGit } from "./git.ts";
 import { type LfsStore, type Pointer, pointerText } from "./lfs-store.ts";
 import { pushingPrefix } from "./mirror.ts";
@@ -171,13 +171,17 @@ async function withLfs(
   await using own = await openOwnDir(null, null);
   // In the file, and without GIT_DIR: for a remote on this disk git LFS starts itself in that repository.
   await writeFile(join(own.dir, "config"), configOf(address.address, storage));
+  const refused = join(own.dir, "refused");
   const call: Call = async (args, input) => {
     const lines: string[] = [];
     try {
       const { status, stdout, said } = await runGit({
         args,
         cwd: own.dir,
-        env: remoteEnvironment(env, address, { credential, runId }),
+        env: {
+          ...remoteEnvironment(env, address, { credential, runId }),
+          [refusedVariable]: refused,
+        },
         ...{ timeoutMs, signal },
         ...(clock && { clock }),
         ...(input !== undefined && { input }),
@@ -187,6 +191,12 @@ async function withLfs(
         },
       });
       if (status === 0) return null;
+      if ((await lstat(refused).catch(() => null)) !== null)
+        return {
+          category: "permission",
+          final: false,
+          reason: "the credential was refused (git LFS)",
+        };
       const all = [...lines, ...said.split(/[\r\n]+/).slice(-2), ...stdout.split("\n")];
       return refusalIn(all, causeIn(all), credential);
     } catch (error) {
@@ -216,5 +226,8 @@ function configOf(address: string, storage: string): string {
 \tstorage = ${text(storage)}
 \tbasictransfersonly = true
 \tlocksverify = false
+[lfs "transfer"]
+\tmaxretries = 2
+\tmaxretrydelay = 2
 `;
 }
