@@ -13,6 +13,7 @@ import {
   type Holding,
   holdDataDir,
 } from "./data-checks.ts";
+import { checkFleet } from "./fleet-check.ts";
 import {
   checkClock,
   checkNode,
@@ -117,6 +118,7 @@ async function checkAll(
       ["git", checkGit(project)],
       ["push", network(areRemote(project), () => checkPush(project))],
       ["webhook", checkWebhook(project)],
+      ...(hasFleet(project) ? [["fleet", checkFleet(project)] as const] : []),
       ["port", checkPort(project, holding, options.probePort)],
       ["servers", checkServers(project, holding)],
     ];
@@ -160,6 +162,10 @@ function usesProxy(address: string | undefined, env: Project["env"]): boolean {
   } catch {
     return true;
   }
+}
+
+function hasFleet({ checked }: Project): boolean {
+  return (checked?.effective.config.fleet.url ?? null) !== null;
 }
 
 function areRemote({ checked, env }: Project): boolean {

@@ -16,6 +16,8 @@ export type CheckName =
   | "git"
   | "push"
   | "webhook"
+  /** Only with `fleet.url`. */
+  | "fleet"
   | "port"
   | "servers";
 

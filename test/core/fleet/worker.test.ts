@@ -140,6 +140,33 @@ test("a drained worker ends by itself, and a removed one with the reason", async
   assert.match(first?.log ?? "", /build-1 was removed from the fleet/);
 });
 
+test("10, 18: doctor says what the engine keeps, and why it refuses", async () => {
+  const { redis, place } = world;
+  const checked = async (url = redis.url) => {
+    const env = { ...place.env, FLEET_URL: url };
+    const { stdout, stderr } = await symphony({ ...place, env }, "doctor", "--json");
+    assert.notEqual(stdout, "", stderr);
+    const { checks } = JSON.parse(stdout) as { checks: Record<string, string>[] };
+    return checks.find(({ name }) => name === "fleet") ?? {};
+  };
+  const bare = await checked();
+  assert.equal(bare["status"], "warn", bare["message"]);
+  assert.match(bare["message"] ?? "", /keeps nothing on disk/);
+  assert.equal(bare["next"], "redis-cli config set appendonly yes");
+  redis.cli("config", "set", "appendonly", "yes");
+  const kept = await checked();
+  assert.equal(kept["status"], "ok", kept["message"]);
+  assert.match(
+    kept["message"] ?? "",
+    /^Redis \d+\.\d+\.\d+ at redis:\/\/127\.0\.0\.1:\d+ answers$/,
+  );
+  redis.cli("config", "set", "requirepass", "right");
+  const refused = await checked(redis.url.replace("redis://", "redis://:a-wrong-password@"));
+  assert.deepEqual([refused["status"], refused["code"]], ["fail", "engine_refused"]);
+  assert.match(refused["message"] ?? "", /the user or the password of its URL is wrong/);
+  assert.doesNotMatch(JSON.stringify(refused), /a-wrong-password/);
+});
+
 function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0);
