@@ -128,9 +128,9 @@ function stuckOf(checks: readonly Check[], { again, known, missing, at }: Waitin
   return at - since > startsWithinMs ? `it waits for ${missing}` : null;
 }
 
-/** The words of `missingOf` for checks that no time mends. */
+/** The words of `missingOf` for what no time mends. */
 const endless =
-  /^the check .*, which has not started$|^the check .* to run again for |^a person to allow the check |^the failed check .* too$|^a check to start, as /;
+  /^GitHub to tell |^the check .*, which has not started$|^the check .* to run again for |^a person to allow the check |^the failed check .* too$|^a check to start, as /;
 
 /** Whether the failed run is the one that was ordered to run again, so that its next attempt decides. */
 function isAwaited(check: Check, { reruns }: Known, at: number): boolean {

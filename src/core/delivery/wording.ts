@@ -31,7 +31,7 @@ export async function pullRequestTexts(
   { delivery }: Pick<Config, "delivery">,
   told: Told & { readonly marker: string; readonly frame: string | null },
 ): Promise<Texts> {
-  const title = await rendered(delivery.titleTemplate, told);
+  const title = visible(await rendered(delivery.titleTemplate, told), told.issue);
   const own = await rendered(delivery.bodyTemplate ?? defaultBody, told);
   // A template of the operator is the whole text.
   const body = delivery.bodyTemplate === null ? framed(own, told.frame) : own;
@@ -80,13 +80,18 @@ export async function commitMessage(
   { delivery }: Pick<Config, "delivery">,
   told: Told & { readonly author: { readonly name: string; readonly email: string } },
 ): Promise<string> {
-  const text = (await rendered(delivery.commitTemplate, told)).trim();
+  const text = visible(await rendered(delivery.commitTemplate, told), told.issue).trim();
   const trailer = `Signed-off-by: ${told.author.name} <${told.author.email}>`;
   if (!delivery.signOff || text.includes(trailer)) return `${text}\n`;
   // Trailers are one block: https://git-scm.com/docs/git-interpret-trailers
   const [last = ""] = text.split("\n").slice(-1);
   const hasTrailers = text.includes("\n\n") && /^[A-Za-z0-9-]+: \S/.test(last);
   return `${text}${hasTrailers ? "\n" : "\n\n"}${trailer}\n`;
+}
+
+/** GitHub refuses a title, and git a message, without a letter to see: the identifier stands for it. */
+function visible(text: string, { identifier }: Issue): string {
+  return /[\p{L}\p{N}\p{P}\p{S}]/u.test(text) ? text : identifier;
 }
 
 async function rendered(template: string, { issue, summary, branch }: Told): Promise<string> {
@@ -97,6 +102,8 @@ async function rendered(template: string, { issue, summary, branch }: Told): Pro
   };
   const said = summary === null ? "" : defuse(summary, { maxChars: maxSummaryChars });
   const variables = { work: { summary: said || shown.title, branch } };
+  // A blank template would be the default prompt.
+  if (template.trim() === "") return "";
   return renderTemplate(template, { issue: shown, attempt: null }, variables);
 }
 

@@ -73,7 +73,10 @@ export class Writes {
     } catch (error) {
       const isDenied = error instanceof ForgeError && error.category === "unauthorized";
       const next = isDenied && known ? this.#newToken(known) : "";
-      return failureOf(error, next, this.#deps.clock.wall());
+      const failed = failureOf(error, next, this.#deps.clock.wall());
+      // The token is asked for before each push: without one nothing was pushed.
+      const isPush = entry.kind === "push" && "reason" in failed;
+      return isPush ? { ...failed, reason: `push refused: ${failed.reason}` } : failed;
     }
   }
 

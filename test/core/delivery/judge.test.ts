@@ -229,10 +229,12 @@ test("DELIVERY-18: none yet, running, expected and green are four things", () =>
   assert.equal(merges(late, { waited, pushedAt: 3_600_000 }).stuck, null);
   assert.equal(merges(late, { waited: { for: "a review", since: 1 } }).stuck, null);
   assert.equal(merges({ ...late, checks: [check("test", "running")] }, { waited }).stuck, null);
-  for (const endless of [
+  const unmoved: readonly Fields[] = [
     { checks: [check("e2e", "waiting")] },
+    { pullRequest: { mergeable: "unknown" } },
     { checks: [check("e2e", "failure")], baseRed: ["e2e"] },
-  ]) {
+  ];
+  for (const endless of unmoved) {
     const { waitingFor } = merges(endless);
     const held = merges({ ...endless, at: 3_600_002 }, { waited: { for: waitingFor, since: 1 } });
     assert.equal(held.stuck, `it waits for ${waitingFor}`);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { commitMessage, framed } from "../../../src/core/delivery/wording.ts";
+import { commitMessage, framed, pullRequestTexts } from "../../../src/core/delivery/wording.ts";
 import { config, issue } from "../../support/makers/issue.ts";
 
 test("DELIVERY-36: the text stands at the end of the template's first section", () => {
@@ -27,4 +27,34 @@ test("DELIVERY-36: delivery.sign_off ends the message with the author's trailer,
   assert.equal(await message("a\n\nIssue: A-1"), `a\n\nIssue: A-1\n${trailer}\n`);
   assert.equal(await message(`a\n\n${trailer}`), `a\n\n${trailer}\n`);
   assert.equal(await message("a", false), "a\n");
+});
+
+test("DELIVERY-36: a title that the site would refuse is never sent: it has letters, one line and a length", async () => {
+  const titled = async (titleTemplate: string, title: string, summary: string | null = null) => {
+    const told = { issue: issue("A-1", { title }), summary, branch: "b", marker: "<!-- m -->" };
+    const texts = await pullRequestTexts(
+      config({ delivery: { titleTemplate, bodyTemplate: null } }),
+      { ...told, frame: null },
+    );
+    return texts.title;
+  };
+  for (const [template, title] of [
+    [" ", "x"],
+    ["{{ issue.title }}", "\u200b\u2060 "],
+    ["{{ issue.description }}", "x"],
+    ["\n\t{% comment %}nothing{% endcomment %}", "x"],
+  ] as const) {
+    assert.equal(await titled(template, title), "A-1");
+  }
+  const long = await titled("{{ work.summary }}", "x", `first\nsecond ${"ü😀".repeat(200)}`);
+  assert.match(long, /^first second ü/);
+  assert.ok(long.length <= 200 && long.isWellFormed(), long);
+  assert.doesNotMatch(
+    await titled("fix: {{ issue.title }}", "for @ada, closes #1"),
+    /@ada|closes #1/,
+  );
+  const author = { name: "Ada", email: "ada@example.com" };
+  const told = { issue: issue("A-1", { title: "x" }), summary: null, branch: "b", author };
+  const empty = config({ delivery: { commitTemplate: "{{ issue.description }}", signOff: false } });
+  assert.equal(await commitMessage(empty, told), "A-1\n");
 });
