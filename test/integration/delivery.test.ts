@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { startFakeOpenai } from "../support/fakes/fake-openai.ts";
@@ -64,6 +64,15 @@ test("delivery: from an issue to a pull request, a review, a failed check, an ap
   );
   await eventually("its workspace is gone", async () => !world.hasWorkspace());
   await world.once({ number, answers: 3, attempts: 3 });
+  const counted = (await world.symphony("metrics")).stdout;
+  for (const line of [
+    /^symphony_pull_requests_total\{event="opened"\} 1$/m,
+    /^symphony_pull_requests_total\{event="merged"\} 1$/m,
+    /^symphony_feedback_rounds_total\{by="person"\} 1$/m,
+    /^symphony_feedback_rounds_total\{by="machine"\} 1$/m,
+    /^symphony_issue_to_merge_seconds_count 1$/m,
+  ])
+    assert.match(counted, line);
 });
 
 test("delivery: when the base moves, a branch that is behind is updated without a turn; a conflict is one turn, and its commit is the merge", async () => {
@@ -107,9 +116,9 @@ test("delivery: when the base moves, a branch that is behind is updated without 
 
 test("delivery: the real codex, which may not write .git, from an issue to its merge, with a kill of the server between any two steps", async () => {
   await using openai = await startFakeOpenai([
-    { type: "shell", cmd: "echo greets > greet.txt; sleep 0.4" },
+    { type: "shell", cmd: "echo greets > greet.txt; sleep 120" },
     { type: "text", text: "greet.txt greets." },
-    { type: "shell", cmd: "echo greets you > greet.txt; sleep 0.4" },
+    { type: "shell", cmd: "echo greets you > greet.txt; sleep 120" },
     { type: "text", text: "[1] It says whom now.\n[2] It says whom now." },
     { type: "shell", cmd: "echo tested > test.txt; sleep 0.4" },
     { type: "text", text: "[1] The test passes again." },
@@ -126,7 +135,25 @@ test("delivery: the real codex, which may not write .git, from an issue to its m
   });
   const { github } = world;
   const gate = join(world.place.root, "gate");
+  /** Kills the server while a command of codex runs that has written `text`. */
+  const crashInTurn = async (text: string) => {
+    const file = join(world.place.workspace("LOCAL-1"), "greet.txt");
+    await eventually("codex is in its turn", async () => {
+      return existsSync(file) && readFileSync(file, "utf8") === `${text}\n`;
+    });
+    await world.server.crash();
+  };
+  let token = github.describe().tokens["symphony-bot"];
+  const revokeToken = () => github.act({ do: "revoke-token", token });
+  const renewToken = async () => {
+    ({ token } = await github.act({ do: "token", as: "symphony-bot" }));
+    assert.ok(token);
+    const added = await world.typed(token, "secrets", "add", "GITHUB_TOKEN");
+    assert.equal(added.code, 0, added.stderr);
+  };
   await world.create();
+  await world.serve();
+  await crashInTurn("greets");
   await world.crashIn("pulls/create");
   const number = (await world.offered(1)).delivery?.pull_request?.number ?? 0;
   await world.crash(async () => {
@@ -142,13 +169,29 @@ test("delivery: the real codex, which may not write .git, from an issue to its m
     (await world.attempts()).some(({ status }) => status === "preparing"),
   );
   await world.crash(async () => rmSync(gate));
+  await crashInTurn("greets you");
+  await revokeToken();
+  await world.serve();
+  // What could not be read is said first, then what could not be pushed.
+  const revoked =
+    /^push refused: .*; next: symphony secrets add GITHUB_TOKEN, then symphony deliver LOCAL-1$/;
+  await world.until("the push is refused", ({ delivery }) => revoked.test(delivery?.problem ?? ""));
+  await renewToken();
+  assert.equal((await world.symphony("deliver", "LOCAL-1")).code, 0);
   await world.offered(2);
   const answers = await world.answered(number, 2);
   assert.ok(answers.every(({ body }) => /It says whom now\./.test(body)));
   const last = async () => JSON.stringify((await openai.requests()).at(-1)?.body);
   assert.match(await last(), /Whom\?/);
   const fail = () => github.act({ do: "ci", conclusion: "failure", log: "not ok 1 - sum of 2" });
+  await revokeToken();
   await world.crash(fail);
+  const unread = /^not read: GitHub: Bad credentials .*; next: symphony secrets add GITHUB_TOKEN$/;
+  await world.until(
+    "it is said while it is in review",
+    ({ status, delivery }) => status === "review" && unread.test(delivery?.problem ?? ""),
+  );
+  await renewToken();
   await world.asked("actions/re-run-workflow-failed-jobs");
   await world.crash(fail);
   await world.offered(3);
@@ -165,6 +208,10 @@ test("delivery: the real codex, which may not write .git, from an issue to its m
   await world.crash();
   await eventually("its workspace is gone", async () => !world.hasWorkspace());
   await world.once({ number, answers: 2, attempts: null });
+  for (const by of ["template", "model", "agent", "label"]) {
+    const usage = await world.symphony("usage", "--by", by, "--outcome");
+    assert.match(usage.stdout, /merged +[1-9][\d.]*k? /, `${by}: ${usage.stdout}${usage.stderr}`);
+  }
   const turns = (await openai.requests()).filter(({ kind }) => kind === "turn").length;
   assert.ok(turns <= 6, `${turns} requests to the model`);
 });
