@@ -2,6 +2,7 @@
 
 import { Gauge, type Registry } from "prom-client";
 import type { Core } from "../core/core.ts";
+import type { WorkerHost } from "../core/model/worker.ts";
 import type { Backlog } from "./backlog.ts";
 
 /** Registers them all; a scrape reads memory alone. */
@@ -14,6 +15,22 @@ export function gauges(registry: Registry, core: Core, backlog: Backlog): void {
   gateGauge(registry, core);
   workspaceGauge(registry, core);
   backlogGauge(registry, backlog);
+  if (core.fleet !== null) workerGauges(registry, core.fleet);
+}
+
+/** Only with a fleet. Names of workers are the operator's own and few. */
+function workerGauges(registry: Registry, fleet: NonNullable<Core["fleet"]>): void {
+  const per = (name: string, help: string, value: (worker: WorkerHost) => number) =>
+    new Gauge({
+      ...{ name: `symphony_worker_${name}`, help, labelNames: ["worker"], registers: [registry] },
+      collect() {
+        this.reset();
+        for (const worker of fleet.workers) this.set({ worker: worker.name }, value(worker));
+      },
+    });
+  per("ready", "1 if the worker takes new attempts, else 0", ({ ready }) => (ready ? 1 : 0));
+  per("slots", "Attempts that the worker runs at the same time", ({ capacity }) => capacity);
+  per("attempts", "Attempts that the worker has", ({ running }) => running);
 }
 
 function buildInfo(registry: Registry, version: string): void {

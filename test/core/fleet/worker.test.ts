@@ -34,6 +34,17 @@ test("30: the agent runs on the worker that the record names, in the worker's ow
   assert.match(list.stdout, /build-1 .*1 of 2 .*gpu .*ready/);
   const [line = ""] = world.shared("started");
   assert.ok(line.startsWith(`${worker.dir}/workspaces/LOCAL-1 `), line);
+  const told = await symphony(world.place, "metrics");
+  for (const [name, value] of [
+    ["ready", 1],
+    ["slots", 2],
+    ["attempts", 1],
+  ]) {
+    assert.ok(
+      told.stdout.includes(`symphony_worker_${name}{worker="build-1"} ${value}\n`),
+      name as string,
+    );
+  }
   world.go();
   const [attempt] = await eventually("it has ended", async () => {
     const { attempts } = await world.client.issues.attempts({ params: { id: "LOCAL-1" } });
