@@ -2,8 +2,8 @@
 
 import { isMap } from "./schema.ts";
 
-/** What ignoring the key would change. The first three stop the start: more would run than its author meant, or another agent. */
-type Effect = "narrows" | "caps" | "agent" | "moves" | "structure" | "limit" | "other";
+/** What ignoring the key would change. The first four stop the start: more would run than its author meant, or another agent. */
+type Effect = "narrows" | "caps" | "slots" | "agent" | "moves" | "structure" | "limit" | "other";
 
 /** A value translated for another key; several keys where one is not enough. */
 export type Translation = Readonly<Record<string, unknown>>;
@@ -251,7 +251,7 @@ export const foreignKeys: readonly ForeignKey[] = [
 ];
 
 /** Effects that stop the start when the key is ignored. */
-const stopping: ReadonlySet<Effect> = new Set(["narrows", "caps", "agent"]);
+const stopping: ReadonlySet<Effect> = new Set(["narrows", "caps", "slots", "agent"]);
 
 export function stopsStart({ effect }: Pick<ForeignKey, "effect">): boolean {
   return stopping.has(effect);
@@ -260,6 +260,7 @@ export function stopsStart({ effect }: Pick<ForeignKey, "effect">): boolean {
 const effectWords: Readonly<Record<Effect, string>> = {
   narrows: "narrows which issues run",
   caps: "limits what may be spent",
+  slots: "limits how many agents run at once",
   agent: "chooses the agent",
   moves: "moves issues between states",
   structure: "divides the work",
@@ -291,7 +292,7 @@ const guesses: readonly { readonly at: RegExp; readonly effect: Effect; readonly
       to: ["tracker.active_states"],
     },
     {
-      at: /^tracker\.(?:.*\.)?(?:\w*labels?|\w*filters?|query|jql|wiql|search|team\w*|projects?|project_\w+|sprints?|epics?|assign\w+|creators?|authors?|reporters?|owners?|cycles?|milestones?|components?|issue_types?|min_priority|max_issues|(?:exclude|include|ignore|skip)\w*|only_\w+|\w+_(?:since|after|before))$|^(?:labels?|filters?|query|jql|assignees?|exclude\w*|only_\w+)$/,
+      at: /^tracker\.(?:.*\.)?(?:\w*labels?|\w*filters?|query|jql|wiql|search|team\w*|projects?|project_\w+|sprints?|epics?|assign\w+|creators?|authors?|reporters?|owners?|cycles?|milestones?|components?|issue_types?|min_priority|max_issues|(?:exclude|include|ignore|skip)\w*|only_\w+|\w+_(?:since|after|before))$|^(?:\w*labels?|\w*filters?|query|jql|team\w*|projects?|project_\w+|sprints?|epics?|milestones?|assign\w+|exclude\w*|only(?:_\w+)?)$/,
       effect: "narrows",
       to: ["tracker.labels", "tracker.required_labels", "tracker.provider"],
     },
@@ -299,6 +300,21 @@ const guesses: readonly { readonly at: RegExp; readonly effect: Effect; readonly
       at: /^(?:agent|limits|budgets?|costs?)\.(?:.*\.)?\w*(?:budget|max_tokens|tokens_max|max_cost|cost_limit|cost_max|max_usd|max_spend|spend_limit|spending|token_limit|tokens?_per)\w*$|^brakes\.[\w.]+$|^(?:(?:token_|cost_)?(?:budgets?|limits?)|max_cost\w*|max_tokens\w*|max_spend\w*)$/,
       effect: "caps",
       to: ["brakes.tokens_per_issue"],
+    },
+    {
+      at: /^(?:\w+\.)?(?:\w*concurren\w*|\w*parallel\w*|max_(?:\w+_)?(?:agents|workers|jobs|tasks|runs|sessions|slots)|max_issues|(?:agent|worker)_(?:slots|limit|count)|slots)$/,
+      effect: "slots",
+      to: ["agent.max_concurrent_agents"],
+    },
+    {
+      at: /^agent\.(?:type|name|backend|tool|cli|program|provider)$|^(?:backend|coding_agent|agent_(?:kind|type|name|backend))$/,
+      effect: "agent",
+      to: ["agent.kind"],
+    },
+    {
+      at: /^(?:git\.)?(?:repo|repository|repo_url|repository_url|clone_url|remote|remotes|repos|repositories)$/,
+      effect: "other",
+      to: ["git.repositories"],
     },
   ];
 

@@ -63,6 +63,7 @@ export function readWritten(
   const problems = [
     ...invalid,
     ...labelProblems(written.tracker),
+    ...stateProblems(parsed, written.tracker),
     ...pollProblems(written, sections),
   ];
   const { active_states: active } = written.tracker;
@@ -189,6 +190,20 @@ function labelProblems({ required_labels, labels }: Parsed["tracker"]): readonly
   const where = both.length > 0 ? "tracker.labels.all or required_labels" : "tracker.labels.any";
   const message = `excludes ${words}, which ${where} asks for: no issue could run`;
   return [{ path: "tracker.labels.exclude", message, isRule: true }];
+}
+
+/** A state is of one kind, and without one in which issues are over none ever releases its workspace. */
+function stateProblems({ tracker }: Parsed, written: Written["tracker"]): readonly Problem[] {
+  const over = new Set(written.terminal_states.map((state) => state.trim().toLowerCase()));
+  const both = written.active_states.filter((state) => over.has(state.trim().toLowerCase()));
+  if (both.length > 0) {
+    const words = both.map((state) => `"${state}"`).join(", ");
+    const message = `names ${words}, which tracker.terminal_states names too: an issue there would be over`;
+    return [{ path: "tracker.active_states", message, isRule: true }];
+  }
+  if (tracker.terminal_states?.length !== 0) return [];
+  const message = "names no state: no issue is ever over, and no workspace is released";
+  return [{ path: "tracker.terminal_states", message, severity: "warning", isRule: true }];
 }
 
 /** A blank label is kept: it matches no issue, so nothing is dispatched (requirement W-13). */

@@ -220,3 +220,32 @@ test("config migrate leaves a file without such keys as it is, byte for byte", (
     assert.deepEqual([...moved, ...left], []);
   }
 });
+
+test("S5: names that no tool of the table has are judged by what they say: a bound on what runs, or another agent, stops the start", async () => {
+  const stops: Readonly<Record<string, string>> = {
+    concurrency: "agent.max_concurrent_agents",
+    max_agents: "agent.max_concurrent_agents",
+    max_parallel_issues: "agent.max_concurrent_agents",
+    "agent.parallelism": "agent.max_concurrent_agents",
+    "agent.max_workers": "agent.max_concurrent_agents",
+    "tracker.max_concurrent_issues": "agent.max_concurrent_agents",
+    "agent.type": "agent.kind",
+    backend: "agent.kind",
+    allowed_labels: "tracker.labels",
+    team: "tracker.labels",
+    project: "tracker.labels",
+    only: "tracker.labels",
+  };
+  const warns: Readonly<Record<string, string | null>> = {
+    repo: "git.repositories",
+    "git.repository": "git.repositories",
+    theme: null,
+    "workspace.colour": null,
+  };
+  for (const [path, to] of Object.entries({ ...stops, ...warns })) {
+    const { findings } = await checkConfig(fileWith(path), deps);
+    const found = findings.find((one) => one.path === path);
+    assert.equal(found?.severity, path in stops ? "error" : "warning", path);
+    if (to !== null) assert.ok(found?.message.includes(to), found?.message);
+  }
+});
