@@ -8,7 +8,7 @@ import type { Credential } from "../repository/credential.ts";
 import { type Contents, fetchLfs, pushLfs } from "../repository/lfs.ts";
 import { LfsStore } from "../repository/lfs-store.ts";
 import { newContents } from "../repository/lfs-work.ts";
-import type { FetchOrder } from "../repository/mirror.ts";
+import type { FetchOrder } from "../repository/mirror-call.ts";
 import type { Loan, Mirrors } from "../repository/mirrors.ts";
 import { pushCommit, type Refusal, requireOwnObjects } from "../repository/push.ts";
 import { plainName } from "../text/text.ts";

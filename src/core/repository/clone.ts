@@ -15,7 +15,8 @@ import { noteUnchanged } from "./index-file.ts";
 import { fetchLfs, LfsFailure, missingLfs } from "./lfs.ts";
 import { lfsConfig, lfsFilesOf, presentOf, writeContents } from "./lfs-files.ts";
 import { LfsStore } from "./lfs-store.ts";
-import { type FetchOrder, type Mirror, MirrorFailure, type MirrorRefs } from "./mirror.ts";
+import type { Mirror, MirrorRefs } from "./mirror.ts";
+import { type FetchOrder, MirrorFailure } from "./mirror-call.ts";
 import type { Loan, Mirrors, SubmoduleLoan } from "./mirrors.ts";
 import { branchFor, freeBranch, type Routed } from "./routing.ts";
 

@@ -1,7 +1,7 @@
 import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { gitEnvironment, runGit } from "./git.ts";
-import { MirrorFailure } from "./mirror.ts";
+import { MirrorFailure } from "./mirror-call.ts";
 
 /** A commit of a mirror, outside of any workspace. */
 export interface MirrorCommit {

@@ -4,22 +4,14 @@ import { dirname, join, posix } from "node:path";
 import { commitId, isBranchName, isRefName } from "../config/git.ts";
 import { CommandSeries } from "../process/run.ts";
 import { readSmall } from "./checkout.ts";
-import { remoteEnvironment } from "./credential.ts";
 import { type GitResult, gitEnvironment, runGit } from "./git.ts";
-import type { RemoteOrder } from "./push.ts";
+import { type FetchOrder, MirrorFailure, remoteCall, unlessAborted } from "./mirror-call.ts";
 
 /*
  * A bare copy of a remote whose objects workspaces borrow. Upstream's branches and tags are kept
  * apart from the refs that hold what workspaces use, so that a fetch with pruning removes none of
  * these, and garbage collection removes no object that a workspace refers to.
  */
-
-export interface FetchOrder extends RemoteOrder {
-  /** Commits of each branch for the first fetch; null: all. */
-  readonly depth: number | null;
-  /** Receives each line of git's progress. */
-  onLine?(line: string): void;
-}
 
 /** A branch or tag of the remote. */
 export interface MirrorRef {
@@ -34,17 +26,6 @@ export interface MirrorRefs {
   readonly all: readonly MirrorRef[];
   /** The default branch of the remote; null when it is not known. */
   readonly head: string | null;
-}
-
-/** Git refused; `said` is the end of its messages. */
-export class MirrorFailure extends Error {
-  readonly result: GitResult;
-
-  constructor(args: readonly string[], result: GitResult) {
-    super(`git ${args[0] ?? ""} failed: ${result.said.trim()}`);
-    this.name = "MirrorFailure";
-    this.result = result;
-  }
 }
 
 /**
@@ -367,34 +348,6 @@ export const pushingPrefix = "pushing-";
 
 function isPlainTag({ name, peeled }: MirrorRef): boolean {
   return peeled === null && name.startsWith("refs/tags/");
-}
-
-/** A call that reaches the remote; the address goes between `args` and `what`. */
-async function remoteCall(
-  { address, credential, env, runId, timeoutMs, signal, clock, onLine }: FetchOrder,
-  dir: string,
-  [verb = "", ...flags]: readonly string[],
-  what: readonly string[],
-): Promise<GitResult> {
-  const args = [verb, ...flags, "--", address.address, ...what];
-  const result = await runGit({
-    args,
-    cwd: dir,
-    // Nothing above the directory is taken for a repository.
-    env: { ...remoteEnvironment(env, address, { credential, runId }), GIT_DIR: dir },
-    timeoutMs,
-    outputBytes: maxListBytes,
-    signal,
-    ...(clock && { clock }),
-    ...(onLine && { onLine }),
-  });
-  if (result.status !== 0) throw new MirrorFailure(args, result);
-  return result;
-}
-
-function unlessAborted(error: unknown): null {
-  if (error instanceof MirrorFailure) return null;
-  throw error;
 }
 
 async function removeFiles(

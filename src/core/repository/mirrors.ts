@@ -5,14 +5,8 @@ import type { Clock } from "../clock.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { readSmall } from "./checkout.ts";
 import { LfsStore } from "./lfs-store.ts";
-import {
-  type FetchOrder,
-  Mirror,
-  type MirrorRef,
-  makingPrefix,
-  pushingPrefix,
-  repositoryName,
-} from "./mirror.ts";
+import { Mirror, type MirrorRef, makingPrefix, pushingPrefix, repositoryName } from "./mirror.ts";
+import type { FetchOrder } from "./mirror-call.ts";
 
 /** What a workspace borrows; stored where no agent writes. */
 export interface Loan {

@@ -14,7 +14,7 @@ import {
 import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { cloneInto } from "../../../src/core/repository/clone.ts";
-import type { FetchOrder } from "../../../src/core/repository/mirror.ts";
+import type { FetchOrder } from "../../../src/core/repository/mirror-call.ts";
 import { Mirrors } from "../../../src/core/repository/mirrors.ts";
 import { survey } from "../../../src/core/repository/survey.ts";
 import { diffOf } from "../../../src/core/workspace/diff.ts";
