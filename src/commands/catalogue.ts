@@ -291,7 +291,7 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "tokens",
-    summary: "tokens with a name and a role, for people and programs: list, add, remove",
+    summary: "tokens with a name and a role: list, add, remove",
     group: configure,
     load: async () => (await import("./tokens.ts")).tokensCommand,
   },

@@ -178,15 +178,17 @@ test("W-12: states and labels must be lists", () => {
 
 test("S28: a state that is active and terminal is refused; without a terminal one it is said that nothing is ever over", () => {
   assert.deepEqual(
-    problems({ tracker: { active_states: ["Todo", "Doing"], terminal_states: ["todo "] } }),
+    problems({
+      tracker: { kind: "local", active_states: ["Todo", "Doing"], terminal_states: ["todo "] },
+    }),
     [
       'tracker.active_states names "Todo", which tracker.terminal_states names too: an issue there would be over',
     ],
   );
-  assert.deepEqual(problems({ tracker: { active_states: ["Done"] } }), [
+  assert.deepEqual(problems({ tracker: { kind: "local", active_states: ["Done"] } }), [
     'tracker.active_states names "Done", which tracker.terminal_states names too: an issue there would be over',
   ]);
-  assert.deepEqual(problems({ tracker: { terminal_states: [] } }), [
+  assert.deepEqual(problems({ tracker: { kind: "local", terminal_states: [] } }), [
     "tracker.terminal_states names no state: no issue is ever over, and no workspace is released",
   ]);
 });
