@@ -364,8 +364,8 @@ test("doctor --bundle: a support file without any secret, which is never written
     "signing-canary-4713",
   ];
   const rule = "notify: [{ when: [needs], to: webhook, url: $HOOK_URL, secret: $HOOK_SIGNING }]";
-  const written = ["written-canary-4714", "written-canary-4715", "written-canary-4716"];
-  const line = `AWS_SECRET_ACCESS_KEY=${written[0]} curl -H "Authorization: Bearer ${written[1]}" https://me:${written[2]}@example.com "$MY_TOKEN"`;
+  const written = [4714, 4715, 4716, 4717, 4718].map((one) => `written-canary-${one}`);
+  const line = `AWS_SECRET_ACCESS_KEY=${written[0]} curl -H "Authorization: Bearer ${written[1]}" https://me:${written[2]}@example.com -u "me:${written[3]}" "$MY_TOKEN"; db_password='a ${written[4]}'`;
   swap(place, "agent: {", `${rule}\nhooks: { after_create: ${JSON.stringify(line)} }\nagent: {`);
   appendFileSync(join(place.dataDir, "log", "symphony.log"), `sent to ${hook} with ${signing}\n`);
   const env = { ...place.env, MY_TOKEN: variable, HOOK_URL: hook, HOOK_SIGNING: signing };
@@ -389,7 +389,7 @@ test("doctor --bundle: a support file without any secret, which is never written
   assert.equal(bundle.config.command.line, "cat");
   assert.match(
     bundle.config.hooks.after_create,
-    /KEY=\[redacted\] curl .*me:\[redacted\]@.* "\$MY_TOKEN"$/,
+    /KEY=\[redacted\] curl .*me:\[redacted\]@.* "\$MY_TOKEN"; db_password=\[redacted\]$/,
   );
   assert.equal(bundle.checks.length, 16);
   assert.equal(statSync(file).mode & 0o777, 0o600);

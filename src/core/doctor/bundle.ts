@@ -49,17 +49,32 @@ export async function supportBundle({ checks, project }: Examination, version: s
   return mapTexts(bundle, hide);
 }
 
-/**
- * Hides values that a hook or command has in its own text, by what comes before them: a variable named like a secret, a flag,
- * a scheme of the header Authorization, or the user of an address. A `$NAME` is no value.
- */
-function withoutWritten(text: string): string {
-  return text
-    .replaceAll(
-      /((?<![A-Z0-9_])[A-Z0-9_]{0,64}(?:KEY|TOKEN|SECRET|PASSWORD)[A-Z0-9_]{0,64}=["']?|\b(?:Bearer|Basic) +|--(?:token|password|secret|api-key)[= ]["']?)[^\s"'$;&|]+/g,
-      "$1[redacted]",
-    )
-    .replaceAll(/(:\/\/[^\s/@:]{0,200}:)[^\s/@$]{1,400}(?=@)/g, "$1[redacted]");
+/** Words in the names of variables, flags, headers and fields whose values are secret. */
+const secretName =
+  "[\\w.:/-]{0,64}(?:(?:api|access|secret|private|signing|auth|account|service|encryption)[-_]?key|token(?!s)|secret|passw|pass(?![a-z])|passphrase|pwd|credential|authtoken|signature)[\\w.-]{0,64}";
+/** `$NAME`, `${NAME}` and `$(command)` are no values. */
+const isWritten = "(?![\"']?\\\\?\\$(?:\\(|(?:\\w+|\\{\\w+\\})(?:[\\s\"'/:@&;,)}]|$)))";
+const bare = "(?:\\\\.|[^\\s\"'\\\\;&|])";
+/** One word of a shell or one string of JSON, in its quotes. */
+const value = `${isWritten}(?:\\\\?"(?:\\\\[^"]|[^"\\\\])*\\\\?"|'[^']*'|${bare}+)(?:(?:"(?=[^\\s"])[^"]*"|'(?=[^\\s'])[^']*')${bare}*)*`;
+const writtenSecrets = [
+  `(\\b${secretName}["']?\\s{0,3}=\\s{0,3}|[?&](?:key|sig|code)=|(?-i:(?<![A-Za-z0-9_])[A-Z0-9_]{0,64}KEY[A-Z0-9_]{0,64})=)${value}`,
+  `(\\$\\{${secretName}:?[-=+])[^}]+`,
+  // A bare word before a colon is often a sentence; a field stands first, in quotes, or has two words in its name.
+  `((?:^|[[{,"'\\n]|\\b(?=[\\w.]+[-_.]))\\s*\\b${secretName}\\\\?["']?\\s{0,3}:\\s{0,3})(?!(?-i:[A-Z]+_[A-Z_]+)\\b)${value}`,
+  `((?<![\\w-])--?${secretName}(?:=|\\s+))${value}`,
+  `(\\b(?:Bearer|Basic|Digest|Negotiate) +)${isWritten}${bare}+`,
+  `(\\b(?:authorization|cookie)\\\\?["']?\\s*[:=]\\s*\\\\?["']?)(?!\\s*(?:\\w+ +)?(?:\\$|\\[redacted))[^"'\\n\\\\]+`,
+  `((?<![\\w-])(?:-[a-z]*u|--(?:proxy-)?user|--auth|--creds?)(?:=|\\s*)["']?[^\\s:"']{0,200}:)${isWritten}(?:(?<=["'][^"'\\n]{0,200}:)[^"'\\n]+|${bare}+)`,
+  `(\\b(?:sshpass|mysql\\w*|mariadb[\\w-]*|login|redis-cli|ldap\\w+)\\b[^\\n;&|]{0,200}?\\s-[paw] ?|\\blogin \\S{1,200} password )${value}`,
+  `(\\b(?:echo|printf) +(?:-\\S{1,9} +)?)${value}(?=[^\\n;]{0,200}\\|[^\\n]{0,200}password-stdin)`,
+  `(:\\/\\/[^\\s/@:"']{0,200}:)${isWritten}[^\\s/@"']{1,400}(?=@)`,
+  `(:\\/\\/)(?=[^\\s/@:"']*\\d)[\\w.~%+-]{16,400}(?=@)`,
+].map((source) => new RegExp(source, "gi"));
+
+/** Hides values that a hook or command has in its own text, by what comes before or after them. */
+export function withoutWritten(text: string): string {
+  return writtenSecrets.reduce((safe, pattern) => safe.replaceAll(pattern, "$1[redacted]"), text);
 }
 
 /** Types, issues and outcomes; the messages of agents and the texts of issues stay here. */
@@ -110,6 +125,13 @@ function mapTexts(value: unknown, map: (text: string) => string): unknown {
   if (Array.isArray(value)) return value.map((one) => mapTexts(one, map));
   if (!isObject(value)) return value;
   return Object.fromEntries(
-    Object.entries(value).map(([key, one]) => [map(key), mapTexts(one, map)]),
+    Object.entries(value).map(([key, one]) => {
+      // By its name, as in a line.
+      const hidden = typeof one === "string" ? map(`${key}: ${one}`) : "";
+      return [
+        map(key),
+        hidden.startsWith(`${key}: [redacted]`) ? "[redacted]" : mapTexts(one, map),
+      ];
+    }),
   );
 }
