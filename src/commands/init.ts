@@ -6,6 +6,7 @@ export const initCommand = row({
   examples: [
     "symphony init                        at most four questions, then the file",
     "symphony init --yes                  no question: the first choice of each",
+    'symphony init --yes --issue "Fix the login page"             with a first issue to work on',
     "symphony init --dry-run --yes        print the file and write nothing",
     "symphony init --tracker local --agent codex --level safe     for scripts",
     "symphony init --agent openai --provider http://127.0.0.1:11434/v1",
@@ -48,6 +49,12 @@ export const initCommand = row({
       value: "level",
       summary: "what its commands may reach",
       choices: ["safe", "networked", "danger"],
+    },
+    {
+      name: "issue",
+      value: "title",
+      summary:
+        "create a first issue, in symphony's own tracker (the title says what is to be done)",
     },
     { name: "dry-run", summary: "print the file, and write and store nothing" },
     { name: "force", summary: "replace a file that exists; a copy of it is kept" },

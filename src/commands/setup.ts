@@ -6,7 +6,7 @@ import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { openSecrets } from "../core/secrets/secrets.ts";
 import { createRedactor } from "../core/text/redact.ts";
 import { checkFile, printCheck } from "./config-check.ts";
-import type { CommandContext } from "./context.ts";
+import type { CommandContext, Project } from "./context.ts";
 import { openOfflineSecrets } from "./offline-secrets.ts";
 import { foldLines, plain, plainLine } from "./output.ts";
 import { type Answers, chooseAll, type Keys, requireAnswers } from "./setup-answers.ts";
@@ -18,9 +18,11 @@ interface SetupRequest extends Answers {
   readonly workflow: string | undefined;
   readonly dryRun: boolean;
   readonly force: boolean;
+  /** The title of a first issue in symphony's own tracker. */
+  readonly issue: string | undefined;
 }
 
-/** Finds out, asks, writes the file as a whole, stores the keys that it names, and checks it. */
+/** Finds out, asks, writes the file as a whole, stores the keys that it names, checks it, and creates the first issue. */
 export async function setUp(request: SetupRequest, context: CommandContext) {
   requireAnswers(request, context);
   const { workflowPath, dataDir } = placeOf(request.workflow, context);
@@ -35,10 +37,11 @@ export async function setUp(request: SetupRequest, context: CommandContext) {
   const { dryRun } = request;
   const asking = { answers: request, keys, installed, repository, dataDir, dryRun, context };
   const choice: SetupChoice = { ...(await chooseAll(asking)), repository };
+  if (request.issue !== undefined) requireOwnTracker(choice);
   const text = workflowText(choice);
   const base = { ...facts, workflow_path: workflowPath, ...summaryOf(choice), text };
   const first = firstSteps(choice, facts);
-  const nothing = { written: false, copy: null, stored: [], check: null };
+  const nothing = { written: false, copy: null, stored: [], check: null, issue: null };
   const difference = old === null ? [] : differenceOf(old, text);
   if (dryRun) return shown({ ...base, ...nothing, refused: false, difference }, first);
   const written = await write({ workflowPath, text, force: request.force });
@@ -48,8 +51,31 @@ export async function setUp(request: SetupRequest, context: CommandContext) {
     { file: workflowPath, allowUnknown: false, offline: false },
     context,
   );
-  const done = { written: true, refused: false, ...written, stored, check, difference };
-  return shown({ ...base, ...done }, first);
+  const issue =
+    request.issue === undefined || !check.ok
+      ? null
+      : await firstIssue(request.issue, { dataDir, workflowPath }, context);
+  const done = { written: true, refused: false, ...written, stored, check, difference, issue };
+  return shown({ ...base, ...done }, issue === null ? first : first.slice(-1));
+}
+
+/** Others show a new issue to many, or need the server. */
+function requireOwnTracker({ tracker }: SetupChoice): void {
+  if (tracker.kind === "local") return;
+  throw new SymphonyError("usage", "--issue is for symphony's own tracker, --tracker local", {
+    hint: `leave --issue out: the issues of ${tracker.kind} are made there`,
+  });
+}
+
+async function firstIssue(title: string, project: Project, context: CommandContext) {
+  const { openOfflineIssues } = await import("./offline.ts");
+  const access = await openOfflineIssues(project, { ...context, note() {} });
+  try {
+    const { identifier } = await access.create({ title });
+    return { identifier, title };
+  } finally {
+    access.close();
+  }
 }
 
 function placeOf(workflow: string | undefined, { where }: CommandContext) {
@@ -181,6 +207,7 @@ interface Done extends ReturnType<typeof summaryOf>, SetupFacts {
   readonly stored: readonly string[];
   readonly check: Awaited<ReturnType<typeof checkFile>> | null;
   readonly difference: readonly string[];
+  readonly issue: { readonly identifier: string; readonly title: string } | null;
 }
 
 /** In the words of the document. */
@@ -215,7 +242,17 @@ function firstSteps({ agent, tracker }: SetupChoice, { installed }: SetupFacts):
 type SetupReport = Awaited<ReturnType<typeof setUp>>;
 
 export function printSetup(report: SetupReport, context: CommandContext): void {
-  const { workflow_path: path, refused, written, difference, text, copy, stored, check } = report;
+  const {
+    workflow_path: path,
+    refused,
+    written,
+    difference,
+    text,
+    copy,
+    stored,
+    check,
+    issue,
+  } = report;
   if (refused) {
     const same = difference.length === 0;
     if (!same) context.print(plain(difference.join("\n")));
@@ -226,6 +263,7 @@ export function printSetup(report: SetupReport, context: CommandContext): void {
       `Written to ${path}: ${report.tracker} tracker, ${report.agent} at level ${report.level}`,
       ...(copy === null ? [] : [`The earlier file is kept in ${copy}`]),
       ...(stored.length > 0 ? [`Stored as secrets: ${stored.join(", ")}`] : []),
+      ...(issue === null ? [] : [`${issue.identifier} created: ${issue.title}`]),
     ];
     context.print(foldLines(said.map(plainLine), context.width, 4).join("\n"));
     if (check !== null) printCheck(check, context);

@@ -350,3 +350,29 @@ test("D2: without any network the demo delivers", { skip: noNetwork }, async (t)
   assert.match(shown, / pushed /);
   assert.equal(child.exitCode, 130);
 });
+
+test("init --issue: a first issue is made once the file is right, in symphony's own tracker alone", async (t) => {
+  const place = project(t, "codex");
+  const title = "-- Greet $(people) by name";
+  const refused = await symphony(place, "init", "--yes", "--tracker", "command", "--issue", title);
+  assert.equal(refused.code, 2, refused.stderr);
+  assert.match(refused.stderr, /--tracker local/);
+  const tried = await symphony(place, "init", ...quick, "--dry-run", "--issue", title);
+  assert.equal(tried.code, 0, tried.stderr);
+  assert.deepEqual(
+    [existsSync(place.workflowPath), existsSync(join(place.cwd, ".symphony"))],
+    [false, false],
+  );
+  const made = await symphony(place, "init", ...quick, "--issue", title);
+  assert.equal(made.code, 0, made.stderr);
+  assert.match(made.stdout, /^LOCAL-1 created: -- Greet \$\(people\) by name$/m);
+  assert.match(made.stderr, /next: symphony serve\n$/);
+  const again = await symphony(place, "init", ...quick, "--issue", title);
+  assert.equal(again.code, 7, "nothing is made where nothing is written");
+  const list = await symphony(place, "issue", "list", "--json");
+  const { issues } = JSON.parse(list.stdout);
+  assert.deepEqual(
+    issues.map((one: { title: string }) => one.title),
+    [title],
+  );
+});
