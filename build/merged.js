@@ -70,6 +70,30 @@ function reached(facts, from, follows) {
   return seen;
 }
 
+/**
+ * By module: the names that are imported from it, so that they are imported once and not by each of the files that become one.
+ * A module of which a file wants all names in one object is left out.
+ */
+function namesFromOutside(all) {
+  const found = new Map();
+  const whole = new Set();
+  for (const text of all) {
+    const imports = /(?<=^|[;}\n])import(?:\s([\w$]+),?)?(\{[^}]*\}|\*as [\w$]+)?\s?from"([^"]+)"/g;
+    for (const [, byDefault, list = "", path] of text.matchAll(imports)) {
+      if (list.startsWith("*")) whole.add(path);
+      const names = found.get(path) ?? new Set();
+      found.set(path, names);
+      if (byDefault !== undefined) names.add("default");
+      for (const one of list.slice(1, -1).split(",")) {
+        const [name] = one.trim().split(" as ");
+        if (name !== "") names.add(name);
+      }
+    }
+  }
+  for (const path of whole) found.delete(path);
+  return found;
+}
+
 /** One file of all of `group`; the others import from it. A file that is loaded by `import()` stays as a list of its names. */
 async function joinGroup(group, { texts, facts, options }) {
   if (group.length < 2) return;
@@ -79,13 +103,20 @@ async function joinGroup(group, { texts, facts, options }) {
     const list = exports.map((name) => `${name} as ${names.get(path)(name)}`);
     return list.length === 0 ? `import "${path}";` : `export { ${list} } from "${path}";`;
   });
+  const outside = namesFromOutside(group.map((path) => texts.get(path)));
   const ofGroup = {
     name: "of-group",
     setup(plugin) {
-      plugin.onResolve({ filter: /./ }, ({ path, importer }) => {
+      plugin.onResolve({ filter: /./ }, ({ path, importer, kind, namespace }) => {
         const to = path.startsWith(".") ? resolve(dirname(importer), path) : path;
-        return names.has(to) ? { path: to, namespace: "made" } : { path, external: true };
+        if (names.has(to)) return { path: to, namespace: "made" };
+        const isNamed = kind === "import-statement" && namespace === "made" && outside.has(path);
+        return isNamed ? { path, namespace: "outside" } : { path, external: true };
       });
+      plugin.onLoad({ filter: /./, namespace: "outside" }, ({ path }) => ({
+        contents: `export { ${[...outside.get(path)]} } from "${path}";`,
+        loader: "js",
+      }));
       plugin.onLoad({ filter: /./, namespace: "made" }, ({ path }) => ({
         contents: texts.get(path),
         loader: "js",
