@@ -61,7 +61,11 @@ function thinned(points: readonly Point[]): readonly Point[] {
 function timeText(ms: number, span: number): string {
   const at = new Date(ms);
   return span < 36 * 3_600_000
-    ? at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })
+    ? at.toLocaleTimeString([], {
+        hour: "2-digit",
+        minute: "2-digit",
+        ...(span < 5 * 60_000 && { second: "2-digit" }),
+      })
     : at.toLocaleDateString([], { month: "short", day: "numeric" });
 }
 
@@ -82,7 +86,7 @@ export function Bars({ bars, label }: { bars: readonly Bar[]; label: string }): 
       const middle = at * step + step / 2;
       return html`<g key=${name} class="first"><rect x=${at * step + step * 0.15} width=${step * 0.7} y=${height - bottom - tall} height=${tall} />
         ${value > 0 && html`<text class="label middle" x=${middle} y=${height - bottom - tall - 4}>${value}</text>`}
-        <text class="label middle" x=${middle} y=${height - 6}>${name}</text></g>`;
+        <text class=${`label middle ${(bars.length - 1 - at) % 2 === 1 ? "between" : ""}`} x=${middle} y=${height - 6}>${name}</text></g>`;
     })}
   </svg>`;
 }
