@@ -37,7 +37,7 @@ export async function setUp(request: SetupRequest, context: CommandContext) {
   const { dryRun } = request;
   const asking = { answers: request, keys, installed, repository, dataDir, dryRun, context };
   const choice: SetupChoice = { ...(await chooseAll(asking)), repository };
-  if (request.issue !== undefined) requireOwnTracker(choice);
+  if (request.issue !== undefined) requireOwn(request.issue, choice);
   const text = workflowText(choice);
   const base = { ...facts, workflow_path: workflowPath, ...summaryOf(choice), text };
   const first = firstSteps(choice, facts);
@@ -51,16 +51,26 @@ export async function setUp(request: SetupRequest, context: CommandContext) {
     { file: workflowPath, allowUnknown: false, offline: false },
     context,
   );
+  if (request.issue !== undefined && !check.ok) {
+    context.note("The issue was not created: the file has errors");
+  }
   const issue =
     request.issue === undefined || !check.ok
       ? null
       : await firstIssue(request.issue, { dataDir, workflowPath }, context);
   const done = { written: true, refused: false, ...written, stored, check, difference, issue };
-  return shown({ ...base, ...done }, issue === null ? first : first.slice(-1));
+  return shown(
+    { ...base, ...done },
+    issue === null ? first : first.filter((one) => one !== choice.tracker.setup.first),
+  );
 }
 
-/** Others show a new issue to many, or need the server. */
-function requireOwnTracker({ tracker }: SetupChoice): void {
+/** The issues of other trackers are seen by many, or need the server. */
+function requireOwn(title: string, { tracker }: SetupChoice): void {
+  if (title.trim() === "") {
+    const hint = 'such as: symphony init --issue "Fix the login page"';
+    throw new SymphonyError("usage", "--issue needs a title", { hint });
+  }
   if (tracker.kind === "local") return;
   throw new SymphonyError("usage", "--issue is for symphony's own tracker, --tracker local", {
     hint: `leave --issue out: the issues of ${tracker.kind} are made there`,

@@ -363,10 +363,12 @@ test("init --issue: a first issue is made once the file is right, in symphony's 
     [existsSync(place.workflowPath), existsSync(join(place.cwd, ".symphony"))],
     [false, false],
   );
+  const empty = await symphony(place, "init", ...quick, "--issue", " ");
+  assert.equal(empty.code, 2, empty.stderr);
   const made = await symphony(place, "init", ...quick, "--issue", title);
   assert.equal(made.code, 0, made.stderr);
   assert.match(made.stdout, /^LOCAL-1 created: -- Greet \$\(people\) by name$/m);
-  assert.match(made.stderr, /next: symphony serve\n$/);
+  assert.match(made.stderr, /next: codex login .*\nnext: symphony serve\n$/);
   const again = await symphony(place, "init", ...quick, "--issue", title);
   assert.equal(again.code, 7, "nothing is made where nothing is written");
   const list = await symphony(place, "issue", "list", "--json");
