@@ -52,3 +52,19 @@ test("a provider that cannot be reached is 502 with its category; the answer doe
   assert.deepEqual([status, code, details.category], [502, "provider_error", "rate_limited"]);
   assert.ok(!`${text}${world.logged.join("")}`.includes("canary"));
 });
+
+test("a provider without a connection is named with the command that tries its address", async () => {
+  // Nothing listens on the port for discarded data.
+  const settings = config({
+    agent: { use: "openai" },
+    openai: { baseUrl: "http://127.0.0.1:9/v1" },
+  });
+  await using world = await createWorld({
+    config: settings,
+    env: { OPENAI_API_KEY: "sk-0123456789" },
+  });
+  await using server = await serve(world);
+  const { error } = (await server.ask("/api/v1/models")).json();
+  assert.equal(error.details.category, "connection");
+  assert.match(error.details.hint, /openai\.base_url.*curl -I http:\/\/127\.0\.0\.1:9\/v1$/);
+});

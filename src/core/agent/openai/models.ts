@@ -132,12 +132,9 @@ function translated(error: unknown, baseUrl: string): SymphonyError {
   if (large !== null) return providerError("response", large.message, { hint: addressHint });
   if (inner instanceof SymphonyError) return inner;
   if (typeof status !== "number") {
-    const hint = connectionAdvice(error);
-    return providerError(
-      "connection",
-      `${baseUrl} cannot be reached`,
-      hint === null ? {} : { hint },
-    );
+    const hint =
+      connectionAdvice(error) ?? `check openai.base_url and the network: curl -I ${baseUrl}`;
+    return providerError("connection", `${baseUrl} cannot be reached`, { hint });
   }
   const [category, hint] = meaningOf(status);
   return providerError(category, `${baseUrl} answered with status ${status}`, { status, hint });
