@@ -6,7 +6,7 @@ export const initCommand = row({
   examples: [
     "symphony init                        at most four questions, then the file",
     "symphony init --yes                  no question: the first choice of each",
-    'symphony init --yes --issue "Fix the login page"             with a first issue to work on',
+    'symphony init --yes --issue "Fix the login page"      with a first issue',
     "symphony init --dry-run --yes        print the file and write nothing",
     "symphony init --tracker local --agent codex --level safe     for scripts",
     "symphony init --agent openai --provider http://127.0.0.1:11434/v1",
