@@ -8,6 +8,7 @@ import { machine } from "./kit.ts";
 
 const benches: Readonly<Record<string, string>> = {
   life: "start to first 200, memory at rest, SIGTERM under load",
+  streams: "memory: a thousand event streams that nothing reads; one minute after load",
   http: "reads of the API against a bare node:http server that sends the same bytes",
   webhook: "signed deliveries that are on disk, against the same duties in a bare server",
   load: "100, 500 and 1,000 agents: events, event loop, SIGTERM",

@@ -20,6 +20,7 @@ import { type Kinds, kinds } from "../core/kinds.ts";
 import { messageOf } from "../core/model/errors.ts";
 import { workInWords } from "../core/model/work.ts";
 import { version } from "../core/package.ts";
+import { giveBackWhenIdle, ownMemory } from "../core/process/idle-memory.ts";
 import { registerWebhook } from "../core/register-webhook.ts";
 import { createCore } from "../core/start.ts";
 import { createRedactor, type Redactor } from "../core/text/redact.ts";
@@ -218,6 +219,8 @@ async function run(
   sinks.push(rotatingFileSink({ file: join(dataDir, "log", "symphony.log") }));
   logEvents(daemon.core.bus, log);
   const { core, listening } = daemon;
+  using memory = new DisposableStack();
+  memory.defer(giveBackWhenIdle(ownMemory(systemClock)));
   spinner.end("start");
   core.bus.subscribe({}, (event) => spinner.event(event));
   terminal?.follow(core, listening.url, (text) => redactor.redact(text));
