@@ -29,6 +29,15 @@ function written(settings: object): Record<string, unknown> {
   return Object.fromEntries(Object.entries(settings).map(([key, value]) => [snake(key), value]));
 }
 
+/** opencode has those that `symphony init` writes, in a home where it never ran. */
+function pathsOf(name: string, home: string): Readonly<Record<string, readonly string[]>> {
+  if (name !== "opencode") return { writable_paths: [home] };
+  return {
+    readable_paths: ["~/.config/opencode/opencode.json", "~/.config/opencode/opencode.jsonc"],
+    writable_paths: ["~/.local/share/opencode", "~/.local/state/opencode", "~/.cache/opencode"],
+  };
+}
+
 for (const name of ["claude", "gemini", "opencode"] as const) {
   test(`${name}: an issue is worked on, approved, guided, and delivered as a branch`, async () => {
     const parts: Omit<RealAgentParts, "script"> = realParts[name];
@@ -42,7 +51,7 @@ for (const name of ["claude", "gemini", "opencode"] as const) {
     const acp = {
       command: parts.command(realProgram(parts.variable)),
       env_passthrough: Object.keys(env),
-      writable_paths: [home],
+      ...pathsOf(name, home),
       ...written(parts.config ?? {}),
       ...(provider && { provider: written(provider) }),
     };

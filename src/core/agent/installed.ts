@@ -74,7 +74,8 @@ export const knownPrograms: readonly KnownProgram[] = [
     settings: [
       "acp:",
       "  command: opencode acp",
-      "  readable_paths: [~/.config/opencode]",
+      "  # Its files, not their directory: opencode writes to that directory at each start.",
+      "  readable_paths: [~/.config/opencode/opencode.json, ~/.config/opencode/opencode.jsonc]",
       "  writable_paths: [~/.local/share/opencode, ~/.local/state/opencode, ~/.cache/opencode]",
       "agent:",
       "  kind: acp",

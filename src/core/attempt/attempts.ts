@@ -13,9 +13,15 @@ interface Live {
   /** null: there is none, or it has ended. */
   session: AgentSession | null;
   pictures: Pictures | null;
+  /** Settles when the images of each steer so far were read: none may overtake an earlier one. */
+  steers: Promise<unknown>;
   /** Set once no further turn may begin; calling it cancels the scheduled end. */
   leaving: (() => void) | null;
   detached: boolean;
+}
+
+interface Steered {
+  readonly turnId: string;
 }
 
 const maxThreads = 1_000;
@@ -34,7 +40,8 @@ export class Attempts {
   /** Resolves when the attempt has ended and none of its processes is left. */
   async run(order: AttemptOrder, deps: AttemptDeps, reports: AttemptReports): Promise<Exit> {
     const abort = new AbortController();
-    const live: Live = { abort, session: null, pictures: null, leaving: null, detached: false };
+    const none = { session: null, pictures: null, leaving: null };
+    const live: Live = { abort, ...none, steers: Promise.resolve(), detached: false };
     this.#live.set(order.attemptId, live);
     try {
       return await runAttempt(order, deps, {
@@ -86,18 +93,12 @@ export class Attempts {
     detachSession(live);
   }
 
-  /** Rejects with `no_active_turn` or the agent's own refusal. */
-  async steer(
-    attemptId: string,
-    steerId: string,
-    message: string,
-  ): Promise<{ readonly turnId: string }> {
-    const { session, pictures } = this.#live.get(attemptId) ?? {};
-    if (!session || !pictures) {
-      throw new SymphonyError("no_active_turn", "the attempt has no turn under way");
-    }
-    const { images, note, given } = await pictures.of({ news: [message] });
-    const text = note === "" ? message : `${message}\n\n${note}`;
+  /** Steers go to the agent in the order of the calls. Rejects with `no_active_turn` or the agent's own refusal. */
+  async steer(attemptId: string, steerId: string, message: string): Promise<Steered> {
+    const live = this.#live.get(attemptId);
+    const pictured = (live?.steers ?? Promise.resolve()).then(() => picturedFor(live, message));
+    if (live) live.steers = pictured.catch(() => {});
+    const { session, text, images, given } = await pictured;
     const steered = await session.steer(steerId, text, images);
     given();
     return steered;
@@ -120,6 +121,14 @@ export class Attempts {
     if (!session) throw new SymphonyError("nothing_asked", "the attempt is over");
     session.answer(askId, answer);
   }
+}
+
+async function picturedFor({ session, pictures }: Partial<Live> = {}, message: string) {
+  if (!session || !pictures) {
+    throw new SymphonyError("no_active_turn", "the attempt has no turn under way");
+  }
+  const { images, note, given } = await pictures.of({ news: [message] });
+  return { session, images, given, text: note === "" ? message : `${message}\n\n${note}` };
 }
 
 function end(live: Live, reason: string): void {

@@ -289,7 +289,10 @@ export class UsageTable {
     );
   }
 
-  /** One row for each group and model, so that each can be priced; groups in their natural order, newest day first. */
+  /**
+   * One row for each group and model, so that each can be priced; groups in their natural order, newest day first. What was
+   * counted and then corrected to nothing has none.
+   */
   by({ group, byIssue = false, since, until, issue }: UsageQuery): readonly UsageRow[] {
     const { key, by } = groups[group];
     const [id, name, split] = byIssue
@@ -302,7 +305,8 @@ export class UsageTable {
           AND ($issue IS NULL OR issue_id IN
             (SELECT issue_id FROM usage WHERE issue_identifier = $issue COLLATE NOCASE
               UNION SELECT issue_id FROM (${named.replaceAll("$identifier", "$issue")})))
-        GROUP BY ${by}, model${split} ORDER BY key DESC`,
+        GROUP BY ${by}, model${split}
+        HAVING sum(input) != 0 OR sum(output) != 0 OR sum(total) != 0 ORDER BY key DESC`,
       { since: since ?? null, until: until ?? null, issue: issue ?? null },
     );
   }

@@ -367,7 +367,7 @@ async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise((done) => setTimeout(done, 20));
 }
 
-test("images come with the message that shows them: of the issue, of guidance between turns and in mid-turn, once for each thread", async () => {
+test("images come with the message that shows them: of the issue, of guidance between turns and in mid-turn, once for each thread and in the order of the guidance", async () => {
   const png = Buffer.from("89504e470d0a1a0a", "hex");
   const server = createServer((_, response) => response.end(png));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -417,7 +417,9 @@ test("images come with the message that shows them: of the issue, of guidance be
       after: async () => [shown],
     });
     during = async () => {
-      await it.attempts.steer("att_000000001", "s1", `In mid-turn: ${picture("c")}`);
+      const steer = (id: string, text: string) => it.attempts.steer("att_000000001", id, text);
+      // The image of the first is read while the second comes.
+      await Promise.all([steer("s1", `In mid-turn: ${picture("c")}`), steer("s2", "After that")]);
       it.waiting.push(guidance(`Between: ${picture("d")}`));
     };
     assert.equal((await it.run({ issue: shown })).kind, "completed");
@@ -428,7 +430,7 @@ test("images come with the message that shows them: of the issue, of guidance be
     const told = it.events.flatMap((event) => (event.type === "notice" ? [event.message] : []));
     return [given, [...new Set(told)]];
   };
-  const all = ["2 ab", "1 c", "1 d"];
+  const all = ["2 ab", "1 c", "0 ", "1 d"];
   const some = (count: number) => `images of the issue for the agent: ${count}`;
   assert.deepEqual(await played({ takesImages: true }), [
     [...all, "1 e", "0 "],
@@ -439,7 +441,7 @@ test("images come with the message that shows them: of the issue, of guidance be
     [some(2), some(1)],
   ]);
   const none = "the images of the issue are not given to this agent: it takes none";
-  assert.deepEqual(await played({}), [["0 ab", "0 c", "0 d", "0 ae", "0 "], [none]]);
+  assert.deepEqual(await played({}), [["0 ab", "0 c", "0 ", "0 d", "0 ae", "0 "], [none]]);
 });
 
 function guidance(message: string): Steer {

@@ -55,6 +55,19 @@ test("tokens are summed by issue, attempt, model, agent and day, and survive a r
   assert.deepEqual([since(""), since("att_0"), since("att_1")], [23, 23, 0]);
 });
 
+test("what was counted for a model and then given to another leaves no row of the first", (t) => {
+  const history = openHistory(join(temporaryDir(t), "history.db"));
+  t.after(() => history.close());
+  const one = attempt("att_1", { model: "gpt-a" });
+  history.saveUsed({ attempt: one, tokens: counts(30, 4, 20), at: monday });
+  history.saveUsed({ attempt: one, tokens: counts(-30, -4, -20), at: tuesday });
+  history.saveUsed({ attempt: one, model: "gpt-small", tokens: counts(30, 4, 20), at: tuesday });
+  for (const group of ["model", "day", "attempt", "issue", "agent", "template"] as const) {
+    const rows = history.usage({ group }).map(({ model, tokens }) => [model, tokens.total]);
+    assert.deepEqual(rows, [["gpt-small", 34]], group);
+  }
+});
+
 test("a correction after midnight is taken from the days that counted it, and no row is negative", (t) => {
   const history = openHistory(join(temporaryDir(t), "history.db"));
   t.after(() => history.close());
@@ -67,10 +80,7 @@ test("a correction after midnight is taken from the days that counted it, and no
   assert.deepEqual(days(), [["2026-11-23", 90]]);
   add(counts(30), tuesday);
   add(counts(-70, -10), tuesday);
-  assert.deepEqual(days(), [
-    ["2026-11-24", 0],
-    ["2026-11-23", 40],
-  ]);
+  assert.deepEqual(days(), [["2026-11-23", 40]]);
   const [row] = history.usage({ group: "model" });
   assert.deepEqual([row?.tokens.input, row?.tokens.output], [20, 20]);
   history.saveUsed({ attempt: one, model: "haiku", tokens: counts(5), at: tuesday });
