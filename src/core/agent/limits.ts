@@ -108,6 +108,21 @@ export function limitIn(failure: unknown, wall: number): Limit | null {
   return { untilWall: found.untilWall ?? timeIn(words, wall) };
 }
 
+/** What a line of free text says when something was refused, and not only spoken of. */
+const refusing =
+  /error\b|fail|refus|reject|denied|exceed|exhaust|reached|\bhit\b|used up|ran out|run out|out of|too many|no \w+ left|again|retry|reset|429|limited|throttled|throttlingexception/i;
+
+/**
+ * The usage limit that the free output of a program reports, such as its stderr, which may also speak of limits that it
+ * works on: an error's document, or a line that says a limit and that something was refused.
+ */
+export function limitInOutput(output: string, wall: number): Limit | null {
+  const limit = limitIn(output, wall);
+  if (limit === null || jsonIn(output) !== null) return limit;
+  const says = (line: string) => refusing.test(line) && limitIn(line, wall) !== null;
+  return output.split("\n").some(says) ? limit : null;
+}
+
 /**
  * The error of a turn that the provider refused for its limit; `message` is the agent's text about
  * it.

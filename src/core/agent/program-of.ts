@@ -12,6 +12,22 @@ const builtins = new Set([
   ...["if", "local", "printf", "pushd", "read", "set", "shopt", "source", "test", "trap", "type"],
   ...["ulimit", "umask", "unset", "until", "wait", "while", "true", "false"],
 ]);
+/** Programs that run the one that their words name. */
+const wrappers = new Set([
+  ...[
+    "timeout",
+    "nohup",
+    "setsid",
+    "stdbuf",
+    "ionice",
+    "chrt",
+    "taskset",
+    "caffeinate",
+    "unbuffer",
+  ],
+  ...["gtimeout", "numactl", "prlimit", "firejail", "unshare", "script", "faketime"],
+]);
+const ofHome = /^(?:~|\$HOME|\$\{HOME\})(?=\/)/;
 const assignment = /^[A-Za-z_]\w*=/;
 /** A name or an absolute path; one that the shell expands is only known there. */
 const isProgram = /^[\w./+@-]+$/;
@@ -19,18 +35,30 @@ const maxPathChars = 2_000;
 
 /** Whether a shell line itself runs a program of this name or path, as its first one or as a later one. */
 export function isRunBy(line: string, program: string): boolean {
-  return commandsOf(line).some((words) => firstOf(words) === program);
+  return commandsOf(line).some((words) => {
+    const first = firstOf(words) ?? "";
+    // An option of a wrapper, of `env` or of `nice` may take a word of its own.
+    const named = wrappers.has(first) || first.startsWith("-") ? words : [first];
+    return named.some((word) => word === program || isInHome(word, program));
+  });
+}
+
+/** Whether a word that the shell expands, `~/bin/agent`, may be this path. */
+function isInHome(word: string, path: string): boolean {
+  const rest = word.replace(ofHome, "");
+  return rest !== word && path.startsWith("/") && path.endsWith(rest);
 }
 
 function firstOf(words: Words): string | undefined {
   return words.find((word) => !assignment.test(word) && !prefixes.has(word));
 }
 
-/** The program that a shell line begins with; null where only the shell can tell. */
-export function programOf(line: string): string | null {
+/** The program that a shell line begins with; null where only the shell can tell. `home` stands for a leading `~` or `$HOME`. */
+export function programOf(line: string, home = ""): string | null {
   const [first = []] = commandsOf(line);
   if (first.some((word) => word.startsWith("PATH="))) return null;
-  const program = firstOf(first);
+  const word = firstOf(first);
+  const program = home === "" ? word : word?.replace(ofHome, () => home);
   if (program === undefined || builtins.has(program)) return null;
   // An option of `env` or `nice` may take a word of its own.
   return isProgram.test(program) && !/^[.-]/.test(program) ? program : null;
@@ -56,7 +84,7 @@ export async function missingProgram(
   { key, line, kind }: Line,
   env: Environment,
 ): Promise<Missing | null> {
-  const program = programOf(line);
+  const program = programOf(line, env["HOME"]);
   if (program === null) return null;
   const isNamed = program.includes("/");
   const path = isNamed ? "" : ((await loginEnvironment(env))["PATH"] ?? "");

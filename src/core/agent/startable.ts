@@ -37,7 +37,7 @@ export async function startFault(
   { key, line }: Started,
   { env, clock, signal }: StartDeps,
 ): Promise<string | null> {
-  const program = programOf(line);
+  const program = programOf(line, env["HOME"]);
   if (program === null || agentsOf([program]).size === 0) return null;
   const login = await loginEnvironment(env);
   const path = await findProgram(program, login["PATH"] ?? "");

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { geminiWait, limitIn } from "../../../src/core/agent/limits.ts";
+import { geminiWait, limitIn, limitInOutput } from "../../../src/core/agent/limits.ts";
 
 const wall = Date.parse("2026-11-25T22:30:37Z");
 const at = (text: string) => Date.parse(text);
@@ -202,6 +202,30 @@ test("a time in the past, or one that cannot be read, leaves the default", () =>
   for (const resetsAt of [1_000_000_000, 0, -1, "soon", null, Number.NaN, {}]) {
     const failure = { code: 429, data: { resetsAt } };
     assert.deepEqual(limitIn(failure, wall), { untilWall: null });
+  }
+});
+
+test("A1: stderr that only speaks of limits is none; a refusal in it is, with its time", () => {
+  for (const text of [
+    "Working on: add a rate limit to the login route",
+    "plan:\n1. read the usage limit docs\n2. write the monthly budget page",
+    "loaded skill quota-limit (per day limit of requests)",
+    "tool: edit src/request-limit.ts",
+    "Summary: message limits are configurable now",
+  ]) {
+    assert.equal(limitInOutput(text, wall), null, text);
+  }
+  for (const [text, until] of [
+    ["Error: rate limit reached for gpt-5.5", null],
+    ["RateLimitError: rate limit", null],
+    ["started\nYou've hit your limit · resets 1:09am (UTC)\nbye", at("2026-11-26T01:09Z")],
+    ["429 usage limit, try again in 3h20m11s", hours(3, 20, 11)],
+    ["Too many requests", null],
+    [JSON.stringify({ error: { code: 429, message: "slow down" } }, null, 2), null],
+    ["Your account is throttled", null],
+    ["You are out of messages", null],
+  ] as const) {
+    assert.deepEqual(limitInOutput(text, wall), { untilWall: until }, text);
   }
 });
 

@@ -2,7 +2,7 @@ import { addTokens, noTokens, type Tokens } from "../../model/attempt.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import type { AgentEvent } from "../agent.ts";
 import { messageEvents, noticeEvent } from "../event-makers.ts";
-import { type Limit, limitIn } from "../limits.ts";
+import { type Limit, limitIn, limitInOutput } from "../limits.ts";
 import { type Refusal, refusalInWords, refusalNamed } from "../refusals.ts";
 import { timeOf } from "../reset-time.ts";
 import { type JsonReader, type OutputEvent, type ReaderOptions, ToolCalls } from "./reader.ts";
@@ -169,7 +169,9 @@ export class ClaudeLimits {
    */
   limitAtExit(stderr: string): Limit | null {
     const limited = this.#lastError === "rate_limit";
-    return limited ? this.#limitIn({ message: this.#lastWords }) : limitIn(stderr, this.#wall());
+    return limited
+      ? this.#limitIn({ message: this.#lastWords })
+      : limitInOutput(stderr, this.#wall());
   }
 
   /** The limit that made a turn fail, by its result. */

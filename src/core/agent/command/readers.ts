@@ -7,7 +7,7 @@ import {
   noticeEvent,
   toolCallEvent,
 } from "../event-makers.ts";
-import { geminiWait, type Limit, limitIn } from "../limits.ts";
+import { geminiWait, type Limit, limitIn, limitInOutput } from "../limits.ts";
 import { timeOf, waitOf } from "../reset-time.ts";
 import { type JsonReader, type OutputEvent, type ReaderOptions, ToolCalls } from "./reader.ts";
 
@@ -22,7 +22,7 @@ export function codexReader({ workspace, wall }: ReaderOptions): JsonReader {
       const events = readCodexExec(message, workspace, wall);
       return events.length > 0 ? events : [{ type: "activity", method: "output" }];
     },
-    limitAtExit: (stderr) => limitIn(lastError, wall()) ?? limitIn(stderr, wall()),
+    limitAtExit: (stderr) => limitIn(lastError, wall()) ?? limitInOutput(stderr, wall()),
   };
 }
 
@@ -133,7 +133,7 @@ export function geminiReader({ workspace, wall }: ReaderOptions): JsonReader {
       return events.length > 0 ? events : [{ type: "activity", method: "output" }];
     },
     end: flush,
-    limitAtExit: (stderr) => limitIn(lastError, wall()) ?? limitIn(stderr, wall()),
+    limitAtExit: (stderr) => limitIn(lastError, wall()) ?? limitInOutput(stderr, wall()),
     limitWaitedFor: (stderr) => geminiWait(stderr, wall()),
   };
 }
