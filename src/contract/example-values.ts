@@ -174,6 +174,34 @@ export const worker = {
   since: at,
 };
 
+export const namedToken = {
+  name: "ada",
+  role: "operate",
+  created_at: at,
+  expires_at: null,
+  expired: false,
+};
+
+export const noticeId = "ntc_5f0c1f0e-7a38-4b0d-9c55-2a6b8f1d0e77";
+
+export const noticeRule = {
+  name: "team",
+  to: "slack",
+  when: ["needs", "failed"],
+  detail: "brief",
+  waiting: 0,
+  quiet_until: null,
+  last: {
+    outcome: "sent",
+    at,
+    id: noticeId,
+    total: 3,
+    tries: 1,
+    category: null,
+    reason: "HTTP 200",
+  },
+};
+
 export const overlay = { agent: { max_turns: 5 }, polling: { interval_ms: 10_000 } };
 
 export const stream = [

@@ -11,6 +11,9 @@ import {
   issueId,
   kept,
   later,
+  namedToken,
+  noticeId,
+  noticeRule,
   overlay,
   page,
   runningRow,
@@ -20,8 +23,6 @@ import {
   tracker,
   worker,
 } from "./example-values.ts";
-
-const noticeId = "ntc_5f0c1f0e-7a38-4b0d-9c55-2a6b8f1d0e77";
 
 /** Replies of the routes for configuration, templates, workspaces and records. */
 const otherExamples: Readonly<Record<string, unknown>> = {
@@ -34,27 +35,7 @@ const otherExamples: Readonly<Record<string, unknown>> = {
   "config.replaceOverlay": overlay,
   "secrets.list": { keys: ["OPENAI_API_KEY", "TRACKER_API_KEY"] },
   "secrets.put": { key: "TRACKER_API_KEY", updated_at: at },
-  "notices.list": {
-    rules: [
-      {
-        name: "team",
-        to: "slack",
-        when: ["needs", "failed"],
-        detail: "brief",
-        waiting: 0,
-        quiet_until: null,
-        last: {
-          outcome: "sent",
-          at,
-          id: noticeId,
-          total: 3,
-          tries: 1,
-          category: null,
-          reason: "HTTP 200",
-        },
-      },
-    ],
-  },
+  "notices.list": { rules: [noticeRule] },
   "notices.test": {
     results: [
       {
@@ -74,17 +55,8 @@ const otherExamples: Readonly<Record<string, unknown>> = {
     expires_at: at,
   },
   "workers.cordon": worker,
-  "tokens.list": {
-    tokens: [{ name: "ada", role: "operate", created_at: at, expires_at: null, expired: false }],
-  },
-  "tokens.add": {
-    name: "ada",
-    role: "operate",
-    created_at: at,
-    expires_at: null,
-    expired: false,
-    token: "symphony_EXAMPLE",
-  },
+  "tokens.list": { tokens: [namedToken] },
+  "tokens.add": { ...namedToken, token: "symphony_EXAMPLE" },
   "templates.list": { templates: [template], ...page },
   "templates.create": template,
   "templates.detail": template,

@@ -19,7 +19,7 @@ export interface Bounds {
   readonly leastFreeBytes: number;
 }
 
-/** The limits that the configuration sets for one attempt; without a word of it half of the memory. */
+/** The limits of the configuration for one attempt; without a word of it half of the memory. */
 export function boundsOf(
   agent: Pick<AgentConfig, "maxProcesses" | "maxMemory" | "maxFileSize">,
 ): Bounds {

@@ -1,6 +1,7 @@
 import { dirname } from "node:path";
-import { AttemptTable, CompletedTable, UsageTable } from "./attempts.ts";
+import { AttemptTable, UsageTable } from "./attempts.ts";
 import { AuditTable, auditHeadFile, noAuditKeys } from "./audit.ts";
+import { CompletedTable } from "./completed.ts";
 import { type Database, int, openDatabase, type Row, text, textOrNull } from "./database.ts";
 import { Aged, EventTable } from "./events.ts";
 import { historyMigrations } from "./schema.ts";
