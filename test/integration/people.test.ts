@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { systemClock } from "../../src/core/clock.ts";
@@ -50,6 +50,7 @@ Do {{ issue.identifier }}
     openai,
     place,
     json,
+    workspaces: home.workspaces,
     escaped: join(home.userHome, "escaped.txt"),
     /** The one question that waits for a person. */
     asked: () =>
@@ -68,10 +69,10 @@ Do {{ issue.identifier }}
 }
 
 const extra = { sandbox_permissions: "require_escalated", justification: "May I leave?" };
-/** Denied paths stay denied for an approved command; it can write to the rest of the disk. */
+/** An approved command can write to the whole disk, except what is hidden: data and other workspaces. */
 const leave = {
   type: "shell",
-  cmd: 'touch "$HOME/escaped.txt"; ls ../../data || echo went-outside',
+  cmd: 'touch "$HOME/escaped.txt" inside.txt; pwd; ls -A .. ../../data; echo went-outside',
   extra,
 };
 const ended = { type: "text", text: "That was it." };
@@ -95,10 +96,10 @@ const question = {
 
 describe("a person answers the real codex", () => {
   for (const [word, result] of [
-    ["approve", "\\nwent-outside"],
+    ["approve", "/workspaces/LOCAL-1\\n..:\\nLOCAL-1\\n\\n../../data:\\nwent-outside"],
     ["decline", "rejected by user"],
   ] as const) {
-    test(`an escalation is shown, and after ${word} the turn continues in the same session`, async () => {
+    test(`an escalation is shown, and after ${word} the turn continues in the same session; an approved command runs in the workspace`, async () => {
       await using p = await people([leave, ended], 600_000);
       await using _server = await Served.start(p.place);
       const item = await p.asked();
@@ -107,10 +108,13 @@ describe("a person answers the real codex", () => {
       const state = await p.json("state");
       assert.equal(state.counts.blocked, 1);
       assert.ok(!existsSync(p.escaped));
+      // A workspace that begins while the command waits is hidden too.
+      await mkdir(join(p.workspaces, "OTHER"));
       const reply = await p.json("respond", "LOCAL-1", word);
       assert.equal(reply.applies, "now");
       await p.said(result);
       assert.equal(existsSync(p.escaped), word === "approve");
+      assert.equal(existsSync(join(p.workspaces, "LOCAL-1", "inside.txt")), word === "approve");
       await eventually("the inbox is empty", async () =>
         (await p.json("inbox")).total === 0 ? true : null,
       );

@@ -88,6 +88,33 @@ export async function sandboxLine(line: string, view: View): Promise<string> {
   return `exec ${words.map(shellQuoted).join(" ")}`;
 }
 
+/**
+ * A shell line that runs `line` in `cwd` with everything of the machine as it is, except that `hidden` directories hold
+ * nothing but what is kept of them. A program in it can make a sandbox of its own where `canNest` says so.
+ */
+export function hidingLine(
+  line: string,
+  {
+    cwd,
+    hidden,
+    writable,
+    readable,
+  }: Readonly<Record<"hidden" | "writable" | "readable", readonly string[]>> & {
+    readonly cwd: string;
+  },
+): string {
+  const args = [
+    ...["bwrap", "--die-with-parent", "--unshare-user", "--uid", nestedId, "--gid", nestedId],
+    ...["--dev-bind", "/", "/"],
+    ...hidden.flatMap((path) => ["--size", "4096", "--tmpfs", path]),
+    ...writable.flatMap((path) => ["--bind", path, path]),
+    ...readable.flatMap((path) => ["--ro-bind-try", path, path]),
+    ...hidden.flatMap((path) => ["--remount-ro", path]),
+    ...["--chdir", cwd, "--", "bash", "-c", line],
+  ];
+  return `exec ${args.map(shellQuoted).join(" ")}`;
+}
+
 const probes = new Map<string, Promise<void>>();
 
 /** The /proc of a sandbox inside of the sandbox: its own, or that of the outer one. */

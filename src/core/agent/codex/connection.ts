@@ -35,6 +35,8 @@ export interface ConnectionOptions {
   readonly home: CodexHome | null;
   /** The line that starts codex, in our sandbox where there is one around it; `config.command` if omitted. */
   readonly command?: string;
+  /** As `OpenOptions` has it. */
+  readonly hidden?: readonly string[];
   /** The temporary folder of the run; null for the server's. */
   readonly scratch: string | null;
   /** An agent that is already running; without it a process is started. */

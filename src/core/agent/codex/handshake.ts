@@ -33,6 +33,8 @@ export interface OpenOptions {
   readonly home: CodexHome | null;
   /** As `ConnectionOptions` has it. */
   readonly command?: string;
+  /** What a mount around codex hides, except the workspace and what it borrows. */
+  readonly hidden?: readonly string[];
   probedOnce(key: string, probe: () => Promise<void>): Promise<void>;
   onNotice(reason: string): void;
 }
@@ -125,10 +127,19 @@ function isTemporary(path: string): boolean {
  * name.
  */
 async function permittedParams(
-  { peer, spec, config, home, command = config.command, probedOnce, onNotice }: OpenOptions,
+  {
+    peer,
+    spec,
+    config,
+    home,
+    command = config.command,
+    hidden = [],
+    probedOnce,
+    onNotice,
+  }: OpenOptions,
   codexHome: string | null,
 ): Promise<JsonObject> {
-  const isConfined = command !== config.command;
+  const isConfined = command !== config.command && hidden.length === 0;
   const permit = await permitOf({ spec, config, home, codexHome, isConfined });
   if (permit.type === "profile") {
     const probe = { peer, home: permit.home, workspace: spec.workspace, profile: permit.name };
@@ -143,7 +154,7 @@ async function permittedParams(
     cwd: spec.workspace,
     approvalPolicy: config.approvalPolicy,
     ...(spec.model === null ? {} : { model: spec.model }),
-    ...(await permitParams(permit, spec, config)),
+    ...(await permitParams(permit, spec, { config, hidden })),
   };
 }
 
@@ -219,7 +230,7 @@ async function permitOf(options: PermitOptions): Promise<Permit> {
 async function permitParams(
   permit: Permit,
   spec: SessionSpec,
-  config: CodexConfig,
+  { config, hidden }: { config: CodexConfig; hidden: readonly string[] },
 ): Promise<JsonObject> {
   const settings: Record<string, unknown> = {
     // A login shell for each command would read the profile, and what it exports, again.
@@ -233,7 +244,7 @@ async function permitParams(
   }
   if (permit.type === "profile") {
     if (spec.level === "safe") settings["web_search"] = "disabled";
-    Object.assign(settings, await placeSettings(permit.name, spec));
+    Object.assign(settings, await placeSettings(permit.name, spec, hidden));
     return { permissions: permit.name, config: settings };
   }
   const usual = config.threadSandbox === defaultSandbox;
@@ -253,10 +264,13 @@ async function permitParams(
 async function placeSettings(
   profile: string,
   { borrowed = [], workspace }: SessionSpec,
+  hidden: readonly string[],
 ): Promise<JsonObject> {
   const guarded = await guardedIn(workspace, profile.endsWith("-git") ? [] : [".git"]);
   const inside = guarded.filter((path) => path !== join(workspace, ".git"));
   const rules = [
+    // A denial would also hide the workspace from an approved command.
+    ...hidden.map((path) => [path, "read"]),
     ...borrowed.flatMap((path) => [
       [dirname(path), "write"],
       [path, "read"],

@@ -209,6 +209,25 @@ export class CodexHomes {
     };
   }
 
+  /**
+   * Where a person may let a command leave codex's sandbox: what stays hidden from it, held by a mount around codex
+   * itself. codex keeps only the denials of an approved command, and would hide its own workspace with the others.
+   * Empty at `danger`, in the operator's own home and where sandboxes do not nest: there the denials hold.
+   */
+  async hiddenAround(
+    config: CodexConfig,
+    spec: SessionSpec,
+    home: CodexHome | null,
+  ): Promise<readonly string[]> {
+    const { env, dataDir, workspaceRoot } = this.#options;
+    const isAsked = config.approvalPolicy !== "never";
+    const never = { ...config, approvalPolicy: "never" };
+    if (!home || !isAsked || spec.level === "danger" || !(await nestingOf(never, "", env))) {
+      return [];
+    }
+    return outermost(await existing([dataDir, workspaceRoot()]));
+  }
+
   /** What commands are shown of the machine, as agents of every kind are, and what is hidden in it. */
   async #machine(
     { command }: CodexConfig,
@@ -251,11 +270,14 @@ export class CodexHomes {
     const settings = join(own, "home", "config.toml");
     const all = [...(await existing(wanted)), settings, ...(await Promise.all(around)).flat()];
     // A rule inside what another rule denies makes every command fail.
-    return all.filter((path, at) => {
-      const isFirst = all.indexOf(path) === at;
-      return isFirst && !all.some((other) => other !== path && isInside(path, other));
-    });
+    return outermost(all);
   }
+}
+
+function outermost(all: readonly string[]): string[] {
+  return [...new Set(all)].filter(
+    (path) => !all.some((other) => other !== path && isInside(path, other)),
+  );
 }
 
 /** How codex's sandbox works in ours; null: it has none around it. `text`: the operator's `config.toml`. */

@@ -1,8 +1,10 @@
+import { dirname } from "node:path";
+
 import type { Clock } from "../../clock.ts";
 import { loginEnvironment } from "../../process/login.ts";
-import { sandboxLine } from "../../process/sandbox.ts";
-import { type AgentRuntime, openOrClose } from "../agent.ts";
-import type { CodexHomes } from "./home.ts";
+import { hidingLine, sandboxLine } from "../../process/sandbox.ts";
+import { type AgentRuntime, openOrClose, type SessionSpec } from "../agent.ts";
+import type { CodexHome, CodexHomes } from "./home.ts";
 import { CodexSession } from "./session.ts";
 import type { CodexConfig } from "./settings.ts";
 
@@ -39,9 +41,12 @@ export function createCodexRuntime({
         signal.throwIfAborted();
         const outer = (await homes?.around(settings, spec, home)) ?? null;
         if (!outer && spec.level !== "danger") spec.onLog(alone);
-        const command = outer ? await sandboxLine(settings.command, outer) : settings.command;
+        const hidden = (await homes?.hiddenAround(settings, spec, home)) ?? [];
+        const command = outer
+          ? await sandboxLine(settings.command, outer)
+          : hiding(settings.command, { hidden, spec, home });
         const session = new CodexSession({
-          ...{ spec, config: settings, clock, home, scratch, command },
+          ...{ spec, config: settings, clock, home, scratch, command, hidden },
           env: await loginEnvironment(env),
           probedOnce: (key, probe) => onceFor(probed, key, probe),
         });
@@ -51,6 +56,19 @@ export function createCodexRuntime({
       }
     },
   };
+}
+
+function hiding(
+  line: string,
+  {
+    hidden,
+    spec: { workspace, borrowed = [] },
+    home,
+  }: { hidden: readonly string[]; spec: SessionSpec; home: CodexHome | null },
+): string {
+  if (hidden.length === 0 || home === null) return line;
+  const writable = [workspace, dirname(home.path)];
+  return hidingLine(line, { cwd: workspace, hidden, writable, readable: borrowed });
 }
 
 /**
