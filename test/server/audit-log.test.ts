@@ -58,7 +58,7 @@ test("the log has pages and filters, and refuses an unknown filter", async () =>
   assert.equal((await server.ask("/api/v1/audit?issue=ENG-2")).status, 404);
   const window = "?since=2026-11-23T01:00:00Z&until=2026-11-23T05:00:00%2B01:00";
   assert.deepEqual(await seqs(window), [[4, 3, 2], 3]);
-  for (const query of ["?limit=0", "?limit=501", "?offset=-1", "?actor=me", "?since=yesterday"]) {
+  for (const query of ["?limit=0", "?limit=501", "?offset=-1", "?actor=", "?since=yesterday"]) {
     const answer = await server.ask(`/api/v1/audit${query}`);
     assert.deepEqual([answer.status, answer.json().error.code], [400, "invalid_request"], query);
   }

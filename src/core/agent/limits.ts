@@ -110,7 +110,7 @@ export function limitIn(failure: unknown, wall: number): Limit | null {
 
 /** What a line of free text says when something was refused, and not only spoken of. */
 const refusing =
-  /error\b|fail|refus|reject|denied|exceed|exhaust|reached|\bhit\b|used up|ran out|run out|out of|too many|no \w+ left|again|retry|reset|429|limited|throttled|throttlingexception/i;
+  /error\b|fail|refus|reject|denied|exceed|exhaust|insufficient|reached|\bhit\b|\bspent\b|used (?:up|all|\d+ ?%)|over (?:your|the|its)|ran out|run out|out of|too many|\bno (?:\w+ ){0,2}(?:left|remaining)|no \w+ remaining|try again|come back|\bwait\b|retry|resets? (?:at|in|on)|429|limited|throttled|throttlingexception/i;
 
 /**
  * The usage limit that the free output of a program reports, such as its stderr, which may also speak of limits that it

@@ -50,6 +50,14 @@ export async function readRecord(
   return { name: relative(root, path), data };
 }
 
+/** Whether thread `id` has a record here. */
+export async function hasRecord(
+  { root }: Pick<ThreadRecords, "root">,
+  id: string,
+): Promise<boolean> {
+  return idForm.test(id) && (await fileOf(root, id, maxDepth)) !== null;
+}
+
 /** Puts a record to where the agent's program on this machine finds it; false: it cannot continue here. Rejects with `workspace_error`. */
 export async function placeRecord(
   records: ThreadRecords,

@@ -339,7 +339,13 @@ export class Hosted implements Listener {
     await this.#ask({ type: "work", facts }, bundle);
     this.#known = facts.head;
     this.#isDirty = false;
-    await this.#bringThread();
+    try {
+      await this.#bringThread();
+    } catch (error) {
+      // The work is there: the next attempt begins a thread, or continues an earlier record.
+      const message = `the record of the thread does not travel: ${messageOf(error)}`;
+      this.#tell({ type: "event", event: { type: "notice", message, malformed: false } });
+    }
   }
 
   /** After the work that it tells of: a thread that lags behind is asked again, one that is ahead would believe what is lost. */

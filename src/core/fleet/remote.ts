@@ -6,7 +6,7 @@ import type {
   TurnOptions,
 } from "../agent/agent.ts";
 import type { AgentImage } from "../agent/images.ts";
-import type { ThreadRecords } from "../agent/records.ts";
+import { hasRecord, type ThreadRecords } from "../agent/records.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { JsonObject } from "../text/text.ts";
 import { copyOf, installCopy, readFacts, type Sent } from "./copy.ts";
@@ -131,6 +131,7 @@ class RemoteSession implements AgentSession, Listener {
       await this.#placement.dispatch();
       const opened = await answer;
       this.threadId = String(opened["threadId"]);
+      await this.#requireOwnThread(id);
       this.resumed = opened["resumed"] === true;
       this.isPlain = opened["isPlain"] === true;
       this.takesImages = opened["takesImages"] === true;
@@ -141,6 +142,14 @@ class RemoteSession implements AgentSession, Listener {
       signal.throwIfAborted();
       throw error;
     }
+  }
+
+  /** A worker names the thread that it was given, or a new one: the record of another issue must not be replaced. */
+  async #requireOwnThread(given: string | null): Promise<void> {
+    if (this.threadId === given) return;
+    const records = await this.#options.records(this.#spec.workspace);
+    if (records === null || !(await hasRecord(records, this.threadId))) return;
+    throw new SymphonyError("worker_refused", "the worker names the thread of another attempt");
   }
 
   #start(resumeThreadId: string | null): JsonObject {

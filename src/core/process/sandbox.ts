@@ -265,7 +265,9 @@ async function coverAt(path: string): Promise<readonly Cover[]> {
 async function coversOf({ workspace, hidden, shown }: View): Promise<readonly Cover[]> {
   const named = new Set(shown.map(({ from }) => from));
   const seen = [...systemDirs, ...named];
-  const sockets = await socketsIn(seen);
+  // Where the agent may write, a cover would leave a file at the place of a socket.
+  const fixed = shown.filter(({ as }) => as !== "writable").map(({ from }) => from);
+  const sockets = await socketsIn([...systemDirs, ...fixed]);
   const covered = [...hidden, ...sockets].filter(
     (path) =>
       !named.has(path) && !isInside(path, workspace) && seen.some((dir) => isInside(path, dir)),

@@ -212,6 +212,7 @@ test("A1: stderr that only speaks of limits is none; a refusal in it is, with it
     "loaded skill quota-limit (per day limit of requests)",
     "tool: edit src/request-limit.ts",
     "Summary: message limits are configurable now",
+    "src/rateLimit.ts: rate limit reset works",
   ]) {
     assert.equal(limitInOutput(text, wall), null, text);
   }
@@ -224,6 +225,14 @@ test("A1: stderr that only speaks of limits is none; a refusal in it is, with it
     [JSON.stringify({ error: { code: 429, message: "slow down" } }, null, 2), null],
     ["Your account is throttled", null],
     ["You are out of messages", null],
+    ["Insufficient quota.", null],
+    ["You have used all of your requests for today", null],
+    ["You have used 100% of your session", null],
+    ["No requests remaining", null],
+    ["no messages remaining today", null],
+    ["You have spent your monthly budget", null],
+    ["Over your monthly budget", null],
+    ["message limit, wait 5 hours", hours(5)],
   ] as const) {
     assert.deepEqual(limitInOutput(text, wall), { untilWall: until }, text);
   }

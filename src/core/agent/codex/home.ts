@@ -212,7 +212,8 @@ export class CodexHomes {
   /**
    * Where a person may let a command leave codex's sandbox: what stays hidden from it, held by a mount around codex
    * itself. codex keeps only the denials of an approved command, and would hide its own workspace with the others.
-   * Empty at `danger`, in the operator's own home and where sandboxes do not nest: there the denials hold.
+   * Empty at `danger`, in the operator's own home, where sandboxes do not nest, and where codex's home is in one of them:
+   * there the denials hold.
    */
   async hiddenAround(
     config: CodexConfig,
@@ -225,7 +226,10 @@ export class CodexHomes {
     if (!home || !isAsked || spec.level === "danger" || !(await nestingOf(never, "", env))) {
       return [];
     }
-    return outermost(await existing([dataDir, workspaceRoot()]));
+    const hidden = outermost(await existing([dataDir, workspaceRoot()]));
+    // A mount that keeps codex's own home would show what the denials there hide: the threads of other issues.
+    const [base = dirname(home.path)] = await existing([dirname(home.path)]);
+    return hidden.some((path) => isInside(base, path)) ? [] : hidden;
   }
 
   /** What commands are shown of the machine, as agents of every kind are, and what is hidden in it. */

@@ -1,3 +1,4 @@
+import { realpath } from "node:fs/promises";
 import { dirname } from "node:path";
 
 import type { Clock } from "../../clock.ts";
@@ -44,7 +45,7 @@ export function createCodexRuntime({
         const hidden = (await homes?.hiddenAround(settings, spec, home)) ?? [];
         const command = outer
           ? await sandboxLine(settings.command, outer)
-          : hiding(settings.command, { hidden, spec, home });
+          : await hiding(settings.command, { hidden, spec, home });
         const session = new CodexSession({
           ...{ spec, config: settings, clock, home, scratch, command, hidden },
           env: await loginEnvironment(env),
@@ -58,17 +59,20 @@ export function createCodexRuntime({
   };
 }
 
-function hiding(
+async function hiding(
   line: string,
   {
     hidden,
     spec: { workspace, borrowed = [] },
     home,
   }: { hidden: readonly string[]; spec: SessionSpec; home: CodexHome | null },
-): string {
+): Promise<string> {
   if (hidden.length === 0 || home === null) return line;
-  const writable = [workspace, dirname(home.path)];
-  return hidingLine(line, { cwd: workspace, hidden, writable, readable: borrowed });
+  // What is hidden is canonical: a mount through a link into it would have no place.
+  const real = (path: string) => realpath(path).catch(() => path);
+  const writable = await Promise.all([workspace, dirname(home.path)].map(real));
+  const readable = await Promise.all(borrowed.map(real));
+  return hidingLine(line, { cwd: workspace, hidden, writable, readable });
 }
 
 /**

@@ -158,3 +158,27 @@ describe("the private home of codex", () => {
     });
   });
 });
+
+test("THREAT-1: where codex's own home is in the data directory, no mount opens what its denials hide there", async () => {
+  await using p = await setUp();
+  const spec = { level: "safe", workspace: p.at("workspaces") } as const;
+  const config = { ...codexConfig, approvalPolicy: "on-request" };
+  for (const [home, dataDir] of [
+    ["private", p.at("user/.symphony")],
+    [p.at("data/codex"), p.at("data")],
+  ] as const) {
+    const homes = new CodexHomes({
+      ...{ env: { HOME: p.at("user"), PATH: process.env["PATH"] }, dataDir },
+      workspaceRoot: () => p.at("workspaces"),
+    });
+    await mkdir(dataDir, { recursive: true });
+    const own = await homes.prepare({ ...config, home }, { onLog() {} });
+    assert.ok(own);
+    const hidden = await homes.hiddenAround(
+      { ...config, home },
+      { ...spec, onLog() {} } as never,
+      own,
+    );
+    assert.deepEqual(hidden, [], home);
+  }
+});
