@@ -17,8 +17,8 @@ export const ofTheEgress: readonly Mutant[] = [
     },
     [
       "sandbox: a socket in a shown directory is reached",
-      "const sockets = await socketsIn(seen);",
-      "const sockets = await socketsIn(seen.slice(seen.length));",
+      "const sockets = await socketsIn([...systemDirs, ...fixed]);",
+      "const sockets = await socketsIn(fixed.slice(fixed.length));",
     ],
   ),
   ...faults(
