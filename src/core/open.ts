@@ -5,10 +5,8 @@ import { learnedIn } from "./agent/openai/learned.ts";
 import { openRecovery, type Recovery } from "./attempt/recovery.ts";
 import { systemClock } from "./clock.ts";
 import { type Config, secretNamesOf } from "./config/config.ts";
-
-import { fleetSecretNames } from "./config/fleet.ts";
+import { engineUrlOf, fleetSecretNames } from "./config/fleet.ts";
 import { withoutCredentials } from "./config/overlay.ts";
-
 import type { ConfigService } from "./config/service.ts";
 import type { CoreOptions } from "./core.ts";
 import { auditDecisions } from "./decision-audit.ts";
@@ -17,7 +15,7 @@ import { type Bus, createBus } from "./events/bus.ts";
 import type { Logger } from "./events/log.ts";
 import type { Fleet } from "./fleet/fleet.ts";
 import { Recorder } from "./journal/recorder.ts";
-import { messageOf, SymphonyError } from "./model/errors.ts";
+import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import { agentEnvironment } from "./process/environment.ts";
@@ -75,20 +73,11 @@ export async function openFleet(
   { dataDir, clock, log, redactor }: CoreOptions,
   { config, lookup, closers, orchestrator }: OpenFleetDeps,
 ): Promise<Fleet | null> {
-  const { url: written } = config.fleet;
-  if (written === null) return null;
-  const [name] = fleetSecretNames(config.fleet);
-  const url = name === undefined ? written : lookup(name);
-  if (url === undefined) {
-    throw new SymphonyError(
-      "invalid_config",
-      `fleet.url names ${name}, which is neither a secret nor a variable`,
-      {
-        hint: `symphony secrets add ${name}`,
-      },
-    );
-  }
-  for (const secret of [name && url, URL.parse(url)?.password]) if (secret) redactor.add(secret);
+  const url = engineUrlOf(config.fleet, lookup);
+  if (url === null) return null;
+  const isSecret = fleetSecretNames(config.fleet).length > 0;
+  for (const secret of [isSecret && url, URL.parse(url)?.password])
+    if (secret) redactor.add(secret);
   const { Fleet } = await import("./fleet/fleet.ts");
   const fleet = await Fleet.open({
     ...{ url, dataDir, clock, log },

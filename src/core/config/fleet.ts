@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { SymphonyError } from "../model/errors.ts";
 import { bytesOf, section, size, solidText, text } from "./agents.ts";
 
 /** Attempts on other machines. */
@@ -41,4 +42,17 @@ export function fleetConfigOf(written: z.output<typeof fleetSection>): FleetConf
 export function fleetSecretNames({ url }: FleetConfig): readonly string[] {
   const name = nameForm.exec(url ?? "")?.[1];
   return name === undefined ? [] : [name];
+}
+
+/** The engine's URL; null without a fleet. Throws `invalid_config` for a secret that is not there. */
+export function engineUrlOf(
+  fleet: FleetConfig,
+  lookup: (name: string) => string | undefined,
+): string | null {
+  const [name] = fleetSecretNames(fleet);
+  if (name === undefined) return fleet.url;
+  const url = lookup(name);
+  if (url !== undefined) return url;
+  const message = `fleet.url names ${name}, which is neither a secret nor a variable`;
+  throw new SymphonyError("invalid_config", message, { hint: `symphony secrets add ${name}` });
 }

@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import { SymphonyError } from "../model/errors.ts";
+import { normalState } from "../model/issue.ts";
 import { type Approvals, positive } from "./agents.ts";
 import { type Problem, sentenceOf } from "./finding.ts";
 import { noState, type Sections, type WrittenSchema } from "./sections.ts";
@@ -194,8 +195,8 @@ function labelProblems({ required_labels, labels }: Parsed["tracker"]): readonly
 
 /** A state is of one kind, and without one in which issues are over none ever releases its workspace. */
 function stateProblems({ tracker }: Parsed, written: Written["tracker"]): readonly Problem[] {
-  const over = new Set(written.terminal_states.map((state) => state.trim().toLowerCase()));
-  const both = written.active_states.filter((state) => over.has(state.trim().toLowerCase()));
+  const over = new Set(written.terminal_states.map(normalState));
+  const both = written.active_states.filter((state) => over.has(normalState(state)));
   if (both.length > 0) {
     const words = both.map((state) => `"${state}"`).join(", ");
     const message = `names ${words}, which tracker.terminal_states names too: an issue there would be over`;

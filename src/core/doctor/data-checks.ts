@@ -54,13 +54,19 @@ export async function holdDataDir(dataDir: string): Promise<Holding> {
 /** A server that requires a token answers 401. */
 async function answers(url: string, pid: number): Promise<boolean> {
   try {
-    const signal = AbortSignal.timeout(answerMs);
-    const response = await outbound(`${url}/api/v1/runtime`, { signal });
-    const body = parseJson(await wholeText(response.body, { host: url, kind: "other" }));
-    return response.status === 401 || (isObject(body) && body["pid"] === pid);
+    const { status, body } = await asked(url, "/api/v1/runtime", {});
+    return status === 401 || (isObject(body) && body["pid"] === pid);
   } catch {
     return false;
   }
+}
+
+/** What a server of this machine answers. */
+async function asked(url: string, path: string, headers: Readonly<Record<string, string>>) {
+  const signal = AbortSignal.timeout(answerMs);
+  const response = await outbound(`${url}${path}`, { signal, headers });
+  const text = await wholeText(response.body, { host: url, kind: "other" });
+  return { status: response.status, body: parseJson(text) };
 }
 
 const Polled = z.object({
@@ -75,12 +81,8 @@ export async function polledBy({ url }: { readonly url: string }, dataDir: strin
   try {
     const runtime = parseJson(await readFile(join(dataDir, "runtime.json"), "utf8"));
     const token = isObject(runtime) ? runtime["token"] : null;
-    const signal = AbortSignal.timeout(answerMs);
-    const headers: Record<string, string> =
-      typeof token === "string" ? { authorization: `Bearer ${token}` } : {};
-    const response = await outbound(`${url}/api/v1/state?limit=1`, { signal, headers });
-    const body = parseJson(await wholeText(response.body, { host: url, kind: "other" }));
-    return Polled.parse(body).polling;
+    const own = typeof token === "string" ? { authorization: `Bearer ${token}` } : {};
+    return Polled.parse((await asked(url, "/api/v1/state?limit=1", own)).body).polling;
   } catch {
     return null;
   }

@@ -1,26 +1,19 @@
-import { fleetSecretNames } from "../config/fleet.ts";
+import { engineUrlOf } from "../config/fleet.ts";
 import type { Engine } from "../fleet/engine.ts";
 import { inTime } from "./in-time.ts";
 import type { Project } from "./project.ts";
-import { type Answer, fail, failure, notAsked, ok, warn, worst } from "./result.ts";
+import { type Answer, failure, notAsked, ok, warn, worst } from "./result.ts";
 
 const engineMs = 15_000;
-/** A worker whose clock is further off than this gets nothing; so the server's may not be either. */
-const maxSkewMs = 3_750;
 
 /** The engine of `fleet.url`: that it answers and refuses nothing, what it keeps on disk, and its clock. */
 export async function checkFleet({ checked, lookup, redactor }: Project): Promise<Answer> {
   if (checked === null) return notAsked("the workflow file cannot be used");
-  const { fleet } = checked.effective.config;
-  const [name] = fleetSecretNames(fleet);
-  const url = (name === undefined ? fleet.url : lookup(name)) ?? null;
-  if (url === null) {
-    const message = `fleet.url names ${name}, which is neither a secret nor a variable`;
-    return fail("invalid_config", message, `symphony secrets add ${name}`);
-  }
-  const password = URL.parse(url)?.password;
-  if (password) for (const secret of [url, password]) redactor.add(secret);
   try {
+    const url = engineUrlOf(checked.effective.config.fleet, lookup);
+    if (url === null) return notAsked("there is no fleet.url");
+    const password = URL.parse(url)?.password;
+    if (password) for (const secret of [url, password]) redactor.add(secret);
     const { addressOf, Engine } = await import("../fleet/engine.ts");
     const address = addressOf(url);
     const asked = Engine.open(url, "doctor").then(async (engine) => {
@@ -35,6 +28,8 @@ export async function checkFleet({ checked, lookup, redactor }: Project): Promis
 }
 
 async function answerOf({ redis }: Engine, address: string): Promise<Answer> {
+  // A worker whose clock is further off gets nothing; so the server's may not be either.
+  const { maxSkewMs } = await import("../fleet/lease.ts");
   const before = Date.now();
   const [seconds = 0, micros = 0] = (await redis.time()).map(Number);
   const skewMs = (before + Date.now()) / 2 - (seconds * 1_000 + micros / 1_000);

@@ -6,7 +6,15 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { WorkerHost } from "../model/worker.ts";
 import { admitWorkers } from "./admission.ts";
 import { Engine, type Queue } from "./engine.ts";
-import { leaseMs, leaveLead, observe, protocol, readPresence, renewMs } from "./lease.ts";
+import {
+  leaseMs,
+  leaveLead,
+  maxSkewMs,
+  observe,
+  protocol,
+  readPresence,
+  renewMs,
+} from "./lease.ts";
 import { type Member, Members } from "./members.ts";
 import type { Placement } from "./remote.ts";
 import { keyFor } from "./sealing.ts";
@@ -25,8 +33,6 @@ export interface FleetOptions {
   changed(workers: readonly WorkerHost[]): void;
 }
 
-/** Clocks that are further apart than this are no ground for times that two machines compare. */
-const maxSkewMs = leaseMs / 4;
 const tickMs = 1_000;
 /** Without an answer for longer the engine counts as away. */
 const awayMs = 5_000;

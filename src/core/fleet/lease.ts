@@ -9,6 +9,8 @@ import { seal, unseal } from "./sealing.ts";
 /** How long a lease lasts after it was renewed; a worker ends its agents `marginMs` before. */
 export const leaseMs = 15_000;
 export const marginMs = 5_000;
+/** Clocks that are further apart than this are no ground for times that two machines compare. */
+export const maxSkewMs = leaseMs / 4;
 /** Renewals are tried this often. */
 export const renewMs = 2_500;
 

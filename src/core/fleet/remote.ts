@@ -56,20 +56,15 @@ export function remoteRuntime(options: RemoteOptions): AgentRuntime {
         maxBytes: options.maxCopy,
         signal,
       });
-      const continued = await continuedThread(
-        await options.records(spec.workspace),
-        spec.resumeThreadId,
-      );
+      const records = await options.records(spec.workspace);
+      const continued = await continuedThread(records, spec.resumeThreadId);
       signal.throwIfAborted();
       if (spec.resumeThreadId !== continued.threadId) {
         const message = "the thread cannot be resumed, a new one is started: it has no record here";
         spec.onEvent({ type: "notice", message, malformed: false });
       }
-      const session = new RemoteSession(options, spec, {
-        branch: facts.branch,
-        head: facts.head,
-        names,
-      });
+      const sent = { branch: facts.branch, head: facts.head, names };
+      const session = new RemoteSession({ ...options, records }, spec, sent);
       await session.open({ copy: { facts }, bundle, continued }, signal);
       return session;
     },
@@ -82,6 +77,11 @@ const sentOfSpec = [
   ...(["level", "readable", "bounds", "network"] as const),
 ];
 
+/** The directories of the records are made once for a session. */
+interface SessionOptions extends Omit<RemoteOptions, "records"> {
+  readonly records: ThreadRecords | null;
+}
+
 class RemoteSession implements AgentSession, Listener {
   threadId = "";
   resumed = false;
@@ -89,7 +89,7 @@ class RemoteSession implements AgentSession, Listener {
   takesImages = false;
   forgetsImages = false;
   readonly pid = null;
-  readonly #options: RemoteOptions;
+  readonly #options: SessionOptions;
   readonly #spec: SessionSpec;
   readonly #placement: Placement;
   readonly #talk: Talk;
@@ -98,7 +98,7 @@ class RemoteSession implements AgentSession, Listener {
   #installing: Promise<unknown> = Promise.resolve();
   #disposing: Promise<void> | null = null;
 
-  constructor(options: RemoteOptions, spec: SessionSpec, sent: Sent) {
+  constructor(options: SessionOptions, spec: SessionSpec, sent: Sent) {
     this.#options = options;
     this.#spec = spec;
     this.#sent = sent;
@@ -147,7 +147,7 @@ class RemoteSession implements AgentSession, Listener {
   /** A worker names the thread that it was given, or a new one: the record of another issue must not be replaced. */
   async #requireOwnThread(given: string | null): Promise<void> {
     if (this.threadId === given) return;
-    const records = await this.#options.records(this.#spec.workspace);
+    const { records } = this.#options;
     if (records === null || !(await hasRecord(records, this.threadId))) return;
     throw new SymphonyError("worker_refused", "the worker names the thread of another attempt");
   }
@@ -255,7 +255,7 @@ class RemoteSession implements AgentSession, Listener {
     if (record.id !== this.threadId) {
       throw new SymphonyError("worker_refused", "the record is of another thread");
     }
-    const place = async () => putRecord(await this.#options.records(this.#spec.workspace), record);
+    const place = () => putRecord(this.#options.records, record);
     const placing = this.#installing.then(place, place);
     this.#installing = placing;
     await placing;

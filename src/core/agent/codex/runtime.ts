@@ -1,6 +1,5 @@
 import { realpath } from "node:fs/promises";
 import { dirname } from "node:path";
-
 import type { Clock } from "../../clock.ts";
 import { loginEnvironment } from "../../process/login.ts";
 import { hidingLine, sandboxLine } from "../../process/sandbox.ts";
