@@ -45,7 +45,7 @@ const env = {
 const timeoutMs = integration ? 300_000 : 120_000;
 const { status } = spawnSync(
   process.execPath,
-  ["--test", "--test-concurrency=2", `--test-timeout=${timeoutMs}`, ...files],
+  ["--test", "--test-concurrency=3", `--test-timeout=${timeoutMs}`, ...files],
   { stdio: "inherit", env },
 );
 if (files.length < all.length) {

@@ -8,6 +8,7 @@ import { standingOf } from "../orchestrator/dispatch.ts";
 import type { AttemptOrder, Exit, Made } from "../orchestrator/messages.ts";
 import { boundsOf } from "../process/bounds.ts";
 import { inFile, readsComments, renderPrompt, resumePrompt } from "../prompt/prompt.ts";
+import { gitDirOf } from "../repository/checkout.ts";
 import { gitChanges, gitHead } from "../repository/survey.ts";
 import { oneLine } from "../text/text.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
@@ -99,6 +100,7 @@ async function work(
   const cwd = await deps.workspaces.requireCwd(workspace.path);
   const borrowed = await deps.workspaces.borrowedBy(cwd);
   const runtime = await deps.runtime();
+  await guardRefs(cwd, runtime, deps);
   const progress = new Progress(workspace.path);
   await using session = await runtime.start(
     specOf(order, {
@@ -139,6 +141,12 @@ async function work(
   } finally {
     live.session(null);
   }
+}
+
+/** Where the agent may write `.git`, its refs are believed no more; a confined one can still make one that is not there. */
+async function guardRefs(cwd: string, runtime: AgentRuntime, deps: AttemptDeps): Promise<void> {
+  const mayWrite = deps.config().agent.level === "danger" || runtime.writesGit?.() === true;
+  if (mayWrite || (await gitDirOf(cwd)) === null) await deps.workspaces.openGit(cwd);
 }
 
 function picturesOf(session: AgentSession, issueId: string, { deps, live }: RunContext): Pictures {

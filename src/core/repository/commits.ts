@@ -23,20 +23,24 @@ const maxBytes = 64 * 1024 * 1024;
 const maxCounted = 10_000;
 const ofOneWorktree = /^refs\/(?:bisect|worktree|rewritten)\//;
 
+interface OnlyHereOptions extends Pick<Repository, "linked"> {
+  readonly known: Known | null;
+  /** Commits that its remotes are known to have; default: those of its remote-tracking refs. */
+  readonly remote?: readonly string[];
+}
+
 /**
- * Counts the commits that are reachable from refs of `repository` and from no remote-tracking ref.
- * Refs of `known` that have not moved are left out. Without any remote-tracking ref every commit
+ * Counts the commits that are reachable from refs of `repository` and from no commit of its remotes.
+ * Refs of `known` that have not moved are left out. Where nothing is known of a remote every commit
  * counts. Rejects when a ref points to nothing.
  */
 export async function commitsOnlyHere(
   git: ProtectedGit,
   refs: Refs,
-  { linked, known }: Pick<Repository, "linked"> & { readonly known: Known | null },
+  { linked, known, remote = remoteIds(refs) }: OnlyHereOptions,
 ): Promise<OnlyHere> {
-  const hasRemote = remoteIds(refs).length > 0;
-  const remote = await remoteCommits(git, refs);
   const tips = tipsOf(refs, linked);
-  const same = !hasRemote || known === null ? new Map() : unmoved(tips, known);
+  const same = remote.length === 0 || known === null ? new Map() : unmoved(tips, known);
   for (const name of same.keys()) tips.delete(name);
   const types = await typesOf(git, [...new Set(tips.values())]);
   const tags = [...tips].flatMap(([name, id]) => (types.get(id)?.type === "tag" ? [name] : []));
@@ -46,7 +50,8 @@ export async function commitsOnlyHere(
     if (commit === null) throw new Error(`the ref ${shortName(name)} points to no commit`);
     commits.set(name, commit);
   }
-  const ids = await unreached(git, commits.values(), [...remote, ...same.values()]);
+  const others = [...(await present(git, remote)), ...same.values()];
+  const ids = await unreached(git, commits.values(), others);
   const names = [...commits].flatMap(([name, id]) => (ids.has(id) ? [shortName(name)] : []));
   // HEAD adds nothing when a branch points to the same commit.
   const branches = names.filter((name) => name !== "HEAD");

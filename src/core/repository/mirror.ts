@@ -34,6 +34,11 @@ export interface MirrorRefs {
  */
 export const repositoryName = "repository.git";
 
+/** The repository of the mirror with this name, in the directory of all. */
+export function mirrorIn(dir: string, name: string): string {
+  return join(dir, name, repositoryName);
+}
+
 const localTimeoutMs = 120_000;
 const maxListBytes = 64 * 1024 * 1024;
 const maxHeadBytes = 4_096;

@@ -5,7 +5,7 @@ import type { Clock } from "../clock.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { readSmall } from "./checkout.ts";
 import { LfsStore } from "./lfs-store.ts";
-import { Mirror, type MirrorRef, makingPrefix, pushingPrefix, repositoryName } from "./mirror.ts";
+import { Mirror, type MirrorRef, makingPrefix, mirrorIn, pushingPrefix } from "./mirror.ts";
 import type { FetchOrder } from "./mirror-call.ts";
 
 /** What a workspace borrows; stored where no agent writes. */
@@ -68,6 +68,10 @@ export class Mirrors {
 
   constructor(options: MirrorsOptions) {
     this.#options = options;
+  }
+
+  get dir(): string {
+    return this.#options.dir;
   }
 
   /**
@@ -185,7 +189,7 @@ export class Mirrors {
 
   #mirrorOf(name: string): Mirror {
     const { dir, env } = this.#options;
-    return new Mirror(join(dir, name, repositoryName), env);
+    return new Mirror(mirrorIn(dir, name), env);
   }
 
   /** The fetch that runs, if it is enough, else a new one: there is one at a time for each mirror. */

@@ -7,7 +7,7 @@ import type { Known } from "../repository/commits.ts";
 import type { Merging } from "../repository/merging.ts";
 import type { Loan } from "../repository/mirrors.ts";
 import { fileAt } from "../text/text.ts";
-import { baselineFile, mergingFile } from "./place.ts";
+import { baselineFile, mergingFile, openGitMarker } from "./place.ts";
 
 /**
  * The state of a workspace when it had just been made: what it contained then is not work. It is
@@ -27,6 +27,10 @@ export interface Baseline extends Known {
   readonly files: ReadonlyMap<string, string> | null;
   /** What its repository borrows; null for one that is complete in itself. */
   readonly loan: Loan | null;
+  /** The commits of its remotes' branches. */
+  readonly remote: readonly string[];
+  /** The directory of the mirrors that it borrows from. */
+  readonly mirrors: string | null;
 }
 
 /** Limit of recorded files. */
@@ -57,6 +61,8 @@ const Written = z.object({
     })
     .nullable()
     .default(null),
+  remote: z.array(z.string()).default([]),
+  mirrors: z.string().nullable().default(null),
 });
 
 /** null if there is none, as for a workspace of an earlier version, or if it cannot be read. */
@@ -92,15 +98,16 @@ async function replace(file: string, content: unknown): Promise<void> {
 export async function dropBaseline(path: string): Promise<void> {
   await rm(baselineFile(path), { force: true });
   await rm(mergingFile(path), { force: true });
+  await rm(openGitMarker(path), { force: true });
 }
 
 /** Moves the baseline, and a merge that was begun, along with their workspace. */
 export async function moveBaseline(from: string, to: string): Promise<void> {
-  for (const fileOf of [baselineFile, mergingFile]) {
+  for (const fileOf of [baselineFile, mergingFile, openGitMarker]) {
     try {
       await rename(fileOf(from), fileOf(to));
     } catch (error) {
-      // A workspace of an earlier version has no baseline, and most have no merge.
+      // A workspace of an earlier version has no baseline, and most have no merge and a guarded repository.
       if (systemCodeOf(error) !== "ENOENT") throw error;
     }
   }

@@ -45,6 +45,12 @@ export interface Findings {
   readonly problems: readonly string[];
 }
 
+export interface RemoteCommits {
+  readonly own: readonly string[];
+  /** Of a submodule that symphony checked out at `path`. */
+  inside(path: string): RemoteCommits;
+}
+
 export interface Examination {
   /** null if it is not known how the workspace was made. */
   readonly baseline: Baseline | null;
@@ -54,6 +60,8 @@ export interface Examination {
   readonly isNew: boolean;
   /** Paths of submodules that symphony checked out; default: those of the baseline. */
   readonly made?: readonly string[];
+  /** Where an agent may have written the repository: what its remotes have, from elsewhere. */
+  readonly remote?: RemoteCommits;
   readonly signal?: AbortSignal;
 }
 
@@ -109,8 +117,11 @@ class Examiner implements Findings {
     if (refs === null) return;
     await this.#try("its commits cannot be counted", async () => {
       await using git = await this.#git(repository, refs.head);
-      const known = this.#how.baseline;
-      this.onlyHere = await commitsOnlyHere(git, refs, { linked: repository.linked, known });
+      const { baseline: known, remote } = this.#how;
+      const { linked } = repository;
+      this.onlyHere = await commitsOnlyHere(git, refs, {
+        ...{ linked, known, ...(remote && { remote: remote.own }) },
+      });
     });
   }
 
@@ -142,8 +153,8 @@ class Examiner implements Findings {
     for (const [name, { mode, id }] of tracked) if (mode === "160000") gitlinks.set(name, id);
     const left = await this.#leaveOut(git, tracked);
     const differing = head === null ? [] : await differingIn(git);
-    const { signal, baseline, isNew } = this.#how;
-    const known = { gitDir: repository.gitDir, refs: this.refs, baseline };
+    const { signal, baseline, isNew, remote } = this.#how;
+    const known = { gitDir: repository.gitDir, refs: remote ? null : this.refs, baseline };
     const base = isNew ? head : await ruleBaseOf(git, known);
     await using ignores = base === null ? null : await ignoresOf(repository.gitDir, base, signal);
     await this.#walk(
@@ -171,7 +182,7 @@ class Examiner implements Findings {
 
   /** Whether a submodule is as symphony checked it out: all of it is in its remote. */
   async #isUntouched(name: string, id: string): Promise<boolean> {
-    const { baseline, signal } = this.#how;
+    const { baseline, signal, remote } = this.#how;
     const loans = baseline?.loan?.submodules ?? [];
     const made = this.#how.made ?? loans.map(({ path }) => path);
     const own = plainName(name);
@@ -180,6 +191,7 @@ class Examiner implements Findings {
     const path = fileAt(this.#path, name).toString("utf8");
     const found = await examine(path, {
       ...{ baseline: null, isNew: false, ...(signal && { signal }) },
+      ...(remote && { remote: remote.inside(own) }),
       made: inside.map((one) => one.slice(own.length + 1)),
     });
     const { changed, fresh, nested, submodules, problems, unfinished, refs, onlyHere } = found;

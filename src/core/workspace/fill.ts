@@ -145,6 +145,7 @@ export function keepApart(inner: Workspaces): Workspaces {
     pathOf: (identifier) => inner.pathOf(identifier),
     requireCwd: (path) => inner.requireCwd(path),
     borrowedBy: (path) => inner.borrowedBy(path),
+    openGit: (path) => inner.openGit(path),
   };
 }
 

@@ -60,6 +60,11 @@ export function restoredMarker(workspacePath: string): string {
   return stateFileOf(workspacePath, "restored");
 }
 
+/** The marker file of a workspace whose `.git` an agent may have written: its refs prove nothing. */
+export function openGitMarker(workspacePath: string): string {
+  return stateFileOf(workspacePath, "open-git");
+}
+
 /** The directory of symphony's own data about the workspaces in `root`. */
 export function stateDirOf(root: string): string {
   return join(root, stateDir);

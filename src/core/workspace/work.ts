@@ -1,10 +1,13 @@
 import { lstat } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Work } from "../model/work.ts";
+import { refsBelow } from "../repository/checkout.ts";
+import { mirrorIn } from "../repository/mirror.ts";
 import type { GitHead } from "../repository/survey.ts";
 import { oneLine, plainName } from "../text/text.ts";
 import { type Baseline, readBaseline, statesOf } from "./baseline.ts";
-import { examine, type Findings, kindOf } from "./examine.ts";
+import { examine, type Findings, kindOf, type RemoteCommits } from "./examine.ts";
+import { findAt, openGitMarker } from "./place.ts";
 
 const maxExamples = 10;
 const maxNameChars = 300;
@@ -39,31 +42,59 @@ export function beyondPushed(
 export async function findingsIn(path: string, signal?: AbortSignal): Promise<Findings> {
   const limit = AbortSignal.timeout(examinationLimitMs);
   const baseline = await readBaseline(path);
+  const isOpen = (await findAt(openGitMarker(path))) !== "nothing";
   return examine(path, {
-    baseline,
-    isNew: false,
+    ...{ baseline, isNew: false, ...(isOpen && { remote: await remoteOf(baseline) }) },
     signal: signal ? AbortSignal.any([signal, limit]) : limit,
   });
+}
+
+/** What the remotes have: at least what they had when the workspace was made, and what the mirrors have now. */
+async function remoteOf(baseline: Baseline | null): Promise<RemoteCommits> {
+  const { loan = null, mirrors = null, remote = [] } = baseline ?? {};
+  const commitsIn = async (mirror: string | undefined) =>
+    mirror === undefined || mirrors === null ? [] : commitsOf(mirrorIn(mirrors, mirror));
+  const submodules = new Map<string, readonly string[]>();
+  for (const { path, mirror } of loan?.submodules ?? [])
+    submodules.set(path, await commitsIn(mirror));
+  const at = (top: string): RemoteCommits => ({
+    own: top === "" ? [...remote, ...own] : (submodules.get(top) ?? []),
+    inside: (path) => at(top === "" ? path : `${top}/${path}`),
+  });
+  const own = await commitsIn(loan?.mirror);
+  return at("");
+}
+
+async function commitsOf(gitDir: string): Promise<readonly string[]> {
+  return [...(await refsBelow("refs/remotes", gitDir)).values()];
 }
 
 /** The baseline of a workspace that has just been made for an issue. Never rejects. */
 export async function baselineOf(
   path: string,
-  { issueId, loan = null }: Pick<Baseline, "issueId"> & Partial<Pick<Baseline, "loan">>,
+  {
+    issueId,
+    loan = null,
+    mirrors = null,
+  }: Pick<Baseline, "issueId"> & Partial<Pick<Baseline, "loan" | "mirrors">>,
   signal?: AbortSignal,
 ): Promise<Baseline> {
   const how = { baseline: null, cone: loan?.sparse ?? [], isNew: true, ...(signal && { signal }) };
   const { repository, refs, changed, fresh, staged, problems } = await examine(path, how);
-  const own = [...(refs?.all ?? [])].filter(([name]) => !name.startsWith("refs/remotes/"));
+  const own = [...(refs?.all ?? [])].filter(([name]) => !isRemote(name));
+  const remote = [...(refs?.all ?? [])].filter(([name]) => isRemote(name)).map(([, id]) => id);
   return {
-    issueId,
-    loan,
+    ...{ issueId, loan, mirrors, remote: [...new Set(remote)] },
     repository: kindOf(repository),
     head: refs?.head ?? null,
     refs: new Map(own),
     staged,
     files: problems.length > 0 ? null : await statesOf(path, [...changed, ...fresh]),
   };
+}
+
+function isRemote(ref: string): boolean {
+  return ref.startsWith("refs/remotes/");
 }
 
 export function workOf(found: Findings): readonly Work[] {

@@ -26,6 +26,7 @@ import {
   type Found,
   fault,
   markerOf,
+  openGitMarker,
   openRoot,
   pendingMarker,
   requireInside,
@@ -100,7 +101,7 @@ export interface WorkspacesOptions extends Pick<RemovalDeps, "copies" | "deliver
    */
   fill?(fresh: FreshWorkspace): Promise<Loan | null>;
   /** The mirrors of which `fill` borrows; needed only with it. */
-  readonly mirrors?: Pick<Mirrors, "repair" | "repairSubmodules" | "release">;
+  readonly mirrors?: Pick<Mirrors, "dir" | "repair" | "repairSubmodules" | "release">;
   /** The prepared results that `fill` lays into a workspace; by default there are none. */
   readonly prepared?: Pick<Prepared, "pathsOf" | "release">;
   /** Ends every hook at once when the server must stop; by default never. */
@@ -152,6 +153,11 @@ export interface Workspaces {
    * have moved. Rejects with `workspace_error` if one is missing.
    */
   borrowedBy(path: string): Promise<readonly string[]>;
+  /**
+   * Before an agent starts that may write the workspace's `.git`: from now on its refs are no proof that commits are
+   * elsewhere. On disk when it resolves.
+   */
+  openGit(path: string): Promise<void>;
 }
 
 export function createWorkspaces(options: WorkspacesOptions): Workspaces {
@@ -206,7 +212,8 @@ class DirectoryWorkspaces implements Workspaces {
       const ends = AbortSignal.any([signal, this.#leaving]);
       loan = (await this.#options.fill?.({ issue, path, signal: ends, tell })) ?? null;
       await this.#hook("after_create", path, { issue, signal });
-      const baseline = await baselineOf(path, { issueId: issue.id, loan }, ends);
+      const mirrors = (loan && this.#options.mirrors?.dir) ?? null;
+      const baseline = await baselineOf(path, { issueId: issue.id, loan, mirrors }, ends);
       ends.throwIfAborted();
       await writeBaseline(path, baseline);
     } catch (error) {
@@ -292,6 +299,10 @@ class DirectoryWorkspaces implements Workspaces {
     if (loan === null || mirrors === undefined) return [];
     const own = [await mirrors.repair(path, loan), ...(await mirrors.repairSubmodules(path, loan))];
     return [...own, ...(prepared?.pathsOf(loan) ?? [])];
+  }
+
+  async openGit(path: string): Promise<void> {
+    await writeFile(openGitMarker(path), "", { flush: true });
   }
 
   async #loanOf(path: string): Promise<Loan | null> {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -23,6 +23,7 @@ import type { CommentList, Issue } from "../../../src/core/model/issue.ts";
 import type { AttemptOrder, Exit, Turned } from "../../../src/core/orchestrator/messages.ts";
 import type { Steer } from "../../../src/core/store/store.ts";
 import type { Tracker, Uploads } from "../../../src/core/tracker/tracker.ts";
+import { findAt, openGitMarker } from "../../../src/core/workspace/place.ts";
 import { createWorkspaces } from "../../../src/core/workspace/workspaces.ts";
 import type { Step } from "../../../src/demo/script.ts";
 import { issue, config as settings } from "../../support/makers/issue.ts";
@@ -33,6 +34,8 @@ interface Parts {
   readonly turns?: readonly (readonly Step[])[];
   readonly hooks?: Partial<HooksConfig>;
   readonly maxTurns?: number;
+  readonly level?: "safe" | "danger";
+  readonly writesGit?: boolean;
   readonly template?: string;
   /** What the tracker returns when the issue is read after a turn. */
   readonly after?: () => Promise<readonly Issue[]>;
@@ -64,7 +67,7 @@ async function bench(parts: Parts) {
     at("state"),
   ];
   const config = settings({
-    agent: { maxTurns: parts.maxTurns ?? 20 },
+    agent: { maxTurns: parts.maxTurns ?? 20, level: parts.level ?? "safe" },
     workspace: { root: at("workspaces") },
     codex: { command: words.map((word) => `"${word}"`).join(" "), readTimeoutMs: 30_000 },
     hooks: { afterRun: `echo ran >> '${at("after-run.txt")}'`, ...parts.hooks },
@@ -97,7 +100,10 @@ async function bench(parts: Parts) {
   const world: AttemptDeps = {
     tracker,
     runtime: async () =>
-      parts.runtime ?? createCodexRuntime({ config: () => config.codex, clock: systemClock, env }),
+      parts.runtime ?? {
+        ...createCodexRuntime({ config: () => config.codex, clock: systemClock, env }),
+        writesGit: () => parts.writesGit ?? false,
+      },
     workspaces: createWorkspaces({
       settings: () => ({ root: config.workspace.root, hooks: config.hooks }),
       env: () => env,
@@ -147,6 +153,10 @@ async function bench(parts: Parts) {
       }),
     said: () => events.flatMap((event) => (event.type === "message" ? [event.text] : [])),
     count: (type: AgentEvent["type"]) => events.filter((event) => event.type === type).length,
+    believesRefs: async () => {
+      const marker = openGitMarker(join(await realpath(at("workspaces")), "ENG-1"));
+      return (await findAt(marker)) === "nothing";
+    },
     afterRuns: async () =>
       (await readFile(at("after-run.txt"), "utf8").catch(() => "")).split("\n").length - 1,
     [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true, maxRetries: 5 }),
@@ -169,6 +179,20 @@ test("A-21: an issue that is missing, inactive or unroutable after a turn ends t
   const exit = await it.run();
   assert.equal(exit.kind, "failed");
   assert.equal(await it.afterRuns(), 1);
+});
+
+test("the refs of a workspace are believed while no agent could write its .git", async () => {
+  const git = { hooks: { afterCreate: "git init -q" } };
+  for (const [parts, isBelieved] of [
+    [{ ...git }, true],
+    [{ ...git, level: "danger" }, false],
+    [{ ...git, writesGit: true }, false],
+    [{}, false],
+  ] as const) {
+    await using it = await bench(parts);
+    assert.equal((await it.run()).kind, "completed");
+    assert.equal(await it.believesRefs(), isBelieved, JSON.stringify(parts));
+  }
 });
 
 test("A-22, P-9: max_turns turns run on one process and one thread; later ones get guidance only", async () => {

@@ -47,6 +47,7 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
   const started = gitIn(path)("rev-parse", "HEAD");
   await writeBaseline(path, {
     ...{ issueId: id, repository: "own", head: started, refs: new Map(), staged: "", loan: null },
+    ...{ remote: [], mirrors: null },
     files: new Map(),
   });
   gitIn(path)("checkout", "-q", "-b", "symphony/A-1");

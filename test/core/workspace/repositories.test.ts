@@ -5,8 +5,10 @@ import { type TestContext, test } from "node:test";
 import { isDirty } from "../../../src/core/model/work.ts";
 import { withoutCredentials } from "../../../src/core/repository/checkout.ts";
 import { survey } from "../../../src/core/repository/survey.ts";
+import { writeBaseline } from "../../../src/core/workspace/baseline.ts";
 import { diffOf } from "../../../src/core/workspace/diff.ts";
-import { workIn } from "../../../src/core/workspace/work.ts";
+import { openGitMarker } from "../../../src/core/workspace/place.ts";
+import { baselineOf, workIn } from "../../../src/core/workspace/work.ts";
 import { gitIn, origin, setTraps } from "../../support/makers/git-repository.ts";
 import { config, issue } from "../../support/makers/issue.ts";
 import { coded, temporaryDir } from "../../support/makers/storage.ts";
@@ -60,6 +62,21 @@ test("a clone is clean and pushed until it contains something that is nowhere el
   assert.deepEqual(await kindsIn(path), ["commits"]);
   git("push", "-q", "origin", "HEAD");
   assert.deepEqual(await kindsIn(path), [], "pushed");
+});
+
+test("remote-tracking refs that an agent could write prove nothing: what the remote had at the beginning counts", async (t) => {
+  const { path, git, commit } = clone(t);
+  await writeBaseline(path, await baselineOf(path, { issueId: "1" }));
+  writeFileSync(openGitMarker(path), "");
+  assert.deepEqual(await kindsIn(path), []);
+  commit("three.txt");
+  git("update-ref", "refs/remotes/origin/eng-1", "HEAD");
+  git("update-ref", "refs/remotes/other/x", "HEAD");
+  const [found, ...others] = await workIn(path);
+  assert.deepEqual(others, []);
+  assert.deepEqual(found, { kind: "commits", count: 1, more: false, refs: ["eng-1"] });
+  rmSync(openGitMarker(path));
+  assert.deepEqual(await kindsIn(path), [], "where .git is guarded");
 });
 
 test("a state that cannot be determined is not reported as clean", async (t) => {

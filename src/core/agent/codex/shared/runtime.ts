@@ -288,6 +288,8 @@ export function createCodexKind(options: CodexKindOptions): AgentRuntime {
     async check(level, network) {
       requireNoList({ level, network });
     },
+    // A command that is approved runs outside of codex's sandbox.
+    writesGit: () => config().allowGit || config().approvalPolicy !== "never",
     async start(spec, signal) {
       // A turn that outlived a restart was begun by other settings.
       if (!spec.adoption) requireNoList(spec);
