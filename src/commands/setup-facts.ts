@@ -25,7 +25,28 @@ export async function lookAround(
     repositoryIn(cwd, env, has),
     installedAgents(env, has),
   ]);
-  return { ...found, installed };
+  const agents = await Promise.all(installed.map((one) => withProviderKey(one, env, has)));
+  return { ...found, installed: agents };
+}
+
+/** codex with a provider of its own gets that provider's key, by name, and needs no login. */
+async function withProviderKey(
+  found: InstalledAgent,
+  env: Env,
+  has: (name: string) => boolean,
+): Promise<InstalledAgent> {
+  const { program } = found;
+  if (program.name !== "codex") return found;
+  const { codexProvider } = await import("../core/agent/codex/provider.ts");
+  const { isOther, keyName } = await codexProvider(env);
+  if (!isOther) return found;
+  if (keyName === null) return { ...found, login: "key", program: { ...program, keyNames: [] } };
+  const settings = ["codex:", `  env_passthrough: [${keyName}] # the key of codex's own provider`];
+  const own = { keyNames: [keyName], login: `symphony secrets add ${keyName}` };
+  return {
+    ...{ path: found.path, login: has(keyName) ? "key" : null },
+    program: { ...program, ...own, settings: [...settings, ...program.settings] },
+  };
 }
 
 /** The agents to offer: those that were found, the ones with a login first; the built-in one where it has a key or an address. */

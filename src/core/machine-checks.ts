@@ -106,8 +106,6 @@ export async function agentProblems(
     const next = `run ${programOf(line)} --version, and install it anew if that fails`;
     return [{ path: key, code: "agent_unavailable", message: fault, next }];
   }
-  // Agents that outlive the server belong to it alone, and have no check of their own.
-  if (row.outliving !== null) return [];
   try {
     const runtime = await runtimesOf(config, deps).get(agent);
     await runtime.check?.(config.agent.level, config.agent.network);
@@ -124,7 +122,7 @@ export async function agentProblems(
 function runtimesOf(config: Config, deps: MachineDeps): AgentRuntimes {
   const { kinds, clock, env, dataDir, lookup, hide } = deps;
   return new AgentRuntimes({
-    ...{ clock, env, dataDir, lookup, hide, kinds, hosts: new Map(), config: () => config },
+    ...{ clock, env, dataDir, lookup, hide, kinds, hosts: null, config: () => config },
     onTrouble() {},
   });
 }

@@ -158,6 +158,35 @@ test("D4: an agent that is not installed is refused before anything is written, 
   assert.match(list.stdout, /OPENAI_API_KEY/);
 });
 
+test("A11: the key of codex's own provider is stored and passed on by name; where it is not, the next command is said before any start", async (t) => {
+  const place = project(t, "codex");
+  mkdirSync(join(place.home, ".codex"));
+  const provider =
+    '[model_providers.corp]\nbase_url = "http://127.0.0.1:9"\nenv_key = "CORP_KEY"\n';
+  writeFileSync(join(place.home, ".codex", "config.toml"), `model_provider = "corp"\n${provider}`);
+  const env = { ...place.env, CORP_KEY: "sk-the-key-of-the-test-0123456789" };
+  const made = await symphony({ ...place, env }, "init", "--yes");
+  assert.equal(made.code, 0, made.stderr);
+  assert.match(made.stdout, /Stored as secrets: CORP_KEY/);
+  assert.match(written(place), /^codex:\n {2}env_passthrough: \[CORP_KEY\]/m);
+  // The stored secret is enough: this environment has no key.
+  const plan = await symphony(place, "serve", "--dry-run");
+  assert.equal(plan.code, 0, plan.stdout + plan.stderr);
+  assert.doesNotMatch(plan.stdout + plan.stderr, /CORP_KEY/);
+  await symphony(place, "secrets", "remove", "CORP_KEY");
+  const unset = await symphony(place, "serve", "--dry-run");
+  assert.match(
+    unset.stdout + unset.stderr,
+    /CORP_KEY, which is not set \(.*\); symphony secrets add CORP_KEY/,
+  );
+  writeFileSync(place.workflowPath, written(place).replace(/^codex:\n.*\n/m, ""));
+  for (const args of [["serve", "--dry-run"], ["doctor"]]) {
+    const { stdout, stderr } = await symphony({ ...place, env }, ...args);
+    assert.match(stdout + stderr, /takes its key from CORP_KEY, which codex does not get/);
+    assert.match(stdout + stderr, /write codex.env_passthrough: \[CORP_KEY\] in the workflow file/);
+  }
+});
+
 test("D4: only agents that were found are offered, those with a login first", {
   skip: noTerminal,
 }, async (t) => {

@@ -308,8 +308,8 @@ export async function requireRestartSafe(
 export interface RuntimesOptions
   extends Omit<AgentDeps, "settings" | "workspaceRoot" | "hidden" | "hosts"> {
   readonly kinds: readonly AgentKind[];
-  /** The agents that outlive servers, by kind. */
-  readonly hosts: ReadonlyMap<string, OutlivingHosts>;
+  /** The agents that outlive servers, by kind; null: none does. */
+  readonly hosts: ReadonlyMap<string, OutlivingHosts> | null;
   /** Read at each start of a session. */
   config(): Config;
 }
@@ -344,6 +344,7 @@ export class AgentRuntimes {
       ...deps,
       settings: () => settingsOf(config(), agent),
       hosts() {
+        if (hosts === null) return null;
         const own = hosts.get(row.kind);
         if (!own) throw new Error(`no agent of kind ${row.kind} outlives the server`);
         return own;

@@ -71,6 +71,13 @@ export function findingText(finding: Finding): string {
   return where === null ? finding.message : `${finding.message} (${where})`;
 }
 
+/** The same of a fault that stops no start: the next command belongs to it, because no error says it. */
+export function reportText(finding: Finding): string {
+  const { severity, next } = finding;
+  const text = findingText(finding);
+  return severity === "error" && next !== null ? `${text}; ${next}` : text;
+}
+
 /** The problems that an error of another part reports: one, or each in `details.problems`. */
 export function problemsOf(error: SymphonyError): readonly Problem[] {
   const { code, message, hint, details } = error;

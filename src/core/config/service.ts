@@ -8,7 +8,7 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import { durableJson, removeLeftovers } from "../store/durable.ts";
 import { hashOfFiles } from "./chain.ts";
 import { type CheckDeps, type Checked, checkConfig, type Effective } from "./check.ts";
-import { findingText, type Problem, refusal } from "./finding.ts";
+import { findingText, type Problem, refusal, reportText } from "./finding.ts";
 import { leavesOf } from "./layers.ts";
 import { checkOverlay, type Overlay } from "./overlay.ts";
 import type { Sections } from "./sections.ts";
@@ -108,7 +108,7 @@ class WatchedConfig implements ConfigService {
 
   report(problems: readonly Problem[]): readonly string[] {
     const before = this.#reported;
-    this.#reported = this.#require().locate(problems).map(findingText);
+    this.#reported = this.#require().locate(problems).map(reportText);
     this.#setWarnings();
     return this.#reported.filter((one) => !before.includes(one));
   }

@@ -310,11 +310,23 @@ const refusedLogin =
 const refusedModel =
   /\bmodel\b[^.]{0,80}\b(?:is not supported|not found|does not exist|not available)/i;
 
+const logIn =
+  "log in: codex login, or give the key of its own provider: symphony secrets add NAME; then: symphony refresh";
+
+const missingKey = /Missing environment variable:? [`'"]?([A-Za-z_][A-Za-z0-9_]{0,100})/;
+
+/** What a person does for a variable of codex's own provider; `names`: all that codex is to get. */
+export function passKey(names: string): string {
+  return `write codex.env_passthrough: [${names}] in the workflow file`;
+}
+
 /** A refusal that each further turn would meet, until a person mends it; null for any other failure. */
 export function providerRefusal({
   message,
   info,
 }: Pick<TurnOutcome, "message" | "info">): SymphonyError | null {
+  const key = missingKey.exec(message)?.[1];
+  if (key !== undefined) return refusalError("authentication_failed", message, passKey(key));
   const status = Object.values(objectOf(info)).map((cause) => objectOf(cause)["httpStatusCode"]);
   const byStatus = refusalOfStatus(status.find((one) => typeof one === "number") ?? null);
   const refusal =
@@ -323,7 +335,7 @@ export function providerRefusal({
       : info === "unauthorized" || refusedLogin.test(message)
         ? "authentication_failed"
         : byStatus;
-  return refusal && refusalError(refusal, message, "log in: codex login; then: symphony refresh");
+  return refusal && refusalError(refusal, message, logIn);
 }
 
 /** The HTTP status of `{responseTooManyFailedAttempts: {httpStatusCode}}`. */

@@ -1,8 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { SymphonyError } from "../../model/errors.ts";
+import { type Environment, loginEnvironment } from "../../process/login.ts";
 import { commandsOf } from "../guard/program.ts";
 import { operatorHomeOf } from "./home.ts";
 import { statements } from "./operator-config.ts";
+import { passKey } from "./protocol.ts";
 import type { CodexConfig } from "./settings.ts";
 
 /** The provider of models that codex's own configuration, or its command line, chooses. */
@@ -16,12 +19,13 @@ export interface CodexProvider {
   readonly isOther: boolean;
 }
 
+const usual = { command: "codex app-server", home: "private" };
 const nowhere: CodexProvider = { baseUrl: null, keyName: null, model: null, isOther: false };
 
 /** As the command line and `config.toml` in `CODEX_HOME` have it; what cannot be read there is left out. */
 export async function codexProvider(
   env: Readonly<Record<string, string | undefined>>,
-  { command, home }: Pick<CodexConfig, "command" | "home">,
+  { command, home }: Pick<CodexConfig, "command" | "home"> = usual,
 ): Promise<CodexProvider> {
   const file = join(operatorHomeOf(env), "config.toml");
   const text = await readFile(file, "utf8").catch(() => "");
@@ -35,9 +39,53 @@ interface Reading {
   readonly withProfile: boolean;
 }
 
-const alone: Reading = { command: "codex app-server", withProfile: false };
+interface Keys {
+  readonly env: Environment;
+  /** Secrets first, then the environment. */
+  lookup(name: string): string | undefined;
+  /** Registers a value that must never be shown. */
+  hide(value: string): void;
+}
 
-export function providerIn(text: string, { command, withProfile } = alone): CodexProvider {
+/** What codex's environment is taken from: the login shell's, and stored secrets that `codex.env_passthrough` names. */
+export async function environmentOf(
+  { envPassthrough }: Pick<CodexConfig, "envPassthrough">,
+  { env, lookup, hide }: Keys,
+): Promise<Environment> {
+  const stored = envPassthrough.flatMap((name) => {
+    const value = lookup(name);
+    if (value === undefined || value === env[name]) return [];
+    hide(value);
+    return [[name, value] as const];
+  });
+  return { ...(await loginEnvironment(env)), ...Object.fromEntries(stored) };
+}
+
+/**
+ * Rejects with `agent_unavailable` where the provider of codex's own configuration takes its key from a variable that codex
+ * would not have: every turn would fail for it.
+ */
+export async function requireProviderKey(
+  config: Pick<CodexConfig, "command" | "home" | "envPassthrough">,
+  keys: Keys,
+): Promise<void> {
+  const { keyName: name } = await codexProvider(keys.env, config);
+  // A line may set it by itself.
+  if (name === null || config.command.includes(`${name}=`)) return;
+  if (!config.envPassthrough.includes(name)) {
+    const passed = [...config.envPassthrough, name].join(", ");
+    const message = `codex's provider takes its key from ${name}, which codex does not get`;
+    throw new SymphonyError("agent_unavailable", message, { hint: passKey(passed) });
+  }
+  if ((await environmentOf(config, keys))[name]?.trim()) return;
+  const message = `codex's provider takes its key from ${name}, which is not set`;
+  throw new SymphonyError("agent_unavailable", message, { hint: `symphony secrets add ${name}` });
+}
+
+export function providerIn(
+  text: string,
+  { command, withProfile }: Reading = { ...usual, withProfile: false },
+): CodexProvider {
   const values = new Map([...valuesIn(text), ...overridesIn(command)]);
   const profile = withProfile ? values.get("profile") : undefined;
   const chosen = (key: string) => values.get(`profiles.${profile}.${key}`) ?? values.get(key);

@@ -1,7 +1,7 @@
 import { realpath } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Clock } from "../../clock.ts";
-import { loginEnvironment } from "../../process/login.ts";
+import { type Environment, loginEnvironment } from "../../process/login.ts";
 import { hidingLine, sandboxLine } from "../../process/sandbox.ts";
 import { type AgentRuntime, openOrClose, type SessionSpec } from "../agent.ts";
 import type { CodexHome, CodexHomes } from "./home.ts";
@@ -15,6 +15,8 @@ export interface CodexRuntimeOptions {
   readonly env: NodeJS.ProcessEnv;
   /** Without it codex uses the operator's own home. */
   readonly homes?: CodexHomes;
+  /** What codex's variables are taken from; that of the login shell if omitted. */
+  environment?(config: CodexConfig): Promise<Environment>;
 }
 
 const alone =
@@ -26,6 +28,7 @@ export function createCodexRuntime({
   clock,
   env,
   homes,
+  environment = () => loginEnvironment(env),
 }: CodexRuntimeOptions): AgentRuntime {
   const firsts = new Map<string, Promise<void>>();
   const probed = new Map<string, Promise<void>>();
@@ -47,7 +50,7 @@ export function createCodexRuntime({
           : await hiding(settings.command, { hidden, spec, home });
         const session = new CodexSession({
           ...{ spec, config: settings, clock, home, scratch, command, hidden },
-          env: await loginEnvironment(env),
+          env: { ...(await environment(settings)) },
           probedOnce: (key, probe) => onceFor(probed, key, probe),
         });
         return await openOrClose(session, signal);

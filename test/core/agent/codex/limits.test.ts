@@ -51,6 +51,17 @@ for (const [name, message, info, reason] of [
   });
 }
 
+test("A11: a key that codex does not get is refused with what the workflow has to say", () => {
+  for (const message of [
+    "Missing environment variable: `CORP_KEY`.",
+    "Missing environment variable: `CORP_KEY`. Ask the platform team for one.",
+  ]) {
+    const error = providerRefusal({ message, info: "other" });
+    assert.equal(error?.code, "provider_refused");
+    assert.equal(error.hint, "write codex.env_passthrough: [CORP_KEY] in the workflow file");
+  }
+});
+
 test("A11: other failures of codex are no refusal", () => {
   for (const [message, info] of [
     ["stream disconnected", { responseStreamDisconnected: { httpStatusCode: 500 } }],

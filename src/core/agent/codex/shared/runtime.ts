@@ -8,7 +8,7 @@ import {
   launchLine,
   openProxies,
 } from "../../../process/environment.ts";
-import { loginEnvironment } from "../../../process/login.ts";
+import { type Environment, loginEnvironment } from "../../../process/login.ts";
 import { killRun, runIdOf } from "../../../process/table.ts";
 import { isObject, parseJson } from "../../../text/text.ts";
 import {
@@ -20,6 +20,7 @@ import {
 } from "../../agent.ts";
 import type { AgentHost, Transport } from "../connection.ts";
 import { type CodexHome, CodexHomes } from "../home.ts";
+import { environmentOf, requireProviderKey } from "../provider.ts";
 import { createCodexRuntime, onceFor } from "../runtime.ts";
 import { CodexSession } from "../session.ts";
 import type { CodexConfig } from "../settings.ts";
@@ -36,6 +37,8 @@ export interface SharedRuntimeOptions {
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
   readonly homes: CodexHomes;
+  /** As for a codex of one attempt. */
+  environment?(config: CodexConfig): Promise<Environment>;
   onTrouble(message: string): void;
 }
 
@@ -49,7 +52,7 @@ export function createSharedRuntime(options: SharedRuntimeOptions): AgentRuntime
       signal.throwIfAborted();
       const config = options.config();
       const home = await options.homes.prepare(config, spec);
-      const launch = await launchOf({ spec, config, home }, options.env);
+      const launch = await launchOf({ spec, config, home }, options);
       const { configHash } = launch;
       const daemon = await hostFor(launch, { spec, config }, options);
       const host = new SharedHost(daemon, configHash, { spec, options });
@@ -161,12 +164,12 @@ async function hostFor(
 /** The command that starts each of these agents: no part of it belongs to one issue. */
 async function launchOf(
   { spec, config, home }: Wish & { readonly home: CodexHome | null },
-  outer: NodeJS.ProcessEnv,
+  { env: outer, environment = loginEnvironment.bind(null, outer) }: SharedRuntimeOptions,
 ): Promise<Launch> {
   const { secretEnvNames: secretNames } = spec;
   const passthrough = [...config.envPassthrough, ...openProxies(outer)];
   const own = home ? { CODEX_HOME: home.path, TMPDIR: await home.sharedScratch() } : {};
-  const login = await loginEnvironment(outer);
+  const login = await environment(config);
   const env = agentEnvironment({
     ...{ secretNames, passthrough, runId: "" },
     env: { ...login, ...own },
@@ -272,6 +275,9 @@ export interface CodexKindOptions {
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
   readonly dataDir: string;
+  lookup(name: string): string | undefined;
+  /** Registers a value that must never be shown. */
+  hide(value: string): void;
   /** null: each attempt has a process of its own, whatever the settings say. */
   readonly daemons: Daemons | null;
   onTrouble(message: string): void;
@@ -281,18 +287,24 @@ export interface CodexKindOptions {
 export function createCodexKind(options: CodexKindOptions): AgentRuntime {
   const { settings: config, workspaceRoot, clock, env, dataDir, daemons, onTrouble } = options;
   const homes = new CodexHomes({ env, dataDir, workspaceRoot });
-  const perIssue = createCodexRuntime({ config, homes, clock, env });
-  const shared = daemons && createSharedRuntime({ config, homes, clock, env, daemons, onTrouble });
+  const environment = (settings: CodexConfig) => environmentOf(settings, options);
+  const common = { config, homes, clock, env, environment };
+  const perIssue = createCodexRuntime(common);
+  const shared = daemons && createSharedRuntime({ ...common, daemons, onTrouble });
   return {
     kind: "codex",
     async check(level, network) {
       requireNoList({ level, network });
+      await requireProviderKey(config(), options);
     },
     // A command that is approved runs outside of codex's sandbox.
     writesGit: () => config().allowGit || config().approvalPolicy !== "never",
     async start(spec, signal) {
       // A turn that outlived a restart was begun by other settings.
-      if (!spec.adoption) requireNoList(spec);
+      if (!spec.adoption) {
+        requireNoList(spec);
+        await requireProviderKey(config(), options);
+      }
       const isShared = config().process === "shared" || spec.adoption !== undefined;
       return ((isShared && shared) || perIssue).start(spec, signal);
     },
