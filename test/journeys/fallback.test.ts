@@ -163,6 +163,27 @@ describe("a program that cannot move an issue", () => {
     assert.equal(await readFile(join(world.root, "turns.txt"), "utf8"), "turn\n");
   });
 
+  for (const [output, line] of [
+    ["jsonl", `echo '{"type":"message","text":"nothing to do"}'`],
+    [
+      "claude",
+      `echo '{"type":"result","subtype":"success","result":"nothing to do","session_id":"c-1"}'`,
+    ],
+  ] as const) {
+    test(`A22: a turn of ${output} that changed nothing is not run again`, async () => {
+      await using world = await settingsWorld((root) => ({
+        agent: { kind: "command", max_turns: 5 },
+        command: { line: `${line}; echo turn >> '${root}/turns.txt'`, output },
+      }));
+      await using server = await serve(world);
+      const held = await eventually("it is held", async () => {
+        return (await server.client.system.state({})).held[0];
+      });
+      assert.match(held.reason, /without a change \(no_changes\)/);
+      assert.equal(await readFile(join(world.root, "turns.txt"), "utf8"), "turn\n");
+    });
+  }
+
   test("A22: tracker.on_success decides where there is one", async () => {
     await using world = await settingsWorld(() => ({
       tracker: { kind: "local", on_success: "Done" },

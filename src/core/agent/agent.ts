@@ -193,6 +193,8 @@ export interface AgentSession extends AsyncDisposable {
   readonly pid: number | null;
   /** A program without a protocol: mostly it knows neither the tracker nor its tools. */
   readonly isPlain?: boolean;
+  /** Its next turn would be the same program with the same prompt, and know nothing of this one. */
+  readonly repeats?: boolean;
   /** Images reach its model. */
   readonly takesImages?: boolean;
   /** A thread that it resumes is without the images that it had. */

@@ -131,14 +131,13 @@ export async function turns(
     if (!deps.mayContinue()) return end;
     const { agent, tracker } = deps.config();
     const isActive = fresh && standingOf(fresh, tracker) === "routable";
-    if (
-      session.isPlain &&
-      made === null &&
-      isActive &&
-      !progress.hasCalled &&
-      !opening.isWaiting()
-    ) {
-      return { ...end, made: { kind: "refused", reason: notMoved } };
+    if (made === null && isActive && !opening.isWaiting()) {
+      if (session.isPlain && !progress.hasCalled) {
+        return { ...end, made: { kind: "refused", reason: notMoved } };
+      }
+      if (session.repeats && !moved && !progress.hasTriedToWrite) {
+        return { ...end, made: { kind: "unchanged" } };
+      }
     }
     if (!fresh || turn >= agent.maxTurns) return end;
     issue = fresh;
@@ -222,6 +221,7 @@ export class Progress {
   readonly #path: string;
   #wrote = false;
   #called = false;
+  #tried = false;
   #mark: WorkspaceMark | null = null;
 
   constructor(path: string) {
@@ -234,8 +234,10 @@ export class Progress {
       ...tools,
       call: async (name, args) => {
         this.#called = true;
+        const writes = tools.writes?.(name, args) !== false;
+        this.#tried ||= writes;
         const result = await tools.call(name, args);
-        if (result.success && tools.writes?.(name, args) !== false) this.#wrote = true;
+        if (result.success && writes) this.#wrote = true;
         return result;
       },
     };
@@ -244,6 +246,11 @@ export class Progress {
   /** A tool of the tracker was called in any turn. */
   get hasCalled(): boolean {
     return this.#called;
+  }
+
+  /** The same of a tool that writes, also where it failed. */
+  get hasTriedToWrite(): boolean {
+    return this.#tried;
   }
 
   /** Call right before a turn. Earlier changes, such as those of hooks, do not count. */

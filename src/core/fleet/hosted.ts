@@ -231,10 +231,10 @@ export class Hosted implements Listener {
     if (this.#thread !== null) await putRecord(await this.#records(), this.#thread);
     signal.throwIfAborted();
     this.#session = await runtime.start(this.#specOf(start, { path, runId }), signal);
-    const { threadId, resumed, isPlain = false } = this.#session;
+    const { threadId, resumed, isPlain = false, repeats = false } = this.#session;
     const { takesImages = false, forgetsImages = false } = this.#session;
     this.#threadId = threadId;
-    return { threadId, resumed, isPlain, takesImages, forgetsImages };
+    return { threadId, resumed, isPlain, repeats, takesImages, forgetsImages };
   }
 
   #specOf(

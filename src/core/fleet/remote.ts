@@ -86,6 +86,7 @@ class RemoteSession implements AgentSession, Listener {
   threadId = "";
   resumed = false;
   isPlain = false;
+  repeats = false;
   takesImages = false;
   forgetsImages = false;
   readonly pid = null;
@@ -134,6 +135,7 @@ class RemoteSession implements AgentSession, Listener {
       await this.#requireOwnThread(id);
       this.resumed = opened["resumed"] === true;
       this.isPlain = opened["isPlain"] === true;
+      this.repeats = opened["repeats"] === true;
       this.takesImages = opened["takesImages"] === true;
       this.forgetsImages = opened["forgetsImages"] === true;
       signal.throwIfAborted();

@@ -64,6 +64,10 @@ export class CommandSession extends Session<InFlight> {
     return this.#options.config.output === "text";
   }
 
+  get repeats(): boolean {
+    return this.#options.config.resumeLine === null;
+  }
+
   open(): void {
     const { threadId, resumed } = this;
     const countsAnew = resumed && this.#reader().counts === "turn";
