@@ -130,7 +130,12 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/core/secrets": [...base, "src/core/store", "src/core/config", "lowdb"],
   "src/core/process": [...base, "src/core/config", "execa"],
   "src/core/egress": [...base, "src/core/process"],
-  "src/core/repository": [...base, "src/core/config", "src/core/process"],
+  "src/core/repository": [
+    ...base,
+    "src/core/config",
+    "src/core/process",
+    "src/core/store/durable.ts",
+  ],
   "src/core/delivery": [
     ...base,
     "src/core/agent",

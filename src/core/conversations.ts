@@ -11,11 +11,12 @@ import { messageOf, SymphonyError } from "./model/errors.ts";
 import { type EventType, type SymphonyEvent, standingTypes } from "./model/event.ts";
 import { normalState } from "./model/issue.ts";
 import type { Operations } from "./orchestrator/operations.ts";
-import type {
-  Activity,
-  ConversationEvent,
-  ConversationLink,
-  TrackerConversations,
+import {
+  type Activity,
+  type ConversationEvent,
+  type ConversationLink,
+  type TrackerConversations,
+  writeReserve,
 } from "./tracker/tracker.ts";
 
 export interface ConversationDeps extends Omit<IntakeDeps, "reply" | "deliveries" | "operations"> {
@@ -50,8 +51,6 @@ const silenceMs = 20 * 60_000;
 const recheckMs = 600_000;
 /** As many are read each time, the others the next time. */
 const readAtOnce = 50;
-/** Below this share of the tracker's budget the work's steps are not shown. */
-const writeReserve = 0.1;
 /** A write that the tracker refuses with an error of its own is not repeated more often. */
 const maxTries = 3;
 

@@ -3,7 +3,7 @@ import { type EventType, type SymphonyEvent, standingTypes } from "../model/even
 import type { Issue } from "../model/issue.ts";
 import type { IssueRow } from "../orchestrator/issues.ts";
 import { defuse } from "../text/defuse.ts";
-import { ownMarker } from "../tracker/tracker.ts";
+import { ownMarker, writeReserve } from "../tracker/tracker.ts";
 import type { Delivered, Reach } from "./delivered.ts";
 import type { Written } from "./outbox.ts";
 import type { DeliveryStore, NewEntry } from "./store.ts";
@@ -30,8 +30,6 @@ const types: readonly EventType[] = [...standingTypes, "attempt.started"];
 
 /** The shortest time between two edits of one comment. */
 const editIntervalMs = 30_000;
-/** Below this share of the tracker's budget the rest is left to moves and polls. */
-const writeReserve = 0.1;
 
 export const commentKind = "comment";
 

@@ -4,6 +4,7 @@ import { copyFile, lstat, mkdir, open, readdir, rename, rm, writeFile } from "no
 import { join } from "node:path";
 import { commitId } from "../config/git.ts";
 import { SymphonyError, systemCodeOf } from "../model/errors.ts";
+import { syncDirectory } from "../store/durable.ts";
 import { commitOf, readSmall } from "./checkout.ts";
 import type { Identity, ProtectedGit } from "./git.ts";
 import { type Signer, writeSigned } from "./signing.ts";
@@ -226,13 +227,6 @@ export async function requireDirectory(path: string): Promise<void> {
 
 async function isDirectory(path: string): Promise<boolean> {
   return (await lstat(path).catch(() => null))?.isDirectory() === true;
-}
-
-/** So that a rename in it outlasts a loss of power. */
-export async function syncDirectory(path: string): Promise<void> {
-  await using dir = await open(path, constants.O_RDONLY);
-  // Not every file system can do this for a directory.
-  await dir.sync().catch(() => {});
 }
 
 function unlessThere(error: unknown): void {

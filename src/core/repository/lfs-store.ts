@@ -12,7 +12,7 @@ import {
   utimes,
 } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { syncDirectory } from "./install.ts";
+import { syncDirectory } from "../store/durable.ts";
 
 // Where the contents of git LFS are on this disk.
 

@@ -219,15 +219,18 @@ async function keepPrevious(file: string): Promise<void> {
   await rm(temporary, { force: true });
 }
 
-/** Makes the creation, change or removal of names in `dir` durable. */
+/** Makes the creation, change or removal of names in `dir` durable, where the file system can do that. */
 export async function syncDirectory(dir: string): Promise<void> {
-  const handle = await open(dir, "r");
+  await using handle = await open(dir, "r");
   try {
     await handle.sync();
-  } finally {
-    await handle.close();
+  } catch (error) {
+    if (!unsyncable.has(String(systemCodeOf(error)))) throw error;
   }
 }
+
+/** The answers of file systems that sync no directories. */
+const unsyncable = new Set(["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"]);
 
 function temporaryFor(file: string): string {
   return join(dirname(file), `.${basename(file)}.${randomUUID()}.tmp`);

@@ -129,6 +129,9 @@ export interface ScopeProject {
   readonly isBoard?: boolean;
 }
 
+/** Below this share of the tracker's budget the rest is left to moves and polls: the work's steps are not shown. */
+export const writeReserve = 0.1;
+
 /**
  * A comment that contains this never steers: for symphony's own, and for an agent that writes comments with a key other than
  * the server's.
