@@ -261,7 +261,7 @@ function itemsOf({ blocked, review, held, failed }: SnapshotView): readonly Item
     const prompt = url === null || what.includes(url) ? what : `${what} (${url})`;
     const next = attached
       ? `symphony attach ${issue_identifier} --done`
-      : `symphony transition ${issue_identifier} queued`;
+      : saidNext(what, issue_identifier);
     const base = { issue_identifier, title, prompt, options: [], since: row.since, until: null };
     return { ...base, kind: status, next, url };
   });
@@ -272,6 +272,18 @@ type Delivered = SnapshotView["review"][number]["delivery"];
 
 function addressOf(delivery: Delivered): string | null {
   return delivery?.pull_request?.url ?? null;
+}
+
+/** The first command that the words name as the next; without one, what starts the issue again. */
+function saidNext(what: string, id: string): string {
+  const usual = `symphony transition ${id} queued`;
+  const others = [`deliver ${id}`, `attach ${id}`, `transition ${id} completed`];
+  const [, said = ""] = what.split("; next: ");
+  const named = [usual, ...others.map((other) => `symphony ${other}`)]
+    .map((command) => ({ command, at: said.indexOf(command) }))
+    .filter(({ at }) => at >= 0)
+    .sort((one, other) => one.at - other.at);
+  return named[0]?.command ?? usual;
 }
 
 /** The command for work that waits for a person. */

@@ -139,11 +139,16 @@ function stoppedRow(
   const { issue, reason, error, sinceWall: since } = stopped;
   const attached = stopped.claim === "held" && stopped.attached !== undefined;
   const facts = { reason, attached, error, since };
-  return { ...row(issue, status), ...facts, delivery: delivery && shown(delivery) };
+  return { ...row(issue, status), ...facts, delivery: delivery && shown(delivery, status) };
 }
 
-function shown(delivery: Delivery): Unwritten<typeof DeliveryView> {
-  const isWaiting = !delivery.over && needsPerson(delivery);
+/** Nothing but a person leads a held or failed issue on, whatever its work waits for. */
+function shown(
+  delivery: Delivery,
+  status: IssueStatus | null = null,
+): Unwritten<typeof DeliveryView> {
+  const isStopped = status === "held" || status === "failed";
+  const isWaiting = isStopped || (!delivery.over && needsPerson(delivery));
   return { ...delivery, summary: deliveryInWords(delivery), needsPerson: isWaiting };
 }
 
@@ -275,7 +280,7 @@ export function detailView(status: IssueStatusView, past: Past): z.output<typeof
     running: running && runningRow(running),
     retry: retry && { ...retry, dueAt: retry.dueWall },
     needs: status.blocked && needsOf(status.blocked),
-    delivery: past.delivery && shown(past.delivery),
+    delivery: past.delivery && shown(past.delivery, status.status),
     conflicts: status.overlaps.map(overlapView),
     feedback: status.offer && {
       rounds: status.offer.rounds,

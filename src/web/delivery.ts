@@ -15,7 +15,8 @@ type Detail = z.output<typeof IssueDetail>;
 /** The pull request and what it waits for, in the row of an issue. */
 export function Offered({ delivery }: { delivery: Delivery }): VNode {
   const { problem, waiting_for: waits } = delivery;
-  const text = problem ?? (waits === null ? "it is over" : `waits for ${waits}`);
+  const end = delivery.pull_request?.state === "closed" ? "it was closed" : "it is over";
+  const text = problem ?? (waits === null ? end : `waits for ${waits}`);
   return html`<p><${Place} delivery=${delivery} /> ${" "}<span class=${problem === null ? undefined : "bad"}>${cut(text)}</span></p>
     <${Marks} delivery=${delivery} />`;
 }

@@ -263,8 +263,15 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     await world.until("it is in review again", ({ status }) => status === "review");
     const same = { "greet.txt": "hi\n" };
     await world.github.act({ do: "push", as: "grace", branch: "main", files: same });
-    await close();
+    // The edit made a turn when the work was offered again, and that is pushed too.
+    const isPushed = () => world.server.log.match(/is pushed to hello/g)?.length === 3;
+    await eventually("it is pushed again", async () => isPushed());
+    await world.github.act({ do: "delete-branch", as: "grace", branch });
     assert.match(await heldFor(world), /was closed by grace, and main has its content; next: /);
+    const { delivery } = await world.detail();
+    assert.deepEqual([delivery?.needs_person, delivery?.pull_request?.state], [true, "closed"]);
+    const inbox = JSON.parse((await world.symphony("inbox", "--json")).stdout);
+    assert.equal(inbox.items[0].next, "symphony transition LOCAL-1 completed");
     assert.equal((await world.pulls()).length, 1);
   });
 

@@ -107,14 +107,24 @@ describe("an issue in review", () => {
   });
 });
 
-test("a held issue says where its work is", async () => {
-  await using at = await inReview();
-  at.world.scheduler.orchestrator.post({
-    type: "offer.stopped",
-    issueId: at.one.id,
-    reason: "pull request #7 was closed by ada",
+for (const [pull, waitingFor, summary] of [
+  ["open", "the check test", "waits for the check test"],
+  ["closed", null, "it was closed"],
+] as const) {
+  test(`a held issue says where its work is, and that it needs a person: ${pull}`, async () => {
+    const facts = { number: 7, url, draft: false, headSha: "a".repeat(40) };
+    const state = { state: pull, checks: "running", review: "none" } as const;
+    const over = pull === "closed";
+    await using at = await inReview({ pullRequest: { ...facts, ...state }, waitingFor, over });
+    const reason = "pull request #7 was closed by ada; next: symphony transition ENG-1 completed";
+    at.world.scheduler.orchestrator.post({ type: "offer.stopped", issueId: at.one.id, reason });
+    const [row] = (await at.state()).held;
+    const { delivery, explain } = await at.detail();
+    assert.deepEqual(row.delivery, delivery);
+    assert.equal(delivery.summary, `pull request #7 ${url}; ${summary}`);
+    assert.equal(delivery.needs_person, true);
+    assert.match(row.reason, /closed by ada/);
+    const isHeld = ({ detail = "" }) => detail.includes(reason);
+    assert.ok(explain.some(isHeld), JSON.stringify(explain));
   });
-  const [row] = (await at.state()).held;
-  assert.equal(row.delivery.pull_request.url, url);
-  assert.match(row.reason, /closed by ada/);
-});
+}

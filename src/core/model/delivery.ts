@@ -78,7 +78,8 @@ export function deliveryInWords(
   const place = placeOf(delivery);
   const named = branch !== null && place.includes(branch) ? branch : null;
   const awaited = named === null ? waitingFor : (waitingFor?.replace(named, "it") ?? null);
-  const state = problem ?? (awaited === null ? "it is over" : `waits for ${awaited}`);
+  const end = delivery.pullRequest?.state === "closed" ? "it was closed" : "it is over";
+  const state = problem ?? (awaited === null ? end : `waits for ${awaited}`);
   return `${place}; ${state}`;
 }
 
