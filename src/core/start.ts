@@ -190,7 +190,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     recordsAtOnce: base.store.records,
     meter: base.trackerDeps.meter,
     trackers,
-    attempts: new Attempts(clock),
+    attempts: new Attempts(clock, dataDir),
     templates: new Templates({ ...options, ...base, bus, orchestrator: () => orchestrator }),
     recovery,
     runtimes: openRuntimes(options, {

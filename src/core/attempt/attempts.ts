@@ -7,6 +7,7 @@ import type { AttemptOrder, Exit } from "../orchestrator/messages.ts";
 import type { AttemptReports } from "../orchestrator/orchestrator.ts";
 import type { Pictures } from "./pictures.ts";
 import { type AttemptDeps, runAttempt } from "./run.ts";
+import { ShownImages } from "./shown-images.ts";
 
 interface Live {
   readonly abort: AbortController;
@@ -24,17 +25,16 @@ interface Steered {
   readonly turnId: string;
 }
 
-const maxThreads = 1_000;
-
 /** The live attempts by id: run, stop, steer. */
 export class Attempts {
   readonly #clock: Clock;
   readonly #live = new Map<string, Live>();
-  /** Of each thread the addresses of the images that it was given; after a restart it gets them again. */
-  readonly #shown = new Map<string, Set<string>>();
+  readonly #shown: ShownImages;
 
-  constructor(clock: Clock) {
+  /** `dir`: the data directory; null: what threads were given is known until the end of this process. */
+  constructor(clock: Clock, dir: string | null = null) {
     this.#clock = clock;
+    this.#shown = new ShownImages(dir);
   }
 
   /** Resolves when the attempt has ended and none of its processes is left. */
@@ -53,7 +53,7 @@ export class Attempts {
           if (!live.detached) reports.reported(event);
         },
         turned: (what) => reports.turned(what),
-        shownTo: (threadId) => this.#shownTo(threadId),
+        shownTo: (threadId) => this.#shown.of(threadId),
         session: (opened) => {
           live.session = opened?.session ?? null;
           live.pictures = opened?.pictures ?? null;
@@ -102,17 +102,6 @@ export class Attempts {
     const steered = await session.steer(steerId, text, images);
     given();
     return steered;
-  }
-
-  #shownTo(threadId: string): Set<string> {
-    const known = this.#shown.get(threadId) ?? new Set();
-    this.#shown.delete(threadId);
-    this.#shown.set(threadId, known);
-    for (const oldest of this.#shown.keys()) {
-      if (this.#shown.size <= maxThreads) break;
-      this.#shown.delete(oldest);
-    }
-    return known;
   }
 
   /** Passes a person's answer to the session. Throws `nothing_asked`, `invalid_request`. */

@@ -3,6 +3,7 @@ import type { AgentImage } from "../agent/images.ts";
 import { oneLine } from "../text/text.ts";
 import { addressesIn, type IssueImages, imagesOf, nameOf } from "../tracker/images.ts";
 import type { Uploads } from "../tracker/tracker.ts";
+import type { ShownToThread } from "./shown-images.ts";
 
 /** The images of one message. */
 export interface Pictured {
@@ -18,8 +19,8 @@ interface PicturesDeps {
   /** Absent: the tracker has no uploads. */
   readonly uploads?: Uploads | undefined;
   readonly issueId: string;
-  /** The addresses of images that the thread has. */
-  readonly shown: Set<string>;
+  /** The images that the thread has. */
+  readonly shown: ShownToThread;
   readonly signal: AbortSignal;
   /** For people. */
   tell(line: string): void;
@@ -52,7 +53,7 @@ export class Pictures {
   async of({ issue = [], news = [] }: Texts): Promise<Pictured> {
     const { uploads, session, shown, issueId, signal, tell } = this.#deps;
     if (!uploads) return nothing;
-    const isNew = ({ href }: URL) => !shown.has(href);
+    const isNew = ({ href }: URL) => !shown.addresses.has(href);
     const urls = [...addressesIn(issue).filter(isNew), ...addressesIn(news)];
     if (urls.length === 0) return nothing;
     if (!session.takesImages) {
@@ -61,7 +62,7 @@ export class Pictures {
       const left = urls.map((url) => ({ url, why: "you take no images here" }));
       return { ...nothing, note: noteOf({ images: [], urls: [], left }) };
     }
-    const given = new Set([...shown, ...this.#read]);
+    const given = new Set([...shown.addresses, ...this.#read]);
     const found = await imagesOf(urls, uploads, { issueId, given, signal });
     for (const { href } of found.urls) this.#read.add(href);
     for (const { url, why } of found.left) {
@@ -72,7 +73,7 @@ export class Pictures {
     if (images.length > 0) tell(`images of the issue for the agent: ${images.length}`);
     return {
       ...{ images, note: noteOf(found) },
-      given: () => found.urls.forEach(({ href }) => void shown.add(href)),
+      given: () => shown.add(found.urls.map(({ href }) => href)),
     };
   }
 }

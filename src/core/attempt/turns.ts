@@ -15,6 +15,7 @@ import type { Tracker } from "../tracker/tracker.ts";
 import { isSameContent, type WorkspaceMark, workspaceMark } from "../workspace/mark.ts";
 import type { Workspace } from "../workspace/workspaces.ts";
 import type { Pictures } from "./pictures.ts";
+import type { ShownToThread } from "./shown-images.ts";
 
 /** What turns need of the server; the tracker is that of the attempt's start (T-14). */
 export interface TurnDeps {
@@ -76,8 +77,8 @@ export interface LiveAttempt {
   turned(what: Turned): void;
   /** The live session, for steering, and what gives it images; null once it has ended. */
   session(live: { readonly session: AgentSession; readonly pictures: Pictures } | null): void;
-  /** The addresses of the images that a thread has, as far as this server gave them. */
-  shownTo(threadId: string): Set<string>;
+  /** The images that a thread has. */
+  shownTo(threadId: string): ShownToThread;
 }
 
 /** Runs turn after turn on one thread, as long as the tracker allows it (A-21, A-22). */
@@ -109,6 +110,7 @@ export async function turns(
       live.entered("streaming_turn", null);
       await progress.begin();
       const { images, note, given } = await pictures.of({ issue: texts, news: opening.texts });
+      opening.pictured(given);
       await session.turn(note === "" ? prompt : `${prompt}\n\n${note}`, {
         ...deps.choice(issue.id),
         ...(images.length > 0 && { images }),
@@ -170,6 +172,7 @@ export class Opening {
   readonly #live: LiveAttempt;
   #steers: readonly Steer[] = [];
   #feedback: readonly Feedback[] = [];
+  #given = () => {};
   /** What the prompt of `with` tells that the thread has not read. */
   texts: readonly string[] = [];
 
@@ -203,8 +206,17 @@ export class Opening {
     return parts.filter((part) => part !== "").join("\n\n");
   }
 
+  /** `given` is called at the first answer to the next turn: from then on the thread has its message, whatever ends the turn. */
+  pictured(given: () => void): void {
+    this.#given = given;
+  }
+
   received(event: AgentEvent): void {
     this.#live.reported(event);
+    if (answers.has(event.type)) {
+      this.#given();
+      this.#given = () => {};
+    }
     if (event.type !== "turn.started") return;
     for (const { id } of this.#steers) {
       this.#live.reported({ type: "steer.delivered", steerId: id });
@@ -215,6 +227,14 @@ export class Opening {
     this.#feedback = [];
   }
 }
+
+/** What an agent does only when its model has answered. */
+const answers: ReadonlySet<AgentEvent["type"]> = new Set([
+  "message",
+  "command",
+  "file_change",
+  "tool_call",
+]);
 
 /** Finds out whether a turn changed the workspace or wrote to the tracker. */
 export class Progress {

@@ -125,7 +125,7 @@ async function bench(parts: Parts) {
     undelivered: () => [...waiting],
     log() {},
   };
-  const attempts = new Attempts(systemClock);
+  let attempts = new Attempts(systemClock, root);
   const order: AttemptOrder = {
     attemptId: "att_000000001",
     issue: issue("ENG-1"),
@@ -136,7 +136,12 @@ async function bench(parts: Parts) {
     templateId: "workflow",
   };
   return {
-    attempts,
+    get attempts() {
+      return attempts;
+    },
+    restart() {
+      attempts = new Attempts(systemClock, root);
+    },
     events,
     phases,
     turned,
@@ -391,7 +396,7 @@ async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise((done) => setTimeout(done, 20));
 }
 
-test("images come with the message that shows them: of the issue, of guidance between turns and in mid-turn, once for each thread and in the order of the guidance", async () => {
+test("images come with the message that shows them: of the issue, of guidance between turns and in mid-turn, once for each thread, also over a restart, and in the order of the guidance", async () => {
   const png = Buffer.from("89504e470d0a1a0a", "hex");
   const server = createServer((_, response) => response.end(png));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -448,6 +453,7 @@ test("images come with the message that shows them: of the issue, of guidance be
     };
     assert.equal((await it.run({ issue: shown })).kind, "completed");
     it.waiting.splice(0);
+    it.restart();
     resumed = true;
     const edited = { ...shown, description: `${shown.description} ${picture("e")}` };
     assert.equal((await it.run({ issue: edited, resumeThreadId: "thr_1" })).kind, "completed");
@@ -466,6 +472,40 @@ test("images come with the message that shows them: of the issue, of guidance be
   ]);
   const none = "the images of the issue are not given to this agent: it takes none";
   assert.deepEqual(await played({}), [["0 ab", "0 c", "0 ", "0 d", "0 ae", "0 "], [none]]);
+});
+
+test("a thread has the images of a turn that was cut off after its first answer, and gets those of one that had none again", async () => {
+  const png = Buffer.from("89504e470d0a1a0a", "hex");
+  const server = createServer((_, response) => response.end(png));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await using _ = { [Symbol.asyncDispose]: async () => void server.close() };
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const uploads: Uploads = { holds: (url) => url.origin === origin, authorization: () => "key" };
+  for (const speaks of [true, false]) {
+    const given: number[] = [];
+    const runtime: AgentRuntime = {
+      kind: "cut off",
+      start: async ({ onEvent, resumeThreadId }) => ({
+        ...{ threadId: "thr_1", resumed: resumeThreadId !== null, pid: null, takesImages: true },
+        async turn(_prompt, { images = [] }) {
+          given.push(images.length);
+          onEvent({ type: "turn.started", turnId: "t" });
+          if (speaks) onEvent({ type: "message", text: "I see it" });
+          throw new SymphonyError("port_exit", "cut off");
+        },
+        steer: async () => ({ turnId: "t" }),
+        answer() {},
+        async interrupt() {},
+        async [Symbol.asyncDispose]() {},
+      }),
+    };
+    const shown = issue("ENG-1", { description: `![x](${origin}/a.png)` });
+    await using it = await bench({ runtime, uploads });
+    assert.equal((await it.run({ issue: shown })).kind, "failed");
+    it.restart();
+    await it.run({ issue: shown, resumeThreadId: "thr_1", isRound: true });
+    assert.deepEqual(given, speaks ? [1, 0] : [1, 1]);
+  }
 });
 
 function guidance(message: string): Steer {
