@@ -275,6 +275,26 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     assert.equal((await world.pulls()).length, 1);
   });
 
+  test("delivery: a repository that is renamed in mid-delivery is followed, also by git and with a large commit, and said", async () => {
+    const large = { do: "run", command: "head -c 3000000 /dev/urandom > large.bin" } as const;
+    await using world = await deliveryWorld({ issues: { default: [turn, [large, ...turn]] } });
+    const { github } = world;
+    const number = await reviewed(world);
+    await github.act({ do: "rename", name: "better" });
+    world.repository = "better";
+    await github.act({ do: "comment", as: "grace", repo: "acme/better", issue: number, body: "?" });
+    await world.offered(2);
+    await world.create("Another one");
+    await world.offered(1, "LOCAL-2", "symphony/LOCAL-2-another-one");
+    const dry = await world.symphony("serve", world.place.workflowPath, "--dry-run");
+    assert.equal(dry.code, 0);
+    const said =
+      "acme/app is acme/better now; next: write acme/better instead of acme/app in the url";
+    assert.ok(dry.stderr.includes(`${said} of hello in git.repositories`), dry.stderr);
+    await github.act({ do: "merge", as: "grace", repo: "acme/better", pr: number });
+    await world.until("it is done", ({ status }) => status === "completed");
+  });
+
   test("DELIVERY-39: a locked conversation and an archived repository are final and said; others continue", async () => {
     await using world = await deliveryWorld(one);
     const { github } = world;

@@ -179,7 +179,8 @@ test("a renamed repository is found under its new name", async () => {
   // A write meets the old name too: it is answered with 307.
   const { id } = await renamed.comment(number, { body: "Hello", marker: "<!-- c -->" });
   assert.match(id, /^issue_comment:/);
-  assert.equal((await forge.look()).name, "acme/better");
+  const { name, configured } = await forge.look();
+  assert.deepEqual([name, configured], ["acme/better", "acme/app"]);
   assert.equal((await forge.find({ branch, marker }))?.number, number);
   const observation = await renamed.observe(number);
   assert.ok(observation !== "unchanged");

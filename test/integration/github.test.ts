@@ -17,6 +17,7 @@ test("looks at the repository and at who we are there", async () => {
   assert.deepEqual(await bench.forge.look(), {
     id: "724000001",
     name: "acme/app",
+    configured: "acme/app",
     defaultBranch: "main",
     archived: false,
     canPush: true,

@@ -81,6 +81,8 @@ export interface ForgeRepository {
   readonly id: string;
   /** `owner/name` as it is now, also after a rename. */
   readonly name: string;
+  /** The same by the address that is configured: another one after a rename or a transfer. */
+  readonly configured: string;
   readonly defaultBranch: string;
   readonly archived: boolean;
   /** null: the site does not say. */

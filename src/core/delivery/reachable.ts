@@ -2,7 +2,7 @@ import type { Config } from "../config/config.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import { adviceOf } from "../model/errors.ts";
 import { ForgeError } from "../model/forge-error.ts";
-import type { Forge } from "./forge.ts";
+import type { Forge, ForgeRepository } from "./forge.ts";
 
 interface Sites {
   /** As `Reach.forgeFor`. */
@@ -10,36 +10,50 @@ interface Sites {
 }
 
 /**
- * Why pull requests cannot be opened in a configured repository, each with what mends it; empty when
- * nothing is known against it. Never rejects. Agents can work all the same: their work is kept.
+ * Why pull requests cannot be opened in a configured repository, or that it has another name now, each with what mends it;
+ * empty when nothing is known against it. Never rejects. Agents can work all the same: their work is kept.
  */
 export async function siteProblems(
   { delivery, git }: Pick<Config, "delivery" | "git">,
   { forgeFor }: Sites,
 ): Promise<readonly string[]> {
   if (delivery.mode !== "pull_request") return [];
-  const found = git.repositories.map(async (rule) => {
-    const problem = await problemOf(rule, { forgeFor });
-    return problem === null ? [] : [`no pull requests for ${rule.name}: ${problem}`];
-  });
-  return (await Promise.all(found)).flat();
+  const found = git.repositories.map((rule) => problemOf(rule, { forgeFor }));
+  return (await Promise.all(found)).flatMap((problem) => problem ?? []);
+}
+
+/** That the repository has another name than its address says, and what to write there; null: it has not. */
+export function renamed(
+  { name: rule }: Pick<RepositoryConfig, "name">,
+  { name, configured }: Pick<ForgeRepository, "name" | "configured">,
+): string | null {
+  if (name.toLowerCase() === configured.toLowerCase()) return null;
+  return `${configured} is ${name} now; next: write ${name} instead of ${configured} in the url of ${rule} in git.repositories`;
 }
 
 async function problemOf(rule: RepositoryConfig, { forgeFor }: Sites): Promise<string | null> {
+  const none = (why: string) => `no pull requests for ${rule.name}: ${why}`;
   try {
     const forge = forgeFor(rule);
     if (forge === null) {
-      return `${rule.address.address} is not at the site of delivery.github; set delivery.github.base_url, or delivery.mode: branch`;
+      return none(
+        `${rule.address.address} is not at the site of delivery.github; set delivery.github.base_url, or delivery.mode: branch`,
+      );
     }
-    const { name, archived, canPush, login } = await forge.look();
-    if (archived) return `${name} is archived; unarchive it, or take it out of git.repositories`;
-    if (canPush !== false) return null;
+    const found = await forge.look();
+    const { name, archived, canPush, login } = found;
+    if (archived) {
+      return none(`${name} is archived; unarchive it, or take it out of git.repositories`);
+    }
+    if (canPush !== false) return renamed(rule, found);
     const who = login === null ? "the credential" : `${login}, the user of the token,`;
-    return `${who} may not push to ${name}; give it write access, or another token: symphony secrets add GITHUB_TOKEN`;
+    return none(
+      `${who} may not push to ${name}; give it write access, or another token: symphony secrets add GITHUB_TOKEN`,
+    );
   } catch (error) {
-    if (!(error instanceof ForgeError)) return adviceOf(error);
+    if (!(error instanceof ForgeError)) return none(adviceOf(error));
     const next = mendedBy[error.category];
-    return next === undefined ? error.message : `${error.message}; ${next}`;
+    return none(next === undefined ? error.message : `${error.message}; ${next}`);
   }
 }
 

@@ -13,6 +13,7 @@ import type { Check, Forge } from "./forge.ts";
 import { commentKind, type LivingComments } from "./living-comment.ts";
 import type { Written } from "./outbox.ts";
 import { failureOf } from "./outcomes.ts";
+import { renamed } from "./reachable.ts";
 import { type DeliveryStore, type Entry, type NewEntry, startKey, unpushed } from "./store.ts";
 import { pullRequestTexts } from "./wording.ts";
 
@@ -108,7 +109,9 @@ export class Writes {
       case "refused": {
         const isDenied = answer.category === "permission" && !answer.final;
         const next = isDenied ? this.#newToken(known) : "";
-        const reason = `push refused: ${answer.reason}${next}`;
+        const moved =
+          answer.category === "redirected" ? await this.#renamed(known, repository) : null;
+        const reason = `push refused: ${moved ?? answer.reason}${next}`;
         return { outcome: answer.final ? "final" : "failed", reason };
       }
       default: {
@@ -129,6 +132,18 @@ export class Writes {
         return done;
       }
     }
+  }
+
+  /** The site has another address for the repository, and git could not follow. */
+  async #renamed(known: Delivered, rule: RepositoryConfig): Promise<string> {
+    const found = await this.#forgeOf(known)
+      ?.look()
+      .catch(() => null);
+    const said = found && renamed(rule, found);
+    const what =
+      said ??
+      `the site redirects ${rule.address.address}; next: write its new address in the url of ${rule.name} in git.repositories`;
+    return `${what}, then symphony deliver ${known.issueIdentifier}`;
   }
 
   /** Another party wrote to the branch or removed it: its commits are kept, and a person decides. */

@@ -31,6 +31,12 @@ export const refusedVariable = "SYMPHONY_GIT_REFUSED";
 const helper =
   '!f() { case "$1" in erase) test -z "$SYMPHONY_GIT_REFUSED" || : > "$SYMPHONY_GIT_REFUSED";; get) test -e "$SYMPHONY_GIT_REFUSED" || printf \'username=%s\\npassword=%s\\n\' "$SYMPHONY_GIT_USER" "$SYMPHONY_GIT_PASSWORD";; esac; }; f';
 
+/**
+ * A site sends the old name of a renamed repository to the new one. git itself follows the first request only, and forgets
+ * that for a private repository, whose first answer is 401. The credential stays at the site.
+ */
+const redirects = ["http.followRedirects", "true"] as const;
+
 const thisMachine = ["localhost", "127.0.0.1", "::1"];
 
 /** curl reads `http_proxy` in lower case only, and would ask this machine through the proxy too. */
@@ -70,11 +76,13 @@ export function remoteEnvironment(
   const reach = { path: env["PATH"], home: env["HOME"], protocol };
   const own = { ...Object.fromEntries(kept), ...proxyNames(env), [runCookie]: runId };
   const isHttp = protocol === "https" || protocol === "http";
-  if (!isHttp || credential === null) return { ...gitEnvironment(reach), ...own };
+  if (!isHttp) return { ...gitEnvironment(reach), ...own };
+  if (credential === null)
+    return { ...gitEnvironment({ ...reach, settings: [redirects] }), ...own };
   const { protocol: scheme, host } = new URL(address);
   const forSite = [`credential.${scheme}//${host}.helper`, helper] as const;
   return {
-    ...gitEnvironment({ ...reach, settings: [forSite] }),
+    ...gitEnvironment({ ...reach, settings: [forSite, redirects] }),
     ...own,
     SYMPHONY_GIT_USER: credential.user,
     SYMPHONY_GIT_PASSWORD: credential.password,

@@ -50,6 +50,8 @@ export type RefusalCategory =
   | "file_size"
   | "workflow_scope"
   | "not_found"
+  /** The repository has another address now. */
+  | "redirected"
   | "network"
   | "other";
 
@@ -84,6 +86,10 @@ const maxAlternatesBytes = 16_384;
 const maxListBytes = 64 * 1024 * 1024;
 const maxReasonChars = 300;
 const maxLines = 500;
+/** A body that git streams cannot be sent again to where the site redirects it: it is kept in memory as a whole then. */
+const wholeBody = ["-c", `http.postBuffer=${512 * 1024 * 1024}`];
+const redirected =
+  /\bHTTP 30[1278]\b|returned error: 30[1278]\b|redirects followed|disabled in libcurl|unable to rewind rpc post data/i;
 
 /**
  * The branches that the remote has now. Rejects with `RemoteFailure`, `git_not_found` or the
@@ -121,7 +127,10 @@ async function pushFrom(
   const flags = ["--porcelain", "--no-verify", "--no-signed", "--no-follow-tags"];
   const lease = `--force-with-lease=${ref}:${expected ?? ""}`;
   const what = ["--", order.address.address, `${commit}:${ref}`];
-  const answer = await call(order, dir, ["push", ...flags, lease, ...what]);
+  const push = ["push", ...flags, lease, ...what];
+  const first = await call(order, dir, push);
+  const isRedirected = first.lines.some((line) => redirected.test(line));
+  const answer = isRedirected ? await call(order, dir, [...wholeBody, ...push]) : first;
   const [sign, summary] = lineOf(answer.stdout, ref);
   if (answer.status === 0) return { outcome: sign === "=" ? "already_there" : "pushed" };
   // The remote may have the commit although its answer was lost.
@@ -296,6 +305,7 @@ const signs: readonly Sign[] = [
     category: "permission",
     final: false,
   },
+  { pattern: redirected, category: "redirected", final: true },
   {
     pattern: /does not appear to be a git repository|does not exist|no such file/i,
     category: "not_found",

@@ -34,19 +34,25 @@ function worldFor(t: TestContext, { state, attemptId }: { state: string; attempt
   const onSuccess = { kind: "state", name: "In Review" };
   const config = {
     tracker: { updates: "state", inProgress: "In Progress", onSuccess },
-    ...{ delivery: { mergeMethod: "squash" }, git: { repositories: [{ name: "shop" }] } },
+    delivery: { mergeMethod: "squash" },
+    git: { repositories: [{ name: "shop", address: { address: "https://git.test/a/shop.git" } }] },
   };
   let isMergeable = false;
   const merges: string[] = [];
+  let names = ["a/shop", "A/Shop"];
+  const reason = "HTTP 301";
+  const push = async () => ({ outcome: "refused", final: true, reason, category: "redirected" });
   const forge = {
     async merge(_: number, { head }: { head: string }) {
       merges.push(head);
       return { outcome: "merged", sha: head };
     },
+    pushCredential: async () => null,
+    look: async () => ({ name: names[1], configured: names[0] }),
   };
   const deps = {
     ...{ forgeFor: () => forge, isMergeable: async () => isMergeable },
-    ...{ clock, store, tracker: () => tracker, config: () => config },
+    ...{ push, clock, store, tracker: () => tracker, config: () => config },
     ...{ rests: async () => {}, bus: { publish() {} } },
   };
   const writes = new Writes(deps as unknown as ConstructorParameters<typeof Writes>[0]);
@@ -58,6 +64,9 @@ function worldFor(t: TestContext, { state, attemptId }: { state: string; attempt
   };
   return {
     ...{ clock, store, known, moved, merges, make },
+    rename(to: string) {
+      names = ["a/shop", to];
+    },
     allow() {
       isMergeable = true;
     },
@@ -127,4 +136,23 @@ test("what GitHub refuses for good through the tracker is not tried again; what 
     world.refuse(trackerError(new ForgeError(category, "no")));
     assert.equal((await world.make("move", "m", toReview)).outcome, outcome);
   }
+});
+
+test("a push that the site redirects names the line of the configuration to change", async (t) => {
+  const { store, known, make, rename } = worldFor(t, { state: "Todo", attemptId: "att_1" });
+  store.save({ ...known, repository: "shop", branch: "b", workspacePath: "/w", head: "h1" });
+  const unknown = await make("push", "p", { commit: "h1" });
+  const [entry] = store.waitingOf(known.issueId);
+  assert.ok(entry);
+  store.settle(entry.id, { state: "final", error: "refused" });
+  rename("b/store");
+  const named = await make("push", "q", { commit: "h1" });
+  const next = "of shop in git.repositories, then symphony deliver ENG-1";
+  assert.deepEqual(
+    [unknown, named],
+    [
+      `the site redirects https://git.test/a/shop.git; next: write its new address in the url ${next}`,
+      `a/shop is b/store now; next: write b/store instead of a/shop in the url ${next}`,
+    ].map((what) => ({ outcome: "final", reason: `push refused: ${what}` })),
+  );
 });

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import {
   chmodSync,
   mkdirSync,
@@ -7,6 +8,8 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { createServer, type RequestListener } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { parseGitAddress } from "../../../src/core/config/git.ts";
@@ -193,6 +196,34 @@ test("T-2: the credential of a push reaches only its site, and no file or messag
     outcome: "refused",
     category: "permission",
   });
+});
+
+test("a redirect takes no credential to another site, and one that leads nowhere is said and final", async (t) => {
+  const { order } = await pushWorld(t);
+  const seen: (string | undefined)[] = [];
+  const site = async (answer: RequestListener) => {
+    const server = createServer(answer).listen(0, "127.0.0.1");
+    t.after(() => server.close());
+    await once(server, "listening");
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  };
+  const other = await site((request, response) => {
+    seen.push(request.headers.authorization);
+    response.writeHead(401, { "www-authenticate": "Basic" }).end();
+  });
+  for (const to of [(url = "") => other + url, (url = "") => url, () => "https://127.0.0.1:1/"]) {
+    const from = await site(({ url, headers }, response) => {
+      if (headers.authorization) response.writeHead(301, { location: to(url) }).end();
+      else response.writeHead(401, { "www-authenticate": "Basic" }).end();
+    });
+    const credential = { user: "ada", password: canary };
+    const answer = await pushCommit(order({ address: addressOf(`${from}/a.git`), credential }));
+    const isOther = to("") === other;
+    const category = isOther ? "permission" : "redirected";
+    assert.partialDeepStrictEqual(answer, { outcome: "refused", category, final: !isOther });
+  }
+  assert.ok(seen.length > 0);
+  assert.deepEqual(new Set(seen), new Set([undefined]));
 });
 
 test("a push whose answer is lost is recognised: the remote has the commit", async (t) => {

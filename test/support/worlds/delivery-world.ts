@@ -90,6 +90,8 @@ interface Comment {
 export class DeliveryWorld implements AsyncDisposable {
   readonly github: SchemaGithub;
   readonly place: DeliveryProject;
+  /** Its name at the moment. */
+  repository = "app";
   #server: Served | null = null;
 
   constructor(github: SchemaGithub, place: DeliveryProject) {
@@ -284,7 +286,7 @@ export class DeliveryWorld implements AsyncDisposable {
   }
 
   #bare(): string {
-    const { dir } = this.github.world.repo("acme", "app");
+    const { dir } = this.github.world.repo("acme", this.repository);
     return dir;
   }
 

@@ -62,9 +62,11 @@ class GithubForge implements Forge {
   readonly #clock: Clock;
   readonly #observed = new Map<number, string>();
   readonly #rights = new Map<string, { readonly may: boolean; readonly until: number }>();
+  readonly #configured: string;
   #facts: Facts | null = null;
 
   constructor(options: GithubClientOptions) {
+    this.#configured = `${options.repository.owner}/${options.repository.name}`;
     this.#clock = options.clock;
     this.#client = new GithubClient(options);
     this.#account = new GithubAccount(this.#client);
@@ -213,6 +215,7 @@ class GithubForge implements Forge {
       numericId: read.id,
       owner,
       name: read.full_name,
+      configured: this.#configured,
       defaultBranch: read.default_branch,
       archived: read.archived,
       canPush: push ?? null,
