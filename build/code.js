@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { isBuiltin } from "node:module";
 import { basename, dirname, join, resolve } from "node:path";
 import { build } from "esbuild";
 import { merged } from "./merged.js";
@@ -38,17 +39,34 @@ writeShort(shared.sourcemap ? outputFiles : await merged(outputFiles, made, shar
 
 /** The directories of all packages that went into the files. */
 const used = new Set();
+/** Koa brings two tables of all media types, which take longer to prepare than Koa itself. No answer of the API looks into them. */
+const typesWhenAsked = {
+  name: "types-when-asked",
+  setup(plugin) {
+    const namespace = "when-asked";
+    plugin.onResolve({ filter: /^mime-types$/ }, ({ path }) => ({ path, namespace }));
+    plugin.onLoad({ filter: /./, namespace }, () => {
+      const names = ["charset", "contentType", "extension", "lookup"];
+      const one = (name) =>
+        `exports.${name} = (value) => require("mime-types/index.js").${name}(value);`;
+      return { contents: names.map(one).join("\n"), resolveDir: process.cwd() };
+    });
+  },
+};
 for (const name of joined) {
-  const { metafile } = await build({
+  const { outputFiles: files, metafile } = await build({
     ...shared,
     stdin: { contents: await exportsOf(name), resolveDir: process.cwd() },
     outfile: `dist/vendor/${name}.js`,
     metafile: true,
+    write: false,
+    plugins: [typesWhenAsked],
     // For packages that are no modules yet.
     banner: {
       js: 'import{createRequire}from"node:module";const require=createRequire(import.meta.url);',
     },
   });
+  for (const { path, text } of files) writeFile(path, shared.sourcemap ? text : withBuiltins(text));
   for (const file of Object.keys(metafile.inputs)) {
     const [dir] = /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file) ?? [];
     if (dir) used.add(dir);
@@ -76,10 +94,7 @@ function licenceOf(dir) {
  */
 function writeShort(files) {
   if (shared.sourcemap) {
-    for (const { path, contents } of files) {
-      mkdirSync(dirname(path), { recursive: true });
-      writeFileSync(path, contents);
-    }
+    for (const { path, contents } of files) writeFile(path, contents);
     return;
   }
   const texts = new Map(files.map(({ path, text }) => [path, text]));
@@ -115,12 +130,42 @@ function writeShort(files) {
   // A server that runs while another release is installed must not load that one's files under the names of its own.
   const release = createHash("sha256").update(chunks.join()).digest("hex").slice(0, 8);
   const dir = join("dist", release);
-  mkdirSync(dir, { recursive: true });
   for (const [path, text] of texts) {
-    const own = text
+    const own = withBuiltins(text)
       .replace(/(?<=\/)[A-Z0-9]{8}\.js\b/g, (name) => short.get(name) ?? name)
       .replace(/"((?:\.\.\/)+|\.\/)chunks\//g, `"$1${release}/`);
-    if (!isChunk(path)) mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(isChunk(path) ? join(dir, short.get(basename(path))) : path, own);
+    writeFile(isChunk(path) ? join(dir, short.get(basename(path))) : path, own);
   }
+}
+
+function writeFile(path, contents) {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, contents);
+}
+
+/**
+ * `text` without imports of Node's own modules: an import evaluates everything that a module exports, and some of that loads
+ * much that is never used.
+ */
+function withBuiltins(text) {
+  const imports =
+    /(?<=^|[;}\n])import\s?([\w$]+)?,?(?:\*as ([\w$]+)|(\{[^}]*\}))?\s?from"(?:node:)?([a-z_0-9/]+)";/g;
+  const short = ["$b", "$b0", "$b1", "$b2"].find((one) => !text.includes(one));
+  let found = 0;
+  const own = text.replace(imports, (whole, byDefault, all, list, name) => {
+    if (!isBuiltin(`node:${name}`)) return whole;
+    found++;
+    const module = `${short}("node:${name}")`;
+    const names =
+      list
+        ?.slice(1, -1)
+        .split(",")
+        .map((one) => one.split(" as ")) ?? [];
+    const wholes = [byDefault, all, ...names.flatMap(([one, as]) => (one === "default" ? as : []))];
+    const single = names.filter(([one]) => one !== "default").map((one) => one.join(":"));
+    const bound = wholes.filter((one) => one !== undefined).map((one) => `${one}=${module}`);
+    if (single.length > 0) bound.push(`{${single}}=${module}`);
+    return `const ${bound.join()};`;
+  });
+  return found === 0 ? text : `const ${short}=process.getBuiltinModule;${own}`;
 }

@@ -37,7 +37,7 @@ export function statusPage(core: Core, clock: Clock): Middleware {
   return (ctx) => {
     ctx.set("Content-Security-Policy", contentPolicy);
     ctx.set("Cache-Control", "no-store");
-    ctx.type = "text/html; charset=utf-8";
+    ctx.set("Content-Type", "text/html; charset=utf-8");
     if (ctx.state["locked"] === true) {
       ctx.status = 401;
       ctx.body = layout(null, [alerts([locked])], "symphony").text;

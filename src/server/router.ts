@@ -1,12 +1,6 @@
-import { createRequire } from "node:module";
-import type KoaRouter from "@koa/router";
+import Base from "@koa/router";
 
-/** By `require`: as a module it imports node:http by name, which loads far more than is used. */
-const { default: Base }: { readonly default: typeof KoaRouter } = createRequire(import.meta.url)(
-  "@koa/router",
-);
-
-type Matched = ReturnType<KoaRouter["match"]>;
+type Matched = ReturnType<Base["match"]>;
 
 const keptMatches = 256;
 const keptPathLength = 200;

@@ -1,4 +1,4 @@
-import { runCommand } from "./run.ts";
+import { CommandSeries, runCommand } from "./run.ts";
 
 export interface SyntaxFault {
   /** Within the script, 1-based. */
@@ -11,6 +11,9 @@ const timeoutMs = 5_000;
 const maxOutputBytes = 2_000;
 const maxKept = 200;
 const known = new Map<string, SyntaxFault | null>();
+/** A program with plain words, such as `codex app-server`: the grammar of a shell has no fault for it. */
+const plain =
+  /^(?!(?:if|then|elif|else|fi|case|esac|for|select|while|until|do|done|in|function|time|coproc)(?: |$))[\w./:@%+,-]+(?: [\w./:@%+,=-]+)*$/;
 
 /**
  * What a shell says about the syntax of a script, which it reads from stdin and does not run; null when it is valid, and where
@@ -21,10 +24,14 @@ export async function syntaxFault(
   script: string,
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<SyntaxFault | null> {
+  if (plain.test(script)) return null;
   const key = `${shell}\0${script}`;
   const before = known.get(key);
   if (before !== undefined) return before;
+  // It runs nothing of the script, so no process can leave its group.
+  await using series = await CommandSeries.begin("syntax");
   const end = await runCommand({
+    series,
     argv: [shell, "-n"],
     cwd: "/",
     env: { PATH: env["PATH"] ?? "/usr/bin:/bin", LC_ALL: "C" },

@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { close, closeSync, open, openSync, read, readSync } from "node:fs";
 import { readdir } from "node:fs/promises";
-import { setTimeout as delay } from "node:timers/promises";
+import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { promisify } from "node:util";
 import { SharedRuns } from "../clock.ts";
 import { daemonMark, runCookie } from "./environment.ts";
@@ -27,6 +27,9 @@ const lanes = 4;
 const firstReadBytes = 8 * 1024;
 /** Of an environment; a program may give another one of megabytes, a thousand times. */
 const mostReadBytes = 64 * 1024;
+
+/** After so many the other work of this process has its turn. */
+const atOnce = 32;
 
 const none: ReadonlySet<number> = new Set();
 const recentMs = 1_000;
@@ -76,8 +79,14 @@ export function scansMade(): number {
 
 async function scanned(): Promise<Scan> {
   scans += 1;
-  const entries = hasProc ? await entriesOf(await livePids()) : await listed();
+  const entries = hasProc ? await allEntries() : await listed();
   return { entries, others: others(entries) };
+}
+
+async function allEntries(): Promise<readonly ProcessEntry[]> {
+  const pids = await livePids();
+  for (const pid of images.keys()) if (!pids.has(pid)) images.delete(pid);
+  return entriesOf(pids);
 }
 
 async function listed(): Promise<ProcessEntry[]> {
@@ -93,9 +102,12 @@ async function entriesOf(pids: Iterable<number>): Promise<ProcessEntry[]> {
   const lane = async () => {
     const entries: ProcessEntry[] = [];
     const reader = new ProcReader();
+    let looked = 0;
     for (const pid of left) {
       const entry = await readEntry(pid, reader);
       if (entry !== null) entries.push(entry);
+      looked += 1;
+      if (looked % atOnce === 0) await turn();
     }
     return entries;
   };
@@ -191,17 +203,46 @@ class ProcReader {
   }
 }
 
+/** The marks in the environment of a process, and where it lies. */
+interface Image extends Pick<ProcessEntry, "runId" | "daemon"> {
+  readonly place: string;
+}
+
+/** By process. One that runs another program gets another environment, which lies elsewhere, so that it is read again. */
+const images = new Map<number, Image>();
+
 async function readEntry(pid: number, reader: ProcReader): Promise<ProcessEntry | null> {
   const stat = reader.stat(pid);
   // The command name in parentheses may contain any character; the fields after it are plain.
-  const [state, parentPid, groupId] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const [state, parentPid, groupId] = fields;
   if (state === undefined || state === "" || state === "Z" || state === "X") return null;
-  const environ = (await reader.environ(pid).catch(() => "")).split("\0");
-  return {
-    ...{ pid, parentPid: Number(parentPid), groupId: Number(groupId) },
+  const { runId, daemon } = await imageOf(pid, fields, reader);
+  return { pid, parentPid: Number(parentPid), groupId: Number(groupId), runId, daemon };
+}
+
+/** `PF_KTHREAD` of the kernel's flags, the field 9: a thread of its own has no environment. */
+const kernelThread = 0x0020_0000;
+const noImage: Image = { place: "", runId: null, daemon: null };
+
+/** proc(5): the fields 22, 50 and 51 are when it started, and the begin and the end of its environment; 0 where that is not shown. */
+async function imageOf(pid: number, fields: readonly string[], reader: ProcReader): Promise<Image> {
+  if ((Number(fields[6]) & kernelThread) !== 0) return noImage;
+  const [startedAt, from, to] = [fields[19], fields[47], fields[48]];
+  const place = `${startedAt} ${from} ${to}`;
+  const known = images.get(pid);
+  if (known?.place === place) return known;
+  const text = await reader.environ(pid).catch(() => null);
+  const environ = (text ?? "").split("\0");
+  const image = {
+    place,
     runId: valueIn(environ, runCookie),
     daemon: valueIn(environ, daemonMark),
   };
+  const isWhole = text !== null && text !== "" && Number(to) > 0;
+  if (isWhole) images.set(pid, image);
+  else images.delete(pid);
+  return image;
 }
 
 function valueIn(environ: readonly string[], name: string): string | null {

@@ -5,18 +5,25 @@ import { FakeClock } from "../../support/fakes/fake-clock.ts";
 
 const mb = 1024 * 1024;
 
-test("memory that a burst left is given back once the server is idle, and not while it works", () => {
+test("memory that the start and a burst left is given back once the server is idle, and not while it works", () => {
   const clock = new FakeClock();
-  let [resident, cpu, collected] = [110 * mb, 0, 0];
+  let [resident, cpu, collected] = [130 * mb, 0, 0];
   const end = giveBackWhenIdle({
     clock,
     cpuMs: () => cpu,
     residentBytes: () => resident,
     collect() {
       collected += 1;
-      resident = 115 * mb;
+      resident = resident === 130 * mb ? 110 * mb : 115 * mb;
     },
   });
+  cpu += 400;
+  clock.advance(500);
+  assert.equal(collected, 0, "it still starts");
+  cpu += 1;
+  clock.advance(500);
+  assert.equal(collected, 1, "what the start left");
+  collected = 0;
   const pass = (cpuMs: number) => {
     cpu += cpuMs;
     clock.advance(15_000);

@@ -38,3 +38,22 @@ async function started(n: number) {
   await once(child.stdout, "data");
   return { tree: new ProcessTree(child, runId), runId };
 }
+
+test("a process that runs another program is read again: its marks are those of the program that runs", {
+  skip: process.platform !== "linux",
+}, async () => {
+  const mark = `scans-${process.pid}/after`;
+  const line = `echo ready; read line; exec env ${runCookie}=${mark} sleep 600`;
+  const child = spawn("sh", ["-c", line], {
+    stdio: ["pipe", "pipe", "ignore"],
+    env: { PATH: process.env["PATH"] },
+  });
+  await once(child.stdout, "data");
+  const runIdNow = async () =>
+    (await liveProcesses()).find(({ pid }) => pid === child.pid)?.runId ?? null;
+  assert.equal(await runIdNow(), null);
+  child.stdin.write("now\n");
+  while ((await runIdNow()) !== mark) assert.equal(child.exitCode, null);
+  child.kill("SIGKILL");
+  await once(child, "exit");
+});
