@@ -212,6 +212,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "src/core/store",
   ],
   "src/core/fleet": [
+    "lowdb",
+    "src/core/secrets",
     ...base,
     "src/core/agent",
     "src/core/config",

@@ -22,6 +22,7 @@ import { agentEnvironment } from "./process/environment.ts";
 import { loginEnvironment } from "./process/login.ts";
 import { runIdOf } from "./process/table.ts";
 import { Mirrors } from "./repository/mirrors.ts";
+import type { Secrets } from "./secrets/secrets.ts";
 import { noAuditKeys } from "./store/audit.ts";
 import { openIssueRecords } from "./store/documents.ts";
 import { openHistory } from "./store/history.ts";
@@ -61,6 +62,7 @@ export async function openHosts(
 interface OpenFleetDeps {
   readonly config: Config;
   lookup(name: string): string | undefined;
+  readonly secrets: Pick<Secrets, "lookup" | "put">;
   readonly closers: Closers;
   readonly orchestrator: Pick<Orchestrator, "post">;
 }
@@ -71,7 +73,7 @@ interface OpenFleetDeps {
  */
 export async function openFleet(
   { dataDir, clock, log, redactor }: CoreOptions,
-  { config, lookup, closers, orchestrator }: OpenFleetDeps,
+  { config, lookup, secrets, closers, orchestrator }: OpenFleetDeps,
 ): Promise<Fleet | null> {
   const url = engineUrlOf(config.fleet, lookup);
   if (url === null) return null;
@@ -80,7 +82,7 @@ export async function openFleet(
     if (secret) redactor.add(secret);
   const { Fleet } = await import("./fleet/fleet.ts");
   const fleet = await Fleet.open({
-    ...{ url, dataDir, clock, log },
+    ...{ url, dataDir, clock, log, secrets },
     changed: (workers) => orchestrator.post({ type: "workers.changed", workers }),
   });
   closers.push(() => fleet.close());

@@ -204,7 +204,9 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     portsOf(deps),
     await recovered(deps, base, options.signal),
   );
-  const fleet = await openFleet(options, { config: current(), lookup, closers, orchestrator });
+  const fleet = await openFleet(options, {
+    ...{ config: current(), lookup, secrets, closers, orchestrator },
+  });
   // Earlier changes are read by the first poll.
   trackers.watch(() => orchestrator.post({ type: "tracker.changed" }));
   saves.follow((trouble) => orchestrator.post({ type: "storage.changed", trouble }));

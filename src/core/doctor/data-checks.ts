@@ -128,7 +128,16 @@ async function leftovers(dataDir: string): Promise<readonly string[]> {
   return (await exists(file)) ? [file] : [];
 }
 
-const privateFiles = ["", "secrets.key", "secrets.json", "overlay.json", "history.db", "record.db"];
+const privateFiles = [
+  "",
+  "secrets.key",
+  "secrets.json",
+  "overlay.json",
+  "history.db",
+  "record.db",
+  "tokens.json",
+  "fleet.json",
+];
 
 async function openToOthers(dataDir: string): Promise<readonly string[]> {
   const found = privateFiles.map(async (name) => {

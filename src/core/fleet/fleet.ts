@@ -1,7 +1,7 @@
 // Attempts on other machines: who leads, which workers there are, and where their agents are.
 
 import { hostname } from "node:os";
-import { type Clock, pause, within } from "../clock.ts";
+import { pause, within } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { WorkerHost } from "../model/worker.ts";
 import { admitWorkers } from "./admission.ts";
@@ -15,16 +15,14 @@ import {
   readPresence,
   renewMs,
 } from "./lease.ts";
-import { type Member, Members } from "./members.ts";
+import { type Member, Members, type MembersOptions } from "./members.ts";
 import type { Placement } from "./remote.ts";
 import { keyFor } from "./sealing.ts";
 import { type Sighting, sighted } from "./sighting.ts";
 import { type Listener, type Part, readStreams, Talk } from "./talk.ts";
 
-export interface FleetOptions {
+export interface FleetOptions extends MembersOptions {
   readonly url: string;
-  readonly dataDir: string;
-  readonly clock: Clock;
   readonly log: {
     info(message: string, fields?: Readonly<Record<string, unknown>>): void;
     warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
@@ -82,7 +80,7 @@ export class Fleet {
 
   /** Connects; nothing is placed yet. Rejects as `Engine.open` and `Members.open`. */
   static async open(options: FleetOptions): Promise<Fleet> {
-    const members = await Members.open(options.dataDir);
+    const members = await Members.open(options);
     const engine = await Engine.open(options.url, members.fleet);
     const fleet = new Fleet(options, engine, members);
     fleet.#loops = Promise.all([fleet.#watch(), fleet.#read(), fleet.#admit()]);

@@ -4,8 +4,8 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { pause, systemClock } from "../clock.ts";
-import { SymphonyError } from "../model/errors.ts";
-import { writeDurably } from "../store/durable.ts";
+import { SymphonyError, systemCodeOf } from "../model/errors.ts";
+import { storageUnavailable, writeDurably } from "../store/durable.ts";
 import { parseJson } from "../text/text.ts";
 import type { Engine } from "./engine.ts";
 import { keyFor, newSecret, readToken, seal, unseal } from "./sealing.ts";
@@ -32,7 +32,7 @@ const Stored = z.object({
 export const Request = z.object({
   id: z.string().regex(/^[0-9a-f-]{36}$/),
   name: z.string().regex(/^[\w.-]{1,63}$/),
-  secret: z.string(),
+  secret: z.string().regex(/^[\w-]{43}$/),
   host: z.string(),
 });
 
@@ -50,11 +50,15 @@ const askMs = 250;
 
 /** null: this directory has not joined a fleet. */
 export async function storedIdentity(dir: string): Promise<Identity | null> {
-  const text = await readFile(join(dir, fileName), "utf8").catch(() => null);
+  const file = join(dir, fileName);
+  const text = await readFile(file, "utf8").catch((error: unknown) => {
+    if (systemCodeOf(error) === "ENOENT") return null;
+    throw storageUnavailable(file, error);
+  });
   if (text === null) return null;
   const stored = Stored.safeParse(parseJson(text)).data;
   if (!stored) {
-    throw new SymphonyError("storage_corrupt", `${join(dir, fileName)} cannot be read`, {
+    throw new SymphonyError("storage_corrupt", `${file} cannot be read`, {
       hint: "symphony workers invite, on the server, then join again with another --dir",
     });
   }

@@ -1,35 +1,35 @@
 import { randomBytes } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { Low } from "lowdb";
 import { z } from "zod";
+import type { Clock } from "../clock.ts";
 import { SymphonyError } from "../model/errors.ts";
-import { writeDurably } from "../store/durable.ts";
-import { parseJson } from "../text/text.ts";
+import type { Secrets } from "../secrets/secrets.ts";
+import { durableJson, OneByOne, removeLeftovers } from "../store/durable.ts";
 import type { Request } from "./join.ts";
-import { newSecret, writeToken } from "./sealing.ts";
+import { keyBytes, newSecret, seal, unseal, writeToken } from "./sealing.ts";
 
-// The workers of a fleet as the orchestrator knows them: in its data directory, readable by its user alone.
+// The workers of a fleet as the orchestrator knows them: in its data directory, their keys sealed.
 
-const Member = z.object({
+const Sealed = z.object({
   id: z.string(),
-  name: z.string(),
+  /** Base64, sealed with the fleet's key for this id. */
   secret: z.string(),
+});
+
+const Member = Sealed.extend({
+  name: z.string(),
   joinedWall: z.number(),
   /** It gets no new attempts. */
   cordoned: z.boolean(),
 });
+/** `secret` is the key itself, in base64. */
 export type Member = Readonly<z.output<typeof Member>>;
 
-const Invitation = z.object({
-  id: z.string(),
-  secret: z.string(),
-  untilWall: z.number(),
-  used: z.boolean(),
-});
+const Invitation = Sealed.extend({ untilWall: z.number(), used: z.boolean() });
 type Invitation = Readonly<z.output<typeof Invitation>>;
 
 const Stored = z.object({
-  version: z.literal(1),
   fleet: z.string(),
   epoch: z.number(),
   members: z.array(Member),
@@ -38,44 +38,58 @@ const Stored = z.object({
 type Stored = Readonly<z.output<typeof Stored>>;
 
 export const maxWorkers = 100;
+const formatVersion = 2;
 const fileName = "fleet.json";
+/** The secret that seals the keys of workers and invitations: it is sealed and backed up as all secrets are. */
+const keyName = "SYMPHONY_FLEET_KEY";
+
+export interface MembersOptions {
+  readonly dataDir: string;
+  readonly clock: Clock;
+  readonly secrets: Pick<Secrets, "lookup" | "put">;
+}
 
 /** Workers and invitations; each change is on disk when it resolves. */
 export class Members {
-  readonly #file: string;
-  #stored: Stored;
-  #writing: Promise<void> = Promise.resolve();
+  readonly #stored: OneByOne<Stored>;
+  readonly #key: Buffer;
+  #all: readonly Member[] = [];
 
-  private constructor(file: string, stored: Stored) {
-    this.#file = file;
+  private constructor(stored: OneByOne<Stored>, key: Buffer) {
     this.#stored = stored;
+    this.#key = key;
+    this.#open();
   }
 
-  /** Begins a new epoch, which is on disk when it resolves. Rejects with `storage_corrupt` or `storage_unavailable`. */
-  static async open(dataDir: string): Promise<Members> {
+  /**
+   * Begins a new epoch, which is on disk when it resolves. Rejects with `storage_corrupt`, also where the key of the
+   * fleet is not among the secrets any more, or `storage_unavailable`.
+   */
+  static async open({ dataDir, clock, secrets }: MembersOptions): Promise<Members> {
     const file = join(dataDir, fileName);
-    const text = await readFile(file, "utf8").catch(() => null);
-    const found = text === null ? empty() : Stored.safeParse(parseJson(text)).data;
-    if (!found) {
-      throw new SymphonyError("storage_corrupt", `${file} cannot be read`, {
-        hint: `remove it, then invite each worker again: rm '${file}'`,
-      });
-    }
-    const members = new Members(file, found);
-    await members.#change((stored) => ({ ...stored, epoch: stored.epoch + 1 }));
-    return members;
+    await removeLeftovers(file);
+    const document = new Low<Stored>(durableJson(file, formatVersion, Stored), empty());
+    await document.read();
+    const stored = new OneByOne(document);
+    const { members, invitations } = stored.current;
+    const key = await keyOf(secrets, members.length + invitations.length === 0, file);
+    const opened = new Members(stored, key);
+    // Also above every epoch that came after the backup from which the file was restored.
+    const now = Math.floor(clock.wall() / 1_000);
+    await opened.#change((all) => ({ ...all, epoch: Math.max(all.epoch + 1, now) }));
+    return opened;
   }
 
   get fleet(): string {
-    return this.#stored.fleet;
+    return this.#stored.current.fleet;
   }
 
   get epoch(): number {
-    return this.#stored.epoch;
+    return this.#stored.current.epoch;
   }
 
   get all(): readonly Member[] {
-    return this.#stored.members;
+    return this.#all;
   }
 
   /** Throws `worker_not_found`. */
@@ -95,15 +109,15 @@ export class Members {
       ...rest,
       invitations: [
         ...invitations.filter((one) => one.untilWall > wall).slice(-maxWorkers),
-        { id: invitation, secret: secret.toString("base64url"), untilWall, used: false },
+        { ...this.#sealed(invitation, secret), untilWall, used: false },
       ],
     }));
     return writeToken({ fleet: this.fleet, invitation, secret });
   }
 
   invitation(id: string): (Omit<Invitation, "secret"> & { readonly secret: Buffer }) | null {
-    const found = this.#stored.invitations.find((one) => one.id === id);
-    return found ? { ...found, secret: Buffer.from(found.secret, "base64url") } : null;
+    const found = this.#stored.current.invitations.find((one) => one.id === id);
+    return found ? { ...found, secret: this.#unsealed(found) } : null;
   }
 
   /** Uses the invitation up. Resolves with why not, or null when the worker has joined. */
@@ -122,12 +136,13 @@ export class Members {
     if (this.all.some(({ name }) => name === asked.name))
       return `there is a worker ${asked.name} already: join with another --name`;
     if (this.all.length >= maxWorkers) return `there are ${maxWorkers} workers already`;
-    const { id, name, secret } = asked;
+    const { id, name } = asked;
+    const sealed = this.#sealed(id, Buffer.from(asked.secret, "base64url"));
     await this.#change(({ invitations, members, ...rest }) => ({
       ...rest,
       // Kept until it is pruned, so that its second use can be answered.
       invitations: invitations.map((one) => (one.id === invitation ? { ...one, used: true } : one)),
-      members: [...members, { id, name, secret, joinedWall: wall, cordoned: false }],
+      members: [...members, { ...sealed, name, joinedWall: wall, cordoned: false }],
     }));
     return null;
   }
@@ -150,24 +165,55 @@ export class Members {
     return member;
   }
 
-  /** One after another; in force once it is on disk. */
   async #change(change: (stored: Stored) => Stored): Promise<void> {
-    const write = this.#writing.then(async () => {
-      const next = change(this.#stored);
-      await writeDurably(this.#file, `${JSON.stringify(next)}\n`);
-      this.#stored = next;
-    });
-    this.#writing = write.catch(() => {});
-    await write;
+    await this.#stored.change(change);
+    this.#open();
+  }
+
+  #open(): void {
+    this.#all = this.#stored.current.members.map((one) => ({
+      ...one,
+      secret: this.#unsealed(one).toString("base64url"),
+    }));
+  }
+
+  #sealed(id: string, secret: Buffer): z.output<typeof Sealed> {
+    return { id, secret: seal(this.#key, id, secret).toString("base64url") };
+  }
+
+  #unsealed({ id, secret }: z.output<typeof Sealed>): Buffer {
+    const plain = unseal(this.#key, id, Buffer.from(secret, "base64url"));
+    if (plain !== null) return plain;
+    throw unreadable(`it was sealed with another ${keyName}`);
   }
 }
 
+/** Made with the first fleet; the keys of workers that are there need the one that sealed them. */
+async function keyOf(
+  secrets: MembersOptions["secrets"],
+  isNew: boolean,
+  file: string,
+): Promise<Buffer> {
+  const known = secrets.lookup(keyName);
+  if (known !== undefined) return readKey(known);
+  if (!isNew) throw unreadable(`${file}: the secret ${keyName}, which seals it, is gone`);
+  const key = newSecret();
+  await secrets.put(keyName, key.toString("base64url"));
+  return key;
+}
+
+function readKey(text: string): Buffer {
+  const key = Buffer.from(text, "base64url");
+  if (key.length === keyBytes) return key;
+  throw unreadable(`the secret ${keyName} is not the one that symphony made`);
+}
+
+function unreadable(why: string): SymphonyError {
+  return new SymphonyError("storage_corrupt", `the workers of the fleet cannot be read: ${why}`, {
+    hint: `put that secret back (symphony restore FILE), or move ${fileName} aside and invite each worker again: symphony serve --accept-loss ${fileName}`,
+  });
+}
+
 function empty(): Stored {
-  return {
-    version: 1,
-    fleet: randomBytes(8).toString("hex"),
-    epoch: 0,
-    members: [],
-    invitations: [],
-  };
+  return { fleet: randomBytes(8).toString("hex"), epoch: 0, members: [], invitations: [] };
 }

@@ -5,7 +5,7 @@ import { SymphonyError } from "../model/errors.ts";
 
 const nonceBytes = 12;
 const tagBytes = 16;
-const keyBytes = 32;
+export const keyBytes = 32;
 
 /** A new random secret of 256 bits. */
 export function newSecret(): Buffer {

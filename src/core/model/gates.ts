@@ -66,4 +66,5 @@ export const keptFiles = [
   "agent-pauses.json",
   "secrets.json",
   "tokens.json",
+  "fleet.json",
 ] as const;

@@ -1,10 +1,9 @@
 // What a fleet decides without an engine.
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import type { AgentEvent } from "../../../src/core/agent/agent.ts";
 import { addressOf } from "../../../src/core/fleet/engine.ts";
 import type { Presence } from "../../../src/core/fleet/lease.ts";
@@ -14,6 +13,10 @@ import { readToken } from "../../../src/core/fleet/sealing.ts";
 import { sighted } from "../../../src/core/fleet/sighting.ts";
 import { EarlyParts } from "../../../src/core/fleet/talk.ts";
 import { noTokens } from "../../../src/core/model/attempt.ts";
+import { openSecrets } from "../../../src/core/secrets/secrets.ts";
+import { createRedactor } from "../../../src/core/text/redact.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { coded, temporaryDir } from "../../support/makers/storage.ts";
 
 const mebibyte = 1024 * 1024;
 const part = (run: string, seq: number, data: Buffer) => ({ run, seq, isLast: false, data });
@@ -55,21 +58,71 @@ test("a lease that vanished counts from its last new beat, and anew when the eng
   assert.equal(sighted(flushed, at(6), look(4_000)).missingWall, null);
 });
 
-test("18: a machine that asks again with the same token and key is admitted, another one is not", async () => {
-  const dir = mkdtempSync(join(tmpdir(), "symphony-members-"));
-  const members = await Members.open(dir);
+test("18: a machine that asks again with the same token and key is admitted, another one is not", async (t) => {
+  const members = await (await fleetFile(t)).open();
   const { invitation } = readToken(await members.invite(1_000, 0));
-  const asked = { id: "a", name: "build-1", secret: "s", host: "h" };
+  const asked = { id: "a", name: "build-1", secret: secretOf("s"), host: "h" };
   assert.equal(await members.admit(invitation, asked, 1), null);
   assert.equal(await members.admit(invitation, asked, 1), null);
   for (const other of [
     { ...asked, id: "b", name: "build-2" },
-    { ...asked, secret: "t" },
+    { ...asked, secret: secretOf("t") },
   ])
     assert.match((await members.admit(invitation, other, 1)) ?? "", /used already/);
   assert.equal(members.all.length, 1);
-  rmSync(dir, { recursive: true });
 });
+
+test("the workers are what was acknowledged, their keys sealed; a lost or damaged file, or its lost key, stops the start", async (t) => {
+  const { open, dir, file, secrets } = await fleetFile(t);
+  const members = await open();
+  const token = await members.invite(1_000, 0);
+  const asked = { id: "a", name: "build-1", secret: secretOf("s"), host: "h" };
+  assert.equal(await members.admit(readToken(token).invitation, asked, 1), null);
+  await members.invite(1_000, 1);
+  const text = readFileSync(file, "utf8");
+  for (const name of readdirSync(dir)) {
+    const content = readFileSync(join(dir, name), "utf8");
+    for (const secret of [asked.secret, token.slice(-43)])
+      assert.ok(!content.includes(secret), name);
+  }
+  const again = await open();
+  assert.deepEqual(again.all, members.all);
+  assert.equal(again.named("build-1").secret, asked.secret);
+  assert.deepEqual([again.fleet, again.epoch > members.epoch], [members.fleet, true]);
+
+  for (const damage of ["", text.slice(0, -20), text.replace("build-1", "build-2")]) {
+    writeFileSync(file, damage);
+    await assert.rejects(open(), coded("storage_corrupt"));
+    assert.equal(readFileSync(file, "utf8"), damage, "nothing is written over it");
+  }
+  renameSync(file, `${file}.away`);
+  await assert.rejects(open(), coded("storage_corrupt"));
+  assert.ok(!existsSync(file));
+  // One from before a backup was restored.
+  writeFileSync(file, text);
+  assert.ok((await open()).epoch > again.epoch, "no epoch comes twice");
+  await secrets.remove("SYMPHONY_FLEET_KEY");
+  await assert.rejects(open(), coded("storage_corrupt"));
+  await secrets.put("SYMPHONY_FLEET_KEY", secretOf("other"));
+  await assert.rejects(open(), coded("storage_corrupt"));
+});
+
+/** A data directory for the workers of a fleet, with a real store of secrets. */
+async function fleetFile(t: TestContext) {
+  const dir = temporaryDir(t);
+  const clock = new FakeClock();
+  const redactor = createRedactor();
+  const secrets = await openSecrets({ dir, env: {}, clock, redactor });
+  const open = () => {
+    clock.advance(1_000);
+    return Members.open({ dataDir: dir, clock, secrets });
+  };
+  return { dir, file: join(dir, "fleet.json"), secrets, open };
+}
+
+function secretOf(text: string): string {
+  return Buffer.alloc(32, text).toString("base64url");
+}
 
 test("the engine's URL sets no option of its client", () => {
   assert.equal(addressOf("rediss://u:p@h:6380/2"), "rediss://h:6380/2");

@@ -105,7 +105,9 @@ test("30: an attempt whose letters are broken on the server's side alone is ende
   const [running] = (await world.client.system.state()).running;
   // A part with a number that does not follow: what came in between is lost.
   const [stream = ""] = world.redis.cli("--scan", "--pattern", "*:up:*").split("\n");
-  const lost = ["r", `${running?.attempt_id}-1`, "s", "9999", "l", "1", "d", "x"];
+  const [lead = ""] = world.redis.cli("--scan", "--pattern", "*:lead").split("\n");
+  const [epoch] = world.redis.cli("get", lead).split("|");
+  const lost = ["r", `${running?.attempt_id}-${epoch}`, "s", "9999", "l", "1", "d", "x"];
   world.redis.cli("xadd", stream, "*", ...lost);
   await eventually("its processes are gone", async () => !isAlive(Number(line.split(" ")[1])));
   world.go();
