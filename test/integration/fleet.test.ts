@@ -2,13 +2,15 @@
 
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { startFakeModel } from "../support/fakes/fake-model.ts";
 import { startFakeOpenai } from "../support/fakes/fake-openai.ts";
 import { codexHome } from "../support/makers/codex-home.ts";
 import { FleetWorld } from "../support/worlds/fleet.ts";
-import { realProgram } from "../support/worlds/real-agent.ts";
+import { realParts, realProgram } from "../support/worlds/real-agent.ts";
 import { eventually, symphony } from "../support/worlds/symphony.ts";
 
 const usage = { input: 100, output: 10 };
@@ -177,4 +179,65 @@ claude: { command: '${realProgram("SYMPHONY_CLAUDE")}', login: api_key, env_pass
   const { workspace, issue } = await world.client.issues.detail({ params: { id: "LOCAL-1" } });
   assert.equal(issue.state, "Done");
   assert.equal(readFileSync(join(String(workspace.path), "three.txt"), "utf8"), "one\n");
+});
+
+test("29, 30: the real gemini on two workers: it asks and is answered, and when the first is removed in a turn, the other one begins a new thread, with the tracker's tools", async () => {
+  const { command, config, env } = realParts.gemini;
+  await using model = await startFakeModel("fake-llm", [
+    { type: "bash", cmd: "echo lost > two.txt; sleep 600", usage },
+    { type: "tool", name: "mcp_tracker_issue_move", input: { state: "Done" }, usage },
+    { type: "text", text: "All done.", usage },
+  ]);
+  const variables = env(model.url);
+  const acp = {
+    command: command(realProgram("SYMPHONY_GEMINI")),
+    auth_method: config.authMethod,
+    env_passthrough: Object.keys(variables),
+    writable_paths: ["~/.gemini"],
+  };
+  const section = `agent: { kind: acp, level: networked, approvals: ask, max_retry_backoff_ms: 1000 }
+acp: ${JSON.stringify(acp)}`;
+  const home = await mkdtemp(join(tmpdir(), "symphony-gemini-"));
+  await using _ = { [Symbol.asyncDispose]: () => rm(home, { recursive: true, force: true }) };
+  await using world = await FleetWorld.open("", section, {
+    workerEnv(name) {
+      const own = join(home, name);
+      mkdirSync(join(own, ".gemini"), { recursive: true });
+      return {
+        HOME: own,
+        PATH: `${dirname(process.execPath)}:${process.env["PATH"]}`,
+        ...variables,
+      };
+    },
+  });
+  await world.serve();
+  const first = await world.worker("build-1");
+  await world.issue();
+  await eventually(
+    `it asks: ${first.log}`,
+    async () => (await symphony(world.place, "respond", "LOCAL-1", "approve")).code === 0,
+    60_000,
+  );
+  const written = join(world.dir, "workers", "build-1", "workspaces", "LOCAL-1", "two.txt");
+  await eventually("its turn", async () => existsSync(written), 60_000);
+  const second = await world.worker("build-2");
+  assert.equal((await symphony(world.place, "workers", "remove", "build-1")).code, 0);
+  const attempts = await eventually(
+    `it is done: ${second.log}`,
+    async () => {
+      const found = await world.client.issues.attempts({ params: { id: "LOCAL-1" } });
+      return found.attempts[0]?.status === "succeeded" ? found.attempts : null;
+    },
+    60_000,
+  );
+  assert.deepEqual(
+    attempts.map(({ worker_host, status }) => [worker_host, status]),
+    [
+      ["build-2", "succeeded"],
+      ["build-1", "failed"],
+    ],
+  );
+  assert.notEqual(attempts[0]?.thread_id, attempts[1]?.thread_id);
+  const { issue } = await world.client.issues.detail({ params: { id: "LOCAL-1" } });
+  assert.equal(issue.state, "Done");
 });
