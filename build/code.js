@@ -151,11 +151,10 @@ function withBuiltins(text) {
   const imports =
     /(?<=^|[;}\n])import\s?([\w$]+)?,?(?:\*as ([\w$]+)|(\{[^}]*\}))?\s?from"(?:node:)?([a-z_0-9/]+)";/g;
   const short = ["$b", "$b0", "$b1", "$b2"].find((one) => !text.includes(one));
-  let found = 0;
+  const made = [];
   const own = text.replace(imports, (whole, byDefault, all, list, name) => {
     if (!isBuiltin(`node:${name}`)) return whole;
-    found++;
-    const module = `${short}("node:${name}")`;
+    const module = `${short}("${isBuiltin(name) ? name : `node:${name}`}")`;
     const names =
       list
         ?.slice(1, -1)
@@ -165,7 +164,10 @@ function withBuiltins(text) {
     const single = names.filter(([one]) => one !== "default").map((one) => one.join(":"));
     const bound = wholes.filter((one) => one !== undefined).map((one) => `${one}=${module}`);
     if (single.length > 0) bound.push(`{${single}}=${module}`);
-    return `const ${bound.join()};`;
+    made.push(...bound);
+    return "";
   });
-  return found === 0 ? text : `const ${short}=process.getBuiltinModule;${own}`;
+  return made.length === 0
+    ? text
+    : `const ${[`${short}=process.getBuiltinModule`, ...made]};${own}`;
 }

@@ -50,7 +50,12 @@ export async function merged(outputs, made, options) {
     for (const path of group) taken.add(path);
     await joinGroup(group, { texts, facts, options });
   }
-  for (const [path, text] of texts) requireWhole(path, text, texts);
+  for (const [path, text] of texts) {
+    const short = await boundOnce(text, options);
+    requireWhole(path, short, texts);
+    texts.set(path, short);
+  }
+  exportOwnNames(texts);
   return [...texts].map(([path, text]) => ({ path, text }));
 }
 
@@ -103,6 +108,70 @@ function namesFromOutside(all) {
   return found;
 }
 
+/** Files that no `import()` names export what they have by the short names that it has in them: `export{a}`, not `export{a as b}`. */
+function exportOwnNames(texts) {
+  const targets = (text) => [...text.matchAll(/import\("(\.[^"]+)"\)/g)].map(([, to]) => to);
+  const named = new Set(
+    [...texts].flatMap(([path, text]) => targets(text).map((to) => join(dirname(path), to))),
+  );
+  const own = new Map();
+  for (const [path, text] of texts) {
+    if (!path.includes("/chunks/") || named.has(path)) continue;
+    const lists = [...text.matchAll(/(?<=[;}\n])export\{([^}]*)\};?(?!from)/g)];
+    if (lists.length !== 1) throw new Error(`${path} has ${lists.length} lists of exports`);
+    const [[whole, list]] = lists;
+    const pairs = list.split(",").map((one) => one.split(" as "));
+    own.set(path, new Map(pairs.map(([name, as = name]) => [as, name])));
+    const short = `export{${[...new Set(pairs.map(([name]) => name))]}};`;
+    texts.set(
+      path,
+      text.replace(whole, () => short),
+    );
+  }
+  const imports = /(?<=^|[;}\n])(import|export)\{([^}]*)\}from"(\.[^"]+)"/g;
+  for (const [path, text] of texts) {
+    const rename = (whole, word, list, to) => {
+      const names = own.get(join(dirname(path), to));
+      if (names === undefined) return whole;
+      const renamed = list.split(",").map((one) => {
+        const [name, as = name] = one.split(" as ");
+        const found = names.get(name);
+        if (found === undefined)
+          throw new Error(`${to} does not export ${name}, which ${path} imports`);
+        return found === as ? as : `${found} as ${as}`;
+      });
+      return `${word}{${renamed}}from"${to}"`;
+    };
+    texts.set(path, text.replace(imports, rename));
+  }
+}
+
+/** `text` with each name from outside imported once: modules that became one file import it each for themselves. */
+async function boundOnce(text, options) {
+  const outside = namesFromOutside([text]);
+  const plugin = {
+    name: "bound-once",
+    setup(plugin) {
+      plugin.onResolve({ filter: /./ }, ({ path, kind, namespace }) =>
+        kind === "import-statement" && namespace !== "outside" && outside.get(path)?.size > 0
+          ? { path, namespace: "outside" }
+          : { path, external: true },
+      );
+      loadOutside(plugin, outside);
+    },
+  };
+  const stdin = { contents: text };
+  const { outputFiles } = await build({ ...options, stdin, write: false, plugins: [plugin] });
+  return outputFiles[0].text;
+}
+
+function loadOutside(plugin, outside) {
+  plugin.onLoad({ filter: /./, namespace: "outside" }, ({ path }) => ({
+    contents: `export { ${[...outside.get(path)]} } from "${path}";`,
+    loader: "js",
+  }));
+}
+
 /** One file of all of `group`; the others import from it. A file that is loaded by `import()` stays as a list of its names. */
 async function joinGroup(group, { texts, facts, options }) {
   if (group.length < 2) return;
@@ -122,10 +191,7 @@ async function joinGroup(group, { texts, facts, options }) {
         const isNamed = kind === "import-statement" && namespace === "made" && outside.has(path);
         return isNamed ? { path, namespace: "outside" } : { path, external: true };
       });
-      plugin.onLoad({ filter: /./, namespace: "outside" }, ({ path }) => ({
-        contents: `export { ${[...outside.get(path)]} } from "${path}";`,
-        loader: "js",
-      }));
+      loadOutside(plugin, outside);
       plugin.onLoad({ filter: /./, namespace: "made" }, ({ path }) => ({
         contents: texts.get(path),
         loader: "js",
