@@ -91,6 +91,9 @@ test("delivery: an agent that closes its issue itself has its branch pushed, wit
   const repository = isLfs ? "      lfs: true" : "";
   await using place = await deliveryProject({ issues: { "LOCAL-1": closing }, repository });
   if (isLfs) putInLfs(place, "art.bin", "older\n");
+  // The operator's own git signs each commit, with a program that is not there.
+  const signs = "[commit]\n\tgpgsign = true\n[gpg]\n\tprogram = /nonexistent/gpg\n";
+  writeFileSync(join(place.root, ".gitconfig"), signs);
   await create(place, "Greet people by name");
   await using server = await Served.start(place);
   await eventually(

@@ -59,3 +59,29 @@ test("DELIVERY-36: a commit is signed with the key of the operator's git; nothin
   assert.deepEqual([git("rev-parse", "HEAD"), git("for-each-ref")], before);
   assert.equal((await commit("three.txt", signer)).outcome, "committed");
 });
+
+test("a key with a passphrase fails at once, without a question on a terminal; what the operator signs by default is not signed", {
+  skip,
+}, async (t) => {
+  const { dir, clone } = cloneWorld(t);
+  const { path, git } = await clone();
+  const key = join(dir, "key");
+  execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "a passphrase", "-f", key]);
+  const ssh = ["[gpg]", "\tformat = ssh", "[user]", `\tsigningkey = ${key}`];
+  const always = ["[commit]", "\tgpgsign = true", "[gpg]", "\tprogram = /nonexistent/gpg"];
+  writeFileSync(join(dir, ".gitconfig"), `${[...ssh, ...always].join("\n")}\n`);
+  const signer = await operatorSigner({ PATH: process.env["PATH"], HOME: dir });
+  const base = git("rev-parse", "HEAD");
+  writeFileSync(join(path, "new.txt"), "new\n");
+  const order = {
+    ...{ path, base, settled: [], message: "Title\n", wall: 1_700_000_000_000 },
+    author: { name: "Ada", email: "ada@example.org" },
+    signal: new AbortController().signal,
+  };
+  await assert.rejects(commitWork({ ...order, signer }), (error) => {
+    return error instanceof SigningFailure && /passphrase/.test(error.message);
+  });
+  assert.equal(git("rev-parse", "HEAD"), base);
+  assert.equal((await commitWork({ ...order, signer: null })).outcome, "committed");
+  assert.doesNotMatch(git("cat-file", "commit", "HEAD"), /gpgsig/);
+});
