@@ -336,8 +336,8 @@ export class Deliveries implements BranchBook {
   /** Something changed at the site: reads the pull requests at once. Resolves when they were read; never rejects. */
   async hint(repository: string, number: number | null): Promise<void> {
     const meant = this.#deps.store.all().filter((one) => {
-      const isOpen = one.repository === repository && !one.over;
-      return isOpen && (number === null || one.pullRequest?.number === number);
+      const isIt = one.repository === repository && one.pullRequest?.state !== "merged";
+      return isIt && (number === null || one.pullRequest?.number === number);
     });
     await Promise.all(meant.map(({ issueId }) => this.#watch.look(issueId)));
   }

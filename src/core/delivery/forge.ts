@@ -236,3 +236,19 @@ export interface ForgeAnnouncement {
     readonly number: number | null;
   } | null;
 }
+
+/** Who of the authors and reviewers may write; each is asked once. */
+export async function rightsOf(
+  { remarks, reviews }: Observation,
+  forge: Forge,
+): Promise<ReadonlyMap<string, boolean | null>> {
+  const people = new Set([
+    ...remarks.flatMap(({ author, own, bot }) => (author && !own && !bot ? [author] : [])),
+    ...reviews.flatMap(({ author, own }) => (own ? [] : [author])),
+  ]);
+  const rights = new Map<string, boolean | null>();
+  for (const login of people) {
+    rights.set(login.toLowerCase(), await forge.mayWrite(login).catch(() => null));
+  }
+  return rights;
+}

@@ -34,6 +34,7 @@ export interface Known {
   readonly rules: Pick<DeliveryConfig, "feedbackFrom" | "merge" | "mergeWithoutChecks">;
 }
 
+const summaryChars = 200;
 /** A run that does not begin in this time will not: its failure counts. */
 const rerunWithinMs = 10 * 60_000;
 /** What no time mends, such as a check that has not started, is said to people after so long. */
@@ -205,8 +206,9 @@ function remarksOf(seen: Observation, known: Known): readonly Feedback[] {
     const isBot = remark.bot && known.rules.feedbackFrom.includes(author);
     const isPerson = !remark.bot && known.mayWrite.get(author) === true;
     if (!isBot && !isPerson) return [];
-    // Praise asks for nothing.
-    if (remark.kind === "review" && remark.verdict === "approved") return [];
+    // Praise asks for nothing, and what was dismissed asks no more.
+    const asks = remark.verdict !== "approved" && remark.verdict !== null;
+    if (remark.kind === "review" && !asks) return [];
     const isRequest = remark.kind === "review" && remark.verdict === "changes_requested";
     if (remark.body.trim() === "" && !isRequest) return [];
     if (remark.resolved === true && !standing.has(author)) return [];
@@ -338,4 +340,12 @@ function named(checks: readonly Check[]): string {
 
 export function hashOf(text: string): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 24);
+}
+
+/** What came back, in one line. */
+export function summaryOf(all: readonly Feedback[]): string {
+  const [first] = all;
+  const more = all.length > 1 ? ` and ${all.length - 1} more` : "";
+  const text = (first?.text ?? "").replaceAll(/\s+/g, " ").slice(0, summaryChars);
+  return `${first?.author ? `${first.author}: ` : ""}${text}${more}`;
 }

@@ -93,7 +93,10 @@ export async function madeBy(turn: LeftWork, deps: MadeDeps): Promise<Made | Unr
     // A later round may leave everything as it is, and only answer.
     return leftOut.length === 0 || known.head !== null
       ? { kind: "unchanged" }
-      : { kind: "refused", reason: `nothing was committed: ${leftOutOf(leftOut)}` };
+      : {
+          kind: "refused",
+          reason: `nothing was committed: ${leftOutOf(leftOut)}; ${mendIt(turn)}`,
+        };
   }
   if (offered.objections.length > 0) {
     const next = `next: allow it in the settings of delivery, or take it out of the commits in ${workspace.path}, ${thenDeliver}`;
@@ -191,7 +194,7 @@ async function commit(
     case "unfinished":
       return {
         kind: "unready",
-        reason: `the work cannot be offered: ${result.what}`,
+        reason: `the work cannot be offered: ${result.what}; ${mendIt(turn)}`,
         prompt: `Your work cannot be committed yet: ${result.what}. Finish or abort it, and leave no conflict markers in the files. Then end the turn.`,
       };
     case "committed": {
@@ -222,13 +225,16 @@ function refusalOf(objections: readonly Objection[]): string {
   return `not pushed, the work stays in its workspace: ${named.join(", ")}${rest}`;
 }
 
-function redCheck({ command, output }: FailedCheck, { issue, workspace }: LeftWork): Unready {
-  const name = issue.identifier;
+/** Where a person mends what no turn did. */
+function mendIt({ issue: { identifier: name }, workspace }: LeftWork): string {
+  return `next: mend it in ${workspace.path}, then symphony deliver ${name}, or symphony transition ${name} queued for more turns`;
+}
+
+function redCheck({ command, output }: FailedCheck, turn: LeftWork): Unready {
   const shown = oneLine(output.trim().slice(-maxEvidenceChars), maxEvidenceChars);
-  const next = `next: mend it in ${workspace.path}, then symphony deliver ${name}, or symphony transition ${name} queued for more turns`;
   return {
     kind: "unready",
-    reason: `not pushed, the work stays in its workspace: the check \`${oneLine(command, maxPathChars)}\` fails (delivery.checks): ${shown}; ${next}`,
+    reason: `not pushed, the work stays in its workspace: the check \`${oneLine(command, maxPathChars)}\` fails (delivery.checks): ${shown}; ${mendIt(turn)}`,
     prompt: `Before your work is offered, this command must succeed on it, and it failed:
 
     ${command}

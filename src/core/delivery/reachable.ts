@@ -31,6 +31,16 @@ export function renamed(
   return `${configured} is ${name} now; next: write ${name} instead of ${configured} in the url of ${rule} in git.repositories`;
 }
 
+/** The same where git could not follow. */
+export async function redirected(rule: RepositoryConfig, forge: Forge | null): Promise<string> {
+  const found = await forge?.look().catch(() => null);
+  const said = found ? renamed(rule, found) : null;
+  return (
+    said ??
+    `the site redirects ${rule.address.address}; next: write its new address in the url of ${rule.name} in git.repositories`
+  );
+}
+
 async function problemOf(rule: RepositoryConfig, { forgeFor }: Sites): Promise<string | null> {
   const none = (why: string) => `no pull requests for ${rule.name}: ${why}`;
   try {

@@ -102,7 +102,8 @@ export class Updates {
     const { store, isRunning, isAttached, config } = this.#deps;
     const known = store.of(issueId);
     const rule = repositoryNamed(known?.repository, config().git.repositories);
-    if (known === null || known.pushed === null || rule === null) return Promise.resolve();
+    if (known === null || known.over || known.pushed === null || rule === null)
+      return Promise.resolve();
     if (known.updatedFor === keyOf(known, wanted)) return Promise.resolve();
     const isUsed = isRunning(issueId) || isAttached(issueId);
     const isBusy = isUsed || this.#busy.has(issueId) || known.head !== known.pushed;
@@ -226,6 +227,8 @@ export class Updates {
     // A review of the work still holds when nothing but the base came in.
     const carried =
       isClean && known.head !== null ? [...carriedInto(now, known.head), known.head] : [];
+    // It was merged or closed meanwhile: nothing more is pushed.
+    if (now.over) return save({ ...now, head });
     save({ ...now, head, carried, carriedTo: head }, [push]);
     bus.publish({
       type: "work.committed",

@@ -4,7 +4,7 @@ import { messageOf } from "../model/errors.ts";
 import { ForgeError } from "../model/forge-error.ts";
 import { repositoryNamed } from "../repository/routing.ts";
 import { carriedInto, type Delivered, type Reach } from "./delivered.ts";
-import type { Forge, Observation } from "./forge.ts";
+import { type Forge, type Observation, rightsOf } from "./forge.ts";
 import {
   conflictSource,
   hashOf,
@@ -13,6 +13,7 @@ import {
   rerunKey,
   runName,
   runOf,
+  summaryOf,
   type Verdict,
 } from "./judge.ts";
 import type { DeliveryStore, Feedback, NewEntry } from "./store.ts";
@@ -27,7 +28,8 @@ interface WatchDeps extends Reach {
   readonly updates: Pick<Updates, "update"> | null;
 }
 
-const summaryChars = 200;
+const closedEveryMs = 10 * 60_000;
+const reopenedWithinMs = 14 * 24 * 60 * 60_000;
 /** Stands in `problemWith` for the read of a pull request. */
 const unread = "read";
 
@@ -44,6 +46,8 @@ export class Watch {
   readonly #next = new Map<string, Promise<void>>();
   /** By issue, the commit that the last read found ready to be merged. */
   readonly #ready = new Map<string, string>();
+  /** By issue, when its closed pull request was last read, ms since the epoch. */
+  readonly #closed = new Map<string, number>();
   #cancel: (() => void) | null = null;
   #stopped = false;
 
@@ -103,16 +107,25 @@ export class Watch {
   }
 
   async #all(): Promise<void> {
-    for (const { issueId, over, pushed } of this.#deps.store.all()) {
+    for (const one of this.#deps.store.all()) {
       if (this.#stopped) return;
-      if (!over && pushed !== null) await this.look(issueId);
+      if (!one.over || this.#mayReopen(one)) await this.look(one.issueId);
     }
+  }
+
+  /** A person can open a closed pull request again: it is read now and then for some days. */
+  #mayReopen({ issueId, seenAt, ...known }: Delivered): boolean {
+    const wall = this.#deps.clock.wall();
+    if (!isClosed(known) || wall - (seenAt ?? 0) > reopenedWithinMs) return false;
+    const isDue = wall - (this.#closed.get(issueId) ?? seenAt ?? 0) >= closedEveryMs;
+    if (isDue) this.#closed.set(issueId, wall);
+    return isDue;
   }
 
   async #look(issueId: string): Promise<void> {
     const { store, config, log } = this.#deps;
     const known = store.of(issueId);
-    if (known === null || known.over || known.pushed === null) return;
+    if (known === null || known.pushed === null || (known.over && !isClosed(known))) return;
     const rule = repositoryNamed(known.repository, config().git.repositories);
     if (rule === null) return;
     try {
@@ -173,8 +186,25 @@ export class Watch {
     const now = store.of(known.issueId);
     // What was offered again meanwhile is judged by the next look.
     if (now === null || now.offeredAt !== known.offeredAt) return;
-    this.#judge(this.#retarget(now, seen), seen, { mayWrite, included });
+    if (now.over && seen.pullRequest.state === "closed") return;
+    const open = now.over && seen.pullRequest.state === "open" ? this.#reopened(now) : now;
+    this.#judge(this.#retarget(open, seen), seen, { mayWrite, included });
     if (seen.pullRequest.state !== "open") this.#last.delete(key);
+  }
+
+  /** A person has opened at the site what was closed: it waits for people again. */
+  #reopened(known: Delivered): Delivered {
+    const { issueId, issueIdentifier, pullRequest, workspacePath } = known;
+    const next = { ...known, over: false };
+    this.#deps.save(next);
+    this.#deps.bus.publish({
+      type: "pull_request.updated",
+      ...{ issueId, issueIdentifier },
+      message: `pull request #${pullRequest?.number} was opened again`,
+      data: { number: pullRequest?.number ?? null, url: pullRequest?.url ?? null },
+    });
+    this.#deps.post({ type: "offer.resumed", issueId, workspacePath });
+    return next;
   }
 
   /** A person has set another base: its change is another one now, and is judged anew. */
@@ -239,8 +269,13 @@ export class Watch {
     }
     if (verdict.end === "closed") {
       const by = pullRequest.closedBy === null ? "" : ` by ${pullRequest.closedBy}`;
+      const gone = seen.baseHead === null ? `, and its base ${pullRequest.base} is gone` : "";
       const has = included ? `, and ${pullRequest.base} has its content` : "";
-      return this.#over(next, `pull request #${facts.number} was closed${by}${has}`, "closed");
+      return this.#over(
+        next,
+        `pull request #${facts.number} was closed${by}${gone}${has}`,
+        "closed",
+      );
     }
     const reruns = { ...next.reruns };
     const target = `delivery:${issueId}`;
@@ -360,25 +395,6 @@ export class Watch {
   }
 }
 
-/** Who of the authors and reviewers may write; each is asked once. */
-async function rightsOf(
-  { remarks, reviews }: Observation,
-  forge: Forge,
-): Promise<ReadonlyMap<string, boolean | null>> {
-  const people = new Set([
-    ...remarks.flatMap(({ author, own, bot }) => (author && !own && !bot ? [author] : [])),
-    ...reviews.flatMap(({ author, own }) => (own ? [] : [author])),
-  ]);
-  const rights = new Map<string, boolean | null>();
-  for (const login of people) {
-    rights.set(login.toLowerCase(), await forge.mayWrite(login).catch(() => null));
-  }
-  return rights;
-}
-
-function summaryOf(all: readonly Feedback[]): string {
-  const [first] = all;
-  const more = all.length > 1 ? ` and ${all.length - 1} more` : "";
-  const text = (first?.text ?? "").replaceAll(/\s+/g, " ").slice(0, summaryChars);
-  return `${first?.author ? `${first.author}: ` : ""}${text}${more}`;
+function isClosed({ over, pullRequest }: Pick<Delivered, "over" | "pullRequest">): boolean {
+  return over && pullRequest?.state === "closed";
 }

@@ -13,7 +13,7 @@ import type { Check, Forge } from "./forge.ts";
 import { commentKind, type LivingComments } from "./living-comment.ts";
 import type { Written } from "./outbox.ts";
 import { failureOf } from "./outcomes.ts";
-import { renamed } from "./reachable.ts";
+import { redirected } from "./reachable.ts";
 import { type DeliveryStore, type Entry, type NewEntry, startKey, unpushed } from "./store.ts";
 import { pullRequestTexts } from "./wording.ts";
 
@@ -92,8 +92,8 @@ export class Writes {
     const { branch, workspacePath: path, pushed: expected } = known;
     const repository = this.#ruleOf(known);
     if (repository === null || branch === null || path === null) return dropped;
-    // A newer commit is offered: its own entry pushes it.
-    if (known.head !== commit) return dropped;
+    // A newer commit is offered, whose own entry pushes it; or it was merged or closed meanwhile.
+    if (known.head !== commit || known.over) return dropped;
     const credential = (await this.#forgeOf(known)?.pushCredential()) ?? null;
     const order = { repository, path, commit, branch, expected, credential, signal };
     const first = await push(order);
@@ -109,9 +109,12 @@ export class Writes {
       case "refused": {
         const isDenied = answer.category === "permission" && !answer.final;
         const next = isDenied ? this.#newToken(known) : "";
-        const moved =
-          answer.category === "redirected" ? await this.#renamed(known, repository) : null;
-        const reason = `push refused: ${moved ?? answer.reason}${next}`;
+        const forge = this.#forgeOf(known);
+        const why =
+          answer.category === "redirected"
+            ? `${await redirected(repository, forge)}, then symphony deliver ${known.issueIdentifier}`
+            : answer.reason;
+        const reason = `push refused: ${why}${next}`;
         return { outcome: answer.final ? "final" : "failed", reason };
       }
       default: {
@@ -132,18 +135,6 @@ export class Writes {
         return done;
       }
     }
-  }
-
-  /** The site has another address for the repository, and git could not follow. */
-  async #renamed(known: Delivered, rule: RepositoryConfig): Promise<string> {
-    const found = await this.#forgeOf(known)
-      ?.look()
-      .catch(() => null);
-    const said = found && renamed(rule, found);
-    const what =
-      said ??
-      `the site redirects ${rule.address.address}; next: write its new address in the url of ${rule.name} in git.repositories`;
-    return `${what}, then symphony deliver ${known.issueIdentifier}`;
   }
 
   /** Another party wrote to the branch or removed it: its commits are kept, and a person decides. */

@@ -141,7 +141,20 @@ async function pushFrom(
     const isOn = await areInOrder(dir, order, [expected, now.commit, commit]);
     return isOn ? pushFrom(dir, order, now.commit) : { outcome: "moved", found: now.commit };
   }
-  return { outcome: "refused", ...refusalIn(answer.lines, summary, order.credential) };
+  const refusal = refusalIn(answer.lines, summary, order.credential);
+  const inTheWay = refusal.category === "other" ? await branchInTheWay(order, branch) : null;
+  if (inTheWay === null) return { outcome: "refused", ...refusal };
+  const reason = `the remote has a branch ${inTheWay}, and git allows no ${branch} next to it: rename or delete it there`;
+  return { outcome: "refused", category: "other", final: false, reason };
+}
+
+/** The branch of the remote whose name is the beginning of this one, by whole parts, or begins with it; null: none is known. */
+async function branchInTheWay(order: RemoteOrder, branch: string): Promise<string | null> {
+  const refs = await readRemote(order).catch(() => null);
+  const names = [...(refs?.heads.keys() ?? [])];
+  return (
+    names.find((name) => branch.startsWith(`${name}/`) || name.startsWith(`${branch}/`)) ?? null
+  );
 }
 
 /**

@@ -33,6 +33,15 @@ function observed(parts: Partial<Observation["pullRequest"]>): Observation {
   return { at: 1, baseHead: "b1", pullRequest, ...lists };
 }
 
+function remark(body: string): Remark {
+  const author = { author: "grace", bot: false, own: false } as const;
+  return {
+    ...({ id: "issue_comment:1", kind: "comment", ...author } as const),
+    ...{ body, path: null, line: null, thread: null, resolved: null, outdated: false },
+    ...{ verdict: null, at: 1, editedAt: 1, url: facts.url },
+  };
+}
+
 /** A watch whose next reads of the pull request are `answers`. */
 function bench(t: TestContext, { updates = true, merge = "never" } = {}) {
   const store = openDeliveryStore(temporaryDir(t), () => 0);
@@ -46,15 +55,22 @@ function bench(t: TestContext, { updates = true, merge = "never" } = {}) {
   const busy = { running: false, attached: false };
   const settings = config({ delivery: { merge } as object });
   const ordered: string[] = [];
+  const clock = new FakeClock();
+  let reads = 0;
+  const observe = async () => {
+    reads++;
+    return answer;
+  };
   const watch = new Watch({
-    clock: new FakeClock(),
+    clock,
     store,
     log: { warn: (_: string, fields: object) => calls.push(JSON.stringify(fields)) },
     bus: { publish() {} },
     config: () => ({ ...settings, git: { ...settings.git, repositories: [{ name: "shop" }] } }),
+    isIncluded: async () => false,
     isRunning: () => busy.running,
     isAttached: () => busy.attached,
-    forgeFor: () => ({ observe: async () => answer, mayWrite: async () => true }),
+    forgeFor: () => ({ observe, mayWrite: async () => true }),
     save: (next: Delivered, entries: readonly NewEntry[] = []) => {
       store.save(next, entries);
       ordered.push(...entries.map(({ key }) => key));
@@ -76,6 +92,15 @@ function bench(t: TestContext, { updates = true, merge = "never" } = {}) {
   };
   return {
     ...{ look, posted, feedback: () => store.newFeedback(id).length, store, busy },
+    /** How often the first poll after so many minutes reads it. */
+    polls: async (minutes: number) => {
+      if (clock.pending === 0) watch.start();
+      clock.jump(minutes * 60_000);
+      reads = 0;
+      clock.advance(settings.delivery.pollIntervalMs);
+      while (clock.pending === 0) await new Promise(setImmediate);
+      return reads;
+    },
     isMergeable: (next: Observation) => {
       answer = next;
       return watch.isMergeable(id, "h1");
@@ -131,6 +156,24 @@ test("DELIVERY-23: another base is merged into the branch, and earlier reviews a
   assert.deepEqual(await look({ ...moved, pullRequest: observed({ head: "h2" }).pullRequest }), []);
 });
 
+test("a closed pull request is read now and then: opened again by a person, it waits for people as before", async (t) => {
+  const { look, posted, store, polls } = bench(t);
+  const closed = { ...observed({ state: "closed", closedBy: "grace" }), baseHead: null };
+  await look(closed);
+  assert.deepEqual([store.of(id)?.over, posted], [true, ["offer.stopped"]]);
+  assert.equal(await polls(11), 1);
+  assert.equal(await polls(5), 0);
+  await look(closed);
+  assert.deepEqual(posted, ["offer.stopped"]);
+  await look({ ...observed({}), remarks: [remark("I was wrong")] });
+  assert.deepEqual(posted, ["offer.stopped", "offer.resumed", "offer.answered"]);
+  const { over, waitingFor, pullRequest } = store.of(id) ?? {};
+  assert.deepEqual([over, waitingFor, pullRequest?.state], [false, "a review", "open"]);
+  await look(closed);
+  assert.deepEqual([store.of(id)?.over, posted.at(-1)], [true, "offer.stopped"]);
+  assert.deepEqual([await polls(11), await polls(15 * 24 * 60)], [1, 0], "for fourteen days");
+});
+
 test("where nothing can update it, the conflict is the turn's", async (t) => {
   const plain = bench(t, { updates: false });
   await plain.look(observed({ mergeable: "no" }));
@@ -139,18 +182,7 @@ test("where nothing can update it, the conflict is the turn's", async (t) => {
 
 test("feedback whose attempt ended in a crash before it read it is told again by each read, until one has it", async (t) => {
   const { look, posted, store } = bench(t);
-  const remark: Remark = {
-    ...({
-      id: "issue_comment:1",
-      kind: "comment",
-      author: "grace",
-      bot: false,
-      own: false,
-    } as const),
-    ...{ body: "Why?", path: null, line: null, thread: null, resolved: null, outdated: false },
-    ...{ verdict: null, at: 1, editedAt: 1, url: facts.url },
-  };
-  const said = { ...observed({}), remarks: [remark] };
+  const said = { ...observed({}), remarks: [remark("Why?")] };
   await look(said);
   assert.deepEqual(posted.splice(0), ["offer.answered"]);
   // The attempt that was started for it was killed while it was being prepared.

@@ -123,6 +123,8 @@ test("DELIVERY-11: a standing change request is delivered with its resolved thre
   assert.match(feedback[0]?.text ?? "", /^\(a\.ts:3; resolved meanwhile\)\n/);
   const over = { remarks: lines.slice(0, 1), reviews: [review("grace", "approved")] };
   assert.deepEqual(sources(over), []);
+  const gone = remark("review:2", "grace", { kind: "review", body: "Please no" });
+  assert.deepEqual(sources({ remarks: [gone], reviews: [review("grace", "dismissed")] }), []);
 });
 
 test("DELIVERY-8: each comment has a key of its own, and an edited one another hash", () => {

@@ -142,7 +142,7 @@ test("THREAT-16: nothing is pushed from a workspace that borrows what it was not
 });
 
 test("what the remote refuses is told in its own words", async (t) => {
-  const { bare, dir, order } = await pushWorld(t);
+  const { bare, dir, order, remote } = await pushWorld(t);
   const cases = [
     ["error: GH001: Large files detected.", "file_size", true],
     ["error: GH006: Protected branch update failed for refs/heads/x.", "protected", true],
@@ -164,6 +164,15 @@ test("what the remote refuses is told in its own words", async (t) => {
         ? "[remote rejected] (pre-receive hook declined): --- no reason see https://example.org"
         : words.replace("error: ", "");
     assert.partialDeepStrictEqual(result, { outcome: "refused", category, final, reason });
+  }
+  writeFileSync(join(bare, "hooks/pre-receive"), "#!/bin/sh\n");
+  const [above = ""] = branch.split("/");
+  for (const other of [above, `${branch}/more`]) {
+    remote("branch", other, "main");
+    const refused = await pushCommit(order());
+    const reason = `the remote has a branch ${other}, and git allows no ${branch} next to it: rename or delete it there`;
+    assert.deepEqual(refused, { outcome: "refused", category: "other", final: false, reason });
+    remote("branch", "-D", other);
   }
   const gone = await pushCommit(order({ address: addressOf(join(dir, "gone.git")) }));
   assert.partialDeepStrictEqual(gone, { outcome: "refused", category: "not_found", final: false });
