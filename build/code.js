@@ -151,8 +151,9 @@ function withBuiltins(text) {
   const imports =
     /(?<=^|[;}\n])import\s?([\w$]+)?,?(?:\*as ([\w$]+)|(\{[^}]*\}))?\s?from"(?:node:)?([a-z_0-9/]+)";/g;
   const short = ["$b", "$b0", "$b1", "$b2"].find((one) => !text.includes(one));
-  const made = [];
-  const own = text.replace(imports, (whole, byDefault, all, list, name) => {
+  const wholes = [];
+  const parts = new Map();
+  const rest = text.replace(imports, (whole, byDefault, all, list, name) => {
     if (!isBuiltin(`node:${name}`)) return whole;
     const module = `${short}("${isBuiltin(name) ? name : `node:${name}`}")`;
     const names =
@@ -160,14 +161,15 @@ function withBuiltins(text) {
         ?.slice(1, -1)
         .split(",")
         .map((one) => one.split(" as ")) ?? [];
-    const wholes = [byDefault, all, ...names.flatMap(([one, as]) => (one === "default" ? as : []))];
-    const single = names.filter(([one]) => one !== "default").map((one) => one.join(":"));
-    const bound = wholes.filter((one) => one !== undefined).map((one) => `${one}=${module}`);
-    if (single.length > 0) bound.push(`{${single}}=${module}`);
-    made.push(...bound);
+    for (const [one, as] of [["default", byDefault], ["default", all], ...names]) {
+      if (one !== "default")
+        parts.set(module, [...(parts.get(module) ?? []), as ? `${one}:${as}` : one]);
+      else if (as !== undefined) wholes.push(`${as}=${module}`);
+    }
     return "";
   });
-  return made.length === 0
-    ? text
-    : `const ${[`${short}=process.getBuiltinModule`, ...made]};${own}`;
+  const bound = [...wholes, ...[...parts].map(([module, names]) => `{${names}}=${module}`)];
+  if (bound.length === 0) return text;
+  if (bound.length > 1) return `const ${short}=process.getBuiltinModule,${bound};${rest}`;
+  return `const ${bound[0].replace(short, "process.getBuiltinModule")};${rest}`;
 }

@@ -29,18 +29,18 @@ export async function merged(outputs, made, options) {
   const ofClients = [...facts.keys()].map(closure).filter((all) => !usesZod(facts, all));
   const light = new Set(ofClients.flatMap((all) => [...all]));
   const ofServer = [...closure(entry(sourceOf("serve")))];
+  const atOnce = [...closure(entry(sourceOf("main")))];
   const ofCommands = new Set(
-    facts
-      .get(entry(sourceOf("catalogue")))
-      .own.filter(({ kind }) => kind === "dynamic-import")
+    atOnce
+      .flatMap((path) => facts.get(path).own)
+      .filter(({ kind }) => kind === "dynamic-import")
       .flatMap(({ path }) => [...closure(path)]),
   );
   const taken = new Set();
-  // What each command loads, what each client of a server does; what a server shares with clients at once, with clients that then
-  // load more, and with commands without a server; and the rest of it.
+  // What each command loads; what a server shares with clients at once, with clients that then load more, and with commands
+  // without a server; and the rest of it.
   for (const wanted of [
-    [...closure(entry(sourceOf("main")))],
-    [...closure(entry(sourceOf("context")))],
+    atOnce,
     ofServer.filter((path) => light.has(path) && ofCommands.has(path)),
     ofServer.filter((path) => light.has(path)),
     ofServer.filter((path) => withoutCore.has(path)),

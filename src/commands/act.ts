@@ -3,9 +3,9 @@ import type { Api } from "../contract/api.ts";
 import type { Reply } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext } from "./context.ts";
-import { reviewFacts } from "./deliver.ts";
 import { closest, onServerIssue, withHint } from "./failure.ts";
 import { ask, textOrStdin } from "./input.ts";
+import { reviewFacts, templateText } from "./issue-facts.ts";
 import { keptElsewhereFacts, keptFacts } from "./kept.ts";
 import {
   factLines,
@@ -18,7 +18,6 @@ import {
 } from "./output.ts";
 import type { SnapshotView } from "./snapshot.ts";
 import { atOption, issueArgument, row } from "./table.ts";
-import { templateText } from "./templates.ts";
 
 const reasonOption = {
   name: "reason",

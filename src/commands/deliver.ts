@@ -1,9 +1,7 @@
-import type { Api } from "../contract/api.ts";
-import type { Reply } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { onServerIssue } from "./failure.ts";
 import { showInBrowser } from "./input.ts";
-import { plainLine, relative } from "./output.ts";
+import { plainLine } from "./output.ts";
 import { issueArgument, row } from "./table.ts";
 
 /** Tries refused steps again, and reads the pull request again. */
@@ -40,20 +38,3 @@ export const openCommand = row({
     if (!print && context.stdout.isTTY) await showInBrowser(url, context);
   },
 });
-
-type Detail = Reply<Api["issues"]["detail"]>;
-
-/** Where offered work is and what it waits for or why not, the rounds that it took, and what came back last. */
-export function reviewFacts({
-  delivery,
-  feedback,
-}: Pick<Detail, "delivery" | "feedback">): readonly [string, string][] {
-  const facts: [string, string][] = [];
-  if (delivery !== null) facts.push(["delivery", delivery.summary]);
-  if (feedback === null) return facts;
-  const { rounds, max_rounds: most, last } = feedback;
-  facts.push(["rounds", `${rounds} of ${most} without a word of a person`]);
-  if (last === null) return facts;
-  const by = last.author ?? "a check";
-  return [...facts, ["feedback", `${by}, ${relative(last.at, Date.now())}: ${last.text}`]];
-}

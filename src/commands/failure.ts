@@ -35,9 +35,9 @@ interface ParserError extends Error {
   readonly path?: string;
 }
 
-/** A CommanderError, recognised by its name: importing its class would load the parser at every start. */
+/** A CommanderError, recognised by its code: importing its class would load the parser at every start, and a bundle has its own names. */
 function isFromParser(error: unknown): error is ParserError {
-  return error instanceof Error && error.name === "CommanderError" && "exitCode" in error;
+  return error instanceof Error && "code" in error && /^commander\./.test(String(error.code));
 }
 
 function asSymphonyError(error: unknown): SymphonyError {

@@ -3,9 +3,9 @@ import type { Reply } from "../contract/route.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { closingState, withIssues } from "./access.ts";
 import type { CommandContext } from "./context.ts";
-import { reviewFacts } from "./deliver.ts";
 import { onIssue, onServerIssue } from "./failure.ts";
 import { ask, textOfFile, textOrStdin } from "./input.ts";
+import { reviewFacts, templateText } from "./issue-facts.ts";
 import { keptElsewhereFacts, keptFacts } from "./kept.ts";
 import type { IssueChange, IssueDraft, IssueFacts } from "./offline.ts";
 import {
@@ -20,7 +20,6 @@ import {
   statusStyle,
 } from "./output.ts";
 import { issueArgument, pageOptions, row, subcommand } from "./table.ts";
-import { templateText } from "./templates.ts";
 
 /** The fields of an issue; a list replaces the previous one. */
 const fieldOptions = [

@@ -9,9 +9,11 @@ import {
   flagsOf,
   type Given,
   globalOptions,
+  keyOf,
   loadRow,
   type NamedRow,
   type OptionRow,
+  readValue,
   runRow,
   subcommandsOf,
   termOf,
@@ -138,16 +140,6 @@ function givenOf(
   const values = command.opts();
   return Object.fromEntries([
     ...positional.map(({ name, key = name }, index) => [key, command.processedArgs[index]]),
-    ...options.map((one) => {
-      const key = optionOf(one).attributeName();
-      return [key, readValue(one, values[key])];
-    }),
+    ...options.map((one) => [keyOf(one), readValue(one, values[keyOf(one)])]),
   ]);
-}
-
-function readValue({ name, value, read, repeats }: OptionRow, given: unknown): unknown {
-  if (value === undefined) return given === true;
-  const readOne = (text: unknown) => (read === undefined ? text : read(String(text), `--${name}`));
-  if (repeats) return Array.isArray(given) ? given.map(readOne) : [];
-  return given === undefined ? undefined : readOne(given);
 }

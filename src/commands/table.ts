@@ -204,6 +204,19 @@ function readNumber(text: string, flag: string): number {
   throw new SymphonyError("usage", `${flag}: "${text}" is not a number`);
 }
 
+/** The name of its value in `Given`. */
+export function keyOf({ name }: OptionRow): string {
+  return name.replace(/^no-/, "").replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/** The value of an option that was given as `given`: true for a switch, text, or a list of texts. Throws `usage`. */
+export function readValue({ name, value, read, repeats }: OptionRow, given: unknown): unknown {
+  if (value === undefined) return given === true;
+  const readOne = (text: unknown) => (read === undefined ? text : read(String(text), `--${name}`));
+  if (repeats) return Array.isArray(given) ? given.map(readOne) : [];
+  return given === undefined ? undefined : readOne(given);
+}
+
 /** `-h, --help` or `--url <url>`, as the help and the parser write it. */
 export function flagsOf({ name, short, value }: OptionRow): string {
   const long = value === undefined ? `--${name}` : `--${name} <${value}>`;

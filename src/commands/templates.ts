@@ -221,12 +221,6 @@ function report({ id, name }: TemplateFacts, what: string, { print, note }: Comm
 
 type TemplateFacts = Reply<Api["templates"]["detail"]>;
 
-/** The template of an issue's next attempt, and why it is that one. */
-export function templateText({ id, from }: Reply<Api["issues"]["detail"]>["template"]): string {
-  if (from === "workflow") return id;
-  return from === "state" ? `${id} (by its state)` : `${id} (chosen)`;
-}
-
 /** More than a server keeps. */
 const every = 500;
 
