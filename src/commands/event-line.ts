@@ -1,4 +1,5 @@
 import type { EventType } from "../core/model/event.ts";
+import { isObject } from "../core/text/text.ts";
 import { type Paint, plainLine } from "./output.ts";
 
 /** What is shown of an event, from the bus or from the stream of a server. */
@@ -34,7 +35,6 @@ const styles: Partial<Record<EventType, Style>> = {
   "hours.closed": "yellow",
   "budget.reached": "yellow",
   "host.short": "yellow",
-  "issue.blocked": "yellow",
   "issue.failed": "red",
   "delivery.refused": "red",
   "config.rejected": "red",
@@ -62,11 +62,15 @@ export function eventLine(
 
 /** The same without the issue. */
 export function lineOf({ type, data, message }: ShownEvent, paint: Paint): string | null {
-  const text = plainLine(message);
+  const text = plainLine(type.startsWith("agent.m") ? message : timesHere(message));
   const status = data["status"];
   switch (type) {
     case "issue.retrying":
-      return data["error"] === null ? null : paint.yellow(text);
+      return data["error"] === null
+        ? null
+        : paint.yellow(text.replace(/^(retry \d+: )worker exited: /, "$1"));
+    case "issue.blocked":
+      return paint.yellow(`${text}${optionsText(data["needs"])}`);
     case "agent.command":
       return status === "started" ? null : paint.dim(`$ ${plainLine(String(data["command"]))}`);
     case "agent.file_change":
@@ -79,4 +83,23 @@ export function lineOf({ type, data, message }: ShownEvent, paint: Paint): strin
       return style === undefined ? null : paint[style](text);
     }
   }
+}
+
+/** Moments as a clock on the wall here shows them, with the day where it is another one: the API's are in UTC. */
+function timesHere(text: string): string {
+  const today = new Date().toDateString();
+  return text.replaceAll(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g, (whole) => {
+    const at = new Date(whole);
+    const time = at.toTimeString().slice(0, 5);
+    // Of Sweden: 2026-11-28.
+    return at.toDateString() === today ? time : `${at.toLocaleDateString("sv")} ${time}`;
+  });
+}
+
+/** The answers that the agent names for its question. */
+function optionsText(needs: unknown): string {
+  // An approval is answered with approve or decline, by whatever names the agent has.
+  const options = isObject(needs) && needs["kind"] === "question" ? needs["options"] : null;
+  if (!Array.isArray(options) || options.length === 0) return "";
+  return `  ${plainLine(`[${options.join(" | ")}]`)}`;
 }

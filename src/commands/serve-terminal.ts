@@ -8,6 +8,8 @@ import { columnsOf, factLines, foldLines, type Paint, paintFor, plainLine } from
 
 /** Behind the time. */
 const textColumn = 10;
+/** Issues that are named; the others are counted. */
+const few = 3;
 
 /** What `symphony serve` says to a person, on stderr; its log file has every record in full. */
 export interface ServeTerminal {
@@ -17,11 +19,14 @@ export interface ServeTerminal {
   follow(core: Core, url: string, redact: (text: string) => string): void;
   /** After Ctrl-C: what is waited for now. */
   stopping(core: Core): void;
+  /** When everything is closed: what the next start continues. */
+  stopped(): void;
 }
 
 export async function serveTerminal(io: CommandIo): Promise<ServeTerminal> {
   const paint = await paintFor(io.colour);
   const stream = streamSink("stderr", io.stderr);
+  const interrupted = new Set<string>();
   const say = (text: string) => {
     const line = `${paint.dim(clock())}  ${text}`;
     stream.write(`${foldLines([line], columnsOf(io.stderr), textColumn).join("\n")}\n`);
@@ -42,18 +47,32 @@ export async function serveTerminal(io: CommandIo): Promise<ServeTerminal> {
         const line = eventLine(event, paint);
         if (line !== null) say(redact(line));
       });
+      core.bus.subscribe({ filter: { types: ["attempt.ended"] } }, ({ issueIdentifier, data }) => {
+        if (data["outcome"] === "interrupted") interrupted.add(issueIdentifier ?? "");
+      });
     },
     stopping({ orchestrator }) {
       if (io.quiet) return;
-      const running = orchestrator.view(1).snapshot.counts.running;
-      const what = running === 1 ? "1 agent" : `${running} agents`;
+      const names = orchestrator.view(few).snapshot.running.map(({ issue }) => issue.identifier);
+      const { running } = orchestrator.view(1).snapshot.counts;
       say(
         running === 0
           ? "Stopping."
-          : `Stopping: waiting for ${what} to end; their work stays. Ctrl-C again ends them at once.`,
+          : `Stopping: waiting for ${inWords(names, running)} to end; their work stays. Ctrl-C again ends them at once.`,
       );
     },
+    stopped() {
+      if (io.quiet) return;
+      const names = [...interrupted];
+      const next = `; the next start continues ${inWords(names.slice(0, few), names.length)}`;
+      say(`Stopped${names.length === 0 ? "" : next}.`);
+    },
   };
+}
+
+function inWords(names: readonly string[], count: number): string {
+  const more = count > names.length ? ` and ${count - names.length} more` : "";
+  return plainLine(`${names.join(", ")}${more}`);
 }
 
 function clock(): string {

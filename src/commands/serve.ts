@@ -229,6 +229,7 @@ async function run(
   // In parallel with the start: a tracker that is slow to answer does not delay it.
   if (webhookUrl !== undefined) void registerWebhook(webhookDeps(daemon.core, io.env), webhookUrl);
   const code = await untilStopped(daemon, stop, { once: options.once, spinner });
+  if (stop.aborted) terminal?.stopped();
   if (options.once) await printKept(daemon.core.workspaces.kept.list(), dataDir, io);
   return code;
 }

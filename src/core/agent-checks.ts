@@ -19,16 +19,20 @@ type CheckDeps = Omit<MachineDeps, "tracker">;
 
 /**
  * Why nothing can be started with an agent, as far as this is known without starting it; null: nothing is in the way, or it
- * could not be found out in time.
+ * could not be found out in time, and `late` was called.
  */
-export async function agentTrouble(
+async function agentTrouble(
   agent: string,
   config: Config,
-  deps: CheckDeps,
+  { late = () => {}, ...deps }: CheckDeps & { late?(): void },
 ): Promise<AgentTrouble | null> {
   const { clock } = deps;
   const asked = agentProblems(agent, config, { ...deps, tracker: {} });
-  const problems: readonly Problem[] = await limited(asked, answerMs, () => [], clock);
+  const tooLate = (): readonly Problem[] => {
+    late();
+    return [];
+  };
+  const problems = await limited(asked, answerMs, tooLate, clock);
   const fault = problems.find(({ severity = "error" }) => severity === "error");
   return fault === undefined ? null : troubleOf(fault, clock.wall());
 }
@@ -79,6 +83,7 @@ export class AgentChecks {
   #looking: Promise<void> | null = null;
   #again = false;
   #loginFault: string | null = null;
+  readonly #seen = new Set<string>();
 
   constructor(deps: AgentChecksDeps) {
     this.#deps = deps;
@@ -133,8 +138,17 @@ export class AgentChecks {
     const { config, log, found } = this.#deps;
     try {
       const isAway = this.#deps.onWorkers?.() === true;
-      const trouble = isAway ? null : await agentTrouble(agent, config(), this.#deps);
+      let isKnown = !isAway;
+      const late = () => {
+        isKnown = false;
+      };
+      const trouble = isAway ? null : await agentTrouble(agent, config(), { ...this.#deps, late });
       if (!this.#isStopped) found(agent, trouble);
+      // Later changes have their events.
+      if (isKnown && trouble === null && !this.#seen.has(agent)) {
+        log.info(`${agent} can be started`);
+      }
+      if (isKnown) this.#seen.add(agent);
       return trouble !== null;
     } catch (error) {
       log.error("an agent was not checked", { agent, reason: messageOf(error) });

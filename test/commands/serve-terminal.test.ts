@@ -5,6 +5,8 @@ import { mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { lineOf } from "../../src/commands/event-line.ts";
+import { paintFor } from "../../src/commands/output.ts";
 import { temporaryDir } from "../support/makers/storage.ts";
 import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
@@ -66,10 +68,12 @@ test("on a terminal serve says what happens in lines for a person, and what it w
   assert.match(text, /^level +safe: no network/m);
   const lines = [...text.matchAll(/^\d\d:\d\d:\d\d {2}(.*)$/gm)].map(([, line]) => line ?? "");
   const wanted = [
+    "codex can be started",
     "LOCAL-1  dispatched",
-    "LOCAL-1  waits for a person: Which colour?  symphony respond LOCAL-1",
+    "LOCAL-1  waits for a person: Which colour?  [Blue]  symphony respond LOCAL-1",
     "LOCAL-1  completed in state Done",
     "Stopping.",
+    "Stopped.",
   ];
   const places = wanted.map((line) => lines.indexOf(line));
   assert.deepEqual(
@@ -81,6 +85,25 @@ test("on a terminal serve says what happens in lines for a person, and what it w
   assert.ok(!text.includes("\u001b]0") && !text.includes("level=info"), text);
   const log = readFileSync(join(place.dataDir, "log", "symphony.log"), "utf8");
   assert.match(log, /level=info msg=.*event=issue\.dispatched/);
+});
+
+test("a line for a person has the time of this machine, and a question its answers; an agent's words stay", async () => {
+  const paint = await paintFor(false);
+  const line = (type: string, message: string, data = {}) => lineOf({ type, message, data }, paint);
+  const at = new Date(Date.now() + 30 * 86_400_000);
+  const later = line("provider.paused", `no turns until ${at.toISOString()}: limit`);
+  const day = [at.getFullYear(), at.getMonth() + 1, at.getDate()].map((n) =>
+    `${n}`.padStart(2, "0"),
+  );
+  assert.equal(later, `no turns until ${day.join("-")} ${at.toTimeString().slice(0, 5)}: limit`);
+  const said = `I read ${at.toISOString()}`;
+  assert.equal(line("agent.message", said), said);
+  const retry = line("issue.retrying", "retry 2: worker exited: boom", { error: "boom" });
+  assert.equal(retry, "retry 2: boom");
+  const needs = { kind: "question", options: ["Blue", "Green"] };
+  assert.equal(line("issue.blocked", "waits: Which?", { needs }), "waits: Which?  [Blue | Green]");
+  const approval = { needs: { kind: "approval", options: ["accept"] } };
+  assert.equal(line("issue.blocked", "waits: Run it?", approval), "waits: Run it?");
 });
 
 test("without a terminal the log is logfmt, and each form can be asked for", async (t) => {
