@@ -69,6 +69,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     release: (loan) => remotes.release(loan),
     diff: (rule, work) => remotes.diff(rule, work),
     headOf: (rule, branch) => remotes.headOf(rule, branch),
+    defaultBranch: (rule) => remotes.defaultBranch(rule),
     updates: {
       ...committer,
       mirror: (rule, how) => remotes.mirror(rule, how),

@@ -273,6 +273,15 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     const inbox = JSON.parse((await world.symphony("inbox", "--json")).stdout);
     assert.equal(inbox.items[0].next, "symphony transition LOCAL-1 completed");
     assert.equal((await world.pulls()).length, 1);
+    // By hand the branch is made again, and a new pull request where the site does not open the first one.
+    const again = await world.symphony("deliver", "LOCAL-1");
+    assert.equal(again.code, 0, again.stderr);
+    await world.until("it is in review again", ({ status }) => status === "review");
+    const states = (await world.pulls()).map((one) => [one.number > number, one.state]);
+    assert.deepEqual(states.sort(), [
+      [false, "closed"],
+      [true, "open"],
+    ]);
   });
 
   test("delivery: a repository that is renamed in mid-delivery is followed, also by git and with a large commit, and said", async () => {

@@ -63,6 +63,8 @@ export interface Delivered extends Delivery {
   readonly hadChecks?: boolean;
   /** The commit and the reason that its issue was last held for. */
   readonly stuckFor?: string;
+  /** A person ordered the delivery: a branch that was removed is made again. */
+  readonly remakes?: boolean;
   /** When the work began, ms since the epoch. */
   readonly startedAt?: number;
   /** Live branches that began earlier and conflict with this one, as last compared. */
@@ -99,6 +101,8 @@ export interface Reach {
   headOf(repository: RepositoryConfig, branch: string): Promise<string | null>;
   /** Whether merging a commit into the remote's base branch would change nothing; null: not known now. */
   isIncluded(repository: RepositoryConfig, commit: string, base: string): Promise<boolean | null>;
+  /** The name of the remote's default branch; null: it has none, or it is not known now. */
+  defaultBranch(repository: RepositoryConfig): Promise<string | null>;
   /** Who wrote the newest commit of a branch of the remote, and its subject; null: not known now. */
   newestOf(repository: RepositoryConfig, branch: string): Promise<Newest | null>;
   /** The repository's own template for the text of pull requests; null: none, or not known now. */
@@ -149,6 +153,16 @@ export function carriedInto(
   commit: string | null,
 ): readonly string[] {
   return commit !== null && carriedTo === commit ? carried : [];
+}
+
+/** Its pull request was closed, which a person may undo. */
+export function isClosed({ over, pullRequest }: Pick<Delivered, "over" | "pullRequest">): boolean {
+  return over && pullRequest?.state === "closed";
+}
+
+/** What a pushed branch without a pull request waits for. */
+export function awaitsMerge({ branch, base }: Pick<Delivered, "branch" | "base">): string {
+  return `a person to merge ${branch} into ${base ?? "its base"}`;
 }
 
 /** A delivery of which nothing is known yet. */

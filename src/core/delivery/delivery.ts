@@ -197,6 +197,7 @@ export class Deliveries implements BranchBook {
         hint: "symphony diff ISSUE shows what its workspace holds",
       });
     }
+    this.#save({ ...known, remakes: true });
     const isWaiting = store
       .waitingOf(issueId)
       .some(({ kind }) => kind === "push" || kind === "pull_request");

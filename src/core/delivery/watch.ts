@@ -3,7 +3,8 @@ import type { RepositoryConfig } from "../config/git.ts";
 import { messageOf } from "../model/errors.ts";
 import { ForgeError } from "../model/forge-error.ts";
 import { repositoryNamed } from "../repository/routing.ts";
-import { carriedInto, type Delivered, type Reach } from "./delivered.ts";
+import { readBranch } from "./branch.ts";
+import { carriedInto, type Delivered, isClosed, type Reach } from "./delivered.ts";
 import { type Forge, type Observation, rightsOf } from "./forge.ts";
 import {
   conflictSource,
@@ -28,6 +29,7 @@ interface WatchDeps extends Reach {
   readonly updates: Pick<Updates, "update"> | null;
 }
 
+const showsWithinMs = 60_000;
 const closedEveryMs = 10 * 60_000;
 const reopenedWithinMs = 14 * 24 * 60 * 60_000;
 /** Stands in `problemWith` for the read of a pull request. */
@@ -153,23 +155,25 @@ export class Watch {
     save({ ...known, problem, problemWith: unread });
   }
 
-  /** A pushed branch is over when its base contains it. */
   async #branch(known: Delivered, rule: RepositoryConfig): Promise<void> {
-    const { isContained, clock, store } = this.#deps;
-    const { pushed, base, issueId, branch } = known;
-    if (pushed === null || base === null || known.mode !== "branch") return;
-    const contained = await isContained(rule, pushed, base);
-    const now = store.of(issueId);
-    if (contained === null || now === null || now.pushed !== pushed) return;
-    const seen = { ...now, seenAt: clock.wall() };
-    if (!contained) {
-      this.#deps.save(seen);
-      const tip = await this.#deps.headOf(rule, base);
-      const wanted = { conflict: null, onlyConflicts: true };
-      if (tip) void this.#deps.updates?.update(issueId, { ...wanted, base: tip });
-      return;
+    if (known.mode !== "branch") return;
+    const { clock, store, save, updates } = this.#deps;
+    const seen = await readBranch(known, rule, this.#deps);
+    const now = store.of(known.issueId);
+    if (seen === null || now === null) return;
+    if (now.pushed !== known.pushed || now.head !== known.head) return;
+    const next = { ...now, seenAt: clock.wall() };
+    // A newer commit is still to be pushed: its push finds out by itself what became of the branch.
+    const isPushed = now.head === now.pushed;
+    if (seen.end === "merged") return this.#over(next, seen.summary, seen.end);
+    if (seen.end !== null) {
+      // A remote may show a push a little later.
+      const isShown = isPushed && clock.wall() - (now.pushedAt ?? 0) > showsWithinMs;
+      return isShown ? this.#over({ ...next, pushed: null }, seen.summary, seen.end) : save(next);
     }
-    this.#over(seen, `${branch} is merged into ${base}`, "merged");
+    save({ ...next, ...(isPushed && seen.now) });
+    const wanted = { conflict: null, onlyConflicts: true };
+    if (seen.tip !== null) void updates?.update(known.issueId, { ...wanted, base: seen.tip });
   }
 
   async #pullRequest(known: Delivered, forge: Forge | null): Promise<void> {
@@ -388,13 +392,10 @@ export class Watch {
     });
     if (end === "merged") post({ type: "offer.merged", issueId, summary });
     else {
-      const reason = `${summary}; next: symphony transition ${issueIdentifier} completed, or symphony deliver ${issueIdentifier} to open it again`;
+      const again = pullRequest === null ? "push" : "open";
+      const reason = `${summary}; next: symphony transition ${issueIdentifier} completed, or symphony deliver ${issueIdentifier} to ${again} it again`;
       post({ type: "offer.stopped", issueId, reason });
     }
     kick();
   }
-}
-
-function isClosed({ over, pullRequest }: Pick<Delivered, "over" | "pullRequest">): boolean {
-  return over && pullRequest?.state === "closed";
 }

@@ -7,9 +7,9 @@ import { standingOf } from "../orchestrator/dispatch.ts";
 import { repositoryNamed } from "../repository/routing.ts";
 import { oneLine } from "../text/text.ts";
 import { conversationKind } from "./conversation-table.ts";
-import type { Delivered, Reach } from "./delivered.ts";
+import { awaitsMerge, type Delivered, type Reach } from "./delivered.ts";
 import { firstState } from "./end-state.ts";
-import type { Check, Forge } from "./forge.ts";
+import type { Check, Forge, PullRequest } from "./forge.ts";
 import { commentKind, type LivingComments } from "./living-comment.ts";
 import type { Written } from "./outbox.ts";
 import { failureOf } from "./outcomes.ts";
@@ -102,7 +102,9 @@ export class Writes {
       first.outcome === "moved" &&
       first.found !== null &&
       this.#deps.store.isOwn(entry.issueId, first.found);
-    const answer = isOwn ? await push({ ...order, expected: first.found }) : first;
+    const isRemade = first.outcome === "moved" && first.found === null && known.remakes === true;
+    const isAgain = isOwn || isRemade;
+    const answer = isAgain ? await push({ ...order, expected: first.found }) : first;
     switch (answer.outcome) {
       case "moved":
         return this.#moved(known, repository, answer.found);
@@ -119,12 +121,10 @@ export class Writes {
       }
       default: {
         const now = this.#deps.store.of(entry.issueId) ?? known;
-        const waitingFor =
-          now.mode === "branch"
-            ? `a person to merge ${branch} into ${now.base ?? "its base"}`
-            : "its pull request";
+        const waitingFor = now.mode === "branch" ? awaitsMerge(now) : "its pull request";
         const pushedAt = this.#deps.clock.wall();
-        save({ ...now, pushed: commit, pushedAt, waitingFor, over: false });
+        const { remakes: _, ...rest } = now;
+        save({ ...rest, pushed: commit, pushedAt, waitingFor, over: false });
         this.#deps.store.hurryAnswers(entry.issueId, pushedAt);
         bus.publish({
           ...about(known),
@@ -152,7 +152,7 @@ export class Writes {
         : `${oneLine(`${found.slice(0, 10)} (${by})`, maxWordsChars)} was pushed to ${branch}, and symphony overwrites nothing`;
     const next =
       found === null
-        ? `restore the branch, then symphony deliver ${name}`
+        ? `symphony deliver ${name} makes it again`
         : `git -C ${workspacePath} pull --no-rebase ${repository.address.address} ${branch}, then symphony transition ${name} queued`;
     const reason = `push refused: ${what}; next: ${next}`;
     this.#deps.post({ type: "offer.stopped", issueId, reason });
@@ -197,15 +197,11 @@ export class Writes {
     const found = there?.state === "merged" ? null : there;
     const isClosed = found?.state === "closed" && known.pullRequest !== null;
     const onto = base ?? (await forge.look()).defaultBranch;
-    const rule = found === null ? this.#ruleOf(known) : null;
+    const rule = found === null || isClosed ? this.#ruleOf(known) : null;
     const frame = rule && (await this.#deps.pullRequestFrame(rule, onto));
     const texts = await pullRequestTexts(config(), { issue, summary, branch, marker, frame });
-    const opened =
-      found === null
-        ? await forge.open({ branch, base: onto, ...texts, draft })
-        : isClosed
-          ? await forge.edit(found.number, { state: "open" })
-          : found;
+    const again = isClosed ? await openedAgain(forge, found.number) : found;
+    const opened = again ?? (await forge.open({ branch, base: onto, ...texts, draft }));
     const { number, url } = opened;
     const now = this.#deps.store.of(issueId) ?? known;
     const facts = {
@@ -225,12 +221,12 @@ export class Writes {
         ...now,
         base: opened.base,
         pullRequest: facts,
-        wrote: now.wrote ?? { ...texts, draft },
+        wrote: (again && now.wrote) ?? { ...texts, draft },
         waitingFor: "a review",
       },
       [link],
     );
-    if (found === null || now.pullRequest === null) {
+    if (again === null || now.pullRequest === null) {
       bus.publish({
         ...about(known),
         type: "pull_request.opened",
@@ -381,6 +377,14 @@ export class Writes {
     const rule = this.#ruleOf(known);
     return rule === null ? null : this.#deps.forgeFor(rule);
   }
+}
+
+/** null: the site opens it no more, as when its branch was deleted and made again. */
+function openedAgain(forge: Forge, number: number): Promise<PullRequest | null> {
+  return forge.edit(number, { state: "open" }).catch((error: unknown) => {
+    if (error instanceof ForgeError && error.category === "refused") return null;
+    throw error;
+  });
 }
 
 const maxWordsChars = 200;

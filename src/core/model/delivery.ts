@@ -87,10 +87,14 @@ function placeOf({
   branch,
   pullRequest: pull,
   pushed,
-}: Pick<Delivery, "branch" | "pullRequest" | "pushed">): string {
+  waitingFor,
+}: Pick<Delivery, "branch" | "pullRequest" | "pushed" | "waitingFor">): string {
   if (pull !== null) return `pull request #${pull.number} ${pull.url}`;
   if (branch === null) return "in its workspace";
-  return pushed === null ? `branch ${branch}, not pushed yet` : `branch ${branch}`;
+  if (pushed !== null) return `branch ${branch}`;
+  return waitingFor === null
+    ? `branch ${branch}, which is not at the remote`
+    : `branch ${branch}, not pushed yet`;
 }
 
 /** Whether it waits for a person; else it waits for a check, the site or symphony. */

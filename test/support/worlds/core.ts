@@ -389,6 +389,7 @@ function undelivered(
     push: async () => ({ outcome: "refused", final: false, reason: "no remote" }),
     isContained: async () => null,
     headOf: async () => null,
+    defaultBranch: async () => null,
     isAttached: () => false,
     keep: async () => Promise.reject(new Error("no remote")),
     release: async () => {},
