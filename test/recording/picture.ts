@@ -73,19 +73,26 @@ export function linesIn(svg: string): readonly string[] {
   return [...new Set(texts)];
 }
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the colour sequences of a terminal
+const sequences = /\x1b\[([0-9;]*)m/g;
+
 function frame(text: string, top: number): string {
   const lines = text.trimEnd().split("\n");
+  // A terminal's copy names a change of looks only, also from one line to the next.
+  let looks: ReadonlySet<number> = new Set();
   const drawn = lines.flatMap((line, index) => {
+    const before = looks;
+    for (const [, codes = ""] of line.matchAll(sequences)) looks = applied(looks, codes);
     if (stripVTControlCharacters(line).trim() === "") return [];
     const y = top + margin + (index + 1) * lineHeight - 4;
-    return [`<text x="${margin}" y="${y}">${spans(line)}</text>`];
+    return [`<text x="${margin}" y="${y}">${spans(line, before)}</text>`];
   });
   return `<g>${drawn.join("")}</g>`;
 }
 
 /** The parts of a line that look alike, as spans. */
-function spans(line: string): string {
-  let codes = new Set<number>();
+function spans(line: string, before: ReadonlySet<number>): string {
+  let codes = before;
   let out = "";
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the colour sequences of a terminal
   for (const part of line.split(/(\x1b\[[0-9;]*m)/)) {
