@@ -23,6 +23,8 @@ const benches: Readonly<Record<string, string>> = {
   workspaces: "ten workspaces of a repository of 100 MB",
   watch: "the terminal view (needs tmux)",
   trackers: "polls of 10,000 issues of GitHub, and of a board (needs SYMPHONY_EQUIPMENT)",
+  fleet:
+    "workers: dispatch, guidance and abort through the engine, what it costs (needs redis-server)",
   agents: "real agents: dispatch to first request",
 };
 
