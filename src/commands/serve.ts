@@ -252,6 +252,8 @@ async function untilStopped(
   spinner.set("poll", firstPollText(core));
   await Promise.race([core.start(), stopped]);
   spinner.end("poll");
+  // Compiled code for the next start: at its end a server has forgotten the code of this one, and one that is killed keeps nothing.
+  process.getBuiltinModule("node:module").flushCompileCache();
   if (!stop.aborted) {
     await (once ? Promise.race([core.once().then(outcome.examine), stopped]) : stopped);
   }

@@ -5,6 +5,7 @@ import { SymphonyError } from "../core/model/errors.ts";
 const maxBodyBytes = 1024 * 1024;
 const json = "application/json";
 const form = "application/x-www-form-urlencoded";
+const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 /**
  * The parsed body of a request to `route`. Rejects with `body_too_large`, `unsupported_media_type`,
@@ -61,7 +62,9 @@ export async function readRaw(req: IncomingMessage): Promise<Buffer> {
   req.on("data", take);
   req.once("end", () => resolve(Buffer.concat(chunks)));
   req.once("error", reject);
-  req.once("close", () => reject(new Error("the caller closed the connection")));
+  req.once("close", () => {
+    if (!req.readableEnded) reject(new Error("the caller closed the connection"));
+  });
   return promise;
 }
 
@@ -83,7 +86,7 @@ function typeOf(req: IncomingMessage): string {
 
 function parseJson(bytes: Buffer): unknown {
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    return JSON.parse(utf8.decode(bytes));
   } catch (cause) {
     throw new SymphonyError("invalid_json", "the body is not JSON in UTF-8", { cause });
   }

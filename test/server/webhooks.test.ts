@@ -5,6 +5,7 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { causedBy, causeOf } from "../../src/core/events/causes.ts";
 import { openDeliveries } from "../../src/core/tracker/deliveries.ts";
 import { config, issue } from "../support/makers/issue.ts";
 import { delivery, issueEvent, webhookSecretValue } from "../support/makers/webhook.ts";
@@ -331,6 +332,22 @@ describe("a repeated delivery", () => {
     );
     assert.deepEqual(groups, [2]);
     assert.equal(receipts[2]?.rate.remaining, 598);
+  });
+
+  test("is of its own request in the log, also when it shares its commit with others", async () => {
+    await using at = await place();
+    const { bus, webhooks } = at.world.core;
+    const causes: unknown[] = [];
+    bus.subscribe({ filter: { types: ["webhook.received"] } }, (event) => {
+      causes.push(causeOf(event).request_id);
+    });
+    const received = ["req_one", "req_two"].map((id, age) => {
+      const post = postOf(delivery(issueEvent(issueId, at.now() - age)));
+      return causedBy(id, () => webhooks.of("linear").receive(post));
+    });
+    await Promise.all(received);
+    bus.flush();
+    assert.deepEqual(causes, ["req_one", "req_two"]);
   });
 
   test("is also recognised after a restart", async () => {

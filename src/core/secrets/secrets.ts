@@ -1,6 +1,6 @@
 // Secrets that are stored encrypted, and the keys that seal them.
 
-import { randomBytes } from "node:crypto";
+import { createSecretKey, type KeyObject, randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { Low } from "lowdb";
 import type { Clock } from "../clock.ts";
@@ -331,7 +331,7 @@ async function refuseSameKey(place: KeyPlace, old: SecretKeys): Promise<void> {
 class AuditRing implements AuditKeys {
   #from: number | null = null;
   #current: AuditKey | null = null;
-  #known = new Map<string, Buffer>();
+  #known = new Map<string, KeyObject>();
 
   from(): number | null {
     return this.#from;
@@ -341,24 +341,26 @@ class AuditRing implements AuditKeys {
     return this.#current;
   }
 
-  find(kid: string): Buffer | null {
+  find(kid: string): KeyObject | null {
     return this.#known.get(kid) ?? null;
   }
 
   /** The first sealed entry is about to be written; after that `follow` supplies the seq. */
   begin(keys: SecretKeys): void {
-    this.#current = { kid: keys.kid, key: keys.audit };
+    this.#current = { kid: keys.kid, key: createSecretKey(keys.audit) };
   }
 
   /** Throws for a key that cannot be decrypted with `keys`. */
   follow({ audit }: SecretsDocument, keys: SecretKeys): void {
     if (audit === undefined) return;
-    const retired = audit.retired.map((record): [string, Buffer] => [
+    const retired = audit.retired.map((record): [string, KeyObject] => [
       record.name.replace("audit:", ""),
-      Buffer.from(unseal(record, keys), "base64"),
+      createSecretKey(unseal(record, keys), "base64"),
     ]);
-    this.#known = new Map([...retired, [keys.kid, keys.audit]]);
-    this.#current = { kid: keys.kid, key: keys.audit };
+    const { kid } = keys;
+    const key = createSecretKey(keys.audit);
+    this.#known = new Map([...retired, [kid, key]]);
+    this.#current = { kid, key };
     this.#from = audit.from;
   }
 }

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import type { Clock } from "../clock.ts";
 import type { Logger } from "../events/log.ts";
 import type { DeliveryOutcome, Meter } from "../events/meter.ts";
@@ -113,6 +114,8 @@ export interface Receipt {
 interface Signed {
   readonly delivery: StoredDelivery;
   readonly announcement: Announcement;
+  /** Runs work as a part of the request that brought it: the commit is that of a whole group. */
+  readonly within: ReturnType<typeof AsyncLocalStorage.snapshot>;
 }
 
 /** A signed time further ahead is refused; one further back is late, and accepted once. */
@@ -194,13 +197,14 @@ export class WebhookInbox {
     // A delivery that is no longer known is older than `keptMs`, so that it cannot be accepted again.
     const until = at + keptMs + toleranceMs;
     const delivery = { signature, kind, id, type, action, issueId, work, at, until };
-    await this.#commits.add(signature, { delivery, announcement });
+    const within = AsyncLocalStorage.snapshot();
+    await this.#commits.add(signature, { delivery, announcement, within });
     return { duplicate: false, rate: this.#genuine.standing() };
   }
 
   #commit(group: readonly Signed[]): void {
     this.#deps.deliveries.add(group.map(({ delivery }) => delivery));
-    for (const signed of group) this.#act(signed);
+    for (const signed of group) signed.within(() => this.#act(signed));
     this.#audit(group);
   }
 

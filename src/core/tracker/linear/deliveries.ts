@@ -34,6 +34,8 @@ const LinearEvent = z
 
 type LinearEvent = z.output<typeof LinearEvent>;
 
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
 /** The form of Linear's ids. */
 const uuid = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 
@@ -149,7 +151,7 @@ function identifierIn({ type, data }: LinearEvent): string | null {
 
 function jsonOf(body: Uint8Array): unknown {
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
+    return JSON.parse(utf8.decode(body));
   } catch {
     return undefined;
   }
