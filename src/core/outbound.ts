@@ -110,13 +110,19 @@ function responseOf(incoming: IncomingMessage): Response {
 
 function decodedOf(incoming: IncomingMessage, headers: Headers): Readable {
   const { pipeline } = process.getBuiltinModule("node:stream");
-  const { createGunzip, constants } = process.getBuiltinModule("node:zlib");
-  if (headers.get("content-encoding")?.toLowerCase() !== "gzip") return incoming;
+  const { createUnzip, createBrotliDecompress, constants } = process.getBuiltinModule("node:zlib");
+  // Only gzip was asked for; a proxy on the way may not care.
+  const encoding = headers.get("content-encoding")?.toLowerCase() ?? "";
+  if (!/^(?:x-gzip|gzip|deflate|br)$/.test(encoding)) return incoming;
   headers.delete("content-encoding");
   headers.delete("content-length");
-  const flush = constants.Z_SYNC_FLUSH;
+  const [zip, brotli] = [constants.Z_SYNC_FLUSH, constants.BROTLI_OPERATION_FLUSH];
   // Its errors are those of the stream that is returned.
-  return pipeline(incoming, createGunzip({ flush, finishFlush: flush }), () => {});
+  const unpacked =
+    encoding === "br"
+      ? createBrotliDecompress({ flush: brotli, finishFlush: brotli })
+      : createUnzip({ flush: zip, finishFlush: zip });
+  return pipeline(incoming, unpacked, () => {});
 }
 
 const unknownAuthority: ReadonlySet<unknown> = new Set([

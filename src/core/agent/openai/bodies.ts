@@ -1,43 +1,68 @@
 import { bounded, wholeText } from "../../answers.ts";
 import { isObject, type JsonObject, listOf, objectOf, parseJson, textOf } from "../../text/text.ts";
+import { eventLines, isDocument } from "./event-lines.ts";
 
 /**
  * The answer as the client expects it: a stream of events, or a failure with its status. Providers also answer 200 with
  * an error, with a web page, or with the whole answer at once. `received` is called for each piece that arrives, also
- * for the comments that keep a connection alive.
+ * for the comments that keep a connection alive, `ended` where a stream says that it is whole.
  */
 export async function asStream(
   response: Response,
-  { host, received }: { readonly host: string; received(): void },
+  { host, received, ended }: { readonly host: string; received(): void; ended(): void },
 ): Promise<Response> {
   received();
   const type = response.headers.get("content-type")?.toLowerCase() ?? "";
-  const isWhole = /\bjson\b|text\/html/.test(type);
-  const kind = isWhole || !response.ok ? "answer of a model" : "stream of a model";
-  const tapped = bounded(response, { host, kind, received });
-  if (!isWhole) return tapped;
-  const text = await wholeText(tapped.body, { host, kind });
+  const isNamed = !response.ok || /\bjson\b|text\/html/.test(type);
+  const kind = isNamed ? "answer of a model" : "stream of a model";
+  let { body: read } = bounded(response, { host, kind, received });
+  if (!isNamed && read !== null) {
+    // Some servers name a document a stream, or do not name what they send.
+    const begun = await isDocument(read);
+    if (!begun.is) return withBody(eventLines(begun.body, ended), response);
+    read = begun.body;
+  }
+  const text = await wholeText(read, { host, kind: "answer of a model" });
   if (!response.ok) return refusal(text, response);
   // Some servers name a stream of events JSON.
   if (/^\s*(?:data|event|id|retry|):/.test(text)) return streamed(text, response);
-  const body = parseJson(text);
-  if (!isObject(body)) return pageInstead(type);
+  const parsed = parseJson(text);
+  const body = Array.isArray(parsed) ? parsed[0] : parsed;
+  if (!isObject(body)) return pageInstead(/^\s*</.test(text) ? "html" : type);
   if (body["error"] !== undefined && body["error"] !== null) return refused(body, response);
   const events = eventsOf(body);
   if (events !== null) return streamed(events, response);
-  // FastAPI's `detail`, and vLLM's earlier form of an error.
-  const said = [body["detail"], body["message"], body["msg"]].find(
-    (one) => typeof one === "string",
-  );
-  return said === undefined ? pageInstead("json") : refused({ error: said }, response);
+  const error = errorIn(body);
+  return error === null ? pageInstead("json") : refused({ error }, response);
+}
+
+/** The error of an answer without `error`: FastAPI's `detail`, vLLM's earlier form, Cloudflare's list, MiniMax's `base_resp`. */
+export function errorIn(body: JsonObject): JsonObject | string | null {
+  const [first] = listOf(body["errors"]);
+  if (isObject(first)) return first;
+  const { status_msg: other } = objectOf(body["base_resp"]);
+  const said = [body["detail"], body["message"], body["msg"], first, other];
+  return (said.find((one) => typeof one === "string" && one !== "") as string | undefined) ?? null;
 }
 
 /** An answer with a status of failure. Gemini puts its error into a list, where no client finds it. */
 function refusal(text: string, { status, headers }: Response): Response {
-  const [first] = listOf(parseJson(text)).map(objectOf);
+  const parsed = parseJson(text);
+  const [first] = listOf(parsed).map(objectOf);
   const error = first?.["error"];
   if (isObject(error)) return failure(error, status, headers);
+  if (/^\s*</.test(text)) {
+    const title = /<(title|h1)\b[^>]*>([^<]{1,200})/i.exec(text)?.[2]?.trim() ?? "without a title";
+    return failure({ message: `a web page instead of an answer: ${title}` }, status, headers);
+  }
+  const said = isObject(parsed) && !isObject(parsed["error"]) ? errorIn(parsed) : null;
+  if (typeof said === "string")
+    return failure({ ...(parsed as object), message: said }, status, headers);
   return new Response(text, { status, headers });
+}
+
+function withBody(body: ReadableStream, { status, headers }: Response): Response {
+  return new Response(body, { status, headers });
 }
 
 function streamed(events: string, { headers }: Response): Response {

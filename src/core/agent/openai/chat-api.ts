@@ -7,6 +7,7 @@ import type {
 import type { Tokens } from "../../model/attempt.ts";
 import { isObject, type JsonObject, listOf, objectOf, parseJson, textOf } from "../../text/text.ts";
 import { dataUrl, withoutImages } from "../images.ts";
+import { errorIn } from "./bodies.ts";
 import { failedWith } from "./failures.ts";
 import { effortOf, imagePart, limitsOf, type Shape, shaped, withoutNames } from "./request.ts";
 import {
@@ -27,7 +28,7 @@ import {
 export async function askChat(
   client: OpenAI,
   request: ModelRequest,
-  { signal, shape }: Listening & { readonly shape: Shape },
+  { signal, shape, hasEnded }: Listening & { readonly shape: Shape },
 ): Promise<ModelReply> {
   const effort = effortOf(request.effort);
   const tools = request.tools.map(({ name, description, inputSchema }) => ({
@@ -50,7 +51,7 @@ export async function askChat(
     .withResponse();
   const reading = new ChatReading();
   for await (const chunk of stream) reading.take(chunk);
-  return { ...reading.reply(), limits: limitsOf(response.headers) };
+  return { ...reading.reply(hasEnded()), limits: limitsOf(response.headers) };
 }
 
 /** The conversation as chat messages: calls belong to the preceding message of the assistant. */
@@ -159,6 +160,8 @@ export class ChatReading {
   #ended = false;
   #cut: ModelReply["cut"] = null;
   #usage: Tokens | null = null;
+  /** null: none was seen, or they have no number. */
+  #choice: number | null = null;
   readonly #thought: Record<string, unknown> = {};
   readonly #calls: OpenCall[] = [];
   /** The call that the next part of an index belongs to. */
@@ -168,7 +171,7 @@ export class ChatReading {
   take(chunk: ChatCompletionChunk): void {
     if (chunk.usage) this.#usage = usageOf(chunk.usage);
     requireNoError(chunk);
-    const [choice] = chunk.choices ?? [];
+    const choice = this.#choiceOf(chunk);
     if (!choice) return;
     requireNoError(choice);
     // Some servers send the whole message in one chunk.
@@ -177,7 +180,7 @@ export class ChatReading {
     checkLength(this.#chars);
     this.#text += textIn(delta["content"]) || textIn(delta["refusal"]);
     this.#think(delta);
-    for (const part of listOf(delta["tool_calls"])) this.#call(objectOf(part));
+    for (const part of callsIn(delta)) this.#call(objectOf(part));
     const reason: string | null = choice.finish_reason ?? null;
     if (!reason) return;
     const message = `the provider ended its answer: ${reason.slice(0, 100)}`;
@@ -186,6 +189,16 @@ export class ChatReading {
     this.#ended = true;
     if (cutOff.test(reason)) this.#cut = "length";
     if (filtered.test(reason)) this.#cut = "filter";
+  }
+
+  /** One answer is asked for: of several, it is the first that speaks. */
+  #choiceOf({ choices }: ChatCompletionChunk) {
+    const all = listOf(choices) as ChatCompletionChunk.Choice[];
+    const own = all.find(({ index }) => index === this.#choice) ?? null;
+    if (own !== null || this.#choice !== null) return own;
+    const first = all.find(({ index }) => index === 0) ?? all[0] ?? null;
+    this.#choice = first?.index ?? null;
+    return first;
   }
 
   #think(delta: JsonObject): void {
@@ -201,7 +214,7 @@ export class ChatReading {
 
   /** Some providers give every call the same index: another id begins another call. */
   #call(part: JsonObject): void {
-    const index = typeof part["index"] === "number" ? part["index"] : 0;
+    const index = Number(part["index"] ?? 0);
     const named = objectOf(part["function"]);
     const [id, name] = [textOf(part["id"]) ?? "", textOf(named["name"]) ?? ""];
     const written =
@@ -225,13 +238,21 @@ export class ChatReading {
     if (isObject(part["extra_content"])) call.extra = { extra_content: part["extra_content"] };
   }
 
-  /** Throws when the answer was cut off. */
-  reply(): Omit<ModelReply, "limits"> {
-    if (!this.#ended) throw new Error("the answer was cut off");
+  /** Throws when the answer was cut off; `hasEnded`: its stream said that it was not, which counts where no reason is given. */
+  reply(hasEnded = false): Omit<ModelReply, "limits"> {
+    const said = this.#text !== "" || this.#calls.length > 0;
+    if (!this.#ended && !(hasEnded && said)) throw new Error("the answer was cut off");
     const text: Item[] =
       this.#text === "" ? [] : [{ type: "message", role: "assistant", content: this.#text }];
     // A truncated call could do something other than intended.
     const calls = this.#cut !== null ? [] : this.#calls;
+    const ids = new Set<string>();
+    const idOf = (id: string, index: number) => {
+      const own = id === "" ? `call_${index}` : id;
+      const unique = ids.has(own) ? `${own}_${index}` : own;
+      ids.add(unique);
+      return unique;
+    };
     const hasThought = Object.keys(this.#thought).length > 0 && text.length + calls.length > 0;
     const thought: Item[] = hasThought ? [{ type: "thought", fields: this.#thought }] : [];
     return {
@@ -241,7 +262,7 @@ export class ChatReading {
         ...calls.map(
           ({ id, name, written, extra }, index): Item => ({
             type: "function_call",
-            call_id: id || `call_${index}`,
+            call_id: idOf(id, index),
             name,
             arguments: written,
             ...(Object.keys(extra).length > 0 && { extra }),
@@ -252,6 +273,13 @@ export class ChatReading {
       cut: this.#cut,
     };
   }
+}
+
+/** Also one call that is in no list, and the only call of the API's first form. */
+function callsIn(delta: JsonObject): readonly unknown[] {
+  const { tool_calls: all, function_call: first } = delta;
+  if (isObject(all)) return [all];
+  return isObject(first) ? [{ function: first }] : listOf(all);
 }
 
 /** Text, or the texts of a list of parts; the parts in which a model thinks are none of its answer. */
@@ -265,6 +293,10 @@ function textIn(content: unknown): string {
 /** Some providers report a failure inside of the stream, which then ends as if it were whole. */
 function requireNoError(at: object): void {
   const error: unknown = Reflect.get(at, "error");
+  const { choices, usage, object } = objectOf(at);
+  const said =
+    object === "error" || (choices ?? usage) === undefined ? errorIn(objectOf(at)) : null;
+  if (typeof said === "string") throw failedWith({ ...at, message: said });
   if (isObject(error)) throw failedWith(error);
   if (typeof error === "string" && error !== "") throw failedWith({ message: error });
 }

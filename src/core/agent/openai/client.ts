@@ -69,12 +69,17 @@ export function keyOf(
 
 /**
  * A client for one request: the key lives no longer than that. It never follows a redirect, which
- * could send the key to another address. `received` is called for each piece of an answer.
+ * could send the key to another address. `received` is called for each piece of an answer, `ended` where its stream says
+ * that it is whole.
  */
 export async function clientFor(
   settings: Settings,
   key: string,
-  { lookup, received }: { lookup(name: string): string | undefined; received(): void },
+  {
+    lookup,
+    received,
+    ended,
+  }: { lookup(name: string): string | undefined; received(): void; ended(): void },
 ): Promise<OpenAI> {
   const { default: Client } = await import("openai");
   const { baseUrl, query } = addressOf(settings);
@@ -94,7 +99,7 @@ export async function clientFor(
     fetch: async (url, init) => {
       const asked = { ...init, redirect: "error" } as RequestInit;
       const response = await outbound(url, asked, "stream of a model");
-      return asStream(response, { host: new URL(baseUrl).host, received });
+      return asStream(response, { host: new URL(baseUrl).host, received, ended });
     },
   });
 }

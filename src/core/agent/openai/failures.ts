@@ -31,7 +31,8 @@ export type Failure =
 const maxMessageChars = 500;
 const maxWaitMs = 60_000;
 const quotaCodes = /insufficient_quota|usage_limit|billing|quota_exceeded|credit/i;
-const passingStatus: ReadonlySet<number> = new Set([408, 409, 425, 429]);
+/** 498: Groq has no room for a request of its flexible tier. */
+const passingStatus: ReadonlySet<number> = new Set([408, 409, 425, 429, 498]);
 
 /** Classifies an error of a request to the provider; `key` is never part of a message. */
 export function judgeFailure(
@@ -42,7 +43,8 @@ export function judgeFailure(
   const body = bodyOf(thrown);
   const message = messageWithoutKey(error, key);
   const code = textOf(body["code"]) ?? textOf(thrown["code"]) ?? textOf(body["type"]) ?? "";
-  const status = thrown["status"];
+  const status = thrown["status"] ?? statusIn(body) ?? statusOf(code, message);
+  const isTold = typeof thrown["status"] === "number";
   if (error instanceof SymphonyError) return { kind: "final", error };
   const large = tooLargeIn(error);
   // The same request would bring the same answer.
@@ -56,7 +58,7 @@ export function judgeFailure(
   }
   if (typeof status !== "number") return unnumbered(code, message);
   if (status === 402 || noCredit.test(`${code} ${message}`)) {
-    return { kind: "final", error: refusedBy(message, { status, code, hint: creditHint }) };
+    return { kind: "final", error: refusedBy(message, { status, code, isTold, hint: creditHint }) };
   }
   const wait =
     headerWait(thrown["headers"], wall) ?? (status === 429 ? saidWait(body, wall) : null);
@@ -77,7 +79,19 @@ export function judgeFailure(
     listOf(objectOf(body["metadata"])["reasons"]).length > 0 ||
     moderated.test(`${code} ${message}`);
   const param = textOf(body["param"]);
-  return refusal({ status, code, keyName, isModerated, param }, message);
+  return refusal({ status, code, keyName, isModerated, param, isTold }, message);
+}
+
+/** The status that an error in the middle of an answer names; null: none. */
+function statusIn({ code, status }: JsonObject): number | null {
+  const named = [code, status].map(Number);
+  return named.find((one) => Number.isInteger(one) && one >= 400 && one < 600) ?? null;
+}
+
+/** The status that belongs to a refusal in the middle of an answer which names none; null for any other failure. */
+function statusOf(code: string, message: string): number | null {
+  if (keyCode.test(code) || badKey.test(message)) return 401;
+  return noModelCode.test(code) || noModelWords.test(message) ? 404 : null;
 }
 
 /** The time that the body of a refusal names, in its words or its fields. */
@@ -92,6 +106,8 @@ interface Refusal {
   readonly keyName: string | null;
   /** A moderation refused the text of this request. */
   readonly isModerated: boolean;
+  /** The status is the provider's own, and not read from its words. */
+  readonly isTold: boolean;
   /** The field that the provider names. */
   readonly param: string | null;
 }
@@ -99,7 +115,10 @@ interface Refusal {
 /** OpenRouter names what it flagged in `metadata`; the others have words for it. */
 const moderated = /content_filter|content[_ ]policy|moderation|flagged|safety (?:system|filter)/i;
 
-function refusal({ status, code, keyName, isModerated, param }: Refusal, message: string): Failure {
+function refusal(
+  { status, code, keyName, isModerated, param, isTold }: Refusal,
+  message: string,
+): Failure {
   if (status === 413) return { kind: "too long", message, contextTokens: null };
   if (/tool_use_failed/.test(code)) return { kind: "bad call", message };
   if (/encrypted content|encrypted_content/i.test(message)) return { kind: "no sealing", message };
@@ -122,7 +141,7 @@ function refusal({ status, code, keyName, isModerated, param }: Refusal, message
       : isKey
         ? `symphony secrets add ${keyName ?? "OPENAI_API_KEY"}`
         : "symphony models, then symphony config overlay set openai.model NAME";
-    return { kind: "final", error: refusedBy(message, { status, code, hint }) };
+    return { kind: "final", error: refusedBy(message, { status, code, isTold, hint }) };
   }
   const error = new SymphonyError(
     "provider_error",
@@ -142,7 +161,9 @@ const noCredit = new RegExp(
 );
 /** Google answers a bad key with 400. */
 const badKey =
-  /api[_ ]key (?:not valid|is (?:not valid|invalid)|expired|not found)|api_key_invalid/i;
+  /api[_ ]key (?:not valid|is (?:not valid|invalid)|expired|not found)|api_key_invalid|(?:incorrect|invalid) api[_ -]?key|not authenticated|authentication (?:error|failed)/i;
+const keyCode =
+  /invalid_api_key|invalid_authentication|authentication_error|unauthenticated|unauthorized/i;
 const noPlace = /location is not supported|unsupported_country/i;
 const noModelCode =
   /model_not_found|model_not_available|model_decommissioned|invalid_model|deploymentnotfound/i;
@@ -160,9 +181,9 @@ const creditHint = "pay the account, then symphony refresh; or choose another pr
 /** A key, an account or a model that the provider does not accept: the same for every issue, until it is mended. */
 function refusedBy(
   message: string,
-  { hint, ...details }: { status: number; code: string; hint: string },
+  { hint, isTold, ...details }: { status: number; code: string; isTold: boolean; hint: string },
 ): SymphonyError {
-  const said = `the provider refused (${details.status}): ${message}`;
+  const said = `the provider refused${isTold ? ` (${details.status})` : ""}: ${message}`;
   return new SymphonyError("provider_refused", said, { details, hint });
 }
 
@@ -282,14 +303,23 @@ function resetOf(body: JsonObject, wall: number): number | null {
   return after === null ? timeOf(body["resets_at"]) : wall + after;
 }
 
-/** `Retry-After` in seconds or as a date, and its variant in milliseconds. */
+/** `Retry-After` in seconds or as a date, its variant in milliseconds, and the reset of a window that is used up. */
 function headerWait(headers: unknown, wall: number): number | null {
   if (!(headers instanceof Headers)) return null;
   const fine = Number(headers.get("retry-after-ms") ?? Number.NaN);
   if (Number.isFinite(fine) && fine >= 0) return fine;
-  const written = headers.get("retry-after");
-  const wait = waitOf(written);
-  if (wait !== null) return wait;
-  const at = timeOf(written);
-  return at === null ? null : Math.max(at - wall, 0);
+  const used = ["requests", "tokens"].filter(
+    (name) => headers.get(`x-ratelimit-remaining-${name}`) === "0",
+  );
+  const written = [
+    headers.get("retry-after"),
+    ...used.map((name) => headers.get(`x-ratelimit-reset-${name}`)),
+  ];
+  const waits = written.map((one) => {
+    const at = timeOf(one);
+    return waitOf(one) ?? (at === null ? null : Math.max(at - wall, 0));
+  });
+  const [after, ...resets] = waits;
+  const known = resets.filter((one) => one !== null);
+  return after ?? (known.length > 0 ? Math.max(...known) : null);
 }

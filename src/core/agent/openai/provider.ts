@@ -10,7 +10,7 @@ import type { Learned } from "./learned.ts";
 import { shapeOf } from "./request.ts";
 import { askResponses } from "./responses-api.ts";
 import { defaultRequestTimeoutMs, type OpenaiConfig } from "./settings.ts";
-import type { ModelReply, ModelRequest } from "./thread.ts";
+import type { Listening, ModelReply, ModelRequest } from "./thread.ts";
 
 const firstWaitMs = 1_000;
 /** How often a silence that the settings allow is reported as a sign of life. */
@@ -91,6 +91,7 @@ export class Provider {
     // A literal key may be any word, such as the name of a provider that needs no key.
     if (keyNameOf(config) !== null && key !== this.#hidden) hide(key);
     this.#hidden = key;
+    let hasEnded = false;
     const abort = new AbortController();
     const stop = () => abort.abort(signal.reason);
     signal.addEventListener("abort", stop, { once: true });
@@ -109,8 +110,12 @@ export class Provider {
       const client = await clientFor(config, key, {
         lookup: (name) => this.#secret(name),
         received,
+        ended: () => {
+          hasEnded = true;
+        },
       });
-      return { reply: await this.#send(client, request, { signal: abort.signal }) };
+      const listening = { signal: abort.signal, hasEnded: () => hasEnded };
+      return { reply: await this.#send(client, request, listening) };
     } catch (error) {
       signal.throwIfAborted();
       const thrown = abort.signal.aborted ? abort.signal.reason : error;
@@ -145,11 +150,11 @@ export class Provider {
   #send(
     client: Awaited<ReturnType<typeof clientFor>>,
     request: ModelRequest,
-    { signal }: { signal: AbortSignal },
+    { signal, hasEnded }: Listening,
   ): Promise<ModelReply> {
     const config = this.#options.config();
     const quirks = this.#quirks(request);
-    const listening = { signal, shape: shapeOf(config, quirks) };
+    const listening = { signal, hasEnded, shape: shapeOf(config, quirks) };
     const chatOnly = this.#tryChat || quirks.chatOnly;
     if (config.api === "chat" || (config.api === "auto" && chatOnly))
       return askChat(client, request, listening);

@@ -1,7 +1,7 @@
 import type OpenAI from "openai";
 import type { ResponseStreamEvent } from "openai/resources/responses/responses";
 import type { Tokens } from "../../model/attempt.ts";
-import { objectOf, textOf } from "../../text/text.ts";
+import { type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import { type AgentImage, dataUrl, withoutImages } from "../images.ts";
 import { failedWith } from "./failures.ts";
 import { effortOf, imagePart, limitsOf, type Shape, shaped } from "./request.ts";
@@ -99,10 +99,23 @@ export class ResponsesReading {
   #ended = false;
   #cut: ModelReply["cut"] = null;
 
+  /** What came in parts, by its place in the answer: some providers send no whole items. */
+  readonly #parts = new Map<unknown, { text: string; call: JsonObject | null; args: string }>();
+
   /** Throws the failure that the provider reports. */
   take(event: ResponseStreamEvent): void {
     switch (event.type) {
+      case "response.output_item.added":
+        if (event.item.type === "function_call") this.#part(event).call = objectOf(event.item);
+        return;
+      case "response.output_text.delta":
+        this.#part(event).text += event.delta;
+        return;
+      case "response.function_call_arguments.done":
+        this.#part(event).args = event.arguments;
+        return;
       case "response.output_item.done":
+        this.#parts.delete(placeOf(event));
         this.#add(event.item);
         return;
       case "response.completed":
@@ -114,6 +127,7 @@ export class ResponsesReading {
           this.#cut = reason === "content_filter" ? "filter" : "length";
         }
         this.#addMissing(event.response.output ?? []);
+        if (this.#items.length === 0) this.#addParts();
         return;
       case "response.failed":
         throw failedWith(objectOf(event.response.error));
@@ -141,6 +155,22 @@ export class ResponsesReading {
     }
   }
 
+  #part(event: object) {
+    const place = placeOf(event);
+    const known = this.#parts.get(place) ?? { text: "", call: null, args: "" };
+    this.#parts.set(place, known);
+    return known;
+  }
+
+  #addParts(): void {
+    for (const { text, call, args } of this.#parts.values()) {
+      const content = [{ type: "output_text", text }];
+      if (text !== "") this.#add({ type: "message", role: "assistant", content });
+      if (call !== null && args !== "" && this.#cut === null)
+        this.#add({ ...call, arguments: args });
+    }
+  }
+
   #add(value: unknown): void {
     const item = readItem(value);
     // A truncated call could do something other than intended.
@@ -150,6 +180,11 @@ export class ResponsesReading {
     checkLength(this.#chars);
     this.#items.push(item);
   }
+}
+
+/** Providers without it send one item. */
+function placeOf(event: object): unknown {
+  return Reflect.get(event, "output_index") ?? Reflect.get(event, "item_id") ?? 0;
 }
 
 function usageOf(usage: OpenAI.Responses.ResponseUsage | null | undefined): Tokens | null {

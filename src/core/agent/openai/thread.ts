@@ -232,6 +232,8 @@ export interface ModelReply {
 
 export interface Listening {
   readonly signal: AbortSignal;
+  /** The stream of the answer said that it is whole. */
+  hasEnded(): boolean;
 }
 
 /** An item from the provider or a file; null for a kind that is not used here. */

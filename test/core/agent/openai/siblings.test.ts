@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib";
 import { TooLong } from "../../../../src/core/agent/openai/provider.ts";
 import type { SymphonyError } from "../../../../src/core/model/errors.ts";
 import type { JsonObject } from "../../../../src/core/text/text.ts";
@@ -13,6 +14,7 @@ import {
   json,
   messagesOf,
   place,
+  type Reply,
   refusal,
   responses,
   sse,
@@ -279,5 +281,186 @@ describe("A3, A12, A18: other forms", () => {
     };
     await using at = await place([json(200, sse(chunk), "text/event-stream")]);
     assert.deepEqual(texts(await at.ask()), ["Hello."]);
+  });
+});
+
+describe("A12, A18: the same answer in another stream", () => {
+  const of = (delta: object | null, finish: string | null = null) => ({
+    choices: [{ index: 0, delta, finish_reason: finish }],
+  });
+  const done = "data: [DONE]\n\n";
+  const plain = `${sse(of({ content: "Grüße 🎉" }), of({}, "stop"))}${done}`;
+  const events = (body: string) => json(200, body, "text/event-stream");
+  const packed = (body: Buffer, encoding: string): Reply => {
+    const headers = { "content-type": "text/event-stream", "content-encoding": encoding };
+    return (response) => response.writeHead(200, headers).end(body);
+  };
+  const inBytes: Reply = async (response) => {
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    for (const byte of Buffer.from(plain)) response.write(Uint8Array.of(byte));
+    response.end();
+  };
+  const lines = JSON.stringify(of({ content: "Grüße 🎉" }, "stop"), null, 1).replaceAll(
+    "\n",
+    "\ndata: ",
+  );
+  const streams: readonly (readonly [string, Reply])[] = [
+    ["lines that end with CR LF", events(plain.replaceAll("\n", "\r\n"))],
+    ["lines that end with CR", events(plain.replaceAll("\n", "\r"))],
+    ["no end of the last line", events(plain.trimEnd())],
+    ["a mark at its start, and no spaces", events(`\ufeff${plain.replaceAll("data: ", "data:")}`)],
+    ["other fields", events(plain.replaceAll("data:", "event: message\nid: 7\nretry: 9\ndata:"))],
+    ["data in many lines", events(`data: ${lines}\n\n`)],
+    ["signs of life without JSON", events(`data:\n\nevent: ping\ndata: ping\n\n: x\n\n${plain}`)],
+    ["each byte alone", inBytes],
+    ["no name of its type", json(200, plain, "application/octet-stream")],
+    ["no reason of its end", events(`${sse(of({ content: "Grüße 🎉" }, ""))}${done}`)],
+    ["nulls", events(sse(of({ content: null, tool_calls: null }), of(null)) + plain)],
+    ["gzip", packed(gzipSync(plain), "gzip")],
+    ["deflate", packed(deflateSync(plain), "deflate")],
+    ["brotli", packed(brotliCompressSync(plain), "br")],
+    [
+      "another choice first",
+      events(
+        sse(
+          {
+            choices: [
+              { index: 1, delta: { content: "B" } },
+              of({ content: "Grüße 🎉" }).choices[0],
+            ],
+          },
+          of({}, "stop"),
+        ),
+      ),
+    ],
+    [
+      "a whole answer as text",
+      json(
+        200,
+        { choices: [{ message: { content: "Grüße 🎉" }, finish_reason: "stop" }] },
+        "text/plain",
+      ),
+    ],
+  ];
+  test("A18: the text is the same", async () => {
+    for (const [name, reply] of streams) {
+      await using at = await place([reply]);
+      assert.deepEqual(texts(await at.ask()), ["Grüße 🎉"], name);
+    }
+  });
+
+  test("A3: calls in other forms are run, each with an id of its own", async () => {
+    const part = (index: unknown, args: string, more: object = {}) => ({
+      ...{ index, function: { arguments: args, ...more } },
+    });
+    const [a, b] = ['{"command":"a"}', '{"command":"b"}'];
+    const forms: readonly (readonly object[])[] = [
+      // The numbers of the calls as text, and parts of two calls in turn.
+      [
+        of({ tool_calls: [part("0", "", { name: "shell" }), part("1", "", { name: "shell" })] }),
+        of({ tool_calls: [part("0", a), part("1", b)] }),
+      ],
+      [of({ tool_calls: [call("x", "shell", a), { ...call("x", "shell", b), index: 4 }] })],
+      [of({ tool_calls: call("x", "shell", a) }), of({ tool_calls: call("y", "shell", b) })],
+    ];
+    for (const form of forms) {
+      await using at = await place([events(sse(...form, of({}, "tool_calls")))]);
+      const items = await at.ask();
+      assert.deepEqual(calls(items), [
+        ["shell", a],
+        ["shell", b],
+      ]);
+      const ids = items.map((item) => item.type === "function_call" && item.call_id);
+      assert.equal(new Set(ids).size, 2);
+    }
+    const first = [{ name: "shell", arguments: '{"comm' }, { arguments: 'and":"a"}' }];
+    const old = first.map((function_call) => of({ function_call }));
+    await using at = await place([events(sse(...old, of({}, "function_call")))]);
+    assert.deepEqual(calls(await at.ask()), [["shell", a]]);
+  });
+
+  test("A18: what a Responses API sends in parts alone is read", async () => {
+    const item = { type: "function_call", id: "f", call_id: "c", name: "shell", arguments: "" };
+    await using at = await place(
+      [
+        responses(
+          { type: "response.output_text.delta", output_index: 0, delta: "He" },
+          { type: "response.output_text.delta", output_index: 0, delta: "llo" },
+          { type: "response.output_item.added", output_index: 1, item },
+          { type: "response.function_call_arguments.done", output_index: 1, arguments: "{}" },
+          { type: "response.completed", response: { output: [] } },
+        ),
+      ],
+      { api: "responses" },
+    );
+    const items = await at.ask();
+    assert.deepEqual([texts(items), calls(items)], [["Hello"], [["shell", "{}"]]]);
+  });
+
+  const key = { message: "Incorrect API key provided", code: "invalid_api_key" };
+  const errors: readonly (readonly [string, Reply, string, RegExp])[] = [
+    [
+      "in a chunk",
+      events(sse({ error: { message: "bad", code: 401 } })),
+      "provider_refused",
+      /bad$/,
+    ],
+    ["in an event", events(`event: error\n${sse({ error: key })}`), "provider_refused", /API key/],
+    [
+      "alone in a stream",
+      events(JSON.stringify({ error: key }, null, 2)),
+      "provider_refused",
+      /API key/,
+    ],
+    ["without a type", json(200, { error: key }, "text/plain"), "provider_refused", /API key/],
+    ["in a list", json(200, [{ error: key }]), "provider_refused", /API key/],
+    [
+      "Cloudflare",
+      json(200, { errors: [{ code: 10_000, message: "Authentication error" }] }),
+      "provider_refused",
+      /error$/,
+    ],
+    [
+      "MiniMax",
+      json(200, { base_resp: { status_msg: "insufficient balance" } }),
+      "provider_refused",
+      /balance$/,
+    ],
+    [
+      "a page",
+      json(502, "<html><title>502 Bad Gateway</title><p>x", "text/html"),
+      "provider_error",
+      /502 a web page instead of an answer: 502 Bad Gateway$/,
+    ],
+    [
+      "a page as a stream",
+      events("<!doctype html><p>Log in"),
+      "provider_error",
+      /answered with a web page/,
+    ],
+  ];
+  test("A11, A12: an error is told in its words, wherever it stands", async () => {
+    for (const [name, reply, code, words] of errors) {
+      await using at = await place([reply]);
+      const error = await refusal(at.ask());
+      assert.equal(error.code, code, name);
+      assert.match(error.message, words);
+    }
+    const old = { object: "error", message: "maximum context length is 4096 tokens", code: 400 };
+    await using at = await place([events(sse(old))]);
+    assert.ok((await at.ask().catch((reason: unknown) => reason)) instanceof TooLong);
+  });
+
+  test("A1: a used-up window in the headers of a 429 gives the time; Groq's 498 passes", async () => {
+    const headers = {
+      "x-ratelimit-remaining-requests": "0",
+      "x-ratelimit-reset-requests": "2h0m0s",
+    };
+    await using at = await place([(response) => response.writeHead(429, headers).end("{}")]);
+    const until = Number((await refusal(at.ask())).details["untilWall"]) - Date.now();
+    assert.ok(Math.abs(until - 7_200_000) < 60_000, `${until}`);
+    const busy = fails(498, { message: "Flex tier capacity exceeded" });
+    await using other = await place([busy, chat({ content: "done" })], { max_retries: 1 });
+    assert.deepEqual(texts(await other.ask()), ["done"]);
   });
 });

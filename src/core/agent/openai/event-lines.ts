@@ -1,0 +1,66 @@
+// The stream of events of a model, as its client can read it.
+
+type Bytes = ReadableStream<Uint8Array<ArrayBuffer>>;
+
+/** Lines that only keep a connection alive; the client would read them as events without JSON. */
+const empty =
+  /^(?:data:\s*(?:ping|heartbeat|keep-?alive)?|event:\s*(?:ping|heartbeat|keep-?alive))\s*$/i;
+const done = /^data:\s*\[DONE\]\s*$/;
+
+/**
+ * The body with its lines as `\n`, without those that only keep the connection alive; `ended` is called for the line by which
+ * a provider says that its answer is whole.
+ */
+export function eventLines(body: Bytes, ended: () => void): Bytes {
+  const decoder = new TextDecoder();
+  const encoder = new TextEncoder();
+  let open = "";
+  const whole = (lines: readonly string[]) =>
+    lines
+      .filter((line) => {
+        if (done.test(line)) ended();
+        return !empty.test(line);
+      })
+      .map((line) => `${line}\n`)
+      .join("");
+  const filter = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+    transform(piece, controller) {
+      // A `\r` at the end may be the first half of an end of line.
+      const lines = `${open}${decoder.decode(piece, { stream: true })}`.split(/\r\n|\r(?!$)|\n/);
+      open = lines.pop() ?? "";
+      const text = whole(lines);
+      if (text !== "") controller.enqueue(encoder.encode(text));
+    },
+    flush(controller) {
+      const text = whole(`${open}${decoder.decode()}`.split(/\r\n?|\n/));
+      controller.enqueue(encoder.encode(`${text}\n`));
+    },
+  });
+  return body.pipeThrough(filter);
+}
+
+/** Whether the body begins as a document, JSON or a page, and not as a stream of events; with the body as it was. */
+export async function isDocument(
+  body: Bytes,
+): Promise<{ readonly is: boolean; readonly body: Bytes }> {
+  const reader = body.getReader();
+  const read: Uint8Array<ArrayBuffer>[] = [];
+  let start = "";
+  while (start === "") {
+    const { value, done: isOver } = await reader.read();
+    if (isOver) break;
+    read.push(value);
+    start = new TextDecoder().decode(value.subarray(0, 1_000)).trimStart().slice(0, 1);
+  }
+  const rest = new ReadableStream<Uint8Array<ArrayBuffer>>({
+    async pull(controller) {
+      const first = read.shift();
+      if (first !== undefined) return controller.enqueue(first);
+      const { value, done: isOver } = await reader.read();
+      if (isOver) controller.close();
+      else controller.enqueue(value);
+    },
+    cancel: (reason) => reader.cancel(reason),
+  });
+  return { is: /^[{[<]/.test(start), body: rest };
+}
