@@ -6,6 +6,7 @@ import { openRecovery, type Recovery } from "./attempt/recovery.ts";
 import { systemClock } from "./clock.ts";
 import { type Config, secretNamesOf } from "./config/config.ts";
 import { engineUrlOf, fleetSecretNames } from "./config/fleet.ts";
+import type { RepositoryConfig } from "./config/git.ts";
 import { withoutCredentials } from "./config/overlay.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { CoreOptions } from "./core.ts";
@@ -21,6 +22,7 @@ import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import { agentEnvironment } from "./process/environment.ts";
 import { loginEnvironment } from "./process/login.ts";
 import { runIdOf } from "./process/table.ts";
+import type { Credential } from "./repository/credential.ts";
 import { Mirrors } from "./repository/mirrors.ts";
 import type { Secrets } from "./secrets/secrets.ts";
 import { noAuditKeys } from "./store/audit.ts";
@@ -110,6 +112,8 @@ interface OpenWorkspacesDeps {
   readonly branches: BranchBook;
   /** Whether the remote has the commit that is checked out. */
   isDelivered(path: string, issueId: string): Promise<boolean>;
+  /** As `Remotes.siteCredential`. */
+  siteCredential(repository: RepositoryConfig): Promise<Credential | null>;
 }
 
 /** The mirrors of all remotes. */
@@ -164,6 +168,7 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps) {
         git: () => config().git,
         ...{ env, clock, lookup, mirrors, branches, prepared },
         learn: (secret) => redactor.add(secret),
+        siteCredential: (repository) => deps.siteCredential(repository),
         runId: runIdOf(dataDir, "hook"),
         onClone: (clone) => options.onClone?.(clone),
       }),

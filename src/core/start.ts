@@ -169,14 +169,14 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
   const { lookup } = base.trackerDeps;
   const tracker = () => trackers.tracker;
   const common = { bus, history, mirrors, closers, config: current, tracker, lookup };
-  const { deliveries, made } = openWorkDelivery(options, {
+  const { deliveries, made, siteCredential } = openWorkDelivery(options, {
     ...common,
     workspaces: () => workspaces,
     orchestrator: () => orchestrator,
     users: () => users,
   });
   const { workspaces, copies } = openWorkspaces(options, {
-    ...{ ...common, branches: deliveries, roots, signal: leaving.signal },
+    ...{ ...common, branches: deliveries, roots, siteCredential, signal: leaving.signal },
     onSetAside: (aside) => kept.wasSetAside(aside),
     isAtWork: (path) => isAtWork(orchestrator.state, path),
     isDelivered: (path, issueId) => deliveries.isDelivered(path, issueId),

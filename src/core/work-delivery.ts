@@ -1,5 +1,6 @@
 import type { CommentSteering } from "./comments.ts";
 import { type Config, secretNamesOf } from "./config/config.ts";
+import type { RepositoryConfig } from "./config/git.ts";
 import type { Conversations } from "./conversations.ts";
 import type { CoreDeps, CoreOptions } from "./core.ts";
 import { type ChecksDeps, failedCheck } from "./delivery/checks.ts";
@@ -104,7 +105,8 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     holdsSecret: (bytes) => redactor.secretIn(bytes.toString("utf8")),
     check: (turn, commands) => failedCheck(turn, commands, checks),
   };
-  return { deliveries, made };
+  const siteCredential = (rule: RepositoryConfig) => remotes.siteCredential(rule);
+  return { deliveries, made, siteCredential };
 }
 
 /** Commits what the last attempt of a held issue left, unless an agent that was stopped may have left half of its work. */

@@ -304,6 +304,19 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     await world.until("it is done", ({ status }) => status === "completed");
   });
 
+  test("delivery: the token of an app reads a private repository too, and may end between two rounds", async () => {
+    await using world = await deliveryWorld({ ...one, app: true, github: { appTokenMs: 2_000 } });
+    const number = await reviewed(world);
+    const minted = () =>
+      world.github.requests.filter(({ operation }) => /create-installation-access/.test(operation));
+    const before = minted().length;
+    await world.github.act({ do: "comment", as: "grace", issue: number, body: "Why?" });
+    await world.offered(2);
+    assert.ok(minted().length > before);
+    await world.github.act({ do: "merge", as: "grace", pr: number });
+    await world.until("it is done", ({ status }) => status === "completed");
+  });
+
   test("DELIVERY-39: a locked conversation and an archived repository are final and said; others continue", async () => {
     await using world = await deliveryWorld(one);
     const { github } = world;

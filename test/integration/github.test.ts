@@ -115,6 +115,10 @@ test("a comment and a reply are posted once although the answer is lost", async 
     new Set(remarks.filter(({ kind }) => kind === "line").map((one) => one.thread)).size,
     1,
   );
+  // Its author has deleted the comment: the answer is still given.
+  await github.act({ as: "linus", rest: `DELETE /repos/acme/app/pulls/comments/${theirs.id}` });
+  const late = { ...reply, body: "Gone?", marker: "<!-- r2 -->" };
+  assert.match((await forge.reply(number, late)).id, /^issue_comment:\d+$/);
 });
 
 test("DELIVERY-11: reviews, resolved and outdated threads, and a dismissal", async () => {

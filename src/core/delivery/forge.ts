@@ -13,6 +13,8 @@ export interface Forge {
   look(): Promise<ForgeRepository>;
   /** The credential for a `git push` that starts now; null: the site needs none from here. */
   pushCredential(): Promise<{ readonly user: string; readonly password: string } | null>;
+  /** The same for git that reads: it need not be new. */
+  readCredential(): Promise<{ readonly user: string; readonly password: string } | null>;
   /**
    * Our pull request: the one whose head is this branch of this repository (not of a fork) and whose body holds the
    * marker. null: there is certainly none. The default branch is never looked up.

@@ -2,6 +2,7 @@ import type { Clock } from "../clock.ts";
 import type { DeliveryConfig } from "../config/delivery.ts";
 import type { GitAddress } from "../config/git.ts";
 import { githubOf, repositoryOf } from "../github/settings.ts";
+import type { Credential } from "../repository/credential.ts";
 import type { Forge, ForgeWebhook } from "./forge.ts";
 import { githubForge } from "./github/forge.ts";
 import { githubWebhook } from "./github/webhook.ts";
@@ -46,4 +47,20 @@ export function openForge(
     if (forge !== null) return forge;
   }
   return null;
+}
+
+/**
+ * The credential of the site for a repository whose address names none; null: the site has none for it, and public ones
+ * need none. Never rejects.
+ */
+export async function siteCredential(
+  { login, protocol }: GitAddress,
+  forge: () => Forge | null,
+): Promise<Credential | null> {
+  if (login !== null || !/^https?$/.test(protocol)) return null;
+  try {
+    return (await forge()?.readCredential()) ?? null;
+  } catch {
+    return null;
+  }
 }

@@ -16,7 +16,7 @@ import { readBaseline } from "../workspace/baseline.ts";
 import { type DeliveredWork, diffBetween, type WorkDiff } from "../workspace/diff.ts";
 import type { Newest, PushAnswer, PushPort } from "./delivered.ts";
 import type { Forge } from "./forge.ts";
-import { openForge } from "./kinds.ts";
+import { openForge, siteCredential } from "./kinds.ts";
 import type { MirrorWish } from "./updates.ts";
 
 export interface RemotesDeps {
@@ -101,7 +101,7 @@ export class Remotes {
     return {
       store,
       mirror,
-      ensure: (pointers) => fetchLfs({ ...this.#fetch(rule, limit) }, store, pointers),
+      ensure: async (pointers) => fetchLfs(await this.#fetch(rule, limit), store, pointers),
     };
   }
 
@@ -155,7 +155,7 @@ export class Remotes {
     read: (order: FetchOrder) => Promise<T>,
   ): Promise<T | null> {
     try {
-      return await read(this.#fetch(rule));
+      return await read(await this.#fetch(rule));
     } catch {
       return null;
     }
@@ -163,7 +163,7 @@ export class Remotes {
 
   async keep(rule: RepositoryConfig, branch: string, commit: string): Promise<Loan> {
     const { mirrors } = this.#deps;
-    const mirror = await mirrors.refresh(this.#fetch(rule));
+    const mirror = await mirrors.refresh(await this.#fetch(rule));
     return mirrors.keep(mirror, [
       { name: `refs/remotes/origin/${branch}`, id: commit, peeled: null },
     ]);
@@ -176,7 +176,8 @@ export class Remotes {
   /** What a delivered branch changes, also when its workspace is gone. Rejects with `no_repository`. */
   async diff(rule: RepositoryConfig, work: DeliveredWork): Promise<WorkDiff> {
     const { mirrors } = this.#deps;
-    const mirror = await mirrors.ensure(this.#fetch(rule)).catch((cause: unknown) => {
+    const order = await this.#fetch(rule);
+    const mirror = await mirrors.ensure(order).catch((cause: unknown) => {
       const message = `the work is on ${work.branch} of ${rule.name}, which cannot be read now`;
       throw new SymphonyError("no_repository", message, { cause });
     });
@@ -185,7 +186,7 @@ export class Remotes {
 
   /** As `UpdatePorts.mirror`. */
   async mirror(rule: RepositoryConfig, { fresh, whole }: MirrorWish): Promise<string> {
-    const order = this.#fetch(rule);
+    const order = await this.#fetch(rule);
     const { mirrors } = this.#deps;
     const isKnown = !fresh && !whole;
     const mirror = isKnown ? await mirrors.ensure(order) : await mirrors.refresh(order, { whole });
@@ -197,9 +198,16 @@ export class Remotes {
     for (const { forge } of this.#forges.values()) forge?.close();
   }
 
-  #fetch(rule: RepositoryConfig, limitMs = timeoutMs): FetchOrder {
+  /** What git reads with where the address names no credential; null: nothing. Never rejects. */
+  async siteCredential(rule: RepositoryConfig): Promise<Credential | null> {
+    const credential = await siteCredential(rule.address, () => this.forgeFor(rule));
+    if (credential !== null) this.#deps.learn(credential.password);
+    return credential;
+  }
+
+  async #fetch(rule: RepositoryConfig, limitMs = timeoutMs): Promise<FetchOrder> {
     const signal = AbortSignal.any([this.#leaving.signal, AbortSignal.timeout(limitMs)]);
-    const credential = this.#credentialOf(rule);
+    const credential = this.#credentialOf(rule) ?? (await this.siteCredential(rule));
     return { ...this.#reach(rule, signal), credential, timeoutMs: limitMs, depth: rule.depth };
   }
 

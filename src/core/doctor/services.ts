@@ -1,9 +1,10 @@
 import { systemClock } from "../clock.ts";
 import type { Effective } from "../config/check.ts";
 import { secretNamesOf } from "../config/config.ts";
+import type { DeliveryConfig } from "../config/delivery.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import type { Forge } from "../delivery/forge.ts";
-import { forgeKinds, openForge } from "../delivery/kinds.ts";
+import { forgeKinds, openForge, siteCredential } from "../delivery/kinds.ts";
 import { siteProblems } from "../delivery/reachable.ts";
 import { kinds } from "../kinds.ts";
 import { trackerProblems } from "../machine-checks.ts";
@@ -137,7 +138,9 @@ export async function checkPush(project: Project): Promise<Answer> {
   if (checked === null) return notAsked("the repositories are not known without the workflow file");
   const { git, delivery } = checked.effective.config;
   if (git.repositories.length === 0) return notAsked("no repository is configured");
-  const found = await Promise.all(git.repositories.map((rule) => tryRepository(rule, project)));
+  const found = await Promise.all(
+    git.repositories.map((rule) => tryRepository(rule, delivery, project)),
+  );
   const forges = new Set<Forge>();
   const forgeFor = (rule: RepositoryConfig) => {
     const forge = openForge(delivery, rule.address, { clock: systemClock, lookup });
@@ -149,9 +152,13 @@ export async function checkPush(project: Project): Promise<Answer> {
     const sites = isReachable
       ? await inTime(siteProblems({ git, delivery }, { forgeFor }), remoteMs, "the site")
       : [];
-    const refused = sites.map((message) =>
-      fail(null, redactor.redact(message), "symphony secrets add GITHUB_TOKEN"),
-    );
+    const refused = sites.map((message) => {
+      const [what = "", next] = redactor.redact(message).split("; next: ");
+      // A repository that was renamed is reached all the same.
+      return next === undefined
+        ? fail(null, what, "symphony secrets add GITHUB_TOKEN")
+        : warn(what, next);
+    });
     return worst([...found, ...refused]);
   } catch (error) {
     return failure(error);
@@ -160,14 +167,22 @@ export async function checkPush(project: Project): Promise<Answer> {
   }
 }
 
-async function tryRepository(rule: RepositoryConfig, project: Project): Promise<Answer> {
-  const { env, dataDir, lookup, checked, redactor } = project;
+async function tryRepository(
+  rule: RepositoryConfig,
+  delivery: DeliveryConfig,
+  project: Project,
+): Promise<Answer> {
+  const { env, dataDir, lookup, redactor } = project;
   const { login } = rule.address;
   const password = login === null ? null : (lookup(login.secret)?.trim() ?? "");
   if (password !== null && password !== "") redactor.add(password);
+  const forge = openForge(delivery, rule.address, { clock: systemClock, lookup });
+  const ofSite = await siteCredential(rule.address, () => forge);
+  forge?.close();
+  if (ofSite !== null) redactor.add(ofSite.password);
   const order: RemoteOrder = {
     address: rule.address,
-    credential: login === null || password === null ? null : { user: login.user, password },
+    credential: login === null || password === null ? ofSite : { user: login.user, password },
     ...{ env, runId: runIdOf(dataDir, "doctor"), timeoutMs: remoteMs },
     signal: new AbortController().signal,
   };
@@ -177,7 +192,7 @@ async function tryRepository(rule: RepositoryConfig, project: Project): Promise<
       : `symphony secrets add ${login.secret}`;
   try {
     const { head } = await readRemote(order);
-    if (checked?.effective.config.delivery.mode === "none") {
+    if (delivery.mode === "none") {
       return ok(`${rule.name} can be read; nothing is pushed (delivery.mode none)`);
     }
     const refusal = await tryPush(order, trialBranch);

@@ -183,7 +183,7 @@ function tokenIn(place: GithubPlace, value: string, secret: string): string {
 
 /** Environment files keep a PEM in one line, with `\n` in place of its line ends. */
 function privateKeyIn(place: GithubPlace, value: string, secret: string): string {
-  const pem = value.replaceAll("\\n", "\n");
+  const pem = value.replaceAll("\\n", "\n").trim();
   if (/^-----BEGIN [A-Z ]*PRIVATE KEY-----\n[\s\S]+-----END [A-Z ]*PRIVATE KEY-----$/.test(pem)) {
     return pem;
   }

@@ -30,6 +30,8 @@ export interface CloneOrder {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
+  /** The credential where the address names none; omitted: there is none. Never rejects. */
+  siteCredential?(): Promise<Credential | null>;
   readonly timeoutMs: number;
   readonly clock: Clock;
   /** The cookie of the processes. */
@@ -92,7 +94,7 @@ class Clone {
   readonly #signal: AbortSignal;
   readonly #progress: CloneProgress;
   readonly #env: Readonly<Record<string, string>>;
-  readonly #credential: Credential | null;
+  #credential: Credential | null;
   readonly #submodules: SubmoduleLoan[] = [];
 
   constructor(order: CloneOrder, signal: AbortSignal) {
@@ -110,7 +112,8 @@ class Clone {
 
   /** Resolves with a description of what is checked out. */
   async make(): Promise<{ readonly loan: Loan; readonly checkedOut: string }> {
-    const { mirrors, repository } = this.#order;
+    const { mirrors, repository, siteCredential } = this.#order;
+    this.#credential ??= (await siteCredential?.()) ?? null;
     const mirror = await mirrors.ensure(this.#fetchOrder());
     const refs = await mirror.refs();
     const kept = await mirrors.keep(mirror, refs.all);

@@ -1,9 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { basename } from "node:path";
 import type { Clock } from "../clock.ts";
-import type { GitConfig } from "../config/git.ts";
+import type { GitConfig, RepositoryConfig } from "../config/git.ts";
 import type { Issue } from "../model/issue.ts";
 import { cloneInto } from "../repository/clone.ts";
+import type { Credential } from "../repository/credential.ts";
 import { workspaceKey } from "../repository/key.ts";
 import type { Loan, Mirrors } from "../repository/mirrors.ts";
 import { repositoryFor } from "../repository/routing.ts";
@@ -48,6 +49,8 @@ interface FillDeps {
   lookup(name: string): string | undefined;
   /** Called with each credential before it is used, so that it is redacted. */
   learn(secret: string): void;
+  /** As `Remotes.siteCredential`; omitted: there is none. */
+  siteCredential?(repository: RepositoryConfig): Promise<Credential | null>;
   /** What is known of branches, so that a clone takes none of another issue. */
   readonly branches: BranchBook;
   /** The cookie of hooks, by which the next start finds the processes that a crash left. */
@@ -78,6 +81,7 @@ export function fillWorkspace(deps: FillDeps): (fresh: FreshWorkspace) => Promis
     let base: string | null = null;
     const loan = await cloneInto({
       ...{ repository, issue, path, mirrors, env, lookup, runId, tell, ...limits },
+      siteCredential: async () => (await deps.siteCredential?.(repository)) ?? null,
       isOurs: (branch) => branches.isOurs(name, branch, issue.id),
       otherBranches: branches.others(name, issue.id),
       onProgress: progress,

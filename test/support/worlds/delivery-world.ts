@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
@@ -32,6 +32,8 @@ export interface DeliveryWish {
   /** The turns of each issue by identifier. */
   readonly issues?: Readonly<Record<string, readonly (readonly Step[])[]>>;
   readonly github?: Values;
+  /** The credential is the app's; else it is a token. */
+  readonly app?: boolean;
   readonly codex?: DeliveryCodex;
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -48,17 +50,21 @@ export async function deliveryWorld(wish: DeliveryWish = {}): Promise<DeliveryWo
   const options = { issues: 2, ci: "none", ...wish.github };
   const github: SchemaGithub = await server.startFakeGithub(options);
   const states = "  active_states: [Todo, In Progress]\n  provider: { states: [In Review] }";
+  const { tokens, app } = github.describe();
+  const key = wish.app ? readFileSync(app.private_key, "utf8").replaceAll("\n", "\\n") : "";
+  const login = wish.app ? "" : "$GITHUB_TOKEN@";
+  const asApp = wish.app ? `, app: { id: ${app.id}, private_key: $APP_KEY }` : "";
   const place = await deliveryProject({
     tracker: typeof wish.tracker === "function" ? wish.tracker(github) : (wish.tracker ?? states),
-    url: `${github.web.replace("://", "://$GITHUB_TOKEN@")}/acme/app.git`,
+    url: `${github.web.replace("://", () => `://${login}`)}/acme/app.git`,
     env: {
-      GITHUB_TOKEN: github.describe().tokens["symphony-bot"] ?? "",
+      ...(wish.app ? { APP_KEY: key } : { GITHUB_TOKEN: tokens["symphony-bot"] ?? "" }),
       ...wish.env,
       ...wish.codex?.env,
     },
     delivery: `  mode: pull_request
   poll_interval_ms: 1000
-  github: { base_url: "${github.api}" }
+  github: { base_url: "${github.api}"${asApp} }
 ${wish.delivery ?? ""}`,
     ...(wish.codex && {
       codex: { ...wish.codex, envPassthrough: ["FAKE_MODEL_KEY"] },

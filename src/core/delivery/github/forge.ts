@@ -84,6 +84,10 @@ class GithubForge implements Forge {
     return { user: "x-access-token", password };
   }
 
+  async readCredential() {
+    return { user: "x-access-token", password: await this.#client.credentials.token() };
+  }
+
   async find({ branch, marker }: { readonly branch: string; readonly marker: string }) {
     const listed = await this.#listed(branch);
     const found = first(listed.filter(({ body }) => body.includes(marker)));
@@ -155,9 +159,12 @@ class GithubForge implements Forge {
     const [kind, id] = remark.split(":");
     if (kind !== "review_comment") return this.comment(number, order);
     const lines = await lineCommentsOf(this.#client, number);
+    const known = lines.find((line) => line.id === id);
+    // It was deleted: there is no thread to answer in.
+    if (known === undefined) return this.comment(number, order);
     const there = await this.#posted(Promise.resolve(lines), order.marker);
     // GitHub takes replies only to the first comment of a thread.
-    const root = lines.find((line) => line.id === id)?.in_reply_to_id ?? id;
+    const root = known.in_reply_to_id ?? id;
     const route = `POST ${onePull}/comments/{comment_id}/replies`;
     const written = { number, comment_id: root, body: marked(order) };
     const made = there ?? (await this.#client.write(posted, route, written));
