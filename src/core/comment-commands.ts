@@ -8,7 +8,7 @@ import type { Issue } from "./model/issue.ts";
 import type { Operations } from "./orchestrator/operations.ts";
 import { defuse } from "./text/defuse.ts";
 import { oneLine } from "./text/text.ts";
-import { type Command, commandList } from "./tracker/commands.ts";
+import { type Command, commandList, meaningOf } from "./tracker/commands.ts";
 import { ownMarker, type TrackerComment } from "./tracker/tracker.ts";
 
 export interface CommandDeps {
@@ -56,9 +56,11 @@ export class CommentCommands {
   /** Orders those of the comment that were not ordered before: an edit adds only what is new in it. */
   order(issue: Issue, comment: TrackerComment, commands: readonly Command[]): void {
     for (const command of commands) {
-      const hash = createHash("sha256").update(JSON.stringify(command)).digest("hex");
+      const hash = hashOf(meaningOf(command));
+      // Earlier versions told commands apart by words that do nothing.
+      if (this.#deps.deliveries.isOrdered(`command:${comment.id}:${hashOf(command)}`)) continue;
       // What a plain text means depends on the moment, and it has one meaning.
-      const mark = command.plain ? "plain" : hash.slice(0, 32);
+      const mark = command.plain ? "plain" : hash;
       this.#deps.deliveries.order(issue, {
         kind: "command",
         key: `command:${comment.id}:${mark}`,
@@ -163,6 +165,10 @@ export class CommentCommands {
       payload: { body: `${body}\n\n${ownMarker}` },
     });
   }
+}
+
+function hashOf(command: Command): string {
+  return createHash("sha256").update(JSON.stringify(command)).digest("hex").slice(0, 32);
 }
 
 /** Trackers count in seconds. */

@@ -11,7 +11,7 @@ import { requireSteerRoom } from "./orchestrator/operations.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import type { History, Steer } from "./store/store.ts";
 import { cut, oneLine } from "./text/text.ts";
-import { type Command, commandsIn } from "./tracker/commands.ts";
+import { type Command, commandsIn, plainText } from "./tracker/commands.ts";
 import { ownMarker, type Tracker, type TrackerComment } from "./tracker/tracker.ts";
 
 export interface CommentDeps {
@@ -272,7 +272,7 @@ export function mayComment(
   if (comment.body.trim() === "") return "empty";
   if (comment.mayWrite === null) return "right not known";
   if (policy.commentSteering === "all") return "yes";
-  return mentions(comment.body, policy.commentMention) ? "yes" : "no mention";
+  return mentions(plainText(comment.body), policy.commentMention) ? "yes" : "no mention";
 }
 
 /**
@@ -288,14 +288,14 @@ export function quotedComment({ author, body }: TrackerComment, identifier: stri
   return cut(`${head}\n\n${lines.join("\n")}`, maxChars);
 }
 
-/** Matches a whole word, in any case: `@symphony` is not in `@symphony-docs`. */
+/** Matches a whole word, in any case: `@symphony` is not in `@symphony-docs`, an address of mail or one of a page. */
 function mentions(body: string, word: string): boolean {
   const wanted = word.toLowerCase();
   const text = body.toLowerCase();
-  const isWordChar = (char: string | undefined) =>
-    char !== undefined && /[\p{L}\p{N}_-]/u.test(char);
   for (let at = text.indexOf(wanted); at >= 0; at = text.indexOf(wanted, at + 1)) {
-    if (!isWordChar(text[at - 1]) && !isWordChar(text[at + wanted.length])) return true;
+    const [before, after] = [text.slice(Math.max(at - 2, 0), at), text.slice(at + wanted.length)];
+    if (!/[\p{L}\p{N}_/-]$/u.test(before) && !/^(?:[\p{L}\p{N}_-]|[.@][\p{L}\p{N}])/u.test(after))
+      return true;
   }
   return false;
 }

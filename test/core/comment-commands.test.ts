@@ -45,6 +45,7 @@ test("hold, retry and steer act once for each comment, and an edit adds only wha
   assert.notEqual(status(), "held");
   await say("/symphony hold", { id: "c-hold" });
   await say("> x\n\n/symphony hold\n\ntypo mended", { id: "c-hold" });
+  await say("/symphony hold, please!", { id: "c-hold" });
   assert.notEqual(status(), "held", "DELIVERY-13: the same command of the same comment");
   await say("/symphony retry\n/symphony hold", { id: "c-retry" });
   await scheduler.run("ENG-1").end();

@@ -40,6 +40,14 @@ describe("the comment policy", () => {
       "no mention",
     ],
     [
+      "mention rejects quotes, code, addresses of mail and of pages",
+      {
+        body: "> @symphony go\n\nthe `@symphony` in\n```\n@symphony\n```\nbob@symphony @symphony.example https://a.example/@symphony",
+      },
+      "mention",
+      "no mention",
+    ],
+    [
       "mention finds the name after a longer one",
       { body: "@symphony2 @symphony" },
       "mention",

@@ -188,20 +188,21 @@ export function isUntimed({ headers }: Refusal): boolean {
 export function graphqlError(
   answer: Refusal,
   judge: Judge,
-  { partial = false } = {},
+  { partial }: { readonly partial?: readonly string[] | undefined } = {},
 ): ForgeError | null {
   const all = listOf(objectOf(answer.data)["errors"]);
-  const isWhole = !partial || !isObject(objectOf(answer.data)["data"]);
-  const errors = isWhole ? all : all.filter((error) => !isOfOneEntry(objectOf(error)));
+  const mayBeNull = isObject(objectOf(answer.data)["data"]) ? partial : undefined;
+  const errors = mayBeNull ? all.filter((error) => !isOfOneEntry(objectOf(error), mayBeNull)) : all;
   if (errors.length === 0) {
     if (isObject(objectOf(answer.data)["data"])) return null;
     return new ForgeError("malformed", "GitHub's answer holds no data");
   }
-  const first = objectOf(errors[0]);
+  // A limit has a time to wait for, whatever else was refused next to it.
+  const first = objectOf(errors.find((error) => isGraphqlLimit(objectOf(error))) ?? errors[0]);
   const said = textOf(first["message"]) ?? "an error without words";
   const message = oneLine(judge.redact(`GitHub: ${said}`), longestMessage);
   const type = textOf(first["type"]) ?? "";
-  if (/RATE_LIMIT/.test(type) || /rate limit|submitted too quickly/i.test(said)) {
+  if (isGraphqlLimit(first)) {
     return rateLimited(message, answer.headers, judge);
   }
   if (type === "NOT_FOUND") return new ForgeError("not_found", message);
@@ -214,10 +215,23 @@ export function graphqlError(
   return new ForgeError("refused", message);
 }
 
-/** Such as an issue behind an organization's single sign-on: it is null in its list, and the rest of the answer is there. */
-function isOfOneEntry({ type, path }: JsonObject): boolean {
-  const isHidden = type === "FORBIDDEN" || type === "NOT_FOUND";
-  return isHidden && listOf(path).some((part) => typeof part === "number");
+function isGraphqlLimit({ type, message }: JsonObject): boolean {
+  return (
+    /RATE_LIMIT/.test(textOf(type) ?? "") ||
+    /rate limit|submitted too quickly/i.test(textOf(message) ?? "")
+  );
+}
+
+/**
+ * Such as an issue behind an organization's single sign-on: it, or one of its fields in `mayBeNull`, is null in its list, and
+ * the rest of the answer is there.
+ */
+function isOfOneEntry({ type, path }: JsonObject, mayBeNull: readonly string[]): boolean {
+  if (type !== "FORBIDDEN" && type !== "NOT_FOUND") return false;
+  const parts = listOf(path);
+  const at = parts.findLastIndex((part) => typeof part === "number");
+  const field = parts[at + 1];
+  return at >= 0 && (field === undefined || mayBeNull.includes(String(field)));
 }
 
 /** GitHub's message with the details of a validation; nothing of a web page that a proxy sent. */

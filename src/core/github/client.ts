@@ -161,12 +161,12 @@ export class GithubClient {
     return this.#rate.spent;
   }
 
-  /** The data of a query. With `partial`, an entry of a list that may not be seen is null and fails nothing. */
+  /** The data of a query. With `partial`, an entry of a list that may not be seen, or one of its fields named there, is null and fails nothing. */
   async query<T>(
     schema: z.ZodType<T>,
     query: string,
     variables: Parameters,
-    options: { readonly partial?: boolean } = {},
+    options: { readonly partial?: readonly string[] } = {},
   ): Promise<T> {
     const answer = await this.#repeated(() => this.#graphql(query, variables, options));
     return shaped(schema, "a query", answer);
@@ -248,7 +248,7 @@ export class GithubClient {
   async #graphql(
     query: string,
     variables: Parameters,
-    options: { readonly partial?: boolean } = {},
+    options: { readonly partial?: readonly string[] } = {},
   ): Promise<unknown> {
     const route = `POST ${this.#options.settings.graphql}`;
     const answer = await this.#send("graphql", route, { query, variables });

@@ -24,6 +24,16 @@ test("DELIVERY-13: a command stands at the beginning of a line, outside quotes a
     "x/symphony retry",
     "@symphony please retry",
     "@symphony-docs retry",
+    "- ```\n  /symphony retry\n  ```",
+    "1. so:\n\n   ```\n   /symphony retry\n   ```",
+    "`one\n/symphony retry\ntwo`",
+    "<pre lang=sh>\n/symphony retry\n</pre>",
+    "<CODE>\n/symphony retry\n</CODE>",
+    "<blockquote>\n/symphony retry\n</blockquote>",
+    "a<!-- b --><!--\n/symphony retry",
+    "/symphony-bot retry",
+    "bob@symphony retry",
+    "\\/symphony retry",
     "",
   ]) {
     assert.deepEqual(parsed(body), [], JSON.stringify(body));
@@ -40,6 +50,10 @@ test("a command is found after other text, in any case, with a mention, and with
     "steer: use tabs\n\nand `npm test`",
     "retry",
   ]);
+  assert.deepEqual(parsed("> ```\n\n/symphony retry"), ["retry"], "a fence ends with its quote");
+  assert.deepEqual(parsed("begin with `<!--`\n\u00a0/symphony\u3000retry"), ["retry"]);
+  assert.deepEqual(parsed("an odd ` alone\n/symphony retry\n\n` too"), ["retry"]);
+  assert.deepEqual(parsed("@symphony, retry!\n/symphony: hold."), ["retry", "hold"]);
   assert.deepEqual(parsed("/symphony answer\nyes, both"), ["answer: yes, both"]);
   assert.deepEqual(parsed("/symphony"), [""]);
   assert.deepEqual(parsed("/symphony retyr now"), ["retyr: now"]);

@@ -13,7 +13,11 @@ export class SmallBoard {
   options = ["Todo", "In Progress", "Done"];
   title = "Roadmap";
   /** Items of other things than issues of this repository. */
-  foreign: readonly Values[] = [];
+  foreign: readonly (Values | null)[] = [];
+  /** Numbers of issues that are null where they are read by id. */
+  readonly hidden = new Set<number>();
+  /** Instead of the right one. */
+  endCursor: string | null | undefined;
   /** Writes of a status. */
   writes = 0;
   /** Errors next to the data of each answer. */
@@ -60,8 +64,9 @@ export class SmallBoard {
     };
   }
 
-  #nodes(ids: unknown): readonly Values[] {
+  #nodes(ids: unknown): readonly (Values | null)[] {
     return (Array.isArray(ids) ? ids : []).map((id) => {
+      if (this.hidden.has(numberIn(id))) return null;
       const item = this.#item(numberIn(id));
       const nodes = item === null ? [] : [{ ...item, project: { id: "PVT_1" } }];
       return { id, projectItems: { pageInfo: { hasNextPage: false, endCursor: null }, nodes } };
@@ -81,7 +86,10 @@ export class SmallBoard {
       ...{ id: "PVT_1", title: this.title },
       fields: { nodes: [{ id: "F_1", name: "Title" }, { id: "F_2", name: "Status", options }, {}] },
       items: {
-        pageInfo: { hasNextPage: all.length > to, endCursor: String(to) },
+        pageInfo: {
+          hasNextPage: all.length > to,
+          endCursor: this.endCursor === undefined ? String(to) : this.endCursor,
+        },
         nodes: all.slice(from, to),
       },
     };

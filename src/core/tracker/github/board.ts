@@ -63,6 +63,8 @@ export interface BoardDeps {
 }
 
 const factsKeptMs = 60_000;
+/** What an item may hide. Not its status: without it the issue would seem to have moved. */
+const mayBeNull = ["content", "project", "projectItems", "priority", "estimate"];
 
 /** Items of a project that are no issues that can be seen. */
 export type OtherItem = "draft" | "pull request" | "item that the token may not see";
@@ -118,28 +120,36 @@ export class Board {
     const places = new Map<string, number>();
     const others = { ...noOthers };
     const nodeOf = new Map([...this.#cards].map(([id, { itemId }]) => [itemId, id]));
+    let nulls = 0;
     let after: string | null = null;
     for (let page = 1; page <= maxPages; page++) {
       const found = await this.#page({ after, items: true, fields: page === 1 });
-      for (const node of found.items?.nodes ?? []) {
+      if (found.items === undefined) throw this.#broken("an answer without items");
+      for (const node of found.items.nodes) {
         const { id: seen, repository: place } = node?.content ?? {};
         // An issue that cannot be seen for a moment does not leave the board.
         const id = seen ?? (node ? nodeOf.get(node.id) : undefined);
         if (node && id !== undefined) cards.set(id, this.#same(id, node));
         if (place) places.set(place.nameWithOwner, (places.get(place.nameWithOwner) ?? 0) + 1);
         if (seen === undefined) others[otherItem(node?.type)] += 1;
+        if (node === null) nulls += 1;
       }
-      const { hasNextPage = false, endCursor } = found.items?.pageInfo ?? {};
-      if (!hasNextPage || !endCursor) {
+      const { hasNextPage, endCursor } = found.items.pageInfo;
+      if (!hasNextPage) {
+        // Any of those that are missing may be the one that is null. One that left is dropped by its next read.
+        if (nulls > 0)
+          for (const [id, card] of this.#cards) if (!cards.has(id)) cards.set(id, card);
         if ([...this.#cards.keys()].some((id) => !cards.has(id))) this.version += 1;
         this.#cards = cards;
         this.places = places;
         this.others = others;
         return;
       }
+      // To end here would mean that the issues of the other pages have left the board.
+      if (!endCursor || endCursor === after) throw this.#broken("pages without a next one");
       after = endCursor;
     }
-    throw new ForgeError("malformed", `GitHub lists more than ${maxPages} pages of ${this.name}`);
+    throw this.#broken(`more than ${maxPages} pages`);
   }
 
   /** The cards of these issues as they are now: one request for each 100. */
@@ -150,8 +160,12 @@ export class Board {
       const ids = nodeIds.slice(at, at + idsPerQuery);
       const variables = { ids, ...this.#names() };
       const { nodes } = await this.#ask(cardsAnswer, cardsQuery, variables);
-      for (const node of nodes) {
-        if (node?.id === undefined || !node.projectItems) continue;
+      for (const [place, node] of nodes.entries()) {
+        if (node?.id === undefined || !node.projectItems) {
+          if (this.card(ids[place]) !== null) continue;
+          // Without a card it would be taken for an issue that left the board, and its run would be stopped.
+          throw new ForgeError("unavailable", `GitHub did not show an issue on ${this.name}`);
+        }
         const { nodes: items, pageInfo: more } = node.projectItems;
         const own = items.find((one) => one?.project?.id === projectId);
         // Of an issue in more than 100 projects, or in one that may not be seen, the board itself is asked.
@@ -266,7 +280,7 @@ export class Board {
   ): Promise<T> {
     const { client } = this.#deps;
     const answer = await this.#reached(() =>
-      client.query(schema, query, variables, { partial: true }),
+      client.query(schema, query, variables, { partial: mayBeNull }),
     );
     this.points += answer.rateLimit;
     return answer;
@@ -289,6 +303,10 @@ export class Board {
       if (error.category !== "forbidden" && error.category !== "not_found") throw error;
       throw this.#missing(error.message, error);
     }
+  }
+
+  #broken(what: string): ForgeError {
+    return new ForgeError("malformed", `GitHub lists ${what} of ${this.name}`);
   }
 
   #missing(words: string, cause = new ForgeError("not_found", words)): SymphonyError {

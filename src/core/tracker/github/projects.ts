@@ -39,7 +39,12 @@ const boardsQuery = `query { viewer { ${boardFields} organizations(first: 20) { 
 /** The open projects of the token's owner and their organizations; none where the token may not read them. */
 async function listBoards(client: GithubClient): Promise<readonly ScopeProject[]> {
   try {
-    const { viewer } = await client.query(boardsAnswer, boardsQuery, {}, { partial: true });
+    const { viewer } = await client.query(
+      boardsAnswer,
+      boardsQuery,
+      {},
+      { partial: ["projectsV2"] },
+    );
     const found = [viewer, ...viewer.organizations.nodes].flatMap((one) => one?.projectsV2.nodes);
     const open = found.flatMap((one) => (one && !one.closed ? [one] : []));
     const all = open.map(({ owner, number, title }) => ({

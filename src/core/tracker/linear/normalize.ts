@@ -19,9 +19,9 @@ export interface LinearRow {
   readonly moreBlockers: boolean;
 }
 
-/** A node of Linear's `issues` as a row, or null when it is malformed (T-6). */
+/** A node of Linear's `issues` as a row, or null when it is malformed (T-6), or a label or blocker of it was not read. */
 export function rowOf(node: unknown, rules: LinearRules): LinearRow | null {
-  if (!isRecord(node)) return null;
+  if (!isRecord(node) || hasHole(node["labels"]) || hasHole(node["inverseRelations"])) return null;
   const blockedBy = blockersOf(node["inverseRelations"]);
   const issue = normalizeIssue({
     id: node["id"],
@@ -107,6 +107,10 @@ function linkFields(issue: unknown): Readonly<Record<keyof IssueLink, unknown>> 
 
 function nodesOf(connection: unknown): readonly unknown[] {
   return listOf(field(connection, "nodes"));
+}
+
+function hasHole(connection: unknown): boolean {
+  return connection === null || nodesOf(connection).includes(null);
 }
 
 function hasMore(connection: unknown): boolean {

@@ -99,6 +99,7 @@ export class IssueReader {
       for await (const { nodes, data } of readPages(this.#options.client, query)) {
         const members = membersIn(data, view);
         for (const node of nodes) {
+          if (node === null) throw malformed();
           const row = rowOf(node, rules);
           const left = belongingOf(node, view, members(idOf(node))).find(({ pass }) => !pass);
           if (left) this.#leave(String(idOf(node)), left.left);

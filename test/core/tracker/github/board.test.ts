@@ -87,6 +87,58 @@ test("an item behind a single sign-on fails no read, and its issue does not leav
   tracker.close();
 });
 
+test("partial answers of a board move and stop nothing: null items, a field without permission, a cursor that is missing, a limit", async () => {
+  await using fake = await startSmallGithub();
+  for (let at = 1; at <= 2; at++) {
+    fake.add();
+    fake.board.cards.set(at, { status: "Todo" });
+  }
+  const { tracker, clock } = githubTracker(fake.url, onBoard);
+  const names = (issues: readonly { identifier: string }[]) =>
+    issues.map(({ identifier }) => identifier);
+  const todo = async () => names(await tracker.fetchIssuesByStates(["Todo"]));
+  assert.deepEqual(await todo(), ["app-1", "app-2"]);
+  const second = { status: "Todo" };
+  fake.board.cards.delete(2);
+  fake.board.foreign = [null];
+  assert.deepEqual(await todo(), ["app-1", "app-2"], "the null may be it");
+  fake.board.hidden.add(2);
+  assert.deepEqual(names(await tracker.fetchIssuesByIds(["7#1", "7#2"])), ["app-1", "app-2"]);
+  fake.board.hidden.clear();
+  assert.deepEqual(names(await tracker.fetchIssuesByIds(["7#1", "7#2"])), ["app-1"], "it left");
+  assert.deepEqual(await todo(), ["app-1"]);
+  fake.board.foreign = [];
+  fake.board.cards.set(2, second);
+  const path = ["repositoryOwner", "projectV2", "items", "nodes", 0, "status"];
+  const failing = (answer: object) => {
+    fake.board.errors = [{ type: "FORBIDDEN", path, message: "not this field", ...answer }];
+    return driven(clock, tracker.fetchIssuesByStates(["Todo"]));
+  };
+  await assert.rejects(failing({}), { code: "tracker_status", message: /not this field/ });
+  fake.board.errors = [];
+  assert.deepEqual(await todo(), ["app-1", "app-2"]);
+  fake.board.perPage = 1;
+  fake.board.endCursor = null;
+  await assert.rejects(driven(clock, tracker.fetchIssuesByStates(["Todo"])), {
+    code: "tracker_response",
+    message: /pages without a next one of acme\/1/,
+  });
+  fake.board.perPage = 100;
+  const limit = { type: "RATE_LIMITED", path: undefined, message: "API rate limit exceeded" };
+  fake.board.errors = [{ type: "NOT_FOUND", path: ["repositoryOwner"], message: "x" }, limit];
+  await assert.rejects(driven(clock, tracker.fetchIssuesByStates(["Todo"])), {
+    code: "tracker_rate_limited",
+  });
+  tracker.close();
+  fake.board.errors = [];
+  fake.board.hidden.add(1);
+  const restarted = githubTracker(fake.url, onBoard);
+  const reading = driven(restarted.clock, restarted.tracker.fetchIssuesByIds(["7#1"]));
+  const code = "tracker_request";
+  await assert.rejects(reading, { code, message: /did not show an issue on acme\/1/ });
+  restarted.tracker.close();
+});
+
 test("without repositories those of the board count: its issues are found, polled and created in them, also as the first request", async () => {
   await using fake = await startSmallGithub();
   fake.add();
