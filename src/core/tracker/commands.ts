@@ -135,7 +135,7 @@ function spanOpenedIn(lines: readonly string[], at: number): string | null {
 const maxSpanLines = 50;
 
 function closes(line: string, marks: string): boolean {
-  return (line.match(/`+/g) ?? []).includes(marks);
+  return [...line.matchAll(/`+/g)].some(([found]) => found === marks);
 }
 
 /** What the prefix can be followed by, for a person who typed something else. No line of it is a command. */
