@@ -1,8 +1,8 @@
 import { lstat, readdir, rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { systemCodeOf } from "../model/errors.ts";
 import { boxPrefix } from "../process/seatbelt.ts";
+import { isAlive } from "../process/table.ts";
 
 /** How the directory of a way begins. */
 export const wayPrefix = "symphony-way-";
@@ -27,14 +27,6 @@ export async function removeLeftovers(dir: string, wall: number): Promise<void> 
       : null;
     if (owner === null ? await isAnswered(join(way, socketName)) : isAlive(owner)) continue;
     await rm(way, { recursive: true, force: true }).catch(() => {});
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return systemCodeOf(error) !== "ESRCH";
   }
 }
 

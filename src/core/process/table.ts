@@ -4,6 +4,7 @@ import { readdir } from "node:fs/promises";
 import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { promisify } from "node:util";
 import { SharedRuns } from "../clock.ts";
+import { systemCodeOf } from "../model/errors.ts";
 import { daemonMark, runCookie } from "./environment.ts";
 import { psEntries } from "./ps.ts";
 
@@ -151,6 +152,15 @@ export async function killMatching(
 async function unseen(seen: ReadonlySet<number>): Promise<readonly ProcessEntry[]> {
   if (!hasProc) return others(await listed()).filter(({ pid }) => !seen.has(pid));
   return others(await entriesOf([...(await livePids())].filter((pid) => !seen.has(pid))));
+}
+
+/** Whether there is a process with this id, of whatever user. */
+export function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return systemCodeOf(error) !== "ESRCH";
+  }
 }
 
 /** Sends a signal. It is no error when the process (or, with a negative id, the group) is gone. */

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { agentKinds } from "../../../src/core/agent/kinds.ts";
+import { AgentRuntimes, agentKinds } from "../../../src/core/agent/kinds.ts";
+import { systemClock } from "../../../src/core/clock.ts";
+import { config } from "../../support/makers/issue.ts";
 import { allAbilities } from "./abilities.ts";
 import { readPage, withTables } from "./table.ts";
 
@@ -15,5 +17,19 @@ test("every kind of agent is in the table, with its page", () => {
       allAbilities.some(({ page }) => page === `${kind}.md`),
       kind,
     );
+  }
+});
+
+test("of a running server's agents it is known whether they may write .git below danger", async () => {
+  for (const [codex, mayWrite] of [
+    [{}, false],
+    [{ allowGit: true }, true],
+    [{ approvalPolicy: "on-request" }, true],
+  ] as const) {
+    const runtimes = new AgentRuntimes({
+      ...{ kinds: agentKinds, clock: systemClock, env: {}, dataDir: "/nowhere", hosts: null },
+      ...{ config: () => config({ codex }), lookup: () => undefined, hide() {}, onTrouble() {} },
+    });
+    assert.equal((await runtimes.get("codex")).writesGit?.(), mayWrite, JSON.stringify(codex));
   }
 });

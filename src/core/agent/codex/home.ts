@@ -14,7 +14,6 @@ import {
 } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
-
 import { SharedRuns } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { allowedNames, daemonMark, runCookie } from "../../process/environment.ts";
@@ -22,6 +21,7 @@ import { loginsIn } from "../../process/home-places.ts";
 import { loginEnvironment } from "../../process/login.ts";
 import { canNest, type Nesting } from "../../process/sandbox.ts";
 import { systemSecretsHere } from "../../process/system-secrets.ts";
+import { isAlive } from "../../process/table.ts";
 import { isInside, isSystem, type View } from "../../process/view.ts";
 import type { SessionSpec } from "../agent.ts";
 import { confinementOf } from "../confinement.ts";
@@ -66,15 +66,18 @@ interface Prepared {
 
 const operatorsOwn = ["auth.json", "config.toml", "history.jsonl", "sessions", "archived_sessions"];
 
+/** Homes in which this process has looked for what crashed runs left. */
+const swept = new Set<string>();
+/** One preparation after the other: they write the same files. */
+let turn: Promise<unknown> = Promise.resolve();
+
 /**
  * Prepares the private home before each start; does nothing when the operator's own home is used.
  */
 export class CodexHomes {
   readonly #options: HomesOptions;
-  readonly #begun = new Set<string>();
   /** By their settings: sessions that start together share one preparation. */
   readonly #prepared = new Map<string, SharedRuns<Prepared>>();
-  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: HomesOptions) {
     this.#options = options;
@@ -104,13 +107,12 @@ export class CodexHomes {
     }
   }
 
-  /** One preparation after the other: they write the same files. */
   async #inTurn(config: CodexConfig, readable: SessionSpec["readable"]): Promise<Prepared> {
     const said: string[] = [];
     const onLog = (line: string) => said.push(line);
     const spec = { onLog, ...(readable && { readable }) };
-    const made = this.#turn.then(() => this.#prepare(config, spec));
-    this.#turn = made.catch(() => {});
+    const made = turn.then(() => this.#prepare(config, spec));
+    turn = made.catch(() => {});
     return { home: await made, said };
   }
 
@@ -121,10 +123,8 @@ export class CodexHomes {
     const base = baseOf(config.home, this.#options);
     const path = join(base, "home");
     const databases = join(path, "databases");
-    if (config.home === "private" && !this.#begun.has(path)) {
-      // Only one server uses this directory: existing content is from runs that crashed.
-      await rm(join(base, "tmp"), { recursive: true, force: true, maxRetries: 3 });
-    }
+    if (!swept.has(path)) await sweepScratch(join(base, "tmp"));
+    swept.add(path);
     await privately(base, path, databases, join(path, "sessions"), join(base, "tmp"));
     const operatorHome = operatorHomeOf(this.#options.env);
     await linkLogin(join(operatorHome, "auth.json"), join(path, "auth.json"));
@@ -148,7 +148,6 @@ export class CodexHomes {
     const file = join(path, "config.toml");
     // A person's own codex, which continues a thread here, writes settings of its own into it.
     if ((await readFile(file, "utf8").catch(() => null)) !== written) await replace(file, written);
-    this.#begun.add(path);
     const logins = await existing(loginsIn(userHome(this.#options.env)));
     return {
       path,
@@ -157,7 +156,7 @@ export class CodexHomes {
       fingerprint: sha(written),
       outside: join(base, "outside"),
       async scratch(runId) {
-        const dir = join(base, "tmp", sha(runId));
+        const dir = join(base, "tmp", `${process.pid}-${sha(runId)}`);
         await privately(dir);
         return dir;
       },
@@ -319,6 +318,15 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 function userHome(env: Env): string {
   return env["HOME"] || homedir();
+}
+
+/** Removes the directories of processes that are gone: a server, `symphony doctor` and a worker may use one home at the same time. */
+async function sweepScratch(dir: string): Promise<void> {
+  for (const name of await readdir(dir).catch(() => [])) {
+    const pid = /^(\d+)-/.exec(name)?.[1];
+    if (pid !== undefined && isAlive(Number(pid))) continue;
+    await rm(join(dir, name), { recursive: true, force: true, maxRetries: 3 });
+  }
 }
 
 function baseOf(wish: string, { env, dataDir }: Pick<HomesOptions, "env" | "dataDir">): string {

@@ -22,6 +22,9 @@ export interface CodexRuntimeOptions {
 const alone =
   "symphony's own sandbox does not stand around codex here, only its commands are confined (docs/agents/codex.md, two sandboxes)";
 
+/** By the home: codex creates its databases there when it starts first. */
+const firsts = new Map<string, Promise<void>>();
+
 /** Runs `codex app-server`, or another program in `codex.command` that uses its protocol. */
 export function createCodexRuntime({
   config,
@@ -30,7 +33,6 @@ export function createCodexRuntime({
   homes,
   environment = () => loginEnvironment(env),
 }: CodexRuntimeOptions): AgentRuntime {
-  const firsts = new Map<string, Promise<void>>();
   const probed = new Map<string, Promise<void>>();
   return {
     kind: "codex",
@@ -39,7 +41,7 @@ export function createCodexRuntime({
       const settings = config();
       const home = (await homes?.prepare(settings, spec)) ?? null;
       const scratch = (await home?.scratch(spec.runId)) ?? null;
-      const leave = home ? await enter(firsts, home.path) : () => {};
+      const leave = home ? await enter(home.path) : () => {};
       try {
         signal.throwIfAborted();
         const outer = (await homes?.around(settings, spec, home)) ?? null;
@@ -81,7 +83,7 @@ async function hiding(
  * The first start in a home runs alone, because codex then creates its databases. Resolves with the
  * function that lets other starts continue.
  */
-async function enter(firsts: Map<string, Promise<void>>, path: string): Promise<() => void> {
+async function enter(path: string): Promise<() => void> {
   const first = firsts.get(path);
   if (first !== undefined) {
     await first;

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { lstat, mkdir, mkdtemp, readFile, readlink, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { CodexHomes } from "../../../../src/core/agent/codex/home.ts";
 import { pickOperatorConfig } from "../../../../src/core/agent/codex/operator-config.ts";
@@ -127,6 +128,24 @@ describe("the private home of codex", () => {
     assert.ok(visible.includes('"BUILD_FLAVOUR"') && !visible.includes("CORP_KEY"));
     const scratch = await home.scratch("/a/b:att_1");
     assert.ok((await lstat(scratch)).isDirectory());
+  });
+
+  test("what crashed runs left is removed, and nothing of agents that run, whoever else prepares the home", async () => {
+    await using p = await setUp();
+    const prepared = async (homes = p.homes) =>
+      (await homes.prepare(codexConfig, { onLog() {} })) ?? assert.fail("it has a home");
+    const own = await (await prepared()).scratch("/a/b:att_1");
+    const gone = join(dirname(own), "4194305-att_0");
+    await mkdir(gone);
+    // As symphony doctor, or a second agent of the same kind, next to a server.
+    const code = `import { CodexHomes } from ${JSON.stringify(import.meta.resolve("../../../../src/core/agent/codex/home.ts"))};
+      const places = { env: { HOME: ${JSON.stringify(p.at("user"))} }, dataDir: ${JSON.stringify(p.at("data"))}, workspaceRoot: () => "/w" };
+      await new CodexHomes(places).prepare(${JSON.stringify(codexConfig)}, { onLog() {} });`;
+    execFileSync(process.execPath, ["--input-type=module", "--eval", code]);
+    const env = { HOME: p.at("user") };
+    await prepared(new CodexHomes({ env, dataDir: p.at("data"), workspaceRoot: () => p.at("w") }));
+    assert.ok((await lstat(own)).isDirectory());
+    await assert.rejects(lstat(gone), { code: "ENOENT" });
   });
 
   test("follows a later login and later settings; what another program wrote into its settings does not stay", async () => {
