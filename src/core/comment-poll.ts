@@ -45,8 +45,8 @@ const claims: ReadonlySet<Claim["claim"]> = new Set([
 /** Reads the comments of claimed issues, one pass for each interval of the polls; with a webhook each issue at once, then rarely. */
 export class CommentPoll {
   readonly #deps: CommentPollDeps;
-  /** When each issue was read last, and what was read: the same text is handled once. */
-  readonly #read = new Map<string, { readonly at: number; readonly seen: ReadonlySet<string> }>();
+  /** What was read of each issue the last time. */
+  readonly #read = new Map<string, Read>();
   #cancel = () => {};
   #passing: Promise<void> = Promise.resolve();
   #isClosed = false;
@@ -79,7 +79,9 @@ export class CommentPoll {
     if (asked.newComments === undefined) return;
     for (const issue of this.#next(hasWebhook() ? besideWebhookMs : 0)) {
       try {
-        await this.#take(issue, await asked.newComments(issue));
+        const startedAt = this.#deps.clock.wall();
+        const since = this.#read.get(issue.id)?.since ?? this.#from(issue);
+        await this.#take(issue, await asked.newComments(issue, since), { startedAt, since });
       } catch (error) {
         log.debug("comments not read", { issue: issue.identifier, reason: messageOf(error) });
       }
@@ -102,19 +104,39 @@ export class CommentPoll {
       .slice(0, mostAtOnce);
   }
 
-  async #take(issue: Issue, comments: readonly TimedComment[]): Promise<void> {
-    const { clock, deliveries, steering } = this.#deps;
-    const from = deliveries.commentsFrom(issue) - skewMs;
+  #from(issue: Issue): number {
+    return this.#deps.deliveries.commentsFrom(issue) - skewMs;
+  }
+
+  async #take(
+    issue: Issue,
+    comments: readonly TimedComment[],
+    { startedAt, since }: { readonly startedAt: number; readonly since: number },
+  ): Promise<void> {
+    const { clock, steering } = this.#deps;
+    const from = this.#from(issue);
     const before = this.#read.get(issue.id)?.seen ?? new Set();
     const keyOf = ({ id, body }: TimedComment) => `${id} ${body}`;
     const seen = new Set<string>();
-    this.#read.set(issue.id, { at: clock.now(), seen });
+    this.#read.set(issue.id, { at: clock.now(), since, seen });
     for (const comment of comments) {
       const isOld = comment.createdAt === null || comment.createdAt < from;
       const isDone = isOld || before.has(keyOf(comment)) || (await steering.found(comment));
       if (isDone) seen.add(keyOf(comment));
     }
+    // Those that are not done are asked for again, however many come after them.
+    const isAllDone = comments.every((comment) => seen.has(keyOf(comment)));
+    if (!isAllDone) return;
+    this.#read.set(issue.id, { at: clock.now(), since: startedAt - skewMs, seen });
   }
+}
+
+interface Read {
+  readonly at: number;
+  /** Every comment that was written before this time is done, ms since the epoch. */
+  readonly since: number;
+  /** What was read: the same text is handled once. */
+  readonly seen: ReadonlySet<string>;
 }
 
 /** A webhook that reports comments makes their reads rare. */

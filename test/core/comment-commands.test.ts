@@ -124,7 +124,7 @@ test("DELIVERY-12: only people who may write; own comments, machines and the pol
 });
 
 test("comments are polled, rarely where a webhook reports them: new ones only, each once, also over a restart", async (t) => {
-  const { world, core, scheduler, status } = await setUp(t);
+  const { world, core, scheduler, status, replies } = await setUp(t);
   await scheduler.run("ENG-1").end();
   const now = () => scheduler.clock.wall();
   const comments: TimedComment[] = [];
@@ -143,9 +143,10 @@ test("comments are polled, rarely where a webhook reports them: new ones only, e
       config: () => world.config,
       tracker: () => ({
         ...core.tracker(),
-        async newComments() {
+        async newComments(_issue, since) {
           reads += 1;
-          return comments;
+          const from = comments.findIndex(({ createdAt }) => (createdAt ?? 0) >= since);
+          return comments.slice(Math.min(from < 0 ? comments.length : from, comments.length - 1));
         },
       }),
       state() {
@@ -205,4 +206,10 @@ test("comments are polled, rarely where a webhook reports them: new ones only, e
   await pass(beside);
   await scheduler.run("ENG-1").end();
   assert.equal(status(), "held", "its delivery was lost");
+  hasWebhook = false;
+  for (let at = 0; at < 200; at++) add(`/symphony word${at}`, now());
+  const many = open();
+  await pass(many);
+  await pass(many);
+  assert.equal(replies().length, 200, "200 comments at once: each gets its reply, once");
 });

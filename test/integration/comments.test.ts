@@ -83,7 +83,7 @@ test("DELIVERY-39: symphony's own comment is written once for each key, edited i
     ["SymphonyComment"],
   );
   await write("**symphony: done.**");
-  const found = await it.tracker.newComments?.(issue);
+  const found = await it.tracker.newComments?.(issue, 0);
   assert.deepEqual(
     found?.map(({ by, author, body, issueId }) => [by, author, body, issueId]),
     [

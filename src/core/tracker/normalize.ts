@@ -119,6 +119,8 @@ function projectOf(value: unknown): Project | null {
 
 /** Limit of the comments that are read of one issue. */
 export const maxComments = 50;
+/** Limit of the comments that are looked at for commands at once. */
+export const maxNewComments = 500;
 const maxCommentChars = 8_000;
 const maxCommentsChars = 64_000;
 const maxAuthorChars = 80;

@@ -33,8 +33,11 @@ export interface Tracker {
   idOfNode?(nodeId: string, projectId: string | null): Promise<string | null>;
   /** One comment in its current form, by its id; null when there is none. Absent when the tracker sends no comments. */
   comment?(id: string): Promise<TrackerComment | null>;
-  /** The newest comments of an issue with their ids, oldest first, to find commands. Absent when the tracker has none. */
-  newComments?(issue: IssueName): Promise<readonly TimedComment[]>;
+  /**
+   * The newest comments of an issue with their ids, oldest first, to find commands: those since `since` (ms since the epoch; at
+   * most the newest 500), and earlier ones as far as they come with them. Absent when the tracker has none.
+   */
+  newComments?(issue: IssueName, since: number): Promise<readonly TimedComment[]>;
   /** The name by which comments mention symphony's own user, such as `symphony-bot`; null: not known. */
   ownLogin?(): string | null;
   /** Conversations that people open with symphony's own user. Absent when there are none, or they are not answered. */

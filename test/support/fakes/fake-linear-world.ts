@@ -49,6 +49,7 @@ export class FakeWorld {
   readonly #states: readonly string[];
   readonly #viewer: string | null;
   /** Of the comments that were written with an id. */
+  #commentsAfter = 0;
   readonly #commentIds = new Map<string, { readonly issue: FakeIssue; readonly at: number }>();
   #minutes = 0;
 
@@ -100,6 +101,7 @@ export class FakeWorld {
   data(query: string, variables: Json): Record<string, Json | null> {
     const root = /^[^{]*\{\s*(\w+)/.exec(query)?.[1];
     const value = (name: string) => argument(query, variables, name);
+    this.#commentsAfter = query.includes("comments(") ? Number(variables["after"] ?? 0) : 0;
     switch (root) {
       case "viewer":
         if (query.includes("comment(")) {
@@ -274,8 +276,11 @@ export class FakeWorld {
       externalUser: null,
     }));
     return {
-      nodes: nodes.toReversed().slice(0, 50),
-      pageInfo: { hasNextPage: nodes.length > 50 },
+      nodes: nodes.toReversed().slice(this.#commentsAfter, this.#commentsAfter + 50),
+      pageInfo: {
+        hasNextPage: nodes.length > this.#commentsAfter + 50,
+        endCursor: String(this.#commentsAfter + 50),
+      },
     };
   }
 

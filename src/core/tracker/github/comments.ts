@@ -4,7 +4,7 @@ import type { GithubClient } from "../../github/client.ts";
 import { commentIdOf, issueIdOf } from "../../github/settings.ts";
 import { ForgeError } from "../../model/forge-error.ts";
 import type { CommentList, IssueComment } from "../../model/issue.ts";
-import { commentList, instantOf, maxComments } from "../normalize.ts";
+import { commentList, instantOf, maxComments, maxNewComments } from "../normalize.ts";
 import type { TimedComment, TrackerComment } from "../tracker.ts";
 import type { IssueRow } from "./rows.ts";
 import { placeIn } from "./rows.ts";
@@ -43,10 +43,11 @@ interface Wanted {
   readonly at: Place;
 }
 
-/** The last page, and the one before it where that has too few. */
+/** The last page, and those before it until there are enough, and none on them is newer than `since`. */
 async function newestRows(
   client: GithubClient,
   { row, at }: Wanted,
+  since = Number.POSITIVE_INFINITY,
 ): Promise<readonly CommentRow[]> {
   const route = "GET /repos/{owner}/{repo}/issues/{number}/comments";
   const last = Math.max(Math.ceil((row.comments ?? 0) / perPage), 1);
@@ -55,9 +56,13 @@ async function newestRows(
       ...{ owner: at.owner, repo: at.repo, number: row.number },
       ...{ per_page: perPage, page: number },
     });
-  const newest = await page(last);
-  const earlier = last > 1 && newest.length < maxComments ? await page(last - 1) : [];
-  return [...earlier, ...newest];
+  let rows: readonly CommentRow[] = [];
+  for (let number = last; number >= 1 && rows.length < maxNewComments; number--) {
+    rows = [...(await page(number)), ...rows];
+    const oldest = instantOf(rows[0]?.created_at) ?? Number.NEGATIVE_INFINITY;
+    if (rows.length >= maxComments && oldest < since) break;
+  }
+  return rows;
 }
 
 /** The newest comments as people read them. */
@@ -81,9 +86,13 @@ export async function newestComments(
 export async function timedComments(
   client: GithubClient,
   account: GithubAccount,
-  { repositoryId, ...wanted }: Wanted & { readonly repositoryId: number },
+  {
+    repositoryId,
+    since,
+    ...wanted
+  }: Wanted & { readonly repositoryId: number; readonly since: number },
 ): Promise<readonly TimedComment[]> {
-  const rows = (await newestRows(client, wanted)).slice(-maxComments);
+  const rows = await newestRows(client, wanted, since);
   const login = await account.login();
   const { repo } = wanted.at;
   const rights = new Map<string, boolean | null>();

@@ -53,7 +53,7 @@ export function createGithubTracker(options: GithubTrackerOptions): Tracker {
     idOfNode: (nodeId, projectId) => tracked(() => reader.idOfNode(nodeId, projectId)),
     comment: (id) => tracked(() => connection.comment(id)),
     comments: (issue) => tracked(() => connection.comments(issue.id)),
-    newComments: (issue) => tracked(() => connection.newComments(issue.id)),
+    newComments: ({ id }, since) => tracked(() => connection.newComments(id, since)),
     ownLogin: () => connection.ownLogin(),
     budgetLeft: () => leftOf(connection),
     scopeNames: ({ labels }) => tracked(() => scopeNames(labels)),
@@ -215,12 +215,12 @@ class Connection {
     return newestComments(this.#client(repository), this.#account(repository), of);
   }
 
-  async newComments(id: string) {
+  async newComments(id: string, since: number) {
     const { repository, number } = await this.reader.home(id);
     const row = await repository.one(number);
     if ("gone" in row) return [];
     const { id: repositoryId } = await repository.facts();
-    const of = { row, at: repository.place, repositoryId };
+    const of = { row, at: repository.place, repositoryId, since };
     return timedComments(this.#client(repository), this.#account(repository), of);
   }
 

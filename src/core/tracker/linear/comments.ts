@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { CommentList, IssueComment, IssueName } from "../../model/issue.ts";
-import { commentList, instantOf } from "../normalize.ts";
+import { commentList, instantOf, maxNewComments } from "../normalize.ts";
 import type { TimedComment, TrackerComment } from "../tracker.ts";
 import type { LinearClient } from "./client.ts";
 import { isNotFound, query } from "./queries.ts";
@@ -51,7 +51,7 @@ const listAnswer = z.object({
           externalUser: z.object({ displayName: z.string().nullish() }).nullish(),
         }),
       ),
-      pageInfo: z.object({ hasNextPage: z.boolean() }),
+      pageInfo: z.object({ hasNextPage: z.boolean(), endCursor: z.string().nullish() }),
     }),
   }),
 });
@@ -85,19 +85,40 @@ export async function readComment(
 
 /** One request: the newest comments of an issue, and the key's owner. */
 export async function readComments(client: LinearClient, issue: IssueName): Promise<CommentList> {
-  const { rows, hasOlder } = await readNewest(client, issue);
+  const { rows, hasOlder } = await readNewest(client, issue, {});
   return commentList(rows, hasOlder);
 }
 
-/** As `readComments`, oldest first and with their ids. */
-export async function readNewest(
+/** The comments since `since` (ms since the epoch), at least those of one page, oldest first: one request for each 50. */
+export async function readSince(
+  client: LinearClient,
+  issue: IssueName,
+  { since, owner }: { readonly since: number; readonly owner: Owner },
+): Promise<readonly TimedComment[]> {
+  let found: readonly TimedComment[] = [];
+  let after: string | null = null;
+  do {
+    const page: Awaited<ReturnType<typeof readNewest>> = await readNewest(client, issue, {
+      ...{ owner, after },
+    });
+    found = [...page.rows, ...found];
+    const isOver = (page.rows[0]?.createdAt ?? 0) < since;
+    after = isOver || !page.hasOlder ? null : page.endCursor;
+  } while (after !== null && found.length < maxNewComments);
+  return found;
+}
+
+async function readNewest(
   client: LinearClient,
   { id }: IssueName,
-  owner: Owner = { name: null },
+  {
+    owner = { name: null },
+    after = null,
+  }: { readonly owner?: Owner; readonly after?: string | null },
 ) {
   const { viewer: own, issue } = await query(client, {
     operation: "SymphonyComments",
-    variables: { id },
+    variables: { id, after },
     shape: listAnswer,
   });
   owner.name = own.displayName ?? owner.name;
@@ -116,7 +137,8 @@ export async function readNewest(
     }),
   );
   rows.sort((a, b) => (a.createdAt ?? 0) - (b.createdAt ?? 0));
-  return { rows, hasOlder: issue.comments.pageInfo.hasNextPage };
+  const { hasNextPage: hasOlder, endCursor = null } = issue.comments.pageInfo;
+  return { rows, hasOlder, endCursor };
 }
 
 interface Written {

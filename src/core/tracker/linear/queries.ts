@@ -124,14 +124,14 @@ export const documents = {
     id body archivedAt issue { id } user { id displayName app guest } botActor { type } externalUser { id }
   }
 }`,
-  SymphonyComments: `query SymphonyComments($id: String!) {
+  SymphonyComments: `query SymphonyComments($id: String!, $after: String) {
   viewer { id displayName }
   issue(id: $id) {
-    comments(first: ${maxComments}, orderBy: createdAt) {
+    comments(first: ${maxComments}, after: $after, orderBy: createdAt) {
       nodes {
         id body createdAt user { id displayName app guest } botActor { name } externalUser { displayName }
       }
-      pageInfo { hasNextPage }
+      pageInfo { hasNextPage endCursor }
     }
   }
 }`,

@@ -15,7 +15,7 @@ import type {
 } from "../tracker.ts";
 import { type LinearBudget, type PassCost, slowedPollMs } from "./budget.ts";
 import { LinearClient, type RequestOutcome } from "./client.ts";
-import { type Owner, readComment, readComments, readNewest } from "./comments.ts";
+import { type Owner, readComment, readComments, readSince } from "./comments.ts";
 import { idFrom, LinearConversations, sessionProblems } from "./conversations.ts";
 import { linearWebhook } from "./deliveries.ts";
 import { LinearTokens } from "./oauth.ts";
@@ -96,7 +96,7 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     ownLogin: () => owner.name,
     comment: (id) => readComment(client, id, owner),
     comments: (issue) => readComments(client, issue),
-    newComments: async (issue) => (await readNewest(client, issue, owner)).rows,
+    newComments: (issue, since) => readSince(client, issue, { since, owner }),
     async scopeNames({ labels }) {
       const { teams } = await scope.view();
       const named = [...teams].map(([team, all]) => [team, all.map(({ name }) => name)] as const);

@@ -6,7 +6,7 @@ import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { type CommentList, type Issue, type IssueName, normalState } from "../../model/issue.ts";
 import { type Database, int, openDatabase } from "../../store/database.ts";
 import { makeDataDir } from "../../store/lock.ts";
-import { commentList, maxComments } from "../normalize.ts";
+import { commentList, maxComments, maxNewComments } from "../normalize.ts";
 import type { KeyedComment, TimedComment } from "../tracker.ts";
 import {
   type IssueEdit,
@@ -168,7 +168,7 @@ class IssueStore implements LocalIssues {
   }
 
   newComments({ id, identifier }: IssueName): readonly TimedComment[] {
-    const found = this.#table.comments(this.#requireNumber(identifier), maxComments);
+    const found = this.#table.comments(this.#requireNumber(identifier), maxNewComments);
     return found.map(({ at, ...comment }) => ({
       ...comment,
       issueId: id,

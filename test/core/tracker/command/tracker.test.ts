@@ -157,7 +157,7 @@ test("comments are orders only where the program says that their author may writ
     t,
     `result({ comments: [{ id: "1", author: "a", body: "x" }, { id: "2", author: "b", body: "x", by: "person" }, { id: "3", author: "c", body: "x", may_write: true }, { id: "4", author: "d", body: "x", by: "own", may_write: true }] });`,
   );
-  const read = (await tracker.newComments?.({ id: "10", identifier: "BRD-1" })) ?? [];
+  const read = (await tracker.newComments?.({ id: "10", identifier: "BRD-1" }, 0)) ?? [];
   const verdicts = read.map((one) =>
     mayComment(one, { commentSteering: "all", commentMention: "@symphony" }),
   );

@@ -198,7 +198,7 @@ test("comments say who wrote them, and who may write to the repository", async (
     list?.comments.map(({ author }) => author),
     ["ada", "mallory", "symphony-bot"],
   );
-  const timed = await tracker.newComments?.({ id: "7#1", identifier: "app-1" });
+  const timed = await tracker.newComments?.({ id: "7#1", identifier: "app-1" }, 0);
   assert.deepEqual(
     timed?.map(({ author, by, mayWrite, issueId }) => [author, by, mayWrite, issueId]),
     [
@@ -209,16 +209,22 @@ test("comments say who wrote them, and who may write to the repository", async (
   );
   assert.equal(tracker.ownLogin?.(), "symphony-bot");
   fake.taken();
-  await tracker.newComments?.({ id: "7#1", identifier: "app-1" });
+  await tracker.newComments?.({ id: "7#1", identifier: "app-1" }, 0);
   assert.ok(fake.taken().includes("GET /repos/acme/app/issues/1/comments 304"), "unchanged: free");
   fake.fail({ match: /\/collaborators\/ada\//, status: 403, times: 2 });
-  const unknown = await tracker.newComments?.({ id: "7#1", identifier: "app-1" });
+  const unknown = await tracker.newComments?.({ id: "7#1", identifier: "app-1" }, 0);
   assert.deepEqual(
     unknown?.map(({ mayWrite }) => mayWrite),
     [null, false, undefined],
     "a right that cannot be asked is not known",
   );
   assert.equal((await by("ada"))[2], null);
+  for (let at = 0; at < 250; at++) fake.say(1, "ada", `more ${at}`, at < 100 ? 1_000 : 2_000);
+  fake.taken();
+  const since = async (at: number) =>
+    (await tracker.newComments?.({ id: "7#1", identifier: "app-1" }, at))?.length;
+  assert.equal(await since(2_000), 154, "all that were written at once");
+  assert.equal(await since(9_000), 54, "the last page is enough");
   const [first] = timed ?? [];
   assert.equal((await tracker.comment?.(first?.id ?? ""))?.author, "ada", "the same ids");
   tracker.close();

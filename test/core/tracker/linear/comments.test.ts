@@ -62,6 +62,10 @@ test("comments are read in one request: the newest 50, oldest first, plain and l
   assert.deepEqual([many.comments.length, many.truncated], [50, true]);
   assert.equal(many.comments[0]?.body, "comment 11");
   assert.ok((many.comments.at(-1)?.body.length ?? 0) <= 8_000);
+  const written = await tracker.newComments?.(issue, 0);
+  assert.deepEqual([written?.length, written?.[0]?.body], [61, "mine"], "those of every page");
+  const last = written?.at(-1)?.createdAt ?? 0;
+  assert.equal((await tracker.newComments?.(issue, last))?.length, 50, "one page is enough");
 });
 
 test("many long comments are limited together, and the oldest are left out", async () => {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { rowOf } from "../../../../src/core/tracker/linear/normalize.ts";
 import { startFakeLinear } from "../../../support/fakes/fake-linear.ts";
 import { linearTracker } from "../../../support/fakes/linear-tracker.ts";
 import { issue } from "../../../support/makers/issue.ts";
@@ -100,6 +101,18 @@ test("T-6: a malformed record is dropped and counted by states, and fails a read
   assert.deepEqual(counts, [1]);
   const ids = fake.issues.map(({ id }) => id);
   await assert.rejects(tracker.fetchIssuesByIds(ids), { code: "tracker_response" });
+});
+
+test("T-6: labels or blockers that were not read are not taken for none", () => {
+  const rules = { terminalStates: new Set<string>(), blockerStates: null, firstActive: null };
+  const node = { id: "i", identifier: "ENG-1", title: "T", state: { name: "Todo" } };
+  const isRow = (more: object) =>
+    rowOf({ ...node, ...more }, { ...rules, assignee: null }) !== null;
+  assert.ok(isRow({ labels: { nodes: [{ name: "a" }] }, inverseRelations: { nodes: [] } }));
+  for (const hole of [null, { nodes: [null] }, { nodes: [{ name: "a" }, null] }]) {
+    assert.ok(!isRow({ labels: hole }), JSON.stringify(hole));
+    assert.ok(!isRow({ inverseRelations: hole }), JSON.stringify(hole));
+  }
 });
 
 test("T-7: a failed later page is an error, and the list is unchanged", async () => {
