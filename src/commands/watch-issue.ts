@@ -38,7 +38,8 @@ function headOf({ now }: Scene, opening: Opening, columns: number): readonly Cel
   if (detail === null) return [line(`${issue}: reading …`, columns, "bold"), ...faults];
   const prompt = detail.needs === null ? [] : folded(detail.needs.prompt, columns - 2, 3);
   const options = detail.needs === null ? [] : answersTo(detail.needs);
-  const message = detail.running?.last_message;
+  const said = detail.running?.last_message;
+  const message = said === detail.needs?.prompt ? null : said;
   return [
     line(`${detail.issue_identifier} ${detail.issue.title}`, columns, "bold"),
     line(factsOf(detail, now).join(" · "), columns),

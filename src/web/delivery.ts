@@ -15,7 +15,12 @@ type Detail = z.output<typeof IssueDetail>;
 /** The pull request and what it waits for, in the row of an issue. */
 export function Offered({ delivery }: { delivery: Delivery }): VNode {
   const { problem, waiting_for: waits } = delivery;
-  const end = delivery.pull_request?.state === "closed" ? "it was closed" : "it is over";
+  const end =
+    delivery.pull_request?.state === "closed"
+      ? "it was closed"
+      : delivery.pull_request === null && delivery.pushed === null
+        ? "not delivered"
+        : "it is over";
   const text = problem ?? (waits === null ? end : `waits for ${waits}`);
   return html`<p><${Place} delivery=${delivery} /> ${" "}<span class=${problem === null ? undefined : "bad"}>${cut(text)}</span></p>
     <${Marks} delivery=${delivery} />`;

@@ -183,7 +183,7 @@ function Heading({ detail }: { detail: Detail }): VNode {
   ].filter((fact) => fact !== null);
   return html`<section class="heading"><h2><a href="#/">All issues</a> / ${detail.issue_identifier} <bdi>${issue.title}</bdi></h2>
     <div class="padded"><p class="soft">${facts.join(" · ")}${address !== null && html` · <a href=${address} rel="noopener noreferrer">in the tracker</a>`}</p>
-    ${running?.last_message && html`<p class="prompt">${cut(running.last_message, 2_000)}</p>`}
+    ${running?.last_message && running.last_message !== detail.needs?.prompt && html`<p class="prompt">${cut(running.last_message, 2_000)}</p>`}
     ${detail.last_error !== null && html`<p class="bad">${cut(detail.last_error, 1_000)}</p>`}
     ${detail.workspace.path !== null && html`<p class="soft">${detail.workspace.path}</p>`}</div></section>`;
 }

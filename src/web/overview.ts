@@ -39,7 +39,7 @@ export function Overview({ state }: { state: State }): VNode {
   const ended = state.counts.completed + state.counts.failed + state.counts.held;
   useEffect(() => {
     let current = true;
-    void readFigures(period).then(
+    void readFigures(period, state).then(
       (read) => {
         if (current) setFigures(read);
       },
@@ -64,22 +64,32 @@ export function Overview({ state }: { state: State }): VNode {
   </article>`;
 }
 
-async function readFigures(days: number): Promise<Figures> {
+async function readFigures(days: number, state: State): Promise<Figures> {
   const since = new Date(Date.now() - (days - 1) * dayMs).toISOString().slice(0, 10);
   const byDay = call<Usage>("GET", `/api/v1/usage?by=day&since=${since}&limit=500`);
   const outcomes = new Map<string, number>();
+  const add = (name: string) => outcomes.set(name, (outcomes.get(name) ?? 0) + 1);
+  const used = new Set<string>();
   let read = 0;
   let total = 0;
   for (let page = 0; page < maxPages && (page === 0 || read < total); page++) {
     const path = `/api/v1/usage?by=issue&outcome=true&since=${since}&limit=500&offset=${read}`;
     const answer = await call<Usage>("GET", path);
-    for (const { outcome } of answer.rows) {
-      const name = outcome ?? "unknown";
-      outcomes.set(name, (outcomes.get(name) ?? 0) + 1);
+    for (const { key, outcome } of answer.rows) {
+      used.add(key);
+      add(outcome ?? "unknown");
     }
     read += answer.rows.length;
     total = answer.total;
   }
+  // Programs that report no tokens finish issues too.
+  const { completed, failed, held } = state;
+  const ended = [
+    ...completed.map((one) => ({ ...one, since: one.ended_at })),
+    ...[...failed, ...held],
+  ];
+  for (const { issue_identifier: issue, since: at, status } of read < total ? [] : ended)
+    if (at >= since && !used.has(issue)) add(status);
   const { rows, sum, currency } = await byDay;
   return {
     ...{ currency, outcomes, tokens: sum.tokens.total_tokens, cost: sum.cost },
@@ -98,7 +108,7 @@ function Tiles({ figures }: { figures: Figures }): VNode {
   const each = cost === null || finished === 0 ? null : cost / finished;
   const rate = ended === 0 ? "–" : `${Math.round((finished / ended) * 100)} %`;
   const tiles = [
-    { value: String(finished), name: "issues finished" },
+    { value: String(finished), name: `${finished === 1 ? "issue" : "issues"} finished` },
     {
       value: rate,
       name: ended === 0 ? "none has ended yet" : `of ${plural(ended, "ended issue")} succeeded`,

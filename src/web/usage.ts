@@ -66,6 +66,7 @@ export function UsageSection({
   if (read === null || read.attempts.length === 0) return null;
   const { usage, attempts, more } = read;
   const { sum, currency } = usage;
+  if (sum.tokens.total_tokens === 0 && !live) return null;
   const grown = new Map([...read.curves, ...current(attempts, read.curves, seen.current)]);
   const points = { tokens: tokenPoints(attempts, live, grown), cost: costPoints(read) };
   const series: Series[] = [

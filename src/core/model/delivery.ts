@@ -78,7 +78,12 @@ export function deliveryInWords(
   const place = placeOf(delivery);
   const named = branch !== null && place.includes(branch) ? branch : null;
   const awaited = named === null ? waitingFor : (waitingFor?.replace(named, "it") ?? null);
-  const end = delivery.pullRequest?.state === "closed" ? "it was closed" : "it is over";
+  const end =
+    delivery.pullRequest?.state === "closed"
+      ? "it was closed"
+      : delivery.pullRequest === null && delivery.pushed === null
+        ? "not delivered"
+        : "it is over";
   const state = problem ?? (awaited === null ? end : `waits for ${awaited}`);
   return `${place}; ${state}`;
 }
