@@ -112,6 +112,9 @@ export function limitIn(failure: unknown, wall: number): Limit | null {
 const refusing =
   /error\b|fail|refus|reject|denied|exceed|exhaust|insufficient|reached|\bhit\b|\bspent\b|used (?:up|all|\d+ ?%)|over (?:your|the|its)|ran out|run out|out of|too many|\bno (?:\w+ ){0,2}(?:left|remaining)|no \w+ remaining|try again|come back|\bwait\b|retry|resets? (?:at|in|on)|429|limited|throttled|throttlingexception/i;
 
+/** The line below that of a limit, which says until when. */
+const waits = /^\W*(?:please )?(?:try again|retry(?:ing)?|come back|(?:it )?resets?)\b/i;
+
 /**
  * The usage limit that the free output of a program reports, such as its stderr, which may also speak of limits that it
  * works on: an error's document, or a line that says a limit and that something was refused.
@@ -119,8 +122,13 @@ const refusing =
 export function limitInOutput(output: string, wall: number): Limit | null {
   const limit = limitIn(output, wall);
   if (limit === null || jsonIn(output) !== null) return limit;
-  const says = (line: string) => refusing.test(line) && limitIn(line, wall) !== null;
-  return output.split("\n").some(says) ? limit : null;
+  const lines = output.split("\n").filter((line) => line.trim() !== "");
+  const says = (line: string, at: number) => {
+    if (limitIn(line, wall) === null) return false;
+    const next = lines[at + 1] ?? "";
+    return refusing.test(line) || (waits.test(next) && timeIn(next, wall) !== null);
+  };
+  return lines.some(says) ? limit : null;
 }
 
 /**

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { mkdir, open, readdir, realpath, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { promisify } from "node:util";
 import { gunzip, gzip } from "node:zlib";
@@ -11,6 +11,20 @@ export interface ThreadRecords {
   readonly root: string;
   /** The directory of a record in `root`, when it was in `directory` on another machine; null: it cannot continue here. */
   directoryFor(directory: string): string | null;
+}
+
+const dayMs = 86_400_000;
+const sweptAt = new Map<string, number>();
+
+/** Removes what is too old in a directory, at most once a day: its cost grows with what is there. Never rejects. */
+export async function sweptDaily(
+  dir: string,
+  wall: number,
+  sweep: () => Promise<void>,
+): Promise<void> {
+  if (Math.abs(wall - (sweptAt.get(dir) ?? -dayMs)) < dayMs) return;
+  sweptAt.set(dir, wall);
+  await sweep().catch(() => {});
 }
 
 /** The record of one thread, on its way to another machine. */
@@ -83,12 +97,36 @@ export async function placeRecord(
   }
   const draft = join(place, `.${randomUUID()}`);
   try {
-    await writeFile(draft, text, { mode: 0o600, flag: "wx" });
+    {
+      await using written = await open(draft, "wx", 0o600);
+      await written.writeFile(text);
+      await written.sync();
+    }
     await rename(draft, join(place, file));
+    await syncDirectory(place);
+    await removeDrafts(place);
   } finally {
     await rm(draft, { force: true });
   }
   return true;
+}
+
+/** Not every file system can. */
+async function syncDirectory(dir: string): Promise<void> {
+  await using handle = await open(dir, "r");
+  await handle.sync().catch(() => {});
+}
+
+const draftForm = /^\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const draftKeptMs = 3_600_000;
+
+/** Drafts of processes that were killed while they wrote one. */
+async function removeDrafts(place: string): Promise<void> {
+  for (const name of (await readdir(place)).filter((one) => draftForm.test(one))) {
+    const path = join(place, name);
+    const stats = await stat(path).catch(() => null);
+    if (stats !== null && Date.now() - stats.mtimeMs > draftKeptMs) await rm(path, { force: true });
+  }
 }
 
 async function fileOf(dir: string, id: string, depth: number): Promise<string | null> {

@@ -228,9 +228,15 @@ export class Hosted implements Listener {
     });
     const place = { env, dataDir: dir, clock, workspace: path };
     this.#records = async () => (await row.records?.(start.settings, place)) ?? null;
-    if (this.#thread !== null) await putRecord(await this.#records(), this.#thread);
+    const isPlaced =
+      this.#thread === null || (await putRecord(await this.#records(), this.#thread));
     signal.throwIfAborted();
-    this.#session = await runtime.start(this.#specOf(start, { path, runId }), signal);
+    const spec = this.#specOf(start, { path, runId });
+    // A thread without its record here would fail to resume.
+    this.#session = await runtime.start(
+      isPlaced ? spec : { ...spec, resumeThreadId: null },
+      signal,
+    );
     const { threadId, resumed, isPlain = false, repeats = false } = this.#session;
     const { takesImages = false, forgetsImages = false } = this.#session;
     this.#threadId = threadId;

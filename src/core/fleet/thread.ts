@@ -22,12 +22,12 @@ export function readThread({ body: { id, name }, data }: Letter): SentRecord {
   throw new SymphonyError("workspace_error", "the record of a thread cannot be read");
 }
 
-/** Puts it to where the agent's program on this machine finds it; a kind without records has no use for it. */
+/** Puts it to where the agent's program on this machine finds it; false: the thread cannot continue here. */
 export async function putRecord(
   records: ThreadRecords | null,
   { id, ...record }: SentRecord,
-): Promise<void> {
-  if (records) await placeRecord(records, id, record);
+): Promise<boolean> {
+  return records !== null && (await placeRecord(records, id, record));
 }
 
 /** What goes along with the start of a session that continues a thread. */

@@ -213,6 +213,8 @@ test("A1: stderr that only speaks of limits is none; a refusal in it is, with it
     "tool: edit src/request-limit.ts",
     "Summary: message limits are configurable now",
     "src/rateLimit.ts: rate limit reset works",
+    "working on rate limits\nwait 5 minutes for CI",
+    "usage limit docs\nretry the tests",
   ]) {
     assert.equal(limitInOutput(text, wall), null, text);
   }
@@ -233,6 +235,8 @@ test("A1: stderr that only speaks of limits is none; a refusal in it is, with it
     ["You have spent your monthly budget", null],
     ["Over your monthly budget", null],
     ["message limit, wait 5 hours", hours(5)],
+    ["Usage limit\n  resets in 2 hours", hours(2)],
+    ["Rate limit.\n\nPlease retry after 7200 seconds", hours(2)],
   ] as const) {
     assert.deepEqual(limitInOutput(text, wall), { untilWall: until }, text);
   }

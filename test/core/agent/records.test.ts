@@ -1,7 +1,17 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { randomUUID } from "node:crypto";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { after, beforeEach, test } from "node:test";
 import { agentKinds } from "../../../src/core/agent/kinds.ts";
 import { placeRecord, readRecord } from "../../../src/core/agent/records.ts";
@@ -35,8 +45,14 @@ test("29: the record of a thread is at the same place on the other machine, and 
   const record = await sent();
   assert.equal(record.name, name);
   put(there.root, name, "one\nlost with a worker\n");
+  const drafts = [0, 1].map((one) => join(dirname(name), `.${randomUUID().slice(0, -1)}${one}`));
+  for (const draft of drafts) put(there.root, draft, "a process was killed here");
+  utimesSync(join(there.root, drafts[0] ?? ""), 0, 0);
   assert.equal(await placeRecord(there, id, record), true);
   assert.equal(readFileSync(join(there.root, name), "utf8"), "one\n");
+  // One that is new may be of another process.
+  const left = drafts.map((draft) => existsSync(join(there.root, draft)));
+  assert.deepEqual(left, [false, true]);
 });
 
 test("29: no link is followed for a record, on either side", async () => {

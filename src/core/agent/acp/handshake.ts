@@ -6,6 +6,7 @@ import type { SessionSpec } from "../agent.ts";
 import type { BridgeCommand } from "../bridge.ts";
 import { type GuardedLaunch, plainPrompt, sessionMeta } from "../guard/disarm.ts";
 import type { AgentImage } from "../images.ts";
+import { refusalError } from "../refusals.ts";
 import { type Choices, choicesIn, chooseSettings } from "./choices.ts";
 import type { AcpLink } from "./link.ts";
 import type { AcpConfig } from "./settings.ts";
@@ -125,17 +126,13 @@ function requireVersion(version: unknown): void {
   throw new SymphonyError("response_error", message);
 }
 
-/**
- * The error of an agent that requires a login, with the methods it offers; null for any other
- * error.
- */
+/** The refusal of an agent that requires a login, with the methods it offers; null for any other error. */
 function loginNeeded(error: unknown, hello: JsonObject): SymphonyError | null {
   if (!(error instanceof SymphonyError) || error.details["code"] !== authRequired) return null;
   const ways = listOf(hello["authMethods"]).map((way) => textOf(objectOf(way)["id"]));
   const offered = ways.filter((way) => way !== null).join(", ") || "none";
-  return new SymphonyError("response_error", `the agent requires a login: ${error.message}`, {
-    hint: `log in with the agent's own program, or set acp.auth_method (it offers: ${offered})`,
-  });
+  const hint = `log in with the agent's own program, or set acp.auth_method (it offers: ${offered}); then: symphony refresh`;
+  return refusalError("authentication_failed", error.message, hint);
 }
 
 /** The content of a prompt. */

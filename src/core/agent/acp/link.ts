@@ -34,6 +34,7 @@ const maxShownStderr = 1_000;
 const quietExitMs = 2_000;
 const drainLimitMs = 1_000;
 const authRequired = -32_000;
+const begins: ReadonlySet<string> = new Set(["authenticate", "session/new"]);
 const howToLogIn =
   "log in with the agent's own program, or give it a valid key; then: symphony refresh";
 /**
@@ -184,7 +185,9 @@ export class AcpLink {
       if (limit) return limitError(message, limit, details);
     }
     const isOwn = code === null || (ownFaults.has(code) && code !== authRequired);
-    if (method === "session/prompt" && !isOwn) {
+    // The handshake says itself which logins are offered.
+    const isAsked = method === "session/prompt" || (begins.has(method) && code !== authRequired);
+    if (isAsked && !isOwn) {
       const refusal =
         code === authRequired ? ("authentication_failed" as const) : refusalInWords(reason);
       if (refusal) return refusalError(refusal, message, howToLogIn);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { objectOf, parseJson, textOf } from "../../text/text.ts";
-import type { ThreadRecords } from "../records.ts";
+import { sweptDaily, type ThreadRecords } from "../records.ts";
 
 export interface HomesOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -55,7 +55,7 @@ export class ClaudeHomes {
         hint: `make ${base} writable`,
       });
     }
-    this.swept ??= sweep(base, wall).catch(() => {});
+    this.swept ??= sweptDaily(base, wall, () => sweep(base, wall));
     return { config, own };
   }
 }

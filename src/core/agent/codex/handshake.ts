@@ -140,7 +140,7 @@ async function permittedParams(
   codexHome: string | null,
 ): Promise<JsonObject> {
   const isConfined = command !== config.command && hidden.length === 0;
-  const permit = await permitOf({ spec, config, home, codexHome, isConfined });
+  const permit = await permitOf({ spec, config, home, codexHome, isConfined, hidden });
   if (permit.type === "profile") {
     const probe = { peer, home: permit.home, workspace: spec.workspace, profile: permit.name };
     await probedOnce(`${permit.home.fingerprint} ${permit.name}`, () =>
@@ -190,11 +190,15 @@ export interface PermitOptions {
   readonly codexHome: string | null;
   /** Our sandbox stands around the program. */
   readonly isConfined: boolean;
+  /** What a mount around the program hides. */
+  readonly hidden: readonly string[];
 }
 
 /** The sandbox of codex itself, which our profiles replace. */
 export const defaultSandbox = "workspace-write";
 const withoutOurs = "agents may read the data directory, the login of codex and other workspaces";
+const withHidden =
+  "agents may read what you may read, the login of codex too, except the data directory and other workspaces";
 const inOurs =
   "only symphony's own sandbox stands around it: agents may read and write the login and threads of codex, and use the network";
 
@@ -205,7 +209,8 @@ const inOurs =
 async function permitOf(options: PermitOptions): Promise<Permit> {
   const { spec, config, home, codexHome } = options;
   if (spec.level === "danger") return sandbox(null);
-  const consequence = options.isConfined ? inOurs : withoutOurs;
+  const open = options.hidden.length > 0 ? withHidden : withoutOurs;
+  const consequence = options.isConfined ? inOurs : open;
   const own = ownSandbox(config);
   if (own !== null) return sandbox(`${own} replaces the permission profile: ${consequence}`);
   if (home === null) {

@@ -5,7 +5,7 @@ import { agentEnvironment } from "../../process/environment.ts";
 import { probeSandbox } from "../../process/sandbox.ts";
 import { type AgentRuntime, type AgentSession, closeOnAbort, type SessionSpec } from "../agent.ts";
 import { confinementOf } from "../confinement.ts";
-import type { ThreadRecords } from "../records.ts";
+import { sweptDaily, type ThreadRecords } from "../records.ts";
 import { openWayOut, proxiesShared, requireWayOut } from "../way-out.ts";
 import { addressOf, keyNameOf, keyOf } from "./client.ts";
 import { type Learned, learnedIn } from "./learned.ts";
@@ -64,7 +64,8 @@ export async function threadRecords(
 ): Promise<ThreadRecords> {
   const root = threadsDir(options);
   await mkdir(root, { recursive: true, mode: 0o700 });
-  await forgetThreads(root, options.clock.wall() - threadsKeptMs).catch(() => {});
+  const wall = options.clock.wall();
+  await sweptDaily(root, wall, () => forgetThreads(root, wall - threadsKeptMs));
   return { root, directoryFor: (directory) => (directory === "" ? "" : null) };
 }
 

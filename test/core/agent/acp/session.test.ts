@@ -457,7 +457,7 @@ describe("how turns and sessions of an ACP agent end", () => {
       wantsLogin: true,
       turns: [],
     });
-    await assert.rejects(locked.start(), { code: "response_error", hint: /it offers: key/ });
+    await assert.rejects(locked.start(), { code: "provider_refused", hint: /it offers: key/ });
     await using keyed = await acpBench({ turns: [] }, { config: { authMethod: "key" } });
     await using session = await keyed.start();
     assert.equal(session.resumed, false);
