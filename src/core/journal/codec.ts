@@ -1,3 +1,4 @@
+import { setImmediate as turn } from "node:timers/promises";
 import { IssueMap, type IssueRow } from "../orchestrator/issues.ts";
 import { redactKey } from "../text/redact.ts";
 
@@ -39,6 +40,37 @@ export function encode(value: unknown, { refer, redact }: Writing): Json {
   // Nearly every record has no secret: one search in all of its texts, not one in each.
   if (redact(all) === all) return written;
   return write(value, { refer, text: redact });
+}
+
+/** Entries of a map or a list that are encoded in one go, which takes about a ms. */
+const atOnce = 16;
+
+/**
+ * The JSON of `encode` as text, made of a whole state, which nothing changes meanwhile: other work has its turn after every few
+ * entries of its maps and lists.
+ */
+export async function textInTurns(state: object, writing: Writing): Promise<string> {
+  const parts: string[] = [];
+  for (const [key, part] of Object.entries(state)) {
+    const name = JSON.stringify(redactKey(key, writing.redact));
+    parts.push(`${name}:${await partInTurns(part, writing)}`);
+  }
+  return `{${parts.join()}}`;
+}
+
+async function partInTurns(part: unknown, writing: Writing): Promise<string> {
+  const text = (value: unknown) => JSON.stringify(encode(value, writing));
+  const isMap = part instanceof Map || part instanceof IssueMap;
+  if (!(isMap || Array.isArray(part)) || writing.refer(part) !== null) return text(part);
+  const texts: string[] = [];
+  let done = 0;
+  for (const entry of part) {
+    texts.push(...(isMap ? entry.map(text) : [text(entry)]));
+    done += 1;
+    if (done % atOnce === 0) await turn();
+  }
+  if (!isMap) return `[${texts.join()}]`;
+  return `{"$":"${part instanceof Map ? "m" : "i"}","v":[${texts.join()}]}`;
 }
 
 function collected(texts: string[], text: string): string {

@@ -96,6 +96,11 @@ export function stateHash(state: State, names: Names): string {
   return hash("sha256", names.textOf(state));
 }
 
+/** The same, while other work has its turns. */
+export async function stateHashInTurns(state: State, names: Names): Promise<string> {
+  return hash("sha256", await names.textInTurns(state));
+}
+
 export function configHash(config: Config, names: Names): string {
   return hash("sha256", names.textOf(config)).slice(0, 16);
 }

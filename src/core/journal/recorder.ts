@@ -11,7 +11,7 @@ import type { State } from "../orchestrator/state.ts";
 import { step } from "../orchestrator/step.ts";
 import { packing, RecordFile, type SegmentReason } from "./file.ts";
 import { questionsOf, refusalOf, type ShownConfig, watched } from "./record.ts";
-import { type Noted, SegmentWriter } from "./writer.ts";
+import { type Noted, SegmentWriter, type Taken } from "./writer.ts";
 
 /** After this many decisions the whole state is written, so that any moment is at most as many decisions away. */
 const decisionsBetween = 10_000;
@@ -129,7 +129,7 @@ export class Recorder {
     this.#cancelSweep();
     const held = this.#segment?.waiting ?? 0;
     try {
-      if (this.#segment !== null) await this.#add(this.#segment.take(true));
+      if (this.#segment !== null) await this.#add(await this.#segment.take(true));
     } catch (error) {
       this.#failed(error, held);
     }
@@ -191,7 +191,7 @@ export class Recorder {
     const waiting = this.#segment?.waiting ?? 0;
     if (this.#segment === null || waiting === 0) return;
     try {
-      await this.#add(this.#segment.take(false));
+      await this.#add(await this.#segment.take(false));
     } catch (error) {
       this.#failed(error, waiting);
     }
@@ -209,7 +209,7 @@ export class Recorder {
       done += 1;
     }
     const isDue = segment.sinceCheckpoint >= every;
-    if (isDue || !segment.isQuiet) await this.#add(segment.take(isDue));
+    if (isDue || !segment.isQuiet) await this.#add(await this.#taken(segment, isDue));
     else {
       this.#cancelQuiet ??= this.#options.clock.after(quietFlushMs, () => {
         this.#cancelQuiet = null;
@@ -227,20 +227,33 @@ export class Recorder {
     const why = open === null ? this.#why : whyAnother(open, first, known);
     if (open !== null && why === null) return open;
     this.#why = "gap";
-    if (open !== null && open.waiting > 0) await this.#add(open.take(false));
+    if (open !== null && open.waiting > 0) await this.#add(await open.take(false));
     const file = this.#open();
     const at = Math.round(first.context.wall);
     const id = file.begin({ at, version, why: why ?? "gap" });
     const number = open?.input ?? file.lastInput();
-    const segment = new SegmentWriter({ id, at, secrets: known, redact, input: number });
     const shown = first.shown ?? open?.shown ?? this.#options.shown();
-    await this.#add(segment.begin(first, shown, questionsOf(first.context)));
+    let segment: SegmentWriter;
+    let taken: Taken;
+    do {
+      segment = new SegmentWriter({ id, at, secrets: secretsKnown(), redact, input: number });
+      taken = await segment.begin(first, shown, questionsOf(first.context));
+      // A secret that was learned meanwhile stands in a part of it, perhaps.
+    } while (segment.secrets !== secretsKnown());
+    await this.#add(taken);
     this.#segment = segment;
     this.#sweep();
     return segment;
   }
 
-  async #add(taken: ReturnType<SegmentWriter["take"]>): Promise<void> {
+  /** Without a checkpoint of which a part was redacted with fewer secrets than another: the next segment begins with one. */
+  async #taken(segment: SegmentWriter, isDue: boolean): Promise<Taken> {
+    const taken = await segment.take(isDue);
+    const isAlike = this.#options.secretsKnown() === segment.secrets;
+    return isAlike ? taken : { ...taken, checkpoint: null };
+  }
+
+  async #add(taken: Taken): Promise<void> {
     const [contents, batch, checkpoint] = await Promise.all([
       packed(taken.contents),
       packed(taken.batch),

@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import { encode, isList, type Json, type Ref } from "./codec.ts";
+import { encode, isList, type Json, type Ref, textInTurns, type Writing } from "./codec.ts";
 
 /** Issues and sections of a configuration are written once per segment, and referred to by their number. */
 interface Known {
@@ -27,16 +27,21 @@ function nameOf(text: string): string {
 /** How states and decisions are written for comparison: an issue by the name of its content. */
 export class Names {
   readonly #names = new WeakMap<object, string>();
-  readonly #redact: (text: string) => string;
+  readonly #writing: Writing;
 
   constructor(redact: (text: string) => string) {
-    this.#redact = redact;
+    const refer = (object: object) => (isShared(object) ? this.#nameOf(object) : null);
+    this.#writing = { refer, redact };
   }
 
   /** `value` as text; equal values have equal texts, whichever objects they are made of. */
   textOf(value: unknown): string {
-    const refer = (object: object) => (isShared(object) ? this.#nameOf(object) : null);
-    return JSON.stringify(encode(value, { refer, redact: this.#redact }));
+    return JSON.stringify(encode(value, this.#writing));
+  }
+
+  /** The same of a whole state, while other work has its turns. */
+  textInTurns(state: object): Promise<string> {
+    return textInTurns(state, this.#writing);
   }
 
   /** Names an object whose text was needed anyway. */
@@ -47,7 +52,7 @@ export class Names {
   #nameOf(object: object): string {
     const known = this.#names.get(object);
     if (known !== undefined) return known;
-    const name = nameOf(JSON.stringify(encode(object, { refer: inline, redact: this.#redact })));
+    const name = nameOf(JSON.stringify(encode(object, { ...this.#writing, refer: inline })));
     this.#names.set(object, name);
     return name;
   }

@@ -1,7 +1,7 @@
 import type { Config } from "../config/config.ts";
 import type { Input } from "../orchestrator/messages.ts";
 import type { State } from "../orchestrator/state.ts";
-import { encode, type Json } from "./codec.ts";
+import { encode, type Json, textInTurns, type Writing } from "./codec.ts";
 import type { Batch, Checkpoint, ContentsRow } from "./file.ts";
 import {
   configHash,
@@ -11,7 +11,7 @@ import {
   markOf,
   restOf,
   type ShownConfig,
-  stateHash,
+  stateHashInTurns,
   ticksOf,
   type WrittenConfig,
 } from "./record.ts";
@@ -40,7 +40,7 @@ interface SegmentOptions {
   redact(text: string): string;
 }
 
-interface Taken {
+export interface Taken {
   readonly contents: ContentsRow | null;
   readonly batch: Batch | null;
   readonly checkpoint: Checkpoint | null;
@@ -51,6 +51,7 @@ export class SegmentWriter {
   readonly #options: SegmentOptions;
   readonly #shared: SharedWriter;
   readonly #names: Names;
+  readonly #writing: Writing;
   #lines: string[] = [];
   #isQuiet = true;
   #first: Pick<Batch, "at" | "event" | "ticks"> | null = null;
@@ -70,7 +71,9 @@ export class SegmentWriter {
     this.#options = options;
     this.#names = new Names(options.redact);
     this.#shared = new SharedWriter(options.redact, this.#names);
-    this.input = options.input;
+    const { redact, input } = options;
+    this.#writing = { refer: (object) => this.#shared.refer(object), redact };
+    this.input = input;
   }
 
   get at(): number {
@@ -97,12 +100,12 @@ export class SegmentWriter {
   }
 
   /** The state before `first`, with all that the decisions of the segment refer to. */
-  begin(first: Noted, shown: ShownConfig, questions: readonly string[]): Taken {
+  async begin(first: Noted, shown: ShownConfig, questions: readonly string[]): Promise<Taken> {
     const { context, event } = first;
     this.#questions = questions;
     this.#configure(context.config, shown);
     this.#rest = JSON.stringify(this.#encode(restOf(context)));
-    const checkpoint = this.#checkpoint(first.before, context.wall, event);
+    const checkpoint = await this.#checkpoint(first.before, context.wall, event);
     return { contents: this.#takeContents(), batch: null, checkpoint };
   }
 
@@ -134,7 +137,7 @@ export class SegmentWriter {
   }
 
   /** The lines since the last call, as one batch; with a checkpoint of the state after them if `isDue`. */
-  take(isDue: boolean): Taken {
+  async take(isDue: boolean): Promise<Taken> {
     const count = this.#lines.length;
     const body = this.#lines.join("\n");
     const batch =
@@ -145,7 +148,7 @@ export class SegmentWriter {
     const last = this.#last;
     const checkpoint =
       isDue && last && this.sinceCheckpoint > 0
-        ? this.#checkpoint(last.after, last.context.wall, last.event)
+        ? await this.#checkpoint(last.after, last.context.wall, last.event)
         : null;
     return { contents: this.#takeContents(), batch, checkpoint };
   }
@@ -196,30 +199,27 @@ export class SegmentWriter {
     return written;
   }
 
-  #checkpoint(state: State, wall: number, event: number): Checkpoint {
+  async #checkpoint(state: State, wall: number, event: number): Promise<Checkpoint> {
     if (this.#written === null) throw new Error("a segment begins with its configuration");
-    const body: WrittenState = {
-      state: this.#encode(state),
+    const others: Omit<WrittenState, "state"> = {
       config: this.#written,
       rest: JSON.parse(this.#rest),
       questions: this.#questions,
     };
+    const body = `{"state":${await textInTurns(state, this.#writing)},${JSON.stringify(others).slice(1)}`;
     this.sinceCheckpoint = 0;
     return {
       input: this.input,
       segment: this.#options.id,
       at: Math.round(wall),
       event,
-      hash: stateHash(state, this.#names),
-      body: JSON.stringify(body),
+      hash: await stateHashInTurns(state, this.#names),
+      body,
     };
   }
 
   #encode(value: unknown): Json {
-    return encode(value, {
-      refer: (object) => this.#shared.refer(object),
-      redact: this.#options.redact,
-    });
+    return encode(value, this.#writing);
   }
 }
 

@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { decode, encode, isPlain, type Json } from "../../../src/core/journal/codec.ts";
+import {
+  decode,
+  encode,
+  isPlain,
+  type Json,
+  textInTurns,
+} from "../../../src/core/journal/codec.ts";
 import { IssueMap } from "../../../src/core/orchestrator/issues.ts";
 import { issue } from "../../support/makers/issue.ts";
 
@@ -75,4 +81,34 @@ test("text is redacted where it stands, and in keys; words of the format are not
     "my [redacted]": new Map([["[redacted]", 1n]]),
     list: ["[redacted]"],
   });
+});
+
+test("a whole state has the same text in turns, and other work has its own meanwhile", async () => {
+  const redact = (text: string) => text.replaceAll("secret", "[redacted]");
+  const shared = new Map([["listed", issue("ENG-1")]]);
+  const refer = (value: object) => (value === shared ? 7 : null);
+  const claims = Array.from({ length: 100 }, (_, n) => {
+    return {
+      claim: "free",
+      issue: issue(`ENG-${n}`, { title: "a secret" }),
+      worked: true,
+    } as const;
+  });
+  const state = {
+    issues: claims.reduce((map, claim) => map.with(claim), IssueMap.empty),
+    pauses: new Map(claims.map(({ issue: { id } }, n) => [id, { n, at: undefined }])),
+    candidates: claims.map((claim) => claim.issue),
+    ...{ shared, none: null, "a secret": -0, empty: new Map(), list: [] },
+  };
+  let turns = 0;
+  let isOver = false;
+  const other = () => {
+    turns += 1;
+    if (!isOver) setImmediate(other);
+  };
+  setImmediate(other);
+  const text = await textInTurns(state, { refer, redact });
+  isOver = true;
+  assert.equal(text, JSON.stringify(encode(state, { refer, redact })));
+  assert.ok(turns >= 15, `${turns} turns`);
 });
