@@ -52,8 +52,8 @@ export const ofTheRecord: readonly Mutant[] = [
   ]),
   ...faults({ file: `${journal}/writer.ts`, tests: day }, [
     "record: a checkpoint holds the state before its last decision",
-    "? this.#checkpoint(last.after,",
-    "? this.#checkpoint(last.before,",
+    "? await this.#checkpoint(last.after,",
+    "? await this.#checkpoint(last.before,",
   ]),
   ...faults(
     { file: chain, tests: ["test/core/config/chain.test.ts"] },
