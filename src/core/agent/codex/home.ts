@@ -323,8 +323,9 @@ function userHome(env: Env): string {
 /** Removes the directories of processes that are gone: a server, `symphony doctor` and a worker may use one home at the same time. */
 async function sweepScratch(dir: string): Promise<void> {
   for (const name of await readdir(dir).catch(() => [])) {
-    const pid = /^(\d+)-/.exec(name)?.[1];
-    if (pid !== undefined && isAlive(Number(pid))) continue;
+    // An operator's own directory may hold other files.
+    const pid = /^(\d+)-[0-9a-f]+$/.exec(name)?.[1];
+    if (pid === undefined || isAlive(Number(pid))) continue;
     await rm(join(dir, name), { recursive: true, force: true, maxRetries: 3 });
   }
 }

@@ -135,8 +135,9 @@ describe("the private home of codex", () => {
     const prepared = async (homes = p.homes) =>
       (await homes.prepare(codexConfig, { onLog() {} })) ?? assert.fail("it has a home");
     const own = await (await prepared()).scratch("/a/b:att_1");
-    const gone = join(dirname(own), "4194305-att_0");
-    await mkdir(gone);
+    const gone = join(dirname(own), "4194305-0123456789abcdef");
+    const other = join(dirname(own), "a file of someone else");
+    for (const dir of [gone, other]) await mkdir(dir);
     // As symphony doctor, or a second agent of the same kind, next to a server.
     const code = `import { CodexHomes } from ${JSON.stringify(import.meta.resolve("../../../../src/core/agent/codex/home.ts"))};
       const places = { env: { HOME: ${JSON.stringify(p.at("user"))} }, dataDir: ${JSON.stringify(p.at("data"))}, workspaceRoot: () => "/w" };
@@ -144,7 +145,7 @@ describe("the private home of codex", () => {
     execFileSync(process.execPath, ["--input-type=module", "--eval", code]);
     const env = { HOME: p.at("user") };
     await prepared(new CodexHomes({ env, dataDir: p.at("data"), workspaceRoot: () => p.at("w") }));
-    assert.ok((await lstat(own)).isDirectory());
+    for (const dir of [own, other]) assert.ok((await lstat(dir)).isDirectory());
     await assert.rejects(lstat(gone), { code: "ENOENT" });
   });
 
