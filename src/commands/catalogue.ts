@@ -123,7 +123,7 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "issue",
-    summary: "show and list issues; create, edit and close local ones",
+    summary: "show, list, create, edit, move, comment on and close issues",
     group: act,
     load: async () => (await import("./issue.ts")).issueCommand,
   },
@@ -273,7 +273,7 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "restore",
-    summary: "put the records of a backup in place; the server is stopped",
+    summary: "put the records of a backup in place, while no server runs",
     group: disk,
     load: async () => (await import("./backup.ts")).restoreCommand,
   },
@@ -333,7 +333,7 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "help",
-    summary: "explain a command, or the exit codes",
+    summary: "explain a command, the exit codes or the options of all",
     group: integrate,
     load: async () => (await import("./help.ts")).helpCommand(catalogue),
   },

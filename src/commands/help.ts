@@ -94,10 +94,9 @@ function withFacts({
   choices,
   default: value,
 }: Pick<OptionRow, "summary" | "choices" | "default">): string {
-  const words = choices?.map((word) => JSON.stringify(word)).join(", ");
   const facts = [
-    ...(words === undefined ? [] : [`choices: ${words}`]),
-    ...(value === undefined ? [] : [`default: ${JSON.stringify(value)}`]),
+    ...(choices === undefined ? [] : [`choices: ${choices.join(", ")}`]),
+    ...(value === undefined ? [] : [`default: ${value}`]),
   ];
   return facts.length === 0 ? summary : `${summary} (${facts.join(", ")})`;
 }
