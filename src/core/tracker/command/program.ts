@@ -137,7 +137,8 @@ export class TrackerProgram {
 
   #line(running: Running, line: string): void {
     if (this.#running !== running || line.trim() === "") return;
-    const json = parseJson(line);
+    // Programs of some systems begin their output with a byte order mark.
+    const json = parseJson(line.replace(/^\ufeff/, ""));
     const answer = answerLine.safeParse(json);
     if (!answer.success) {
       const what = json === undefined ? "is not JSON" : "is no answer";
@@ -176,8 +177,10 @@ export class TrackerProgram {
       return;
     }
     const [name] = this.#settings.argv;
-    if (systemCodeOf(error.cause) === "ENOENT") {
-      this.#fail("tracker_request", `was not found: ${name}`);
+    const systemCode = systemCodeOf(error.cause);
+    if (systemCode !== null) {
+      const why = systemCode === "ENOENT" ? "was not found" : `cannot be started (${systemCode})`;
+      this.#fail("tracker_request", `${why}: ${name}`);
       return;
     }
     const { status, signal } = error.details;

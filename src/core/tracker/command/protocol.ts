@@ -4,12 +4,25 @@ import { type ErrorCode, SymphonyError } from "../../model/errors.ts";
 /** What symphony asks of the program; docs/trackers/command.md describes it for those who write one. */
 export type Method = "list" | "get" | "move" | "comment" | "comments";
 
+/** Written to disk and shown as it is: without control characters and halves of characters. */
+const name = z.string().regex(/^[^\p{Cc}\p{Cs}]{1,256}$/u);
+
 /** An issue as the program writes it. Every other field of an issue may be there, under its name in snake_case. */
 export const wireIssue = z.looseObject({
-  id: z.string(),
-  identifier: z.string(),
+  id: name,
+  identifier: name,
   title: z.string(),
   state: z.string(),
+  /** What cannot be read is not taken for no blocker. */
+  blocked_by: z
+    .array(
+      z.union([
+        name.transform((identifier) => ({ identifier })),
+        z.looseObject({ id: name }),
+        z.looseObject({ identifier: name }),
+      ]),
+    )
+    .nullish(),
 });
 
 /** Records that are no issues are left out and counted, so they do not fail the page. */

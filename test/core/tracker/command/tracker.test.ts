@@ -198,6 +198,34 @@ test("T-9: a faulty program fails like an HTTP tracker, by category", async (t) 
   }
 });
 
+test("T-6: a list leaves out what has not its form, and a read by ids fails for it: no run is stopped by it", async (t) => {
+  const rows = [
+    `issue({ id: 7 })`,
+    `issue({ id: "1\\ud800" })`,
+    `issue({ identifier: "B\\u0000" })`,
+    `issue({ identifier: "B".repeat(300) })`,
+    `issue({ blocked_by: "BRD-2" })`,
+    `issue({ blocked_by: [null] })`,
+    `null`,
+  ];
+  const { tracker, malformed } = place(
+    t,
+    `const ok = issue({ blocked_by: ["BRD-2"] });
+     if (method === "list") say("\ufeff" + JSON.stringify({ id, result: { issues: [ok, ${rows}, issue({ id: "11", identifier: "brd-1" })] } }) + "\\r\\n");
+     else result({ issues: [ok, [${rows}][Number(params.ids[0])]] });`,
+  );
+  const [found, ...more] = await tracker.fetchIssuesByStates(["To Do"]);
+  assert.deepEqual([found?.id, found?.dispatchable, more], ["10", false, []]);
+  assert.equal(found?.blockedBy[0]?.identifier, "BRD-2", "its state is not known, so it is open");
+  assert.deepEqual(malformed, [rows.length + 1], "and a second issue of one name");
+  for (const at of rows.keys()) {
+    await assert.rejects(tracker.fetchIssuesByIds([String(at)]), {
+      code: "tracker_response",
+      message: /answered get with an issue that has not its form/,
+    });
+  }
+});
+
 test("after a failure it is started again by a later request, not in a loop", async (t) => {
   const { tracker, dir, starts } = place(
     t,
@@ -231,6 +259,11 @@ test("a rate limit is respected without a request, and a program that is missing
   await assert.rejects(missing.tracker.fetchIssuesByStates(["To Do"]), {
     code: "tracker_request",
     message: "the tracker's program was not found: no-such-program-of-a-tracker",
+  });
+  const plain = place(t, "", { command: ["./board.mjs"] });
+  await assert.rejects(plain.tracker.fetchIssuesByStates(["To Do"]), {
+    code: "tracker_request",
+    message: "the tracker's program cannot be started (EACCES): ./board.mjs",
   });
 });
 
