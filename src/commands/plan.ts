@@ -6,7 +6,7 @@ import { openConfig, readOverlay } from "../core/config/service.ts";
 import { reviewMoves } from "../core/delivery/end-state.ts";
 import type { Forge } from "../core/delivery/forge.ts";
 import { openForge } from "../core/delivery/kinds.ts";
-import { siteProblems } from "../core/delivery/reachable.ts";
+import { siteProblems, type Trial, trialPush } from "../core/delivery/reachable.ts";
 import { inTime } from "../core/doctor/in-time.ts";
 import { fileChecks } from "../core/file-checks.ts";
 import { shortagesOf, troubleOf } from "../core/host.ts";
@@ -16,6 +16,7 @@ import { messageOf } from "../core/model/errors.ts";
 import { planOf } from "../core/orchestrator/records.ts";
 import { version } from "../core/package.ts";
 import { sampleHost } from "../core/process/host.ts";
+import { runIdOf } from "../core/process/table.ts";
 import { openSecrets } from "../core/secrets/secrets.ts";
 import { readIssueRecords } from "../core/store/documents.ts";
 import { isFull } from "../core/store/lock.ts";
@@ -80,17 +81,10 @@ export async function planOfOnePoll(
     const wall = systemClock.wall();
     const full = await isFull(dataDir);
     const storage = full ? { reason: "no space left on device", waiting: 0, sinceWall: 0 } : null;
-    const forges = new Set<Forge>();
-    const forgeFor = (rule: RepositoryConfig) => {
-      const forge = openForge(config.delivery, rule.address, { clock: systemClock, lookup });
-      if (forge !== null) forges.add(forge);
-      return forge;
-    };
-    const checking = inTime(siteProblems(config, { forgeFor }), sitesMs, "a site of delivery");
-    const problems = await checking.catch((error: unknown) => [messageOf(error)]);
-    for (const problem of problems) context.note(problem);
+    const trial = { env, lookup, runId: runIdOf(dataDir, "dry-run"), learn: hide };
+    const problems = await problemsOf(config, trial);
+    for (const problem of problems) context.note(redactor.redact(problem));
     for (const move of await movesOf(tracker, config)) context.note(redactor.redact(move));
-    for (const forge of forges) forge.close();
     const known = { records, wall, storage, paused, pauses, host, troubles };
     const plan = planOf(issues, config, known).map(({ issue, runs, why }) => ({
       issue_identifier: issue.identifier,
@@ -104,6 +98,26 @@ export async function planOfOnePoll(
   } finally {
     await tracker.close();
     await service.close();
+  }
+}
+
+/** Why offered work would reach nobody; nothing is written to a site. */
+async function problemsOf(config: Config, trial: Omit<Trial, "timeoutMs">) {
+  const forges = new Set<Forge>();
+  const forgeFor = (rule: RepositoryConfig) => {
+    const { lookup } = trial;
+    const forge = openForge(config.delivery, rule.address, { clock: systemClock, lookup });
+    if (forge !== null) forges.add(forge);
+    return forge;
+  };
+  const tryPush = (rule: RepositoryConfig) =>
+    trialPush(rule, forgeFor(rule), { ...trial, timeoutMs: sitesMs });
+  try {
+    return await inTime(siteProblems(config, { forgeFor, tryPush }), sitesMs, "a site of delivery");
+  } catch (error) {
+    return [messageOf(error)];
+  } finally {
+    for (const forge of forges) forge.close();
   }
 }
 

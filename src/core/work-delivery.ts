@@ -65,6 +65,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     store: openDeliveryStore(dataDir, () => clock.wall()),
     forgeFor: (rule) => remotes.forgeFor(rule),
     push: remotes.push,
+    tryPush: (rule) => remotes.tryPush(rule),
     isContained: (rule, commit, base) => remotes.isContained(rule, commit, base),
     keep: (rule, branch, commit) => remotes.keep(rule, branch, commit),
     release: (loan) => remotes.release(loan),

@@ -177,9 +177,14 @@ describe("delivery when the site fails", { concurrency: 2 }, () => {
     assert.notEqual(elsewhere, text);
     const otherSite =
       /no pull requests for hello: http:\S+ is not at the site of delivery\.github; set delivery\.github\.base_url, or delivery\.mode: branch/;
+    const onlyBranch = text.replace("mode: pull_request", "mode: branch");
+    const noPush =
+      /pushes to hello would be refused: .*Permission to acme\/app\.git denied to margaret\..*; next: symphony secrets add GITHUB_TOKEN/;
     for (const [file, env, said] of [
       [text, asReader, noRight],
       [elsewhere, place, otherSite],
+      // Where nothing but a branch is delivered, git is asked, with the credential of the address.
+      [onlyBranch, asReader, noPush],
     ] as const) {
       await writeFile(place.workflowPath, file);
       const dry = await symphony(env, "serve", place.workflowPath, "--dry-run");

@@ -6,6 +6,7 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import type { OfferOrder } from "../orchestrator/messages.ts";
 import type { Offered } from "../orchestrator/records.ts";
+import type { Refusal } from "../repository/push.ts";
 import { repositoryNamed, repositoryOfWork } from "../repository/routing.ts";
 import { gitHead } from "../repository/survey.ts";
 import type { WorkDiff } from "../workspace/diff.ts";
@@ -34,6 +35,8 @@ export interface DeliveriesDeps extends Reach {
   runCommand?(entry: Entry): Promise<Written>;
   /** Makes a step in a conversation; omitted: there are none. */
   runConversation?(entry: Entry): Promise<Written>;
+  /** As `trialPush`; omitted: pushes are not tried at start. */
+  tryPush?(repository: RepositoryConfig): Promise<Refusal | null>;
   /** As `HeldWork` needs it. */
   remake?(issueId: string, signal: AbortSignal): Promise<Remade | null>;
   /** Called after each such try. */

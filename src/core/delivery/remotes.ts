@@ -17,6 +17,7 @@ import { type DeliveredWork, diffBetween, type WorkDiff } from "../workspace/dif
 import type { Newest, PushAnswer, PushPort } from "./delivered.ts";
 import type { Forge } from "./forge.ts";
 import { openForge, siteCredential } from "./kinds.ts";
+import { trialPush } from "./reachable.ts";
 import type { MirrorWish } from "./updates.ts";
 
 export interface RemotesDeps {
@@ -86,6 +87,22 @@ export class Remotes {
     }
     return pushCommit({ ...reach, borrowed, path, commit, branch, expected });
   };
+
+  /** As `trialPush`. */
+  async tryPush(rule: RepositoryConfig): Promise<Refusal | null> {
+    const { env, runId, lookup, learn } = this.#deps;
+    const { signal } = this.#leaving;
+    try {
+      return await trialPush(rule, this.forgeFor(rule), {
+        ...{ env, runId: `${runId}/trial-${randomUUID()}`, timeoutMs, signal },
+        lookup: (name) => lookup(name),
+        learn: (secret) => learn(secret),
+      });
+    } catch (error) {
+      if (signal.aborted) return null;
+      throw error;
+    }
+  }
 
   /** The contents of git LFS that the workspace has, and their mirror; null: it has pointers only. */
   async contentsOf(

@@ -94,7 +94,10 @@ export class Writes {
     if (repository === null || branch === null || path === null) return dropped;
     // A newer commit is offered, whose own entry pushes it; or it was merged or closed meanwhile.
     if (known.head !== commit || known.over) return dropped;
-    const credential = (await this.#forgeOf(known)?.pushCredential()) ?? null;
+    // Where nothing but git is asked of the site, the credential of the address is enough.
+    const isNamed = known.mode === "branch" && repository.address.login !== null;
+    const site = isNamed ? null : this.#forgeOf(known);
+    const credential = (await site?.pushCredential()) ?? null;
     const order = { repository, path, commit, branch, expected, credential, signal };
     const first = await push(order);
     // A crash may have come between an earlier push and its record.
@@ -111,11 +114,8 @@ export class Writes {
       case "refused": {
         const isDenied = answer.category === "permission" && !answer.final;
         const next = isDenied ? this.#newToken(known) : "";
-        const forge = this.#forgeOf(known);
-        const why =
-          answer.category === "redirected"
-            ? `${await redirected(repository, forge)}, then symphony deliver ${known.issueIdentifier}`
-            : answer.reason;
+        const isMoved = answer.category === "redirected";
+        const why = isMoved ? await redirected(repository, known, site) : answer.reason;
         const reason = `push refused: ${why}${next}`;
         return { outcome: answer.final ? "final" : "failed", reason };
       }

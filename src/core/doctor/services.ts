@@ -4,14 +4,14 @@ import { secretNamesOf } from "../config/config.ts";
 import type { DeliveryConfig } from "../config/delivery.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import type { Forge } from "../delivery/forge.ts";
-import { forgeKinds, openForge, siteCredential } from "../delivery/kinds.ts";
-import { siteProblems } from "../delivery/reachable.ts";
+import { forgeKinds, openForge } from "../delivery/kinds.ts";
+import { siteProblems, trialOrder, trialPush } from "../delivery/reachable.ts";
 import { kinds } from "../kinds.ts";
 import { trackerProblems } from "../machine-checks.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { runIdOf } from "../process/table.ts";
 import { GitFailure, operatorIdentity, runGit } from "../repository/git.ts";
-import { RemoteFailure, type RemoteOrder, readRemote, tryPush } from "../repository/push.ts";
+import { RemoteFailure, readRemote } from "../repository/push.ts";
 import { loadTracker } from "../tracker/kinds.ts";
 import type { Tracker } from "../tracker/tracker.ts";
 import { type Holding, polledBy } from "./data-checks.ts";
@@ -130,7 +130,6 @@ async function gitVersion(env: Project["env"]): Promise<string | null> {
 }
 
 const remoteMs = 60_000;
-const trialBranch = "symphony/doctor-dry-run";
 
 /** For each repository: whether it can be read and pushed to, and whether pull requests can be opened. */
 export async function checkPush(project: Project): Promise<Answer> {
@@ -174,18 +173,10 @@ async function tryRepository(
 ): Promise<Answer> {
   const { env, dataDir, lookup, redactor } = project;
   const { login } = rule.address;
-  const password = login === null ? null : (lookup(login.secret)?.trim() ?? "");
-  if (password !== null && password !== "") redactor.add(password);
   const forge = openForge(delivery, rule.address, { clock: systemClock, lookup });
-  const ofSite = await siteCredential(rule.address, () => forge);
-  forge?.close();
-  if (ofSite !== null) redactor.add(ofSite.password);
-  const order: RemoteOrder = {
-    address: rule.address,
-    credential: login === null || password === null ? ofSite : { user: login.user, password },
-    ...{ env, runId: runIdOf(dataDir, "doctor"), timeoutMs: remoteMs },
-    signal: new AbortController().signal,
-  };
+  const learn = (secret: string) => redactor.add(secret);
+  const reach = { env, runId: runIdOf(dataDir, "doctor"), timeoutMs: remoteMs };
+  const order = await trialOrder(rule, forge, { ...reach, lookup, learn });
   const next =
     login === null
       ? `git ls-remote ${rule.address.address}`
@@ -195,7 +186,7 @@ async function tryRepository(
     if (delivery.mode === "none") {
       return ok(`${rule.name} can be read; nothing is pushed (delivery.mode none)`);
     }
-    const refusal = await tryPush(order, trialBranch);
+    const refusal = await trialPush(rule, forge, { ...reach, lookup, learn });
     if (refusal !== null) {
       return fail(null, `${rule.name} would refuse a push: ${refusal.reason}`, next);
     }
@@ -205,6 +196,8 @@ async function tryRepository(
       return fail("clone_failed", `${rule.name} cannot be read: ${error.message}`, next);
     }
     return failure(error);
+  } finally {
+    forge?.close();
   }
 }
 
