@@ -281,11 +281,15 @@ function ancestors(dir: string): string[] {
   return above === dir ? [dir] : [dir, ...ancestors(above)];
 }
 
+const maxRuntimeBytes = 64 * 1024;
+
 /** The runtime.json of a data directory; null where there is none that can be read. */
 export function runtimeIn(dataDir: string): RuntimeFile | null {
   const file = join(dataDir, "runtime.json");
-  if (!existsSync(file)) return null;
   try {
+    const found = statSync(file, { throwIfNoEntry: false });
+    // Opening a pipe would wait for a writer.
+    if (!found?.isFile() || found.size > maxRuntimeBytes) return null;
     const { url, pid, token } = JSON.parse(readFileSync(file, "utf8"));
     if (typeof url !== "string" || !Number.isSafeInteger(pid) || pid <= 0) return null;
     return { file, url, pid, token: typeof token === "string" ? token : null };

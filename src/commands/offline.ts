@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { readFile, realpath } from "node:fs/promises";
+import { realpath } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { z } from "zod";
 import type { Api } from "../contract/api.ts";
@@ -11,6 +11,7 @@ import { systemClock } from "../core/clock.ts";
 import { loadSettings } from "../core/config/chain.ts";
 import { resolveConfig, toConfig } from "../core/config/resolve.ts";
 import { load, readOverlay } from "../core/config/service.ts";
+import { readWorkflow } from "../core/config/workflow.ts";
 import { sections } from "../core/kinds.ts";
 import type { Attempt } from "../core/model/attempt.ts";
 import { SymphonyError } from "../core/model/errors.ts";
@@ -269,7 +270,7 @@ async function rootOf({ workflowPath, dataDir }: Project, env: Env): Promise<str
   if (workflowPath === null) return null;
   const options = { sections, workflowPath, env, flags: {}, clock: systemClock };
   const overlay = await readOverlay(dataDir);
-  const { effective } = await load(await readFile(workflowPath), { ...options, overlay });
+  const { effective } = await load(await readWorkflow(workflowPath), { ...options, overlay });
   const { root } = effective.config.workspace;
   return realpath(root).catch(() => null);
 }

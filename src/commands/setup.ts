@@ -1,7 +1,8 @@
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, lstatSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { diff } from "node:util";
 import { systemClock } from "../core/clock.ts";
+import { readWorkflow } from "../core/config/workflow.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { openSecrets } from "../core/secrets/secrets.ts";
 import { createRedactor } from "../core/text/redact.ts";
@@ -26,7 +27,7 @@ interface SetupRequest extends Answers {
 export async function setUp(request: SetupRequest, context: CommandContext) {
   requireAnswers(request, context);
   const { workflowPath, dataDir } = placeOf(request.workflow, context);
-  const old = existsSync(workflowPath) ? readFileSync(workflowPath, "utf8") : null;
+  const old = await earlierIn(workflowPath);
   if (old !== null && !request.force && !request.dryRun) {
     context.note(`${workflowPath} exists: without --force it stays as it is`);
   }
@@ -85,6 +86,18 @@ async function firstIssue(title: string, project: Project, context: CommandConte
     return { identifier, title };
   } finally {
     access.close();
+  }
+}
+
+/** The text that is in the place of the file; null: nothing is. Rejects for what no workflow file can be, such as a pipe. */
+async function earlierIn(path: string): Promise<string | null> {
+  if (!lstatSync(path, { throwIfNoEntry: false })) return null;
+  try {
+    return Buffer.from(await readWorkflow(path)).toString();
+  } catch (cause) {
+    const message = `something else is in the place of the workflow file: ${messageOf(cause)}`;
+    const hint = `look at it (ls -l ${path}), move it away, then: symphony init`;
+    throw new SymphonyError("missing_workflow_file", message, { cause, hint });
   }
 }
 

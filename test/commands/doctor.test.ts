@@ -398,6 +398,27 @@ test("doctor --bundle: a support file without any secret, which is never written
   assert.equal(readFileSync(file, "utf8"), text);
 });
 
+test("THREAT-14: the data directory of a stranger's repository: doctor waits for nothing, reads no device, and puts no file of a link into the bundle", async (t) => {
+  const place = project(t);
+  const { dataDir, root, home } = place;
+  mkdirSync(join(dataDir, "log"), { recursive: true });
+  const key = join(home, "id_ed25519");
+  writeFileSync(key, "text-of-a-private-file\n");
+  symlinkSync(key, join(dataDir, "log", "symphony.log"));
+  for (const name of ["secrets.key", "audit.head", "runtime.json"])
+    spawnSync("mkfifo", [join(dataDir, name)]);
+  for (const name of ["overlay.json", "templates.json", "manifest"])
+    symlinkSync("/dev/zero", join(dataDir, name));
+  symlinkSync(key, join(dataDir, "lock.json"));
+  const file = join(root, "support.json");
+  const { report } = await doctor(place, "--bundle", file);
+  const said = report.checks.map(({ message }) => message).join("\n");
+  assert.match(said, /manifest: it is not a file/);
+  assert.match(said, /is (?:a link|no file); no file of symphony's is/);
+  assert.equal(readFileSync(key, "utf8"), "text-of-a-private-file\n");
+  assert.ok(!readFileSync(file, "utf8").includes("text-of-a-private-file"));
+});
+
 test("D8: a limit of 256 open files is a warning that says what mends it", {
   skip: has("prlimit") && noSandbox === false ? false : "needs prlimit and bubblewrap",
 }, async (t) => {

@@ -9,6 +9,7 @@ import {
   existsSync,
   mkdirSync,
   readFileSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -184,6 +185,26 @@ test("A11: the key of codex's own provider is stored and passed on by name; wher
     const { stdout, stderr } = await symphony({ ...place, env }, ...args);
     assert.match(stdout + stderr, /takes its key from CORP_KEY, which codex does not get/);
     assert.match(stdout + stderr, /write codex.env_passthrough: \[CORP_KEY\] in the workflow file/);
+  }
+});
+
+test("THREAT-10: init waits for nothing that stands in the place of the workflow file, and reads no endless one", async (t) => {
+  const place = project(t, "codex");
+  const file = place.workflowPath;
+  const cases: readonly (readonly [() => unknown, RegExp])[] = [
+    [() => spawnSync("mkfifo", [file]), /not a regular file/],
+    [() => symlinkSync("/dev/zero", file), /not a regular file/],
+    [() => mkdirSync(file), /EISDIR/],
+    [() => symlinkSync("nowhere", file), /ENOENT/],
+    [() => writeFileSync(file, "a".repeat(1024 * 1024 + 1)), /larger than 1 MiB/],
+  ];
+  for (const [put, why] of cases) {
+    put();
+    const { code, stderr } = await symphony(place, "init", ...quick, "--force");
+    assert.equal(code, 3, stderr);
+    assert.match(stderr, why);
+    assert.match(stderr, /next: look at it \(ls -l .*WORKFLOW\.md\), move it away/);
+    rmSync(file, { recursive: true });
   }
 });
 

@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { access, chmod, lstat, readFile, rm, stat } from "node:fs/promises";
+import { access, chmod, lstat, open, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { z } from "zod";
 import { wholeText } from "../answers.ts";
@@ -13,6 +13,7 @@ import { outbound } from "../outbound.ts";
 import { sampleHost } from "../process/host.ts";
 import { inspectDatabase } from "../store/database.ts";
 import { readIssueRecords } from "../store/documents.ts";
+import { readPlain } from "../store/durable.ts";
 import { type DirectoryLock, isFull, lockDataDir } from "../store/lock.ts";
 import { requireKept } from "../store/manifest.ts";
 import { readAgentPauses, readPause } from "../store/pause.ts";
@@ -79,7 +80,7 @@ const Polled = z.object({
 /** How the running server last read its tracker; null: it does not say. */
 export async function polledBy({ url }: { readonly url: string }, dataDir: string) {
   try {
-    const runtime = parseJson(await readFile(join(dataDir, "runtime.json"), "utf8"));
+    const runtime = parseJson(await readPlain(join(dataDir, "runtime.json")));
     const token = isObject(runtime) ? runtime["token"] : null;
     const own = typeof token === "string" ? { authorization: `Bearer ${token}` } : {};
     return Polled.parse((await asked(url, "/api/v1/state?limit=1", own)).body).polling;
@@ -241,8 +242,17 @@ export async function exists(path: string): Promise<boolean> {
   );
 }
 
-/** The end of a file as text; empty where there is none. */
+/** The end of a file as text; empty where there is none, or a link: what it leads to is no log, and might be a secret. */
 export async function tailOf(file: string, bytes: number): Promise<string> {
-  const content = await readFile(file).catch(() => Buffer.alloc(0));
-  return content.subarray(Math.max(content.length - bytes, 0)).toString("utf8");
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  try {
+    await using handle = await open(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    const found = await handle.stat();
+    if (!found.isFile()) return "";
+    const buffer = Buffer.alloc(Math.min(bytes, found.size));
+    const { bytesRead } = await handle.read(buffer, 0, buffer.length, found.size - buffer.length);
+    return buffer.toString("utf8", 0, bytesRead);
+  } catch {
+    return "";
+  }
 }

@@ -34,7 +34,7 @@ export async function openTracker(project: Project): Promise<Tracker | null> {
 
 export function checkWorkflow(project: Project): Answer {
   const { workflowFault, checked, findings, workflowPath } = project;
-  if (workflowFault?.code === "missing_workflow_file") {
+  if (workflowFault?.details["reason"] === "ENOENT") {
     return fail(workflowFault.code, `there is no workflow file ${workflowPath}`, "symphony init");
   }
   if (workflowFault !== null) return failure(workflowFault);

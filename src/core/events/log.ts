@@ -1,5 +1,6 @@
 import {
   closeSync,
+  constants,
   fstatSync,
   mkdirSync,
   openSync,
@@ -351,7 +352,10 @@ class RotatingFile implements LogSink {
 
   #open(): number {
     mkdirSync(dirname(this.name), { recursive: true, mode: 0o700 });
-    const fd = openSync(this.name, "a", 0o600);
+    const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
+    // Not into what a link leads to: a repository of a stranger can bring one.
+    const flags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
+    const fd = openSync(this.name, flags, 0o600);
     this.#fd = fd;
     this.#size = fstatSync(fd).size;
     return fd;

@@ -109,7 +109,10 @@ async function readKeyFile(file: string): Promise<readonly Buffer[]> {
   let text: string;
   try {
     // Symbolic links are not followed: a user who can create one would choose the key.
-    const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
+    const handle = await open(
+      file,
+      constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+    );
     try {
       const found = await handle.stat();
       if (!found.isFile())

@@ -1,5 +1,13 @@
 import { createHash, createHmac, type KeyObject, timingSafeEqual } from "node:crypto";
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { z } from "zod";
 import { systemCodeOf } from "../model/errors.ts";
@@ -331,7 +339,7 @@ export function auditHeadFile(dataDir: string): string {
 export function readAuditHead(file: string): AuditHead | null {
   const found = translate(file, () => {
     try {
-      return readFileSync(file, "utf8");
+      return statSync(file).isFile() ? readFileSync(file, "utf8") : "";
     } catch (error) {
       if (systemCodeOf(error) === "ENOENT") return "";
       throw error;

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from "node:crypto";
-import { existsSync } from "node:fs";
+import { constants, existsSync } from "node:fs";
 import { copyFile, link, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { getSystemErrorMessage } from "node:util";
@@ -83,9 +83,16 @@ export class OneByOne<T> {
   }
 }
 
+/** The text of a file, through links too. Rejects for a pipe or a device in its place, which might never end. */
+export async function readPlain(file: string): Promise<string> {
+  await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
+  if (!(await handle.stat()).isFile()) throw new Error("it is not a file");
+  return await handle.readFile("utf8");
+}
+
 async function readText(file: string): Promise<string | null> {
   try {
-    return await readFile(file, "utf8");
+    return await readPlain(file);
   } catch (error) {
     if (!isMissing(error)) throw corrupt(file, "it cannot be read", error);
   }

@@ -1,9 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
-import { readdir, readFile, readlink, realpath, rm, statfs, writeFile } from "node:fs/promises";
+import { readdir, readlink, realpath, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
-import { storageUnavailable } from "./durable.ts";
+import { readPlain, storageUnavailable } from "./durable.ts";
 
 /** Long enough for a previous process that is about to exit, short enough to reply within a second. */
 const waitMs = 200;
@@ -23,7 +23,26 @@ type Refusal = (cause: unknown) => Promise<SymphonyError>;
  */
 export async function lockDataDir(dir: string): Promise<DirectoryLock> {
   makeDataDir(dir);
+  await requireOwnFiles(dir);
   return lockIn(dir, { pid: process.pid }, (cause) => lockedError(dir, cause));
+}
+
+/**
+ * A repository of a stranger can bring a data directory: what is written to a link in it would replace any file of the user,
+ * and a pipe or device would be read without end. Directories elsewhere are the user's own choice.
+ */
+async function requireOwnFiles(dir: string): Promise<void> {
+  for (const entry of await readdir(dir, { withFileTypes: true })) {
+    if (entry.isFile() || entry.isDirectory() || entry.isSocket()) continue;
+    const file = join(dir, entry.name);
+    const target = entry.isSymbolicLink() ? await stat(file).catch(() => null) : null;
+    if (target?.isDirectory()) continue;
+    const what = entry.isSymbolicLink() ? "a link" : "no file";
+    throw new SymphonyError("storage_unavailable", `${file} is ${what}; no file of symphony's is`, {
+      details: { file },
+      hint: `symphony did not make it: look at it (ls -l ${file}), and move it away`,
+    });
+  }
 }
 
 /**
@@ -151,7 +170,7 @@ function another(...facts: readonly (string | null)[]): string {
 
 async function readJson(file: string): Promise<Readonly<Record<string, unknown>>> {
   try {
-    const value: unknown = JSON.parse(await readFile(file, "utf8"));
+    const value: unknown = JSON.parse(await readPlain(file));
     return typeof value === "object" && value !== null ? { ...value } : {};
   } catch {
     return {};

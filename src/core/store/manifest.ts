@@ -6,6 +6,7 @@ import {
   openSync,
   readFileSync,
   renameSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -29,6 +30,7 @@ export function restoringIn(dir: string): string {
 function namedIn(dir: string): ReadonlySet<string> {
   const file = manifestIn(dir);
   try {
+    if (!statSync(file).isFile()) throw new Error("it is not a file");
     return new Set(readFileSync(file, "utf8").split("\n"));
   } catch (error) {
     if (systemCodeOf(error) === "ENOENT") return new Set();

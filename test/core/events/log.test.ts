@@ -6,6 +6,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -266,6 +267,17 @@ test("FAULT-18: an unwritable path is reported, and used again once it is writab
   mkdirSync(dir);
   logger.info("two");
   assert.match(readFileSync(join(dir, "symphony.log"), "utf8"), /msg=two/);
+});
+
+test("THREAT-14: a log that is a link is not appended to", (t) => {
+  const dir = temporaryDir(t);
+  const [file, other] = [join(dir, "symphony.log"), join(dir, ".bashrc")];
+  writeFileSync(other, "mine\n");
+  symlinkSync(other, file);
+  const sink = rotatingFileSink({ file });
+  t.after(() => sink.close());
+  assert.throws(() => sink.write("one\n"), { code: "ELOOP" });
+  assert.equal(readFileSync(other, "utf8"), "mine\n");
 });
 
 test("G-1, G-2: bus events are logged with issue, session, outcome and the request that caused them", async (t: TestContext) => {
