@@ -102,7 +102,7 @@ function attemptDepsOf(
     config: current,
     runId: runIdOf(deps.dataDir, attemptId),
     choice: (id) => choiceOfTurn(deps.orchestrator().state, id, current()),
-    earlierWork: (id) => earlierWorkOn(deps, id),
+    earlierWork: (id, other) => earlierWorkOn(deps, id, other),
     mayContinue() {
       const { state } = deps.orchestrator();
       const gate = dayGate(state.day, current()) ?? conflictGate(state, issue, current());
@@ -152,12 +152,28 @@ async function remoteRuntimeOf(
 
 const eventsRead = 5_000;
 
-/** A summary of the attempt before the live one. */
-function earlierWorkOn({ store: { history }, bus }: CoreDeps, issueId: string): string | null {
+const attemptsRead = 6;
+const endedWell: ReadonlySet<string> = new Set(["succeeded", "no_changes"]);
+
+/**
+ * A summary of the attempt before the live one and of those before it, up to one that ended well. `other`: only of attempts
+ * of another agent than this one, and of none that ended well.
+ */
+function earlierWorkOn(
+  { store: { history }, bus }: CoreDeps,
+  issueId: string,
+  other: string | null,
+): string | null {
   bus.flush();
-  const [, before] = history.attemptsOf(issueId, 2, 0).attempts;
-  if (!before) return null;
-  return earlierWork(history.events({ afterSeq: 0, limit: eventsRead, attemptId: before.id }));
+  const [, ...before] = history.attemptsOf(issueId, attemptsRead, 0).attempts;
+  const well = before.findIndex(({ status }) => endedWell.has(status));
+  const open = before.slice(0, well === -1 ? before.length : well);
+  const read = other === null && open.length === 0 ? before.slice(0, 1) : open;
+  const events = read
+    .filter(({ agent }) => agent !== other)
+    .toReversed()
+    .flatMap(({ id }) => history.events({ afterSeq: 0, limit: eventsRead, attemptId: id }));
+  return earlierWork(events);
 }
 
 function faultOf(error: SymphonyError | null): Fault | null {

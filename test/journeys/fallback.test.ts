@@ -51,8 +51,8 @@ function limitLines(tokens: number): string {
   return lines.map((line) => `${JSON.stringify(line)}\n`).join("");
 }
 
-/** The agent `first` is at its limit; `second` writes its prompt down and waits. */
-async function twoAgents(tokens: number, agent: object = {}) {
+/** The agent `first` is at its limit; `second` runs `before`, writes its prompt down and waits. */
+async function twoAgents(tokens: number, agent: object = {}, before = "") {
   const world = await settingsWorld((root) => ({
     agents: {
       first: {
@@ -61,7 +61,7 @@ async function twoAgents(tokens: number, agent: object = {}) {
       },
       second: {
         kind: "command",
-        provider: { line: `cat > '${root}/prompt.txt'; exec sleep 300` },
+        provider: { line: `${before}cat > '${root}/prompt.txt'; exec sleep 300` },
       },
     },
     agent: {
@@ -262,7 +262,10 @@ describe("an agent at its limit", () => {
       assert.equal(gate?.pass, false);
       assert.match(gate?.detail ?? "", /the provider \(first\) accepts no turns until/);
     }
-    await using world = await twoAgents(500, { handover: true });
+    // It fails once before it has done anything: its retry still continues the work of the first.
+    const handover = { handover: true, max_retries: 1, max_retry_backoff_ms: 1_000 };
+    const once = "[ -e ../../once ] || { touch ../../once; exit 3; }; ";
+    await using world = await twoAgents(500, handover, once);
     await using server = await serve(world);
     const row = await eventually("the second runs", async () => {
       const { running } = await server.client.system.state({});

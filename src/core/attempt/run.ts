@@ -28,8 +28,8 @@ export interface AttemptDeps extends TurnDeps {
   readonly runId: string;
   /** Resolves when nothing else writes into the issue's workspace. */
   ready(issueId: string): Promise<void>;
-  /** A summary for the agent of what the issue's previous attempt did; null for nothing. */
-  earlierWork(issueId: string): string | null;
+  /** A summary for the agent of what the issue's previous attempts did; `other`: those of other agents only. null for nothing. */
+  earlierWork(issueId: string, other: string | null): string | null;
   /** Records the attempts whose agent outlives the server. */
   readonly leases?: Leases;
   /** Ends the work of an agent that outlived the server for this attempt. */
@@ -174,11 +174,12 @@ function roundPrompt(opening: Opening, rendered: string): string {
   return opening.isWaiting() ? "" : rendered;
 }
 
-/** Opens a thread that replaces a lost one, or one of another agent: adds a summary of the previous attempt. */
+/** Opens a thread that replaces a lost one, or one of another agent: adds a summary of the previous attempts. */
 function firstPrompt(order: AttemptOrder, first: string, deps: AttemptDeps) {
   const { resumeThreadId, takesOver = false, issue } = order;
   const isNew = resumeThreadId === null && !takesOver;
-  const earlier = isNew ? null : deps.earlierWork(issue.id);
+  // Also a retry of an agent that has taken over begins with what the first one did.
+  const earlier = deps.earlierWork(issue.id, isNew ? order.agent : null);
   return earlier === null ? first : `${first}\n\n${earlier}`;
 }
 

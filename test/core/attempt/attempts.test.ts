@@ -116,7 +116,7 @@ async function bench(parts: Parts) {
     config: () => config,
     runId: `${root}/att_000000001`,
     choice: () => ({ model: parts.model?.() ?? null, effort: null }),
-    earlierWork: () => "An earlier run did this.",
+    earlierWork: (_, other) => (other === null ? "An earlier run did this." : null),
     mayContinue: () => parts.goesOn?.() ?? true,
     ready: async () => {},
     feedback: () => [],
