@@ -70,12 +70,13 @@ interface Scan {
 }
 
 let scans = 0;
+let environments = 0;
 /** A thousand agents that end together cost as many readings of /proc as one. */
 const shared = new SharedRuns(scanned);
 
-/** How often all processes were read by this process. */
-export function scansMade(): number {
-  return scans;
+/** How often all processes were read by this process, and how many environments. */
+export function scansMade(): { readonly scans: number; readonly environments: number } {
+  return { scans, environments };
 }
 
 async function scanned(): Promise<Scan> {
@@ -242,6 +243,7 @@ async function imageOf(pid: number, fields: readonly string[], reader: ProcReade
   const place = `${startedAt} ${from} ${to}`;
   const known = images.get(pid);
   if (known?.place === place) return known;
+  environments += 1;
   const text = await reader.environ(pid).catch(() => null);
   const environ = (text ?? "").split("\0");
   const image = {

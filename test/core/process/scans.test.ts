@@ -18,9 +18,9 @@ test("thirty agents that are stopped together read /proc ten times at most", {
 
 async function scansOf(count: number): Promise<number> {
   const trees = await Promise.all(Array.from({ length: count }, (_, n) => started(n)));
-  const before = scansMade();
+  const before = scansMade().scans;
   await Promise.all(trees.map(({ tree }) => tree.end()));
-  const scans = scansMade() - before;
+  const scans = scansMade().scans - before;
   const marks = new Set(trees.map(({ runId }) => runId));
   const left = (await liveProcesses()).filter(({ runId }) => runId !== null && marks.has(runId));
   assert.deepEqual(left, []);
@@ -52,6 +52,10 @@ test("a process that runs another program is read again: its marks are those of 
   const runIdNow = async () =>
     (await liveProcesses()).find(({ pid }) => pid === child.pid)?.runId ?? null;
   assert.equal(await runIdNow(), null);
+  const { environments } = scansMade();
+  const known = await liveProcesses();
+  const readAgain = scansMade().environments - environments;
+  assert.ok(readAgain < known.length / 2, `${readAgain} of ${known.length} were read again`);
   child.stdin.write("now\n");
   while ((await runIdNow()) !== mark) assert.equal(child.exitCode, null);
   child.kill("SIGKILL");
