@@ -90,7 +90,7 @@ async function refusedPush(
 }
 
 /** That the repository has another name than its address says, and what to write there; null: it has not. */
-export function renamed(
+function renamed(
   { name: rule }: Pick<RepositoryConfig, "name">,
   { name, configured }: Pick<ForgeRepository, "name" | "configured">,
 ): string | null {
