@@ -123,7 +123,7 @@ function addressOf({ issueIdentifier, url }: Occasion, page: string | null): str
   if (page === null) return null;
   return issueIdentifier === null
     ? `${page}/`
-    : `${page}/#/issue/${encodeURIComponent(issueIdentifier)}`;
+    : `${page}/#/issue/${encodeURIComponent(issueIdentifier.toWellFormed())}`;
 }
 
 /** One line for each occasion, for receivers that take plain text. */

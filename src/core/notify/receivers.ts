@@ -79,7 +79,7 @@ function sendTo(
     case "slack":
     case "discord": {
       const body = to === "slack" ? slackBody(wording) : discordBody(wording);
-      const own = { url: url ?? "", body: JSON.stringify(body), headers: {} };
+      const own = { url: url ?? "", body: JSON.stringify(body), headers: {}, isChat: true };
       return post({ ...own, clock: deps.clock, ...limits });
     }
     case "webhook": {
@@ -89,7 +89,8 @@ function sendTo(
         const name = rule.signingSecret;
         return failedBy("not_configured", `${name} is not set`, { isFinal: true });
       }
-      return post({ url: url ?? "", body, headers, clock: deps.clock, ...limits });
+      const own = { url: url ?? "", body, headers, isChat: false };
+      return post({ ...own, clock: deps.clock, ...limits });
     }
   }
 }

@@ -2,7 +2,7 @@ import { headOf } from "../answers.ts";
 import type { Clock } from "../clock.ts";
 import type { FailureCategory } from "../model/notice.ts";
 import { connectionAdvice, isThisMachine, outbound } from "../outbound.ts";
-import { oneLine } from "../text/text.ts";
+import { isObject, oneLine, parseJson } from "../text/text.ts";
 
 /** What came back from one try. */
 export type Sent =
@@ -60,13 +60,17 @@ interface Post {
   readonly url: string;
   readonly body: string;
   readonly headers: Readonly<Record<string, string>>;
+  /** A chat may refuse with HTTP 200 and `{"ok": false, "error": …}`, as Slack's API does. */
+  readonly isChat: boolean;
   readonly clock: Clock;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
 }
 
 /** Posts JSON. Redirects are not followed: they could carry it to a host that was not configured. Never rejects. */
-export async function post({ url, body, headers, clock, timeoutMs, signal }: Post): Promise<Sent> {
+export async function post(given: Post): Promise<Sent> {
+  const { url, body, headers, isChat, clock, timeoutMs, signal } = given;
+  let arrived: Sent | null = null;
   const late = new AbortController();
   const cancel = clock.after(timeoutMs, () => late.abort());
   try {
@@ -81,9 +85,14 @@ export async function post({ url, body, headers, clock, timeoutMs, signal }: Pos
       redirect: "manual",
       signal: AbortSignal.any([late.signal, signal]),
     });
-    const said = await headOf(response.body, maxAnswerBytes);
-    return answerOf(response, said.toString("utf8").trim(), clock.wall());
+    if (response.ok) arrived = { outcome: "sent", reason: `HTTP ${response.status}` };
+    const said = (await headOf(response.body, maxAnswerBytes)).toString("utf8").trim();
+    const refusal = response.ok && isChat ? refusalIn(said) : null;
+    if (refusal !== null) return failedBy("refused", refusal, { isFinal: true });
+    return arrived ?? answerOf(response, said, clock.wall());
   } catch (error) {
+    // Only the rest of its answer is missing.
+    if (arrived !== null) return arrived;
     if (late.signal.aborted) {
       const reason = `no answer in ${timeoutMs / 1_000} s`;
       return failedBy("timeout", reason, { mayHaveArrived: true });
@@ -94,10 +103,20 @@ export async function post({ url, body, headers, clock, timeoutMs, signal }: Pos
   }
 }
 
-function answerOf({ status, headers, ok }: Response, said: string, wall: number): Sent {
+function refusalIn(said: string): string | null {
+  const answer = parseJson(said);
+  if (!isObject(answer) || (answer["ok"] !== false && answer["success"] !== false)) return null;
+  const { error } = answer;
+  return `refused with HTTP 200: ${oneLine(typeof error === "string" ? error : said, 200)}`;
+}
+
+function answerOf({ status, headers }: Response, said: string, wall: number): Sent {
+  if (status >= 300 && status < 400) {
+    const why = `HTTP ${status}: it names another address, and a notice is not carried there; store that address`;
+    return failedBy("refused", why, { isFinal: true });
+  }
   const words = said === "" ? "" : `: ${oneLine(said, 200)}`;
   const reason = `HTTP ${status}${words}`;
-  if (ok) return { outcome: "sent", reason: `HTTP ${status}` };
   const retryAfterMs = retryAfter(headers.get("retry-after"), wall);
   if (status === 429) return failedBy("rate_limited", reason, { retryAfterMs });
   if (status === 408 || status >= 500) return failedBy("receiver_error", reason, { retryAfterMs });

@@ -32,8 +32,9 @@ export function slackBody(wording: Wording): object {
 /** Its parts are far below the limit of a section together, unless an address is as long as one. */
 function textOf({ label, title, reason, url }: Item): string {
   const name = cutEscaped(label, 200, escaped);
-  const isLink = url !== null && linkOf(url).length <= 250;
-  const head = isLink ? `*<${linkOf(url)}|${name}>*` : `*${name}*`;
+  const link = url === null ? "" : linkOf(url);
+  const isLink = link !== "" && link.length <= 250;
+  const head = isLink ? `*<${link}|${name}>*` : `*${name}*`;
   const named = title === null ? "" : ` ${cutEscaped(title, maxTitleChars - 50, escaped)}`;
   const why = cutEscaped(reason, maxItemReasonChars - 50, escaped);
   return `${head}${named}\n${why}`;
@@ -41,7 +42,7 @@ function textOf({ label, title, reason, url }: Item): string {
 
 /** An address within `<…|…>`. */
 function linkOf(url: string): string {
-  return escaped(encodeURI(decodeURI(url)).replaceAll("|", "%7C"));
+  return escaped((URL.parse(url)?.href ?? "").replaceAll("|", "%7C"));
 }
 
 /** `verbatim`: names of channels and people in it stay text. */
