@@ -23,6 +23,11 @@ export interface SmallIssue {
   updated_at: string;
   /** Numbers. */
   blockedBy: number[];
+  /** Numbers. */
+  subIssues?: number[];
+  parent?: number;
+  type?: string;
+  milestone?: string;
   readonly comments: {
     readonly id: number;
     body: string;
@@ -99,8 +104,12 @@ export async function startSmallGithub() {
     html_url: `https://github.test/${repository.full_name}/issues/${issue.number}`,
     labels: issue.labels.map((name) => ({ name })),
     assignees: issue.assignees.map((login) => ({ login })),
-    milestone: null,
-    sub_issues_summary: { total: 0 },
+    milestone: issue.milestone === undefined ? null : { number: 1, title: issue.milestone },
+    type: issue.type === undefined ? null : { name: issue.type },
+    ...(issue.parent !== undefined && {
+      parent_issue_url: `https://x/repos/${repository.full_name}/issues/${issue.parent}`,
+    }),
+    sub_issues_summary: { total: issue.subIssues?.length ?? 0 },
     issue_dependencies_summary: {
       total_blocked_by: issue.blockedBy.length,
       blocked_by: issue.blockedBy.filter((one) => issues.get(one)?.state === "open").length,
@@ -199,6 +208,9 @@ export async function startSmallGithub() {
     if (rest === "/comments") return issue.comments.map((one) => commentOf(issue, one));
     if (rest === "/dependencies/blocked_by") {
       return issue.blockedBy.flatMap((one) => rowOf(issues.get(one) as SmallIssue));
+    }
+    if (rest === "/sub_issues") {
+      return issue.subIssues?.flatMap((one) => rowOf(issues.get(one) as SmallIssue));
     }
     if (issue.movedTo) return { ...rowOf(issue), url: issue.movedTo };
     return rowOf(issue);

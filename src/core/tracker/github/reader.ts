@@ -36,6 +36,7 @@ export interface ReaderDeps {
 interface Made {
   readonly row: IssueRow;
   readonly relations: Relations;
+  readonly parent: IssueRow | null;
   /** Of the repository when its relations were read. */
   readonly version: number;
   readonly card: Card | null;
@@ -282,12 +283,19 @@ export class GithubReader {
     const related = hasRelations(row);
     const isRead = known?.row === row && (!related || known.version === version);
     // A blocker that is closed changes the blocked issue only in the numbers that a later list has of it.
-    if (isRead && known.card === card && (!related || known.cards === cards)) return known.issue;
+    const parent = context.parentOf(row);
+    if (
+      isRead &&
+      known.parent === parent &&
+      known.card === card &&
+      (!related || known.cards === cards)
+    )
+      return known.issue;
     const read = isRead ? known.relations : null;
     const relations = related ? (read ?? (await repository.relations(row))) : noRelations;
     const made = issueOf(row, relations, context);
     const issue = isDeepStrictEqual(known?.issue, made) ? (known?.issue ?? null) : made;
-    this.#made.set(id, { row, relations, version, card, cards, issue });
+    this.#made.set(id, { row, relations, parent, version, card, cards, issue });
     return issue;
   }
 
@@ -304,7 +312,8 @@ export class GithubReader {
       throw new SymphonyError("invalid_tracker_config", message, { details: { path }, hint });
     }
     const cardOf = (row: IssueRow) => this.#cardOf(row);
-    return { settings, repository: { ...repository.place, id }, assignee, cardOf };
+    const parentOf = (row: IssueRow) => repository.parentOf(row);
+    return { settings, repository: { ...repository.place, id }, assignee, parentOf, cardOf };
   }
 
   #named(text: string): { readonly repository: RepositoryIssues; readonly number: number } | null {

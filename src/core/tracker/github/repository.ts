@@ -89,6 +89,13 @@ export class RepositoryIssues {
     return (await this.#list({ state: "closed", since: iso(since) }, maxPages)).rows;
   }
 
+  /** The parent of an issue of this repository, if it is an open one here that was read; costs no request. */
+  parentOf({ parent_issue_url: url }: IssueRow): IssueRow | null {
+    const at = placeIn(url ?? "");
+    if (at === null || !isSamePlace(at, this.place)) return null;
+    return this.#rows.get(at.number) ?? null;
+  }
+
   /** One issue as it is now, or why there is none here. Rejects when the repository itself cannot be read. */
   async one(number: number): Promise<IssueRow | Gone> {
     const row = await this.#one(number);

@@ -68,6 +68,8 @@ export interface RowContext {
   readonly repository: ScopeRepository & { readonly id: number };
   /** The login of `assignee`; null: issues of all people. */
   readonly assignee: string | null;
+  /** The parent of an issue, where it is known. */
+  readonly parentOf: (row: IssueRow) => IssueRow | null;
   /** What the board has of an issue; null: nothing, or there is no board. */
   readonly cardOf: (row: IssueRow) => Card | null;
 }
@@ -118,13 +120,13 @@ export function statusIn(label: string, { from, prefix }: StateRules): string | 
 
 /** The normalized issue; null: it has no title (T-6). */
 export function issueOf(row: IssueRow, relations: Relations, context: RowContext): Issue | null {
-  const { settings, repository, assignee } = context;
+  const { settings, repository } = context;
   const { owner, repo, id: repositoryId } = repository;
   const [first = null] = row.assignees;
   const { milestone } = row;
   const card = context.cardOf(row);
   const link = (other: IssueRow) => linkOf(other, context);
-  const withheld = withheldFor(row, assignee);
+  const withheld = withheldFor(row, context);
   const issue = normalizeIssue({
     id: issueIdOf(repositoryId, row.number),
     nativeRef: {
@@ -146,7 +148,7 @@ export function issueOf(row: IssueRow, relations: Relations, context: RowContext
     assignee: { id: first, name: first },
     team: { id: String(repositoryId), key: repo, name: `${owner}/${repo}` },
     project: milestone && { id: String(milestone.number), slug: null, name: milestone.title },
-    parent: parentOf(row, settings),
+    parent: parentLinkOf(row, context),
     subIssues: relations.subIssues.slice(0, maxSubIssues).map(link),
     labels: row.labels,
     blockedBy: relations.blockedBy.map(link),
@@ -177,12 +179,23 @@ function priorityOf(
   return all.length === 0 ? null : Math.min(...all);
 }
 
-/** By login, which GitHub compares without case. */
-function withheldFor({ assignees }: IssueRow, wanted: string | null): string | null {
-  if (wanted === null || assignees.some((one) => one.toLowerCase() === wanted.toLowerCase())) {
-    return null;
+/** By names, which GitHub compares without case. */
+function withheldFor(
+  { assignees, type, milestone }: IssueRow,
+  { assignee, settings: { types, milestones } }: RowContext,
+): string | null {
+  const isOf = (all: ReadonlySet<string>, one: string | undefined) =>
+    one !== undefined && all.has(one.toLowerCase());
+  if (assignee !== null && !assignees.some((one) => one.toLowerCase() === assignee.toLowerCase())) {
+    return `assigned to ${assignees.join(", ") || "nobody"}, not to ${assignee} (tracker.provider.assignee)`;
   }
-  return `assigned to ${assignees.join(", ") || "nobody"}, not to ${wanted} (tracker.provider.assignee)`;
+  if (types !== null && !isOf(types, type?.name)) {
+    return `its type is ${type?.name ?? "none"}, not ${[...types].join(" or ")} (tracker.provider.types)`;
+  }
+  if (milestones !== null && !isOf(milestones, milestone?.title)) {
+    return `its milestone is ${milestone?.title ?? "none"}, not ${[...milestones].join(" or ")} (tracker.provider.milestones)`;
+  }
+  return null;
 }
 
 /** A blocker of another repository has the states of an issue without labels: whether it is closed. */
@@ -198,14 +211,16 @@ function linkOf(row: IssueRow, { settings, repository, cardOf }: RowContext): Bl
   };
 }
 
-function parentOf(
-  { parent_issue_url: url }: IssueRow,
-  settings: GithubTrackerSettings,
-): IssueLink | null {
-  const place = placeIn(url ?? "");
+/** One that is closed, or of another repository, is known by its identifier only: it would cost a request for each issue. */
+function parentLinkOf(row: IssueRow, context: RowContext): IssueLink | null {
+  const known = context.parentOf(row);
+  if (known !== null) return linkOf(known, context);
+  const place = placeIn(row.parent_issue_url ?? "");
   if (place === null) return null;
+  const { settings, repository } = context;
+  const id = isSamePlace(place, repository) ? issueIdOf(repository.id, place.number) : null;
   const identifier = identifierOf(place, place.number, settings);
-  return { id: null, identifier, title: null, state: null, url: null };
+  return { id, identifier, title: null, state: null, url: null };
 }
 
 interface Place {

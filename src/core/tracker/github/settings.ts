@@ -17,6 +17,9 @@ export interface GithubTrackerSettings {
   readonly blockers: BlockerRules;
   /** A login, or `me`; null: issues of all people. */
   readonly assignee: string | null;
+  /** In lower case; issues of other types or milestones are shown and not started. null: of all. */
+  readonly types: ReadonlySet<string> | null;
+  readonly milestones: ReadonlySet<string> | null;
   /** Labels in lower case to their priority. */
   readonly priorities: ReadonlyMap<string, number>;
 }
@@ -62,6 +65,10 @@ const projectForm =
   /^(?:https:\/\/[^/]+\/(?:orgs|users)\/)?([A-Za-z0-9][A-Za-z0-9-]*)\/(?:projects\/)?([1-9]\d{0,8})(?:\/views\/\d+)?\/?$/;
 const name = z.string().trim().min(1, "must not be blank").max(100);
 
+const names = z
+  .union([z.array(name).min(1, "must name one"), name])
+  .transform((all) => new Set([all].flat().map((one) => one.toLowerCase())));
+
 const Provider = z.object({
   repositories: z
     .union([z.array(repository).min(1, "must name a repository"), repository], {
@@ -80,6 +87,8 @@ const Provider = z.object({
   status_prefix: name.nullish(),
   states: z.array(name).max(100).nullish(),
   assignee: name.nullish(),
+  types: names.nullish(),
+  milestones: names.nullish(),
   priority_labels: z.record(z.string(), z.int().min(1).max(4)).nullish(),
 });
 
@@ -134,7 +143,8 @@ export function githubTrackerSettings(
       return found;
     },
   });
-  const { repositories, assignee, priority_labels: priorities, board, ...more } = own;
+  const { repositories, assignee, types, milestones, board, ...more } = own;
+  const { priority_labels: priorities } = own;
   return {
     site,
     repositories: repositoriesOf(repositories),
@@ -146,6 +156,7 @@ export function githubTrackerSettings(
       terminalStates: [...config.terminalStates, ...closedNames],
     }),
     assignee: assignee?.replace(/^@/, "") ?? null,
+    ...{ types: types ?? null, milestones: milestones ?? null },
     priorities: new Map(
       priorities
         ? Object.entries(priorities).map(([label, at]) => [label.trim().toLowerCase(), at])

@@ -49,6 +49,35 @@ test("of a long list the changes are read: one request, free until something cha
   tracker.close();
 });
 
+test("types, milestones, parents and sub-issues are read, and types and milestones say what is started", async () => {
+  await using fake = await startSmallGithub();
+  fake.add({ type: "Feature", subIssues: [2], title: "Epic" });
+  fake.add({ type: "bug", milestone: "v1", parent: 1 });
+  fake.add({ type: "Bug", parent: 99 });
+  const provider = { types: ["Bug", "Task"], milestones: "V1" };
+  const { tracker } = githubTracker(fake.url, { provider });
+  const [epic, bug, late] = await tracker.fetchIssuesByStates(["Open"]);
+  const why = "its type is Feature, not bug or task (tracker.provider.types)";
+  assert.deepEqual([epic?.dispatchable, epic?.withheld], [false, why]);
+  assert.deepEqual(
+    epic?.subIssues.map(({ id, title }) => [id, title]),
+    [["7#2", "Issue 2"]],
+  );
+  assert.deepEqual([bug?.dispatchable, bug?.withheld], [true, null]);
+  assert.deepEqual([bug?.nativeRef?.["type"], bug?.project?.name], ["bug", "v1"]);
+  assert.deepEqual(
+    [bug?.parent?.id, bug?.parent?.title, bug?.parent?.state],
+    ["7#1", "Epic", "Open"],
+  );
+  assert.deepEqual([late?.parent?.identifier, late?.parent?.state], ["app-99", null]);
+  assert.equal(late?.withheld, "its milestone is none, not v1 (tracker.provider.milestones)");
+  fake.change(1, { title: "Renamed" });
+  fake.change(3, { milestone: "v1" });
+  const [, renamed, now] = await tracker.fetchIssuesByStates(["Open"]);
+  assert.deepEqual([renamed?.parent?.title, now?.dispatchable], ["Renamed", true]);
+  tracker.close();
+});
+
 test("a blocked issue waits, and runs once its blocker is closed", async () => {
   await using fake = await startSmallGithub();
   fake.add();
