@@ -84,7 +84,7 @@ export async function openFleet(
     if (secret) redactor.add(secret);
   const { Fleet } = await import("./fleet/fleet.ts");
   const fleet = await Fleet.open({
-    ...{ url, dataDir, clock, log, secrets },
+    ...{ url, dataDir, clock, log, secrets, leaseMs: config.fleet.leaseMs },
     changed: (workers) => orchestrator.post({ type: "workers.changed", workers }),
   });
   closers.push(() => fleet.close());

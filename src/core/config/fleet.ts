@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { SymphonyError } from "../model/errors.ts";
-import { bytesOf, section, size, solidText, text } from "./agents.ts";
+import { bytesOf, section, size, solidText, text, wholeNumber } from "./agents.ts";
 
 /** Attempts on other machines. */
 export interface FleetConfig {
@@ -12,6 +12,8 @@ export interface FleetConfig {
   readonly maxCopyBytes: number;
   /** A shell script that makes each new copy on a worker ready; null: none. */
   readonly prepare: string | null;
+  /** How long a worker may run agents after its last renewal, ms. */
+  readonly leaseMs: number;
 }
 
 const nameForm = /^\$([A-Za-z_]\w*)$/;
@@ -26,15 +28,19 @@ export const fleetSection = section({
   labels: z.array(solidText, "must be a list").default([]),
   max_copy: size.default(64 * 1024 ** 2),
   prepare: text.nullable().default(null),
+  lease_ms: wholeNumber
+    .refine((ms) => ms >= 5_000 && ms <= 300_000, "must be from 5000 to 300000")
+    .default(15_000),
 });
 
 export function fleetConfigOf(written: z.output<typeof fleetSection>): FleetConfig {
-  const { url, labels, max_copy: maxCopy, prepare } = written;
+  const { url, labels, max_copy: maxCopy, prepare, lease_ms: leaseMs } = written;
   return {
     url,
     labels: [...new Set(labels.map((label) => label.trim()))],
     maxCopyBytes: bytesOf(maxCopy),
     prepare: prepare === null || prepare.trim() === "" ? null : prepare,
+    leaseMs,
   };
 }
 

@@ -152,6 +152,8 @@ const meanings: Readonly<Record<string, string>> = {
     "Largest copy of a workspace that goes to a worker or comes back, bytes or such as 256MiB",
   "fleet.prepare":
     "Shell script, run in each new copy of a workspace on a worker, such as npm ci; what git ignores does not travel",
+  "fleet.lease_ms":
+    "How long a worker may run agents after its last renewal with the engine, 5000 to 300000; a lost one is known after that; a change needs a restart",
   "server.host": "Address to listen on; a change needs a restart",
   "server.port": "0 to 65535, 0 for any free port; a change needs a restart",
   "server.allowed_hosts": "Additional names allowed in a request's Host header",

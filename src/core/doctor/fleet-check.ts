@@ -1,3 +1,4 @@
+import { systemClock } from "../clock.ts";
 import { engineUrlOf } from "../config/fleet.ts";
 import type { Engine } from "../fleet/engine.ts";
 import { inTime } from "./in-time.ts";
@@ -10,7 +11,8 @@ const engineMs = 15_000;
 export async function checkFleet({ checked, lookup, redactor }: Project): Promise<Answer> {
   if (checked === null) return notAsked("the workflow file cannot be used");
   try {
-    const url = engineUrlOf(checked.effective.config.fleet, lookup);
+    const { fleet } = checked.effective.config;
+    const url = engineUrlOf(fleet, lookup);
     if (url === null) return notAsked("there is no fleet.url");
     const password = URL.parse(url)?.password;
     if (password) for (const secret of [url, password]) redactor.add(secret);
@@ -19,7 +21,7 @@ export async function checkFleet({ checked, lookup, redactor }: Project): Promis
     const asked = Engine.open(url, "doctor").then(async (engine) => {
       await using open = engine;
       // Awaited here: the engine is closed as this returns.
-      return await answerOf(open, address);
+      return await answerOf(open, { address, leaseMs: fleet.leaseMs });
     });
     return await inTime(asked, engineMs, `the engine at ${address}`);
   } catch (error) {
@@ -27,19 +29,21 @@ export async function checkFleet({ checked, lookup, redactor }: Project): Promis
   }
 }
 
-async function answerOf({ redis }: Engine, address: string): Promise<Answer> {
+async function answerOf(
+  engine: Engine,
+  { address, leaseMs }: { address: string; leaseMs: number },
+): Promise<Answer> {
   // A worker whose clock is further off gets nothing; so the server's may not be either.
-  const { maxSkewMs } = await import("../fleet/lease.ts");
-  const before = Date.now();
-  const [seconds = 0, micros = 0] = (await redis.time()).map(Number);
-  const skewMs = (before + Date.now()) / 2 - (seconds * 1_000 + micros / 1_000);
+  const { redis } = engine;
+  const { leaseTimes } = await import("../fleet/lease.ts");
+  const skewMs = await engine.skewMs(systemClock);
   // A user without the right to read this is no fault.
   const info = await redis.info().catch(() => "");
   const fact = (key: string) => new RegExp(`^${key}:(.*?)\\r?$`, "m").exec(info)?.[1] ?? null;
   const save = await redis.config("GET", "save").catch(() => null);
   const savesNever = Array.isArray(save) && save[1] === "";
   const found: Answer[] = [];
-  if (Math.abs(skewMs) > maxSkewMs) {
+  if (Math.abs(skewMs) > leaseTimes(leaseMs).maxSkewMs) {
     const message = `the clock of this machine is ${Math.round(skewMs / 1_000)} s off that of the engine at ${address}`;
     found.push(warn(message, "set both by NTP"));
   }

@@ -1,3 +1,4 @@
+import type { Clock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { type Job, loadPackages, type Packages, type Redis } from "./packages.ts";
 
@@ -24,6 +25,7 @@ const kept = { attempts: 1, removeOnComplete: true, removeOnFail: true };
 /** Longest wait for the answer to one command. */
 export const answerMs = 5_000;
 const connectMs = 10_000;
+const retryTakingMs = 500;
 const longestPauseMs = 3_000;
 
 /** Errors that no wait mends, and what does. */
@@ -81,6 +83,13 @@ export class Engine implements AsyncDisposable {
     return [this.prefix, ...parts].join(":");
   }
 
+  /** The wall clock of this machine minus that of the engine, ms. */
+  async skewMs(clock: Pick<Clock, "wall">): Promise<number> {
+    const before = clock.wall();
+    const [seconds = 0, micros = 0] = (await this.redis.time()).map(Number);
+    return (before + clock.wall()) / 2 - (seconds * 1_000 + micros / 1_000);
+  }
+
   /** The queue of one worker. */
   queue(worker: string): Queue {
     const connection = this.#connection({ maxRetriesPerRequest: null });
@@ -118,6 +127,10 @@ export class Engine implements AsyncDisposable {
         skipLockRenewal: true,
         // A job belongs to one worker; what becomes of it is decided by the orchestrator alone.
         skipStalledCheck: true,
+        // After the engine was away it waits this long, 15 s by default: a whole lease.
+        runRetryDelay: retryTakingMs,
+        // Seconds: a wake-up that an engine lost with its keys delays a job by no more.
+        drainDelay: 1,
         lockDuration: lockMs,
         maxStalledCount: 0,
       },

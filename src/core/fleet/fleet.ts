@@ -7,22 +7,24 @@ import type { WorkerHost } from "../model/worker.ts";
 import { admitWorkers } from "./admission.ts";
 import { Engine, type Queue } from "./engine.ts";
 import {
-  leaseMs,
+  type LeaseTimes,
+  leadOf,
+  leaseTimes,
   leaveLead,
-  maxSkewMs,
   observe,
-  protocol,
+  readLead,
   readPresence,
-  renewMs,
 } from "./lease.ts";
 import { type Member, Members, type MembersOptions } from "./members.ts";
 import type { Placement } from "./remote.ts";
 import { keyFor } from "./sealing.ts";
 import { type Sighting, sighted } from "./sighting.ts";
+import { whyNothing } from "./standing.ts";
 import { type Listener, type Part, readStreams, Talk } from "./talk.ts";
 
 export interface FleetOptions extends MembersOptions {
   readonly url: string;
+  readonly leaseMs: number;
   readonly log: {
     info(message: string, fields?: Readonly<Record<string, unknown>>): void;
     warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
@@ -32,8 +34,6 @@ export interface FleetOptions extends MembersOptions {
 }
 
 const tickMs = 1_000;
-/** Without an answer for longer the engine counts as away. */
-const awayMs = 5_000;
 /** An order to end an attempt outlives every lease, and then itself. */
 const orderSeconds = 3_600;
 
@@ -56,6 +56,7 @@ export class Fleet {
   readonly #engine: Engine;
   readonly #members: Members;
   readonly #lead: string;
+  readonly #times: LeaseTimes;
   readonly #sightings = new Map<string, Sighting>();
   readonly #runs = new Map<string, Run>();
   readonly #queues = new Map<string, Queue>();
@@ -74,7 +75,8 @@ export class Fleet {
     this.#options = options;
     this.#engine = engine;
     this.#members = members;
-    this.#lead = `${members.epoch}|${hostname()}|${options.dataDir}`;
+    this.#lead = leadOf(members.epoch, hostname(), options.dataDir, options.leaseMs);
+    this.#times = leaseTimes(options.leaseMs);
     this.#answeredAt = options.clock.now();
   }
 
@@ -154,15 +156,15 @@ export class Fleet {
 
   async close(): Promise<void> {
     this.#stop.abort();
-    await within(this.#loops, renewMs);
+    await within(this.#loops, this.#times.renewMs);
     await within(
       leaveLead(this.#engine, this.#lead).catch(() => {}),
-      renewMs,
+      this.#times.renewMs,
     );
     for (const queue of this.#queues.values())
       await within(
         queue.close().catch(() => {}),
-        renewMs,
+        this.#times.renewMs,
       );
     await this.#engine[Symbol.asyncDispose]();
   }
@@ -190,10 +192,13 @@ export class Fleet {
   async #withdraw(name: string, run: Run): Promise<void> {
     run.isWithdrawn = true;
     if (run.dispatchedAt === null) return run.gone.resolve(lost("it was not given to the worker"));
-    await within(this.#queues.get(run.member.id)?.drop(name) ?? Promise.resolve(), renewMs);
+    await within(
+      this.#queues.get(run.member.id)?.drop(name) ?? Promise.resolve(),
+      this.#times.renewMs,
+    );
     await within(
       this.#orderEnd(name, run).catch(() => {}),
-      renewMs,
+      this.#times.renewMs,
     );
   }
 
@@ -214,9 +219,9 @@ export class Fleet {
         this.#tick().catch((error: unknown) => {
           reason = error;
         }),
-        awayMs,
+        this.#times.awayMs,
       );
-      if (clock.now() - this.#answeredAt > awayMs) this.#loseEngine(reason);
+      if (clock.now() - this.#answeredAt > this.#times.awayMs) this.#loseEngine(reason);
       await pause(clock, tickMs, signal).catch(() => {});
     }
   }
@@ -246,9 +251,11 @@ export class Fleet {
     const known = [...new Map(members.map((member) => [member.id, member])).values()];
     const ids = known.map(({ id }) => id);
     const ordered = [...this.#runs.values()].filter(({ endOrder }) => endOrder === "given");
-    const { lead, presences } = await observe(this.#engine, this.#lead, ids);
+    const { lead, presences } = await observe(this.#engine, {
+      ...{ lead: this.#lead, leaseMs: this.#times.leaseMs, workers: ids },
+    });
     const now = clock.now();
-    const isGap = now - this.#answeredAt > awayMs / 2;
+    const isGap = now - this.#answeredAt > this.#times.awayMs / 2;
     this.#answeredAt = now;
     if (this.#isAway) log.info("the engine of the fleet answers again");
     this.#isAway = false;
@@ -260,14 +267,14 @@ export class Fleet {
     for (const [name, run] of this.#runs) await this.#orderEnd(name, run);
     for (const member of this.#removed.values()) {
       const { lastBeatAt = 0 } = this.#sightings.get(member.id) ?? {};
-      if (now - lastBeatAt > leaseMs) this.#removed.delete(member.id);
+      if (now - lastBeatAt > this.#times.leaseMs) this.#removed.delete(member.id);
       else await this.#orderRemoval(member);
     }
   }
 
   #keepLead(answer: string, now: number): void {
     const isHeld = answer.startsWith("held ");
-    const by = isHeld ? (answer.split("|")[1] ?? "another machine") : null;
+    const by = isHeld ? (readLead(answer.slice(5))?.host ?? "another machine") : null;
     if (by !== null && this.#refusedBy === null) {
       const { log } = this.#options;
       log.warn("another orchestrator leads this fleet: nothing is placed", { host: by });
@@ -304,7 +311,8 @@ export class Fleet {
     if (presence?.left) return run.gone.resolve(lost(`the worker ${name} has stopped`));
     if (missingWall !== null) {
       // The engine may have lost it: by our own time it cannot have been renewed for a whole lease.
-      if (now - lastBeatAt >= leaseMs) run.gone.resolve(lost(`the worker ${name} was lost`));
+      if (now - lastBeatAt >= this.#times.leaseMs)
+        run.gone.resolve(lost(`the worker ${name} was lost`));
       return;
     }
     const id = [...this.#runs].find(([, one]) => one === run)?.[0] ?? "";
@@ -313,9 +321,9 @@ export class Fleet {
       // The second beat after the order was seen was made with the order in force.
     } else if (run.wasSeen || (typeof run.endOrder === "number" && beat >= run.endOrder + 2)) {
       run.gone.resolve(lost(`the worker ${name} has ended the agent`));
-    } else if (run.dispatchedAt !== null && now - run.dispatchedAt > leaseMs) {
+    } else if (run.dispatchedAt !== null && now - run.dispatchedAt > this.#times.leaseMs) {
       run.talk?.fail(
-        lost(`the worker ${name} did not take the attempt within ${leaseMs / 1_000} s`),
+        lost(`the worker ${name} did not take the attempt within ${this.#times.leaseMs / 1_000} s`),
       );
     }
   }
@@ -326,7 +334,10 @@ export class Fleet {
 
   #view(member: Member): WorkerHost {
     const { presence = null, missingWall = null } = this.#sightings.get(member.id) ?? {};
-    const why = this.#whyNot(member, presence, missingWall !== null);
+    const why = whyNothing(member, this.#sightings.get(member.id) ?? null, {
+      ...{ refusedBy: this.#refusedBy, leads: this.#leadsSince !== null, times: this.#times },
+      ...{ epoch: this.#members.epoch, isSettled: this.#isSettled() },
+    });
     const running = [...this.#runs.values()].filter((run) => run.member.id === member.id).length;
     return {
       name: member.name,
@@ -341,30 +352,10 @@ export class Fleet {
     };
   }
 
-  #whyNot(member: Member, presence: Sighting["presence"], isMissing: boolean): string | null {
-    if (this.#refusedBy !== null) return `the orchestrator on ${this.#refusedBy} leads this fleet`;
-    if (this.#leadsSince === null) return "the engine does not answer";
-    if (presence === null) return "it has not come yet";
-    if (presence.left) return member.cordoned ? "drained" : "stopped";
-    if (isMissing) return "lost";
-    if (presence.epoch !== String(this.#members.epoch))
-      return "it ends agents of an earlier server";
-    if (!this.#isSettled()) return "another worker may still run agents of an earlier server";
-    if (member.cordoned) return "cordoned";
-    if (!presence.takes) return "its queue has stopped: restart the worker";
-    if (presence.protocol !== protocol)
-      return `its version ${presence.version} does not understand this server`;
-    if (Math.abs(presence.skewMs) > maxSkewMs) {
-      const seconds = Math.round(presence.skewMs / 1_000);
-      return `its clock is ${Math.abs(seconds)} s ${seconds > 0 ? "ahead of" : "behind"} the engine's`;
-    }
-    return null;
-  }
-
   /** Every worker has ended what it ran for an earlier server, by its word or by the end of its lease. */
   #isSettled(): boolean {
     const since = this.#leadsSince ?? Number.POSITIVE_INFINITY;
-    if (this.#options.clock.now() >= since + leaseMs) return true;
+    if (this.#options.clock.now() >= since + this.#times.leaseMs) return true;
     const epoch = String(this.#members.epoch);
     return this.#members.all.every(({ id }) => this.#sightings.get(id)?.presence?.epoch === epoch);
   }

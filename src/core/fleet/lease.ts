@@ -6,13 +6,42 @@ import { seal, unseal } from "./sealing.ts";
 // Who may act: one orchestrator leads a fleet in an epoch, and a worker may run agents while its lease of that epoch lasts.
 // The engine counts the time of a lease; each side also counts on a monotonic clock of its own.
 
-/** How long a lease lasts after it was renewed; a worker ends its agents `marginMs` before. */
-export const leaseMs = 15_000;
-export const marginMs = 5_000;
-/** Clocks that are further apart than this are no ground for times that two machines compare. */
-export const maxSkewMs = leaseMs / 4;
-/** Renewals are tried this often. */
-export const renewMs = 2_500;
+/** How long a lease lasts, and what follows from that; ms. */
+export interface LeaseTimes {
+  /** From the last renewal. */
+  readonly leaseMs: number;
+  /** A worker ends its agents this long before the end of its lease. */
+  readonly marginMs: number;
+  /** Renewals are tried this often. */
+  readonly renewMs: number;
+  /** Without an answer for longer the engine counts as away. */
+  readonly awayMs: number;
+  /** Clocks that are further apart than this are no ground for times that two machines compare. */
+  readonly maxSkewMs: number;
+}
+
+export const defaultLeaseMs = 15_000;
+const [shortestLeaseMs, longestLeaseMs] = [5_000, 300_000];
+
+export function leaseTimes(leaseMs: number): LeaseTimes {
+  const marginMs = Math.round(leaseMs / 3);
+  // Orders travel with renewals, so that a long lease does not make them late.
+  const renewMs = Math.min(marginMs / 2, 2_500);
+  return { leaseMs, marginMs, renewMs, awayMs: marginMs, maxSkewMs: leaseMs / 4 };
+}
+
+/** Who leads a fleet, as the engine has it: `EPOCH|HOST|DATA DIRECTORY|LEASE`. */
+export function leadOf(epoch: number, host: string, dataDir: string, leaseMs: number): string {
+  return [epoch, host, dataDir, leaseMs].join("|");
+}
+
+/** null: nobody leads, or it is no lead. An orchestrator that does not say its lease has the default one. */
+export function readLead(text: string | null) {
+  const [epoch = "", host = "", ...rest] = (text ?? "").split("|");
+  const said = rest.length > 1 ? Number(rest.at(-1)) : defaultLeaseMs;
+  const isLead = /^\d+$/.test(epoch) && said >= shortestLeaseMs && said <= longestLeaseMs;
+  return isLead ? { epoch, host, leaseMs: said } : null;
+}
 
 /** What a worker says of itself with each renewal. */
 export const Presence = z.object({
@@ -31,6 +60,8 @@ export const Presence = z.object({
   skewMs: z.number(),
   /** The attempts that it runs. */
   runs: z.array(z.string()),
+  /** How long it takes its lease to last. */
+  leaseMs: z.number().default(defaultLeaseMs),
   /** It takes jobs from its queue. */
   takes: z.boolean().default(true),
   /** It has ended every agent and stopped: the last that it says. */
@@ -75,10 +106,12 @@ redis.call('HSET', KEYS[2], 'instance', ARGV[2], 'presence', ARGV[4])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 return 'ok'`;
 
+/** The same holder may lead on with another lease. */
 const leadScript = `
+local function holder(text) return string.match(text, '|(.*)|[^|]*$') end
 local lead = redis.call('GET', KEYS[1])
 if lead and lead ~= ARGV[1] then
-  if string.match(lead, '|(.*)$') ~= string.match(ARGV[1], '|(.*)$') then return 'held ' .. lead end
+  if holder(lead) ~= holder(ARGV[1]) then return 'held ' .. lead end
   if tonumber(string.match(lead, '^[^|]*')) > tonumber(string.match(ARGV[1], '^[^|]*')) then return 'held ' .. lead end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
@@ -116,12 +149,8 @@ export function renewLease(
 ): Promise<LeaseAnswer> {
   const { epoch, instance } = presence;
   const keys = [engine.key("lead"), engine.key("worker", worker)];
-  return evaluated(engine, renewScript, keys, [
-    epoch,
-    instance,
-    leaseMs,
-    sealPresence(key, presence),
-  ]);
+  const sealed = sealPresence(key, presence);
+  return evaluated(engine, renewScript, keys, [epoch, instance, presence.leaseMs, sealed]);
 }
 
 /** Takes the lease, unless another process holds it; `before`: an instance of this process that has ended. */
@@ -132,7 +161,7 @@ export function claimLease(
   const { epoch, instance } = presence;
   const keys = [engine.key("lead"), engine.key("worker", worker)];
   const sealed = sealPresence(key, presence);
-  return evaluated(engine, claimScript, keys, [epoch, instance, leaseMs, sealed, before]);
+  return evaluated(engine, claimScript, keys, [epoch, instance, presence.leaseMs, sealed, before]);
 }
 
 /** Nothing of the worker runs any more: anyone may claim the lease, and until it expires the orchestrator reads that. */
@@ -142,7 +171,7 @@ export function giveBackLease(
 ): Promise<LeaseAnswer> {
   const sealed = sealPresence(key, { ...presence, runs: [], takes: false, left: true });
   const keys = [engine.key("worker", worker)];
-  return evaluated(engine, giveBackScript, keys, [presence.instance, leaseMs, sealed]);
+  return evaluated(engine, giveBackScript, keys, [presence.instance, presence.leaseMs, sealed]);
 }
 
 /** What the engine had at one moment. */
@@ -156,8 +185,7 @@ export interface Observed {
 /** Takes the lead, and reads every lease in the same moment: an engine that loses its keys loses them before or after it. */
 export async function observe(
   engine: Engine,
-  lead: string,
-  workers: readonly string[],
+  { lead, leaseMs, workers }: { lead: string; leaseMs: number; workers: readonly string[] },
 ): Promise<Observed> {
   const keys = [engine.key("lead"), ...workers.map((id) => engine.key("worker", id))];
   const found = await engine.redis.evalBuffer(observeScript, keys.length, ...keys, lead, leaseMs);

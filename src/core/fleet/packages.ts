@@ -26,6 +26,7 @@ export interface Redis {
     keys: number,
     ...args: readonly (string | number | Buffer)[]
   ): Promise<unknown>;
+  llen(list: string): Promise<number>;
   info(): Promise<string>;
   config(...args: readonly string[]): Promise<unknown>;
   xadd(stream: string, ...args: readonly (string | number | Buffer)[]): Promise<unknown>;

@@ -7,21 +7,22 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import { Guardian } from "../process/guardian.ts";
 import { hasProc, killRun, runIdOf } from "../process/table.ts";
 import { deleteTree } from "../workspace/deletion.ts";
-import type { Engine, QueueWorker } from "./engine.ts";
+import type { Engine } from "./engine.ts";
 import { Hosted, type HostedDeps } from "./hosted.ts";
 import type { Identity } from "./join.ts";
 import {
   claimLease,
+  defaultLeaseMs,
   giveBackLease,
-  leaseMs,
-  marginMs,
+  leaseTimes,
   type Presence,
   protocol,
+  readLead,
   renewLease,
-  renewMs,
 } from "./lease.ts";
 import type { Job } from "./packages.ts";
 import { keyFor } from "./sealing.ts";
+import { Taking } from "./taking.ts";
 import { EarlyParts, type Part, readStreams, Talk } from "./talk.ts";
 
 export interface WorkerOptions {
@@ -70,8 +71,9 @@ class FleetWorker {
   readonly #talks = new Map<string, Talk>();
   readonly #early: EarlyParts;
   #guardian: Guardian;
-  #taker: QueueWorker | null = null;
+  #taking: Taking | null = null;
   #epoch = "";
+  #times = leaseTimes(defaultLeaseMs);
   #instance = "";
   #beat = 0;
   /** By the monotonic clock: until then agents may run. */
@@ -96,12 +98,17 @@ class FleetWorker {
     await killRun(runIdOf(this.#options.dir, "").slice(0, -1));
     await this.#sweep();
     const ends = AbortSignal.any([signal, this.#stop.signal]);
-    this.#taker = engine.taker(
-      identity.id,
-      (job, token) => this.#take(job, token),
-      leaseMs,
-      this.#options.capacity,
-    );
+    this.#taking = new Taking({
+      open: () =>
+        engine.taker(
+          identity.id,
+          (job, token) => this.#take(job, token),
+          defaultLeaseMs,
+          this.#options.capacity,
+        ),
+      waiting: () => engine.redis.llen(engine.key(identity.id, "wait")),
+      log: this.#options.log,
+    });
     const reading = readStreams({
       ...{ redis: engine.waiting, trim: engine.redis, signal: ends },
       streams: () => [engine.key("down", identity.id)],
@@ -114,16 +121,16 @@ class FleetWorker {
       while (!ends.aborted) {
         await within(
           this.#tick().catch(() => {}),
-          renewMs,
+          this.#times.renewMs,
         );
         if (clock.now() - checkedAt > clockCheckMs) {
           checkedAt = clock.now();
           await within(
             this.#checkClock().catch(() => {}),
-            renewMs,
+            this.#times.renewMs,
           );
         }
-        await pause(clock, renewMs, ends).catch(() => {});
+        await pause(clock, this.#times.renewMs, ends).catch(() => {});
       }
     } finally {
       await this.#endAll("the worker is stopping");
@@ -134,13 +141,10 @@ class FleetWorker {
           ...{ worker: identity.id, key: this.#key },
           presence: { ...this.#presence(), instance: this.#before },
         }).catch(() => {}),
-        renewMs,
+        this.#times.renewMs,
       );
-      await within(
-        this.#taker.close(true).catch(() => {}),
-        renewMs,
-      );
-      await within(reading, renewMs);
+      await within(this.#taking.close(), this.#times.renewMs);
+      await within(reading, this.#times.renewMs);
       this.#guardian.dismiss();
     }
     if (this.#failure !== null) throw this.#failure;
@@ -171,9 +175,10 @@ class FleetWorker {
     const answer = await renewLease(engine, renewal);
     if (answer === "ok") {
       this.#extend(from);
-      this.#keepTaking();
+      this.#taking?.keep();
       await this.#endOrdered();
       await this.#renewJobs();
+      await this.#taking?.replaceStuck(this.#runs.size < this.#options.capacity);
     } else if (answer !== "no lead") {
       // Without an orchestrator the lease runs out; all else says that it is not this process's any more.
       await this.#endAll(
@@ -184,10 +189,11 @@ class FleetWorker {
 
   async #claim(from: number): Promise<void> {
     const { engine, identity, clock, log } = this.#options;
-    const lead = (await engine.redis.get(engine.key("lead"))) ?? "";
-    const epoch = lead.split("|")[0] ?? "";
-    if (epoch === "") return;
-    this.#epoch = epoch;
+    const lead = readLead(await engine.redis.get(engine.key("lead")));
+    if (lead === null) return;
+    this.#epoch = lead.epoch;
+    // It stays for the whole epoch.
+    this.#times = leaseTimes(lead.leaseMs);
     const before = this.#before;
     this.#instance = randomUUID();
     const presence = this.#presence();
@@ -200,7 +206,7 @@ class FleetWorker {
     if (answer === "ok") {
       this.#heldSince = null;
       this.#extend(from);
-      this.#keepTaking();
+      this.#taking?.keep();
       return log("the worker is ready", {
         worker: identity.name,
         capacity: this.#options.capacity,
@@ -211,19 +217,11 @@ class FleetWorker {
     this.#instance = "";
     if (answer !== "held") return;
     this.#heldSince ??= clock.now();
-    if (clock.now() - this.#heldSince < leaseMs + renewMs) return;
+    if (clock.now() - this.#heldSince < this.#times.leaseMs + this.#times.renewMs) return;
     throw this.#refuse(
       "worker_refused",
       `another process is the worker ${identity.name} already: its directory was copied, or it runs twice`,
     );
-  }
-
-  /** A taker that has ended by itself is started again; until it runs, the presence says so. */
-  #keepTaking(): void {
-    if (!this.#taker || this.#taker.isRunning()) return;
-    this.#taker.run().catch((error: unknown) => {
-      this.#options.log("the queue of the worker has stopped", { reason: messageOf(error) });
-    });
   }
 
   /** The instance that this process was before. */
@@ -231,7 +229,7 @@ class FleetWorker {
 
   #extend(from: number): void {
     const { clock } = this.#options;
-    this.#deadline = from + leaseMs - marginMs;
+    this.#deadline = from + this.#times.leaseMs - this.#times.marginMs;
     if (!this.#guardian.isAlive)
       this.#guardian = new Guardian(runIdOf(this.#options.dir, "").slice(0, -1));
     this.#guardian.extend(this.#deadline - clock.now());
@@ -241,7 +239,7 @@ class FleetWorker {
     await Promise.all(
       [...this.#runs.values()].map(async ({ hosted, job, token }) => {
         const kept = await job
-          .extendLock(token, leaseMs)
+          .extendLock(token, this.#times.leaseMs)
           .catch((error: unknown) => (/lock|key/i.test(messageOf(error)) ? 0 : 1));
         if (kept === 0) void hosted.end(lost("its job is not this worker's any more"));
       }),
@@ -357,11 +355,7 @@ class FleetWorker {
   }
 
   async #checkClock(): Promise<void> {
-    const { engine, clock } = this.#options;
-    const before = clock.wall();
-    const [seconds = 0, micros = 0] = (await engine.redis.time()).map(Number);
-    const engineWall = seconds * 1_000 + micros / 1_000;
-    this.#skewMs = Math.round((before + clock.wall()) / 2 - engineWall);
+    this.#skewMs = Math.round(await this.#options.engine.skewMs(this.#options.clock));
   }
 
   #presence(): Presence {
@@ -372,8 +366,9 @@ class FleetWorker {
       ...{ host: hostname(), pid: process.pid, sinceWall: this.#sinceWall },
       ...{ labels: [...this.#options.labels], capacity, version, protocol, skewMs: this.#skewMs },
       runs: [...this.#runs.keys()],
+      leaseMs: this.#times.leaseMs,
       left: false,
-      takes: this.#instance === "" || this.#taker?.isRunning() === true,
+      takes: this.#instance === "" || this.#taking?.isRunning === true,
     };
   }
 

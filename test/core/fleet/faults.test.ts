@@ -11,9 +11,10 @@ let first: WorkerProcess;
 let number = 0;
 before(async () => {
   // A part of it leaves the group, forks twice and would live for ever.
-  world = await FleetWorld.open(`(setsid bash -c 'while :; do sleep 1; done' &)
+  const agent = `(setsid bash -c 'while :; do sleep 1; done' &)
 until [ -e "$shared/go" ]; do sleep 0.1; done
-echo done > result; echo done`);
+echo done > result; echo done`;
+  world = await FleetWorld.open(agent, undefined, { leaseMs: 6_000 });
   await world.serve();
   first = await world.worker("build-1", "--capacity", "1");
 });

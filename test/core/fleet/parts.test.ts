@@ -6,11 +6,13 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { AgentEvent } from "../../../src/core/agent/agent.ts";
 import { addressOf } from "../../../src/core/fleet/engine.ts";
-import type { Presence } from "../../../src/core/fleet/lease.ts";
+import { leadOf, leaseTimes, type Presence, readLead } from "../../../src/core/fleet/lease.ts";
 import { Members } from "../../../src/core/fleet/members.ts";
 import { reportedEvent } from "../../../src/core/fleet/reported.ts";
 import { readToken } from "../../../src/core/fleet/sealing.ts";
 import { sighted } from "../../../src/core/fleet/sighting.ts";
+import { whyNothing } from "../../../src/core/fleet/standing.ts";
+import { Taking } from "../../../src/core/fleet/taking.ts";
 import { EarlyParts } from "../../../src/core/fleet/talk.ts";
 import { noTokens } from "../../../src/core/model/attempt.ts";
 import { openSecrets } from "../../../src/core/secrets/secrets.ts";
@@ -56,6 +58,69 @@ test("a lease that vanished counts from its last new beat, and anew when the eng
   // A replica that was behind shows an earlier beat.
   assert.equal(sighted(same, at(4), look(3_000)).missingWall, 3_000);
   assert.equal(sighted(flushed, at(6), look(4_000)).missingWall, null);
+});
+
+test("15, 3: the lease is that of the server: the times scale with it, and a worker that counts another one gets nothing", () => {
+  const { leaseMs, marginMs, renewMs, awayMs, maxSkewMs } = leaseTimes(6_000);
+  assert.deepEqual([marginMs, renewMs, awayMs, maxSkewMs], [2_000, 1_000, 2_000, 1_500]);
+  assert.deepEqual(leaseTimes(120_000).renewMs, 2_500);
+  const lead = leadOf(7, "host", "/a|b", leaseMs);
+  assert.deepEqual(readLead(lead), { epoch: "7", host: "host", leaseMs: 6_000 });
+  // As servers wrote it before the lease could be set.
+  assert.deepEqual(readLead("7|host|/a"), { epoch: "7", host: "host", leaseMs: 15_000 });
+  // Who can write to the engine cannot make a worker run agents for ever.
+  for (const text of [null, "", "x|h|/a", "7|h|/a|1", "7|h|/a|99999999", "7|h|/a|NaN"])
+    assert.equal(readLead(text), null);
+  const standing = { refusedBy: null, leads: true, epoch: 7, isSettled: true };
+  const why = (parts: Partial<Presence>) => {
+    const usual = { epoch: "7", protocol: 2, version: "0.9.0", takes: true, skewMs: 0, leaseMs };
+    const presence = { ...usual, ...parts } as Presence;
+    const sighting = { presence, missingWall: null, beat: 1, lastBeatAt: 0 };
+    return whyNothing({ cordoned: false }, sighting, { ...standing, times: leaseTimes(leaseMs) });
+  };
+  assert.equal(why({}), null);
+  assert.equal(
+    why({ leaseMs: 15_000 }),
+    "its version 0.9.0 does not understand a lease of 6000 ms",
+  );
+  assert.equal(why({ protocol: 1 }), "its version 0.9.0 does not understand this server");
+  assert.equal(why({ skewMs: -1_600 }), "its clock is 2 s behind the engine's");
+});
+
+test("7: a queue that leaves a job waiting at three looks in a row, with room for it, is opened again", async () => {
+  const made: string[] = [];
+  const logged: string[] = [];
+  let jobs = 1;
+  const taking = new Taking({
+    open() {
+      const name = `taker ${made.push("opened")}`;
+      let runs = false;
+      return {
+        isRunning: () => runs,
+        async run() {
+          runs = true;
+        },
+        async close() {
+          made.push(`${name} closed`);
+        },
+      };
+    },
+    waiting: async () => jobs,
+    log: (message) => logged.push(message),
+  });
+  taking.keep();
+  const looks = async (...room: readonly boolean[]) => {
+    for (const hasRoom of room) await taking.replaceStuck(hasRoom);
+  };
+  await looks(true, true, false, true, true);
+  jobs = 0;
+  await looks(true, true, true);
+  assert.deepEqual(made, ["opened"]);
+  jobs = 1;
+  await looks(true, true, true);
+  assert.deepEqual(made, ["opened", "taker 1 closed", "opened"]);
+  assert.ok(taking.isRunning);
+  assert.match(logged.join(), /^the queue of the worker does not move: it is opened again$/);
 });
 
 test("18: a machine that asks again with the same token and key is admitted, another one is not", async (t) => {

@@ -125,7 +125,14 @@ export function config(parts: Parts = {}): Config {
       maxLoad: 8,
       ...parts.host,
     },
-    fleet: { url: null, labels: [], maxCopyBytes: 2 ** 26, prepare: null, ...parts.fleet },
+    fleet: {
+      url: null,
+      labels: [],
+      maxCopyBytes: 2 ** 26,
+      prepare: null,
+      leaseMs: 15_000,
+      ...parts.fleet,
+    },
     promptStates: [...(parts.promptStates ?? [])] as readonly string[],
     server: {
       host: "127.0.0.1",

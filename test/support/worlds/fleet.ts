@@ -152,6 +152,7 @@ export interface FleetPlace {
   readonly under: string;
   /** What else the environment of a worker has. */
   readonly workerEnv: ((name: string) => Readonly<Record<string, string>>) | undefined;
+  readonly leaseMs: number;
 }
 
 /**
@@ -184,7 +185,7 @@ export class FleetWorld implements AsyncDisposable {
   static async open(
     agent: string,
     section?: string,
-    { under = tmpdir(), workerEnv }: Partial<FleetPlace> = {},
+    { under = tmpdir(), workerEnv, leaseMs = 15_000 }: Partial<FleetPlace> = {},
   ): Promise<FleetWorld> {
     const dir = await mkdtemp(join(under, "symphony-fleet-"));
     const world = new FleetWorld(dir, await RedisServer.start(), workerEnv);
@@ -199,7 +200,7 @@ ${agent}
     await writeFile(join(dir, "agent.sh"), script, { mode: 0o755 });
     await writeFile(
       world.place.workflowPath,
-      workflow(section ?? commandSection(join(dir, "agent.sh"))),
+      workflow(section ?? commandSection(join(dir, "agent.sh")), leaseMs),
     );
     return world;
   }
@@ -290,7 +291,7 @@ function commandSection(line: string): string {
 command: { line: "${line}", output: text }`;
 }
 
-function workflow(section: string): string {
+function workflow(section: string, leaseMs: number): string {
   return `---
 tracker: { kind: local }
 polling: { interval_ms: 1000 }
@@ -299,7 +300,7 @@ hooks:
     git init -q -b main && git config user.email a@example.com && git config user.name A
     echo one > one && git add -A && git commit -q -m one
 ${section}
-fleet: { url: $FLEET_URL }
+fleet: { url: $FLEET_URL, lease_ms: ${leaseMs} }
 host: { min_memory: 0, max_load: 0 }
 ---
 Work on {{ issue.title }}
