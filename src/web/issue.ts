@@ -178,6 +178,7 @@ function Heading({ detail }: { detail: Detail }): VNode {
     running === null
       ? null
       : `${running.agent}${running.model === null ? "" : ` · ${running.model}`}`,
+    running === null || running.worker_host === null ? null : `on ${running.worker_host}`,
     running === null ? null : `${thousands(running.tokens.total_tokens)} tokens`,
     detail.workspace.branch === null ? null : `branch ${detail.workspace.branch}`,
   ].filter((fact) => fact !== null);
@@ -221,7 +222,7 @@ function Attempts({ detail }: { detail: Detail }): VNode | null {
   return html`<section><h2>Attempts <span>${count}</span></h2><ul class="rows">${latest.map(
     (
       attempt,
-    ) => html`<li key=${attempt.id}><div class="issue"><b>${words(attempt.status)}</b><span>${attempt.agent}${attempt.model === null ? "" : ` · ${attempt.model}`}</span></div>
+    ) => html`<li key=${attempt.id}><div class="issue"><b>${words(attempt.status)}</b><span>${attempt.agent}${attempt.model === null ? "" : ` · ${attempt.model}`}${attempt.worker_host === null ? "" : ` · on ${attempt.worker_host}`}</span></div>
       <div class="facts"><p>${attempt.error === null ? `${plural(attempt.turn_count, "turn")}, ${thousands(attempt.tokens.total_tokens)} tokens` : cut(attempt.error.message)}</p><p class="soft"><${Ago} at=${attempt.started_at} /></p></div></li>`,
   )}</ul></section>`;
 }

@@ -64,10 +64,11 @@ export function wordsOf(row: Row, now: number): Words {
   }
   if ("turn_count" in row) {
     const model = row.model === null ? "" : ` · ${row.model}`;
+    const host = row.worker_host ? ` on ${row.worker_host}` : "";
     const tokens = `${thousands(row.tokens.total_tokens)} tokens`;
     return said(
       row.stopping ?? row.last_message ?? words(row.last_event ?? row.phase),
-      `${row.agent}${model} · ${words(row.phase)} · ${tokens} · began ${distance(row.started_at, now)}`,
+      `${row.agent}${model}${host} · ${words(row.phase)} · ${tokens} · began ${distance(row.started_at, now)}`,
     );
   }
   if ("due_at" in row) {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { test } from "node:test";
 import { changesIn, filesOf, kindOf } from "../../src/web/diff.ts";
-import { lanesOf, type State } from "../../src/web/lanes.ts";
+import { lanesOf, type Row, type State, wordsOf } from "../../src/web/lanes.ts";
 import { coloured, languageOf } from "../../src/web/syntax.ts";
 import { tokenPoints, withinAttempt } from "../../src/web/usage.ts";
 import { cut, distance, plural, shellWord, webAddress } from "../../src/web/words.ts";
@@ -152,6 +152,21 @@ test("the lanes: what needs a person first, retries before what waits, done sinc
     ["Held or failed", 2, "F H"],
     ["Done today", 1, "C1"],
   ]);
+});
+
+test("a running row names the worker that its agent runs on, and says nothing of one on this machine", () => {
+  const now = Date.parse("2026-01-02T09:00:00Z");
+  const about = (host: string | null) => {
+    const seen = { turn_count: 1, phase: "streaming_turn", stopping: null, last_event: null };
+    const run = { agent: "codex", model: "m", worker_host: host, tokens: { total_tokens: 5 } };
+    const row = { ...seen, ...run, last_message: "reads", started_at: "2026-01-02T08:59:00Z" };
+    return wordsOf(row as unknown as Row, now)
+      .about.split(" · ")
+      .slice(0, 3)
+      .join(" · ");
+  };
+  assert.equal(about("build-1"), "codex · m on build-1 · streaming turn");
+  assert.equal(about(null), "codex · m · streaming turn");
 });
 
 test("times, counts, addresses and words of a command", () => {
