@@ -5,7 +5,7 @@ import type { Context, Middleware } from "koa";
 import type { RateLimiterMemory } from "rate-limiter-flexible";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { Caller } from "../core/model/role.ts";
-import type { NamedTokens } from "../core/store/named-tokens.ts";
+import { isNamedToken, type NamedTokens } from "../core/store/named-tokens.ts";
 import { sameText } from "../core/text/text.ts";
 import { isKnownOwnUser, isOwnUser } from "./peers.ts";
 
@@ -40,6 +40,7 @@ export function guard(rules: AccessRules): Middleware {
         rules.named.onEnd(caller.name, () => ctx.res.destroy()),
       );
     } else if (tokenAlways || rules.tokenWanted()) requireToken(ctx.req, rules);
+    else if (sendsEnded(ctx.req)) requireToken(ctx.req, rules, ended);
     else if (!(await isOwnUser(ctx.req.socket))) requireToken(ctx.req, rules, notOwnUser);
   };
   return async (ctx, next) => {
@@ -69,7 +70,7 @@ export function admits(rules: AccessRules, request: IncomingMessage): boolean {
     requireHost(request, rules);
     // A named token may look at every answer that is known here: its role is at least `read`.
     if (callerBy(rules, request) !== null) return true;
-    const isTrusted = isLoopback(rules.host) && !rules.tokenWanted();
+    const isTrusted = isLoopback(rules.host) && !rules.tokenWanted() && !sendsEnded(request);
     if (!isTrusted || !isKnownOwnUser(request.socket)) requireToken(request, rules);
     return true;
   } catch {
@@ -138,6 +139,13 @@ function isOwn(origin: string, host: string | undefined): boolean {
 const always = "this server requires its token";
 const notOwnUser =
   "this server requires its token, because the caller is not known to be the user who runs it";
+
+const ended = "a named token that is sent must be valid";
+
+/** A named token that has ended: without it its holder would be the server's own user, who may do everything. */
+function sendsEnded(request: IncomingMessage): boolean {
+  return isNamedToken(tokenIn(request) ?? "");
+}
 
 function tokenIn({ headers }: IncomingMessage): string | undefined {
   return /^Bearer +(\S+)$/i.exec(headers.authorization ?? "")?.[1];

@@ -119,6 +119,18 @@ describe("a named token", () => {
     assert.equal(refused.json().error.code, "forbidden_role");
     const wrong = await open.ask("/api/v1/state", { headers: bearer("another") });
     assert.equal(wrong.status, 200, "without a token that is known the server's own user calls");
+    await own.core.tokens.remove("ci");
+    const brief = await own.core.tokens.add({ name: "brief", role: "read", untilWall: 1 });
+    for (const [path, method] of [
+      ["/api/v1/state", "GET"],
+      ["/api/v1/ENG-1/abort", "POST"],
+    ] as const) {
+      const removed = await open.ask(path, { method, headers });
+      assert.match(removed.text, /must be valid, and the one that was sent is wrong/);
+      const expired = await open.ask(path, { method, headers: bearer(brief.token) });
+      assert.match(expired.text, /must be valid, and the one that was sent expired at/);
+      assert.deepEqual([removed.status, expired.status], [401, 401]);
+    }
   });
 
   test("that has expired, is removed or unknown gets 401, and the streams that it opened end", async () => {

@@ -176,7 +176,7 @@ export interface AgentRuntime {
     network?: AgentConfig["network"],
   ): Promise<readonly string[]>;
   /** Its agents may write the workspace's `.git` below level `danger` too. */
-  writesGit?(): boolean;
+  writesGit?(approvals: AgentConfig["approvals"]): boolean;
   /**
    * Starts the agent and opens (or resumes) its thread. Rejects with `codex_not_found`,
    * `agent_not_found`, `port_exit`, `response_timeout` or `response_error`; after that no process

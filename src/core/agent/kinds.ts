@@ -367,7 +367,7 @@ export class AgentRuntimes {
         await runtime.check?.(level, network);
       },
       readable: async (level, network) => (await runtime.readable?.(level, network)) ?? [],
-      writesGit: () => runtime.writesGit?.() ?? false,
+      writesGit: (approvals) => runtime.writesGit?.(approvals) === true,
       async start(spec, signal) {
         await requireProgram();
         return runtime.start(spec, signal);

@@ -145,7 +145,8 @@ async function work(
 
 /** Where the agent may write `.git`, its refs are believed no more; a confined one can still make one that is not there. */
 async function guardRefs(cwd: string, runtime: AgentRuntime, deps: AttemptDeps): Promise<void> {
-  const mayWrite = deps.config().agent.level === "danger" || runtime.writesGit?.() === true;
+  const { level, approvals } = deps.config().agent;
+  const mayWrite = level === "danger" || runtime.writesGit?.(approvals) === true;
   if (mayWrite || (await gitDirOf(cwd)) === null) await deps.workspaces.openGit(cwd);
 }
 

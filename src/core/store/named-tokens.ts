@@ -9,6 +9,7 @@ import { durableJson, OneByOne, removeLeftovers } from "./durable.ts";
 
 const formatVersion = 1;
 const fileName = "tokens.json";
+const prefix = "symphony_";
 
 export const maxTokens = 500;
 
@@ -56,7 +57,7 @@ export class NamedTokens {
    * also by an expired one, and `too_many_tokens`.
    */
   async add(given: Pick<NamedToken, "name" | "role" | "untilWall">) {
-    const token = `symphony_${randomBytes(32).toString("base64url")}`;
+    const token = `${prefix}${randomBytes(32).toString("base64url")}`;
     const entry = {
       ...given,
       digest: digestOf(token),
@@ -127,6 +128,11 @@ export class NamedTokens {
   #isOver({ untilWall }: NamedToken): boolean {
     return untilWall !== null && untilWall <= this.#clock.wall();
   }
+}
+
+/** Whether a text has the form of a named token: it was one, even if no such token is known any more. */
+export function isNamedToken(text: string): boolean {
+  return text.startsWith(prefix) && /^[\w-]{43}$/.test(text.slice(prefix.length));
 }
 
 function digestOf(token: string): string {

@@ -9,6 +9,7 @@ import {
   type Found,
   fault,
   findAt,
+  openGitMarker,
   pendingMarker,
   removedDir,
   requireInside,
@@ -115,6 +116,9 @@ export async function setAside(path: string, found: Found): Promise<string> {
       if ((await findAt(to)) !== "nothing") continue;
       // A file is put into a directory, because the list of workspaces contains only directories.
       if (found === "directory") {
+        // First: after a crash in between its refs would be believed.
+        if ((await findAt(openGitMarker(path))) !== "nothing")
+          await writeFile(openGitMarker(to), "", { flush: true });
         await move(path, to);
         await moveBaseline(path, to);
       } else {

@@ -21,15 +21,20 @@ test("every kind of agent is in the table, with its page", () => {
 });
 
 test("of a running server's agents it is known whether they may write .git below danger", async () => {
-  for (const [codex, mayWrite] of [
-    [{}, false],
-    [{ allowGit: true }, true],
-    [{ approvalPolicy: "on-request" }, true],
+  for (const [agent, codex, approvals, mayWrite] of [
+    ["codex", {}, "auto", false],
+    ["codex", { allowGit: true }, "auto", true],
+    ["codex", { approvalPolicy: "on-request" }, "auto", true],
+    // A command that a person approves leaves its sandbox.
+    ["openai", {}, "ask", true],
+    ["openai", {}, "auto", false],
+    ["claude", {}, "ask", false],
   ] as const) {
     const runtimes = new AgentRuntimes({
       ...{ kinds: agentKinds, clock: systemClock, env: {}, dataDir: "/nowhere", hosts: null },
       ...{ config: () => config({ codex }), lookup: () => undefined, hide() {}, onTrouble() {} },
     });
-    assert.equal((await runtimes.get("codex")).writesGit?.(), mayWrite, JSON.stringify(codex));
+    const runtime = await runtimes.get(agent);
+    assert.equal(runtime.writesGit?.(approvals), mayWrite, JSON.stringify([agent, codex]));
   }
 });

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, realpathSync, rmSync, writeFileSync
 import { join } from "node:path";
 import { test } from "node:test";
 import type { Issue } from "../../../src/core/model/issue.ts";
+import { workIn } from "../../../src/core/workspace/work.ts";
 import { config, issue } from "../../support/makers/issue.ts";
 import { coded, temporaryDir } from "../../support/makers/storage.ts";
 import { cleanUp, createWorld } from "../../support/worlds/core.ts";
@@ -42,6 +43,22 @@ test("a new issue gets a new workspace: another issue's with work is set aside a
     readdirSync(join(bench.root, ".symphony-root")).filter((name) => /aside/.test(name)),
     [],
   );
+});
+
+test("refs that an agent could write are believed at no moment of a move", async (t) => {
+  const bench = workspaceBench(t);
+  const { path, git } = await bench.make();
+  await bench.workspaces.openGit(path);
+  git("commit", "-q", "--allow-empty", "-m", "work");
+  git("update-ref", "refs/remotes/origin/mine", "HEAD");
+  // The record of the workspace cannot follow, as after a crash between the two.
+  const aside = join(bench.root, "ENG-1.aside-1");
+  mkdirSync(join(bench.root, ".symphony-root", "ENG-1.aside-1.baseline.json", "in-the-way"), {
+    recursive: true,
+  });
+  await assert.rejects(bench.workspaces.ensure(newcomer, none), coded("workspace_error"));
+  const kinds = (await workIn(aside)).map(({ kind }) => kind);
+  assert.ok(kinds.includes("commits"), String(kinds));
 });
 
 test("without a record next to it, the history names the issue of a workspace", async (t) => {

@@ -42,6 +42,8 @@ export function createOpenaiRuntime(options: OpenaiRuntimeOptions): AgentRuntime
   return {
     kind: "openai",
     check,
+    // A command that a person approves runs outside of the sandbox.
+    writesGit: (approvals) => approvals === "ask",
     async start(spec, signal) {
       signal.throwIfAborted();
       await check(spec.level, spec.network);
