@@ -133,7 +133,9 @@ async function work(
     // Before the stop: an attempt that is ended by it leaves the status of a stopped one.
     const status = found?.status ?? null;
     const known = found?.issue ?? null;
-    const why = found?.stopped?.reason ?? null;
+    const asked = found?.blocked?.needs.prompt;
+    const why =
+      asked === undefined ? (found?.stopped?.reason ?? null) : askedText(asked, text !== null);
     const isOver = !stop.aborted && !late.signal.aborted;
     const record = known === null ? null : await recordOf(core, known, { stop, isOver });
     await daemon.stop();
@@ -247,6 +249,14 @@ interface After {
   readonly place: Place;
   readonly context: CommandContext;
   readonly record: Awaited<ReturnType<typeof recordOf>> | null;
+}
+
+/** Without a server there is nothing to answer through. */
+function askedText(prompt: string, isFile: boolean): string {
+  const next = isFile
+    ? "say it in the file and run it again"
+    : "say it in the issue and run it again, or answer through symphony serve";
+  return `its agent asks: ${prompt}; ${next}`;
 }
 
 const examineMs = 5_000;

@@ -175,6 +175,27 @@ test("run exits with 6 when a person has to decide", async (t) => {
   );
 });
 
+test("run says what its agent asks, and where the answer goes without a server", async (t) => {
+  const demo = [process.execPath, join(root, "src/demo/agent.ts")];
+  const turns = [[{ do: "ask", question: "Which colour?", options: ["Blue"] }]];
+  const place = project(t);
+  const script = join(place.dir, "script.json");
+  writeFileSync(script, JSON.stringify({ issues: { default: turns } }));
+  const parts = [...demo, "--script", script, "--state", join(place.dir, "agent")];
+  const command = parts.map((part) => `"${part}"`).join(" ");
+  const text = readFileSync(place.workflowPath, "utf8")
+    .replace("kind: command,", "kind: codex, approvals: ask,")
+    .replace(/^command: .*$/m, `codex: ${JSON.stringify({ command, read_timeout_ms: 30_000 })}`);
+  writeFileSync(place.workflowPath, text);
+  writeFileSync(join(place.cwd, "task.md"), "# Paint it\n");
+  const { code, result, stderr } = await run(place, "task.md");
+  assert.equal(code, 6, stderr);
+  assert.match(
+    result.reason,
+    /RUN-1 is blocked .*: its agent asks: Which colour\?; say it in the file and run it again$/,
+  );
+});
+
 const endless = 'echo half > half.txt; echo $$ > "$HOME/pid"; exec sleep 86400';
 
 test("run exits with 124 when its time is over", async (t) => {
