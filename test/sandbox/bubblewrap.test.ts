@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import {
   appendFile,
@@ -55,6 +55,12 @@ async function place(name = "symphony-mounts-"): Promise<Place> {
     [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true }),
   };
 }
+
+/** Perl that becomes a command with a key in its session keyring; exits with 9 where the kernel has none. */
+const holding =
+  'my ($type, $name, $text) = ("user", "ticket", "text"); syscall(250, 1, 0); exit 9 if syscall(248, $type, $name, $text, 4, -3) == -1; exec @ARGV';
+const hasKeyring = () =>
+  process.arch === "x64" && spawnSync("perl", ["-e", holding, "true"]).status === 0;
 
 const readable = (path: string): Shown => ({ from: path, to: path, as: "readable" });
 
@@ -161,6 +167,22 @@ describe("a line in the sandbox", () => {
     const output = await p.said(line, { homes: [home], shown: [readable(p.root)] });
     assert.match(output, /^own\ntouch: .*\nclosed\ntmpfs +\d+ /);
     assert.ok(Number(output.match(/tmpfs +(\d+)/)?.[1]) <= 512 * 1024);
+  });
+
+  test("THREAT-1: has none of the keys in the session keyring of who started it", {
+    skip: hasKeyring() ? false : "needs x64, perl and keyctl(2)",
+  }, async () => {
+    await using p = await place();
+    const seek = `perl -e 'my ($type, $name) = ("user", "ticket"); my $at = syscall(250, 10, -3, $type, $name, 0); print $at > 0 ? "found" : "none"'`;
+    const heldBy = (line: string) =>
+      execFileSync("perl", ["-e", holding, "bash", "-c", line], { encoding: "utf8" });
+    assert.equal(heldBy(seek), "found");
+    const { workspace } = p;
+    const view: View = {
+      ...{ level: "safe", workspace, cwd: workspace, homes: [], hidden: [] },
+      ...{ shown: [], emptied: [] },
+    };
+    assert.equal(heldBy(await sandboxLine(seek, view)), "none");
   });
 
   test("can follow a link when the link's target is shown", async () => {
