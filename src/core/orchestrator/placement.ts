@@ -22,15 +22,19 @@ export function workerSlots(state: Places, config: Config): number | null {
 }
 
 /**
- * The worker for an attempt: the one that had the issue before, else the least loaded, the first of equals. null: all are
- * full or gone, and there is no other place.
+ * The worker for an attempt: the one that had the issue before, else the least loaded, the first of equals. After an attempt
+ * that failed another one comes first: what its machine lacks, the next may have. null: all are full or gone, and there is no
+ * other place.
  */
-export function workerFor(state: Places, config: Config, before: string | null): string | null {
+export function workerFor(
+  state: Places,
+  config: Config,
+  { before, hasFailed = false }: { before: string | null; hasFailed?: boolean },
+): string | null {
   const free = (open(state, config) ?? []).filter((worker) => worker.free > 0);
   const known = free.find(({ name }) => name === before);
-  if (known) return known.name;
-  const [first, ...others] = free;
-  if (first === undefined) return null;
+  const [first, ...others] = hasFailed ? free.filter((worker) => worker !== known) : free;
+  if (first === undefined || (known && !hasFailed)) return known?.name ?? null;
   return others.reduce((best, one) => (one.taken < best.taken ? one : best), first).name;
 }
 

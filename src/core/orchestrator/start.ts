@@ -61,7 +61,12 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
     return waitForAgent(state, issue, { birth, agent: choice.agent, context });
   }
   const worker =
-    state.workers === null ? null : workerFor(state, context.config, prior.worker ?? null);
+    state.workers === null
+      ? null
+      : workerFor(state, context.config, {
+          before: prior.worker ?? null,
+          hasFailed: prior.last?.outcome === "failed",
+        });
   if (state.workers !== null && worker === null)
     return waitForWorker(state, issue, { birth, context });
   const { agent } = choice;

@@ -25,15 +25,26 @@ test("30: attempts go to the least loaded worker, the first of equals, and none 
   const { on, state, settings } = await fleet([worker("w1"), worker("w2")]);
   assert.deepEqual(on, ["w1", "w2"]);
   assert.equal(workerSlots(state, settings), 0);
-  assert.equal(workerFor(state, settings, "w1"), null);
+  assert.equal(workerFor(state, settings, { before: "w1" }), null);
   assert.equal(whyNoWorker(state, settings), "w1 is full (1); w2 is full (1)");
 });
 
 test("30: the worker that had the issue before is preferred while it has a slot", async () => {
   const workers = [worker("w1", { capacity: 4 }), worker("w2", { capacity: 9 })];
   const { state, settings } = await fleet(workers);
-  assert.equal(workerFor(state, settings, "w1"), "w1");
-  assert.equal(workerFor(state, settings, "gone"), "w2");
+  assert.equal(workerFor(state, settings, { before: "w1" }), "w1");
+  assert.equal(workerFor(state, settings, { before: "gone" }), "w2");
+});
+
+test("30: after an attempt that failed another worker comes first, and the same one where there is no other", async () => {
+  const workers = [worker("w1", { capacity: 9 }), worker("w2", { capacity: 9 })];
+  const after = (before: string, places: Parameters<typeof workerFor>[0]) =>
+    workerFor(places, config({}), { before, hasFailed: true });
+  const { state } = await fleet(workers);
+  assert.deepEqual([after("w1", state), after("w2", state)], ["w2", "w1"]);
+  const alone = { ...state, workers: workers.slice(0, 1) };
+  assert.deepEqual([after("w1", alone), after("w2", alone)], ["w1", "w1"]);
+  assert.equal(after("w1", { ...state, workers: [] }), null);
 });
 
 test("6, 30: a worker that is not ready, or lacks a label, gets nothing, and it is said why", async () => {
