@@ -60,7 +60,7 @@ test("a lease that vanished counts from its last new beat, and anew when the eng
   assert.equal(sighted(flushed, at(6), look(4_000)).missingWall, null);
 });
 
-test("15, 3: the lease is that of the server: the times scale with it, and a worker that counts another one gets nothing", () => {
+test("the lease is that of the server: the times scale with it, and a worker that counts another one gets nothing", () => {
   const { leaseMs, marginMs, renewMs, awayMs, maxSkewMs } = leaseTimes(6_000);
   assert.deepEqual([marginMs, renewMs, awayMs, maxSkewMs], [2_000, 1_000, 2_000, 1_500]);
   assert.deepEqual(leaseTimes(120_000).renewMs, 2_500);
@@ -87,7 +87,7 @@ test("15, 3: the lease is that of the server: the times scale with it, and a wor
   assert.equal(why({ skewMs: -1_600 }), "its clock is 2 s behind the engine's");
 });
 
-test("7: a queue that leaves a job waiting at three looks in a row, with room for it, is opened again", async () => {
+test("a queue that leaves a job waiting at three looks in a row, with room for it, is opened again", async () => {
   const made: string[] = [];
   const logged: string[] = [];
   let jobs = 1;
