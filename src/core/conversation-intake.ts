@@ -72,7 +72,8 @@ export class ConversationIntake {
     deliveries.remember(issue);
     orchestrator().post({ type: "issue.hinted", issueId: issue.id });
     const { comment } = found;
-    if (comment?.by === "person") comments.prompted(issue, comment, { id, opens: true });
+    if (comment?.by === "person" && comment.mayWrite !== false)
+      comments.prompted(issue, comment, { id, opens: true });
     return done;
   }
 

@@ -11,6 +11,7 @@ import type { Issue, IssueName } from "../model/issue.ts";
 import { type Work, workInWords } from "../model/work.ts";
 import { workspaceKey } from "../repository/key.ts";
 import type { Loan, Mirrors } from "../repository/mirrors.ts";
+import { syncDirectory } from "../store/durable.ts";
 import { dropBaseline, readBaseline, writeBaseline } from "./baseline.ts";
 import { deleteTree } from "./deletion.ts";
 import { makeFresh, setAside } from "./directory.ts";
@@ -302,7 +303,9 @@ class DirectoryWorkspaces implements Workspaces {
   }
 
   async openGit(path: string): Promise<void> {
-    await writeFile(openGitMarker(path), "", { flush: true });
+    const marker = openGitMarker(path);
+    await writeFile(marker, "", { flush: true });
+    await syncDirectory(dirname(marker));
   }
 
   async #loanOf(path: string): Promise<Loan | null> {

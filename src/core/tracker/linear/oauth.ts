@@ -51,6 +51,7 @@ export class LinearTokens {
   #renewedAt = Number.NEGATIVE_INFINITY;
   /** What the disk refused: it is the only copy. */
   #unsaved: readonly (readonly [string, string])[] = [];
+  #saving: Promise<void> = Promise.resolve();
 
   constructor(settings: OAuthSettings, deps: OAuthDeps) {
     this.#settings = settings;
@@ -163,14 +164,20 @@ export class LinearTokens {
     return access;
   }
 
-  /** The tokens work even if the disk refuses them; they are saved with the next request then. */
-  async #save(values: readonly (readonly [string, string])[]): Promise<void> {
+  /** The tokens work even if the disk refuses them; they are saved with the next request then, and never older ones after newer. */
+  #save(values: readonly (readonly [string, string])[]): Promise<void> {
+    if (this.#deps.keeper !== undefined) this.#unsaved = values;
+    this.#saving = this.#saving.then(() => this.#keep());
+    return this.#saving;
+  }
+
+  async #keep(): Promise<void> {
     const { keeper } = this.#deps;
-    if (keeper === undefined) return;
-    this.#unsaved = values;
+    const values = this.#unsaved;
+    if (keeper === undefined || values.length === 0) return;
     try {
       for (const [name, value] of values) await keeper.keep(name, value);
-      this.#unsaved = [];
+      if (this.#unsaved === values) this.#unsaved = [];
     } catch (error) {
       keeper.failed(`Linear's new tokens are not saved: ${messageOf(error)}`);
     }
