@@ -35,10 +35,7 @@ const reopenedWithinMs = 14 * 24 * 60 * 60_000;
 /** Stands in `problemWith` for the read of a pull request. */
 const unread = "read";
 
-/**
- * Reads what happened to delivered work until it is merged or closed, whatever became of the
- * attempt, the claim or the configuration since.
- */
+/** Reads what happened to delivered work until it is merged or closed, whatever became of the attempt, the claim or the configuration since. */
 export class Watch {
   readonly #deps: WatchDeps;
   readonly #looking = new Map<string, Promise<void>>();

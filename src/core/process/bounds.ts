@@ -1,5 +1,4 @@
 // What one agent, with everything that it starts, may use of the machine; who exceeds it is ended.
-
 import { readdir, readFile, stat, statfs } from "node:fs/promises";
 import { totalmem } from "node:os";
 import { dirname } from "node:path";

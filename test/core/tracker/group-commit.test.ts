@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { GroupCommit } from "../../../src/core/tracker/inbox.ts";
+import { GroupCommit } from "../../../src/core/tracker/group-commit.ts";
 
 describe("a group commit", () => {
   test("commits together all items of one turn of the event loop", async () => {
