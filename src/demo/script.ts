@@ -12,8 +12,13 @@ export type Step =
   | { readonly do: "commit"; readonly message: string }
   | { readonly do: "run"; readonly command: string }
   | { readonly do: "sleep"; readonly ms: number }
-  /** Waits up to `ms` for guidance; `writeTo` names a file that gets its text. */
-  | { readonly do: "waitForSteer"; readonly ms: number; readonly writeTo?: string }
+  /** Waits up to `ms` for guidance; `writeTo` names a file that gets its text, or `otherwise` where none came. */
+  | {
+      readonly do: "waitForSteer";
+      readonly ms: number;
+      readonly writeTo?: string;
+      readonly otherwise?: string;
+    }
   | { readonly do: "tool"; readonly name: string; readonly arguments?: unknown }
   /** Requests approval to run `command`, or asks a person `question`. */
   | { readonly do: "ask"; readonly command: string }
@@ -212,7 +217,10 @@ export const chapters: readonly Chapter[] = [
     turns: [
       [
         { do: "say", text: steeringQuestion },
-        { do: "waitForSteer", ms: steeringWaitMs.alone, writeTo: "evening.txt" },
+        {
+          ...{ do: "waitForSteer", ms: steeringWaitMs.alone },
+          ...{ writeTo: "evening.txt", otherwise: "Good evening" },
+        },
         ...done("the evening greeting is chosen"),
       ],
     ],

@@ -137,9 +137,12 @@ export class Performer {
   }
 
   async #waitForSteer(step: StepOf<"waitForSteer">, turn: Turn): Promise<void> {
-    const steer = await turn.nextSteer(step.ms);
-    if (steer === null || step.writeTo === undefined) return;
-    await this.#edit({ do: "edit", path: step.writeTo, content: `${steer.text}\n` }, turn);
+    const { ms, writeTo, otherwise } = step;
+    const steer = await turn.nextSteer(ms);
+    if (steer === null && otherwise !== undefined) turn.say(`No answer came. I take: ${otherwise}`);
+    const text = steer?.text ?? otherwise;
+    if (text === undefined || writeTo === undefined) return;
+    await this.#edit({ do: "edit", path: writeTo, content: `${text}\n` }, turn);
   }
 
   async #tool(step: StepOf<"tool">, turn: Turn): Promise<void> {

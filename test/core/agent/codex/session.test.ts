@@ -237,6 +237,15 @@ describe("steering and interrupting the scripted agent", () => {
     );
   });
 
+  test("without an answer in its time the demo's agent takes its own, and says so", async () => {
+    const wait = { do: "waitForSteer", ms: 50, writeTo: "steer.txt" } as const;
+    await using b = await bench([[{ ...wait, otherwise: "Good evening" }]]);
+    await using session = await b.start();
+    await session.turn("go", plain);
+    assert.deepEqual(b.said, ["No answer came. I take: Good evening"]);
+    assert.equal(await readFile(join(b.workspace, "steer.txt"), "utf8"), "Good evening\n");
+  });
+
   test("guidance that its turn did not take up is never reported as delivered", async () => {
     await using b = await bench([
       [
