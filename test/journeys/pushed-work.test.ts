@@ -82,6 +82,7 @@ test("issue show: a workspace that was removed has no path", async () => {
   await eventually("it has no path", async () => (await detail()).workspace.path === null);
   const shown = await symphony(place, "issue", "show", "LOCAL-1");
   assert.doesNotMatch(shown.stdout, /^workspace /m);
-  const { recent_events: events } = await detail();
-  assert.ok(events.some(({ event }) => event === "workspace.removed"));
+  await eventually("an event says so", async () =>
+    (await detail()).recent_events.some(({ event }) => event === "workspace.removed"),
+  );
 });
