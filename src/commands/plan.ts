@@ -101,7 +101,7 @@ export async function planOfOnePoll(
   }
 }
 
-/** Why offered work would reach nobody; nothing is written to a site. */
+/** Why offered work would not arrive at its site; nothing is written there. */
 async function problemsOf(config: Config, trial: Omit<Trial, "timeoutMs">) {
   const forges = new Set<Forge>();
   const forgeFor = (rule: RepositoryConfig) => {

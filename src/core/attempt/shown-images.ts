@@ -1,10 +1,8 @@
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { recalled, remember } from "../agent/memory.ts";
 
 const maxThreads = 1_000;
-/** As for other documents of the data directory; a larger one is of another program. */
-const maxBytes = 4 * 1024 * 1024;
 
 const Pairs = z.array(z.tuple([z.string(), z.array(z.string())]));
 
@@ -47,7 +45,10 @@ export class ShownImages {
   }
 
   get #threads(): Map<string, ReadonlySet<string>> {
-    this.#known ??= new Map(this.#file === null ? [] : read(this.#file));
+    if (this.#known === null) {
+      const pairs = this.#file === null ? null : recalled(this.#file, Pairs);
+      this.#known = new Map(pairs?.map(([id, all]) => [id, new Set(all)]));
+    }
     return this.#known;
   }
 
@@ -61,24 +62,7 @@ export class ShownImages {
       threads.delete(oldest);
     }
     if (this.#file === null) return;
-    try {
-      const draft = `${this.#file}.new`;
-      const pairs = [...threads].map(([id, known]) => [id, [...known]]);
-      writeFileSync(draft, JSON.stringify(pairs), { mode: 0o600 });
-      renameSync(draft, this.#file);
-    } catch {
-      // An older one would say that a thread has what it has not.
-      rmSync(this.#file, { force: true });
-    }
-  }
-}
-
-function read(file: string): readonly (readonly [string, ReadonlySet<string>])[] {
-  try {
-    const text = readFileSync(file, "utf8");
-    if (text.length > maxBytes) return [];
-    return Pairs.parse(JSON.parse(text)).map(([id, all]) => [id, new Set(all)] as const);
-  } catch {
-    return [];
+    const pairs = [...threads].map(([id, known]) => [id, [...known]]);
+    remember(this.#file, pairs);
   }
 }

@@ -16,6 +16,9 @@ export interface FleetConfig {
   readonly leaseMs: number;
 }
 
+/** How long a lease may last, and lasts without a setting, ms. */
+export const leaseRange = { shortest: 5_000, usual: 15_000, longest: 300_000 } as const;
+
 const nameForm = /^\$([A-Za-z_]\w*)$/;
 
 const engineUrl = text.refine(
@@ -29,8 +32,10 @@ export const fleetSection = section({
   max_copy: size.default(64 * 1024 ** 2),
   prepare: text.nullable().default(null),
   lease_ms: wholeNumber
-    .refine((ms) => ms >= 5_000 && ms <= 300_000, "must be from 5000 to 300000")
-    .default(15_000),
+    .refine((ms) => ms >= leaseRange.shortest && ms <= leaseRange.longest, {
+      error: `must be from ${leaseRange.shortest} to ${leaseRange.longest}`,
+    })
+    .default(leaseRange.usual),
 });
 
 export function fleetConfigOf(written: z.output<typeof fleetSection>): FleetConfig {

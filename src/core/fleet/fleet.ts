@@ -333,8 +333,9 @@ export class Fleet {
   }
 
   #view(member: Member): WorkerHost {
-    const { presence = null, missingWall = null } = this.#sightings.get(member.id) ?? {};
-    const why = whyNothing(member, this.#sightings.get(member.id) ?? null, {
+    const sighting = this.#sightings.get(member.id) ?? null;
+    const { presence = null, missingWall = null } = sighting ?? {};
+    const why = whyNothing(member, sighting, {
       ...{ refusedBy: this.#refusedBy, leads: this.#leadsSince !== null, times: this.#times },
       ...{ epoch: this.#members.epoch, isSettled: this.#isSettled() },
     });

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { leaseRange } from "../config/fleet.ts";
 import { parseJson } from "../text/text.ts";
 import type { Engine } from "./engine.ts";
 import { seal, unseal } from "./sealing.ts";
@@ -20,9 +21,6 @@ export interface LeaseTimes {
   readonly maxSkewMs: number;
 }
 
-export const defaultLeaseMs = 15_000;
-const [shortestLeaseMs, longestLeaseMs] = [5_000, 300_000];
-
 export function leaseTimes(leaseMs: number): LeaseTimes {
   const marginMs = Math.round(leaseMs / 3);
   // Orders travel with renewals, so that a long lease does not make them late.
@@ -35,11 +33,12 @@ export function leadOf(epoch: number, host: string, dataDir: string, leaseMs: nu
   return [epoch, host, dataDir, leaseMs].join("|");
 }
 
-/** null: nobody leads, or it is no lead. An orchestrator that does not say its lease has the default one. */
+/** null: no orchestrator leads, or it is no lead. An orchestrator that does not say its lease has the default one. */
 export function readLead(text: string | null) {
+  const { shortest, usual, longest } = leaseRange;
   const [epoch = "", host = "", ...rest] = (text ?? "").split("|");
-  const said = rest.length > 1 ? Number(rest.at(-1)) : defaultLeaseMs;
-  const isLead = /^\d+$/.test(epoch) && said >= shortestLeaseMs && said <= longestLeaseMs;
+  const said = rest.length > 1 ? Number(rest.at(-1)) : usual;
+  const isLead = /^\d+$/.test(epoch) && said >= shortest && said <= longest;
   return isLead ? { epoch, host, leaseMs: said } : null;
 }
 
@@ -61,7 +60,7 @@ export const Presence = z.object({
   /** The attempts that it runs. */
   runs: z.array(z.string()),
   /** How long it takes its lease to last. */
-  leaseMs: z.number().default(defaultLeaseMs),
+  leaseMs: z.number().default(leaseRange.usual),
   /** It takes jobs from its queue. */
   takes: z.boolean().default(true),
   /** It has ended every agent and stopped: the last that it says. */

@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import type { AgentKind } from "../agent/kinds.ts";
 import { type Clock, pause, within } from "../clock.ts";
+import { leaseRange } from "../config/fleet.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { Guardian } from "../process/guardian.ts";
 import { hasProc, killRun, runIdOf } from "../process/table.ts";
@@ -12,7 +13,6 @@ import { Hosted, type HostedDeps } from "./hosted.ts";
 import type { Identity } from "./join.ts";
 import {
   claimLease,
-  defaultLeaseMs,
   giveBackLease,
   leaseTimes,
   type Presence,
@@ -73,7 +73,7 @@ class FleetWorker {
   #guardian: Guardian;
   #taking: Taking | null = null;
   #epoch = "";
-  #times = leaseTimes(defaultLeaseMs);
+  #times = leaseTimes(leaseRange.usual);
   #instance = "";
   #beat = 0;
   /** By the monotonic clock: until then agents may run. */
@@ -103,7 +103,7 @@ class FleetWorker {
         engine.taker(
           identity.id,
           (job, token) => this.#take(job, token),
-          defaultLeaseMs,
+          leaseRange.usual,
           this.#options.capacity,
         ),
       waiting: () => engine.redis.llen(engine.key(identity.id, "wait")),

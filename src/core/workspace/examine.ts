@@ -45,11 +45,8 @@ export interface Findings {
   readonly problems: readonly string[];
 }
 
-export interface RemoteCommits {
-  readonly own: readonly string[];
-  /** Of a submodule that symphony checked out at `path`. */
-  inside(path: string): RemoteCommits;
-}
+/** Of the repository itself (""), or of a submodule that symphony checked out at this path. */
+export type RemoteCommits = (path: string) => readonly string[];
 
 export interface Examination {
   /** null if it is not known how the workspace was made. */
@@ -120,7 +117,7 @@ class Examiner implements Findings {
       const { baseline: known, remote } = this.#how;
       const { linked } = repository;
       this.onlyHere = await commitsOnlyHere(git, refs, {
-        ...{ linked, known, ...(remote && { remote: remote.own }) },
+        ...{ linked, known, ...(remote && { remote: remote("") }) },
       });
     });
   }
@@ -191,7 +188,7 @@ class Examiner implements Findings {
     const path = fileAt(this.#path, name).toString("utf8");
     const found = await examine(path, {
       ...{ baseline: null, isNew: false, ...(signal && { signal }) },
-      ...(remote && { remote: remote.inside(own) }),
+      ...(remote && { remote: (below) => remote(below === "" ? own : `${own}/${below}`) }),
       made: inside.map((one) => one.slice(own.length + 1)),
     });
     const { changed, fresh, nested, submodules, problems, unfinished, refs, onlyHere } = found;

@@ -54,18 +54,12 @@ async function remoteOf(baseline: Baseline | null): Promise<RemoteCommits> {
   const { loan = null, mirrors = null, remote = [] } = baseline ?? {};
   const commitsIn = async (mirror: string | undefined) =>
     mirror === undefined || mirrors === null ? [] : commitsOf(mirrorIn(mirrors, mirror));
-  const submodules = new Map<string, readonly string[]>();
-  for (const { path, mirror } of loan?.submodules ?? [])
-    submodules.set(path, await commitsIn(mirror));
-  const at = (top: string): RemoteCommits => ({
-    own: top === "" ? [...remote, ...own] : (submodules.get(top) ?? []),
-    inside: (path) => at(top === "" ? path : `${top}/${path}`),
-  });
-  const own = await commitsIn(loan?.mirror);
-  return at("");
+  const known = new Map([["", [...remote, ...(await commitsIn(loan?.mirror))]]]);
+  for (const { path, mirror } of loan?.submodules ?? []) known.set(path, await commitsIn(mirror));
+  return (path) => known.get(path) ?? [];
 }
 
-async function commitsOf(gitDir: string): Promise<readonly string[]> {
+async function commitsOf(gitDir: string): Promise<string[]> {
   return [...(await refsBelow("refs/remotes", gitDir)).values()];
 }
 

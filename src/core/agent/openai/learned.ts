@@ -1,8 +1,8 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { z } from "zod";
 import type { Clock } from "../../clock.ts";
 import type { LearnedRow, Quirks } from "../agent.ts";
+import { recalled, remember } from "../memory.ts";
 
 const keptMs = 7 * 24 * 3_600_000;
 const maxRows = 200;
@@ -74,36 +74,18 @@ export class Learned {
   }
 
   get #rows(): readonly LearnedRow[] {
-    this.#known ??= this.#file === null ? [] : read(this.#file);
+    this.#known ??= (this.#file === null ? null : recalled(this.#file, Rows)) ?? [];
     return this.#known;
   }
 
   #keep(rows: readonly LearnedRow[]): void {
     this.#known = rows;
-    if (this.#file === null) return;
-    try {
-      mkdirSync(dirname(this.#file), { recursive: true });
-      const draft = `${this.#file}.new`;
-      writeFileSync(draft, JSON.stringify(rows), { mode: 0o600 });
-      renameSync(draft, this.#file);
-    } catch {
-      // It is learned again after a restart; a file that is out of date would be worse than none.
-      rmSync(this.#file, { force: true });
-    }
+    if (this.#file !== null) remember(this.#file, rows);
   }
 }
 
 function isSame(row: Place, place: Place): boolean {
   return row.baseUrl === place.baseUrl && row.model === place.model;
-}
-
-/** Only a memory: without it, or with one that cannot be read, everything is learned again. */
-function read(file: string): readonly LearnedRow[] {
-  try {
-    return Rows.parse(JSON.parse(readFileSync(file, "utf8")));
-  } catch {
-    return [];
-  }
 }
 
 const byDir = new Map<string, Learned>();
