@@ -2,6 +2,7 @@
 import { readdir, readFile, stat, statfs } from "node:fs/promises";
 import { totalmem } from "node:os";
 import { dirname } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 import type { AgentConfig } from "../config/agents.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { sizeText } from "../text/text.ts";
@@ -57,6 +58,8 @@ const recordMs = 5_000;
 /** Who wrote less since it was recorded did not fill the disk. */
 const leastWrittenBytes = 16 * 1024 ** 2;
 const intervalMs = 250;
+/** After so many control groups the other work of this process has its turn. */
+const groupsAtOnce = 16;
 /** The part of the time that looking may take, one in this many, unless the machine is flooded. */
 const restShare = 10;
 const maxRestMs = 2_000;
@@ -159,7 +162,8 @@ export function watchBounds(bounded: Bounded): () => void {
 
 async function look(): Promise<void> {
   const before = performance.now();
-  for (const one of watched.keys()) {
+  for (const [at, one] of [...watched.keys()].entries()) {
+    if (at % groupsAtOnce === 0) await turn();
     const error = memoryLimitError(one.bounds, one.group ?? null);
     if (error !== null) await end(one, "memory", error.message);
   }
@@ -213,9 +217,8 @@ async function machineNow(): Promise<Machine> {
   const at = performance.now();
   const unknown = Number.POSITIVE_INFINITY;
   if (!hasProc) return { at, processes: unknown, usedBytes: unknown };
-  const names = await readdir("/proc").catch(() => []);
   const isCounted = (name: string) => /^\d+$/.test(name) && !kernelThreads.has(Number(name));
-  const processes = names.filter(isCounted).length;
+  const processes = (await readdir("/proc").catch(() => [])).filter(isCounted).length;
   return { at, processes, usedBytes: usedBytes(await figuresIn("/proc/meminfo")) };
 }
 
@@ -344,12 +347,9 @@ async function judgeDisk(
   }
   if (freeBytes >= least || most.by === null) return;
   const place = dirname(most.by.workspace);
-  const text = `${sizeText(freeBytes)} left on the disk of ${place}, at least ${sizeText(least)}`;
-  await end(
-    most.by,
-    "disk",
-    `${text}: the agent was ended because it wrote ${sizeText(most.bytes)}`,
-  );
+  const left = `${sizeText(freeBytes)} left on the disk of ${place}, at least ${sizeText(least)}`;
+  const cause = `the agent was ended because it wrote ${sizeText(most.bytes)}`;
+  await end(most.by, "disk", `${left}: ${cause}`);
   for (const one of users) record(one);
 }
 

@@ -75,6 +75,8 @@ export function makeGroup(
   if (places.length > 0) known.set(root, places);
   const name = `${prefix}${randomUUID()}`;
   const made: string[] = [];
+  /** Where the kernel counts what it ended for the group's memory. */
+  const counts: string[] = [];
   for (const { dir, version, controllers } of places) {
     const group = join(dir, name);
     try {
@@ -82,8 +84,9 @@ export function makeGroup(
       made.push(group);
       if (maxTasks !== null && controllers.includes("pids")) set(group, "pids.max", maxTasks);
       const memory = version === 2 ? "memory.max" : "memory.limit_in_bytes";
-      if (maxMemoryBytes !== null && controllers.includes("memory"))
-        set(group, memory, maxMemoryBytes);
+      if (maxMemoryBytes === null || !controllers.includes("memory")) continue;
+      counts.push(join(group, version === 2 ? "memory.events" : "memory.oom_control"));
+      set(group, memory, maxMemoryBytes);
     } catch {
       // Not delegated after all: what was made is used, the look holds the rest.
     }
@@ -92,11 +95,7 @@ export function makeGroup(
   const files = made.map((dir) => shellQuoted(join(dir, "cgroup.procs")));
   let isFull = false;
   const ranOutOfMemory = () => {
-    isFull ||= made.some((dir) =>
-      ["memory.events", "memory.oom_control"].some((file) =>
-        /^oom_kill [1-9]/m.test(textIn(join(dir, file))),
-      ),
-    );
+    isFull ||= counts.some((file) => /^oom_kill [1-9]/m.test(textIn(file)));
     return isFull;
   };
   return {
