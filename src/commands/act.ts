@@ -232,16 +232,14 @@ interface Item {
 }
 
 function itemsOf({ blocked, review, held, failed }: SnapshotView): readonly Item[] {
-  const questions = blocked.map(({ issue_identifier, title, needs }): Item => {
+  const questions = blocked.map(({ issue_identifier, title, needs, next }): Item => {
     const { kind, prompt, options, since: start, until } = needs;
-    const answer = kind === "approval" ? "approve" : '"ANSWER"';
-    const next = `symphony respond ${issue_identifier} ${answer}`;
     const url = null;
     return { issue_identifier, title, kind, prompt, options, since: start, until, next, url };
   });
   const offered = review.flatMap((row): Item[] => {
-    const { issue_identifier, title, delivery, since: start } = row;
-    if (delivery !== null && !delivery.needs_person) return [];
+    const { issue_identifier, title, delivery, since: start, next } = row;
+    if (next === null) return [];
     const base = {
       issue_identifier,
       title,
@@ -251,16 +249,13 @@ function itemsOf({ blocked, review, held, failed }: SnapshotView): readonly Item
       until: null,
     };
     const prompt = delivery?.summary ?? "waits for a person";
-    return [{ ...base, prompt, next: nextOf(row), url: addressOf(delivery) }];
+    return [{ ...base, prompt, next, url: addressOf(delivery) }];
   });
   const stopped = [...held, ...failed].map((row): Item => {
-    const { issue_identifier, title, reason, attached, error, status, delivery } = row;
+    const { issue_identifier, title, reason, error, status, delivery, next } = row;
     const url = addressOf(delivery);
     const what = error === null ? reason : `${reason}: ${error}`;
     const prompt = url === null || what.includes(url) ? what : `${what} (${url})`;
-    const next = attached
-      ? `symphony attach ${issue_identifier} --done`
-      : saidNext(what, issue_identifier);
     const base = { issue_identifier, title, prompt, options: [], since: row.since, until: null };
     return { ...base, kind: status, next, url };
   });
@@ -271,24 +266,6 @@ type Delivered = SnapshotView["review"][number]["delivery"];
 
 function addressOf(delivery: Delivered): string | null {
   return delivery?.pull_request?.url ?? null;
-}
-
-/** The first command that the words name as the next; without one, what starts the issue again. */
-function saidNext(what: string, id: string): string {
-  const usual = `symphony transition ${id} queued`;
-  const others = [`deliver ${id}`, `attach ${id}`, `transition ${id} completed`];
-  const [, said = ""] = what.split("; next: ");
-  const named = [usual, ...others.map((other) => `symphony ${other}`)]
-    .map((command) => ({ command, at: said.indexOf(command) }))
-    .filter(({ at }) => at >= 0)
-    .sort((one, other) => one.at - other.at);
-  return named[0]?.command ?? usual;
-}
-
-/** The command for work that waits for a person. */
-function nextOf({ issue_identifier: id, delivery }: SnapshotView["review"][number]): string {
-  if (delivery !== null && delivery.problem !== null) return `symphony deliver ${id}`;
-  return addressOf(delivery) === null ? `symphony diff ${id}` : `symphony open ${id}`;
 }
 
 function printItems(items: readonly Item[], context: CommandContext): Promise<void> {

@@ -49,6 +49,27 @@ export function conflictLines(all: readonly Overlap[]): string[] {
   });
 }
 
+/** The same for the branch of one issue, and where more is said. */
+export function conflictText({
+  conflicts,
+  issue_identifier: issue,
+}: {
+  readonly conflicts: readonly Overlap[];
+  readonly issue_identifier: string;
+}): readonly string[] {
+  return conflicts
+    .filter((pair) => pair.conflicts)
+    .map(({ first, second, files }) => {
+      const other = first.issue_identifier === issue ? second : first;
+      const paths = files.filter(({ kind }) => kind === "conflict").map(({ path }) => path);
+      const more = paths.length > 5 ? ` and ${paths.length - 5} more` : "";
+      const where = `${paths.slice(0, 5).join(", ")}${more}`;
+      return plainLine(
+        `git cannot merge it with ${other.issue_identifier} in ${where}: symphony conflicts`,
+      );
+    });
+}
+
 /** `3`, `3-5`, `3+` for lines that are inserted after the third. */
 function linesText(lines: Lines): string {
   const shown = lines.map(({ start, count }) => {

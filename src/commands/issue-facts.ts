@@ -1,5 +1,6 @@
 import type { Api } from "../contract/api.ts";
 import type { Reply } from "../contract/route.ts";
+import { conflictText } from "./conflicts.ts";
 import { relative } from "./output.ts";
 
 // What is said of one issue by more than one command.
@@ -7,12 +8,13 @@ import { relative } from "./output.ts";
 type Detail = Reply<Api["issues"]["detail"]>;
 
 /** Where offered work is and what it waits for or why not, the rounds that it took, and what came back last. */
-export function reviewFacts({
-  delivery,
-  feedback,
-}: Pick<Detail, "delivery" | "feedback">): readonly [string, string][] {
+export function reviewFacts(
+  detail: Pick<Detail, "delivery" | "feedback" | "conflicts" | "issue_identifier">,
+): readonly [string, string][] {
+  const { delivery, feedback } = detail;
   const facts: [string, string][] = [];
   if (delivery !== null) facts.push(["delivery", delivery.summary]);
+  for (const text of conflictText(detail)) facts.push(["conflicts", text]);
   if (feedback === null) return facts;
   const { rounds, max_rounds: most, last } = feedback;
   facts.push(["rounds", `${rounds} of ${most} without a word of a person`]);

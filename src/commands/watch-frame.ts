@@ -1,4 +1,4 @@
-import { type Lane, type Row, type Words, wordsOf } from "../web/lanes.ts";
+import { conflictsIn, conflictWords, type Lane, nextOf, type Row, wordsOf } from "../web/lanes.ts";
 import { amount, type Paint, plainLine, widthOf } from "./output.ts";
 import { type Cell, rowText, type Size } from "./screen.ts";
 import { alertLines } from "./snapshot.ts";
@@ -111,7 +111,8 @@ function boardRows(scene: Scene, { columns, rows: room }: Size, paint: Paint): s
       view.filter === "" ? "No issue is queued, running or waiting." : "No issue matches.";
     return ["", rowText([line(text, columns)], paint)];
   }
-  const drawing = { scene, columns, layout: layoutOf(used, columns), paint };
+  const conflicts = conflictsIn(scene.snapshot);
+  const drawing = { scene, columns, layout: layoutOf(used, columns), conflicts, paint };
   const entries = used.flatMap((lane) => [
     titleOf(lane, columns, paint),
     ...lane.rows.map((row) => entryOf(row, row === current, drawing)),
@@ -148,6 +149,7 @@ interface Drawing {
   readonly scene: Scene;
   readonly columns: number;
   readonly layout: Layout;
+  readonly conflicts: ReturnType<typeof conflictsIn>;
   readonly paint: Paint;
 }
 
@@ -165,37 +167,46 @@ function entryOf(row: Row, isSelected: boolean, drawing: Drawing): Entry {
   };
 }
 
-function textOf({ what, fault }: Words): string {
-  return fault === null ? what : `${what}: ${fault}`;
+function textOf(row: Row, { scene, conflicts }: Drawing): string {
+  const { what, fault } = wordsOf(row, scene.now);
+  const conflict = conflictWords(conflicts.get(row.issue_identifier));
+  const now = fault === null ? what : `${what}: ${fault}`;
+  return conflict === "" ? now : `${conflict}; ${now}`;
 }
 
-function cellsOf(row: Row, isSelected: boolean, { scene, columns, layout }: Drawing): Cell[] {
+function cellsOf(row: Row, isSelected: boolean, drawing: Drawing): Cell[] {
+  const { scene, columns, layout, conflicts } = drawing;
   const said = wordsOf(row, scene.now);
+  const style = conflicts.has(row.issue_identifier) ? ({ style: "yellow" } as const) : {};
   const { id, title, text, about } = layout;
   const at = id + 4;
   return [
     { at: 0, width: 1, text: isSelected ? ">" : " " },
     { at: 2, width: id, text: row.issue_identifier, style: "bold" },
     { at, width: title - 2, text: row.title },
-    { at: at + title, width: text - (about > 0 ? 2 : 0), text: textOf(said) },
+    { at: at + title, width: text - (about > 0 ? 2 : 0), text: textOf(row, drawing), ...style },
     { at: columns - about, width: about, text: said.about, style: "dim" },
   ];
 }
 
 /** What the columns of a selected row had no room for. */
-function moreOf(row: Row, { scene, columns, layout }: Drawing): readonly Cell[] {
+function moreOf(row: Row, drawing: Drawing): readonly Cell[] {
+  const { scene, columns, layout } = drawing;
+  const whole = textOf(row, drawing);
+  const next = "needs" in row ? null : nextOf(row);
   const said = wordsOf(row, scene.now);
   const width = columns - 4;
   const at = (text: string, style?: Cell["style"]): Cell => ({
     ...{ at: 4, width, text },
     ...(style !== undefined && { style }),
   });
-  const isCut = widthOf(textOf(said)) > layout.text - 2;
+  const isCut = widthOf(whole) > layout.text - 2;
   const answers = "needs" in row ? answersTo(row.needs) : [];
   return [
-    ...(isCut ? folded(textOf(said), width, 5).map((text) => at(text)) : []),
+    ...(isCut ? folded(whole, width, 5).map((text) => at(text)) : []),
     ...answers.slice(0, maxChoices).map((option, index) => at(`${index + 1} ${option}`)),
     ...(said.about === "" || layout.about > 0 ? [] : [at(said.about, "dim")]),
+    ...(next === null ? [] : [at(`next: ${next}`, "dim")]),
   ];
 }
 

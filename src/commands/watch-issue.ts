@@ -1,4 +1,5 @@
 import { words } from "../web/words.ts";
+import { conflictText } from "./conflicts.ts";
 import { amount, type Paint, relative } from "./output.ts";
 import { type Cell, rowText, type Size } from "./screen.ts";
 import { answersTo } from "./watch-model.ts";
@@ -51,6 +52,7 @@ function headOf({ now }: Scene, opening: Opening, columns: number): readonly Cel
     ...(detail.delivery === null
       ? []
       : [line(detail.delivery.problem ?? detail.delivery.summary, columns, "cyan")]),
+    ...conflictText(detail).map((text) => line(text, columns, "yellow")),
     ...(detail.last_error === null ? [] : [line(detail.last_error, columns, "red")]),
   ];
 }

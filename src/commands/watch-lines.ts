@@ -1,6 +1,14 @@
 import type { StreamEvent } from "../client/events.ts";
 import { messageOf } from "../core/model/errors.ts";
-import { lanesOf, matches, type Row, wordsOf } from "../web/lanes.ts";
+import {
+  conflictsIn,
+  conflictWords,
+  lanesOf,
+  matches,
+  nextOf,
+  type Row,
+  wordsOf,
+} from "../web/lanes.ts";
 import type { CommandContext } from "./context.ts";
 import { eventLine } from "./event-line.ts";
 import { exitCodes } from "./failure.ts";
@@ -127,6 +135,7 @@ class Lines {
   #list(search: string): void {
     if (this.#snapshot === null) return;
     const now = Date.now();
+    const conflicts = conflictsIn(this.#snapshot);
     let isEmpty = true;
     for (const { title, rows } of lanesOf(this.#snapshot, now)) {
       const shown = rows.filter((row) => matches(row, search));
@@ -134,7 +143,9 @@ class Lines {
       for (const row of shown) {
         isEmpty = false;
         const { what, about } = wordsOf(row, now);
-        const facts = [what, about].filter((text) => text !== "").join("; ");
+        const conflict = conflictWords(conflicts.get(row.issue_identifier));
+        const next = "needs" in row || nextOf(row) === null ? "" : `next: ${nextOf(row)}`;
+        const facts = [conflict, what, about, next].filter((text) => text !== "").join("; ");
         this.#say(`  ${row.issue_identifier} ${row.title}: ${facts}`);
       }
     }

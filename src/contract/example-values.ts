@@ -135,6 +135,8 @@ export const delivery = {
     review: "none",
   },
   summary: "pull request #12 https://github.com/acme/shop/pull/12; waits for a review",
+  place: "pull request #12 https://github.com/acme/shop/pull/12",
+  progress: "waits for a review",
   waiting_for: "a review",
   needs_person: true,
   problem: null,

@@ -116,7 +116,11 @@ export const RetryingRow = z
   })
   .meta({ id: "RetryingRow" });
 
-export const BlockedRow = z.object({ ...row, needs: NeedsView }).meta({ id: "BlockedRow" });
+const next = z
+  .string()
+  .describe("The command that continues it, such as `symphony deliver ENG-123`");
+
+export const BlockedRow = z.object({ ...row, needs: NeedsView, next }).meta({ id: "BlockedRow" });
 
 /** Where the work on an issue is, and what it waits for. */
 export const DeliveryView = z
@@ -141,7 +145,9 @@ export const DeliveryView = z
         review: z.enum(["none", "approved", "changes_requested", "unknown"]),
       })
       .nullable(),
-    summary: z.string().describe("One line: where the work is, and what it waits for"),
+    summary: z.string().describe("One line: `place` and `progress`"),
+    place: z.string().describe("Where the work is, such as `branch symphony/eng-123`"),
+    progress: z.string().describe("What it waits for, why its last step failed, or how it ended"),
     waiting_for: z.string().nullable().describe("A sentence; null: for nothing"),
     needs_person: z
       .boolean()
@@ -182,7 +188,12 @@ export const OverlapView = z
   .meta({ id: "Overlap" });
 
 export const ReviewRow = z
-  .object({ ...row, delivery: DeliveryView.nullable(), since: Time })
+  .object({
+    ...row,
+    delivery: DeliveryView.nullable(),
+    since: Time,
+    next: next.nullable().describe("As of a blocked row; null: no person is needed now"),
+  })
   .meta({ id: "ReviewRow" });
 
 export const StoppedRow = z
@@ -193,6 +204,7 @@ export const StoppedRow = z
     error: z.string().nullable(),
     delivery: DeliveryView.nullable().describe("Where its work is; null: no work was offered"),
     since: Time,
+    next,
   })
   .meta({ id: "StoppedRow" });
 

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { Middleware } from "koa";
 import type { Clock } from "../core/clock.ts";
 import type { Core } from "../core/core.ts";
-import { type Delivery, deliveryInWords } from "../core/model/delivery.ts";
+import { type Delivery, deliveryInWords, progressOf } from "../core/model/delivery.ts";
 import { messageOf } from "../core/model/errors.ts";
 import { unsavedText } from "../core/model/gates.ts";
 import { type Issue, statuses } from "../core/model/issue.ts";
@@ -237,11 +237,10 @@ function review(
 /** The pull request, or the branch, and what it waits for. */
 function waitCell(delivery: Delivery | null): Html | string {
   if (delivery === null) return "a person";
-  const { pullRequest: pull, problem, waitingFor } = delivery;
+  const { pullRequest: pull } = delivery;
   const address = pull && webAddress(pull.url);
   if (pull === null || address === null) return cut(deliveryInWords(delivery));
-  const state = problem ?? `waits for ${waitingFor ?? "nothing"}`;
-  return html`<a href="${address}" rel="noopener noreferrer">pull request #${pull.number}</a>; ${cut(state)}`;
+  return html`<a href="${address}" rel="noopener noreferrer">pull request #${pull.number}</a>; ${cut(progressOf(delivery))}`;
 }
 
 function running({ counts, running: entries }: Snapshot, wall: number): Html | null {

@@ -15,6 +15,7 @@ import {
   TokenCounts,
 } from "../contract/values.ts";
 import { type KeptRow, KeptView } from "../contract/work.ts";
+import { type Delivered, updateStep } from "../core/delivery/delivered.ts";
 import type { Feedback } from "../core/delivery/store.ts";
 import type { RecordTrouble } from "../core/journal/recorder.ts";
 import type { Attempt, Tokens } from "../core/model/attempt.ts";
@@ -23,10 +24,13 @@ import {
   deliveryInWords,
   needsPerson,
   type Overlap,
+  placeOf,
+  progressOf,
 } from "../core/model/delivery.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
 import type { Issue, IssueStatus } from "../core/model/issue.ts";
 import { type Unwritten, writerOf } from "../core/model/names.ts";
+import { answerStep, type NextStep, nextCommand } from "../core/model/next-step.ts";
 import { workInWords } from "../core/model/work.ts";
 import type { TemplateChoice } from "../core/orchestrator/choice.ts";
 import { reviewOpens } from "../core/orchestrator/explain.ts";
@@ -138,8 +142,16 @@ function stoppedRow(
 ): Unwritten<typeof StoppedRow> {
   const { issue, reason, error, sinceWall: since } = stopped;
   const attached = stopped.claim === "held" && stopped.attached !== undefined;
-  const facts = { reason, attached, error, since };
+  const held = stopped.claim === "held" ? stopped.next : undefined;
+  const step = attached ? "leave" : held === "look" ? lookAt(delivery) : (held ?? "requeue");
+  const next = nextCommand(step, issue.identifier);
+  const facts = { reason, attached, error, since, next };
   return { ...row(issue, status), ...facts, delivery: delivery && shown(delivery, status) };
+}
+
+/** Where a person reads finished work. */
+function lookAt(delivery: Delivery | null): NextStep {
+  return delivery?.pullRequest ? "open" : "look";
 }
 
 /** Nothing but a person leads a held or failed issue on, whatever its work waits for. */
@@ -149,16 +161,22 @@ function shown(
 ): Unwritten<typeof DeliveryView> {
   const isStopped = status === "held" || status === "failed";
   const isWaiting = isStopped || (!delivery.over && needsPerson(delivery));
-  return { ...delivery, summary: deliveryInWords(delivery), needsPerson: isWaiting };
+  const words = { place: placeOf(delivery), progress: progressOf(delivery) };
+  return { ...delivery, ...words, summary: deliveryInWords(delivery), needsPerson: isWaiting };
 }
 
 export function deliveryView(delivery: Delivery): z.output<typeof DeliveryView> {
   return writeDelivery(shown(delivery));
 }
 
-function reviewRow(entry: Review, delivery: Delivery | null): Unwritten<typeof ReviewRow> {
+function reviewRow(entry: Review, delivered: Delivered | null): Unwritten<typeof ReviewRow> {
   const { issue, sinceWall: since } = entry;
-  return { ...row(issue, "review"), delivery: delivery && shown(delivery), since };
+  const delivery = delivered && shown(delivered);
+  const retried = delivered?.problemWith === updateStep ? "attach" : "deliver";
+  const step = delivered?.problem ? retried : lookAt(delivered);
+  const isWaiting = delivery === null || delivery.needsPerson;
+  const next = isWaiting ? nextCommand(step, issue.identifier) : null;
+  return { ...row(issue, "review"), delivery, since, next };
 }
 
 function completedRow(entry: Completed): Unwritten<typeof CompletedRow> {
@@ -190,7 +208,7 @@ interface Moment {
   /** null: decisions are recorded. */
   readonly unrecorded: { readonly trouble: RecordTrouble; readonly lost: number } | null;
   /** Where the work on an issue is. */
-  deliveryOf(issueId: string): Delivery | null;
+  deliveryOf(issueId: string): Delivered | null;
 }
 
 export function snapshotView(
@@ -211,6 +229,7 @@ export function snapshotView(
     blocked: snapshot.blocked.map((entry) => ({
       ...row(entry.issue, "blocked"),
       needs: needsOf(entry),
+      next: nextCommand(answerStep(entry.needs.kind), entry.issue.identifier),
     })),
     review: snapshot.review.map((entry) => reviewRow(entry, deliveryOf(entry.issue.id))),
     held: snapshot.held.map((entry) => stoppedRow(entry, "held", deliveryOf(entry.issue.id))),

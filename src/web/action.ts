@@ -55,7 +55,11 @@ export function Outcome({ result }: { result: Progress["result"] }): VNode | nul
 
 /** The command that does the same. */
 export function Command({ words }: { words: readonly string[] }): VNode {
-  return html`<code class="command">${words.map(shellWord).join(" ")}</code>`;
+  return html`<${CommandLine} line=${words.map(shellWord).join(" ")} />`;
+}
+
+export function CommandLine({ line }: { line: string }): VNode {
+  return html`<code class="command">${line}</code>`;
 }
 
 interface Needs {

@@ -1,10 +1,19 @@
 import { Component, type VNode } from "preact";
-import { Answer } from "./action.ts";
+import { Answer, CommandLine } from "./action.ts";
 import { Offered } from "./delivery.ts";
-import { type Lane, lanesOf, matches, type Row, type State, type Words, wordsOf } from "./lanes.ts";
+import {
+  conflictsIn,
+  type Lane,
+  lanesOf,
+  matches,
+  nextOf,
+  type Row,
+  type State,
+  type Words,
+  wordsOf,
+} from "./lanes.ts";
 import { html } from "./markup.ts";
 import { type Filter, issueAddress } from "./route.ts";
-import { conflictsIn } from "./rows.ts";
 import { cut } from "./words.ts";
 
 /** Rows of a lane that are shown before the rest is folded. */
@@ -67,7 +76,7 @@ function LaneView({ lane, conflicts, now }: LaneProps): VNode {
   return html`<section id=${`lane-${lane.name}`} class=${`lane ${lane.name}`}>
     <h2>${lane.title} <span>${lane.count}${found}${rest}</span></h2>
     <ul class="rows">${rows.map((row) => {
-      const others = conflicts.get(row.issue_identifier)?.join(", ") ?? "";
+      const others = conflicts.get(row.issue_identifier) ?? [];
       return html`<${RowView} key=${row.issue_identifier} row=${row} said=${wordsOf(row, now)} others=${others} />`;
     })}</ul>
   </section>`;
@@ -77,22 +86,23 @@ interface RowProps {
   readonly row: Row;
   readonly said: Words;
   /** The issues that it conflicts with. */
-  readonly others: string;
+  readonly others: readonly string[];
 }
 
 /** Rendered only when it has something new to show: the store keeps the rows that say the same. */
 class RowView extends Component<RowProps> {
   override shouldComponentUpdate({ row, said, others }: RowProps): boolean {
     const { props } = this;
-    return row !== props.row || said.about !== props.said.about || others !== props.others;
+    return (
+      row !== props.row || said.about !== props.said.about || `${others}` !== `${props.others}`
+    );
   }
 
   override render({ row, said, others }: RowProps): VNode {
     const { issue_identifier: issue, labels } = row;
-    const isLive = row.status === "running" || row.status === "review";
     return html`<li>
       <div class="issue"><a href=${issueAddress(issue)}>${issue}</a><bdi>${cut(row.title)}</bdi><span class="soft">${[row.state, ...labels.slice(0, 5)].join(" · ")}</span></div>
-      <div class="facts"><${Facts} row=${row} said=${said} />${isLive && others !== "" && html`<p class="bad">git cannot merge it with ${others}</p>`}</div>
+      <div class="facts"><${Facts} row=${row} said=${said} />${others.length > 0 && html`<p class="bad">git cannot merge it with ${others.map((other, at) => html`${at > 0 && ", "}<a key=${other} href=${issueAddress(other)}>${other}</a>`)}</p>`}</div>
     </li>`;
   }
 }
@@ -107,8 +117,10 @@ function Facts({ row, said }: Omit<RowProps, "others">): VNode {
   }
   const delivery = "delivery" in row ? row.delivery : null;
   const isOffered = row.status === "review" && delivery !== null;
+  const next = nextOf(row);
   return html`${!isOffered && html`<p>${cut(what)}</p>`}
     ${fault !== null && fault !== what && html`<p class="bad">${cut(fault)}</p>`}
     ${delivery !== null && html`<${Offered} delivery=${delivery} />`}
-    ${about !== "" && html`<p class="soft">${about}</p>`}`;
+    ${about !== "" && html`<p class="soft">${about}</p>`}
+    ${next !== null && html`<${CommandLine} line=${next} />`}`;
 }

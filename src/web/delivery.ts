@@ -14,23 +14,15 @@ type Detail = z.output<typeof IssueDetail>;
 
 /** The pull request and what it waits for, in the row of an issue. */
 export function Offered({ delivery }: { delivery: Delivery }): VNode {
-  const { problem, waiting_for: waits } = delivery;
-  const end =
-    delivery.pull_request?.state === "closed"
-      ? "it was closed"
-      : delivery.pull_request === null && delivery.pushed === null
-        ? "not delivered"
-        : "it is over";
-  const text = problem ?? (waits === null ? end : `waits for ${waits}`);
-  return html`<p><${Place} delivery=${delivery} /> ${" "}<span class=${problem === null ? undefined : "bad"}>${cut(text)}</span></p>
+  const { problem, progress } = delivery;
+  return html`<p><${Place} delivery=${delivery} /> ${" "}<span class=${problem === null ? undefined : "bad"}>${cut(progress)}</span></p>
     <${Marks} delivery=${delivery} />`;
 }
 
 function Place({ delivery }: { delivery: Delivery }): VNode {
-  const { pull_request: pull, branch } = delivery;
+  const { pull_request: pull, place } = delivery;
   const address = webAddress(pull?.url);
-  if (pull === null)
-    return html`<span>${branch === null ? "in its workspace" : `branch ${branch}`};</span>`;
+  if (pull === null) return html`<span>${place};</span>`;
   const name = `pull request #${pull.number}`;
   return address === null
     ? html`<span>${name}</span>`

@@ -46,6 +46,33 @@ export function lanesOf(state: State, now: number): readonly Lane[] {
   ];
 }
 
+/** The other issues whose branches git cannot merge with that of each issue. */
+export function conflictsIn({
+  conflicts,
+}: Pick<State, "conflicts">): ReadonlyMap<string, readonly string[]> {
+  const others = new Map<string, string[]>();
+  for (const { first, second } of conflicts) {
+    for (const [one, other] of [
+      [first, second],
+      [second, first],
+    ] as const) {
+      const known = others.get(one.issue_identifier) ?? [];
+      others.set(one.issue_identifier, [...known, other.issue_identifier]);
+    }
+  }
+  return others;
+}
+
+/** Of one issue, and nothing where it conflicts with none. */
+export function conflictWords(others: readonly string[] | undefined): string {
+  return others === undefined ? "" : `git cannot merge it with ${others.join(", ")}`;
+}
+
+/** The command that continues an issue, where a person has to. */
+export function nextOf(row: Row): string | null {
+  return "next" in row ? row.next : null;
+}
+
 /** What a row says about its issue. */
 export interface Words {
   /** What it does now, or waits for. */

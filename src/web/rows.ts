@@ -10,21 +10,6 @@ export function rowOf(state: State, issue: string): Row | undefined {
   return rowsOf(state).find((row) => row.issue_identifier === issue);
 }
 
-/** The other issues whose branches git cannot merge with that of each issue. */
-export function conflictsIn({ conflicts }: State): ReadonlyMap<string, readonly string[]> {
-  const others = new Map<string, string[]>();
-  for (const { first, second } of conflicts) {
-    for (const [one, other] of [
-      [first, second],
-      [second, first],
-    ] as const) {
-      const known = others.get(one.issue_identifier) ?? [];
-      others.set(one.issue_identifier, [...known, other.issue_identifier]);
-    }
-  }
-  return others;
-}
-
 /**
  * `next` with the rows of `known` that say the same: a part of the page whose row is the same object has nothing to
  * show anew.

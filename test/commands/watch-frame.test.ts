@@ -45,7 +45,12 @@ function stateOf(titles: readonly string[]): SnapshotView {
     ...{ since: "2026-11-23T10:00:00.000Z", until: null, attempt_id: null },
   };
   const counts = { ...base.counts, blocked: 1, running: running.length };
-  return { ...base, counts, running, blocked: [{ ...first, needs, status: "blocked" }] };
+  return {
+    ...base,
+    counts,
+    running,
+    blocked: [{ ...first, needs, next: "symphony respond ENG-1 Blue", status: "blocked" }],
+  };
 }
 
 function sceneOf(state: SnapshotView, more: Partial<Scene> = {}): Scene {
@@ -159,6 +164,24 @@ test("D15: without colour each lane and each action is told by words and signs",
   }
   // D24: the reason stands in the row.
   assert.match(text, /ENG-3 .*\n {4}refused: ENG-3 is not running/);
+});
+
+test("a conflict of branches stands first in both rows, and in full with the next command in the selected one", () => {
+  const base = stateOf(["one", "two", "three"]);
+  const branch = (n: number) => ({
+    issue_id: "",
+    issue_identifier: `ENG-${n}`,
+    branch: `eng-${n}`,
+  });
+  const files = [{ path: "a.ts", kind: "conflict" as const, first: [], second: [] }];
+  const pair = { repository: "shop", conflicts: true, first: branch(1), second: branch(3), files };
+  const state = { ...base, conflicts: [pair] };
+  const view = { ...firstView, cursor: "ENG-3" };
+  const text = frame(sceneOf(state, { view }), { columns: 100, rows: 24 }, paint).rows.join("\n");
+  assert.match(text, /ENG-3 conflicts with ENG-1 in a\.ts: symphony conflicts/);
+  assert.match(text, /\n {2}ENG-1 .*git cannot merge it with ENG-3/);
+  assert.match(text, /\n> ENG-3 .*git cannot merge it with ENG-1; reading the code/);
+  assert.doesNotMatch(text, /ENG-2 .*cannot merge/);
 });
 
 test("the badge says live only where it is", () => {

@@ -47,6 +47,12 @@ describe("deliveries on the page", () => {
     const conflict = page.locator("#conflicts li", { hasText: "LOCAL-2" }).first();
     await conflict.getByText("git cannot merge the two").waitFor();
     assert.match(await conflict.innerText(), /one\.txt: conflict/);
+    // On the board both say so, and lead to each other.
+    await page.getByRole("link", { name: "All issues" }).click();
+    const one = lane(page, "review").locator("li", { hasText: "git cannot merge it with LOCAL-2" });
+    await one.getByText("symphony open LOCAL-1").waitFor();
+    await one.getByRole("link", { name: "LOCAL-2" }).click();
+    await page.locator("#conflicts li", { hasText: "LOCAL-1" }).first().waitFor();
     assert.deepEqual(complaints, []);
   });
 });

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import type { Delivered } from "../../src/core/delivery/delivered.ts";
 import { openDeliveryStore } from "../../src/core/delivery/store.ts";
-import type { Delivery, PullRequestFacts } from "../../src/core/model/delivery.ts";
+import type { PullRequestFacts } from "../../src/core/model/delivery.ts";
 import { config, issue } from "../support/makers/issue.ts";
 import { createWorld } from "../support/worlds/core.ts";
 import { serve } from "../support/worlds/server.ts";
@@ -9,7 +10,7 @@ import { serve } from "../support/worlds/server.ts";
 const url = "https://github.test/acme/shop/pull/7";
 
 /** ENG-1 is in review, with a pull request. */
-async function inReview(facts: Partial<Delivery> = {}) {
+async function inReview(facts: Partial<Delivered> = {}) {
   const one = issue("ENG-1");
   const settings = config({ tracker: { onSuccess: { kind: "auto" } } });
   const world = await createWorld({ issues: [one], config: settings });
@@ -107,23 +108,42 @@ describe("an issue in review", () => {
   });
 });
 
-for (const [pull, waitingFor, summary] of [
-  ["open", "the check test", "waits for the check test"],
-  ["closed", null, "it was closed"],
+for (const [facts, next] of [
+  [{}, "symphony open ENG-1"],
+  [{ waitingFor: "the check test" }, null],
+  [{ pullRequest: null, waitingFor: "a person" }, "symphony diff ENG-1"],
+  [{ problem: "push refused: no", problemWith: "push" }, "symphony deliver ENG-1"],
+  [{ problem: "main was not merged", problemWith: "update" }, "symphony attach ENG-1"],
 ] as const) {
-  test(`a held issue says where its work is, and that it needs a person: ${pull}`, async () => {
+  test(`a row in review names the command that continues it: ${next}`, async () => {
+    await using at = await inReview(facts);
+    const [row] = (await at.state()).review;
+    assert.equal(row.next, next);
+    assert.equal(row.delivery.summary, `${row.delivery.place}; ${row.delivery.progress}`);
+  });
+}
+
+for (const [pull, waitingFor, summary, step, next] of [
+  ["open", "the check test", "waits for the check test", "look", "symphony open ENG-1"],
+  ["closed", null, "it was closed", "complete", "symphony transition ENG-1 completed"],
+  ["closed", null, "it was closed", null, "symphony transition ENG-1 queued"],
+] as const) {
+  test(`a held issue says where its work is, that it needs a person, and the next command: ${pull}, ${step}`, async () => {
     const facts = { number: 7, url, draft: false, headSha: "a".repeat(40) };
     const state = { state: pull, checks: "running", review: "none" } as const;
     const over = pull === "closed";
     await using at = await inReview({ pullRequest: { ...facts, ...state }, waitingFor, over });
-    const reason = "pull request #7 was closed by ada; next: symphony transition ENG-1 completed";
-    at.world.scheduler.orchestrator.post({ type: "offer.stopped", issueId: at.one.id, reason });
+    // What the words name is not what is read.
+    const reason = "pull request #7 was closed by ada; next: symphony deliver ENG-1";
+    const input = { type: "offer.stopped", issueId: at.one.id, reason } as const;
+    at.world.scheduler.orchestrator.post({ ...input, ...(step && { next: step }) });
     const [row] = (await at.state()).held;
     const { delivery, explain } = await at.detail();
     assert.deepEqual(row.delivery, delivery);
     assert.equal(delivery.summary, `pull request #7 ${url}; ${summary}`);
     assert.equal(delivery.needs_person, true);
     assert.match(row.reason, /closed by ada/);
+    assert.equal(row.next, next);
     const isHeld = ({ detail = "" }) => detail.includes(reason);
     assert.ok(explain.some(isHeld), JSON.stringify(explain));
   });

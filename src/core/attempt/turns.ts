@@ -159,7 +159,8 @@ export async function turns(
 
 /** Work that is not ready when the attempt ends is not offered. */
 function offerable(made: Made | Unready | null): Made | null {
-  return made?.kind === "unready" ? { kind: "refused", reason: made.reason } : made;
+  if (made?.kind !== "unready") return made;
+  return { kind: "refused", reason: made.reason, next: "deliver" };
 }
 
 /**

@@ -30,6 +30,9 @@ export interface Retargeted {
   readonly checks: readonly string[];
 }
 
+/** Stands in `problemWith` where a newer base could not be merged into the branch. */
+export const updateStep = "update";
+
 /** The delivery of one issue, as it is stored. */
 export interface Delivered extends Delivery {
   /** As last read before it was offered. */

@@ -83,7 +83,7 @@ export async function madeBy(turn: LeftWork, deps: MadeDeps): Promise<Made | Unr
   if (head === null) return { kind: "unchanged" };
   if (base === null) {
     const reason = `not pushed: ${repository.name} is empty; next: push a first commit to its default branch, ${thenDeliver}`;
-    return { kind: "refused", reason };
+    return { kind: "refused", reason, next: "deliver" };
   }
   const { maxFile: maxFileBytes, allowWorkflows, allowSubmodules, allowLfs } = delivery;
   const { holdsSecret } = deps;
@@ -96,11 +96,13 @@ export async function madeBy(turn: LeftWork, deps: MadeDeps): Promise<Made | Unr
       : {
           kind: "refused",
           reason: `nothing was committed: ${leftOutOf(leftOut)}; ${mendIt(turn)}`,
+          next: "deliver",
         };
   }
   if (offered.objections.length > 0) {
-    const next = `next: allow it in the settings of delivery, or take it out of the commits in ${workspace.path}, ${thenDeliver}`;
-    return { kind: "refused", reason: `${refusalOf(offered.objections)}; ${next}` };
+    const how = `next: allow it in the settings of delivery, or take it out of the commits in ${workspace.path}, ${thenDeliver}`;
+    const reason = `${refusalOf(offered.objections)}; ${how}`;
+    return { kind: "refused", reason, next: "deliver" };
   }
   const failed = await deps.check(turn, delivery.checks);
   if (failed !== null) return redCheck(failed, turn);
@@ -151,6 +153,7 @@ function notSigned({ message }: SigningFailure, thenDeliver: string): Refused {
   return {
     kind: "refused",
     reason: `not committed, the work stays in its workspace: it cannot be signed: ${message}; ${next}`,
+    next: "deliver",
   };
 }
 

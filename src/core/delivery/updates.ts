@@ -12,7 +12,7 @@ import { plainName } from "../text/text.ts";
 import { readBaseline, readMerging, writeMerging } from "../workspace/baseline.ts";
 import { findingsIn } from "../workspace/work.ts";
 import type { Checked, FailedCheck } from "./checks.ts";
-import { carriedInto, type Delivered, type Reach } from "./delivered.ts";
+import { carriedInto, type Delivered, type Reach, updateStep } from "./delivered.ts";
 import { commandsFor, isGenerated } from "./generated.ts";
 import { conflictSource, hashOf } from "./judge.ts";
 import type { DeliveryStore, Feedback, NewEntry } from "./store.ts";
@@ -61,8 +61,6 @@ export interface Wanted {
 const namedAtMost = 50;
 const maxFailures = 3;
 const noWorkspace = "it has no workspace";
-/** Stands in `problemWith`. */
-const updating = "update";
 
 /**
  * Brings a newer base into delivered branches without a model call; what git cannot merge becomes the
@@ -317,9 +315,9 @@ export class Updates {
     const what = why.replace(/^the branch was not updated: /, "");
     const next = `symphony attach ${issueIdentifier ?? issueId}, and merge ${base} there`;
     const problem = `${base} (${wanted.base.slice(0, 10)}) was not merged into the branch: ${what}; next: ${next}`;
-    if (now.problem !== null && now.problemWith !== updating) return;
-    save({ ...now, problem, problemWith: updating });
-    const data = { step: updating, final: false };
+    if (now.problem !== null && now.problemWith !== updateStep) return;
+    save({ ...now, problem, problemWith: updateStep });
+    const data = { step: updateStep, final: false };
     bus.publish({ type: "delivery.refused", issueId, issueIdentifier, message: problem, data });
   }
 
@@ -348,7 +346,7 @@ function keyOf({ head }: Delivered, { base }: Wanted): string {
 
 /** Once an update was tried, an earlier one's problem is over. */
 function triedFor(now: Delivered, updatedFor: string): Delivered {
-  const mended = now.problemWith === updating ? { problem: null, problemWith: null } : {};
+  const mended = now.problemWith === updateStep ? { problem: null, problemWith: null } : {};
   return { ...now, ...mended, updatedFor };
 }
 

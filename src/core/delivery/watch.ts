@@ -391,7 +391,7 @@ export class Watch {
     else {
       const again = pullRequest === null ? "push" : "open";
       const reason = `${summary}; next: symphony transition ${issueIdentifier} completed, or symphony deliver ${issueIdentifier} to ${again} it again`;
-      post({ type: "offer.stopped", issueId, reason });
+      post({ type: "offer.stopped", issueId, reason, next: "complete" });
     }
     kick();
   }

@@ -155,7 +155,12 @@ export class Writes {
         ? `symphony deliver ${name} makes it again`
         : `git -C ${workspacePath} pull --no-rebase ${repository.address.address} ${branch}, then symphony transition ${name} queued`;
     const reason = `push refused: ${what}; next: ${next}`;
-    this.#deps.post({ type: "offer.stopped", issueId, reason });
+    this.#deps.post({
+      type: "offer.stopped",
+      issueId,
+      reason,
+      ...(found === null && { next: "deliver" }),
+    });
     return { outcome: "final", reason };
   }
 

@@ -70,30 +70,27 @@ export interface Overlap {
   readonly files: readonly ChangedByBoth[];
 }
 
+type Stage = Pick<Delivery, "branch" | "pullRequest" | "waitingFor" | "problem" | "pushed">;
+
 /** One line: where the work is, and what it waits for. */
-export function deliveryInWords(
-  delivery: Pick<Delivery, "branch" | "pullRequest" | "waitingFor" | "problem" | "pushed">,
-): string {
-  const { waitingFor, problem, branch } = delivery;
-  const place = placeOf(delivery);
-  const named = branch !== null && place.includes(branch) ? branch : null;
-  const awaited = named === null ? waitingFor : (waitingFor?.replace(named, "it") ?? null);
-  const end =
-    delivery.pullRequest?.state === "closed"
-      ? "it was closed"
-      : delivery.pullRequest === null && delivery.pushed === null
-        ? "not delivered"
-        : "it is over";
-  const state = problem ?? (awaited === null ? end : `waits for ${awaited}`);
-  return `${place}; ${state}`;
+export function deliveryInWords(delivery: Stage): string {
+  return `${placeOf(delivery)}; ${progressOf(delivery)}`;
 }
 
-function placeOf({
-  branch,
-  pullRequest: pull,
-  pushed,
-  waitingFor,
-}: Pick<Delivery, "branch" | "pullRequest" | "pushed" | "waitingFor">): string {
+/** What it waits for, why its last step failed, or how it ended. */
+export function progressOf(delivery: Stage): string {
+  const { waitingFor, problem, branch, pullRequest: pull, pushed } = delivery;
+  if (problem !== null) return problem;
+  if (waitingFor !== null) {
+    const isNamed = branch !== null && placeOf(delivery).includes(branch);
+    return `waits for ${isNamed ? waitingFor.replace(branch, () => "it") : waitingFor}`;
+  }
+  if (pull?.state === "closed") return "it was closed";
+  return pull === null && pushed === null ? "not delivered" : "it is over";
+}
+
+/** Where the work is. */
+export function placeOf({ branch, pullRequest: pull, pushed, waitingFor }: Stage): string {
   if (pull !== null) return `pull request #${pull.number} ${pull.url}`;
   if (branch === null) return "in its workspace";
   if (pushed !== null) return `branch ${branch}`;

@@ -1,9 +1,9 @@
-import { cutEscaped, type Wording } from "./message.ts";
+import { cutEscaped, type Wording, whyOf } from "./message.ts";
 
 /** https://discord.com/developers/docs/resources/webhook#execute-webhook */
 const maxContentChars = 2_000;
 const maxTitleChars = 300;
-const maxReasonChars = 300;
+const maxReasonChars = 400;
 /** Addresses in the text get no preview. */
 const suppressEmbeds = 4;
 
@@ -15,10 +15,11 @@ function escaped(text: string): string {
 /** The body of a post to a webhook of Discord. `allowed_mentions` names none, so that no text can notify a person. */
 export function discordBody({ headline, items, more, url }: Wording): object {
   const head = `**${cutEscaped(headline, maxTitleChars, escaped)}**`;
-  const lines = items.map(({ label, title, reason, url: own }) => {
+  const lines = items.map((item) => {
+    const { label, title, url: own } = item;
     const named = title === null ? "" : ` ${cutEscaped(title, maxTitleChars, escaped)}`;
     const link = own === null ? "" : ` <${own}>`;
-    return `${escaped(label)}${named}: ${cutEscaped(reason, maxReasonChars, escaped)}${link}`;
+    return `${escaped(label)}${named}: ${cutEscaped(whyOf(item), maxReasonChars, escaped)}${link}`;
   });
   const end = (left: number) =>
     left > 0 ? `\nand ${left} more${url === null ? "" : ` <${url}>`}` : "";

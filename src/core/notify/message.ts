@@ -39,6 +39,8 @@ export interface Item {
   readonly reason: string;
   /** Where it can be answered or seen. */
   readonly url: string | null;
+  /** The command that continues the issue; null: no person is needed. */
+  readonly next: string | null;
 }
 
 /** The number of occasions that a message shows. */
@@ -83,6 +85,7 @@ export function wordingOf(message: Message, { detail, base, redact }: WordingDep
       title,
       reason: redact(reason),
       url: addressOf(one, page),
+      next: one.next === null ? null : redact(one.next),
     };
   });
   const again = isRepeat ? "(repeated) " : "";
@@ -126,10 +129,15 @@ function addressOf({ issueIdentifier, url }: Occasion, page: string | null): str
     : `${page}/#/issue/${encodeURIComponent(issueIdentifier.toWellFormed())}`;
 }
 
+/** The reason with the command that continues the issue, which many reasons have already. */
+export function whyOf({ reason, next }: Item): string {
+  return next === null || reason.includes(next) ? reason : `${reason}; next: ${next}`;
+}
+
 /** One line for each occasion, for receivers that take plain text. */
 export function plainTextOf({ headline, items, more, url }: Wording): string {
-  const lines = items.map(({ label, title, reason, url: own }) =>
-    [[label, title, reason].filter((part) => part !== null).join(": "), own]
+  const lines = items.map((item) =>
+    [[item.label, item.title, whyOf(item)].filter((part) => part !== null).join(": "), item.url]
       .filter((part) => part !== null)
       .join("  "),
   );
@@ -148,7 +156,7 @@ export function documentOf(message: Message, { headline, items, more, url }: Wor
     headline,
     total: message.total,
     counts: Object.fromEntries(message.counts),
-    occasions: items.map(({ occasion, title, reason, url: own }) => ({
+    occasions: items.map(({ occasion, title, reason, url: own, next }) => ({
       seq: occasion.seq,
       at: new Date(occasion.at).toISOString(),
       occasion: occasion.names[0] ?? null,
@@ -156,6 +164,7 @@ export function documentOf(message: Message, { headline, items, more, url }: Wor
       title,
       reason,
       url: own,
+      next,
     })),
     more,
     url,

@@ -340,10 +340,10 @@ export class Notices {
 
 function testMessage({ name, when }: NotifyRule, wall: number): Message {
   const reason = `the rule ${name} reaches you; it reports ${when.join(", ")}`;
-  const one = { seq: 0, at: wall, names: [], issueIdentifier: null, title: null, url: null };
+  const one = { seq: 0, at: wall, names: [], issueIdentifier: null, title: null };
   return {
     ...{ id: `ntc_${randomUUID()}`, isRepeat: false, type: "test", total: 1, counts: new Map() },
-    occasions: [{ ...one, reason, full: reason }],
+    occasions: [{ ...one, url: null, next: null, reason, full: reason }],
   };
 }
 

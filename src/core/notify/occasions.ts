@@ -1,4 +1,5 @@
 import type { EventType, SymphonyEvent } from "../model/event.ts";
+import { answerStep, nextCommand } from "../model/next-step.ts";
 import type { OccasionName } from "../model/notice.ts";
 import { oneLine } from "../text/text.ts";
 
@@ -19,6 +20,8 @@ export interface Occasion {
   readonly full: string;
   /** Where the work is; null: nowhere but on the page. */
   readonly url: string | null;
+  /** The command that continues the issue; null: no person is needed. */
+  readonly next: string | null;
 }
 
 /** The events that occasions are made from, and the one that ends a question. */
@@ -41,6 +44,7 @@ interface Surely {
   readonly reason: string;
   readonly full?: string;
   readonly url?: string | null;
+  readonly next?: string;
 }
 
 /** The occasion of an event; null: it is none. `title` is that of its issue, as far as it is known. Pure. */
@@ -55,17 +59,20 @@ export function occasionOf(event: SymphonyEvent, title: string | null): Occasion
     reason: oneLine(found.reason, maxReasonChars),
     full: found.full ?? message,
     url: found.url ?? null,
+    next: found.next ?? null,
   };
 }
 
-function meaningOf({ type, message, data }: SymphonyEvent): Surely | null {
+function meaningOf({ type, message, data, issueIdentifier: issue }: SymphonyEvent): Surely | null {
   switch (type) {
     case "issue.blocked":
-      return needsOf(message, data);
+      return needsOf(message, data, issue);
     case "issue.failed":
-      return { names: ["failed"], reason: message };
-    case "issue.held":
-      return { names: isBudget(data) ? ["held", "budget"] : ["held"], reason: message };
+      return { names: ["failed"], reason: message, ...nextIn(data, issue) };
+    case "issue.held": {
+      const names = isBudget(data) ? (["held", "budget"] as const) : (["held"] as const);
+      return { names, reason: message, ...nextIn(data, issue) };
+    }
     case "issue.completed":
       return { names: ["done"], reason: message };
     case "branch.pushed":
@@ -83,12 +90,18 @@ function meaningOf({ type, message, data }: SymphonyEvent): Surely | null {
   }
 }
 
+/** Events of an earlier release do not name it. */
+function nextIn({ next }: SymphonyEvent["data"], issue: string | null): { next?: string } {
+  if (typeof next === "string") return { next };
+  return issue === null ? {} : { next: nextCommand("requeue", issue) };
+}
+
 function isBudget({ brake }: SymphonyEvent["data"]): boolean {
   return brake === "tokens_per_issue" || brake === "tokens_per_day";
 }
 
 /** What is asked may quote files and commands, so only `full` has it. */
-function needsOf(message: string, data: SymphonyEvent["data"]): Surely {
+function needsOf(message: string, data: SymphonyEvent["data"], issue: string | null): Surely {
   const needs = data["needs"];
   const { kind, options } =
     typeof needs === "object" && needs !== null
@@ -97,7 +110,8 @@ function needsOf(message: string, data: SymphonyEvent["data"]): Surely {
   const what = kind === "approval" ? "its agent asks for an approval" : "its agent has a question";
   const words = Array.isArray(options) ? options.filter((one) => typeof one === "string") : [];
   const choices = words.length === 0 ? "" : ` (${words.join(", ")})`;
-  return { names: ["needs"], reason: what, full: `${message}${choices}` };
+  const next = issue === null ? {} : { next: nextCommand(answerStep(kind), issue) };
+  return { names: ["needs"], reason: what, full: `${message}${choices}`, ...next };
 }
 
 /**

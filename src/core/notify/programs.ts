@@ -4,7 +4,7 @@ import { agentEnvironment } from "../process/environment.ts";
 import { findProgram } from "../process/find-program.ts";
 import { runCommand } from "../process/run.ts";
 import { cut, oneLine } from "../text/text.ts";
-import { cutEscaped, plainTextOf, type Wording } from "./message.ts";
+import { cutEscaped, plainTextOf, type Wording, whyOf } from "./message.ts";
 import { failedBy, type Sent } from "./sending.ts";
 
 export interface ProgramDeps {
@@ -60,7 +60,7 @@ function desktopText({ headline, items, more }: Wording) {
   const left = more + items.length - shown.length;
   const lines =
     items.length === 1 && left === 0
-      ? shown.map(({ reason }) => reason)
+      ? shown.map(whyOf)
       : shown.map(({ label, title }) => (title === null ? label : `${label}: ${title}`));
   const all = left > 0 ? [...lines, `and ${left} more`] : lines;
   return {

@@ -1,4 +1,4 @@
-import { cutEscaped, type Item, type Wording } from "./message.ts";
+import { cutEscaped, type Item, type Wording, whyOf } from "./message.ts";
 
 // The limits of https://docs.slack.dev/reference/block-kit/blocks: over one of them the whole message is refused.
 const maxHeaderChars = 150;
@@ -30,13 +30,14 @@ export function slackBody(wording: Wording): object {
 }
 
 /** Its parts are far below the limit of a section together, unless an address is as long as one. */
-function textOf({ label, title, reason, url }: Item): string {
+function textOf(item: Item): string {
+  const { label, title, url } = item;
   const name = cutEscaped(label, 200, escaped);
   const link = url === null ? "" : linkOf(url);
   const isLink = link !== "" && link.length <= 250;
   const head = isLink ? `*<${link}|${name}>*` : `*${name}*`;
   const named = title === null ? "" : ` ${cutEscaped(title, maxTitleChars - 50, escaped)}`;
-  const why = cutEscaped(reason, maxItemReasonChars - 50, escaped);
+  const why = cutEscaped(whyOf(item), maxItemReasonChars - 50, escaped);
   return `${head}${named}\n${why}`;
 }
 

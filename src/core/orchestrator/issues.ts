@@ -3,6 +3,7 @@ import type { AgentPick } from "../config/agents.ts";
 import type { Idle, Needs, Phase, Tokens } from "../model/attempt.ts";
 import type { Offer } from "../model/delivery.ts";
 import type { Attached, Issue, Wait } from "../model/issue.ts";
+import type { HeldNext } from "../model/next-step.ts";
 import { Rows } from "./rows.ts";
 
 /** Part of every claim: the newest snapshot of the issue that was read. */
@@ -131,6 +132,8 @@ export interface Held extends StoppedClaim {
   readonly attached?: Attached;
   /** This template cannot be rendered for it: it continues when the template changes. */
   readonly templateId?: string;
+  /** What continues it; default: another run. */
+  readonly next?: HeldNext;
 }
 
 /** Stopped by the retry limit. */

@@ -11,6 +11,7 @@ import type {
   StorageTrouble,
 } from "../model/gates.ts";
 import type { Attached, Issue } from "../model/issue.ts";
+import type { HeldNext } from "../model/next-step.ts";
 import type { WorkerHost } from "../model/worker.ts";
 import type { Used } from "../store/store.ts";
 import type { PollPace } from "../tracker/tracker.ts";
@@ -168,6 +169,8 @@ export type Input =
       readonly reason: string;
       /** The next word of a person about the work continues it. */
       readonly untilSaid?: boolean;
+      /** As `Held.next`. */
+      readonly next?: HeldNext;
     }
   /** The live branches of one repository were compared. */
   | {
@@ -229,7 +232,7 @@ export type Made =
     }
   | { readonly kind: "unchanged" }
   /** It must not be offered; it stays in the workspace. */
-  | { readonly kind: "refused"; readonly reason: string };
+  | { readonly kind: "refused"; readonly reason: string; readonly next?: HeldNext };
 
 /** How an attempt ended. */
 export type Exit = (

@@ -37,7 +37,9 @@ export function wellEnded(
   const { tracker } = context.config;
   const earlier = state.issues.get(issue.id)?.offer ?? null;
   if (made.kind === "refused") {
-    return hold(state, issue, { reason: made.reason, context, data: { attempt: entry.attemptId } });
+    const { reason, next } = made;
+    const data = { attempt: entry.attemptId };
+    return hold(state, issue, { reason, context, data, ...(next && { next }) });
   }
   const head = made.kind === "changed" ? made.head : null;
   const from = made.kind === "changed" ? (made.from ?? null) : null;
@@ -84,7 +86,7 @@ function propose(
   const offered = { ...state, issues: state.issues.offering(issue, offer) };
   if (onSuccess.kind === "hold") {
     return andThen(decided(offered, { ...order, moves: false }), (next) =>
-      hold(next, issue, { reason: "done, and waits for a person (tracker.on_success)", context }),
+      hold(next, issue, { reason: waitsForPerson, next: "look", context }),
     );
   }
   return decided(
@@ -100,6 +102,7 @@ function propose(
 }
 
 const notCompared = "a comparison with the other branches (delivery.conflicts: order)";
+const waitsForPerson = "done, and waits for a person (tracker.on_success)";
 const nothingChanged =
   "the agent ended its turn without a change (no_changes): read its last message, then say more in the issue and queue it again, or complete it";
 
@@ -263,7 +266,7 @@ function resumed(
 /** It waits for an operator now. */
 function offerStopped(
   state: State,
-  { issueId, reason, untilSaid = false }: About<"offer.stopped">,
+  { issueId, reason, untilSaid = false, next }: About<"offer.stopped">,
   context: Context,
 ): Decision {
   const row = state.issues.get(issueId);
@@ -271,7 +274,7 @@ function offerStopped(
   if (!row || isOver) return decided(state);
   const exhausted = row.offer && { ...row.offer, exhausted: true };
   const issues = untilSaid ? state.issues.offering(row.issue, exhausted) : state.issues;
-  return hold({ ...state, issues }, row.issue, { reason, context });
+  return hold({ ...state, issues }, row.issue, { reason, context, ...(next && { next }) });
 }
 
 /** What is offered; a crash may have come between the decision and the delivery. */

@@ -102,8 +102,9 @@ function savedRunOf({
   return { retry: { attempt, failures, dueAt: startedWall, error: null, waits: null } };
 }
 
-function savedHold({ reason, sinceWall: since, attached, templateId }: Held) {
-  return { reason, since, ...(attached && { attached }), ...(templateId && { templateId }) };
+function savedHold({ reason, sinceWall: since, attached, templateId, next }: Held) {
+  const of = { ...(attached && { attached }), ...(templateId && { templateId }) };
+  return { reason, since, ...of, ...(next && { next }) };
 }
 
 function savedDismissal({ state, sinceWall }: Dismissal) {
@@ -200,7 +201,7 @@ function claimFrom(
   clocks: { now: number; wall: number },
 ): Claim | null {
   if (held) {
-    const { reason, since: sinceWall, attached, templateId } = held;
+    const { reason, since: sinceWall, attached, templateId, next } = held;
     return {
       claim: "held",
       issue,
@@ -209,6 +210,7 @@ function claimFrom(
       sinceWall,
       ...(attached && { attached }),
       ...(templateId && { templateId }),
+      ...(next && { next }),
     };
   }
   if (failed) {

@@ -1,4 +1,5 @@
 import type { Attached, Issue } from "../model/issue.ts";
+import { type HeldNext, nextCommand } from "../model/next-step.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
 import type { Running, Stop } from "./issues.ts";
 import { claimed, type State } from "./state.ts";
@@ -33,6 +34,8 @@ export interface Holding {
   readonly attached?: Attached;
   /** The template that cannot be rendered for it; not for a live attempt. */
   readonly templateId?: string;
+  /** As `Held.next`; not for a live attempt. */
+  readonly next?: HeldNext;
   /** Further facts for the event. */
   readonly data?: Readonly<Record<string, unknown>>;
   readonly context: Pick<Context, "wall">;
@@ -45,7 +48,7 @@ export interface Holding {
 export function hold(
   state: State,
   issue: Issue,
-  { reason, outcome, attached, templateId, data, context }: Holding,
+  { reason, outcome, attached, templateId, next: step, data, context }: Holding,
 ): Decision {
   const entry = state.issues.of("running").get(issue.id);
   const sinceWall = context.wall;
@@ -66,14 +69,16 @@ export function hold(
           sinceWall,
           ...(attached && { attached }),
           ...(templateId && { templateId }),
+          ...(step && { next: step }),
         }),
       );
-  return andThen(held, (next) =>
+  const next = nextCommand(attached ? "leave" : (step ?? "requeue"), issue.identifier);
+  return andThen(held, (after) =>
     decided(
-      next,
+      after,
       { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
       { type: "saveRecord", issueId: issue.id },
-      tell("issue.held", issue, { message: reason, data: { reason, ...data } }),
+      tell("issue.held", issue, { message: reason, data: { reason, next, ...data } }),
     ),
   );
 }

@@ -184,6 +184,7 @@ const IssueRecordSchema = z.strictObject({
         .strictObject({ path: z.string(), head: z.string().nullable(), dirty: z.boolean() })
         .optional(),
       templateId: z.string().optional(),
+      next: z.enum(["deliver", "complete", "look"]).optional(),
     })
     .nullable(),
   failed: z

@@ -4,6 +4,7 @@ import type { Attempt } from "../model/attempt.ts";
 import type { Offer } from "../model/delivery.ts";
 import type { EventDraft, EventType, SymphonyEvent } from "../model/event.ts";
 import type { Attached, Issue, Wait } from "../model/issue.ts";
+import type { HeldNext } from "../model/next-step.ts";
 import type { NamedTokens } from "./named-tokens.ts";
 import type { StoredAgentPauses, StoredPause } from "./pause.ts";
 import type { StoredTemplates } from "./templates.ts";
@@ -29,6 +30,8 @@ export interface IssueRecord {
     readonly attached?: Attached | undefined;
     /** A template that cannot be rendered for it. */
     readonly templateId?: string | undefined;
+    /** What continues it; default: another run. */
+    readonly next?: HeldNext | undefined;
   } | null;
   readonly failed: {
     readonly reason: string;

@@ -87,6 +87,8 @@ test("D26: what needs a person is sent within 5 s, with what else waits", async 
   const { body, text } = receiver.received[0] ?? {};
   assert.equal(body.headline, "2 notices: 1 issue needs you, 1 failed");
   assert.ok(!text?.includes("curl"), "what is asked is left to detail: full");
+  const next = body.occasions.map((one: { next: string }) => one.next);
+  assert.deepEqual(next, ["symphony transition EX-1 queued", "symphony respond EX-2 approve"]);
 });
 
 test("D26: a first start with an old journal reports nothing of the past", async () => {

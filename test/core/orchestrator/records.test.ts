@@ -30,6 +30,7 @@ const written: Readonly<Record<string, Partial<IssueRecord>>> = {
   dismissed: { dismissed: { state: "todo", since: 7 } },
   chosen: choices,
   agentOnly: { agent: "acp" },
+  heldNext: { held: { reason: "closed", since: 5, next: "complete" } },
   heldAndChosen: { held: { reason: "no", since: 5 }, ...choices },
   dismissedAndChosen: { dismissed: { state: "todo", since: 7 }, ...choices },
   retryAndChosen: { retry, ...choices },

@@ -1,0 +1,31 @@
+/** What continues an issue that waits for a person. */
+export type NextStep = keyof typeof commands;
+
+/** What continues a held issue, where that is not another run: kept with the hold. */
+export type HeldNext = Extract<NextStep, "deliver" | "complete" | "look">;
+
+const commands = {
+  approve: "respond ISSUE approve",
+  answer: 'respond ISSUE "ANSWER"',
+  /** It is queued again. */
+  requeue: "transition ISSUE queued",
+  complete: "transition ISSUE completed",
+  /** Refused steps of the delivery are tried again. */
+  deliver: "deliver ISSUE",
+  /** A person mends it in the workspace. */
+  attach: "attach ISSUE",
+  leave: "attach ISSUE --done",
+  /** The pull request. */
+  open: "open ISSUE",
+  look: "diff ISSUE",
+} as const;
+
+/** The command line of a step, as a person types it: the same in the API, on the command line, on the page and in notices. */
+export function nextCommand(step: NextStep, identifier: string): string {
+  return `symphony ${commands[step].replace("ISSUE", () => identifier)}`;
+}
+
+/** What answers a question. */
+export function answerStep(kind: unknown): NextStep {
+  return kind === "approval" ? "approve" : "answer";
+}
