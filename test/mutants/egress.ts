@@ -22,6 +22,23 @@ export const ofTheEgress: readonly Mutant[] = [
     ],
   ),
   ...faults(
+    {
+      file: "src/core/process/kernel-calls.ts",
+      tests: ["test/sandbox/bubblewrap.test.ts"],
+      only: "THREAT-1",
+    },
+    [
+      "THREAT-1: the sandbox has the keys of the user's session",
+      "...refused.flatMap((call) => when(call, [noCall])),",
+      "...refused.slice(3).flatMap((call) => when(call, [noCall])),",
+    ],
+    [
+      "THREAT-1: the sandbox has the open files of who started the server",
+      "((fd > 2))",
+      "((fd > 99))",
+    ],
+  ),
+  ...faults(
     { file: "src/core/egress/provider.ts", tests: [way], only: "without the token" },
     [
       "way out: the way to the provider opens without the token of the attempt",

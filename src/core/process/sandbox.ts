@@ -5,6 +5,7 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import { shellQuoted } from "../text/text.ts";
 import { boundLines, memoryBytes } from "./bounds.ts";
 import { aboveGuarded, guardedIn } from "./guarded.ts";
+import { opensFilter, readsFilter } from "./kernel-calls.ts";
 import { runCommand } from "./run.ts";
 import { seatbeltArgs } from "./seatbelt.ts";
 import { socketsIn } from "./sockets.ts";
@@ -53,7 +54,8 @@ export async function sandboxArgs(view: View): Promise<readonly string[]> {
   const inside = await Promise.all(hidden.filter((path) => isInside(path, workspace)).map(coverAt));
   const all = [...covers, ...inside.flat()];
   return [
-    ...["bwrap", "--die-with-parent", "--new-session", "--cap-drop", "ALL"],
+    ...[...opensFilter, "bwrap", ...readsFilter],
+    ...["--die-with-parent", "--new-session", "--cap-drop", "ALL"],
     // The first flag alone continues without a user namespace when none can be created.
     ...["--unshare-all", "--unshare-user", ...(networked ? ["--share-net"] : [])],
     ...(view.nests ? ["--uid", nestedId, "--gid", nestedId] : []),
@@ -73,28 +75,9 @@ export async function sandboxArgs(view: View): Promise<readonly string[]> {
     ...startedBy([
       ...(bounds ? boundLines(bounds, true) : []),
       ...(relay === undefined ? [] : [relay]),
-      ...leavesKeyring,
     ]),
   ];
 }
-
-/** keyctl(2) by architecture; where it is not known, the line below is left out. */
-const keyctl = new Map<string, number>([
-  ["x64", 250],
-  ["arm64", 219],
-]).get(process.arch);
-
-/**
- * No namespace separates the session keyring, which is inherited and may hold tickets and keys of the user
- * (`man 7 session-keyring`): the command gets an empty one of its own. Only a full quota (EDQUOT) refuses it: where the
- * call is forbidden it is for the command, too.
- */
-const leavesKeyring: readonly string[] =
-  keyctl === undefined
-    ? []
-    : [
-        `[ -x /usr/bin/perl ] && PERL_BADLANG=0 exec /usr/bin/perl -e 'delete $ENV{PERL_BADLANG}; die "no session keyring: the quota of keys of this user is full\\n" if syscall(${keyctl}, 1, 0) == -1 && $! == 122; exec { $ARGV[0] } @ARGV; exit 127' "$@"`,
-      ];
 
 /** Words in front of a command: a shell that runs the lines and becomes the command. */
 export function startedBy(lines: readonly string[]): readonly string[] {
