@@ -37,8 +37,17 @@ import { storageChanged } from "./storage.ts";
  * changed.
  */
 export function step(state: State, input: Input, context: Context): Decision {
-  return withPauses(state, withRefill(state, decide(state, input, context), { input, context }));
+  const now = mayStart.has(input.type) ? hoursPassed(state, context) : decided(state);
+  const decision = andThen(now, (next) => decide(next, input, context));
+  return withPauses(state, withRefill(state, decision, { input, context }));
 }
+
+/** Answers that start attempts; after a machine was suspended they come before the timer that closes the hours. */
+const mayStart: ReadonlySet<Input["type"]> = new Set([
+  "candidates.fetched",
+  "issues.verified",
+  "issue.checked",
+]);
 
 /** Pauses of agents are on disk whether or not an issue waits for them: a restart must not try a limited provider again. */
 function withPauses({ pauses: before }: State, decision: Decision): Decision {

@@ -98,6 +98,20 @@ test("outside of the active hours nothing starts; a timer starts the queue when 
   assert.deepEqual(told, ["hours.closed", "hours.opened", "hours.closed"]);
 });
 
+test("an answer that was under way while the machine was suspended past the end of the active hours starts nothing", async () => {
+  const world = new Scheduler([issue("A-1")], hours(8, 11));
+  const asked = Promise.withResolvers<void>();
+  world.listGate = asked.promise;
+  await world.begin();
+  world.clock.jump(2 * hourMs);
+  asked.resolve();
+  await world.advance(0);
+  assert.deepEqual(world.live, []);
+  assert.equal(gateOf(world, "active_hours", "A-1")?.pass, false);
+  const told = world.eventTypes().filter((type) => type.startsWith("hours."));
+  assert.deepEqual(told, ["hours.closed"]);
+});
+
 test("active hours that a reload adds or removes apply at once", async () => {
   const world = await new Scheduler([issue("A-1")], hours(12, 13)).begin();
   world.config = config({ polling: { intervalMs: 24 * hourMs } });
