@@ -325,7 +325,9 @@ export function span(ms: number): string {
 export function relative(time: string | null, nowMs: number): string {
   if (time === null) return "-";
   const ms = Date.parse(time) - nowMs;
-  return ms > 0 ? `in ${span(ms)}` : `${span(-ms)} ago`;
+  const distance = span(Math.abs(ms));
+  if (distance === "0s") return "now";
+  return ms > 0 ? `in ${distance}` : `${distance} ago`;
 }
 
 /** How long it has been since `time`. */

@@ -65,7 +65,7 @@ export function conflictsIn({
 
 /** Of one issue, and nothing where it conflicts with none. */
 export function conflictWords(others: readonly string[] | undefined): string {
-  return others === undefined ? "" : `git cannot merge it with ${others.join(", ")}`;
+  return others === undefined ? "" : `conflicts with ${others.join(", ")}`;
 }
 
 /** The command that continues an issue, where a person has to. */

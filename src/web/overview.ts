@@ -1,5 +1,7 @@
 import type { VNode } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import type { z } from "zod";
+import type { workers } from "../contract/workers.ts";
 import { Command } from "./action.ts";
 import { call, Refusal } from "./api.ts";
 import { type LaneName, lanesOf, type State } from "./lanes.ts";
@@ -55,10 +57,11 @@ export function Overview({ state }: { state: State }): VNode {
   const choose = (event: Event) => setPeriod(Number((event.target as HTMLSelectElement).value));
   return html`<article id="overview">
     <section class="heading"><h2><a href="#/">All issues</a> / Overview</h2>
-      <label class="period">Tokens used in the last <select value=${period} onChange=${choose}>${periods.map((days) => html`<option key=${days} value=${days}>${days} days</option>`)}</select></label></section>
+      <label class="period">In the last <select value=${period} onChange=${choose}>${periods.map((days) => html`<option key=${days} value=${days}>${days} days</option>`)}</select></label></section>
     ${fault !== null && html`<div class="alert" role="alert">${fault}</div>`}
     ${figures !== null && html`<${Tiles} figures=${figures} />`}
     <${Waiting} state=${state} />
+    <${Workers} state=${state} />
     <${Finished} state=${state} />
     ${figures !== null && html`<${Days} figures=${figures} />`}
   </article>`;
@@ -113,8 +116,9 @@ function Tiles({ figures }: { figures: Figures }): VNode {
       value: rate,
       name: ended === 0 ? "none has ended yet" : `of ${plural(ended, "ended issue")} succeeded`,
     },
-    { value: shortNumber(tokens), name: "tokens" },
-    ...(cost === null ? [] : [{ value: money(cost, currency), name: "spent" }]),
+    // A program that reports no tokens costs what is not known.
+    ...(tokens === 0 ? [] : [{ value: shortNumber(tokens), name: "tokens" }]),
+    ...(cost === null || tokens === 0 ? [] : [{ value: money(cost, currency), name: "spent" }]),
     ...(each === null ? [] : [{ value: money(each, currency), name: "for each finished issue" }]),
   ];
   const all = [...outcomes].sort(([, a], [, b]) => b - a);
@@ -172,6 +176,36 @@ function Waiting({ state }: { state: State }): VNode | null {
       ({ lane, title, reason, count }) =>
         html`<li key=${`${lane} ${reason}`}><a href=${boardAddress({ ...filter, lane })}>${title}: ${thousands(count)}</a><span>${cut(reason)}</span></li>`,
     )}</ul></section>`;
+}
+
+type Fleet = Pick<z.output<typeof workers.list.reply>, "workers">;
+const workersMs = 10_000;
+
+/** The machines that attempts run on; nothing without a fleet. */
+function Workers({ state }: { state: State }): VNode | null {
+  const [fleet, setFleet] = useState<Fleet["workers"]>([]);
+  useEffect(() => {
+    let current = true;
+    const read = () =>
+      call<Fleet>("GET", "/api/v1/workers").then(
+        (reply) => current && setFleet(reply.workers),
+        // What was read last stays, as the badge says of the page.
+        () => {},
+      );
+    void read();
+    const timer = fleet.length > 0 ? setInterval(read, workersMs) : undefined;
+    return () => {
+      current = false;
+      clearInterval(timer);
+    };
+  }, [fleet.length, state.running.map((row) => row.worker_host).join()]);
+  if (fleet.length === 0) return null;
+  return html`<section id="workers"><h2>Workers <span>${fleet.length}</span></h2><ul class="gates">${fleet.map(
+    ({ name, running, capacity, labels, why }) => {
+      const facts = [why ?? "ready", `${running} of ${capacity} running`, ...labels];
+      return html`<li key=${name} class=${why === null ? undefined : "closed"}><b>${name}</b><span>${facts.join(" · ")}</span></li>`;
+    },
+  )}</ul><p class="padded"><${Command} words=${["symphony", "workers", "list"]} /></p></section>`;
 }
 
 /** Issues completed on each of the last 14 days, of those that the state lists. */

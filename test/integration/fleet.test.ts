@@ -10,6 +10,7 @@ import { startFakeModel } from "../support/fakes/fake-model.ts";
 import { startFakeOpenai } from "../support/fakes/fake-openai.ts";
 import { codexHome } from "../support/makers/codex-home.ts";
 import { FleetWorld } from "../support/worlds/fleet.ts";
+import { lane, launchBrowser, openPage } from "../support/worlds/page.ts";
 import { realParts, realProgram } from "../support/worlds/real-agent.ts";
 import { eventually, symphony } from "../support/worlds/symphony.ts";
 
@@ -82,6 +83,19 @@ codex: { command: '"${realProgram("SYMPHONY_CODEX")}" app-server', read_timeout_
     60_000,
   );
   assert.equal((await of()).running?.thread_id, thread);
+  // The page names the worker in the row, and lists the workers.
+  const browser = await launchBrowser();
+  try {
+    const { page } = await openPage(browser, world.server?.url ?? "");
+    await lane(page, "running").getByText("codex on build-2").waitFor();
+    await page.getByRole("link", { name: "Overview" }).click();
+    await page
+      .locator("#workers li")
+      .getByText(/^ready · 1 of \d+ running$/)
+      .waitFor();
+  } finally {
+    await browser.close();
+  }
   // What the turn that was lost had written is not there; what the turn that ended had written is.
   assert.equal(readFileSync(join(copy("build-2"), "one.txt"), "utf8"), "one\n");
   assert.ok(!existsSync(join(copy("build-2"), "two.txt")));

@@ -129,7 +129,7 @@ describe("the views of the page", () => {
     const focused = () => page.evaluate("document.activeElement.textContent");
     assert.equal(await focused(), "LOCAL-6");
     await server.client.issues.transition({ params: { id: "LOCAL-7" }, body: { to: "held" } });
-    await lane(page, "held").getByText("LOCAL-7").waitFor();
+    await lane(page, "held").getByRole("link", { name: "LOCAL-7" }).waitFor();
     const spoken = () => page.evaluate("globalThis.spoken") as Promise<string[]>;
     await eventually("it is spoken", async () => (await spoken()).includes("LOCAL-7 is held"));
     assert.deepEqual(await spoken(), ["LOCAL-7 is held"]);
@@ -205,7 +205,7 @@ describe("the views of the page", () => {
     }
     await page.getByText("No issue matches.").waitFor();
     await page.goto(`${url}/#/?lane=held`);
-    await lane(page, "held").getByText("LOCAL-5").waitFor();
+    await lane(page, "held").getByRole("link", { name: "LOCAL-5" }).waitFor();
     assert.equal(await page.locator(".lane").count(), 1);
     await page.goto(`${url}/#/?label=gone`);
     await page.getByText("No issue matches.").waitFor();

@@ -131,7 +131,8 @@ export class Fleet {
   place(name: string, attemptId: string): Placement {
     const member = this.#members.named(name);
     const presence = this.#sightings.get(member.id)?.presence ?? null;
-    if (presence === null || !this.#view(member).ready) {
+    // An attempt that was begun before a person cordoned the worker continues there.
+    if (presence === null || !this.#view({ ...member, cordoned: false }).ready) {
       throw lost(`the worker ${name} is not there any more`);
     }
     const name_ = `${attemptId}-${this.#members.epoch}`;
