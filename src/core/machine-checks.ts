@@ -2,7 +2,7 @@
 
 import { type AgentKind, AgentRuntimes, commandKey, rowOf, settingsKey } from "./agent/kinds.ts";
 import { ModelNames } from "./agent/model-names.ts";
-import { missingProgram, programOf } from "./agent/program-of.ts";
+import { missingProgram } from "./agent/program-of.ts";
 import { startFault } from "./agent/startable.ts";
 import type { Clock } from "./clock.ts";
 import type { Effective } from "./config/check.ts";
@@ -103,8 +103,8 @@ export async function agentProblems(
   }
   const fault = await startFault({ key, line }, deps);
   if (fault !== null) {
-    const next = `run ${programOf(line)} --version, and install it anew if that fails`;
-    return [{ path: key, code: "agent_unavailable", message: fault, next }];
+    const next = `run ${fault.program} --version, and install it anew if that fails`;
+    return [{ path: key, code: "agent_unavailable", message: fault.message, next }];
   }
   try {
     const runtime = await runtimesOf(config, deps).get(agent);

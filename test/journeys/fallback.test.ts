@@ -77,7 +77,7 @@ describe("a program that is not found", () => {
   test("A21: it is known at start and in dry-run with the PATH that was searched, spends no attempt, and starts once it is there", async () => {
     await using world = await settingsWorld(() => ({
       agent: { kind: "command" },
-      command: { line: "my-own-agent --go" },
+      command: { line: "cd / && env A=b timeout 600 my-own-agent --go" },
     }));
     const tools = join(world.root, "tools");
     await writeFile(join(world.root, ".bash_profile"), `export PATH="$PATH:${tools}"\n`);

@@ -7,7 +7,7 @@ import { type Environment, loginEnvironment } from "../process/login.ts";
 import { type CommandEnd, runCommand } from "../process/run.ts";
 import { oneLine } from "../text/text.ts";
 import { agentsOf } from "./guard/program.ts";
-import { programOf } from "./program-of.ts";
+import { programsOf } from "./program-of.ts";
 
 const limitMs = 10_000;
 const outputBytes = 4_000;
@@ -29,16 +29,21 @@ interface StartDeps {
   readonly signal?: AbortSignal;
 }
 
+export interface StartFault {
+  readonly program: string;
+  readonly message: string;
+}
+
 /**
- * Why the program of a line does not even say its version, with what it wrote; null: it does, or it is not one that is known to
+ * Why the agent of a line does not even say its version, with what it wrote; null: it does, or it is not one that is known to
  * answer `--version` and do nothing else.
  */
 export async function startFault(
   { key, line }: Started,
   { env, clock, signal }: StartDeps,
-): Promise<string | null> {
-  const program = programOf(line, env["HOME"]);
-  if (program === null || agentsOf([program]).size === 0) return null;
+): Promise<StartFault | null> {
+  const program = programsOf(line, env["HOME"]).find((one) => agentsOf([one]).size > 0);
+  if (program === undefined) return null;
   const login = await loginEnvironment(env);
   const path = await findProgram(program, login["PATH"] ?? "");
   const stats = path === null ? null : await stat(path).catch(() => null);
@@ -65,7 +70,7 @@ export async function startFault(
   if (end.stoppedFor === "interrupt") return null;
   const said = oneLine(end.output.trim(), saidChars);
   const what = `${key} starts ${path}, which ${howItEnded(end)} when it is asked for its version`;
-  return said === "" ? what : `${what}: ${said}`;
+  return { program, message: said === "" ? what : `${what}: ${said}` };
 }
 
 function howItEnded({ exitCode, signal, stoppedFor }: CommandEnd): string {

@@ -1,16 +1,99 @@
 import assert from "node:assert/strict";
+import { chmod, mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
-import { isRunBy, missingProgram, programOf } from "../../../src/core/agent/program-of.ts";
+import { isRunBy, missingProgram, programsOf } from "../../../src/core/agent/program-of.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
+
+const home = "/home/ada";
+const key = "command.line";
 
 test("A21: a program of the home is looked up where the shell would find it", async () => {
-  const env = { HOME: "/home/ada", PATH: "/usr/bin:/bin" };
+  const env = { HOME: home, PATH: "/usr/bin:/bin" };
   for (const line of ["~/bin/agent --go", "exec $HOME/bin/agent", 'A=1 "$HOME/bin/agent" x']) {
-    assert.equal(programOf(line, "/home/ada"), "/home/ada/bin/agent", line);
-    const missing = await missingProgram({ key: "command.line", line, kind: "command" }, env);
+    assert.deepEqual(programsOf(line, home), ["/home/ada/bin/agent"], line);
+    const missing = await missingProgram({ key, line, kind: "command" }, env);
     assert.match(missing?.message ?? "", /starts \/home\/ada\/bin\/agent, and there is no such/);
   }
-  for (const line of ["~bob/bin/agent", "$AGENT --go", "cd ~ && agent", "PATH=~/bin agent"]) {
-    assert.equal(programOf(line, "/home/ada"), null, line);
+});
+
+test("A21: the agent is found behind what begins its line", () => {
+  for (const [line, ...programs] of [
+    ["cd repo && agent --go", "agent"],
+    ["cd ~ && exec agent", "agent"],
+    ["cd /opt/x && ./agent", "/opt/x/agent"],
+    ["cd ~/x; set -e; umask 077; A=1 ./agent", "/home/ada/x/agent"],
+    ["A=b agent", "agent"],
+    ["env -u C A=b agent", "env", "agent"],
+    ["exec -a name agent", "agent"],
+    ["nice -n 5 nohup agent", "nice", "nohup", "agent"],
+    ["/usr/bin/timeout --foreground -k 5 600 agent", "/usr/bin/timeout", "agent"],
+    ["setsid -w stdbuf -oL agent | cat", "setsid", "stdbuf", "agent", "cat"],
+    ["sudo -u bot -- taskset -c 0 agent", "sudo", "taskset", "agent"],
+    ["export A=1; echo begins; agent", "agent"],
+    ["mkdir -p x; cd x; agent", "mkdir", "agent"],
+    ["cd x || exit 1; agent", "agent"],
+    ["test -d x || mkdir x\nagent", "agent"],
+    ["bash -c 'cd x && agent --go'", "bash", "agent"],
+    ['agent --text "$(cat a)" # not this', "agent"],
+    ["agent `cat a`", "agent"],
+    ["agent; other", "agent", "other"],
+    ["agent; other || true", "agent"],
+    ["other | agent", "other", "agent"],
+  ]) {
+    assert.deepEqual(programsOf(line ?? "", home), programs, line);
+  }
+});
+
+test("A21: what only the shell can tell is left to it", () => {
+  for (const line of [
+    ...["~bob/bin/agent", "$AGENT --go", "PATH=~/bin agent", "./agent", "cd $DIR && ./agent"],
+    ...["export PATH=~/bin:$PATH; agent", "env PATH=/x agent", ". ~/.nvm/nvm.sh; agent"],
+    ...["if test -x a; then agent; fi", "test -x a && agent", "command -v agent && agent"],
+    ...["agent || other", "agent() { other; }; agent", "(agent)", "eval agent", "! agent"],
+    ...["agent <<END\nother\nEND", "{ agent; }", "command -v agent || other", "A=$(cat x) agent"],
+    ...["<in agent", "true", "", "cd -"],
+  ]) {
+    assert.deepEqual(
+      programsOf(line, home).filter((one) => one !== "env"),
+      [],
+      line,
+    );
+  }
+});
+
+test("A21: a script is looked into: its interpreter, and what it is certain to start", async (t) => {
+  const dir = temporaryDir(t);
+  const env = { HOME: dir, PATH: "/usr/bin:/bin" };
+  const script = async (name: string, text: string) => {
+    await writeFile(join(dir, name), text);
+    await chmod(join(dir, name), 0o755);
+  };
+  const missing = async (line: string) => {
+    const found = await missingProgram({ key, line, kind: "command" }, env);
+    return found?.message.replaceAll(dir, "~").replace(/, and .*/, "") ?? null;
+  };
+  await mkdir(join(dir, "work"));
+  await script("wrapped.sh", '#!/bin/sh\nset -e\nexport A=1\nexec no-such-agent "$@"\n');
+  await script("outer.sh", `#!/usr/bin/env bash\ncd ${dir}/work || exit\n../wrapped.sh go\n`);
+  await script("other.js", "#!/usr/bin/env -S no-such-node --flag\n");
+  await script("fine.sh", '#!/bin/bash\nif [ -n "$A" ]; then no-such-agent; fi\nno-such-agent\n');
+  await script("tried.sh", "#!/bin/sh\nno-such-agent || cat\n");
+  for (const [line, said] of [
+    ["~/wrapped.sh", "starts ~/wrapped.sh, which starts no-such-agent"],
+    [
+      "timeout 9 ~/outer.sh",
+      "starts ~/outer.sh, which starts ~/wrapped.sh, which starts no-such-agent",
+    ],
+    ["~/other.js", "starts ~/other.js, which runs in no-such-node"],
+    ["bash ~/gone.sh", "starts ~/gone.sh"],
+    ["exec sh /gone/agent.sh --go", "starts /gone/agent.sh"],
+    ["cd /gone && cat", "starts in /gone"],
+  ] as const) {
+    assert.equal(await missing(line), `${key} ${said}`, line);
+  }
+  for (const line of ["~/fine.sh", "~/tried.sh", "cd ~/work && cat", "mkdir x; cd /gone; cat"]) {
+    assert.equal(await missing(line), null, line);
   }
 });
 

@@ -28,17 +28,28 @@ const setUpVerbs = new Set(["install", "i", "add", "ci", "update", "upgrade"]);
 /** The words of one simple command of a shell line, without their quotes. */
 export type Words = readonly string[];
 
+/** A simple command, and the signs after it: `;`, `&&`, `|` and others, or a line's end. */
+export interface Step {
+  readonly words: Words;
+  readonly end: string;
+}
+
 /**
  * The simple commands of a shell line: the text between two of `; | & ( )`, backticks and line
  * ends. Comments and redirections are left out. Variables are not expanded.
  */
 export function commandsOf(line: string): readonly Words[] {
+  return stepsOf(line).map(({ words }) => words);
+}
+
+/** The same with what stands between them. */
+export function stepsOf(line: string): readonly Step[] {
   const part =
     /(\\\n|(?<![^\s;|&()`])#[^\n]*)|'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|((?<![^\s;|&()`])\d+(?=[<>])|[<>]+(?:&(?:\d+|-))?|&>+|[^\S\n]+)|([^\s'"\\;|&()<>`]+)|([\n;|&()`]+)|(.)/gs;
-  const commands: string[][] = [[]];
+  const steps: { words: string[]; end: string }[] = [{ words: [], end: "" }];
   let word: string | null = null;
   const endWord = () => {
-    if (word !== null) commands.at(-1)?.push(word);
+    if (word !== null) steps.at(-1)?.words.push(word);
     word = null;
   };
   for (const match of line.matchAll(part)) {
@@ -46,14 +57,18 @@ export function commandsOf(line: string): readonly Words[] {
     if (nothing !== undefined) continue;
     if (gap !== undefined || end !== undefined) {
       endWord();
-      if (end !== undefined) commands.push([]);
+      if (end === undefined) continue;
+      // What stands before any word belongs to the command before it.
+      const ended = steps.at(-1)?.words.length === 0 ? steps.at(-2) : steps.at(-1);
+      if (ended !== undefined) ended.end += end;
+      if (ended === steps.at(-1)) steps.push({ words: [], end: "" });
       continue;
     }
     const text = single ?? double?.replaceAll(/\\(.)/gs, "$1") ?? escaped ?? plain ?? other ?? "";
     word = `${word ?? ""}${text}`;
   }
   endWord();
-  return commands.filter((words) => words.length > 0);
+  return steps.filter(({ words }) => words.length > 0);
 }
 
 /**
