@@ -8,7 +8,7 @@ import { type Finding, type Problem, problemsOf, sentenceOf } from "./finding.ts
 import { agentNamed, wayText } from "./foreign-keys.ts";
 import type { Origin } from "./layers.ts";
 import { credentialKey, type Overlay } from "./overlay.ts";
-import type { Place, WrittenValue } from "./places.ts";
+import { noPlaces, type Place, type WrittenValue } from "./places.ts";
 import {
   type ConfigFlags,
   type Inspected,
@@ -212,7 +212,8 @@ function findingOf(problem: LayerProblem & Partial<ChainProblem>, chain: Workflo
   const place = problem.isKey || value === null ? places.keyAt(key) : value.place;
   const source = isInFile ? null : origin === "env" ? variableOf(path) : sources[origin];
   const at = isInFile ? (problem.place ?? shifted(inPrompt ?? place, value, problem)) : null;
-  const rest = `${meantOf(read, problem)}${readAs(value, problem)}${isInFile ? "" : withinText(problem)}`;
+  const also = isInFile ? withoutSettings(problem, main) : withinText(problem);
+  const rest = `${meantOf(read, problem)}${readAs(value, problem)}${also}`;
   return {
     severity,
     code,
@@ -248,6 +249,12 @@ function promptPlace({ path, within }: Problem, { prompt, prompts }: WorkflowCha
   if (path === "prompt") return prompt.at;
   const [, state] = /^prompts\.(.*)$/s.exec(path) ?? [];
   return within === undefined || state === undefined ? null : (prompts.get(state)?.at ?? null);
+}
+
+/** Each configuration needs a tracker, so that this is what a file without settings lacks first. */
+function withoutSettings({ path }: Problem, { places }: Pick<Workflow, "places">): string {
+  if (path !== "tracker.kind" || places !== noPlaces) return "";
+  return "; the file has no settings, which stand between two lines ---, the first of them at its beginning";
 }
 
 /** A position in a text that is in no file. */

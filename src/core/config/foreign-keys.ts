@@ -283,43 +283,67 @@ export function replacementText(
   return note === undefined ? `use ${key}` : `use ${key} (${note})`;
 }
 
+/** The value in the keys of this version; null where a person has to decide. */
+export function translationOf(
+  foreign: ForeignKey,
+  value: unknown,
+  { isKnown, kinds }: { isKnown(path: string): boolean; readonly kinds: readonly string[] },
+): Translation | null {
+  const key = foreign.to.find(isKnown);
+  if (key === undefined) return null;
+  const translated = foreign.translate?.(value, key) ?? null;
+  if (translated === null) return null;
+  const { agent, ...others } = translated;
+  // In a translation it names an agent as the other tool does.
+  if (agent === undefined) return others;
+  const way = agentNamed(String(agent), kinds);
+  return way === null ? null : { ...way, ...others };
+}
+
 /** Names that other tools give to what narrows the scope, or limits the cost, although no tool in the table has them. */
-const guesses: readonly { readonly at: RegExp; readonly effect: Effect; readonly to: string[] }[] =
-  [
-    {
-      at: /^tracker\.(?:.*\.)?(?:active_state|\w*states|status(?:es)?)$/,
-      effect: "narrows",
-      to: ["tracker.active_states"],
-    },
-    {
-      at: /^tracker\.(?:.*\.)?(?:\w*labels?|\w*filters?|query|jql|wiql|search|team\w*|projects?|project_\w+|sprints?|epics?|assign\w+|creators?|authors?|reporters?|owners?|cycles?|milestones?|components?|issue_types?|min_priority|max_issues|(?:exclude|include|ignore|skip)\w*|only_\w+|\w+_(?:since|after|before))$|^(?:\w*labels?|\w*filters?|query|jql|team\w*|projects?|project_\w+|sprints?|epics?|milestones?|assign\w+|exclude\w*|only(?:_\w+)?)$/,
-      effect: "narrows",
-      to: ["tracker.labels", "tracker.required_labels", "tracker.provider"],
-    },
-    {
-      at: /^(?:agent|limits|budgets?|costs?)\.(?:.*\.)?\w*(?:budget|max_tokens|tokens_max|max_cost|cost_limit|cost_max|max_usd|max_spend|spend_limit|spending|token_limit|tokens?_per)\w*$|^brakes\.[\w.]+$|^(?:(?:token_|cost_)?(?:budgets?|limits?)|max_cost\w*|max_tokens\w*|max_spend\w*)$/,
-      effect: "caps",
-      to: ["brakes.tokens_per_issue"],
-    },
-    {
-      at: /^(?:\w+\.)?(?:\w*concurren\w*|\w*parallel\w*|max_(?:\w+_)?(?:agents|workers|jobs|tasks|runs|sessions|slots)|max_issues|(?:agent|worker)_(?:slots|limit|count)|slots)$/,
-      effect: "slots",
-      to: ["agent.max_concurrent_agents"],
-    },
-    {
-      at: /^agent\.(?:type|name|backend|tool|cli|program|provider)$|^(?:backend|coding_agent|agent_(?:kind|type|name|backend))$/,
-      effect: "agent",
-      to: ["agent.kind"],
-    },
-    {
-      at: /^(?:git\.)?(?:repo|repository|repo_url|repository_url|clone_url|remote|remotes|repos|repositories)$/,
-      effect: "other",
-      to: ["git.repositories"],
-    },
-  ];
+const guesses: readonly (Omit<ForeignKey, "paths" | "translate"> & { readonly at: RegExp })[] = [
+  {
+    at: /^tracker\.(?:.*\.)?(?:active_state|\w*states|status(?:es)?)$/,
+    effect: "narrows",
+    to: ["tracker.active_states"],
+  },
+  {
+    at: /^(?:tracker\.(?:.*\.)?)?(?:\w*assign(?:ed|ees?)\w*|only_mine)$/,
+    effect: "narrows",
+    to: ["tracker.provider.assignee"],
+    note: "of a tracker with assignees",
+  },
+  {
+    at: /^tracker\.(?:.*\.)?(?:\w*labels?|\w*filters?|query|jql|wiql|search|team\w*|projects?|project_\w+|sprints?|epics?|assign\w+|creators?|authors?|reporters?|owners?|cycles?|milestones?|components?|issue_types?|min_priority|max_issues|(?:exclude|include|ignore|skip)\w*|only_\w+|\w+_(?:since|after|before))$|^(?:\w*labels?|\w*filters?|query|jql|team\w*|projects?|project_\w+|sprints?|epics?|milestones?|assign\w+|exclude\w*|only(?:_\w+)?)$/,
+    effect: "narrows",
+    to: ["tracker.labels", "tracker.required_labels", "tracker.provider"],
+  },
+  {
+    at: /^(?:agent|limits|budgets?|costs?)\.(?:.*\.)?\w*(?:budget|max_tokens|tokens_max|max_cost|cost_limit|cost_max|max_usd|max_spend|spend_limit|spending|token_limit|tokens?_per)\w*$|^brakes\.[\w.]+$|^(?:(?:token_|cost_)?(?:budgets?|limits?)|max_cost\w*|max_tokens\w*|max_spend\w*)$/,
+    effect: "caps",
+    to: ["brakes.tokens_per_issue"],
+  },
+  {
+    at: /^(?:\w+\.)?(?:\w*concurren\w*|\w*parallel\w*|max_(?:\w+_)?(?:agents|workers|jobs|tasks|runs|sessions|slots)|max_issues|(?:agent|worker)_(?:slots|limit|count)|slots)$/,
+    effect: "slots",
+    to: ["agent.max_concurrent_agents"],
+  },
+  {
+    at: /^agent\.(?:type|name|backend|tool|cli|program|provider)$|^(?:backend|coding_agent|agent_(?:kind|type|name|backend))$/,
+    effect: "agent",
+    to: ["agent.kind"],
+  },
+  {
+    at: /^(?:git\.)?(?:repo|repository|repo_url|repository_url|clone_url|remote|remotes|repos|repositories)$/,
+    effect: "other",
+    to: ["git.repositories"],
+  },
+];
 
 /** A key that no table has, by what its name says; null for a name that says nothing. */
 export function guessedKey(path: string): ForeignKey | null {
   const found = guesses.find(({ at }) => at.test(path));
-  return found === undefined ? null : { paths: [path], effect: found.effect, to: found.to };
+  if (found === undefined) return null;
+  const { at: _, ...rest } = found;
+  return { paths: [path], ...rest };
 }

@@ -7,7 +7,7 @@ import {
   parseDocument,
   type YAMLMap,
 } from "yaml";
-import { agentNamed, type ForeignKey, type Translation } from "./foreign-keys.ts";
+import { agentNamed, type ForeignKey, type Translation, translationOf } from "./foreign-keys.ts";
 import { isKnownKey, type Known, strangers } from "./unknown-keys.ts";
 import { fencesIn, parseWorkflow } from "./workflow.ts";
 
@@ -64,15 +64,14 @@ interface Found {
   readonly foreign: ForeignKey;
 }
 
-function moved(document: Document, { from, foreign }: Found, target: Target): Move {
-  const key = foreign.to.find((one) => isKnownKey(one, target.known));
-  const value = valueAt(document, from);
-  const translated = key === undefined ? null : (foreign.translate?.(value, key) ?? null);
-  const result = translated === null ? null : withAgent(translated, target);
+function moved(document: Document, { from, foreign }: Found, { known, agents }: Target): Move {
+  const isKnown = (key: string) => isKnownKey(key, known);
+  const result = translationOf(foreign, valueAt(document, from), { isKnown, kinds: agents });
   const taken =
     result === null ? undefined : Object.keys(result).find((one) => hasPath(document, one));
   if (result === null || taken !== undefined) {
-    const note = taken === undefined ? noteOf(foreign, key) : `${taken} is set already`;
+    const note =
+      taken === undefined ? noteOf(foreign, foreign.to.find(isKnown)) : `${taken} is set already`;
     return { from, to: [], note };
   }
   replace(document, from, result);
@@ -80,14 +79,8 @@ function moved(document: Document, { from, foreign }: Found, target: Target): Mo
 }
 
 function noteOf({ note }: ForeignKey, key: string | undefined): string {
-  return note ?? (key === undefined ? "nothing here does the same" : `write it as ${key}`);
-}
-
-/** `agent` in a translation names an agent as another tool does. */
-function withAgent({ agent, ...others }: Translation, { agents }: Target): Translation | null {
-  if (agent === undefined) return others;
-  const way = agentNamed(String(agent), agents);
-  return way === null ? null : { ...way, ...others };
+  if (key === undefined) return note ?? "nothing here does the same";
+  return note === undefined ? `write it as ${key}` : `write it as ${key} (${note})`;
 }
 
 /** `agent.kind: claude-code`: a key of symphony with a value of another tool. */

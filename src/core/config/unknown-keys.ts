@@ -10,6 +10,7 @@ import {
   guessedKey,
   replacementText,
   stopsStart,
+  translationOf,
   wayText,
 } from "./foreign-keys.ts";
 import { hasPath, type Layer, valueAt } from "./layers.ts";
@@ -43,14 +44,16 @@ export function unknownKeysOf(
     const way = foreign?.effect === "agent" ? wayHere(layer.values, path, { foreign, kinds }) : "";
     const stops = foreign !== null && stopsStart(foreign) && !allowUnknown;
     const severity: Finding["severity"] = stops ? "error" : "warning";
+    const isKnown = (key: string) => isKnownKey(key, known);
+    const value = valueAt(layer.values, path.split("."));
+    const migrates = stops && translationOf(foreign, value, { isKnown, kinds }) !== null;
+    const migrate = migrates ? "symphony config migrate FILE writes the translated file; " : "";
     return {
       path,
       severity,
       isKey: true,
       message: messageOf({ path, siblings, foreign, stops }, { known, shown }),
-      next: stops
-        ? `${way}symphony config migrate FILE writes the translated file; --allow-unknown starts without the key`
-        : null,
+      next: stops ? `${way}${migrate}--allow-unknown starts without the key` : null,
     };
   });
 }

@@ -172,10 +172,10 @@ function syntaxFault(
   lines: LineCounter,
   settings: Settings,
 ): SymphonyError {
-  const { path, linesBefore } = settings;
+  const { text, path, linesBefore } = settings;
   const problems = faults.slice(0, maxFaults).map((fault) => {
     const { line, col: column } = lines.linePos(fault.pos[0]);
-    return { path: "", message: faultText(fault), line: line + linesBefore, column };
+    return { path: "", message: faultText(fault, text), line: line + linesBefore, column };
   });
   const list = problems.map(
     ({ line, column, message }) => `line ${line}, column ${column}: ${message}`,
@@ -187,7 +187,11 @@ function syntaxFault(
 }
 
 /** The library's words, but for those that speak to a programmer. */
-function faultText(fault: YAMLError): string {
+function faultText(fault: YAMLError, text: string): string {
+  if (fault.code === "DUPLICATE_KEY") {
+    const [key = "that begins"] = /^[^\s:,{}]{1,60}/.exec(text.slice(fault.pos[0])) ?? [];
+    return `the key ${key} stands here a second time`;
+  }
   if (fault.code !== "MULTIPLE_DOCS") return messageOf(fault);
   return "a second YAML document begins here; the settings are one, between two lines ---";
 }

@@ -18,7 +18,7 @@ import { isList, type Shape, type ShapeMap } from "./variables.ts";
 
 const maxFaults = 20;
 /** Names that are listed where none of them resembles the wrong one. */
-const maxNamed = 20;
+const maxNamed = 24;
 /** A shorter word resembles too many others. */
 const shortWord = 3;
 

@@ -2,6 +2,7 @@ import { either } from "../config/agents.ts";
 import type { TrackerConfig } from "../config/config.ts";
 import type { TrackerSection } from "../config/sections.ts";
 import { SymphonyError } from "../model/errors.ts";
+import { nearest } from "../text/nearest.ts";
 import { linearWebhook } from "./linear/deliveries.ts";
 import type { LocalIssues } from "./local/issues.ts";
 import type { Lookup, ScopeProject, Tracker, TrackerDeps, TrackerWebhook } from "./tracker.ts";
@@ -236,10 +237,16 @@ export function requireTrackerKind(kinds: readonly TrackerKind[], kind: string):
   const found = kinds.find((row) => row.kind === kind);
   if (found) return found;
   const supported = kinds.map((row) => row.kind);
-  throw new SymphonyError("unsupported_tracker_kind", `tracker.kind "${kind}" is not supported`, {
-    details: { path: "tracker.kind", kind, supported },
-    hint: `set tracker.kind to ${either(supported)}`,
-  });
+  const near = nearest(kind.toLowerCase(), supported);
+  const meant = near === null ? "" : `; did you mean ${near}?`;
+  throw new SymphonyError(
+    "unsupported_tracker_kind",
+    `tracker.kind "${kind}" is not supported${meant}`,
+    {
+      details: { path: "tracker.kind", kind, supported },
+      hint: `set tracker.kind to ${either(supported)}`,
+    },
+  );
 }
 
 /** Loads the adapter that a configuration chooses. Rejects with `unsupported_tracker_kind`. */

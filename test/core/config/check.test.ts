@@ -93,6 +93,25 @@ test("S6: a misspelt key is answered with the key that was meant, at every depth
   ]);
 });
 
+test("S6: a tracker in capitals, a file without settings and a variable that is not there say what there is", async () => {
+  const [kind] = await told("---\ntracker: { kind: Local }\n---\nhi");
+  assert.match(kind ?? "", /"Local" is not supported; did you mean local\?/);
+  const [settings] = await told("+++\nkind = 1\n+++\nhi");
+  assert.match(settings ?? "", /tracker\.kind is required; the file has no settings/);
+  const [name] = await told("---\ntracker: { kind: local }\n---\n{{ issue.blockers }}");
+  assert.match(name ?? "", /undefined variable: issue\.blockers; issue has .*blocked_by/);
+});
+
+test("S5: config migrate is named only for a key that it translates", async () => {
+  const next = async (line: string) => {
+    const [found] = await check(`---\ntracker: { kind: local }\n${line}\n---\nhi`);
+    return found?.next;
+  };
+  assert.match((await next("engine: claude")) ?? "", /config migrate .*; --allow-unknown/);
+  for (const line of ["only_assigned: true", "label_filter: x", "engine: [x]"])
+    assert.equal(await next(line), "--allow-unknown starts without the key", line);
+});
+
 test("S19: a number in the place of text is named as written and as YAML reads it, and is to be quoted", async () => {
   for (const [written, read] of [
     ["123e4", "1230000"],

@@ -235,6 +235,8 @@ test("S5: names that no tool of the table has are judged by what they say: a bou
     team: "tracker.labels",
     project: "tracker.labels",
     only: "tracker.labels",
+    only_assigned: "tracker.provider.assignee",
+    "tracker.assignees": "tracker.provider.assignee",
   };
   const warns: Readonly<Record<string, string | null>> = {
     repo: "git.repositories",
