@@ -79,7 +79,12 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/commands/setup-provider.ts": ["src/commands", "src/core"],
   "src/commands/setup-file.ts": ["src/core/agent", "src/core/tracker", "node:"],
   "src/commands/examination.ts": ["src/commands", "src/server", "src/core", "node:"],
-  "src/commands/backup.ts": ["src/commands", "src/core/store/backup.ts", "node:"],
+  "src/commands/backup.ts": [
+    "src/commands",
+    "src/core/store/backup.ts",
+    "src/core/doctor/data-checks.ts",
+    "node:",
+  ],
   "src/commands/offline-pause.ts": ["src/commands", "src/core", "node:"],
   "src/commands/offline-secrets.ts": ["src/commands", "src/contract", "src/core", "node:"],
   "src/client": [

@@ -42,10 +42,9 @@ export const restoreCommand = row({
   async call({ file }, context) {
     const dataDir = await filesFor("symphony restore FILE", context);
     const { restoreUnlocked } = await import("../core/store/backup.ts");
-    return {
-      data_dir: dataDir,
-      ...(await restoreUnlocked(dataDir, resolve(context.where.cwd, file))),
-    };
+    const { requireReadable } = await import("../core/doctor/data-checks.ts");
+    const backup = resolve(context.where.cwd, file);
+    return { data_dir: dataDir, ...(await restoreUnlocked(dataDir, backup, requireReadable)) };
   },
   print({ files, aside }, { note }) {
     note(`${named(files)} of records are restored`);

@@ -89,7 +89,7 @@ export async function tried(workflow: string, since: string | undefined, context
     ...{ sections, workflowPath, env: context.env, flags: {}, clock: systemClock },
     overlay: await readOverlay(dataDir),
   });
-  const file = new RecordFile(record);
+  const file = RecordFile.open(record);
   try {
     const from = since === undefined ? Date.now() - weekMs : Date.parse(since);
     return document(backtest(file, effective.config, from));

@@ -7,6 +7,7 @@ import {
   appendFileSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   statSync,
   symlinkSync,
@@ -17,6 +18,8 @@ import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { checkWebhook } from "../../src/core/doctor/services.ts";
+import { RecordFile } from "../../src/core/journal/file.ts";
+import { openHistory } from "../../src/core/store/history.ts";
 import { startFakeLinear } from "../support/fakes/fake-linear.ts";
 import { origin } from "../support/makers/git-repository.ts";
 import { SmallDisk } from "../support/makers/small-disk.ts";
@@ -370,8 +373,18 @@ test("doctor --bundle: a support file without any secret, which is never written
   appendFileSync(join(place.dataDir, "log", "symphony.log"), `sent to ${hook} with ${signing}\n`);
   const env = { ...place.env, MY_TOKEN: variable, HOOK_URL: hook, HOOK_SIGNING: signing };
   const file = join(place.root, "support.json");
+  openHistory(join(place.dataDir, "history.db")).close();
+  const record = RecordFile.open(join(place.dataDir, "record.db"));
+  record.begin({ at: 1_000, version: "1.2.3", why: "start" });
+  record.close();
+  const databases = () =>
+    readdirSync(place.dataDir)
+      .filter((name) => name.includes(".db"))
+      .map((name) => [name, readFileSync(join(place.dataDir, name), "base64")]);
+  const before = databases();
   const { code } = await doctor({ ...place, env }, "--bundle", file);
   assert.equal(code, 0);
+  assert.deepEqual(databases(), before, "the databases are only read");
   const text = readFileSync(file, "utf8");
   for (const secret of [
     stored,
@@ -386,6 +399,7 @@ test("doctor --bundle: a support file without any secret, which is never written
   const bundle = JSON.parse(text);
   assert.equal(bundle.format, "symphony-support-1");
   assert.ok(bundle.log.includes("the-end"), "the end of the log is there");
+  assert.deepEqual([bundle.events, bundle.journal.length], [[], 1]);
   assert.equal(bundle.config.command.line, "cat");
   assert.match(
     bundle.config.hooks.after_create,

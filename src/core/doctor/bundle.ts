@@ -4,15 +4,16 @@ import { join } from "node:path";
 import { systemClock } from "../clock.ts";
 import { RecordFile } from "../journal/file.ts";
 import { messageOf } from "../model/errors.ts";
-import { openHistory } from "../store/history.ts";
+import { openToRead } from "../store/database.ts";
+import { EventTable } from "../store/events.ts";
 import { historyMigrations } from "../store/schema.ts";
-import { userVersionIn } from "../store/user-version.ts";
 import { isObject } from "../text/text.ts";
 import { tailOf } from "./data-checks.ts";
 import type { Examination } from "./doctor.ts";
 
 const logBytes = 64 * 1024;
 const maxEvents = 200;
+const otherRelease = "of another release";
 
 /**
  * What another person needs to understand a fault here: the checks, the configuration as written, the last events without what
@@ -82,13 +83,13 @@ function lastEvents(dataDir: string): unknown {
   const file = join(dataDir, "history.db");
   if (!existsSync(file)) return [];
   try {
-    // Opening it would bring it to the format of this release.
-    if (userVersionIn(file) !== historyMigrations.length) return "of another release";
-    const history = openHistory(file);
+    const db = openToRead(file, historyMigrations);
+    if (db === null) return otherRelease;
     try {
-      const afterSeq = Math.max(history.lastSeq() - maxEvents, 0);
-      return history
-        .events({ afterSeq, limit: maxEvents })
+      const events = new EventTable(db);
+      const afterSeq = Math.max(events.lastSeq - maxEvents, 0);
+      return events
+        .page({ afterSeq, limit: maxEvents })
         .map(({ seq, type, at, issueIdentifier, attemptId, data }) => ({
           ...{ seq, type, at: new Date(at).toISOString() },
           ...{ issue_identifier: issueIdentifier, attempt_id: attemptId },
@@ -96,7 +97,7 @@ function lastEvents(dataDir: string): unknown {
           error: data["code"] ?? data["error"] ?? null,
         }));
     } finally {
-      history.close();
+      db.close();
     }
   } catch (error) {
     return { unreadable: messageOf(error) };
@@ -107,7 +108,8 @@ function journalOf(dataDir: string): unknown {
   const path = join(dataDir, "record.db");
   if (!existsSync(path)) return null;
   try {
-    const file = new RecordFile(path);
+    const file = RecordFile.openToRead(path);
+    if (file === null) return otherRelease;
     try {
       return file
         .segments()

@@ -204,6 +204,25 @@ export async function checkFiles(
   if (!(await exists(dataDir))) return notAsked("there are none yet");
   if (holding.fault !== null) return notAsked("the data directory cannot be used");
   const isOurs = holding.lock !== null;
+  const found = await faultsOf(dataDir, {
+    isOurs,
+    overlay: () => (overlayFault === null ? readOverlay(dataDir) : Promise.reject(overlayFault)),
+  });
+  return found.length > 0
+    ? worst(found.map(failure))
+    : ok("every file of the data directory can be read");
+}
+
+/** Rejects with the first fault of the files of a directory that no other process writes. */
+export async function requireReadable(dir: string): Promise<void> {
+  const [fault] = await faultsOf(dir, { isOurs: true, overlay: () => readOverlay(dir) });
+  if (fault !== undefined) throw fault;
+}
+
+async function faultsOf(
+  dataDir: string,
+  { isOurs, overlay }: { readonly isOurs: boolean; overlay(): Promise<unknown> },
+): Promise<readonly unknown[]> {
   const databases: readonly (readonly [string, readonly string[]])[] = [
     ["history.db", historyMigrations],
     ["issues.db", issueMigrations],
@@ -211,7 +230,7 @@ export async function checkFiles(
     ["delivery.db", deliveryMigrations],
     ["notify.db", notifyMigrations],
   ];
-  const faults = [
+  const reads = [
     async () => requireKept(dataDir),
     ...databases.map(
       ([name, migrations]) =>
@@ -222,17 +241,10 @@ export async function checkFiles(
     () => readTemplates(dataDir),
     () => readPause(dataDir),
     () => readAgentPauses(dataDir),
-    () => (overlayFault === null ? readOverlay(dataDir) : Promise.reject(overlayFault)),
-  ].map(async (read) => {
-    try {
-      await read();
-      return [];
-    } catch (error) {
-      return [failure(error)];
-    }
-  });
-  const found = (await Promise.all(faults)).flat();
-  return found.length > 0 ? worst(found) : ok("every file of the data directory can be read");
+    overlay,
+  ];
+  const ended = await Promise.allSettled(reads.map(async (read) => read()));
+  return ended.flatMap((one) => (one.status === "rejected" ? [one.reason] : []));
 }
 
 export async function exists(path: string): Promise<boolean> {

@@ -1,5 +1,5 @@
 import { inflateRawSync } from "node:zlib";
-import { type Database, int, openDatabase, type Row, text } from "../store/database.ts";
+import { type Database, int, openDatabase, openToRead, type Row, text } from "../store/database.ts";
 
 const migrations: readonly string[] = [
   `
@@ -121,9 +121,20 @@ function unpacked(row: Row, name: string): string {
 export class RecordFile {
   readonly #db: Database;
 
+  private constructor(db: Database) {
+    this.#db = db;
+  }
+
   /** Opens or creates it. NORMAL: a power cut may take the newest decisions, a crash of the process only unwritten ones. */
-  constructor(file: string) {
-    this.#db = openDatabase(file, { migrations, synchronous: "NORMAL", busyTimeoutMs: 250 });
+  static open(file: string): RecordFile {
+    const options = { migrations, synchronous: "NORMAL", busyTimeoutMs: 250 } as const;
+    return new RecordFile(openDatabase(file, options));
+  }
+
+  /** Only to read; null for a file of another release. */
+  static openToRead(file: string): RecordFile | null {
+    const db = openToRead(file, migrations);
+    return db && new RecordFile(db);
   }
 
   /** The number of the last decision; 0: there is none. */

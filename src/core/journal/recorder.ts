@@ -263,7 +263,7 @@ export class Recorder {
   }
 
   #open(): RecordFile {
-    this.#file ??= new RecordFile(this.#options.file);
+    this.#file ??= RecordFile.open(this.#options.file);
     return this.#file;
   }
 

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdir, open, rename, rm, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { SymphonyError } from "../model/errors.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
 import { keptFiles } from "../model/gates.ts";
 import { int, text, translate } from "./database.ts";
 import { storageUnavailable, syncDirectory, writeSynced } from "./durable.ts";
@@ -30,6 +30,10 @@ export interface BackedUp {
 export async function backUp(dataDir: string, target: string): Promise<readonly BackedUp[]> {
   if (existsSync(target)) {
     throw new SymphonyError("usage", `${target} exists already`, { hint: "name a new file" });
+  }
+  if (!backedUp.some((name) => existsSync(join(dataDir, name)))) {
+    const message = `there is nothing to back up in ${dataDir}: no server has written there`;
+    throw new SymphonyError("usage", message, { hint: "symphony backup FILE --data-dir DIR" });
   }
   const draft = `${target}.${process.pid}.tmp`;
   const copy = `${draft}.copy`;
@@ -128,8 +132,8 @@ async function readBack(backup: string, into: string | null): Promise<readonly B
     const version = translate(backup, () =>
       Number(db.prepare("PRAGMA user_version").get()?.["user_version"]),
     );
-    if (version !== formatVersion)
-      throw damaged(backup, "it is not a backup that this symphony can read");
+    if (version > formatVersion) throw damaged(backup, "a later symphony made it");
+    if (version !== formatVersion) throw damaged(backup, "it is not a backup");
     const rows = translate(backup, () =>
       db.prepare("SELECT name, bytes, sha256 FROM files ORDER BY rowid").all(),
     );
@@ -186,25 +190,28 @@ async function put(db: DatabaseSync, { backup, name, bytes, target }: Put): Prom
   return hash.digest("hex");
 }
 
+/** Rejects for a directory with files that this release cannot read. */
+type Inspect = (dir: string) => Promise<void>;
+
 /** As `restore`, for callers without the lock: rejects with `data_dir_locked` while a server runs. */
-export async function restoreUnlocked(dataDir: string, backup: string) {
+export async function restoreUnlocked(dataDir: string, backup: string, inspect: Inspect) {
   const lock = await lockDataDir(dataDir);
   try {
-    return await restore(dataDir, backup, Date.now());
+    return await restore(dataDir, backup, { inspect, wall: Date.now() });
   } finally {
     await lock.release();
   }
 }
 
 /**
- * Puts the files of a backup into `dataDir`, whose lock the caller holds. Nothing is changed before all of them were read
- * and checked; what was there is moved to the directory that is returned, never deleted. A restore that is interrupted
+ * Puts the files of a backup into `dataDir`, whose lock the caller holds. Nothing is changed before all of them were read,
+ * checked and inspected; what was there is moved to the directory that is returned, never deleted. A restore that is interrupted
  * refuses every start until it is made again. Rejects with `storage_corrupt`, `storage_unavailable`.
  */
 export async function restore(
   dataDir: string,
   backup: string,
-  wall: number,
+  { inspect, wall }: { readonly inspect: Inspect; readonly wall: number },
 ): Promise<{ readonly files: readonly BackedUp[]; readonly aside: string }> {
   if (!existsSync(backup)) {
     throw new SymphonyError("usage", `${backup} does not exist`, { hint: "symphony restore FILE" });
@@ -218,6 +225,9 @@ export async function restore(
     await rm(fresh, { recursive: true, force: true });
     await mkdir(fresh, { mode: 0o700 });
     const files = await readBack(backup, fresh);
+    await inspect(fresh).catch((error: unknown) => {
+      throw damaged(backup, messageOf(error).replaceAll(`${fresh}/`, ""));
+    });
     await syncDirectory(fresh);
     const marker = restoringIn(dataDir);
     if (!existsSync(marker)) await writeSynced(marker, "");
@@ -253,6 +263,6 @@ async function sync(file: string): Promise<void> {
 function damaged(file: string, why: string): SymphonyError {
   return new SymphonyError("storage_corrupt", `Cannot restore ${file}: ${why}`, {
     details: { file },
-    hint: "use another backup; nothing was changed",
+    hint: "use another backup, or the symphony that made it; nothing was changed",
   });
 }

@@ -101,6 +101,21 @@ export function inspectDatabase(
   });
 }
 
+/**
+ * A connection that only reads, also while a server writes; null for a file of another release. Where no server has it open,
+ * nothing is created next to it either. Throws as `openDatabase` does.
+ */
+export function openToRead(file: string, migrations: readonly string[]): Database | null {
+  return translate(file, () => {
+    if (userVersionIn(file) !== migrations.length) return null;
+    const url = pathToFileURL(file);
+    const isAtRest = ["-wal", "-shm"].every((end) => sizeOf(file + end) === undefined);
+    if (isAtRest) url.searchParams.set("immutable", "1");
+    const db = new DatabaseSync(url, { readOnly: true, timeout: defaultBusyTimeoutMs });
+    return new Database(db, file, "NORMAL");
+  });
+}
+
 function requireKnown(file: string, version: number, migrations: readonly string[]): void {
   if (version > migrations.length) throw newerVersion(file, version);
 }

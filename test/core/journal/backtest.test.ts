@@ -51,7 +51,7 @@ async function recorded(t: TestContext, issues: readonly Issue[]) {
   }
   await world.advance(minute);
   await recorder.close();
-  const file = new RecordFile(path);
+  const file = RecordFile.open(path);
   t.after(() => file.close());
   return { file, start };
 }

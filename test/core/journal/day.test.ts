@@ -53,7 +53,7 @@ test("a day with crashes replays to every recorded state, decision by decision",
     trouble.every((one) => one === undefined),
     trouble.join(),
   );
-  const file = new RecordFile(join(dir, "record.db"));
+  const file = RecordFile.open(join(dir, "record.db"));
   t.after(() => file.close());
   let replayed = 0;
   let compared = 0;

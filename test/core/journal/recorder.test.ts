@@ -119,7 +119,7 @@ test("D8: an idle server with 1,000 issues writes under 1 KB a minute, and no po
     bench.clock.advance(1_000);
     for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
   }
-  const file = new RecordFile(bench.file);
+  const file = RecordFile.open(bench.file);
   t.after(() => file.close());
   await eventually("what waited is written by itself", async () => file.lastInput() > 3 * minutes);
   const bytes = (size() - before) / minutes;
@@ -137,7 +137,7 @@ test("a poll that brings one more issue at the end of the list is written at onc
   bench.issues = names;
   bench.poll();
   await bench.recorder.settled();
-  const file = new RecordFile(bench.file);
+  const file = RecordFile.open(bench.file);
   t.after(() => file.close());
   const before = file.lastInput();
   bench.issues = [...names, issue("ENG-3", { dispatchable: false })];
@@ -159,7 +159,7 @@ test("a poll that brings one changed issue adds that issue alone", async (t) => 
   bench.issues = [...bench.issues.slice(3), issue("ENG-900")].reverse();
   bench.poll();
   await bench.recorder.close();
-  const file = new RecordFile(bench.file);
+  const file = RecordFile.open(bench.file);
   t.after(() => file.close());
   const bodies = batchesOf(file).map(({ body }) => body);
   const lines = bodies.flatMap((body) => body.split("\n").map((line) => JSON.parse(line)));
@@ -207,7 +207,7 @@ test("no secret that is known by its value reaches the record", async (t) => {
   for (const form of [canary, Buffer.from(canary).toString("base64")]) {
     assert.ok(!raw.includes(form) && !texts.includes(form), "it is in the record");
   }
-  const file = new RecordFile(bench.file);
+  const file = RecordFile.open(bench.file);
   t.after(() => file.close());
   const { marks } = await replayed(file);
   assert.ok(marks.length > 5 && marks.every(([now, then]) => now === then), "it replays");
@@ -235,7 +235,7 @@ test("a secret that is learned later begins a new segment without it", async (t)
   redactor.add(canary);
   bench.poll();
   await bench.recorder.close();
-  const file = new RecordFile(bench.file);
+  const file = RecordFile.open(bench.file);
   t.after(() => file.close());
   assert.deepEqual(
     file.segments().map(({ why }) => why),
@@ -266,7 +266,7 @@ test("a disk that refuses the record stops no decision; what was lost is counted
   assert.equal(bench.recorder.trouble, null);
   assert.deepEqual([said.length, said[1]], [2, null], "both are said once");
   await bench.recorder.close();
-  const file = new RecordFile(bench.file);
+  const file = RecordFile.open(bench.file);
   t.after(() => file.close());
   assert.deepEqual(
     file.segments().map(({ why }) => why),
@@ -286,7 +286,7 @@ test("decisions that find no room to wait for the disk are counted, and the reco
   await bench.recorder.settled();
   bench.poll();
   await bench.recorder.close();
-  const file = new RecordFile(bench.file);
+  const file = RecordFile.open(bench.file);
   t.after(() => file.close());
   assert.deepEqual(
     file.segments().map(({ why }) => why),
@@ -315,7 +315,7 @@ test("segments older than the history is kept are removed whole", async (t) => {
     await bench.recorder.settled();
   }
   for (let n = 0; n < 20; n++) bench.clock.advance(20);
-  const file = new RecordFile(bench.file);
+  const file = RecordFile.open(bench.file);
   t.after(() => file.close());
   assert.equal(file.segments().length, 3, "two whole days, and the one that began before them");
   const { replay, marks } = await replayed(file);
@@ -352,7 +352,7 @@ test("after 30 days and more, an earlier moment is as few decisions away, and th
   await play(40);
   assert.ok((await size()) <= full * 1.1, `${await size()} bytes, ${full} after 33 days`);
   await bench.recorder.close();
-  const file = new RecordFile(bench.file);
+  const file = RecordFile.open(bench.file);
   t.after(() => file.close());
   const segments = file.segments();
   assert.ok(segments.length <= 32, `${segments.length} segments`);
@@ -375,7 +375,7 @@ test("a configuration and what decisions asked are part of the record", async (t
   bench.apply({ type: "config.changed" });
   bench.poll();
   await bench.recorder.close();
-  const file = new RecordFile(bench.file);
+  const file = RecordFile.open(bench.file);
   t.after(() => file.close());
   const { replay, marks } = await replayed(file);
   assert.ok(marks.every(([now, then]) => now === then));

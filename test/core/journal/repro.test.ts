@@ -24,7 +24,7 @@ async function recorded(t: TestContext): Promise<RecordFile> {
     await recorder.settled();
   }
   await recorder.close();
-  const file = new RecordFile(path);
+  const file = RecordFile.open(path);
   t.after(() => file.close());
   return file;
 }

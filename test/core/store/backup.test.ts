@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
+import { requireReadable } from "../../../src/core/doctor/data-checks.ts";
 import { openStore } from "../../../src/core/open.ts";
 import { backUp, restoreUnlocked } from "../../../src/core/store/backup.ts";
 import { lockDataDir } from "../../../src/core/store/lock.ts";
@@ -33,7 +34,7 @@ test("a backup made while the store is in use holds what was saved by then, and 
   assert.deepEqual(readdirSync(join(file, "..")), ["one.backup"]);
   store.history.saveAttempt(attempt("ENG-1-2"));
   await store.close();
-  const { aside } = await restoreUnlocked(dir, file);
+  const { aside } = await restoreUnlocked(dir, file, requireReadable);
   requireKept(dir);
   const again = await openStore(dir);
   t.after(() => again.close());
@@ -51,7 +52,7 @@ test("nothing is restored while a server has the directory, and nothing is writt
   await backUp(dir, file);
   await assert.rejects(backUp(dir, file), coded("usage", /exists already/));
   const lock = await lockDataDir(dir);
-  await assert.rejects(restoreUnlocked(dir, file), coded("data_dir_locked"));
+  await assert.rejects(restoreUnlocked(dir, file, requireReadable), coded("data_dir_locked"));
   await lock.release();
 });
 
@@ -65,7 +66,8 @@ test("a damaged, forged or foreign backup is refused before anything is changed"
     ],
     ["DELETE FROM pieces WHERE name = 'templates.json' AND at > 0", /templates\.json is missing/],
     ["UPDATE files SET name = '../evil' WHERE name = 'history.db'", /no backup has/],
-    ["PRAGMA user_version = 9", /not a backup/],
+    ["PRAGMA user_version = 9", /later symphony made it/],
+    ["PRAGMA user_version = 0", /not a backup/],
   ];
   for (const [sql, message] of faults) {
     rmSync(file, { force: true });
@@ -74,12 +76,37 @@ test("a damaged, forged or foreign backup is refused before anything is changed"
     db.exec(sql);
     db.close();
     const before = readdirSync(dir).filter((name) => !name.startsWith("lock"));
-    await assert.rejects(restoreUnlocked(dir, file), coded("storage_corrupt", message));
+    await assert.rejects(
+      restoreUnlocked(dir, file, requireReadable),
+      coded("storage_corrupt", message),
+    );
     const after = readdirSync(dir).filter((name) => !name.startsWith("lock"));
     assert.deepEqual(after, before, sql);
   }
   writeFileSync(file, "no database".repeat(100));
-  await assert.rejects(restoreUnlocked(dir, file), coded("storage_corrupt"));
+  await assert.rejects(restoreUnlocked(dir, file, requireReadable), coded("storage_corrupt"));
+});
+
+test("a backup whose files a later release wrote is refused before anything is changed, and a directory without records has none", async (t) => {
+  const { dir, store, file } = await running(t);
+  await store.close();
+  const db = new DatabaseSync(join(dir, "history.db"));
+  const { user_version: version } = db.prepare("PRAGMA user_version").get() ?? {};
+  db.exec("PRAGMA user_version = 900");
+  await backUp(dir, file);
+  db.exec(`PRAGMA user_version = ${Number(version)}`);
+  db.close();
+  const names = () => readdirSync(dir).filter((name) => !name.startsWith("lock"));
+  const before = names();
+  const message = /Cannot restore .*: history\.db was written by a later symphony \(format 900\)/;
+  await assert.rejects(
+    restoreUnlocked(dir, file, requireReadable),
+    coded("storage_corrupt", message),
+  );
+  assert.deepEqual(names(), before);
+  const empty = temporaryDir(t);
+  await assert.rejects(backUp(empty, `${file}.2`), coded("usage", /nothing to back up/));
+  assert.deepEqual(readdirSync(join(file, "..")), ["one.backup"]);
 });
 
 test("an interrupted restore refuses the start, and is completed by another", async (t) => {
@@ -89,6 +116,6 @@ test("an interrupted restore refuses the start, and is completed by another", as
   writeFileSync(restoringIn(dir), "");
   rmSync(join(dir, "templates.json"));
   assert.throws(() => requireKept(dir), coded("storage_corrupt", /interrupted/));
-  await restoreUnlocked(dir, file);
+  await restoreUnlocked(dir, file, requireReadable);
   requireKept(dir);
 });

@@ -30,7 +30,7 @@ export function batchesOf(file: RecordFile): Batch[] {
 
 /** Every text of the record, decompressed. */
 export function recordTexts(path: string): string {
-  const file = new RecordFile(path);
+  const file = RecordFile.open(path);
   const texts: string[] = [];
   for (const { id } of file.segments()) {
     for (let from = file.firstOf(id); from; from = file.checkpointAfter(from)) {
@@ -51,7 +51,7 @@ export function recordTexts(path: string): string {
 
 /** Makes every decision of the record again; those that differ, and how many there are. */
 export function replayedRecord(path: string) {
-  const file = new RecordFile(path);
+  const file = RecordFile.open(path);
   const differing: string[] = [];
   let decisions = 0;
   for (const { id } of file.segments()) {
