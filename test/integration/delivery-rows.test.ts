@@ -204,6 +204,76 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     assert.equal((await world.attempts()).length, 2);
   });
 
+  test("DELIVERY-16, DELIVERY-18: what each conclusion, commit status and unstarted workflow means is shown, and a failure becomes a turn", async () => {
+    await using world = await deliveryWorld({ ...one, github: { ci: "none" } });
+    const { github } = world;
+    await reviewed(world);
+    const check = (name: string, conclusion: string) =>
+      github.act({ do: "check", name, conclusion });
+    const status = (state: string, description = "") =>
+      github.act({ do: "commit-status", context: "ci/old", state, description });
+    const inbox = async () =>
+      JSON.parse((await world.symphony("inbox", "--json")).stdout).items as readonly {
+        prompt: string;
+        next: string | null;
+      }[];
+    // A token may not run a check of an app again, nor a run that is too old.
+    for (const operation of ["checks/rerequest-run", "actions/re-run-workflow"]) {
+      const match = { operation };
+      github.faults.add({ kind: "status", status: 403, message: "No.", match, times: 99 });
+    }
+
+    await check("lint", "neutral");
+    await check("docs", "skipped");
+    const passed = await world.until("it passed", ({ delivery }) => {
+      return delivery?.pull_request?.checks === "passed";
+    });
+    assert.equal(passed.delivery?.waiting_for, "a review");
+    await status("pending");
+    const open = await waits(world, /^the check ci\/old$/);
+    assert.deepEqual(
+      [open.delivery?.pull_request?.checks, open.delivery?.needs_person],
+      ["running", false],
+    );
+    await status("error", "The disk is full");
+    await world.offered(2);
+    assert.match(
+      told(world).at(-1) ?? "",
+      /The check "ci\/old" failed on \w+\.[>\s]+The disk is full/,
+    );
+
+    await check("deploy", "action_required");
+    const asks = await waits(world, /^a person to allow the check deploy$/);
+    assert.equal(asks.delivery?.needs_person, true);
+    assert.match((await inbox())[0]?.prompt ?? "", /waits for a person to allow the check deploy/);
+    await check("build", "timed_out");
+    await world.offered(3);
+    assert.match(
+      told(world).at(-1) ?? "",
+      /"build" failed [^.]*\.[>\s]+Its conclusion is timed_out\./,
+    );
+
+    // A workflow file that GitHub cannot read: a run without a job, so without a check run.
+    await github.act({ do: "ci-mode", ci: { jobs: [] } });
+    const unstarted = async (conclusion: string) => {
+      await github.act({ do: "ci" });
+      const run = github.world.repo("acme", "app").runs.at(-1) ?? {};
+      Object.assign(run, { status: "completed", conclusion });
+    };
+    await unstarted("startup_failure");
+    await world.offered(4);
+    assert.match(
+      told(world).at(-1) ?? "",
+      /"CI" failed [^.]*\.[>\s]+No job of this workflow began/,
+    );
+
+    await unstarted("stale");
+    assert.match(await heldFor(world), /^the check CI was cancelled or given up, /);
+    const [item] = await inbox();
+    assert.equal(item?.next, "symphony transition LOCAL-1 queued");
+    assert.equal((await world.attempts()).length, 4);
+  });
+
   test("DELIVERY-2, DELIVERY-8, DELIVERY-10, DELIVERY-34: our pull request and no other, each comment once, over restarts and edits", async () => {
     await using world = await deliveryWorld(one);
     const { github } = world;
@@ -322,9 +392,10 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     const { github } = world;
     const number = await reviewed(world);
     const message = "Unable to create comment because issue is locked.";
-    const match = { operation: "issues/create-comment" };
-    github.faults.add({ kind: "status", status: 403, message, match });
-    await github.act({ do: "comment", as: "grace", issue: number, body: "Why?" });
+    for (const operation of ["issues/create-comment", "pulls/create-reply-for-review-comment"])
+      github.faults.add({ kind: "status", status: 403, message, match: { operation } });
+    const comments = [{ path: "greet.txt", line: 1, body: "Whom?" }];
+    await github.act({ do: "review", as: "grace", event: "comment", body: "Why?", comments });
     const said = await world.until("it says so", ({ delivery }) => delivery?.problem != null);
     assert.match(
       said.delivery?.problem ?? "",
@@ -333,7 +404,8 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     await world.create("Another one");
     await world.offered(1, "LOCAL-2", "symphony/LOCAL-2-another-one");
     await world.symphony("deliver", "LOCAL-1");
-    await world.answered(number, 1);
+    const answers = await world.answered(number, 2);
+    assert.equal(answers.filter((one) => one.in_reply_to_id !== undefined).length, 1);
     assert.equal((await world.detail()).delivery?.problem, null);
 
     await github.act({ do: "settings", settings: { archived: true } });

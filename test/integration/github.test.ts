@@ -115,6 +115,18 @@ test("a comment and a reply are posted once although the answer is lost", async 
     new Set(remarks.filter(({ kind }) => kind === "line").map((one) => one.thread)).size,
     1,
   );
+  // A thread that went between two calls, or takes no replies: the answer is still given. A locked one is said.
+  const operation = "pulls/create-reply-for-review-comment";
+  for (const status of [404, 410, 422]) {
+    github.faults.add({ kind: "status", status, message: "No.", match: { operation } });
+    const order = { ...reply, marker: `<!-- s${status} -->` };
+    const { id } = await forge.reply(number, order);
+    assert.match(id, /^issue_comment:\d+$/);
+    assert.equal((await forge.reply(number, order)).id, id);
+  }
+  github.faults.add({ kind: "status", status: 403, message: "Locked.", match: { operation } });
+  const locked = { ...reply, marker: "<!-- s403 -->" };
+  await assert.rejects(forge.reply(number, locked), failure("forbidden", { final: true }));
   // Its author has deleted the comment: the answer is still given.
   await github.act({ as: "linus", rest: `DELETE /repos/acme/app/pulls/comments/${theirs.id}` });
   const late = { ...reply, body: "Gone?", marker: "<!-- r2 -->" };

@@ -39,6 +39,8 @@ const summaryChars = 200;
 const rerunWithinMs = 10 * 60_000;
 /** What no time mends, such as a check that has not started, is said to people after so long. */
 const startsWithinMs = 60 * 60_000;
+/** A check that says for so long that it runs, as a commit status of a service that is gone does, is said to people. */
+const runsWithinMs = 24 * 60 * 60_000;
 /** In this time after a push its first check may still appear. */
 const appearsWithinMs = 2 * 60_000;
 
@@ -122,11 +124,13 @@ function stuckOf(checks: readonly Check[], { again, known, missing, at }: Waitin
       check.state === "cancelled" && !again.includes(check) && !isAwaited(check, known, at),
   );
   if (lost.length > 0)
-    return `the check ${named(lost)} was cancelled, and running it again did not help`;
-  if (known.rules.merge !== "when_approved" || missing === null || !endless.test(missing))
-    return null;
+    return `the check ${named(lost)} was cancelled or given up, and running it again did not help`;
+  if (known.rules.merge !== "when_approved" || missing === null) return null;
+  const isEndless = endless.test(missing);
+  if (!isEndless && !missing.startsWith("the check ")) return null;
   const since = known.waited.for === missing ? Math.max(known.waited.since, known.pushedAt) : at;
-  return at - since > startsWithinMs ? `it waits for ${missing}` : null;
+  const isLate = at - since > (isEndless ? startsWithinMs : runsWithinMs);
+  return isLate ? `it waits for ${missing}` : null;
 }
 
 /** The words of `missingOf` for what no time mends. */

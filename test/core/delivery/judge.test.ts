@@ -177,7 +177,7 @@ test("DELIVERY-16: a cancelled check is run again once by symphony, and starts n
   const second = check("test", "cancelled", { runId: "9", attempt: 2 });
   const held = judge(seen({ checks: [second] }), known({ reruns }));
   assert.deepEqual([held.reruns.length, held.feedback.length], [0, 0]);
-  assert.match(held.stuck ?? "", /^the check test was cancelled, and running it again/);
+  assert.match(held.stuck ?? "", /^the check test was cancelled or given up, and running it again/);
 });
 
 test("a failed job is run again when the other jobs of its run are over", () => {
@@ -230,7 +230,11 @@ test("DELIVERY-18: none yet, running, expected and green are four things", () =>
   // The hour begins with the push, also of an update, and with what it waits for.
   assert.equal(merges(late, { waited, pushedAt: 3_600_000 }).stuck, null);
   assert.equal(merges(late, { waited: { for: "a review", since: 1 } }).stuck, null);
-  assert.equal(merges({ ...late, checks: [check("test", "running")] }, { waited }).stuck, null);
+  const runs = { checks: [check("test", "running")] };
+  const since = { waited: { for: "the check test", since: 1 } };
+  assert.equal(merges({ ...late, ...runs }, since).stuck, null);
+  const nextDay = { ...runs, at: 24 * 3_600_000 + 2 };
+  assert.equal(merges(nextDay, since).stuck, "it waits for the check test");
   const unmoved: readonly Fields[] = [
     { checks: [check("e2e", "waiting")] },
     { pullRequest: { mergeable: "unknown" } },

@@ -39,6 +39,7 @@ export interface SchemaGithub {
       name: string,
     ): {
       readonly dir: string;
+      readonly runs: object[];
       readonly issues: Map<number, { readonly events: readonly Values[] }>;
     };
     /** Where the app's events go, those of projects too. */

@@ -65,8 +65,10 @@ export class GithubChecks {
   async failedOf(head: string): Promise<ReadonlySet<string>> {
     const [runs, statuses, workflows] = await this.#read(head);
     const red = newestOf(runs, workflows).filter((run) => stateOf(run) === "failure");
+    const silent = silentRuns(workflows, runs).filter((run) => stateOf(run) === "failure");
     return new Set([
       ...red.map(({ name }) => name),
+      ...silent.map(nameOf),
       ...statuses.filter(({ state }) => isFailed(state)).map(({ context }) => context),
     ]);
   }
@@ -180,7 +182,8 @@ export class GithubChecks {
     const said = notes
       .filter(({ annotation_level: level }) => level === "failure")
       .map(({ path, start_line: line, message }) => `${path}:${line}: ${message ?? ""}`);
-    const summary = [run.output?.title ?? "", run.output?.summary ?? ""].filter(Boolean);
+    const how = run.conclusion === "failure" ? "" : `Its conclusion is ${run.conclusion}.`;
+    const summary = [how, run.output?.title ?? "", run.output?.summary ?? ""].filter(Boolean);
     const head = displayText([...summary, ...said].join("\n"), maxAnnotationChars);
     if (!isOfActions(run)) return safe(head);
     const job = /\/job\/(\d+)/.exec(run.html_url ?? "")?.[1] ?? run.id;
@@ -278,28 +281,44 @@ function newestOf(runs: readonly CheckRun[], workflows: readonly WorkflowRun[]):
   });
 }
 
-/** Workflow runs that wait for a person or for a place, and so have no check run that would show it. */
+/**
+ * Workflow runs without a check run that would show them: those that wait for a person or for a place, and those
+ * that ended before a job began, as with a workflow file that GitHub cannot read or a run that another replaced.
+ */
 function silentRuns(
   workflows: readonly WorkflowRun[],
   runs: readonly CheckRun[],
 ): readonly WorkflowRun[] {
   const suites = new Set(runs.map((run) => run.check_suite?.id));
+  const isNewer = (one: WorkflowRun, other: WorkflowRun) =>
+    one.workflow_id === other.workflow_id && BigInt(one.id) > BigInt(other.id);
   return workflows.filter((one) => {
-    const isOpen = one.status !== "completed" || one.conclusion === "action_required";
-    return isOpen && !suites.has(one.check_suite_id ?? undefined);
+    const state = stateOf(one);
+    if (state === "success" || state === "skipped" || suites.has(one.check_suite_id ?? undefined))
+      return false;
+    const isReplaced = (other: WorkflowRun) =>
+      isNewer(other, one) && (state === "cancelled" || other.event === one.event);
+    return one.status !== "completed" || !workflows.some(isReplaced);
   });
 }
 
 function silentCheck(run: WorkflowRun, head: string): Check {
   return {
-    name: run.name ?? run.event,
+    name: nameOf(run),
     state: stateOf(run),
     head,
     attempt: run.run_attempt,
     runId: `run:${run.id}`,
     url: run.html_url,
-    excerpt: null,
+    excerpt:
+      stateOf(run) === "failure"
+        ? `No job of this workflow began (${run.conclusion}): its file may be at fault.`
+        : null,
   };
+}
+
+function nameOf(run: WorkflowRun): string {
+  return run.name ?? run.event;
 }
 
 /** null for a forge's answer of one of these categories: what was asked for is not there. */

@@ -163,12 +163,22 @@ class GithubForge implements Forge {
     // It was deleted: there is no thread to answer in.
     if (known === undefined) return this.comment(number, order);
     const there = await this.#posted(Promise.resolve(lines), order.marker);
+    if (there !== null) return lineAnswer(there);
+    // Where the thread took no reply, an earlier try has answered below all of them.
+    const below = await this.#posted(commentsOf(this.#client, number), order.marker);
+    if (below !== null) return this.comment(number, order);
     // GitHub takes replies only to the first comment of a thread.
     const root = known.in_reply_to_id ?? id;
     const route = `POST ${onePull}/comments/{comment_id}/replies`;
     const written = { number, comment_id: root, body: marked(order) };
-    const made = there ?? (await this.#client.write(posted, route, written));
-    return { id: `review_comment:${made.id}`, url: made.html_url };
+    try {
+      return lineAnswer(await this.#client.write(posted, route, written));
+    } catch (error) {
+      // The thread went meanwhile, or takes no replies: the answer still reaches its people.
+      const isThread = error instanceof ForgeError && error.final && error.category !== "forbidden";
+      if (isThread) return this.comment(number, order);
+      throw error;
+    }
   }
 
   async rerun(_number: number, check: Parameters<Forge["rerun"]>[1]): Promise<void> {
@@ -290,6 +300,10 @@ class GithubForge implements Forge {
 function first(found: readonly ListedPull[]): ListedPull | null {
   const isOpen = ({ state }: ListedPull) => Number(state === "open");
   return [...found].sort((a, b) => isOpen(b) - isOpen(a) || b.number - a.number)[0] ?? null;
+}
+
+function lineAnswer(made: { readonly id: string; readonly html_url: string }): Posted {
+  return { id: `review_comment:${made.id}`, url: made.html_url };
 }
 
 function isSame(author: User, login: string | null): boolean {

@@ -89,6 +89,34 @@ test("DELIVERY-18: none, expected, waiting for a person and unknown words are ne
   );
 });
 
+test("DELIVERY-16, DELIVERY-18: a workflow that ended before its first job is seen; one that was replaced is not", async () => {
+  await using github = await startFakeGithub();
+  const run = (id: number, conclusion: string, change = {}) =>
+    workflowAnswer({ id, conclusion, check_suite_id: id, workflow_id: id, ...change });
+  const checks = await checksOf(
+    github,
+    [],
+    [
+      run(1, "startup_failure", { name: "broken" }),
+      run(2, "cancelled", { name: "replaced", workflow_id: 7 }),
+      run(3, "success", { event: "pull_request", workflow_id: 7 }),
+      run(4, "cancelled", { name: "alone" }),
+      run(5, "skipped"),
+      run(6, "neutral"),
+      run(8, "failure", { workflow_id: 9 }),
+      run(9, "success", { workflow_id: 9 }),
+    ],
+  );
+  assert.deepEqual(
+    checks.map(({ name, state, runId }) => [name, state, runId]),
+    [
+      ["broken", "failure", "run:1"],
+      ["alone", "cancelled", "run:4"],
+    ],
+  );
+  assert.match(checks[0]?.excerpt ?? "", /^No job of this workflow began \(startup_failure\)/);
+});
+
 test("DELIVERY-18: required checks come from protection and from rulesets; what may not be read is unknown", async () => {
   await using github = await startFakeGithub();
   const branch = (more: object) => ({ body: { commit: { sha: "c".repeat(40) }, ...more } });
