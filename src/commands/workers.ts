@@ -1,6 +1,10 @@
+import type { Api } from "../contract/api.ts";
+import type { Reply } from "../contract/route.ts";
 import { type Cell, printPage, relative } from "./output.ts";
 import { row, subcommand } from "./table.ts";
 import { parseDuration } from "./when.ts";
+
+type Worker = Reply<Api["workers"]["list"]>["workers"][number];
 
 const workerArgument = {
   name: "worker",
@@ -29,19 +33,28 @@ const listRow = subcommand({
           { title: "SINCE", drop: 1 },
           { title: "STATE", flexible: true },
         ],
-        rows: workers.map(({ name, host, running, capacity, labels, since, why }): Cell[] => [
-          name,
-          host ?? "-",
-          `${running} of ${capacity}`,
-          labels.join(", ") || "-",
-          relative(since, Date.now()),
-          why === null ? "ready" : { text: why, style: "red" },
+        rows: workers.map((worker): Cell[] => [
+          worker.name,
+          worker.host ?? "-",
+          `${worker.running} of ${worker.capacity}`,
+          worker.labels.join(", ") || "-",
+          relative(worker.since, Date.now()),
+          stateOf(worker),
         ]),
       },
       context,
     );
   },
 });
+
+/** Whether it takes attempts, and the agents that it cannot start. */
+function stateOf({ why, agents }: Pick<Worker, "why" | "agents">): Cell {
+  if (why !== null) return { text: why, style: "red" };
+  const lacks = (agents ?? []).filter(({ trouble }) => trouble !== null);
+  if (lacks.length === 0) return "ready";
+  const said = lacks.map(({ agent, trouble }) => `${agent}: ${trouble}`).join("; ");
+  return { text: `ready, but not for ${said}`, style: "yellow" };
+}
 
 const inviteRow = subcommand({
   name: "invite",

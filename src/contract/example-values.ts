@@ -172,6 +172,7 @@ export const worker = {
   running: 1,
   ready: true,
   why: null,
+  agents: [{ agent: "codex", trouble: null }],
   version: "0.1.0",
   since: at,
 };

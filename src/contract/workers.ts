@@ -14,6 +14,15 @@ const Worker = z
     running: count,
     ready: z.boolean().describe("It takes new attempts"),
     why: z.string().nullable().describe("Why it takes none; null: it does"),
+    agents: z
+      .array(
+        z.object({
+          agent: z.string(),
+          trouble: z.string().nullable().describe("Why it cannot be started there; null: it can"),
+        }),
+      )
+      .nullable()
+      .describe("The agents that it has checked; null: its version checks none"),
     version: z.string().nullable(),
     since: Time.describe("Since when it is there, or lost"),
   })

@@ -63,8 +63,8 @@ export interface AgentChecksDeps extends CheckDeps {
   readonly clock: Clock;
   readonly log: Logger;
   config(): Config;
-  /** Attempts run on workers, whatever a reload has made of the configuration; default: false. */
-  onWorkers?(): boolean;
+  /** Attempts run on workers, which check their own agents: has them do it again. Default: null, they run here. */
+  onWorkers?(): (() => void) | null;
   /** Agents that operators chose for single issues. */
   chosen(): readonly string[];
   /** Agents that are known to be in trouble. */
@@ -112,6 +112,8 @@ export class AgentChecks {
       const used = new Set([...agentsInUse(config()), ...chosen()]);
       const gone = troubled().filter((agent) => !used.has(agent));
       for (const agent of gone) this.#deps.found(agent, null);
+      const elsewhere = this.#deps.onWorkers?.() ?? null;
+      if (elsewhere !== null) return elsewhere();
       void this.#askLogin();
       const found = await Promise.all([...used].map((agent) => this.#check(agent)));
       if (this.#isStopped) return;
@@ -137,12 +139,11 @@ export class AgentChecks {
   async #check(agent: string): Promise<boolean> {
     const { config, log, found } = this.#deps;
     try {
-      const isAway = this.#deps.onWorkers?.() === true;
-      let isKnown = !isAway;
+      let isKnown = true;
       const late = () => {
         isKnown = false;
       };
-      const trouble = isAway ? null : await agentTrouble(agent, config(), { ...this.#deps, late });
+      const trouble = await agentTrouble(agent, config(), { ...this.#deps, late });
       if (!this.#isStopped) found(agent, trouble);
       // Later changes have their events.
       if (isKnown && trouble === null && !this.#seen.has(agent)) {
@@ -171,7 +172,10 @@ export function openAgentChecks(
     ...{ clock, log, env, dataDir, version, lookup, kinds: deps.kinds.agents },
     hide: (value) => redactor.add(value),
     config: () => config.current.config,
-    onWorkers: () => deps.fleet() !== null,
+    onWorkers() {
+      const fleet = deps.fleet();
+      return fleet && (() => fleet.checkAgents());
+    },
     chosen: () =>
       [...orchestrator().state.issues.values()].flatMap(({ choices }) => choices.pick?.agent ?? []),
     troubled: () => [...orchestrator().state.troubles.keys()],

@@ -2,8 +2,7 @@
 
 import { type AgentKind, AgentRuntimes, commandKey, rowOf, settingsKey } from "./agent/kinds.ts";
 import { ModelNames } from "./agent/model-names.ts";
-import { missingProgram } from "./agent/program-of.ts";
-import { startFault } from "./agent/startable.ts";
+import { startProblems } from "./agent/startable.ts";
 import type { Clock } from "./clock.ts";
 import type { Effective } from "./config/check.ts";
 import { agentsInUse, type Config, settingsOf } from "./config/config.ts";
@@ -94,29 +93,16 @@ export async function agentProblems(
 ): Promise<readonly Problem[]> {
   const row = rowOf(deps.kinds, config, agent);
   if (row === null) return [];
-  const key = commandKey(deps.kinds, config, agent);
-  const line = row.command(settingsOf(config, agent));
-  const missing = await missingProgram({ key, line, kind: row.kind }, deps.env);
-  if (missing !== null) {
-    const { code, message, hint: next } = missing;
-    return [{ path: key, code, message, next }];
-  }
-  const fault = await startFault({ key, line }, deps);
-  if (fault !== null) {
-    const next = `run ${fault.program} --version, and install it anew if that fails`;
-    return [{ path: key, code: "agent_unavailable", message: fault.message, next }];
-  }
-  try {
-    const runtime = await runtimesOf(config, deps).get(agent);
-    await runtime.check?.(config.agent.level, config.agent.network);
-    return [];
-  } catch (error) {
-    if (!(error instanceof SymphonyError)) throw error;
-    return problemsOf(error).map((one) => ({
-      ...one,
-      path: one.path || settingsKey(config, agent),
-    }));
-  }
+  const { level, network } = config.agent;
+  return startProblems(
+    {
+      ...{ kind: row.kind, key: commandKey(deps.kinds, config, agent), level, network },
+      settingsKey: settingsKey(config, agent),
+      line: row.command(settingsOf(config, agent)),
+      runtime: () => runtimesOf(config, deps).get(agent),
+    },
+    deps,
+  );
 }
 
 function runtimesOf(config: Config, deps: MachineDeps): AgentRuntimes {

@@ -1,10 +1,17 @@
 import { join } from "node:path";
-import { type AgentKind, AgentRuntimes, type RuntimesOptions } from "./agent/kinds.ts";
+import {
+  type AgentKind,
+  AgentRuntimes,
+  commandKey,
+  type RuntimesOptions,
+  rowOf,
+  settingsKey,
+} from "./agent/kinds.ts";
 import { ModelList } from "./agent/models.ts";
 import { learnedIn } from "./agent/openai/learned.ts";
 import { openRecovery, type Recovery } from "./attempt/recovery.ts";
 import { systemClock } from "./clock.ts";
-import { type Config, secretNamesOf } from "./config/config.ts";
+import { agentsInUse, type Config, secretNamesOf, settingsOf } from "./config/config.ts";
 import { engineUrlOf, fleetSecretNames } from "./config/fleet.ts";
 import type { RepositoryConfig } from "./config/git.ts";
 import { withoutCredentials } from "./config/overlay.ts";
@@ -19,6 +26,7 @@ import { Recorder } from "./journal/recorder.ts";
 import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
+import type { State } from "./orchestrator/state.ts";
 import { agentEnvironment } from "./process/environment.ts";
 import { loginEnvironment } from "./process/login.ts";
 import { runIdOf } from "./process/table.ts";
@@ -63,10 +71,12 @@ export async function openHosts(
 
 interface OpenFleetDeps {
   readonly config: Config;
+  current(): Config;
+  readonly kinds: readonly AgentKind[];
   lookup(name: string): string | undefined;
   readonly secrets: Pick<Secrets, "lookup" | "put">;
   readonly closers: Closers;
-  readonly orchestrator: Pick<Orchestrator, "post">;
+  readonly orchestrator: Pick<Orchestrator, "post" | "state">;
 }
 
 /**
@@ -75,7 +85,7 @@ interface OpenFleetDeps {
  */
 export async function openFleet(
   { dataDir, clock, log, redactor }: CoreOptions,
-  { config, lookup, secrets, closers, orchestrator }: OpenFleetDeps,
+  { config, current, kinds, lookup, secrets, closers, orchestrator }: OpenFleetDeps,
 ): Promise<Fleet | null> {
   const url = engineUrlOf(config.fleet, lookup);
   if (url === null) return null;
@@ -85,10 +95,27 @@ export async function openFleet(
   const { Fleet } = await import("./fleet/fleet.ts");
   const fleet = await Fleet.open({
     ...{ url, dataDir, clock, log, secrets, leaseMs: config.fleet.leaseMs },
+    agents: () => agentsToCheck(current(), orchestrator.state, kinds),
     changed: (workers) => orchestrator.post({ type: "workers.changed", workers }),
   });
   closers.push(() => fleet.close());
   return fleet;
+}
+
+/** Those of the configuration, and those that operators chose for single issues. */
+function agentsToCheck(config: Config, { issues }: State, kinds: readonly AgentKind[]) {
+  const chosen = [...issues.values()].flatMap(({ choices }) => choices.pick?.agent ?? []);
+  const { level, network } = config.agent;
+  return [...new Set([...agentsInUse(config), ...chosen])].flatMap((agent) => {
+    const kind = rowOf(kinds, config, agent)?.kind;
+    if (kind === undefined) return [];
+    return {
+      ...{ agent, kind, level, network: network === null ? null : [...network] },
+      key: settingsKey(config, agent),
+      commandKey: commandKey(kinds, config, agent),
+      settings: { ...settingsOf(config, agent) },
+    };
+  });
 }
 
 export function openRoots(options: CoreOptions, { closers }: { closers: Closers }): OwnRoots {

@@ -205,7 +205,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     await recovered(deps, base, options.signal),
   );
   const fleet = await openFleet(options, {
-    ...{ config: current(), lookup, secrets, closers, orchestrator },
+    ...{ config: current(), current, lookup, secrets, closers, orchestrator, kinds: kinds.agents },
   });
   // Earlier changes are read by the first poll.
   trackers.watch(() => orchestrator.post({ type: "tracker.changed" }));

@@ -31,6 +31,16 @@ function workerGauges(registry: Registry, fleet: NonNullable<Core["fleet"]>): vo
   per("ready", "1 if the worker takes new attempts, else 0", ({ ready }) => (ready ? 1 : 0));
   per("slots", "Attempts that the worker runs at the same time", ({ capacity }) => capacity);
   per("attempts", "Attempts that the worker has", ({ running }) => running);
+  new Gauge({
+    ...{ name: "symphony_worker_agent", registers: [registry], labelNames: ["worker", "agent"] },
+    help: "1 if the worker can start the agent, else 0; an agent that is not checked yet is absent",
+    collect() {
+      this.reset();
+      for (const { name: worker, agents } of fleet.workers)
+        for (const { agent, trouble } of agents ?? [])
+          this.set({ worker, agent }, trouble === null ? 1 : 0);
+    },
+  });
 }
 
 function buildInfo(registry: Registry, version: string): void {

@@ -44,7 +44,7 @@ function checksOf(
     hide() {},
     log: createLogger({ level: "warn", format: "json", sinks, clock, redact: (text) => text }),
     config: () => config({ agent: { use: first, fallback }, fleet: { url } }),
-    onWorkers: () => onWorkers,
+    onWorkers: () => (onWorkers ? () => void logged.push("asked the workers") : null),
     chosen: () => [],
     troubled: () => [...found].flatMap(([agent, trouble]) => (trouble === null ? [] : [agent])),
     found: (agent, trouble) => found.set(agent, trouble),
@@ -76,9 +76,10 @@ test("30: agents are checked here while attempts run here, also when a reload ha
   const kinds = [kindOf("broken", () => Promise.reject(refused))];
   for (const onWorkers of [false, true]) {
     const given = { onWorkers, url: onWorkers ? null : "redis://127.0.0.1:1" };
-    const { found, checks } = checksOf(kinds, ["broken"], {}, given);
+    const { found, checks, logged } = checksOf(kinds, ["broken"], {}, given);
     await checks.look();
-    assert.equal(found.get("broken") === null, onWorkers);
+    assert.equal(found.get("broken")?.code, onWorkers ? undefined : "agent_unavailable");
+    assert.deepEqual(logged, onWorkers ? ["asked the workers"] : []);
     checks.stop();
   }
 });

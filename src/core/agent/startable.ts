@@ -1,13 +1,17 @@
 import { stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import type { Clock } from "../clock.ts";
+import type { AgentConfig } from "../config/agents.ts";
+import { type Problem, problemsOf } from "../config/finding.ts";
+import { SymphonyError } from "../model/errors.ts";
 import { agentEnvironment } from "../process/environment.ts";
 import { findProgram } from "../process/find-program.ts";
 import { type Environment, loginEnvironment } from "../process/login.ts";
 import { type CommandEnd, runCommand } from "../process/run.ts";
 import { oneLine } from "../text/text.ts";
+import type { AgentRuntime } from "./agent.ts";
 import { agentsOf } from "./guard/program.ts";
-import { programsOf } from "./program-of.ts";
+import { missingProgram, programsOf } from "./program-of.ts";
 
 const limitMs = 10_000;
 const outputBytes = 4_000;
@@ -77,4 +81,36 @@ function howItEnded({ exitCode, signal, stoppedFor }: CommandEnd): string {
   if (stoppedFor !== null) return `does not end in ${limitMs / 1_000} s`;
   if (exitCode !== null) return `fails with exit code ${exitCode}`;
   return signal === null ? "cannot be started" : `is ended by ${signal}`;
+}
+
+/** An agent as its start is checked. */
+interface Checked extends Started, Pick<AgentConfig, "level" | "network"> {
+  readonly kind: string;
+  /** The dotted key of its settings. */
+  readonly settingsKey: string;
+  runtime(): Promise<AgentRuntime>;
+}
+
+/** Why the agent cannot be started on this machine; empty: nothing is in the way. */
+export async function startProblems(
+  { key, settingsKey, line, kind, level, network, runtime }: Checked,
+  deps: StartDeps,
+): Promise<readonly Problem[]> {
+  const missing = await missingProgram({ key, line, kind }, deps.env);
+  if (missing !== null) {
+    const { code, message, hint: next } = missing;
+    return [{ path: key, code, message, next }];
+  }
+  const fault = await startFault({ key, line }, deps);
+  if (fault !== null) {
+    const next = `run ${fault.program} --version, and install it anew if that fails`;
+    return [{ path: key, code: "agent_unavailable", message: fault.message, next }];
+  }
+  try {
+    await (await runtime()).check?.(level, network);
+    return [];
+  } catch (error) {
+    if (!(error instanceof SymphonyError)) throw error;
+    return problemsOf(error).map((one) => ({ ...one, path: one.path || settingsKey }));
+  }
 }

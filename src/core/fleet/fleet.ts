@@ -2,9 +2,10 @@
 
 import { hostname } from "node:os";
 import { pause, within } from "../clock.ts";
-import { messageOf, SymphonyError } from "../model/errors.ts";
+import { messageOf, type SymphonyError } from "../model/errors.ts";
 import type { WorkerHost } from "../model/worker.ts";
 import { admitWorkers } from "./admission.ts";
+import { listFor, type WantedAgent } from "./agents.ts";
 import { Engine, type Queue } from "./engine.ts";
 import {
   type LeaseTimes,
@@ -16,7 +17,9 @@ import {
   readPresence,
 } from "./lease.ts";
 import { type Member, Members, type MembersOptions } from "./members.ts";
+import { orderChecks, orderEnd, orderWorker } from "./orders.ts";
 import type { Placement } from "./remote.ts";
+import { judge, lost, type Run } from "./runs.ts";
 import { keyFor } from "./sealing.ts";
 import { type Sighting, sighted } from "./sighting.ts";
 import { whyNothing } from "./standing.ts";
@@ -29,26 +32,13 @@ export interface FleetOptions extends MembersOptions {
     info(message: string, fields?: Readonly<Record<string, unknown>>): void;
     warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
   };
+  /** The agents that workers are to check: those of the configuration, and those that operators chose. */
+  agents(): readonly WantedAgent[];
   /** Called whenever what may be placed where has changed. */
   changed(workers: readonly WorkerHost[]): void;
 }
 
 const tickMs = 1_000;
-/** An order to end an attempt outlives every lease, and then itself. */
-const orderSeconds = 3_600;
-
-interface Run {
-  readonly member: Member;
-  readonly instance: string;
-  readonly gone: PromiseWithResolvers<SymphonyError>;
-  talk: Talk | null;
-  dispatchedAt: number | null;
-  wasSeen: boolean;
-  /** Nothing of it is wanted any more. */
-  isWithdrawn: boolean;
-  /** The worker was ordered to end it, or not to take it; then the beat that was seen first after that. */
-  endOrder: "none" | "given" | number;
-}
 
 /** The orchestrator's side of a fleet. */
 export class Fleet {
@@ -68,6 +58,9 @@ export class Fleet {
   /** Members that were removed, until their lease is over. */
   readonly #removed = new Map<string, Member>();
   #refusedBy: string | null = null;
+  /** The list of agents that each member was given, by its id. */
+  readonly #listed = new Map<string, string>();
+  #asked = 0;
   #shown = "";
   #loops: Promise<unknown> = Promise.resolve();
 
@@ -106,9 +99,7 @@ export class Fleet {
     { cordoned, drain }: { cordoned: boolean; drain: boolean },
   ): Promise<WorkerHost> {
     const member = await this.#members.cordon(name, cordoned);
-    const order = this.#engine.key("order", member.id);
-    if (drain) await this.#engine.redis.set(order, "drain");
-    else await this.#engine.redis.del(order);
+    await orderWorker(this.#engine, member.id, drain ? "drain" : null);
     this.#tellChanges();
     return this.#view(member);
   }
@@ -118,13 +109,9 @@ export class Fleet {
     const member = this.#members.named(name);
     this.#removed.set(member.id, member);
     // Again with each look: the engine may be away now.
-    await this.#orderRemoval(member).catch(() => {});
+    await orderWorker(this.#engine, member.id, "removed").catch(() => {});
     await this.#members.remove(name);
     this.#tellChanges();
-  }
-
-  async #orderRemoval({ id }: Member): Promise<void> {
-    await this.#engine.redis.set(this.#engine.key("order", id), "removed");
   }
 
   /** Throws `worker_lost` when the worker takes no attempts now. */
@@ -153,6 +140,11 @@ export class Fleet {
         void this.#queues.get(member.id)?.drop(name_);
       },
     };
+  }
+
+  /** Has every worker check its agents again. */
+  checkAgents(): void {
+    this.#asked += 1;
   }
 
   async close(): Promise<void> {
@@ -207,7 +199,7 @@ export class Fleet {
   async #orderEnd(name: string, run: Run): Promise<void> {
     const isReached = run.talk !== null && !run.talk.isOver && run.talk.isAnswered;
     if (!run.isWithdrawn || isReached || run.endOrder !== "none") return;
-    await this.#engine.redis.set(this.#engine.key("end", name), "1", "EX", orderSeconds);
+    await orderEnd(this.#engine, name);
     run.endOrder = "given";
   }
 
@@ -263,13 +255,30 @@ export class Fleet {
     this.#keepLead(lead, now);
     for (const [at, member] of known.entries()) this.#saw(member, presences[at] ?? null, isGap);
     for (const run of ordered) run.endOrder = this.#sightings.get(run.member.id)?.beat ?? 0;
-    for (const run of this.#runs.values()) this.#judge(run, now);
+    for (const [name, run] of this.#runs) {
+      const isMember = this.#members.all.some(({ id }) => id === run.member.id);
+      const sighting = this.#sightings.get(run.member.id) ?? null;
+      judge(run, { name, isMember, sighting, now, leaseMs: this.#times.leaseMs });
+    }
     this.#tellChanges();
+    await this.#listAgents();
     for (const [name, run] of this.#runs) await this.#orderEnd(name, run);
     for (const member of this.#removed.values()) {
       const { lastBeatAt = 0 } = this.#sightings.get(member.id) ?? {};
       if (now - lastBeatAt > this.#times.leaseMs) this.#removed.delete(member.id);
-      else await this.#orderRemoval(member);
+      else await orderWorker(this.#engine, member.id, "removed");
+    }
+  }
+
+  /** Gives each member the agents to check, again when it shows that it has not read them. */
+  async #listAgents(): Promise<void> {
+    const { text, name } = listFor(this.#options.agents(), this.#asked);
+    for (const { id, secret } of this.#members.all) {
+      const read = this.#sightings.get(id)?.presence?.agents?.list ?? name;
+      if (this.#listed.get(id) === name && read === name) continue;
+      const key = keyFor(Buffer.from(secret, "base64url"), "letters");
+      await orderChecks(this.#engine, id, { key, text });
+      this.#listed.set(id, name);
     }
   }
 
@@ -298,37 +307,6 @@ export class Fleet {
     this.#sightings.set(member.id, seen);
   }
 
-  /** Whether a run is certainly over on its worker. */
-  #judge(run: Run, now: number): void {
-    const { name } = run.member;
-    const sighting = this.#sightings.get(run.member.id);
-    const { presence = null, missingWall = null, beat = 0, lastBeatAt = now } = sighting ?? {};
-    if (!this.#members.all.some(({ id }) => id === run.member.id)) {
-      run.talk?.fail(lost(`the worker ${name} was removed`));
-    }
-    if (presence && presence.instance !== run.instance) {
-      return run.gone.resolve(lost(`the worker ${name} has ended its agents`));
-    }
-    if (presence?.left) return run.gone.resolve(lost(`the worker ${name} has stopped`));
-    if (missingWall !== null) {
-      // The engine may have lost it: by our own time it cannot have been renewed for a whole lease.
-      if (now - lastBeatAt >= this.#times.leaseMs)
-        run.gone.resolve(lost(`the worker ${name} was lost`));
-      return;
-    }
-    const id = [...this.#runs].find(([, one]) => one === run)?.[0] ?? "";
-    if (presence?.runs.includes(id)) {
-      run.wasSeen = true;
-      // The second beat after the order was seen was made with the order in force.
-    } else if (run.wasSeen || (typeof run.endOrder === "number" && beat >= run.endOrder + 2)) {
-      run.gone.resolve(lost(`the worker ${name} has ended the agent`));
-    } else if (run.dispatchedAt !== null && now - run.dispatchedAt > this.#times.leaseMs) {
-      run.talk?.fail(
-        lost(`the worker ${name} did not take the attempt within ${this.#times.leaseMs / 1_000} s`),
-      );
-    }
-  }
-
   #loseAll(why: string): void {
     for (const run of this.#runs.values()) run.talk?.fail(lost(why));
   }
@@ -349,6 +327,7 @@ export class Fleet {
       running,
       ready: why === null,
       why,
+      agents: presence === null ? [] : (presence.agents?.agents ?? null),
       version: presence?.version ?? null,
       sinceWall: missingWall ?? presence?.sinceWall ?? member.joinedWall,
     };
@@ -385,8 +364,4 @@ export class Fleet {
         this.#runs.get(run)?.talk?.received(seq, isLast, data),
     });
   }
-}
-
-function lost(why: string): SymphonyError {
-  return new SymphonyError("worker_lost", why, { hint: "symphony workers list" });
 }

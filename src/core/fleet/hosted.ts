@@ -11,6 +11,7 @@ import { messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
 import { killRun, runIdOf } from "../process/table.ts";
 import type { JsonObject } from "../text/text.ts";
 import { deleteTree } from "../workspace/deletion.ts";
+import type { WorkerAgents } from "./agents.ts";
 import { copyOf, placeCopy, readFacts } from "./copy.ts";
 import type { Letter, Listener, Talk } from "./talk.ts";
 import { putRecord, readThread, type SentRecord } from "./thread.ts";
@@ -27,6 +28,7 @@ export interface PreparePlace {
 
 export interface HostedDeps {
   readonly kinds: readonly AgentKind[];
+  readonly agents: Pick<WorkerAgents, "runtime" | "started" | "failed">;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
   /** The worker's own directory, which agents never read: threads, and the worker's key. */
@@ -71,6 +73,7 @@ export class Hosted implements Listener {
   /** Came before the start. */
   #thread: SentRecord | null = null;
   #threadId: string | null = null;
+  #agent = "";
   #records: () => Promise<ThreadRecords | null> = async () => null;
   /** What of the thread the orchestrator has. */
   #sentThread = "";
@@ -200,12 +203,7 @@ export class Hosted implements Listener {
     const { signal } = this.#abort;
     signal.throwIfAborted();
     const row = this.#deps.kinds.find(({ kind }) => kind === start.kind);
-    if (!row) {
-      const message = `this worker does not know agents of kind ${start.kind}`;
-      throw new SymphonyError("agent_unavailable", message, {
-        hint: "install the version of the server on this worker",
-      });
-    }
+    const runtime = await this.#deps.agents.runtime(start.kind, start.settings);
     const path = join(workspaceRoot, start.key);
     await mkdir(workspaceRoot, { recursive: true, mode: 0o700 });
     await this.#clear(path);
@@ -218,25 +216,17 @@ export class Hosted implements Listener {
     await this.#prepare(start, { path, runId });
     this.#isDirty = start.prepare !== null;
     this.#deps.requireLease();
-    const runtime = await row.create({
-      ...{ clock, env, dataDir: dir, hide: this.#deps.hide },
-      settings: () => start.settings,
-      workspaceRoot: () => workspaceRoot,
-      lookup: (name) => env[name],
-      hosts: () => null,
-      onTrouble: (message) => this.#deps.log(message, { run: this.run }),
-    });
     const place = { env, dataDir: dir, clock, workspace: path };
-    this.#records = async () => (await row.records?.(start.settings, place)) ?? null;
+    this.#records = async () => (await row?.records?.(start.settings, place)) ?? null;
     const isPlaced =
       this.#thread === null || (await putRecord(await this.#records(), this.#thread));
     signal.throwIfAborted();
     const spec = this.#specOf(start, { path, runId });
+    this.#agent = start.agent;
     // A thread without its record here would fail to resume.
-    this.#session = await runtime.start(
-      isPlaced ? spec : { ...spec, resumeThreadId: null },
-      signal,
-    );
+    const opening = runtime.start(isPlaced ? spec : { ...spec, resumeThreadId: null }, signal);
+    opening.catch((error: unknown) => this.#deps.agents.failed(start.agent, error));
+    this.#session = await opening;
     const { threadId, resumed, isPlain = false, repeats = false } = this.#session;
     const { takesImages = false, forgetsImages = false } = this.#session;
     this.#threadId = threadId;
@@ -293,7 +283,9 @@ export class Hosted implements Listener {
     this.#isDirty = true;
     try {
       await session.turn(String(body["prompt"]), body["options"] as TurnOptions);
+      this.#deps.agents.started(this.#agent);
     } catch (error) {
+      this.#deps.agents.failed(this.#agent, error);
       await this.#bringBack().catch(() => {});
       throw error;
     }

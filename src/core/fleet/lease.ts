@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { leaseRange } from "../config/fleet.ts";
 import { parseJson } from "../text/text.ts";
+import { Found } from "./agents.ts";
 import type { Engine } from "./engine.ts";
 import { seal, unseal } from "./sealing.ts";
 
@@ -61,6 +62,8 @@ export const Presence = z.object({
   runs: z.array(z.string()),
   /** How long it takes its lease to last. */
   leaseMs: z.number().default(leaseRange.usual),
+  /** What it can run; null: it checks no agents. */
+  agents: Found.nullable().default(null),
   /** It takes jobs from its queue. */
   takes: z.boolean().default(true),
   /** It has ended every agent and stopped: the last that it says. */

@@ -8,6 +8,7 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import { Guardian } from "../process/guardian.ts";
 import { hasProc, killRun, runIdOf } from "../process/table.ts";
 import { deleteTree } from "../workspace/deletion.ts";
+import { WorkerAgents } from "./agents.ts";
 import type { Engine } from "./engine.ts";
 import { Hosted, type HostedDeps } from "./hosted.ts";
 import type { Identity } from "./join.ts";
@@ -20,7 +21,9 @@ import {
   readLead,
   renewLease,
 } from "./lease.ts";
+import { checksFor, endOrders, orderOf } from "./orders.ts";
 import type { Job } from "./packages.ts";
+import { lost as workerLost } from "./runs.ts";
 import { keyFor } from "./sealing.ts";
 import { Taking } from "./taking.ts";
 import { EarlyParts, type Part, readStreams, Talk } from "./talk.ts";
@@ -45,6 +48,7 @@ export interface WorkerOptions {
 
 const clockCheckMs = 60_000;
 const watchMs = 250;
+const firstListMs = 10_000;
 
 /**
  * A worker: takes the attempts that the orchestrator places on it while its lease lasts. Resolves when `signal` aborts or the
@@ -70,6 +74,9 @@ class FleetWorker {
   >();
   readonly #talks = new Map<string, Talk>();
   readonly #early: EarlyParts;
+  readonly #agents: WorkerAgents;
+  /** Aborted: the next renewal comes at once. */
+  #soon = new AbortController();
   #guardian: Guardian;
   #taking: Taking | null = null;
   #epoch = "";
@@ -89,6 +96,12 @@ class FleetWorker {
     this.#key = keyFor(options.identity.secret, "letters");
     this.#sinceWall = options.clock.wall();
     this.#early = new EarlyParts(options.clock);
+    const { kinds, clock, env, dir, hide, log, identity } = options;
+    this.#agents = new WorkerAgents({
+      ...{ kinds, clock, env, dir, hide, log, key: this.#key, worker: identity.id },
+      workspaceRoot: this.#workspaceRoot,
+      changed: () => this.#soon.abort(),
+    });
     this.#guardian = new Guardian(runIdOf(this.#options.dir, "").slice(0, -1));
   }
 
@@ -114,27 +127,32 @@ class FleetWorker {
       streams: () => [engine.key("down", identity.id)],
       received: (_, part) => this.#received(part),
     });
+    const tried = (work: Promise<unknown>) =>
+      within(
+        work.catch(() => {}),
+        this.#times.renewMs,
+      );
     const watch = setInterval(() => this.#watch(), watchMs);
     try {
       await this.#checkClock();
-      let checkedAt = clock.now();
+      const startedAt = clock.now();
+      let checkedAt = startedAt;
       while (!ends.aborted) {
-        await within(
-          this.#tick().catch(() => {}),
-          this.#times.renewMs,
-        );
+        await tried(this.#tick());
         if (clock.now() - checkedAt > clockCheckMs) {
           checkedAt = clock.now();
-          await within(
-            this.#checkClock().catch(() => {}),
-            this.#times.renewMs,
-          );
+          await tried(this.#checkClock());
         }
-        await pause(clock, this.#times.renewMs, ends).catch(() => {});
+        // The list of agents comes with the first look of the server.
+        const isNew = !this.#agents.isAsked && clock.now() - startedAt < firstListMs;
+        const next = AbortSignal.any([ends, this.#soon.signal]);
+        await pause(clock, isNew ? watchMs : this.#times.renewMs, next).catch(() => {});
+        this.#soon = new AbortController();
       }
     } finally {
       await this.#endAll("the worker is stopping");
       clearInterval(watch);
+      this.#agents.close();
       this.#stop.abort();
       await within(
         giveBackLease(engine, {
@@ -169,6 +187,7 @@ class FleetWorker {
       throw this.#refuse("engine_refused", `the engine refuses this worker: ${engine.trouble}`);
     await this.#ending;
     await this.#readOrders();
+    this.#agents.asked(await checksFor(engine, identity.id));
     const from = clock.now();
     const renewal = { worker: identity.id, presence: this.#presence(), key: this.#key };
     if (this.#instance === "") return this.#claim(from);
@@ -282,7 +301,7 @@ class FleetWorker {
     const { engine, identity } = this.#options;
     const run = String(job.id);
     this.requireLease();
-    if (runEpoch(run) !== this.#epoch) throw lost("it was placed by an earlier server");
+    if (!run.endsWith(`-${this.#epoch}`)) throw lost("it was placed by an earlier server");
     const hosted = new Hosted(run, this.#hostedDeps());
     const talk = new Talk(
       run,
@@ -310,7 +329,7 @@ class FleetWorker {
   #hostedDeps(): HostedDeps {
     const { kinds, clock, env, dir, hide, log, prepare } = this.#options;
     return {
-      ...{ kinds, clock, env, hide, log, dir, prepare },
+      ...{ kinds, clock, env, hide, log, dir, prepare, agents: this.#agents },
       workspaceRoot: this.#workspaceRoot,
       requireLease: () => this.requireLease(),
     };
@@ -324,25 +343,19 @@ class FleetWorker {
 
   /** Not known: as if ordered, for the server may have given it to another worker. */
   async #isOrderedToEnd(run: string): Promise<boolean> {
-    const { engine } = this.#options;
-    const found = await engine.redis.get(engine.key("end", run)).catch(() => "");
-    return found !== null;
+    return (await endOrders(this.#options.engine, [run]).catch(() => [run])).length > 0;
   }
 
   /** Attempts that the server has given up although it cannot say so in their talk. */
   async #endOrdered(): Promise<void> {
-    const { engine } = this.#options;
-    const runs = [...this.#runs];
-    if (runs.length === 0) return;
-    const found = await engine.redis.mget(...runs.map(([run]) => engine.key("end", run)));
-    for (const [at, [, { hosted }]] of runs.entries())
-      if (found[at] != null) void hosted.end(lost("the server has given it up"));
+    for (const run of await endOrders(this.#options.engine, [...this.#runs.keys()]))
+      void this.#runs.get(run)?.hosted.end(lost("the server has given it up"));
   }
 
   /** What the orchestrator has ordered while it may not have been reachable: to leave, or that it was removed. */
   async #readOrders(): Promise<void> {
     const { engine, identity, log } = this.#options;
-    const order = await engine.redis.get(engine.key("order", identity.id));
+    const order = await orderOf(engine, identity.id);
     if (order === "removed") {
       throw this.#refuse(
         "worker_refused",
@@ -367,6 +380,7 @@ class FleetWorker {
       ...{ labels: [...this.#options.labels], capacity, version, protocol, skewMs: this.#skewMs },
       runs: [...this.#runs.keys()],
       leaseMs: this.#times.leaseMs,
+      agents: this.#agents.found,
       left: false,
       takes: this.#instance === "" || this.#taking?.isRunning === true,
     };
@@ -383,13 +397,6 @@ class FleetWorker {
   }
 }
 
-/** The epoch in the name of a run. */
-function runEpoch(run: string): string {
-  return run.slice(run.lastIndexOf("-") + 1);
-}
-
 function lost(why: string): SymphonyError {
-  return new SymphonyError("worker_lost", `the agent on the worker was ended: ${why}`, {
-    hint: "symphony workers list",
-  });
+  return workerLost(`the agent on the worker was ended: ${why}`);
 }

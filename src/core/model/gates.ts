@@ -24,6 +24,13 @@ export interface AgentTrouble {
   readonly sinceWall: number;
 }
 
+/** Codes of attempts whose agent was not started. */
+export const startFaults: ReadonlySet<string> = new Set([
+  "agent_not_found",
+  "agent_unavailable",
+  "codex_not_found",
+]);
+
 /** The provider of one agent accepts no turns. */
 export interface AgentPause {
   readonly agent: string;

@@ -1,8 +1,9 @@
 import type { Config, TrackerConfig } from "../config/config.ts";
 import type { Offer } from "../model/delivery.ts";
 import { type Blocker, type Issue, normalState } from "../model/issue.ts";
+import { choiceFor } from "./choice.ts";
 import { agentGate, commonGate, conflictGate, shutGate } from "./gates.ts";
-import { whyNoWorker, workerSlots } from "./placement.ts";
+import { hasPlace, whyNoWorker, workerSlots } from "./placement.ts";
 import { isFree, type State } from "./state.ts";
 
 /** What an issue's tracker data means for scheduling. */
@@ -74,7 +75,7 @@ export function selectForDispatch(
   return firstToFit(state.queue, slotsFor(state, config), (issue) => {
     if (tried.has(issue.id) || !issue.dispatchable || !isFree(state, issue)) return false;
     const isOpen = agentGate(state, issue, config) === null;
-    return isOpen && conflictGate(state, issue, config) === null;
+    return isOpen && conflictGate(state, issue, config) === null && hasPlace(state, issue, config);
   });
 }
 
@@ -107,7 +108,9 @@ export function waitingFor(
   }
   const gate = shutGate(state, issue, config);
   if (gate) return gate.detail;
-  if (slots.free <= 0) return whyNoWorker(state, config) ?? "a free slot";
+  const { agent } = choiceFor(state, issue, config);
+  const noWorker = whyNoWorker(state, config, agent);
+  if (noWorker !== null || slots.free <= 0) return noWorker ?? "a free slot";
   if (!hasSlot(slots, issue)) return `a free slot for ${issue.state}`;
   const { pace } = state.poll;
   return pace === null ? "the next poll" : `the next poll; ${pace.reason}`;

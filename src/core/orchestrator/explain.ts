@@ -187,6 +187,8 @@ function hostGates(issue: Issue, state: State, config: Config): readonly Explain
   const own = state.issues.get(issue.id)?.claim === "running";
   const running = state.issues.of("running").size;
   const day = dayGate(state.day, config);
+  const noWorker = whyNoWorker(state, config, choiceFor(state, issue, config).agent);
+  const hasStart = noWorker === null && hasSlot(slotsFor(state, config), issue);
   return [
     passable("storage", storageGate(state), { own, open: "everything is saved" }),
     passable("paused", pausedGate(state), { own, open: "dispatch is not paused" }),
@@ -195,8 +197,8 @@ function hostGates(issue: Issue, state: State, config: Config): readonly Explain
     passable("day_budget", day, { own, open: "there are tokens left" }),
     agentLine(state, issue, config),
     conflictLine(state, issue, config),
-    gate("free_slot", own || hasSlot(slotsFor(state, config), issue), {
-      detail: whyNoWorker(state, config) ?? `${running} of ${maxConcurrentAgents} slots in use`,
+    gate("free_slot", own || hasStart, {
+      detail: noWorker ?? `${running} of ${maxConcurrentAgents} slots in use`,
       opens: "the end of a running attempt, or a higher agent.max_concurrent_agents",
     }),
   ];

@@ -1,12 +1,15 @@
-import type { AgentPause } from "../model/gates.ts";
+import { type AgentPause, startFaults } from "../model/gates.ts";
 import { andThen, type Context, type Decision, decided } from "./decision.ts";
 import { dayGate, dayIndex, hoursPassed, pausedText, shutGate, storageGate } from "./gates.ts";
 import { type Retry, type Running, without } from "./issues.ts";
 import type { Effect, Exit } from "./messages.ts";
+import { afterFailedStart } from "./placement.ts";
 import { queueRetry } from "./retry.ts";
 import { claimed, type State, setIn } from "./state.ts";
 
 const firstPauseMs = 5 * 60_000;
+/** The worker has told of the failure by then. */
+const elsewhereMs = 3_000;
 const longestUnknownMs = 60 * 60_000;
 /** The longest known limit is one week; a later time is not trusted. */
 const maxNamedPauseMs = 8 * 86_400_000;
@@ -16,19 +19,13 @@ type PauseContext = Pick<Context, "config" | "wall" | "now">;
 
 /** Codes of failures that are those of the provider and not of the issue. */
 const providersOwn: ReadonlySet<string> = new Set(["provider_limited", "provider_refused"]);
-/** The same of an agent that was not started. */
-const startsOwn: ReadonlySet<string> = new Set([
-  "agent_not_found",
-  "agent_unavailable",
-  "codex_not_found",
-]);
 
 /**
  * True for a limit, for a login, an account or a model that the provider does not accept, and for a program that cannot be
  * started.
  */
 export function isAgentsOwn(exit: Exit): boolean {
-  return exit.kind === "failed" && (providersOwn.has(exit.code) || startsOwn.has(exit.code));
+  return exit.kind === "failed" && (providersOwn.has(exit.code) || startFaults.has(exit.code));
 }
 
 /** The agent takes no turns for now, whatever the issue: pauses it, counts no failure. */
@@ -37,9 +34,40 @@ export function agentRefused(
   entry: Running,
   { exit, context }: { exit: Failed; context: Context },
 ): Decision {
+  return onItsWorker(state, entry, { exit, context }) ?? pausedFor(state, entry, { exit, context });
+}
+
+/**
+ * What failed is that of its worker's machine, such as a program or a login: another worker may run it, and this one tells when
+ * it can again. null: it is the provider's, a limit for one is one for all, or the worker checks no agents.
+ */
+function onItsWorker(
+  state: State,
+  { worker, agent, issue, attempt, failures, workspacePath, ...entry }: Running,
+  { exit, context: { now, wall } }: { exit: Failed; context: Context },
+): Decision | null {
+  if (worker === undefined || exit.code === "provider_limited") return null;
+  const workers = afterFailedStart(state.workers, { worker, agent, trouble: exit.message });
+  if (workers === null) return null;
+  const retry = { issue, failures, workspacePath, after: null, error: exit.message };
+  return queueRetry(
+    { ...state, workers },
+    { ...retry, attempt: attempt ?? 1, ...(hasBegun(entry) && { stays: agent }) },
+    { delayMs: elsewhereMs, now, wall, wantsSlot: true },
+  );
+}
+
+function hasBegun({ threadId, threadTokens }: Pick<Running, "threadId" | "threadTokens">): boolean {
+  return threadId !== null && threadTokens.total > 0;
+}
+
+function pausedFor(
+  state: State,
+  entry: Running,
+  { exit, context }: { exit: Failed; context: Context },
+): Decision {
   const paused = pause(state, entry.agent, { exit, context });
   const { untilWall = context.wall, isNamed = true } = paused.state.pauses.get(entry.agent) ?? {};
-  const hasBegun = entry.threadId !== null && entry.threadTokens.total > 0;
   const queued = andThen(paused, (next) =>
     queueRetry(
       next,
@@ -50,7 +78,7 @@ export function agentRefused(
         error: exit.message,
         workspacePath: entry.workspacePath,
         after: null,
-        ...(hasBegun && { stays: entry.agent }),
+        ...(hasBegun(entry) && { stays: entry.agent }),
       },
       {
         delayMs: Math.max(untilWall - context.wall, 0),
@@ -81,7 +109,7 @@ function pause(
     agent,
     untilWall,
     reason: exit.message,
-    ...(startsOwn.has(exit.code) && { isStart: true }),
+    ...(startFaults.has(exit.code) && { isStart: true }),
     isNamed: named !== null,
     hits,
     active: true,

@@ -1,54 +1,130 @@
 import type { Config } from "../config/config.ts";
+import type { Issue } from "../model/issue.ts";
 import type { WorkerHost } from "../model/worker.ts";
+import { choiceFor } from "./choice.ts";
 import type { State } from "./state.ts";
 
 type Places = Pick<State, "workers" | "issues">;
 
-/** The workers that may get attempts of this project, with their free slots; null: attempts run on this machine. */
-function open({ workers, issues }: Places, { fleet }: Config) {
+/** Long enough for the reasons of several workers. */
+const maxTroubleChars = 1_000;
+
+/**
+ * The workers that may get attempts of this project, with their free slots; `agent`: only those that can run it. null: attempts
+ * run on this machine.
+ */
+function open({ workers, issues }: Places, config: Config, agent: string | null) {
   if (workers === null) return null;
   const running = [...issues.of("running").values()];
   return workers
-    .filter(({ ready, labels }) => ready && fleet.labels.every((label) => labels.includes(label)))
+    .filter((worker) => isOpen(worker, config) && (agent === null || why(worker, agent) === null))
     .map((worker) => {
       const taken = running.filter((entry) => entry.worker === worker.name).length;
       return { name: worker.name, taken, free: Math.max(worker.capacity - taken, 0) };
     });
 }
 
+function isOpen({ ready, labels }: WorkerHost, { fleet }: Config): boolean {
+  return ready && fleet.labels.every((label) => labels.includes(label));
+}
+
+/** Why the worker does not run the agent, as a part of a sentence; null: it can, or it is not known. */
+function why({ agents }: WorkerHost, agent: string): string | null {
+  if (agents === null) return null;
+  const found = agents.find((one) => one.agent === agent);
+  if (found === undefined) return `has not checked ${agent} yet`;
+  return found.trouble && `cannot run ${agent}: ${found.trouble}`;
+}
+
 /** Free slots of all workers; null: attempts run on this machine. */
 export function workerSlots(state: Places, config: Config): number | null {
-  return open(state, config)?.reduce((sum, { free }) => sum + free, 0) ?? null;
+  return open(state, config, null)?.reduce((sum, { free }) => sum + free, 0) ?? null;
+}
+
+/** Agents with a free slot, and without one: a long queue asks for each of its issues. */
+const places = new WeakMap<
+  State,
+  { readonly config: Config; readonly has: Map<string, boolean> }
+>();
+
+/** Whether a worker that can run the issue's agent has a free slot, or attempts run on this machine. */
+export function hasPlace(state: State, issue: Issue, config: Config): boolean {
+  if (state.workers === null) return true;
+  const { agent } = choiceFor(state, issue, config);
+  const kept = places.get(state);
+  const known = kept?.config === config ? kept : { config, has: new Map<string, boolean>() };
+  places.set(state, known);
+  const has = known.has.get(agent) ?? open(state, config, agent)?.some(({ free }) => free > 0);
+  known.has.set(agent, has === true);
+  return has === true;
 }
 
 /**
  * The worker for an attempt: the one that had the issue before, else the least loaded, the first of equals. After an attempt
- * that failed another one comes first: what its machine lacks, the next may have. null: all are full or gone, and there is no
- * other place.
+ * that failed another one comes first: what its machine lacks, the next may have. null: all that can run the agent are full or
+ * gone, and there is no other place.
  */
 export function workerFor(
   state: Places,
   config: Config,
-  { before, hasFailed = false }: { before: string | null; hasFailed?: boolean },
+  {
+    agent,
+    before,
+    hasFailed = false,
+  }: { agent: string; before: string | null; hasFailed?: boolean },
 ): string | null {
-  const free = (open(state, config) ?? []).filter((worker) => worker.free > 0);
+  const free = (open(state, config, agent) ?? []).filter((worker) => worker.free > 0);
   const known = free.find(({ name }) => name === before);
   const [first, ...others] = hasFailed ? free.filter((worker) => worker !== known) : free;
   if (first === undefined || (known && !hasFailed)) return known?.name ?? null;
   return others.reduce((best, one) => (one.taken < best.taken ? one : best), first).name;
 }
 
-/** Why no worker has a free slot, in one sentence; null: one has, or attempts run on this machine. */
-export function whyNoWorker(state: Places, config: Config): string | null {
+/** Why no worker has a free slot for the agent, in one sentence; null: one has, or attempts run on this machine. */
+export function whyNoWorker(state: Places, config: Config, agent: string): string | null {
   const { workers } = state;
-  if (workers === null || workerSlots(state, config) !== 0) return null;
+  const able = open(state, config, agent);
+  if (workers === null || able === null || able.some(({ free }) => free > 0)) return null;
   if (workers.length === 0) return "no worker has joined the fleet";
-  return workers.map((worker) => `${worker.name} ${standing(worker, config)}`).join("; ");
+  return workers.map((worker) => `${worker.name} ${standing(worker, config, agent)}`).join("; ");
 }
 
-function standing({ ready, why, labels, capacity }: WorkerHost, { fleet }: Config): string {
-  if (!ready) return `takes nothing: ${why ?? "not ready"}`;
-  const missing = fleet.labels.filter((label) => !labels.includes(label));
+function standing(worker: WorkerHost, { fleet }: Config, agent: string): string {
+  if (!worker.ready) return `takes nothing: ${worker.why ?? "not ready"}`;
+  const missing = fleet.labels.filter((label) => !worker.labels.includes(label));
   if (missing.length > 0) return `lacks the label ${missing.join(", ")}`;
-  return `is full (${capacity})`;
+  return why(worker, agent) ?? `is full (${worker.capacity})`;
+}
+
+/**
+ * Of every agent that a worker has checked, why none of them can run it; null: one can, or none is there. What one machine
+ * lacks keeps no other one from working.
+ */
+export function troublesOnWorkers(
+  workers: readonly WorkerHost[],
+  config: Config,
+): readonly { readonly agent: string; readonly trouble: string | null }[] {
+  const there = workers.filter((worker) => isOpen(worker, config));
+  const names = new Set(workers.flatMap(({ agents }) => (agents ?? []).map(({ agent }) => agent)));
+  return [...names].map((agent) => {
+    const said = there.map((worker) => ({
+      name: worker.name,
+      trouble: (worker.agents ?? []).find((one) => one.agent === agent)?.trouble ?? null,
+    }));
+    if (said.length === 0 || said.some(({ trouble }) => trouble === null))
+      return { agent, trouble: null };
+    const all = said.map(({ name, trouble }) => `${name}: ${trouble}`).join("; ");
+    return { agent, trouble: `no worker can run it: ${all}`.slice(0, maxTroubleChars) };
+  });
+}
+
+/** The workers after one of them could not start the agent; null: it does not tell of its agents. */
+export function afterFailedStart(
+  workers: readonly WorkerHost[] | null,
+  { worker: name, agent, trouble }: { worker: string; agent: string; trouble: string },
+): readonly WorkerHost[] | null {
+  const known = workers?.find((one) => one.name === name)?.agents ?? null;
+  if (workers === null || known === null) return null;
+  const agents = [...known.filter((one) => one.agent !== agent), { agent, trouble }];
+  return workers.map((one) => (one.name === name ? { ...one, agents } : one));
 }

@@ -15,6 +15,7 @@ import {
 import { hasSlot, selectForDispatch, slotsFor, standingOf } from "./dispatch.ts";
 import { shutGate } from "./gates.ts";
 import type { Effect, Input } from "./messages.ts";
+import { hasPlace } from "./placement.ts";
 import { applyRead, isSameList, type SingleRead, takeList } from "./queue.ts";
 import { overtaken, reconcile, rowsListed, seen, stopStalled, watched } from "./reconcile.ts";
 import { startAttempt } from "./start.ts";
@@ -197,7 +198,8 @@ export function startVerified(state: State, issue: Issue | null, context: Contex
     standingOf(issue, context.config.tracker) !== "routable" ||
     !isFree(state, issue) ||
     shutGate(state, issue, context.config) !== null ||
-    !hasSlot(slotsFor(state, context.config), issue)
+    !hasSlot(slotsFor(state, context.config), issue) ||
+    !hasPlace(state, issue, context.config)
   ) {
     return decided(state);
   }

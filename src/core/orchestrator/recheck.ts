@@ -1,4 +1,5 @@
 import { type Issue, normalState } from "../model/issue.ts";
+import { choiceFor } from "./choice.ts";
 import {
   andThen,
   type Context,
@@ -13,6 +14,7 @@ import { hasSlot, slotsFor, standingOf } from "./dispatch.ts";
 import { type Gate, shutGate, storageGate } from "./gates.ts";
 import type { Retry } from "./issues.ts";
 import type { Input } from "./messages.ts";
+import { whyNoWorker } from "./placement.ts";
 import { startVerified } from "./poll.ts";
 import { applyRead } from "./queue.ts";
 import { overtaken, seen } from "./reconcile.ts";
@@ -191,14 +193,14 @@ function relaunch(state: State, entry: Retry, issue: Issue, context: Context): D
   if (state.draining) return decided(state);
   const gate = shutGate(state, issue, context.config);
   if (gate) return waitFor(state, { ...entry, issue }, { gate, context });
-  if (hasSlot(slotsFor(state, context.config), issue)) {
-    return startAttempt(
-      state,
-      issue,
-      { attempt: entry.attempt, failures: entry.failures },
-      context,
-    );
+  const { config } = context;
+  const { attempt } = entry;
+  const noWorker = whyNoWorker(state, config, choiceFor(state, issue, config).agent);
+  // A full or lost pool of workers is no failure, and counts none.
+  if (noWorker !== null) return queueForSlot(state, { ...entry, issue, error: noWorker }, context);
+  if (hasSlot(slotsFor(state, config), issue)) {
+    return startAttempt(state, issue, { attempt, failures: entry.failures }, context);
   }
   const error = "no available orchestrator slots";
-  return queueForSlot(state, { ...entry, issue, attempt: entry.attempt + 1, error }, context);
+  return queueForSlot(state, { ...entry, issue, attempt: attempt + 1, error }, context);
 }

@@ -12,6 +12,7 @@ import { shutGate } from "./gates.ts";
 import type { Retry, Running } from "./issues.ts";
 import type { Exit, Input } from "./messages.ts";
 import { isAgentsOwn } from "./pauses.ts";
+import { hasPlace } from "./placement.ts";
 import { hasBegun, startAll } from "./poll.ts";
 import { recheck } from "./recheck.ts";
 import { isFree, type State } from "./state.ts";
@@ -117,7 +118,7 @@ function nextToStart(state: State, context: Context): readonly Issue[] {
   return firstToFit(all, slots, (issue) => {
     const isReady = issue.dispatchable || unblocked.has(issue.id);
     if (!wanting.has(issue) && !(isReady && isFree(state, issue))) return false;
-    return shutGate(state, issue, config) === null;
+    return shutGate(state, issue, config) === null && hasPlace(state, issue, config);
   });
 }
 

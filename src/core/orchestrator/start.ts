@@ -64,11 +64,12 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
     state.workers === null
       ? null
       : workerFor(state, context.config, {
+          agent: choice.agent,
           before: prior.worker ?? null,
           hasFailed: prior.last?.outcome === "failed",
         });
   if (state.workers !== null && worker === null)
-    return waitForWorker(state, issue, { birth, context });
+    return waitForWorker(state, issue, { birth, choice, begun, context });
   const { agent } = choice;
   const thread = offer === null ? prior.resume : prior.thread;
   const resume = thread?.agent === agent ? thread : null;
@@ -114,19 +115,25 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
   );
 }
 
-/** All workers are full or gone: nothing runs on this machine instead, and no attempt is counted. */
+/** All workers that can run its agent are full or gone: nothing runs on this machine instead, and no attempt is counted. */
 function waitForWorker(
   state: State,
   issue: Issue,
-  { birth, context }: { birth: Birth; context: Context },
+  {
+    birth,
+    choice: { agent },
+    begun,
+    context,
+  }: { birth: Birth; choice: Choice; begun: string | null; context: Context },
 ): Decision {
   const { now, wall, config } = context;
   return queueRetry(
     state,
     {
       ...{ issue, attempt: birth.attempt ?? 1, failures: birth.failures, after: null },
-      error: whyNoWorker(state, config),
+      error: whyNoWorker(state, config, agent),
       workspacePath: workspacePathOf(state.issues.get(issue.id)),
+      ...(begun === agent && { stays: agent }),
     },
     { delayMs: shortestWaitMs, now, wall, wantsSlot: true },
   );

@@ -11,7 +11,7 @@ import type { Effect, Input, TimerInput } from "./messages.ts";
 import { offerReported } from "./offer.ts";
 import { aborted, attached, detached, responded, steered, transitioned } from "./operator.ts";
 import { pauseElapsed, pausesTried, timePassed } from "./pauses.ts";
-import { workerSlots } from "./placement.ts";
+import { troublesOnWorkers, workerSlots } from "./placement.ts";
 import {
   hasBegun,
   isPollNear,
@@ -244,10 +244,18 @@ function operatorAsked(state: State, input: Asked, context: Context): Decision {
 
 /** What is known of the workers; one that takes attempts again is used at once. */
 function workersChanged(state: State, workers: readonly WorkerHost[], context: Context): Decision {
-  const before = workerSlots(state, context.config) ?? 0;
+  const { config } = context;
+  const before = workerSlots(state, config) ?? 0;
   const next = { ...state, workers };
-  const isMore = (workerSlots(next, context.config) ?? 0) > before;
-  return isMore && !state.draining && hasBegun(state) ? pollAgain(next, context) : decided(next);
+  const isMore = (workerSlots(next, config) ?? 0) > before;
+  const more =
+    isMore && !state.draining && hasBegun(state) ? pollAgain(next, context) : decided(next);
+  return troublesOnWorkers(workers, config).reduce((decision, { agent, trouble: detail }) => {
+    const { wall: sinceWall } = context;
+    const trouble = detail === null ? null : { code: "agent_unavailable", detail, sinceWall };
+    const input = { type: "agent.checked", agent, trouble } as const;
+    return andThen(decision, (last) => agentCame(last, input, context));
+  }, more);
 }
 
 /** Retries whose gate has opened continue. */

@@ -10,6 +10,7 @@ import type { AgentSession } from "../../../src/core/agent/agent.ts";
 import type { AgentImage } from "../../../src/core/agent/images.ts";
 import { agentKinds } from "../../../src/core/agent/kinds.ts";
 import { systemClock } from "../../../src/core/clock.ts";
+import { WorkerAgents } from "../../../src/core/fleet/agents.ts";
 import { copyOf } from "../../../src/core/fleet/copy.ts";
 import { Hosted, type HostedDeps } from "../../../src/core/fleet/hosted.ts";
 
@@ -32,6 +33,18 @@ function hosted(deps: Partial<HostedDeps> = {}) {
   const one = new Hosted(`A-${runs}`, {
     ...{ kinds: agentKinds, clock: systemClock, env: process.env, dir: join(dir, "worker") },
     workspaceRoot: join(dir, "worker", "workspaces"),
+    agents: new WorkerAgents({
+      ...{
+        kinds: deps.kinds ?? agentKinds,
+        clock: systemClock,
+        env: process.env,
+        dir: join(dir, "worker"),
+      },
+      ...{ workspaceRoot: join(dir, "worker", "workspaces"), worker: "w", key: Buffer.alloc(32) },
+      hide() {},
+      log() {},
+      changed() {},
+    }),
     prepare: async () => null,
     hide() {},
     requireLease() {},

@@ -1,18 +1,27 @@
 // A worker on the machine of the server, with a real redis-server between them.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { after, before, test } from "node:test";
 import { FleetWorld } from "../../support/worlds/fleet.ts";
 import { eventually, symphony } from "../../support/worlds/symphony.ts";
 
+// A second agent, whose program one of the workers has: `~` is the home of the worker.
+const section = (line: string) => `agent:
+  { kind: command, level: danger, max_turns: 1, max_retry_backoff_ms: 1000, by_label: { special: { use: special } } }
+agents: { special: { kind: command, provider: { line: ~/special-agent, output: text } } }
+command: { line: "${line}", output: text }`;
+
 let world: FleetWorld;
 before(async () => {
   // It works until it may go; what it was told is in its file.
-  world = await FleetWorld.open(`hostname > host; cat > "$shared/prompt" <&0
+  world = await FleetWorld.open(
+    `hostname > host; cat > "$shared/prompt" <&0
 until [ -e "$shared/go" ]; do sleep 0.1; done
-pwd > where; echo two >> one; echo done`);
+pwd > where; echo two >> one; echo done`,
+    section,
+  );
   await world.serve();
 });
 after(() => world[Symbol.asyncDispose]());
@@ -137,6 +146,47 @@ test("18: a token works once; a used, a wrong and a missing one end the process 
     assert.match(other.log, /next: symphony workers invite/);
   }
   assert.doesNotMatch(`${world.server?.log}${first.log}`, new RegExp(token));
+});
+
+test("30: an agent whose program one worker has runs there alone, the other works on, and with neither able its issues wait and say why", async () => {
+  const special = `${world.dir}/workers/build-2/special-agent`;
+  writeFileSync(special, "#!/bin/sh\nhostname > special; echo done\n", { mode: 0o755 });
+  const agentsOf = async (name: string) => {
+    const found = (await world.seen(name))?.agents ?? [];
+    return found.map(({ agent, trouble }) => [agent, trouble === null]);
+  };
+  await symphony(world.place, "refresh");
+  await eventually("each worker has told", async () => {
+    const told = [await agentsOf("build-1"), await agentsOf("build-2")];
+    return JSON.stringify(told).match(/\["special",false\].*\["special",true\]/);
+  });
+  const list = await symphony(world.place, "workers", "list");
+  assert.match(list.stdout, /build-1 .*ready, but not for special: .*there is no such program/);
+  assert.match(list.stdout, /build-2 .*ready\n/);
+  const { stdout: metrics } = await symphony(world.place, "metrics");
+  assert.match(metrics, /symphony_worker_agent\{worker="build-1",agent="command"\} 1\n/);
+  assert.match(metrics, /symphony_worker_agent\{worker="build-1",agent="special"\} 0\n/);
+  await world.issue("Five", "--label", "special");
+  const attempt = await eventually("it has ended", async () => {
+    const { attempts } = await world.client.issues.attempts({ params: { id: "LOCAL-5" } });
+    return attempts.find(({ ended_at: end }) => end !== null);
+  });
+  assert.deepEqual([attempt.status, attempt.worker_host], ["succeeded", "build-2"]);
+  rmSync(special);
+  await symphony(world.place, "refresh");
+  await eventually("build-2 has told", async () => {
+    return (await agentsOf("build-2")).some(([agent, able]) => agent === "special" && !able);
+  });
+  await world.issue("Six", "--label", "special");
+  const told = await symphony(world.place, "explain", "LOCAL-6");
+  assert.match(told.stdout, /no worker can run it: build-1: .*; build-2: /);
+  await world.issue("Seven");
+  await eventually("the other agent works on", async () => {
+    const { attempts } = await world.client.issues.attempts({ params: { id: "LOCAL-7" } });
+    return attempts.at(-1)?.status === "succeeded";
+  });
+  const { attempts } = await world.client.issues.attempts({ params: { id: "LOCAL-6" } });
+  assert.deepEqual(attempts, []);
 });
 
 test("a drained worker ends by itself, and a removed one with the reason", async () => {

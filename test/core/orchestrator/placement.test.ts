@@ -6,7 +6,15 @@ import { config, issue } from "../../support/makers/issue.ts";
 import { Scheduler } from "../../support/worlds/scheduler.ts";
 
 function worker(name: string, parts: Partial<WorkerHost> = {}): WorkerHost {
-  const seen = { host: name, labels: [], capacity: 1, running: 0, version: "1", sinceWall: 0 };
+  const seen = {
+    host: name,
+    labels: [],
+    capacity: 1,
+    running: 0,
+    version: "1",
+    sinceWall: 0,
+    agents: null,
+  };
   return { name, ...seen, ready: true, why: null, ...parts };
 }
 
@@ -25,21 +33,21 @@ test("30: attempts go to the least loaded worker, the first of equals, and none 
   const { on, state, settings } = await fleet([worker("w1"), worker("w2")]);
   assert.deepEqual(on, ["w1", "w2"]);
   assert.equal(workerSlots(state, settings), 0);
-  assert.equal(workerFor(state, settings, { before: "w1" }), null);
-  assert.equal(whyNoWorker(state, settings), "w1 is full (1); w2 is full (1)");
+  assert.equal(workerFor(state, settings, { agent: "codex", before: "w1" }), null);
+  assert.equal(whyNoWorker(state, settings, "codex"), "w1 is full (1); w2 is full (1)");
 });
 
 test("30: the worker that had the issue before is preferred while it has a slot", async () => {
   const workers = [worker("w1", { capacity: 4 }), worker("w2", { capacity: 9 })];
   const { state, settings } = await fleet(workers);
-  assert.equal(workerFor(state, settings, { before: "w1" }), "w1");
-  assert.equal(workerFor(state, settings, { before: "gone" }), "w2");
+  assert.equal(workerFor(state, settings, { agent: "codex", before: "w1" }), "w1");
+  assert.equal(workerFor(state, settings, { agent: "codex", before: "gone" }), "w2");
 });
 
 test("30: after an attempt that failed another worker comes first, and the same one where there is no other", async () => {
   const workers = [worker("w1", { capacity: 9 }), worker("w2", { capacity: 9 })];
   const after = (before: string, places: Parameters<typeof workerFor>[0]) =>
-    workerFor(places, config({}), { before, hasFailed: true });
+    workerFor(places, config({}), { agent: "codex", before, hasFailed: true });
   const { state } = await fleet(workers);
   assert.deepEqual([after("w1", state), after("w2", state)], ["w2", "w1"]);
   const alone = { ...state, workers: workers.slice(0, 1) };
@@ -51,7 +59,7 @@ test("6, 30: a worker that is not ready, or lacks a label, gets nothing, and it 
   const lost = worker("w1", { ready: false, why: "lost", labels: ["gpu"] });
   const { on, state, settings } = await fleet([lost, worker("w2")], ["gpu"]);
   assert.deepEqual(on, []);
-  const why = whyNoWorker(state, settings);
+  const why = whyNoWorker(state, settings, "codex");
   assert.equal(why, "w1 takes nothing: lost; w2 lacks the label gpu");
 });
 
@@ -66,4 +74,67 @@ test("30: a worker that comes gets the waiting issues at once, without a wait fo
     ["w1", "w1"],
   );
   assert.equal(world.orchestrator.state.issues.of("retrying").size, 0);
+});
+
+test("30: an attempt goes only to a worker that can run its agent; one that cannot is named, and pauses it for no other", async () => {
+  const able = [{ agent: "codex", trouble: null }];
+  const unable = [{ agent: "codex", trouble: "there is no codex" }];
+  const workers = [worker("w1", { agents: unable, capacity: 9 }), worker("w2", { agents: able })];
+  const { world, on, state, settings } = await fleet(workers);
+  assert.deepEqual(on, ["w2"]);
+  assert.equal(state.troubles.size, 0);
+  assert.equal(workerSlots(state, settings), 9, "w1 has room, for other agents");
+  const why = "w1 cannot run codex: there is no codex; w2 is full (1)";
+  assert.equal(whyNoWorker(state, settings, "codex"), why);
+  const reads = world.events.length;
+  await world.advance(60_000);
+  assert.ok(world.events.length - reads < 5, "nothing turns while they wait");
+  assert.equal(world.orchestrator.state.issues.of("running").size, 1);
+  // Checked by none: as before there were checks.
+  const silent = [worker("w3", { agents: null }), worker("w4", { agents: [] })];
+  const at = (agent: string) =>
+    workerFor({ ...state, workers: silent }, settings, { agent, before: "w4" });
+  assert.equal(at("codex"), "w3");
+  const asked = { ...state, workers: silent.slice(1) };
+  assert.equal(whyNoWorker(asked, settings, "codex"), "w4 has not checked codex yet");
+});
+
+test("30: an agent that no worker can run closes its gate and says why of each; the first that can opens it at once", async () => {
+  const unable = (why: string) => [{ agent: "codex", trouble: why }];
+  const one = worker("w1", { agents: unable("no key") });
+  const { world, on, state } = await fleet([one, worker("w2", { agents: unable("no program") })]);
+  assert.deepEqual(on, []);
+  assert.equal(
+    state.troubles.get("codex")?.detail,
+    "no worker can run it: w1: no key; w2: no program",
+  );
+  assert.equal(state.issues.of("retrying").size, 0);
+  const mended = worker("w2", { agents: [{ agent: "codex", trouble: null }], capacity: 2 });
+  world.orchestrator.post({ type: "workers.changed", workers: [one, mended] });
+  await world.advance(0);
+  const after = world.orchestrator.state;
+  assert.deepEqual(
+    [...after.issues.of("running").values()].map((entry) => entry.worker),
+    ["w2", "w2"],
+  );
+  assert.equal(after.troubles.size, 0);
+});
+
+test("30: an agent that a worker could not start, or whose login is refused there, runs elsewhere, and no failure is counted", async () => {
+  for (const code of ["codex_not_found", "provider_refused"] as const) {
+    const able = [{ agent: "codex", trouble: null }];
+    const both = [worker("w1", { agents: able }), worker("w2", { agents: able, capacity: 3 })];
+    const { world } = await fleet(both);
+    const [entry] = [...world.orchestrator.state.issues.of("running").values()];
+    assert.equal(entry?.worker, "w1");
+    const failed = { kind: "failed", code, message: "no codex here" } as const;
+    await world.runs[0]?.end(failed);
+    const { state } = world.orchestrator;
+    assert.equal(state.pauses.size, 0);
+    assert.equal(state.workers?.[0]?.agents?.[0]?.trouble, "no codex here");
+    assert.equal(state.workers?.[1]?.agents?.[0]?.trouble, null);
+    await world.advance(3_000);
+    const again = world.orchestrator.state.issues.of("running").get(entry?.issue.id ?? "");
+    assert.deepEqual([again?.worker, again?.failures], ["w2", 0]);
+  }
 });

@@ -184,7 +184,7 @@ export class FleetWorld implements AsyncDisposable {
   /** `agent`: the shell line that the agent runs once it holds its lock. */
   static async open(
     agent: string,
-    section?: string,
+    section: string | ((line: string) => string) = commandSection,
     { under = tmpdir(), workerEnv, leaseMs = 15_000 }: Partial<FleetPlace> = {},
   ): Promise<FleetWorld> {
     const dir = await mkdtemp(join(under, "symphony-fleet-"));
@@ -200,7 +200,7 @@ ${agent}
     await writeFile(join(dir, "agent.sh"), script, { mode: 0o755 });
     await writeFile(
       world.place.workflowPath,
-      workflow(section ?? commandSection(join(dir, "agent.sh")), leaseMs),
+      workflow(typeof section === "string" ? section : section(join(dir, "agent.sh")), leaseMs),
     );
     return world;
   }
@@ -247,8 +247,8 @@ ${agent}
     return workers.find((one) => one.name === name);
   }
 
-  async issue(title = "One"): Promise<void> {
-    const made = await symphony(this.place, "issue", "create", "--title", title);
+  async issue(title = "One", ...args: readonly string[]): Promise<void> {
+    const made = await symphony(this.place, "issue", "create", "--title", title, ...args);
     assert.equal(made.code, 0, made.stderr);
     await this.client.system.refresh();
   }
