@@ -201,8 +201,14 @@ function Workers({ state }: { state: State }): VNode | null {
   }, [fleet.length, state.running.map((row) => row.worker_host).join()]);
   if (fleet.length === 0) return null;
   return html`<section id="workers"><h2>Workers <span>${fleet.length}</span></h2><ul class="gates">${fleet.map(
-    ({ name, running, capacity, labels, why }) => {
-      const facts = [why ?? "ready", `${running} of ${capacity} running`, ...labels];
+    ({ name, running, capacity, labels, why, agents }) => {
+      const lacks = (agents ?? []).filter(({ trouble }) => why === null && trouble !== null);
+      const facts = [
+        why ?? "ready",
+        `${running} of ${capacity} running`,
+        ...labels,
+        ...lacks.map(({ agent, trouble }) => `cannot run ${agent}: ${trouble}`),
+      ];
       return html`<li key=${name} class=${why === null ? undefined : "closed"}><b>${name}</b><span>${facts.join(" · ")}</span></li>`;
     },
   )}</ul><p class="padded"><${Command} words=${["symphony", "workers", "list"]} /></p></section>`;
