@@ -78,13 +78,13 @@ export const ofTheScheduler: readonly Mutant[] = [
     { file: `${orchestrator}/recheck.ts`, tests: [`${decisions}/retry.test.ts`], only: "O-2" },
     [
       "O-23: a retry takes a slot that its state does not have",
-      "if (hasSlot(slotsFor(state, context.config), issue)) {",
-      "if (slotsFor(state, context.config).free > 0) {",
+      "if (hasSlot(slotsFor(state, config), issue)) {",
+      "if (slotsFor(state, config).free > 0) {",
     ],
     [
       "O-23: a retry that starts loses its number",
-      "{ attempt: entry.attempt, failures: entry.failures },",
-      "{ attempt: null, failures: entry.failures },",
+      "{ attempt, failures: entry.failures }",
+      "{ attempt: null, failures: entry.failures }",
     ],
     [
       "O-25: a retry whose read fails keeps its number",

@@ -198,8 +198,8 @@ export function startVerified(state: State, issue: Issue | null, context: Contex
     standingOf(issue, context.config.tracker) !== "routable" ||
     !isFree(state, issue) ||
     shutGate(state, issue, context.config) !== null ||
-    !hasSlot(slotsFor(state, context.config), issue) ||
-    !hasPlace(state, issue, context.config)
+    !hasPlace(state, issue, context.config) ||
+    !hasSlot(slotsFor(state, context.config), issue)
   ) {
     return decided(state);
   }
