@@ -8,7 +8,8 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import type Koa from "koa";
 import type { Clock } from "../core/clock.ts";
-import { messageOf, SymphonyError } from "../core/model/errors.ts";
+import { messageOf, SymphonyError, systemCodeOf } from "../core/model/errors.ts";
+import { storageUnavailable } from "../core/store/durable.ts";
 import { isLoopback, urlHost } from "./access.ts";
 import { envelope } from "./errors.ts";
 import { isKnownOwnUser, isOwnUser, Peers, type PeerTables } from "./peers.ts";
@@ -153,6 +154,7 @@ async function announced(server: Server, options: ListenOptions, url: string) {
   } catch (cause) {
     server.close();
     const file = join(dataDir, "runtime.json");
+    if (systemCodeOf(cause) === "ENOSPC") throw storageUnavailable(file, cause);
     throw new SymphonyError("storage_unavailable", `Cannot write ${file}: ${messageOf(cause)}`, {
       details: { dataDir },
       hint: `Check permissions and free space; if the name is taken by something else, move it aside: mv '${file}' '${file}.aside'`,

@@ -64,12 +64,14 @@ export function writesOf(random: () => number): Writes {
             await cell.send(served, value);
             cell.confirmed = value;
             cell.possible = null;
+            cell.isBusy = false;
           } catch (error) {
+            // In force, and saved as soon as there is room: it may be there after a kill, so it is written again only then.
+            if (isSavedLater(error)) throw error;
+            cell.isBusy = false;
             // A refusal changes nothing.
             if (isRefusal(error)) cell.possible = null;
             throw error;
-          } finally {
-            cell.isBusy = false;
           }
         },
       };
@@ -82,6 +84,7 @@ export function writesOf(random: () => number): Writes {
         const value = found.get(name) ?? null;
         cell.confirmed = value;
         cell.possible = null;
+        cell.isBusy = false;
         const isRight = value === confirmed || (value !== null && value === possible);
         return isRight ? [] : [`${name}: ${confirmed} was acknowledged, and ${value} is there`];
       });
@@ -92,6 +95,10 @@ export function writesOf(random: () => number): Writes {
 /** Whether the server has answered that it did not do it, such as a move before the first poll. */
 export function isRefusal(error: unknown): boolean {
   return error instanceof SymphonyError && error.code !== "server_unreachable";
+}
+
+function isSavedLater(error: unknown): boolean {
+  return error instanceof SymphonyError && error.details["saved_later"] === true;
 }
 
 type CellSetting = Pick<Cell, "send"> & Partial<Pick<Cell, "next" | "confirmed">>;

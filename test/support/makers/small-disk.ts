@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, openSync, rmSync, writeSync } from "node:fs";
+import { closeSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { eventually } from "../worlds/symphony.ts";
@@ -39,11 +39,14 @@ export class SmallDisk implements AsyncDisposable {
     return join(`/proc/${this.#holder.pid}/root`, this.dir, name);
   }
 
-  /** Fills the remaining space. */
-  fill(): void {
+  /** Fills the remaining space, except for `room` bytes. */
+  fill(room = 0): void {
+    this.free();
     const file = openSync(this.path("filler"), "w");
     try {
-      for (const size of [65_536, 4_096, 1]) writeWhile(file, Buffer.alloc(size));
+      const { bavail, bsize } = statfsSync(this.path());
+      if (room > 0) writeSync(file, Buffer.alloc(Math.max(bavail * bsize - room, 0)));
+      else for (const size of [65_536, 4_096, 1]) writeWhile(file, Buffer.alloc(size));
     } finally {
       closeSync(file);
     }
