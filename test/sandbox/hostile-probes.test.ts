@@ -157,7 +157,8 @@ describe("THREAT-2: the environment is only the allow-list", () => {
     test(`for ${kind} at level ${level}`, async () => {
       await using agent = await confinedKinds[kind]({
         env: { ...canaries, CI: "1", LANG: "C" },
-        passthrough: ["CI", "LINEAR_API_KEY"],
+        passthrough: ["CI", "LINEAR_API_KEY", "DEPLOY_WORD"],
+        stored: { DEPLOY_WORD: "a-stored-secret", LINEAR_API_KEY: "canary", OTHER: "canary" },
         hasProvider: level === "safe",
       });
       const profile = Object.keys(canaries).map((name) => `export PROFILE_${name}=canary`);
@@ -167,6 +168,7 @@ describe("THREAT-2: the environment is only the allow-list", () => {
         secretEnvNames: ["LINEAR_API_KEY"],
       });
       assert.doesNotMatch(outputs, /canary|sk-test/);
+      assert.match(outputs, /^DEPLOY_WORD=a-stored-secret$/m);
       const names = outputs
         .split("\n")
         .filter((line) => line.includes("="))
@@ -174,7 +176,7 @@ describe("THREAT-2: the environment is only the allow-list", () => {
         .filter((name) => !ofBash.includes(name) && !ofSymphony.test(name))
         .filter((name) => !disarming.includes(name));
       const allowed = [
-        ...["CI", "HOME", "LANG"],
+        ...["CI", "DEPLOY_WORD", "HOME", "LANG"],
         // Its provider's address on the sandbox's loopback, and the token of the attempt.
         ...(kind === "acp" && level === "safe" ? ["MODEL_KEY", "MODEL_URL"] : []),
         "PATH",

@@ -59,6 +59,18 @@ export async function loginEnvironment(env: Environment): Promise<Environment> {
   return found;
 }
 
+/** The same with further values, which replace those of their names. */
+export async function loginWith(
+  env: Environment,
+  values: Readonly<Record<string, string>>,
+): Promise<Environment> {
+  const login = await loginEnvironment(env);
+  if (Object.keys(values).length === 0) return login;
+  const found = { ...login, ...values };
+  results.add(found);
+  return found;
+}
+
 /** Asks every shell again: a profile may have changed. Until one answers, its last answer stays. Never rejects. */
 export async function readLoginsAgain(): Promise<void> {
   const again = [...shellsAsked.values()].map(async (shell) => {

@@ -17,6 +17,8 @@ export interface AcpBenchOptions {
   /** A known agent that the scripted one is taken for. */
   readonly program?: "gemini" | "opencode";
   readonly env?: NodeJS.ProcessEnv;
+  /** Secrets of the operator. */
+  readonly stored?: Readonly<Record<string, string>>;
   /** Default: `data` next to the workspace. */
   readonly dataDir?: string;
 }
@@ -52,7 +54,7 @@ export class AcpBench extends Bench {
       config: () => ({ ...acpSection.settings(acpSection.schema.parse({})), command, ...config }),
       clock,
       env,
-      lookup: (name) => env[name],
+      lookup: (name) => this.#own.stored?.[name] ?? env[name],
       hide: (value) => this.hidden.push(value),
       workspaceRoot: () => this.root,
       dataDir,

@@ -11,6 +11,8 @@ interface CommandBenchOptions {
   readonly config?: Partial<CommandConfig>;
   readonly clock?: Clock;
   readonly env?: NodeJS.ProcessEnv;
+  /** Secrets of the operator. */
+  readonly stored?: Readonly<Record<string, string>>;
   /** Default: `data` next to the workspace. */
   readonly dataDir?: string;
 }
@@ -50,7 +52,7 @@ export class CommandBench extends Bench {
       config: () => ({ ...commandSection.settings(commandSection.schema.parse({})), ...config }),
       clock,
       env,
-      lookup: (name) => env[name],
+      lookup: (name) => this.#own.stored?.[name] ?? env[name],
       hide: (value) => this.hidden.push(value),
       workspaceRoot: () => this.root,
       dataDir,

@@ -24,6 +24,8 @@ export interface Confined extends AsyncDisposable {
 export interface ConfinedOptions {
   readonly env: Readonly<Record<string, string>>;
   readonly passthrough: readonly string[];
+  /** Secrets of the operator. */
+  readonly stored?: Readonly<Record<string, string>>;
   /** The agent has a model provider, and so a way out at level safe. */
   readonly hasProvider?: boolean;
 }
@@ -34,10 +36,11 @@ const everyProbe = 'for probe in probe-*; do bash "$probe" > "said-$probe" 2>&1;
 
 /** The kinds of agents that symphony confines. */
 export const confinedKinds = {
-  openai: async ({ env, passthrough }: ConfinedOptions): Promise<Confined> => {
+  openai: async ({ env, passthrough, stored = {} }: ConfinedOptions): Promise<Confined> => {
     const limits = { command_processes: 64, command_file_bytes: 1_048_576 };
     const bench = await OpenaiBench.make({ ...limits, env_passthrough: [...passthrough] });
     bench.env = { ...bench.env, ...env };
+    Object.assign(bench.secrets, stored);
     return {
       root: bench.root,
       workspace: bench.workspace,
@@ -48,16 +51,22 @@ export const confinedKinds = {
       [Symbol.asyncDispose]: () => bench[Symbol.asyncDispose](),
     };
   },
-  command: async ({ env, passthrough }: ConfinedOptions): Promise<Confined> => {
+  command: async ({ env, passthrough, stored = {} }: ConfinedOptions): Promise<Confined> => {
     const places = await placesIn(await mkdtemp(join(tmpdir(), "symphony-command-")));
     const bench = new CommandBench(places.workspaceRoot, {
       config: { line: `${everyProbe}; echo done`, envPassthrough: passthrough },
       env: { ...env, HOME: places.home },
+      stored,
       dataDir: places.dataDir,
     });
     return confined(bench, places);
   },
-  acp: async ({ env, passthrough, hasProvider }: ConfinedOptions): Promise<Confined> => {
+  acp: async ({
+    env,
+    passthrough,
+    stored = {},
+    hasProvider,
+  }: ConfinedOptions): Promise<Confined> => {
     const places = await placesIn(await mkdtemp(join(tmpdir(), "symphony-acp-")));
     const [script, journal] = ["script.json", "journal"].map((name) => join(places.root, name));
     await writeFile(script ?? "", JSON.stringify({ turns: [{ steps: [] }] }));
@@ -72,6 +81,7 @@ export const confinedKinds = {
         ...(hasProvider && { provider: nowhere }),
       },
       env: { ...env, HOME: places.home },
+      stored,
       dataDir: places.dataDir,
     });
     return confined(bench, places);

@@ -10,6 +10,7 @@ import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.
 import { isPlainForGemini, requireGuardedWorkspace } from "../guard/workspace.ts";
 import { providerWayOf } from "../provider-way.ts";
 import { readableBy, readableCredentials } from "../readable.ts";
+import { environmentOf } from "../stored-values.ts";
 import { noProvider, openWayOut, requireWayOut } from "../way-out.ts";
 import { launchOf } from "./link.ts";
 import { AcpSession } from "./session.ts";
@@ -39,12 +40,13 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
       await check({ level, network });
     },
     async readable(level, network) {
-      const { config: access, command, provider } = await check({ level, network });
-      return readableBy({ kind: "acp", access, lines: [command], provider, level }, options);
+      const { config: access, command, provider, env } = await check({ level, network });
+      const place = { ...options, env };
+      return readableBy({ kind: "acp", access, lines: [command], provider, level }, place);
     },
     async start(spec, signal) {
       signal.throwIfAborted();
-      const { config, command, guarded: known, notices, provider } = await check(spec);
+      const { config, command, guarded: known, notices, provider, env: own } = await check(spec);
       const isPlain = known.agents.has("gemini") && (await isPlainForGemini(spec.workspace));
       const guarded = { ...known, opens: isPlain && known.agents.size === 1 };
       if (spec.level !== "danger") {
@@ -67,12 +69,12 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
       opened.use(bridge);
       const { envPassthrough: passthrough } = config;
       const way = opened.use(await openWayOut({ spec, provider, confinement, passthrough, env }));
-      const launch = await launchOf(command, { spec, guarded, env, way, bridge });
+      const launch = await launchOf(command, { spec, guarded, env: own, way, bridge });
       signal.throwIfAborted();
       const said = [
         ...notices,
         ...(isUntrustedGemini(guarded, spec) ? [withoutTools] : []),
-        ...(await readableCredentials({ passthrough: way.passthrough, env, confinement })),
+        ...(await readableCredentials({ passthrough: way.passthrough, env: own, confinement })),
       ];
       for (const notice of said) spec.onEvent(noticeEvent(notice));
       session = new AcpSession({
@@ -92,24 +94,25 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
 type Reach = Pick<SessionSpec, "level" | "network">;
 
 async function checkOf(options: AcpRuntimeOptions, { level, network }: Reach) {
-  const { env, lookup, hide } = options;
+  const { lookup, hide } = options;
   const config = options.config();
   if (config.command === null) throw noCommand();
   const lines = [{ key: "acp.command", line: config.command }];
   const passthrough = config.envPassthrough;
+  const env = await environmentOf(config, options);
   const guarded = guardedLaunch({ kind: "acp", lines, agent: null, passthrough, env });
   if (level !== "danger") {
     requireGuardedLines(guarded, lines);
-    await probeSandbox(level, env);
+    await probeSandbox(level, options.env);
   }
   const { agents } = guarded;
   const { provider: settings } = config;
   const provider =
     level === "danger" ? null : providerWayOf({ agents, settings, passthrough, env, lookup, hide });
   if (level === "safe" && provider === null) throw noProvider("acp", providerHint);
-  await requireWayOut({ spec: { level, network }, provider, env });
+  await requireWayOut({ spec: { level, network }, provider, env: options.env });
   const notices = guardNotices(guarded, lines);
-  return { config, command: config.command, guarded, notices, provider };
+  return { config, command: config.command, guarded, notices, provider, env };
 }
 
 const withoutTools =

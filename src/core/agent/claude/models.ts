@@ -5,6 +5,7 @@ import type { Clock } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { partOf } from "../../process/table.ts";
 import { type Model, modelId, providerError } from "../agent.ts";
+import { environmentOf } from "../stored-values.ts";
 import { openWayOut } from "../way-out.ts";
 import { ClaudeConnection } from "./connection.ts";
 import { credentialOf } from "./credential.ts";
@@ -43,10 +44,12 @@ export async function askClaude(
   const wall = () => clock.wall();
   const credential = await credentialOf(config, { env, lookup, wall }).catch(() => null);
   const { envPassthrough: passthrough } = config;
+  // Who looks a value up also registers it as one that must not be shown.
+  const own = await environmentOf(config, { env, lookup, hide: () => {} });
   const open = { spec: { ...spec, onEvent: () => {} }, confinement: null };
   await using way = await openWayOut({ ...open, provider: null, passthrough, env });
   const launch = await launchOf({
-    ...{ spec, config, env, credential, thread: null, way },
+    ...{ spec, config, env: own, credential, thread: null, way },
     configDir: join(empty.path, "config"),
   });
   const connection = new ClaudeConnection(

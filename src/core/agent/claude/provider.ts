@@ -13,15 +13,15 @@ const ownCloud = /^CLAUDE_CODE_USE_[A-Z]+$/;
 
 /**
  * The way to the provider of `claude.login`, or of the credential that `claude.env_passthrough` names.
- * null: the program has its own way, with its own credential.
+ * null: the program has its own way, with its own credential. `own` is what the program's variables are taken from.
  */
 export function claudeProvider(
   config: ClaudeConfig,
   credential: Credential | null,
-  deps: CredentialDeps & Pick<ProviderFacts, "hide">,
+  deps: CredentialDeps & Pick<ProviderFacts, "hide"> & { readonly own: ProviderFacts["env"] },
 ): ProviderWay | null {
   const { envPassthrough: passthrough } = config;
-  const { env, lookup, hide } = deps;
+  const { own: env, lookup, hide } = deps;
   if (passthrough.some((name) => ownCloud.test(name) && env[name])) return null;
   const facts = { passthrough, env, lookup, hide };
   if (credential === null) {

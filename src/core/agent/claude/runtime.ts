@@ -6,6 +6,7 @@ import { type AgentRuntime, openOrClose, type SessionSpec } from "../agent.ts";
 import { type Confinement, programConfinement } from "../confinement.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { readableBy, readableCredentials } from "../readable.ts";
+import { environmentOf } from "../stored-values.ts";
 import { noProvider, openWayOut, requireWayOut } from "../way-out.ts";
 import { credentialOf } from "./credential.ts";
 import { type ClaudeHome, ClaudeHomes, transcriptOf } from "./home.ts";
@@ -38,14 +39,15 @@ export function createClaudeRuntime(options: ClaudeRuntimeOptions): AgentRuntime
     const deps = { env, lookup, wall: () => clock.wall() };
     const credential = await credentialOf(config, deps);
     if (credential !== null) options.hide(credential.value);
+    const own = await environmentOf(config, options);
     const provider =
       level === "danger"
         ? null
-        : claudeProvider(config, credential, { ...deps, hide: options.hide });
+        : claudeProvider(config, credential, { ...deps, own, hide: options.hide });
     if (level === "safe" && provider === null) throw noProvider("claude", providerHint);
     if (level !== "danger") await probeSandbox(level, env);
     await requireWayOut({ spec: { level, network }, provider, env });
-    return { config, credential, provider };
+    return { config, credential, provider, own };
   };
   return {
     kind: "claude",
@@ -53,15 +55,15 @@ export function createClaudeRuntime(options: ClaudeRuntimeOptions): AgentRuntime
       await check({ level, network });
     },
     async readable(level, network) {
-      const { config: access, provider } = await check({ level, network });
+      const { config: access, provider, own } = await check({ level, network });
       return readableBy(
         { kind: "claude", access, lines: [access.command], provider, level },
-        options,
+        { ...options, env: own },
       );
     },
     async start(spec, signal) {
       signal.throwIfAborted();
-      const { config, credential, provider } = await check(spec);
+      const { config, credential, provider, own } = await check(spec);
       const home = await homes.prepare(spec.workspace, clock.wall());
       const seen = await programConfinement("claude", config, {
         spec,
@@ -81,12 +83,12 @@ export function createClaudeRuntime(options: ClaudeRuntimeOptions): AgentRuntime
         }),
       );
       const launch = await launchOf({
-        ...{ spec, config, env, way, thread },
+        ...{ spec, config, env: own, way, thread },
         credential: provider === null ? credential : null,
         configDir: home.config,
       });
       signal.throwIfAborted();
-      const kept = { passthrough: way.passthrough, env, confinement: seen };
+      const kept = { passthrough: way.passthrough, env: own, confinement: seen };
       for (const notice of await readableCredentials(kept)) spec.onEvent(noticeEvent(notice));
       const session = new ClaudeSession({
         ...{ spec, config, clock, home, launch, thread, preface },

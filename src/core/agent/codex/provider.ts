@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { SymphonyError } from "../../model/errors.ts";
-import { type Environment, loginEnvironment } from "../../process/login.ts";
 import { commandsOf } from "../guard/program.ts";
+import { environmentOf, type Keys } from "../stored-values.ts";
 import { operatorHomeOf } from "./home.ts";
 import { statements } from "./operator-config.ts";
 import { passKey } from "./protocol.ts";
@@ -37,28 +37,6 @@ interface Reading {
   readonly command: string;
   /** Profiles of older releases of codex count; a private home takes none over. */
   readonly withProfile: boolean;
-}
-
-interface Keys {
-  readonly env: Environment;
-  /** Secrets first, then the environment. */
-  lookup(name: string): string | undefined;
-  /** Registers a value that must never be shown. */
-  hide(value: string): void;
-}
-
-/** What codex's environment is taken from: the login shell's, and stored secrets that `codex.env_passthrough` names. */
-export async function environmentOf(
-  { envPassthrough }: Pick<CodexConfig, "envPassthrough">,
-  { env, lookup, hide }: Keys,
-): Promise<Environment> {
-  const stored = envPassthrough.flatMap((name) => {
-    const value = lookup(name);
-    if (value === undefined || value === env[name]) return [];
-    hide(value);
-    return [[name, value] as const];
-  });
-  return { ...(await loginEnvironment(env)), ...Object.fromEntries(stored) };
 }
 
 /**

@@ -9,6 +9,7 @@ import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.
 import type { KnownAgent } from "../guard/program.ts";
 import { providerWayOf } from "../provider-way.ts";
 import { readableBy, readableCredentials } from "../readable.ts";
+import { environmentOf } from "../stored-values.ts";
 import { openWayOut, requireWayOut } from "../way-out.ts";
 import { CommandSession } from "./session.ts";
 import type { CommandConfig } from "./settings.ts";
@@ -36,7 +37,8 @@ export function createCommandRuntime(options: CommandRuntimeOptions): AgentRunti
     const lines = linesOf(config, config.line);
     const agent = writers.get(config.output) ?? null;
     const passthrough = config.envPassthrough;
-    const guarded = guardedLaunch({ kind: "command", lines, agent, passthrough, env });
+    const own = await environmentOf(config, options);
+    const guarded = guardedLaunch({ kind: "command", lines, agent, passthrough, env: own });
     if (level !== "danger") {
       requireGuardedLines(guarded, lines);
       await probeSandbox(level, env);
@@ -46,10 +48,10 @@ export function createCommandRuntime(options: CommandRuntimeOptions): AgentRunti
     const provider =
       level === "danger"
         ? null
-        : providerWayOf({ agents, settings, passthrough, env, lookup, hide });
+        : providerWayOf({ agents, settings, passthrough, env: own, lookup, hide });
     await requireWayOut({ spec: { level, network }, provider, env });
     const notices = guardNotices(guarded, lines);
-    return { config, line: config.line, lines, guarded, notices, provider };
+    return { config, line: config.line, lines, guarded, notices, provider, own };
   };
   return {
     kind: "command",
@@ -57,13 +59,14 @@ export function createCommandRuntime(options: CommandRuntimeOptions): AgentRunti
       await check({ level, network });
     },
     async readable(level, network) {
-      const { config: access, lines, provider } = await check({ level, network });
+      const { config: access, lines, provider, own } = await check({ level, network });
       const texts = lines.map(({ line }) => line);
-      return readableBy({ kind: "command", access, lines: texts, provider, level }, options);
+      const place = { ...options, env: own };
+      return readableBy({ kind: "command", access, lines: texts, provider, level }, place);
     },
     async start(spec, signal) {
       signal.throwIfAborted();
-      const { config, line, lines, guarded, notices, provider } = await check(spec);
+      const { config, line, lines, guarded, notices, provider, own } = await check(spec);
       const confinement = await programConfinement("command", config, {
         spec,
         lines: lines.map((one) => one.line),
@@ -83,12 +86,12 @@ export function createCommandRuntime(options: CommandRuntimeOptions): AgentRunti
       const way = opened.use(await openWayOut({ spec, provider, confinement, passthrough, env }));
       const readable = await readableCredentials({
         passthrough: way.passthrough,
-        env,
+        env: own,
         confinement,
       });
       for (const notice of [...notices, ...readable]) spec.onEvent(noticeEvent(notice));
       session = new CommandSession({
-        ...{ spec, config, line, guarded, clock, env, way, bridge },
+        ...{ spec, config, line, guarded, clock, env: own, way, bridge },
         opened: opened.move(),
       });
       closeOnAbort(session, signal);

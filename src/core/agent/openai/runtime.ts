@@ -5,7 +5,10 @@ import { agentEnvironment } from "../../process/environment.ts";
 import { probeSandbox } from "../../process/sandbox.ts";
 import { type AgentRuntime, type AgentSession, closeOnAbort, type SessionSpec } from "../agent.ts";
 import { confinementOf } from "../confinement.ts";
+import { noticeEvent } from "../event-makers.ts";
+import { readableCredentials } from "../readable.ts";
 import { sweptDaily, type ThreadRecords } from "../records.ts";
+import { environmentOf } from "../stored-values.ts";
 import { openWayOut, proxiesShared, requireWayOut } from "../way-out.ts";
 import { addressOf, keyNameOf, keyOf } from "./client.ts";
 import { type Learned, learnedIn } from "./learned.ts";
@@ -42,6 +45,11 @@ export function createOpenaiRuntime(options: OpenaiRuntimeOptions): AgentRuntime
   return {
     kind: "openai",
     check,
+    async readable(level) {
+      const workspace = join(options.workspaceRoot(), "none");
+      const spec = { workspace, level, secretEnvNames: [], onLog() {} };
+      return readableCredentials(await viewOf(options, spec));
+    },
     // A command that a person approves runs outside of the sandbox.
     writesGit: (approvals) => approvals === "ask",
     async start(spec, signal) {
@@ -105,25 +113,46 @@ async function boxOf(
   options: OpenaiRuntimeOptions,
   spec: SessionSpec,
 ): Promise<SessionOptions["box"]> {
-  const { dataDir, env } = options;
+  const { env } = options;
+  const {
+    env: own,
+    passthrough: named,
+    secretNames,
+    sandbox,
+    confinement,
+  } = await viewOf(options, spec);
+  const passthrough = [...named, ...proxiesShared({ spec, provider: null, env })];
+  const inherited = agentEnvironment({ env: own, passthrough, secretNames, runId: spec.runId });
+  // Without codex's own variable, and without a directory that does not exist inside the sandbox.
+  const { CODEX_HOME: _, TMPDIR: __, ...plain } = inherited;
+  for (const notice of await readableCredentials({ passthrough: named, env: own, confinement })) {
+    spec.onEvent(noticeEvent(notice));
+  }
+  const way = await openWayOut({ spec, provider: null, confinement: sandbox, passthrough, env });
+  const commandEnv = { ...plain, ...way.proxies };
+  return { confinement: way.confinement ?? sandbox, env: commandEnv, way };
+}
+
+/** What commands see of this machine and of the operator's variables. */
+async function viewOf(
+  options: OpenaiRuntimeOptions,
+  spec: Pick<SessionSpec, "workspace" | "level" | "secretEnvNames" | "onLog">,
+) {
   const config = options.config();
   const keyName = keyNameOf(config);
   const secretNames = [...spec.secretEnvNames, ...(keyName === null ? [] : [keyName])];
-  const passthrough = [...config.envPassthrough, ...proxiesShared({ spec, provider: null, env })];
-  const inherited = agentEnvironment({ env, passthrough, secretNames, runId: spec.runId });
-  // Without codex's own variable, and without a directory that does not exist inside the sandbox.
-  const { CODEX_HOME: _, TMPDIR: __, ...plain } = inherited;
-  const confinement = await confinementOf({
+  const own = await environmentOf(config, options);
+  const sandbox = await confinementOf({
     spec,
     lines: [],
     readable: { key: "openai.readable_paths", paths: config.readablePaths },
     writable: null,
-    env,
-    path: env["PATH"] ?? "",
-    dataDir,
+    env: options.env,
+    path: own["PATH"] ?? "",
+    dataDir: options.dataDir,
     workspaceRoot: options.workspaceRoot(),
   });
-  const way = await openWayOut({ spec, provider: null, confinement, passthrough, env });
-  const commandEnv = { ...plain, ...way.proxies };
-  return { confinement: way.confinement ?? confinement, env: commandEnv, way };
+  const passthrough = config.envPassthrough.filter((name) => !secretNames.includes(name));
+  const confinement = spec.level === "danger" ? null : sandbox;
+  return { env: own, passthrough, secretNames, sandbox, confinement };
 }

@@ -18,9 +18,10 @@ import {
   openOrClose,
   type SessionSpec,
 } from "../../agent.ts";
+import { environmentOf } from "../../stored-values.ts";
 import type { AgentHost, Transport } from "../connection.ts";
 import { type CodexHome, CodexHomes } from "../home.ts";
-import { environmentOf, requireProviderKey } from "../provider.ts";
+import { requireProviderKey } from "../provider.ts";
 import { createCodexRuntime, onceFor } from "../runtime.ts";
 import { CodexSession } from "../session.ts";
 import type { CodexConfig } from "../settings.ts";
