@@ -5,6 +5,7 @@ import type { AgentPause } from "../../../src/core/model/gates.ts";
 import { type Issue, normalState } from "../../../src/core/model/issue.ts";
 import type { Prior } from "../../../src/core/orchestrator/decision.ts";
 import type { Effect } from "../../../src/core/orchestrator/messages.ts";
+import type { FaultyDisk } from "../fakes/faulty-disk.ts";
 
 const dayMs = 86_400_000;
 
@@ -120,8 +121,12 @@ export class BrakeLedger {
     }
   }
 
-  /** A new process may try a limited provider only if the disk has refused its pause. */
-  crashed(saved: readonly AgentPause[]): void {
+  /** A new process may try a limited provider, and an issue that a brake held, only if the disk has refused to keep that. */
+  crashed(saved: readonly AgentPause[], disk: Pick<FaultyDisk, "isTroubled" | "records">): void {
+    for (const issueId of this.#braked) {
+      const isKept = (disk.records.get(issueId)?.held ?? null) !== null;
+      if (disk.isTroubled && !isKept) this.#braked.delete(issueId);
+    }
     for (const [agent, until] of this.#pausedUntil) {
       const { untilWall = 0 } = saved.find((pause) => pause.agent === agent) ?? {};
       this.#pausedUntil.set(agent, Math.min(until, untilWall));
