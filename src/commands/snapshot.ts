@@ -76,7 +76,22 @@ function headOf(snapshot: SnapshotView, view: ViewOptions): readonly string[] {
   const nothing = isStarting ? startingText(snapshot) : "nothing to do";
   const first = `${parts.length === 0 ? nothing : parts.join(", ")}  ${paint.dim(plainLine(facts))}`;
   const starting = isStarting && parts.length > 0 ? [paint.yellow(startingText(snapshot))] : [];
-  return foldLines([first, ...starting, ...alertsOf(snapshot, view)], width);
+  return foldLines(
+    [first, ...workersOf(snapshot), ...starting, ...alertsOf(snapshot, view)],
+    width,
+  );
+}
+
+/** How many workers there are and what they have room for, and why the others take nothing. */
+function workersOf({ workers }: SnapshotView): readonly string[] {
+  if (workers === undefined) return [];
+  if (workers.length === 0) return ["no worker has joined the fleet: symphony workers invite"];
+  const ready = workers.filter((one) => one.ready);
+  const sum = (of: "running" | "capacity") => ready.reduce((all, one) => all + one[of], 0);
+  const others = workers.flatMap(({ name, why }) => (why === null ? [] : `${name}: ${why}`));
+  const left = others.length === 0 ? "" : `; ${others.join(", ")}`;
+  const count = `${ready.length} of ${workers.length} workers ready`;
+  return [plainLine(`${count}, ${sum("running")} of ${sum("capacity")} slots in use${left}`)];
 }
 
 function startingText({ tracker }: SnapshotView): string {

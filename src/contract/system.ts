@@ -18,6 +18,7 @@ import {
   TokenCounts,
 } from "./values.ts";
 import { KeptRow } from "./work.ts";
+import { WorkerView } from "./workers.ts";
 
 const count = z.number().int();
 
@@ -71,6 +72,10 @@ export const Snapshot = z
     queued: z.array(QueuedRow),
     running: z.array(RunningRow),
     retrying: z.array(RetryingRow),
+    workers: z
+      .array(WorkerView)
+      .optional()
+      .describe("The machines that run attempts; absent: the machine of the server runs them"),
     blocked: z.array(BlockedRow),
     review: z.array(ReviewRow).describe("Their work is offered and waits for people or checks"),
     held: z.array(StoppedRow),

@@ -111,7 +111,7 @@ export const RetryingRow = z
     attempt: z.number().int(),
     due_at: Time,
     error: z.string().nullable(),
-    worker_host: z.string().nullable(),
+    worker_host: z.string().nullable().describe("The worker of its last attempt"),
     workspace_path: z.string().nullable(),
   })
   .meta({ id: "RetryingRow" });

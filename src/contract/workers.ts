@@ -5,7 +5,7 @@ import { Time } from "./values.ts";
 
 const count = z.number().int();
 
-const Worker = z
+export const WorkerView = z
   .object({
     name: z.string(),
     host: z.string().nullable().describe("The machine's own name; null: it has not come yet"),
@@ -44,7 +44,7 @@ export const workers = {
     status: 200,
     reply: z.object({
       fleet: z.boolean().describe("False: attempts run on the machine of the server"),
-      workers: z.array(Worker),
+      workers: z.array(WorkerView),
     }),
   }),
   invite: route({
@@ -78,7 +78,7 @@ export const workers = {
       .meta({ example: { cordoned: true, drain: false } }),
     audited: ["cordoned", "drain"],
     status: 200,
-    reply: Worker,
+    reply: WorkerView,
     errors: ["worker_not_found", "no_fleet"],
   }),
   remove: route({

@@ -87,7 +87,7 @@ export class StateAnswer {
   }
 
   #write(limit: number): Written {
-    const { bus, workspaces, deliveries, recorder } = this.#core;
+    const { bus, workspaces, deliveries, recorder, fleet, history } = this.#core;
     const { trouble, lost } = recorder;
     const kept = workspaces.kept.list();
     const unrecorded = trouble && { trouble, lost };
@@ -99,6 +99,10 @@ export class StateAnswer {
       limit,
       deliveryOf,
       unrecorded,
+      ...(fleet && {
+        workers: fleet.workers,
+        workerOf: (issueId: string) => history.latestAttempt(issueId)?.workerHost ?? null,
+      }),
     };
     const reply = snapshotView(viewOf(this.#core, limit), moment);
     const { generated_at: _, codex_totals: totals, ...rest } = reply;

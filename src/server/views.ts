@@ -32,6 +32,7 @@ import type { Issue, IssueStatus } from "../core/model/issue.ts";
 import { type Unwritten, writerOf } from "../core/model/names.ts";
 import { answerStep, type NextStep, nextCommand } from "../core/model/next-step.ts";
 import { workInWords } from "../core/model/work.ts";
+import type { WorkerHost } from "../core/model/worker.ts";
 import type { TemplateChoice } from "../core/orchestrator/choice.ts";
 import { reviewOpens } from "../core/orchestrator/explain.ts";
 import type { Completed, Retry, Review, Running, Stopped } from "../core/orchestrator/issues.ts";
@@ -120,13 +121,13 @@ function runningRow(entry: Running): Unwritten<typeof RunningRow> {
   };
 }
 
-function retryingRow(entry: Retry): Unwritten<typeof RetryingRow> {
+function retryingRow(entry: Retry, workerHost: string | null): Unwritten<typeof RetryingRow> {
   return {
     ...entry,
     ...row(entry.issue, "retrying"),
     // The time of the day, where the entry has that of the process's clock.
     dueAt: entry.dueWall,
-    workerHost: null,
+    workerHost,
   };
 }
 
@@ -209,11 +210,20 @@ interface Moment {
   readonly unrecorded: { readonly trouble: RecordTrouble; readonly lost: number } | null;
   /** Where the work on an issue is. */
   deliveryOf(issueId: string): Delivered | null;
+  /** Absent: attempts run on this machine, or the moment is one of the past. */
+  readonly workers?: readonly WorkerHost[] | undefined;
+  /** The worker of the issue's last attempt. */
+  workerOf?(issueId: string): string | null;
+}
+
+/** A worker in the layout of the contract. */
+export function shownWorker({ sinceWall: since, ...worker }: WorkerHost) {
+  return { ...worker, since };
 }
 
 export function snapshotView(
   view: View,
-  { wall, seq, kept, limit, unrecorded, deliveryOf }: Moment,
+  { wall, seq, kept, limit, unrecorded, deliveryOf, workers, workerOf }: Moment,
 ): z.output<typeof Snapshot> {
   const { snapshot, polling, storage } = view;
   return writeSnapshot({
@@ -225,7 +235,10 @@ export function snapshotView(
       waitingFor,
     })),
     running: snapshot.running.map(runningRow),
-    retrying: snapshot.retrying.map(retryingRow),
+    retrying: snapshot.retrying.map((entry) =>
+      retryingRow(entry, workerOf?.(entry.issue.id) ?? null),
+    ),
+    workers: workers?.map(shownWorker),
     blocked: snapshot.blocked.map((entry) => ({
       ...row(entry.issue, "blocked"),
       needs: needsOf(entry),

@@ -3,8 +3,8 @@ import { workers as routes } from "../../contract/workers.ts";
 import type { Core } from "../../core/core.ts";
 import { SymphonyError } from "../../core/model/errors.ts";
 import { writerOf } from "../../core/model/names.ts";
-import type { WorkerHost } from "../../core/model/worker.ts";
 import type { Handlers } from "../mount.ts";
+import { shownWorker } from "../views.ts";
 
 const writeList = writerOf(routes.list.reply);
 const writeInvitation = writerOf(routes.invite.reply);
@@ -18,7 +18,8 @@ export function workerHandlers({ fleet, log }: Core): Handlers<Api["workers"]> {
     });
   };
   return {
-    list: () => writeList({ fleet: fleet !== null, workers: (fleet?.workers ?? []).map(written) }),
+    list: () =>
+      writeList({ fleet: fleet !== null, workers: (fleet?.workers ?? []).map(shownWorker) }),
     async invite({ body }) {
       const { token, untilWall } = await required().invite(body.valid_seconds * 1_000);
       return writeInvitation({ token, expiresAt: untilWall });
@@ -29,15 +30,11 @@ export function workerHandlers({ fleet, log }: Core): Handlers<Api["workers"]> {
         worker: params.name,
         drain: body.drain,
       });
-      return writeWorker(written(worker));
+      return writeWorker(shownWorker(worker));
     },
     async remove({ params }) {
       await required().remove(params.name);
       log.info("a worker was removed", { worker: params.name });
     },
   };
-}
-
-function written({ sinceWall: since, ...worker }: WorkerHost) {
-  return { ...worker, since };
 }

@@ -39,6 +39,8 @@ test("30: the agent runs on the worker that the record names, in the worker's ow
   await eventually("the agent has started", async () => world.shared("started").length > 0);
   const { running } = await world.client.system.state();
   assert.equal(running[0]?.worker_host, "build-1", worker.log);
+  const state = await symphony(world.place, "state");
+  assert.match(state.stdout, /1 of 1 workers ready, 1 of 2 slots in use/);
   const list = await symphony(world.place, "workers", "list");
   assert.match(list.stdout, /build-1 .*1 of 2 .*gpu .*ready/);
   const [line = ""] = world.shared("started");
@@ -94,6 +96,8 @@ test("6: a worker that is cordoned gets nothing new, is told apart from a lost o
   const cordoned = await symphony(world.place, "workers", "cordon", "build-1");
   assert.equal(cordoned.code, 0, cordoned.stderr);
   await world.issue("Three");
+  const state = await symphony(world.place, "state");
+  assert.match(state.stdout, /0 of 1 workers ready, 0 of 0 slots in use; build-1: cordoned/);
   const explained = await symphony(world.place, "explain", "LOCAL-3");
   assert.match(explained.stdout, /build-1 takes nothing: cordoned/);
   await symphony(world.place, "workers", "cordon", "build-1", "--off");

@@ -50,6 +50,7 @@ test("tokens_per_issue: over the limit in all its attempts, the issue is held wi
   const told = world.events.find(({ type }) => type === "issue.held");
   assert.deepEqual(told?.data, {
     reason,
+    next: "symphony transition A-1 queued",
     brake: "tokens_per_issue",
     used: 20_431_000,
     limit: 20_000_000,
