@@ -155,9 +155,20 @@ function namingAuthority(error: Error): Error {
 function viaProxy(error: Error, url: URL, proxy: URL | null): Error {
   if (proxy === null) return error;
   const name = url.protocol === "https:" ? "HTTPS_PROXY" : "HTTP_PROXY";
-  const code = "code" in error ? { code: error.code } : {};
+  const code = {
+    ...("code" in error && { code: error.code }),
+    ...("statusCode" in error && { statusCode: error.statusCode }),
+  };
   const message = `${error.message || "the connection failed"} (through the proxy ${proxy.host} of ${name})`;
   return Object.assign(new Error(message), code);
+}
+
+/** The status with which a proxy refuses to lead to an address, to everything (407) or to this one (403); null: it did not. */
+export function tunnelRefusal(error: unknown): number | null {
+  if (!(error instanceof Error)) return null;
+  const isTunnel = "code" in error && error.code === "ERR_PROXY_TUNNEL";
+  const status = isTunnel && "statusCode" in error ? error.statusCode : null;
+  return status === 403 || status === 407 ? status : tunnelRefusal(error.cause);
 }
 
 const agents = new Map<string, Agent>();

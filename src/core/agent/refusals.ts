@@ -5,18 +5,29 @@ import { displayText } from "../text/text.ts";
  * What a provider refuses until a person mends it: trying again would only repeat the refusal. The
  * names are those that Claude Code gives to its errors.
  */
-export type Refusal = "authentication_failed" | "billing_error" | "model_not_found";
+export type Refusal =
+  | "authentication_failed"
+  | "billing_error"
+  | "model_not_found"
+  /** Not the provider, but a proxy on the way to it. */
+  | "refused_by_a_proxy";
+
+/** What mends the refusal of a proxy. */
+export const proxyHint =
+  "let the proxy pass requests to the provider, or give its login in HTTPS_PROXY; then: symphony refresh";
 
 const hints: Readonly<Record<Refusal, string>> = {
   authentication_failed:
     "give it a valid credential: symphony secrets add ANTHROPIC_API_KEY, or log in with claude; then: symphony refresh",
   billing_error: "add credit to the account of the key; then: symphony refresh",
   model_not_found: "choose a model that exists: symphony models; then: symphony refresh",
+  refused_by_a_proxy: proxyHint,
 };
 const byStatus: ReadonlyMap<number, Refusal> = new Map([
   [401, "authentication_failed"],
   [402, "billing_error"],
   [403, "authentication_failed"],
+  [407, "refused_by_a_proxy"],
 ]);
 const byWords: readonly (readonly [Refusal, RegExp])[] = [
   [
@@ -35,14 +46,20 @@ const byWords: readonly (readonly [Refusal, RegExp])[] = [
 const maxWordsChars = 4_000;
 const maxReasonChars = 1_000;
 
+/** Whether an answer is a web page: that of a proxy or a firewall on the way, which says nothing of the key. */
+export function isPage(text: string): boolean {
+  return /<(?:!doctype|html|head|title|body|center|h1)\b/i.test(text.slice(0, maxWordsChars));
+}
+
 /** null for any other name of an error. */
 export function refusalNamed(name: string | null): Refusal | null {
   return name !== null && isRefusal(name) ? name : null;
 }
 
-/** The refusal that a status of HTTP stands for; null for any other. */
-export function refusalOfStatus(status: number | null): Refusal | null {
-  return byStatus.get(status ?? 0) ?? null;
+/** The refusal that a status of HTTP stands for, with the words that came with it; null for any other. */
+export function refusalOfStatus(status: number | null, words = ""): Refusal | null {
+  const refusal = byStatus.get(status ?? 0) ?? null;
+  return refusal === "authentication_failed" && isPage(words) ? null : refusal;
 }
 
 /**
@@ -51,6 +68,9 @@ export function refusalOfStatus(status: number | null): Refusal | null {
  */
 export function refusalInWords(text: string): Refusal | null {
   const read = text.slice(0, maxWordsChars);
+  if (/\b407\b.{0,80}proxy auth|proxy authentication required/i.test(read))
+    return "refused_by_a_proxy";
+  if (isPage(read)) return null;
   return byWords.find(([, words]) => words.test(read))?.[0] ?? null;
 }
 

@@ -1,7 +1,7 @@
 import type { IncomingMessage, RequestOptions, ServerResponse } from "node:http";
 import { pipeline, Transform } from "node:stream";
 import { messageOf } from "../model/errors.ts";
-import { agentFor, proxyFor } from "../outbound.ts";
+import { agentFor, proxyFor, tunnelRefusal } from "../outbound.ts";
 import { isLongEnough } from "../text/redact.ts";
 import { hasToken, ownHeaders, passedHeaders, refuse } from "./headers.ts";
 import { Redacting } from "./redact.ts";
@@ -59,6 +59,11 @@ export async function toProvider(
   const outgoing = http.request(options);
   outgoing.on("response", (answer) => giveBack(answer, response, hidden));
   outgoing.on("error", (error) => {
+    const status = tunnelRefusal(error);
+    if (status !== null) {
+      const message = `the proxy ${proxy?.host ?? ""} does not lead to ${upstream.host} (${status}): proxy authentication required, or a host that it must allow`;
+      return refuse(response, 407, message);
+    }
     refuse(
       response,
       502,
@@ -77,6 +82,12 @@ function giveBack(answer: IncomingMessage, response: ServerResponse, key: string
   if (status >= 400 && encoding !== "identity") {
     answer.destroy();
     return refuse(response, status, `the provider answered ${status}, and compressed the reason`);
+  }
+  // A program would take it for the provider's word about the key.
+  if ((status === 401 || status === 403) && /html/i.test(answer.headers["content-type"] ?? "")) {
+    answer.destroy();
+    const message = `a web page instead of the provider's answer (${status}): a proxy or a firewall is on the way`;
+    return refuse(response, 502, message);
   }
   // The length changes when something is left out.
   const headers = passedHeaders(answer, ["content-length"]);

@@ -238,6 +238,16 @@ describe("the way to the model provider", () => {
     assert.match(JSON.parse(body).error.message, /^symphony: the model provider 127\.0\.0\.1:1 /);
   });
 
+  test("A11: a page of a firewall is not passed on as the provider's word about the key", async () => {
+    await using w = await world((_, response) => {
+      response.writeHead(403, { "content-type": "text/html; charset=utf-8" });
+      response.end("<!DOCTYPE html><title>Blocked</title>");
+    });
+    const { status, body } = await w.ask({});
+    assert.equal(status, 502);
+    assert.match(body, /a web page instead of the provider's answer \(403\)/);
+  });
+
   test("headers beyond the limit are refused, and the next request works", async () => {
     await using w = await world(echo);
     const { status } = await w.ask({ headers: { "x-long": "x".repeat(70_000) } });
@@ -389,6 +399,13 @@ describe("the way to other hosts", () => {
     assert.equal(data.toString(), "got hello");
     assert.deepEqual(proxy.asked, ["provider.test:80", "host.test:443"]);
     assert.equal(proxy.authorizations[1], `Basic ${btoa("user:pass")}`);
+    proxy.mode = "refuse";
+    const secure = { ...provider, upstream: new URL("https://provider.test") };
+    await using shut = await world(echo, { provider: secure, resolve });
+    const answer = await shut.ask({});
+    assert.equal(answer.status, 407);
+    assert.match(answer.body, /the proxy 127\.0\.0\.1:\d+ does not lead to provider\.test \(407\)/);
+    assert.doesNotMatch(answer.body, /pass@|user:/);
     socket.destroy();
   });
 });

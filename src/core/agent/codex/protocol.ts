@@ -11,7 +11,7 @@ import {
 } from "../../text/text.ts";
 import type { AgentEvent } from "../agent.ts";
 import { limitError } from "../limits.ts";
-import { refusalError, refusalOfStatus } from "../refusals.ts";
+import { isPage, refusalError, refusalOfStatus } from "../refusals.ts";
 import { timeIn, timeOf } from "../reset-time.ts";
 
 const maxMessageChars = 32_768;
@@ -328,11 +328,11 @@ export function providerRefusal({
   const key = missingKey.exec(message)?.[1];
   if (key !== undefined) return refusalError("authentication_failed", message, passKey(key));
   const status = Object.values(objectOf(info)).map((cause) => objectOf(cause)["httpStatusCode"]);
-  const byStatus = refusalOfStatus(status.find((one) => typeof one === "number") ?? null);
+  const byStatus = refusalOfStatus(status.find((one) => typeof one === "number") ?? null, message);
   const refusal =
     info === "modelNotFound" || refusedModel.test(message)
       ? "model_not_found"
-      : info === "unauthorized" || refusedLogin.test(message)
+      : (info === "unauthorized" && !isPage(message)) || refusedLogin.test(message)
         ? "authentication_failed"
         : byStatus;
   return refusal && refusalError(refusal, message, logIn);

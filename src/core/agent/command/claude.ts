@@ -3,7 +3,7 @@ import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/
 import type { AgentEvent } from "../agent.ts";
 import { messageEvents, noticeEvent } from "../event-makers.ts";
 import { type Limit, limitIn, limitInOutput } from "../limits.ts";
-import { type Refusal, refusalInWords, refusalNamed } from "../refusals.ts";
+import { isPage, type Refusal, refusalInWords, refusalNamed } from "../refusals.ts";
 import { timeOf } from "../reset-time.ts";
 import { type JsonReader, type OutputEvent, type ReaderOptions, ToolCalls } from "./reader.ts";
 
@@ -134,6 +134,7 @@ export class ClaudeLimits {
   /** That of a result; versions that name no error tell it in the result's text. */
   refusalOf({ terminal_reason: reason, subtype }: JsonObject, words: string): Refusal | null {
     const isTold = subtype === "success" && (reason === undefined || reason === "api_error");
+    if (this.refusal === "authentication_failed" && isPage(words)) return null;
     return this.refusal ?? (isTold && this.#lastError === null ? refusalInWords(words) : null);
   }
 

@@ -36,6 +36,9 @@ export async function asStream(
   return error === null ? pageInstead("json") : refused({ error }, response);
 }
 
+/** The code of a failure whose body is a web page. */
+export const webPage = "web_page";
+
 /** The error of an answer without `error`: FastAPI's `detail`, vLLM's earlier form, Cloudflare's list, MiniMax's `base_resp`. */
 export function errorIn(body: JsonObject): JsonObject | string | null {
   const [first] = listOf(body["errors"]);
@@ -53,7 +56,8 @@ function refusal(text: string, { status, headers }: Response): Response {
   if (isObject(error)) return failure(error, status, headers);
   if (/^\s*</.test(text)) {
     const title = /<(title|h1)\b[^>]*>([^<]{1,200})/i.exec(text)?.[2]?.trim() ?? "without a title";
-    return failure({ message: `a web page instead of an answer: ${title}` }, status, headers);
+    const message = `a web page instead of an answer: ${title}`;
+    return failure({ message, code: webPage }, status, headers);
   }
   const said = isObject(parsed) && !isObject(parsed["error"]) ? errorIn(parsed) : null;
   if (typeof said === "string")

@@ -1,8 +1,11 @@
 import { tooLargeIn } from "../../answers.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { tunnelRefusal } from "../../outbound.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import { limitIn } from "../limits.ts";
+import { proxyHint } from "../refusals.ts";
 import { timeIn, timeOf, waitOf } from "../reset-time.ts";
+import { webPage } from "./bodies.ts";
 import { imagePart, optionalParts } from "./request.ts";
 
 /** How a failed request is handled. */
@@ -56,7 +59,16 @@ export function judgeFailure(
   if (long !== null && !isMaxTokens(message)) {
     return { kind: "too long", message, contextTokens: long.contextTokens };
   }
+  const tunnel = tunnelRefusal(error);
+  if (tunnel !== null || status === 407) {
+    const refused = { status: tunnel ?? 407, code, isTold: true, hint: proxyHint };
+    return { kind: "final", error: refusedBy(message, refused) };
+  }
   if (typeof status !== "number") return unnumbered(code, message);
+  // A proxy or a firewall on the way, which may have disliked this one text.
+  if (code === webPage && (status === 401 || status === 403)) {
+    return { kind: "passing", message, waitMs: null, limited: false };
+  }
   if (status === 402 || noCredit.test(`${code} ${message}`)) {
     return { kind: "final", error: refusedBy(message, { status, code, isTold, hint: creditHint }) };
   }

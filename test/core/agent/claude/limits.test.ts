@@ -55,6 +55,14 @@ describe("agent.kind claude: limits and failures", () => {
     assert.deepEqual([error.code, error.details["untilWall"]], ["provider_limited", later * 1_000]);
   });
 
+  test("A11: a firewall's page says nothing of the key", async () => {
+    const text = "Failed to authenticate. API Error: 403 <!DOCTYPE html><html><title>Blocked";
+    const error = await errorOf([failure("authentication_failed", text)], {
+      ...{ ...apiError, api_error_status: 403, result: text },
+    });
+    assert.equal(error.code, "turn_failed");
+  });
+
   test("A11: a refused key, no credit and an unknown model end the turn as the provider's refusal, with what mends it", async () => {
     for (const [kind, text, hint] of [
       ["authentication_failed", "Invalid API key", /symphony secrets add ANTHROPIC_API_KEY/],

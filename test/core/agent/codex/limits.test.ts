@@ -51,6 +51,15 @@ for (const [name, message, info, reason] of [
   });
 }
 
+test("A11: a firewall's page says nothing of the key, and a proxy that wants a login refuses everything", () => {
+  const message = "unexpected status 403 Forbidden: <html><head><title>Blocked</title></head>";
+  const answered = (httpStatusCode: number) => ({ httpConnectionFailed: { httpStatusCode } });
+  assert.equal(providerRefusal({ message, info: answered(403) }), null);
+  assert.equal(providerRefusal({ message, info: "unauthorized" }), null);
+  const error = providerRefusal({ message: "no tunnel", info: answered(407) });
+  assert.equal(error?.details["reason"], "refused_by_a_proxy");
+});
+
 test("A11: a key that codex does not get is refused with what the workflow has to say", () => {
   for (const message of [
     "Missing environment variable: `CORP_KEY`.",

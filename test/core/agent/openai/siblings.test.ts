@@ -433,6 +433,18 @@ describe("A12, A18: the same answer in another stream", () => {
       /502 a web page instead of an answer: 502 Bad Gateway$/,
     ],
     [
+      "a firewall's page, which says nothing of the key",
+      json(403, "<!DOCTYPE html><html><title>Access denied</title>", "text/html"),
+      "provider_error",
+      /failed 1 times: 403 a web page instead of an answer: Access denied$/,
+    ],
+    [
+      "a proxy that wants a login",
+      json(407, "<html><title>Proxy</title>", "text/html"),
+      "provider_refused",
+      /\(407\)/,
+    ],
+    [
       "a page as a stream",
       events("<!doctype html><p>Log in"),
       "provider_error",
