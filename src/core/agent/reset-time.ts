@@ -66,7 +66,8 @@ const patterns = {
   /** A date without a time of day. */
   isoDay: new RegExp(`${cue}[^\\d\\n]{0,30}(\\d{4}-\\d\\d-\\d\\d)(?![\\dt:-]| \\d)`, "g"),
   iso: /\b(\d{4}-\d\d-\d\d)[t ](\d\d:\d\d(?::\d\d)?)(?:\.\d{1,9})?\s?(z\b|\(?(?:utc|gmt)(?:[+-]\d{1,2}(?::?\d\d)?)?|[+-]\d\d:?\d\d)?/g,
-  http: /\b(?:mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6},? (\d{1,2} [a-z]{3} \d{4} \d\d:\d\d:\d\d) (?:gmt|utc)/g,
+  /** The three forms of a date of HTTP: RFC 9110, section 5.6.7. The last one, of asctime, names no zone. */
+  http: /\b(?:mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6},? (?:(\d{1,2}[ -][a-z]{3}[ -]\d{2,4} \d\d:\d\d:\d\d) (?:gmt|utc)|([a-z]{3} {1,2}\d{1,2}) (\d\d:\d\d:\d\d) (?:(?:gmt|utc) )?(\d{4})\b)/g,
   dated: new RegExp(
     `${cue}[^\\d\\n]{0,30}?\\b(?<month>${month})\\.? (?<day>\\d{1,2})(?:st|nd|rd|th)?${dayAndTime}`,
     "g",
@@ -98,17 +99,24 @@ export function timeIn(text: string, wall: number): number | null {
  * HTTP date.
  */
 export function timeOf(value: unknown): number | null {
-  const number = typeof value === "string" && /^\d{10,13}$/.test(value) ? Number(value) : value;
+  const isNumber = typeof value === "string" && /^\d{10,13}(?:\.\d{1,9})?$/.test(value.trim());
+  const number = isNumber ? Number(value) : value;
   if (typeof number === "number") return epochMs(number);
   if (typeof value !== "string" || value.length > 100) return null;
   const text = value.toLowerCase();
   const [found] = [...text.matchAll(patterns.iso)].map(isoTime);
-  return found ?? [...text.matchAll(patterns.http)].map(([, date]) => httpTime(date))[0] ?? null;
+  return found ?? [...text.matchAll(patterns.http)].map(httpTime)[0] ?? null;
 }
 
-/** A duration without other text, in ms: `12011s`, `3h20m11s`, or a number of seconds. */
+/** A duration without other text, in ms: `12011s`, `3h20m11s`, `PT30S`, or a number of seconds. */
 export function waitOf(value: unknown): number | null {
-  const text = typeof value === "string" ? value.trim().toLowerCase() : null;
+  const text =
+    typeof value === "string"
+      ? value
+          .trim()
+          .toLowerCase()
+          .replace(/^pt(?=\d)/, "")
+      : null;
   if (typeof value === "number" || (text !== null && /^\d{1,9}(?:\.\d{1,9})?$/.test(text))) {
     const seconds = Number(value);
     return Number.isFinite(seconds) && seconds >= 0 ? seconds * 1_000 : null;
@@ -132,7 +140,7 @@ function* candidates(text: string, wall: number): Generator<number | null> {
   for (const [, ...each] of text.matchAll(patterns.hours)) yield wall + spanMs(each);
   for (const [, seconds] of text.matchAll(patterns.bareWait)) yield wall + Number(seconds) * 1_000;
   for (const match of text.matchAll(patterns.iso)) yield isoTime(match);
-  for (const [, date] of text.matchAll(patterns.http)) yield httpTime(date);
+  for (const match of text.matchAll(patterns.http)) yield httpTime(match);
   for (const { groups } of text.matchAll(patterns.dated)) yield datedTime(groups ?? {}, wall);
   for (const { groups } of text.matchAll(patterns.dayFirst)) yield datedTime(groups ?? {}, wall);
   for (const [, day] of text.matchAll(patterns.isoDay)) yield Date.parse(day ?? "") || null;
@@ -167,8 +175,8 @@ function isoTime([, date, time, offset]: RegExpMatchArray): number | null {
   return Number.isNaN(at) ? null : at;
 }
 
-function httpTime(date: string | undefined): number | null {
-  const at = Date.parse(`${date} GMT`);
+function httpTime([, dayFirst, monthFirst, time, year]: RegExpMatchArray): number | null {
+  const at = Date.parse(`${dayFirst ?? `${monthFirst} ${year} ${time}`} GMT`);
   return Number.isNaN(at) ? null : at;
 }
 

@@ -72,8 +72,9 @@ export function judgeFailure(
   if (status === 402 || noCredit.test(`${code} ${message}`)) {
     return { kind: "final", error: refusedBy(message, { status, code, isTold, hint: creditHint }) };
   }
+  const isLimit = status === 429;
   const wait =
-    headerWait(thrown["headers"], wall) ?? (status === 429 ? saidWait(body, wall) : null);
+    headerWait(thrown["headers"], { wall, isLimit }) ?? (isLimit ? saidWait(body, wall) : null);
   if (status === 429 && quotaCodes.test(`${code} ${textOf(body["type"]) ?? ""}`)) {
     const resetWall = resetOf(body, wall) ?? (wait === null ? null : wall + wait);
     return { kind: "limited", message, untilWall: resetWall ?? timeIn(message, wall) };
@@ -316,22 +317,41 @@ function resetOf(body: JsonObject, wall: number): number | null {
 }
 
 /** `Retry-After` in seconds or as a date, its variant in milliseconds, and the reset of a window that is used up. */
-function headerWait(headers: unknown, wall: number): number | null {
+function headerWait(
+  headers: unknown,
+  { wall, isLimit }: { wall: number; isLimit: boolean },
+): number | null {
   if (!(headers instanceof Headers)) return null;
   const fine = Number(headers.get("retry-after-ms") ?? Number.NaN);
   if (Number.isFinite(fine) && fine >= 0) return fine;
-  const used = ["requests", "tokens"].filter(
-    (name) => headers.get(`x-ratelimit-remaining-${name}`) === "0",
-  );
-  const written = [
-    headers.get("retry-after"),
-    ...used.map((name) => headers.get(`x-ratelimit-reset-${name}`)),
-  ];
-  const waits = written.map((one) => {
-    const at = timeOf(one);
-    return waitOf(one) ?? (at === null ? null : Math.max(at - wall, 0));
-  });
-  const [after, ...resets] = waits;
-  const known = resets.filter((one) => one !== null);
-  return after ?? (known.length > 0 ? Math.max(...known) : null);
+  const after = waitIn(headers.get("retry-after"), wall);
+  if (after !== null || !isLimit) return after;
+  const resets = [...headers].flatMap(([name, value]) => resetIn(name, value, headers));
+  const waits = resets.map((one) => waitIn(one, wall)).filter((one) => one !== null);
+  return waits.length > 0 ? Math.max(...waits) : null;
+}
+
+function waitIn(written: string | null, wall: number): number | null {
+  const at = timeOf(written);
+  return waitOf(written) ?? (at === null ? null : Math.max(at - wall, 0));
+}
+
+/**
+ * The reset of a window that is used up, in one header: OpenAI and Groq `x-ratelimit-reset-requests`, Cerebras
+ * `x-ratelimit-reset-requests-day`, OpenRouter `x-ratelimit-reset`, Anthropic `anthropic-ratelimit-tokens-reset`; `ratelimit-reset` and
+ * `ratelimit` of the IETF's drafts (draft-ietf-httpapi-ratelimit-headers, 03 and 10).
+ */
+function resetIn(name: string, value: string, headers: Headers): readonly string[] {
+  if (!/^(?:[a-z]{1,20}-){0,2}rate-?limit/.test(name)) return [];
+  if (name === "ratelimit") {
+    const used = value
+      .split(/,(?!\s*(?:remaining|reset)=)/)
+      .filter((one) => /\b(?:r|remaining)=0\b/.test(one));
+    return used.flatMap((one) => /\b(?:t|reset)=(\d{1,9})\b/.exec(one)?.[1] ?? []);
+  }
+  if (!name.includes("reset")) return [];
+  const left = headers.get(name.replace(/reset(?:-after)?/, "remaining"));
+  // A provider with one window may not say that it is used up.
+  const isAlone = /^(?:x-)?ratelimit-reset(?:-after)?$/.test(name);
+  return left === null ? (isAlone ? [value] : []) : Number(left) <= 0 ? [value] : [];
 }

@@ -464,13 +464,46 @@ describe("A12, A18: the same answer in another stream", () => {
   });
 
   test("A1: a used-up window in the headers of a 429 gives the time; Groq's 498 passes", async () => {
-    const headers = {
-      "x-ratelimit-remaining-requests": "0",
-      "x-ratelimit-reset-requests": "2h0m0s",
-    };
-    await using at = await place([(response) => response.writeHead(429, headers).end("{}")]);
-    const until = Number((await refusal(at.ask())).details["untilWall"]) - Date.now();
-    assert.ok(Math.abs(until - 7_200_000) < 60_000, `${until}`);
+    const then = Date.now() + 7_200_000;
+    const [day = "", month, year, time] = new Date(then).toUTCString().slice(5).split(" ");
+    const remaining = { "x-ratelimit-remaining": "0" };
+    for (const headers of [
+      { "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "2h0m0s" },
+      { "x-ratelimit-remaining-tokens-day": "0", "x-ratelimit-reset-tokens-day": "7200.5" },
+      {
+        ...{ "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m0.5s" },
+        ...{ "x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "PT2H" },
+      },
+      { ...remaining, "x-ratelimit-reset": `${then}` },
+      { ...remaining, "x-ratelimit-reset": `${then / 1_000}` },
+      { "x-ratelimit-reset-after": "7200" },
+      {
+        "anthropic-ratelimit-tokens-remaining": "0",
+        "anthropic-ratelimit-tokens-reset": new Date(then).toISOString(),
+      },
+      { ratelimit: '"burst";r=3;t=5, "daily";r=0;t=7200' },
+      { ratelimit: "limit=100, remaining=0, reset=7200" },
+      // The older dates of HTTP: RFC 850, asctime.
+      { "retry-after": `Sunday, ${day}-${month}-${year?.slice(2)} ${time} GMT` },
+      { "retry-after": `Sun ${month} ${day.replace(/^0/, " ")} ${time} ${year}` },
+    ]) {
+      await using at = await place([
+        (response) => response.writeHead(429, { ...headers }).end("{}"),
+      ]);
+      const until = Number((await refusal(at.ask())).details["untilWall"]) - Date.now();
+      assert.ok(Math.abs(until - 7_200_000) < 60_000, `${JSON.stringify(headers)}: ${until}`);
+    }
+    for (const headers of [
+      { "x-ratelimit-remaining": "4", "x-ratelimit-reset": "7200" },
+      { "x-ratelimit-reset-tokens": "2h" },
+      { ratelimit: '"daily";r=7;t=7200' },
+    ]) {
+      await using at = await place([
+        (response) => response.writeHead(429, { ...headers }).end("{}"),
+      ]);
+      const { untilWall } = (await refusal(at.ask())).details;
+      assert.equal(untilWall, null, JSON.stringify(headers));
+    }
     const busy = fails(498, { message: "Flex tier capacity exceeded" });
     await using other = await place([busy, chat({ content: "done" })], { max_retries: 1 });
     assert.deepEqual(texts(await other.ask()), ["done"]);
