@@ -157,7 +157,11 @@ export function open(server: Server, request: HttpRequest): Promise<IncomingMess
     const abort = () => outgoing.destroy(new Error("aborted"));
     if (request.signal?.aborted) abort();
     request.signal?.addEventListener("abort", abort, { once: true });
-    outgoing.once("close", () => request.signal?.removeEventListener("abort", abort));
+    outgoing.once("close", () => {
+      request.signal?.removeEventListener("abort", abort);
+      // Where there was no answer, such as after one that changes the protocol.
+      fail(new Error("the connection ended without an answer"));
+    });
     outgoing.end(request.body);
   });
 }

@@ -8,6 +8,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const tunnelMs = 8_000;
 const connectMs = 10_000;
 const maxHops = 5;
+const harmless = new Set(["accept", "accept-encoding", "user-agent"]);
 
 /**
  * `fetch` to other machines, through the proxy that the environment of this process names for the address, never to
@@ -33,8 +34,9 @@ export async function outbound(
     await response.body?.cancel();
     if (redirect === "error") throw failed(new Error("unexpected redirect"));
     const next = new URL(location, at);
-    // A credential is for the origin that it was sent to.
-    if (next.origin !== at.origin) headers.delete("authorization");
+    // A credential is for the origin that it was sent to, whatever header holds it.
+    const isAway = next.origin !== at.origin;
+    for (const name of [...headers.keys()]) if (isAway && !harmless.has(name)) headers.delete(name);
     at = next;
   }
   throw failed(new Error("redirects without end"));
@@ -67,7 +69,11 @@ async function once(url: URL, init: RequestInit): Promise<Response> {
     outgoing.destroy(signal?.reason);
   };
   signal?.addEventListener("abort", stop, { once: true });
-  outgoing.once("close", () => signal?.removeEventListener("abort", stop));
+  outgoing.once("close", () => {
+    signal?.removeEventListener("abort", stop);
+    // No answer and no error, as after "101 Switching Protocols", which was not asked for.
+    answer.reject(failed(new Error("the connection ended without an answer")));
+  });
   outgoing.end(body ?? undefined);
   const incoming = await answer.promise;
   const abort = () => incoming.destroy(signal?.reason);

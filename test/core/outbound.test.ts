@@ -354,6 +354,32 @@ describe("S13: through a real proxy", { skip }, () => {
   });
 });
 
+test("an answer that changes the protocol is an error, and a redirect to another host takes no credential along, whatever its header", async () => {
+  const seen: string[][] = [];
+  await using other = await listening(
+    createPlain(({ headers }, response) => {
+      seen.push(Object.keys(headers).sort());
+      response.end("other");
+    }),
+  );
+  await using target = await listening(
+    createPlain(({ url, socket }, response) => {
+      if (url === "/switch") {
+        socket.write(
+          "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        );
+      } else response.writeHead(307, { location: `http://127.0.0.1:${other.port}/` }).end();
+    }),
+  );
+  const base = `http://127.0.0.1:${target.port}`;
+  await assert.rejects(outbound(`${base}/switch`), ({ cause }: Error) =>
+    /without an answer/.test(String(cause)),
+  );
+  const headers = { authorization: "a", "x-api-key": "b", cookie: "c", accept: "text/plain" };
+  assert.equal(await (await outbound(`${base}/away`, { headers })).text(), "other");
+  assert.deepEqual(seen, [["accept", "accept-encoding", "connection", "host"]]);
+});
+
 test("S13: this machine is not asked through a proxy, also with NODE_USE_ENV_PROXY", async () => {
   await using target = await listening(createPlain((_, response) => response.end("here")));
   await using proxy = await connectProxy({});

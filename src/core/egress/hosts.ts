@@ -80,7 +80,10 @@ export async function plainly(
     response.writeHead(reply.statusCode ?? 502, reply.statusMessage ?? "", passedHeaders(reply));
     pipeline(reply, response, () => {});
   });
-  outgoing.on("error", () => refuse(response, 502, "the host cannot be reached"));
+  const unreached = () => refuse(response, 502, "the host cannot be reached");
+  outgoing.on("error", unreached);
+  // Also without an error, such as after an answer that changes the protocol.
+  outgoing.on("close", () => response.headersSent || unreached());
   response.on("close", () => outgoing.destroy());
   pipeline(request, outgoing, () => {});
 }

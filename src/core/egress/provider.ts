@@ -70,6 +70,11 @@ export async function toProvider(
       `the model provider ${upstream.host} cannot be reached: ${faultOf(error, hidden)}`,
     );
   });
+  outgoing.on("close", () => {
+    // Such as after an answer that changes the protocol.
+    if (response.headersSent) return;
+    refuse(response, 502, `the model provider ${upstream.host} gave no answer`);
+  });
   response.on("close", () => outgoing.destroy());
   pipeline(request, limited(), outgoing, (error) => {
     if (error instanceof TooLarge) refuse(response, 413, error.message);
