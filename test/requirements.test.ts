@@ -12,7 +12,7 @@ const listed = new Set(
   [...read("docs/requirements.md").matchAll(/^\| ([A-Z]+-\d+[a-z]?) \|/gm)].map(([, code]) => code),
 );
 
-const code = "(?:[WTNLOPSAEGHCXR]|DELIVERY|THREAT|FAULT|INV|LIVE)-\\d+[a-z]?";
+const code = "(?:[WTNLOPSAEGHCXRZ]|DELIVERY|THREAT|FAULT|INV|LIVE)-\\d+[a-z]?";
 const codes = `${code}(?:(?:, | and )${code})*`;
 /** Codes at the beginning of a title: `O-36: …`, `THREAT-5, THREAT-8: …`. Elsewhere they would be confused with identifiers of issues. */
 const title = new RegExp(`(?:test|describe|it|name:)\\(?\\s*[\`"'](${codes}): `, "g");
@@ -57,8 +57,8 @@ const notTested: Readonly<Record<string, string>> = {
   "FAULT-21": "measured by npm run bench",
 };
 
-test("each threat, fault and invariant is held by a test that names it, or a reason says why not", () => {
-  const own = "(?:THREAT|FAULT|INV|LIVE)-\\d+[a-z]?";
+test("each threat, fault, invariant and requirement of workers over SSH is held by a test that names it, or a reason says why not", () => {
+  const own = "(?:THREAT|FAULT|INV|LIVE|Z)-\\d+[a-z]?";
   const named = new RegExp(
     `["'\`](?:[A-Z]+-\\d+[a-z]?, )*${own}(?:, [A-Z]+-\\d+[a-z]?)*(?::|["'\`])`,
     "g",
@@ -71,7 +71,7 @@ test("each threat, fault and invariant is held by a test that names it, or a rea
     }
   }
   const every = [...listed].filter((one) => one !== undefined);
-  const all = every.filter((one) => /^(THREAT|FAULT|INV|LIVE)-/.test(one));
+  const all = every.filter((one) => /^(THREAT|FAULT|INV|LIVE|Z)-/.test(one));
   assert.ok(all.length > 70, `only ${all.length} were found`);
   assert.deepEqual(
     all.filter((one) => !held.has(one)),

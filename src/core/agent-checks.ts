@@ -43,7 +43,7 @@ export async function agentTroubles(
   deps: CheckDeps,
 ): Promise<ReadonlyMap<string, AgentTrouble>> {
   // On workers an agent uses their programs and keys, which this machine does not know.
-  if (config.fleet.url !== null) return new Map();
+  if (config.fleet.url !== null || config.worker.sshHosts.length > 0) return new Map();
   const found = agentsInUse(config).map(async (agent) => {
     const trouble = await agentTrouble(agent, config, deps);
     return trouble === null ? [] : [[agent, trouble] as const];
@@ -168,18 +168,25 @@ export function openAgentChecks(
   lookup: (name: string) => string | undefined,
 ) {
   const { config, bus, orchestrator } = deps;
+  const found = (agent: string, trouble: AgentTrouble | null) =>
+    orchestrator().post({ type: "agent.checked", agent, trouble });
   const checks = new AgentChecks({
     ...{ clock, log, env, dataDir, version, lookup, kinds: deps.kinds.agents },
     hide: (value) => redactor.add(value),
     config: () => config.current.config,
     onWorkers() {
       const fleet = deps.fleet();
-      return fleet && (() => fleet.checkAgents());
+      if (fleet !== null) return () => fleet.checkAgents();
+      if (config.current.config.worker.sshHosts.length === 0) return null;
+      // What this machine lacks is nothing to the hosts.
+      return () => {
+        for (const agent of orchestrator().state.troubles.keys()) found(agent, null);
+      };
     },
     chosen: () =>
       [...orchestrator().state.issues.values()].flatMap(({ choices }) => choices.pick?.agent ?? []),
     troubled: () => [...orchestrator().state.troubles.keys()],
-    found: (agent, trouble) => orchestrator().post({ type: "agent.checked", agent, trouble }),
+    found,
   });
   // A changed profile counts from the next refresh or reload on.
   const again = async () => {

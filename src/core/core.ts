@@ -22,6 +22,7 @@ import type { Operations } from "./orchestrator/operations.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import type { Templates } from "./prompt/templates.ts";
 import type { Secrets } from "./secrets/secrets.ts";
+import type { Ssh } from "./ssh/ssh.ts";
 import type { NamedTokens } from "./store/named-tokens.ts";
 import type { History, IssueRecords, Store } from "./store/store.ts";
 import type { Redactor } from "./text/redact.ts";
@@ -65,6 +66,8 @@ export interface Core {
   readonly tokens: NamedTokens;
   /** null: attempts run on this machine. */
   readonly fleet: Fleet | null;
+  /** The hosts of `worker.ssh_hosts`; null: there are none. */
+  ssh(): Ssh | null;
   readonly models: ModelList;
   /** `text` with every known secret redacted. */
   redact(text: string): string;
@@ -144,6 +147,8 @@ export interface CoreDeps {
   readonly recovery: Recovery;
   /** null: attempts run on this machine. */
   fleet(): Fleet | null;
+  /** null: there are no hosts. */
+  ssh(): Ssh | null;
   /** A function, because the orchestrator is created from these parts. */
   orchestrator(): Orchestrator;
 }

@@ -3,7 +3,7 @@ import type { AgentRuntime } from "./agent/agent.ts";
 import { rowOf } from "./agent/kinds.ts";
 import { priorOf } from "./attempt/recovery.ts";
 import type { AttemptDeps } from "./attempt/run.ts";
-import { settingsOf } from "./config/config.ts";
+import { kindOf, settingsOf } from "./config/config.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { CoreDeps } from "./core.ts";
 import { madeBy } from "./delivery/made.ts";
@@ -87,13 +87,25 @@ function attemptDepsOf(
   const { config, log } = deps;
   const current = () => config.current.config;
   const template = deps.templates.find(templateId);
+  const ssh = worker === undefined ? null : deps.ssh();
   return {
     tracker: deps.trackers.tracker,
     runtime: () =>
       worker === undefined
         ? deps.runtimes.get(agent)
-        : remoteRuntimeOf(deps, { attemptId, agent, issue, worker }),
-    workspaces: deps.workspaces,
+        : ssh === null
+          ? remoteRuntimeOf(deps, { attemptId, agent, issue, worker })
+          : Promise.resolve(
+              ssh.runtime({
+                ...{ attemptId, issueId: issue.id, agent, host: worker },
+                kind: kindOf(current(), agent),
+                settings: () => settingsOf(current(), agent),
+              }),
+            ),
+    workspaces:
+      ssh === null || worker === undefined
+        ? deps.workspaces
+        : ssh.workspacesOn(worker, deps.workspaces),
     promptAt: template?.at ?? null,
     get promptTemplate() {
       if (!template) throw templateMissing(templateId);

@@ -1,5 +1,12 @@
 import type { CheckedFile, FileCheck } from "./config/check.ts";
-import { type Config, checkLevel, type TrackerConfig } from "./config/config.ts";
+import {
+  agentsInUse,
+  type Config,
+  checkLevel,
+  kindOf,
+  settingsOf,
+  type TrackerConfig,
+} from "./config/config.ts";
 import { type Problem, problemsOf } from "./config/finding.ts";
 import { SymphonyError } from "./model/errors.ts";
 import { noticeProblems } from "./notify/checks.ts";
@@ -42,6 +49,7 @@ export function fileChecks(deps: FileCheckDeps): readonly FileCheck[] {
     (file) => shellProblems(file, env),
     templateProblems,
     async ({ config, isFaulty }) => (isFaulty("fleet") ? [] : fleetProblems(config)),
+    async ({ config, isFaulty }) => (isFaulty("worker") ? [] : sshProblems(config)),
   ];
 }
 
@@ -55,6 +63,38 @@ function fleetProblems({ fleet, git, hooks }: Config): readonly Problem[] {
     const next = "name one in git.repositories, or clone it in hooks.after_create";
     return [{ path: "fleet.url", message, next }];
   }
+  return uncopiedProblems(git, "fleet.url");
+}
+
+/** What can run on the hosts of `worker.ssh_hosts`: a program that needs nothing of this machine but its stdin. */
+function sshProblems(config: Config): readonly Problem[] {
+  const { worker, fleet, agent, git } = config;
+  const path = "worker.ssh_hosts";
+  if (worker.sshHosts.length === 0) return [];
+  if (fleet.url !== null)
+    return [{ path, message: `${path} and fleet.url exclude each other`, next: "remove one" }];
+  const agents = agentsInUse(config).flatMap((name): Problem[] => {
+    const kind = kindOf(config, name);
+    const { process, prompt }: { process?: unknown; prompt?: unknown } = settingsOf(config, name);
+    const fault = (what: string, next: string) => [{ path, message: `${name} ${what}`, next }];
+    const on = "cannot run on a host of worker.ssh_hosts";
+    if (kind !== "codex" && kind !== "command")
+      return fault(`is of kind ${kind}, which ${on}`, "use codex or command");
+    if (process === "shared")
+      return fault(`has process: shared, which ${on}`, `${name}.process: per_issue`);
+    if (prompt === "file") return fault(`has prompt: file, which ${on}`, `${name}.prompt: stdin`);
+    if (kind === "command" && agent.level !== "danger")
+      return fault(
+        `is of kind command, and symphony's sandbox does not exist on a host of worker.ssh_hosts: at agent.level ${agent.level} it ${on}`,
+        "use codex, which has a sandbox of its own, or agent.level: danger on hosts made for it",
+      );
+    return [];
+  });
+  return [...agents, ...uncopiedProblems(git, path)];
+}
+
+/** Workspaces that no git bundle can hold. */
+function uncopiedProblems({ repositories }: Config["git"], by: string): readonly Problem[] {
   return repositories.flatMap(({ name, sparse, submodules, depth }) => {
     const faults: readonly (readonly [string, boolean, string, Problem["severity"]])[] = [
       ["sparse", sparse.length > 0, "is checked out in part", "error"],
@@ -62,8 +102,8 @@ function fleetProblems({ fleet, git, hooks }: Config): readonly Problem[] {
       ["depth", depth !== null, "may be a shallow clone", "warning"],
     ];
     return faults.flatMap(([key, isSet, what, severity = "error"]) => {
-      const message = `a workspace of ${name} ${what}, and such a one cannot go to a worker of fleet.url: its attempts would fail`;
-      const next = `remove ${key}, or serve without fleet.url`;
+      const message = `a workspace of ${name} ${what}, and such a one cannot go to a worker of ${by}: its attempts would fail`;
+      const next = `remove ${key}, or serve without ${by}`;
       return isSet ? [{ path: `git.repositories.${name}.${key}`, message, severity, next }] : [];
     });
   });

@@ -2,6 +2,7 @@
 
 import { type AgentKind, AgentRuntimes, commandKey, rowOf, settingsKey } from "./agent/kinds.ts";
 import { ModelNames } from "./agent/model-names.ts";
+import { programsOf } from "./agent/program-of.ts";
 import { startProblems } from "./agent/startable.ts";
 import type { Clock } from "./clock.ts";
 import type { Effective } from "./config/check.ts";
@@ -92,7 +93,8 @@ export async function agentProblems(
   deps: MachineDeps,
 ): Promise<readonly Problem[]> {
   const row = rowOf(deps.kinds, config, agent);
-  if (row === null) return [];
+  // Its program and its login are those of the hosts.
+  if (row === null || config.worker.sshHosts.length > 0) return [];
   const { level, network } = config.agent;
   return startProblems(
     {
@@ -219,4 +221,12 @@ export function followMachine(deps: FollowDeps): MachineWatch {
       unwatch();
     },
   };
+}
+
+/** The programs that the lines of the agents in use start, as far as these say it. */
+export function agentPrograms(kinds: readonly AgentKind[], config: Config): readonly string[] {
+  const lines = agentsInUse(config).map((agent) =>
+    rowOf(kinds, config, agent)?.command(settingsOf(config, agent)),
+  );
+  return [...new Set(lines.flatMap((line) => programsOf(line ?? "")))];
 }

@@ -23,6 +23,7 @@ import { type Bus, createBus } from "./events/bus.ts";
 import type { Logger } from "./events/log.ts";
 import type { Fleet } from "./fleet/fleet.ts";
 import { Recorder } from "./journal/recorder.ts";
+import { agentPrograms } from "./machine-checks.ts";
 import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
@@ -33,6 +34,7 @@ import { runIdOf } from "./process/table.ts";
 import type { Credential } from "./repository/credential.ts";
 import { Mirrors } from "./repository/mirrors.ts";
 import type { Secrets } from "./secrets/secrets.ts";
+import type { Ssh } from "./ssh/ssh.ts";
 import { noAuditKeys } from "./store/audit.ts";
 import { openIssueRecords } from "./store/documents.ts";
 import { openHistory } from "./store/history.ts";
@@ -47,7 +49,7 @@ import { readBaseline } from "./workspace/baseline.ts";
 import { KeptCopies } from "./workspace/copies.ts";
 import { type BranchBook, fillWorkspace, keepApart } from "./workspace/fill.ts";
 import { writeHookCommand } from "./workspace/hook-command.ts";
-import { commandVariable } from "./workspace/hooks.ts";
+import { type AwayRun, commandVariable } from "./workspace/hooks.ts";
 import { recordedPlaces } from "./workspace/owner.ts";
 import { Prepared } from "./workspace/prepared.ts";
 import { OwnRoots } from "./workspace/roots.ts";
@@ -118,6 +120,49 @@ function agentsToCheck(config: Config, { issues }: State, kinds: readonly AgentK
   });
 }
 
+/** The hosts of `worker.ssh_hosts`, now and after each reload; its result is null while there are none. */
+export async function openSsh(
+  { dataDir, clock, log, env }: CoreOptions,
+  {
+    config,
+    kinds,
+    closers,
+    orchestrator,
+  }: Pick<OpenFleetDeps, "closers" | "orchestrator"> & {
+    readonly config: ConfigService;
+    readonly kinds: readonly AgentKind[];
+  },
+): Promise<() => Ssh | null> {
+  let ssh: Ssh | null = null;
+  const current = () => config.current.config;
+  const follow = async () => {
+    if (ssh !== null) return ssh.hosts.follow();
+    if (current().worker.sshHosts.length === 0) return;
+    const { Ssh } = await import("./ssh/ssh.ts");
+    ssh = await Ssh.open({
+      ...{ dataDir, clock, log, env, config: current },
+      programs: () => agentPrograms(kinds, current()),
+      running: (host) =>
+        [...orchestrator.state.issues.of("running").values()].filter(
+          ({ worker }) => worker === host,
+        ).length,
+      changed: (workers) => orchestrator.post({ type: "workers.changed", workers }),
+    });
+    ssh.hosts.start();
+  };
+  await follow();
+  let last = Promise.resolve();
+  const again = () => {
+    last = last
+      .then(follow)
+      .catch((error: unknown) =>
+        log.error("the hosts of worker.ssh_hosts cannot be used", { reason: messageOf(error) }),
+      );
+  };
+  closers.push(config.watch(again), () => ssh?.hosts.close());
+  return () => ssh;
+}
+
 export function openRoots(options: CoreOptions, { closers }: { closers: Closers }): OwnRoots {
   const roots = new OwnRoots(options);
   closers.push(() => roots.release());
@@ -135,6 +180,8 @@ interface OpenWorkspacesDeps {
   isAtWork(path: string): boolean;
   readonly history: Pick<History, "latestAttempt" | "workspacePlaceAt" | "workspacePlacesOf">;
   readonly roots: OwnRoots;
+  /** As `WorkspacesOptions` has it. */
+  away(run: AwayRun): Promise<unknown> | null;
   readonly mirrors: Mirrors;
   readonly branches: BranchBook;
   /** Whether the remote has the commit that is checked out. */
@@ -186,6 +233,7 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps) {
       onHookFailed: (failure) => bus.publish(hookFailed(failure)),
       onSetAside: (aside) => deps.onSetAside(aside),
       isAtWork: (path) => deps.isAtWork(path),
+      away: (run) => deps.away(run),
       recordedPlaces: (id) => recordedPlaces(deps.history, id),
       recordedOwner: (path) => deps.history.workspacePlaceAt(path)?.issueId ?? null,
       own: (root) => deps.roots.own(root),

@@ -72,7 +72,7 @@ export function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningD
     kinds: deps.kinds,
     ...{ config, bus, history, log, webhooks, comments, secrets, tokens, models },
     ...{ meter: deps.meter, recorder: deps.recorder, templates: deps.templates },
-    ...{ notices: used.notices, fleet: used.fleet },
+    ...{ notices: used.notices, fleet: used.fleet, ssh: deps.ssh },
     ...{ workspaces: overview, deliveries: deps.deliveries },
     redact: (text) => options.redactor.redact(text),
     secretsKnown: () => options.redactor.known(),

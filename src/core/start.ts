@@ -38,6 +38,7 @@ import {
   openRoots,
   openRuntimes,
   openSaves,
+  openSsh,
   openStore,
   openWorkspaces,
 } from "./open.ts";
@@ -179,6 +180,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     ...{ ...common, branches: deliveries, roots, siteCredential, signal: leaving.signal },
     onSetAside: (aside) => kept.wasSetAside(aside),
     isAtWork: (path) => isAtWork(orchestrator.state, path),
+    away: (run) => deps.ssh()?.workspaces.hook(run) ?? null,
     isDelivered: (path, issueId) => deliveries.isDelivered(path, issueId),
   });
   await roots.ownPresent(workspaces.root());
@@ -188,8 +190,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
   const deps: CoreDeps = {
     ...{ clock, log, dataDir, env, kinds, config, store, bus, recorder },
     recordsAtOnce: base.store.records,
-    meter: base.trackerDeps.meter,
-    trackers,
+    ...{ trackers, meter: base.trackerDeps.meter },
     attempts: new Attempts(clock, dataDir),
     templates: new Templates({ ...options, ...base, bus, orchestrator: () => orchestrator }),
     recovery,
@@ -197,8 +198,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
       ...{ kinds: kinds.agents, config: current, lookup, hosts: recovery.hosts, onTrouble },
     }),
     ...{ workspaces, kept, copies, deliveries, made },
-    fleet: () => fleet,
-    orchestrator: () => orchestrator,
+    ...{ fleet: () => fleet, ssh: () => ssh(), orchestrator: () => orchestrator },
   };
   const orchestrator: Orchestrator = new Orchestrator(
     portsOf(deps),
@@ -207,6 +207,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
   const fleet = await openFleet(options, {
     ...{ config: current(), current, lookup, secrets, closers, orchestrator, kinds: kinds.agents },
   });
+  const ssh = await openSsh(options, { config, kinds: kinds.agents, closers, orchestrator });
   // Earlier changes are read by the first poll.
   trackers.watch(() => orchestrator.post({ type: "tracker.changed" }));
   saves.follow((trouble) => orchestrator.post({ type: "storage.changed", trouble }));

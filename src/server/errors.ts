@@ -93,6 +93,8 @@ export const httpStatus: Record<ErrorCode, number> = {
   worker_not_found: 404,
   worker_refused: 409,
   worker_lost: 502,
+  ssh_not_found: 502,
+  workspace_prepare_failed: 502,
   approval_required: 409,
   turn_input_required: 409,
   git_not_found: 500,

@@ -15,17 +15,19 @@ export function gauges(registry: Registry, core: Core, backlog: Backlog): void {
   gateGauge(registry, core);
   workspaceGauge(registry, core);
   backlogGauge(registry, backlog);
-  if (core.fleet !== null) workerGauges(registry, core.fleet);
+  const { fleet } = core;
+  const sshHosts = core.ssh()?.hosts;
+  if (fleet ?? sshHosts) workerGauges(registry, () => (fleet ?? sshHosts)?.workers ?? []);
 }
 
-/** Only with a fleet. Names of workers are the operator's own and few. */
-function workerGauges(registry: Registry, fleet: NonNullable<Core["fleet"]>): void {
+/** Only with workers. Names of workers are the operator's own and few. */
+function workerGauges(registry: Registry, workers: () => readonly WorkerHost[]): void {
   const per = (name: string, help: string, value: (worker: WorkerHost) => number) =>
     new Gauge({
       ...{ name: `symphony_worker_${name}`, help, labelNames: ["worker"], registers: [registry] },
       collect() {
         this.reset();
-        for (const worker of fleet.workers) this.set({ worker: worker.name }, value(worker));
+        for (const worker of workers()) this.set({ worker: worker.name }, value(worker));
       },
     });
   per("ready", "1 if the worker takes new attempts, else 0", ({ ready }) => (ready ? 1 : 0));
@@ -36,7 +38,7 @@ function workerGauges(registry: Registry, fleet: NonNullable<Core["fleet"]>): vo
     help: "1 if the worker can start the agent, else 0; an agent that is not checked yet is absent",
     collect() {
       this.reset();
-      for (const { name: worker, agents } of fleet.workers)
+      for (const { name: worker, agents } of workers())
         for (const { agent, trouble } of agents ?? [])
           this.set({ worker, agent }, trouble === null ? 1 : 0);
     },

@@ -88,6 +88,8 @@ export class StateAnswer {
 
   #write(limit: number): Written {
     const { bus, workspaces, deliveries, recorder, fleet, history } = this.#core;
+    const ssh = this.#core.ssh();
+    const workers = fleet?.workers ?? ssh?.hosts.workers;
     const { trouble, lost } = recorder;
     const kept = workspaces.kept.list();
     const unrecorded = trouble && { trouble, lost };
@@ -98,9 +100,10 @@ export class StateAnswer {
       kept,
       limit,
       deliveryOf,
+      away: (issueId: string) => ssh?.placeOf(issueId) ?? null,
       unrecorded,
-      ...(fleet && {
-        workers: fleet.workers,
+      ...(workers && {
+        workers,
         workerOf: (issueId: string) => history.latestAttempt(issueId)?.workerHost ?? null,
       }),
     };

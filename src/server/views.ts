@@ -107,10 +107,17 @@ function row(issue: Issue, status: IssueStatus) {
   };
 }
 
-function runningRow(entry: Running): Unwritten<typeof RunningRow> {
+/** The host that has the workspace of an issue, and its path there. */
+interface Away {
+  readonly host: string;
+  readonly path: string;
+}
+
+function runningRow(entry: Running, away: Away | null): Unwritten<typeof RunningRow> {
   return {
     ...entry,
     ...row(entry.issue, "running"),
+    workspacePath: away?.path ?? entry.workspacePath,
     attempt: entry.attempt ?? 0,
     stopping: entry.stopping?.reason ?? null,
     workerHost: entry.worker ?? null,
@@ -121,13 +128,18 @@ function runningRow(entry: Running): Unwritten<typeof RunningRow> {
   };
 }
 
-function retryingRow(entry: Retry, workerHost: string | null): Unwritten<typeof RetryingRow> {
+function retryingRow(
+  entry: Retry,
+  away: Away | null,
+  workerHost: string | null,
+): Unwritten<typeof RetryingRow> {
   return {
     ...entry,
+    workspacePath: away?.path ?? entry.workspacePath,
     ...row(entry.issue, "retrying"),
     // The time of the day, where the entry has that of the process's clock.
     dueAt: entry.dueWall,
-    workerHost,
+    workerHost: away?.host ?? workerHost,
   };
 }
 
@@ -210,6 +222,8 @@ interface Moment {
   readonly unrecorded: { readonly trouble: RecordTrouble; readonly lost: number } | null;
   /** Where the work on an issue is. */
   deliveryOf(issueId: string): Delivered | null;
+  /** The host that has an issue's workspace; null: it is here. */
+  away(issueId: string): Away | null;
   /** Absent: attempts run on this machine, or the moment is one of the past. */
   readonly workers?: readonly WorkerHost[] | undefined;
   /** The worker of the issue's last attempt. */
@@ -223,7 +237,7 @@ export function shownWorker({ sinceWall: since, ...worker }: WorkerHost) {
 
 export function snapshotView(
   view: View,
-  { wall, seq, kept, limit, unrecorded, deliveryOf, workers, workerOf }: Moment,
+  { wall, seq, kept, limit, unrecorded, deliveryOf, away, workers, workerOf }: Moment,
 ): z.output<typeof Snapshot> {
   const { snapshot, polling, storage } = view;
   return writeSnapshot({
@@ -234,9 +248,9 @@ export function snapshotView(
       ...row(issue, "queued"),
       waitingFor,
     })),
-    running: snapshot.running.map(runningRow),
+    running: snapshot.running.map((entry) => runningRow(entry, away(entry.issue.id))),
     retrying: snapshot.retrying.map((entry) =>
-      retryingRow(entry, workerOf?.(entry.issue.id) ?? null),
+      retryingRow(entry, away(entry.issue.id), workerOf?.(entry.issue.id) ?? null),
     ),
     workers: workers?.map(shownWorker),
     blocked: snapshot.blocked.map((entry) => ({
@@ -281,6 +295,7 @@ interface Past {
   readonly place: { readonly key: string; readonly path: string } | null;
   /** Nothing is at the place of its newest attempt any more. */
   readonly isGone: boolean;
+  readonly away: Away | null;
   /** Every directory of the issue that is kept. */
   readonly kept: readonly Kept[];
   readonly delivery: Delivery | null;
@@ -303,13 +318,14 @@ export function detailView(status: IssueStatusView, past: Past): z.output<typeof
     issue,
     workspace,
     ...keptOf(workspace.path, past.kept),
+    ...(past.away && { workspace: { ...workspace, ...past.away } }),
     attempts: {
       count: past.attemptCount,
       restartCount: Math.max(retryAttempt - 1, 0),
       currentRetryAttempt: retryAttempt,
       latest: past.attempts.map(shownAttempt),
     },
-    running: running && runningRow(running),
+    running: running && runningRow(running, past.away),
     retry: retry && { ...retry, dueAt: retry.dueWall },
     needs: status.blocked && needsOf(status.blocked),
     delivery: past.delivery && shown(past.delivery, status.status),

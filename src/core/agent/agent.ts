@@ -109,6 +109,8 @@ export interface AgentTools {
 export interface SessionSpec {
   /** Absolute canonical path of the issue's workspace: the only directory the agent may run in. */
   readonly workspace: string;
+  /** The directory of this machine in which the program starts that reaches a workspace on another one. */
+  readonly launchFrom?: string;
   /** Directories outside of the workspace that git reads there; an agent may read them and no more. */
   readonly borrowed?: readonly string[];
   /** `<identifier>: <title>`. */

@@ -94,7 +94,8 @@ export async function checkConfig(content: Uint8Array, deps: CheckDeps): Promise
     ...shownKeys(chain),
   };
   const effective: Effective = {
-    config: toConfig(written, root, sections),
+    // A host reads the root as it was written.
+    config: toConfig({ ...written, workspace: inspected.written.workspace }, root, sections),
     promptTemplate: chain.prompt.text,
     promptAt: chain.prompt.at,
     prompts: chain.prompts,

@@ -7,6 +7,7 @@ import { type FleetConfig, fleetSecretNames } from "./fleet.ts";
 import { type GitConfig, gitSecretNames } from "./git.ts";
 import type { HostLimits } from "./host.ts";
 import { type NotifyRule, notifySecretNames } from "./notify.ts";
+import type { WorkerConfig } from "./worker.ts";
 import type { WorkspaceConfig } from "./workspace.ts";
 
 /** The effective configuration without the agents' sections: validated, defaults filled in, paths absolute. Durations in ms. */
@@ -32,6 +33,7 @@ export interface CommonConfig {
   /** What the host must have left for new work: `storage` and `host`. */
   readonly host: HostLimits;
   readonly fleet: FleetConfig;
+  readonly worker: WorkerConfig;
   /** Tracker states, in normal form, whose issues have a prompt of their own. */
   readonly promptStates: readonly string[];
 }

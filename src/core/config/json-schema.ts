@@ -154,6 +154,10 @@ const meanings: Readonly<Record<string, string>> = {
     "Shell script, run in each new copy of a workspace on a worker, such as npm ci; what git ignores does not travel",
   "fleet.lease_ms":
     "How long a worker may run agents after its last renewal with the engine, 5000 to 300000; a lost one is known after that; a change needs a restart",
+  "worker.ssh_hosts":
+    "Attempts run on these hosts by ssh, such as build-1 or me@host:2222; default: on this machine",
+  "worker.max_concurrent_agents_per_host":
+    "Attempts at the same time on each host of worker.ssh_hosts; default: agent.max_concurrent_agents",
   "server.host": "Address to listen on; a change needs a restart",
   "server.port": "0 to 65535, 0 for any free port; a change needs a restart",
   "server.allowed_hosts": "Additional names allowed in a request's Host header",

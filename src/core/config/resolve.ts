@@ -21,6 +21,7 @@ import { notifyRulesOf } from "./notify.ts";
 import { invalidConfig, isMap, isStateLimit, mapOf, readWritten, type Written } from "./schema.ts";
 import { type ForAllAgents, type Sections, serverSection, trackerSection } from "./sections.ts";
 import { type Known, unknownKeysOf } from "./unknown-keys.ts";
+import { workerConfigOf } from "./worker.ts";
 import { workspaceConfigOf } from "./workspace.ts";
 
 /** Options of the command line that are configuration. */
@@ -317,6 +318,7 @@ function commonOf(
     server: renamed(serverSection, server),
     host: hostLimitsOf(written.storage, written.host),
     fleet: fleetConfigOf(written.fleet),
+    worker: workerConfigOf(written.worker, { written: written.workspace.root, root }),
     promptStates: Object.keys(mapOf(written["prompts"])),
   };
 }

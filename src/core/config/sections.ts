@@ -19,6 +19,7 @@ import { fleetSection } from "./fleet.ts";
 import { gitSection } from "./git.ts";
 import { hostSection, storageSection } from "./host.ts";
 import { notifySection } from "./notify.ts";
+import { workerSection } from "./worker.ts";
 import { workspaceSection } from "./workspace.ts";
 
 /** The keys that name further files; they are read from files alone, before every other key. */
@@ -214,6 +215,7 @@ function schemaOf(agents: ConfigKinds["agents"]) {
     storage: storageSection.prefault({}),
     host: hostSection.prefault({}),
     fleet: fleetSection.prefault({}),
+    worker: workerSection.prefault({}),
     server: serverSection.prefault({}),
   };
   const common = { ...before, ...after };

@@ -33,6 +33,7 @@ import {
   hiddenNames,
   openTracker,
 } from "./services.ts";
+import { checkSsh } from "./ssh-check.ts";
 
 export interface DoctorOptions extends ProjectPlace {
   readonly version: string;
@@ -119,6 +120,7 @@ async function checkAll(
       ["push", network(areRemote(project), () => checkPush(project))],
       ["webhook", checkWebhook(project)],
       ...(hasFleet(project) ? [["fleet", checkFleet(project)] as const] : []),
+      ...(hasHosts(project) ? [["ssh", checkSsh(project)] as const] : []),
       ["port", checkPort(project, holding, options.probePort)],
       ["servers", checkServers(project, holding)],
     ];
@@ -166,6 +168,10 @@ function usesProxy(address: string | undefined, env: Project["env"]): boolean {
 
 function hasFleet({ checked }: Project): boolean {
   return (checked?.effective.config.fleet.url ?? null) !== null;
+}
+
+function hasHosts({ checked }: Project): boolean {
+  return (checked?.effective.config.worker.sshHosts.length ?? 0) > 0;
 }
 
 function areRemote({ checked, env }: Project): boolean {

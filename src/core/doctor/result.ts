@@ -18,6 +18,8 @@ export type CheckName =
   | "webhook"
   /** Only with `fleet.url`. */
   | "fleet"
+  /** Only with `worker.ssh_hosts`. */
+  | "ssh"
   | "port"
   | "servers";
 

@@ -8,6 +8,7 @@ import { installIndex, installPacks, moveRef } from "../repository/install.ts";
 import { sizeText } from "../text/text.ts";
 import { readBaseline } from "../workspace/baseline.ts";
 import {
+  type Bundled,
   BundleFacts,
   bundleName,
   fitsBundle,
@@ -47,7 +48,7 @@ export async function copyOf(
     known = [],
     signal,
   }: { maxBytes: number; known?: readonly string[]; signal: AbortSignal },
-): Promise<Copy & { readonly names: readonly string[] }> {
+): Promise<Copy & Pick<Bundled, "names" | "digest">> {
   const baseline = await readBaseline(path);
   if ((baseline?.loan?.sparse ?? []).length > 0)
     throw cannot("only a part of its repository is checked out");
@@ -59,15 +60,15 @@ export async function copyOf(
   if (!(await fitsBundle(found))) throw cannot(whyNot(found));
   const into = await mkdtemp(join(tmpdir(), "symphony-copy-"));
   try {
-    const { facts, names } = await writeBundle(path, found, { into, maxBytes, known, signal });
+    const { facts, ...read } = await writeBundle(path, found, { into, maxBytes, known, signal });
     const file = join(into, bundleName);
     const size = (await stat(file).catch(() => null))?.size ?? null;
-    if (size === null) return { facts, bundle: null, names };
+    if (size === null) return { facts, bundle: null, ...read };
     if (size > maxBytes) {
       const message = `it is ${sizeText(size)} as a git bundle, and fleet.max_copy is ${sizeText(maxBytes)}`;
       throw cannot(message, "raise fleet.max_copy");
     }
-    return { facts, bundle: await readFile(file), names };
+    return { facts, bundle: await readFile(file), ...read };
   } finally {
     await rm(into, { recursive: true, force: true });
   }

@@ -98,6 +98,8 @@ export type ErrorCode =
   | "worker_not_found"
   | "worker_refused"
   | "worker_lost"
+  | "ssh_not_found"
+  | "workspace_prepare_failed"
   // the host
   | "git_not_found"
   | "data_dir_locked"

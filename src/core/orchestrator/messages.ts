@@ -43,7 +43,7 @@ export type Input =
   /** The active hours begin or end. */
   | { readonly type: "hours.due" }
   /** Workers of the fleet have come, gone or changed; never sent without a fleet. */
-  | { readonly type: "workers.changed"; readonly workers: readonly WorkerHost[] }
+  | { readonly type: "workers.changed"; readonly workers: readonly WorkerHost[] | null }
   /** Refused writes are waiting for the disk, or none are waiting any more. */
   | { readonly type: "storage.changed"; readonly trouble: StorageTrouble | null }
   | {

@@ -9,11 +9,18 @@ type Places = Pick<State, "workers" | "issues">;
 /** Long enough for the reasons of several workers. */
 const maxTroubleChars = 1_000;
 
+/** The workers as they are known; null: attempts run on this machine. */
+export function workersOf({ workers }: Pick<State, "workers">, { worker }: Config) {
+  return workers ?? (worker.sshHosts.length > 0 ? [] : null);
+}
+
 /**
  * The workers that may get attempts of this project, with their free slots; `agent`: only those that can run it. null: attempts
  * run on this machine.
  */
-function open({ workers, issues }: Places, config: Config, agent: string | null) {
+function open(places: Places, config: Config, agent: string | null) {
+  const { issues } = places;
+  const workers = workersOf(places, config);
   if (workers === null) return null;
   const running = [...issues.of("running").values()];
   return workers
@@ -49,7 +56,7 @@ const places = new WeakMap<
 
 /** Whether a worker that can run the issue's agent has a free slot, or attempts run on this machine. */
 export function hasPlace(state: State, issue: Issue, config: Config): boolean {
-  if (state.workers === null) return true;
+  if (workersOf(state, config) === null) return true;
   const { agent } = choiceFor(state, issue, config);
   const kept = places.get(state);
   const known = kept?.config === config ? kept : { config, has: new Map<string, boolean>() };
@@ -82,10 +89,13 @@ export function workerFor(
 
 /** Why no worker has a free slot for the agent, in one sentence; null: one has, or attempts run on this machine. */
 export function whyNoWorker(state: Places, config: Config, agent: string): string | null {
-  const { workers } = state;
+  const workers = workersOf(state, config);
   const able = open(state, config, agent);
   if (workers === null || able === null || able.some(({ free }) => free > 0)) return null;
-  if (workers.length === 0) return "no worker has joined the fleet";
+  if (workers.length === 0)
+    return config.worker.sshHosts.length > 0
+      ? "the hosts of worker.ssh_hosts were not asked yet"
+      : "no worker has joined the fleet";
   return workers.map((worker) => `${worker.name} ${standing(worker, config, agent)}`).join("; ");
 }
 

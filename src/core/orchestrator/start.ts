@@ -15,7 +15,7 @@ import { type Context, type Decision, decided, type Prior, tell } from "./decisi
 import { gateOf } from "./gates.ts";
 import { type Running, workspacePathOf } from "./issues.ts";
 import type { Effect } from "./messages.ts";
-import { whyNoWorker, workerFor } from "./placement.ts";
+import { whyNoWorker, workerFor, workersOf } from "./placement.ts";
 import { queueRetry } from "./retry.ts";
 import { attemptOf, claimed, type State } from "./state.ts";
 
@@ -60,15 +60,15 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
   if (!takesTurns(state, choice.agent)) {
     return waitForAgent(state, issue, { birth, agent: choice.agent, context });
   }
-  const worker =
-    state.workers === null
-      ? null
-      : workerFor(state, context.config, {
-          agent: choice.agent,
-          before: prior.worker ?? null,
-          hasFailed: prior.last?.outcome === "failed",
-        });
-  if (state.workers !== null && worker === null)
+  const isAway = workersOf(state, context.config) !== null;
+  const worker = !isAway
+    ? null
+    : workerFor(state, context.config, {
+        agent: choice.agent,
+        before: prior.worker ?? null,
+        hasFailed: prior.last?.outcome === "failed",
+      });
+  if (isAway && worker === null)
     return waitForWorker(state, issue, { birth, choice, begun, context });
   const { agent } = choice;
   const thread = offer === null ? prior.resume : prior.thread;

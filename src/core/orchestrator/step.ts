@@ -243,14 +243,18 @@ function operatorAsked(state: State, input: Asked, context: Context): Decision {
 }
 
 /** What is known of the workers; one that takes attempts again is used at once. */
-function workersChanged(state: State, workers: readonly WorkerHost[], context: Context): Decision {
+function workersChanged(
+  state: State,
+  workers: readonly WorkerHost[] | null,
+  context: Context,
+): Decision {
   const { config } = context;
   const before = workerSlots(state, config) ?? 0;
   const next = { ...state, workers };
   const isMore = (workerSlots(next, config) ?? 0) > before;
   const more =
     isMore && !state.draining && hasBegun(state) ? pollAgain(next, context) : decided(next);
-  return troublesOnWorkers(workers, config).reduce((decision, { agent, trouble: detail }) => {
+  return troublesOnWorkers(workers ?? [], config).reduce((decision, { agent, trouble: detail }) => {
     const { wall: sinceWall } = context;
     const trouble = detail === null ? null : { code: "agent_unavailable", detail, sinceWall };
     const input = { type: "agent.checked", agent, trouble } as const;

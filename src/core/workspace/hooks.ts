@@ -40,6 +40,9 @@ export interface HookRun {
   readonly signal: AbortSignal;
 }
 
+/** A hook on another machine; `script` null: there is none, only what belongs to it. */
+export type AwayRun = Omit<HookRun, "script" | "env"> & { readonly script: string | null };
+
 const maxOutputBytes = 2_048;
 
 /** The variable that names the directory of the `symphony` command that belongs to this server. */
@@ -66,7 +69,19 @@ export async function runHook(run: HookRun): Promise<string> {
 }
 
 /** An issue's text reaches a hook only as the value of a variable, never as a part of a shell line (X-6). */
-function environmentOf({ env, issue, attempt, outcome, cwd }: HookRun): Record<string, string> {
+function environmentOf(run: HookRun): Record<string, string> {
+  const { PATH: path = "", [commandVariable]: bin } = run.env;
+  const search = bin === undefined ? {} : { PATH: `${bin}:${path}` };
+  return { ...run.env, ...search, ...hookVariables(run) };
+}
+
+/** What a hook is told of its issue, workspace and attempt. */
+export function hookVariables({
+  issue,
+  attempt,
+  outcome,
+  cwd,
+}: Pick<HookRun, "issue" | "attempt" | "outcome" | "cwd">): Record<string, string> {
   const own = issue && {
     SYMPHONY_ISSUE_ID: withoutNul(issue.id),
     SYMPHONY_ISSUE_IDENTIFIER: withoutNul(issue.identifier),
@@ -76,9 +91,7 @@ function environmentOf({ env, issue, attempt, outcome, cwd }: HookRun): Record<s
     SYMPHONY_ATTEMPT: String(attempt.attempt ?? 0),
   };
   const end = outcome && { SYMPHONY_OUTCOME: outcome.kind, SYMPHONY_ERROR: outcome.code ?? "" };
-  const { PATH: path = "", [commandVariable]: bin } = env;
-  const search = bin === undefined ? {} : { PATH: `${bin}:${path}` };
-  return { ...env, ...search, ...own, ...run, ...end, SYMPHONY_WORKSPACE: cwd };
+  return { ...own, ...run, ...end, SYMPHONY_WORKSPACE: cwd };
 }
 
 function withoutNul(text: string): string {

@@ -16,6 +16,7 @@ import { dropBaseline, readBaseline, writeBaseline } from "./baseline.ts";
 import { deleteTree } from "./deletion.ts";
 import { makeFresh, setAside } from "./directory.ts";
 import {
+  type AwayRun,
   type HookAttempt,
   type HookName,
   type HookOutcome,
@@ -105,6 +106,8 @@ export interface WorkspacesOptions extends Pick<RemovalDeps, "copies" | "deliver
   readonly mirrors?: Pick<Mirrors, "dir" | "repair" | "repairSubmodules" | "release">;
   /** The prepared results that `fill` lays into a workspace; by default there are none. */
   readonly prepared?: Pick<Prepared, "pathsOf" | "release">;
+  /** Runs a hook on the host that has the workspace, and what belongs to it there; null: it is on this machine alone. */
+  away?(run: AwayRun): Promise<unknown> | null;
   /** Ends every hook at once when the server must stop; by default never. */
   readonly signal?: AbortSignal;
 }
@@ -369,12 +372,13 @@ class DirectoryWorkspaces implements Workspaces {
   ): Promise<void> {
     const { hooks } = this.#options.settings();
     const script = scriptOf(hook, hooks);
-    if (script === null) return;
     const { clock, env, onHookFailed } = this.#options;
     const ends = AbortSignal.any([signal, this.#leaving]);
-    const rest = { ...subject, env: await env(), timeoutMs: hooks.timeoutMs, clock, signal: ends };
+    const rest = { ...subject, cwd: path, timeoutMs: hooks.timeoutMs, clock, signal: ends };
     try {
-      await runHook({ hook, script, cwd: path, ...rest });
+      const away = this.#options.away?.({ hook, script, ...rest }) ?? null;
+      if (away !== null) await away;
+      else if (script !== null) await runHook({ hook, script, ...rest, env: await env() });
     } catch (error) {
       const isFailure = error instanceof SymphonyError && !ends.aborted;
       if (isFailure) onHookFailed({ hook, issue: subject.issue, path, error });

@@ -73,6 +73,7 @@ export function detailOf(core: Core, status: IssueStatusView) {
   const { config } = core.config.current;
   const detail = detailView(status, {
     ...{ attempts, attemptCount: total, events, place, isGone, kept, delivery },
+    away: core.ssh()?.placeOf(status.issue.id) ?? null,
     maxRounds: config.delivery.maxRounds,
     template: templateFor(status.templateId, status.issue, config),
     lastFeedback: lastFeedback(core, status.issue.id),
@@ -99,6 +100,7 @@ export function detailThen(core: Core, identifier: string, then: Then) {
     attemptCount: attempts.length,
     events: events.slice(0, recentEvents),
     ...{ place: null, isGone: false, kept: [], delivery: null, lastFeedback: null },
+    away: null,
     maxRounds: config.delivery.maxRounds,
     template: templateFor(status.templateId, status.issue, config),
   });

@@ -129,6 +129,7 @@ async function stateThen(core: Core, at: string, limit: number) {
     kept: [],
     unrecorded: null,
     deliveryOf: () => null,
+    away: () => null,
   });
 }
 

@@ -10,16 +10,22 @@ const writeList = writerOf(routes.list.reply);
 const writeInvitation = writerOf(routes.invite.reply);
 const writeWorker = writerOf(routes.cordon.reply);
 
-export function workerHandlers({ fleet, log }: Core): Handlers<Api["workers"]> {
+export function workerHandlers({ fleet, ssh, log }: Core): Handlers<Api["workers"]> {
   const required = () => {
     if (fleet !== null) return fleet;
+    if (ssh() !== null)
+      throw new SymphonyError("no_fleet", "the hosts of worker.ssh_hosts belong to no fleet", {
+        hint: "change worker.ssh_hosts in WORKFLOW.md: docs/ssh.md",
+      });
     throw new SymphonyError("no_fleet", "there is no fleet: attempts run on this machine", {
       hint: "set fleet.url in WORKFLOW.md and restart: docs/scale.md",
     });
   };
   return {
-    list: () =>
-      writeList({ fleet: fleet !== null, workers: (fleet?.workers ?? []).map(shownWorker) }),
+    list() {
+      const all = fleet?.workers ?? ssh()?.hosts.workers;
+      return writeList({ fleet: all !== undefined, workers: (all ?? []).map(shownWorker) });
+    },
     async invite({ body }) {
       const { token, untilWall } = await required().invite(body.valid_seconds * 1_000);
       return writeInvitation({ token, expiresAt: untilWall });

@@ -106,7 +106,6 @@ test("W-15: unknown keys are kept and named once with a suggestion; x- keys belo
       agent: { max_turn: 5, "x-note": "ours" },
       pooling: { interval_ms: 1 },
       max_turns: 3,
-      worker: { ssh_hosts: [] },
       "x-team": 1,
     },
     env: { SYMPHONY_AGENT__MAX_TURNZ: "5", SYMPHONY_NOPE__X: "secret" },
@@ -117,7 +116,6 @@ test("W-15: unknown keys are kept and named once with a suggestion; x- keys belo
     "agent.max_turn is not a known key and is ignored; did you mean agent.max_turns?",
     "max_turns is not a known key and is ignored; did you mean agent.max_turns?",
     "pooling is not a known key and is ignored; did you mean polling?",
-    "worker is not a known key and is ignored",
   ]);
   assert.equal(written.agent["max_turn"], 5);
   assert.equal(origins["agent.max_turn"], "workflow");

@@ -53,6 +53,7 @@ test("W-7: the documented defaults", () => {
       attemptTimeoutMs: 14_400_000,
     },
     server: { port: 4000 },
+    worker: { root: "~/.symphony/workspaces/root" },
   });
   assert.deepEqual(parse(), expected);
 });
@@ -245,7 +246,7 @@ test("W-14: tracker.kind is required, and an unknown kind gets no states of anot
 test("W-15: the provider keeps unknown keys and wrong types for its adapter to validate", () => {
   const provider = { api_key: 7, endpoint: 1.5, assignee: [], future: { x: 1 } };
   assert.deepEqual(parse({ tracker: { kind: "linear", provider } }).tracker.provider, provider);
-  assert.deepEqual(parse({ worker: { ssh_hosts: [] }, agent: { later: 1 } }), parse());
+  assert.deepEqual(parse({ later: { x: [] }, agent: { later: 1 } }), parse());
 });
 
 test("W-19: codex.command stays the literal shell line", () => {
@@ -321,4 +322,21 @@ test("an agent kind cannot have the name of another section", () => {
   const { trackers, agents } = sections;
   const rows = agents.map((row) => ({ ...row, kind: "server" }));
   assert.throws(() => sectionsOf({ trackers, agents: rows }), /server is a section already/);
+});
+
+test("Z-1, Z-2, Z-7: hosts are trimmed, blanks and doubles dropped; the root is read by the host as it is written", () => {
+  const worker = (values: Values, rest: Values = {}) => parse({ worker: values, ...rest }).worker;
+  assert.deepEqual(parse().worker.sshHosts, []);
+  assert.equal(parse().worker.maxPerHost, null);
+  const hosts = [" a ", "", "me@b:22", "a", "  "];
+  assert.deepEqual(worker({ ssh_hosts: hosts }).sshHosts, ["a", "me@b:22"]);
+  assert.equal(worker({ max_concurrent_agents_per_host: 2 }).maxPerHost, 2);
+  for (const root of ["~/work", "work", "/srv/work"])
+    assert.equal(worker({}, { workspace: { root } }).root, root);
+  const most = "worker.max_concurrent_agents_per_host";
+  for (const value of [0, -1, 1.5, "2"])
+    assert.match(problems(nested(most, value))[0] ?? "", new RegExp(most), String(value));
+  for (const host of ["-oProxyCommand=x", "a b", "a\nb"])
+    assert.match(problems({ worker: { ssh_hosts: [host] } })[0] ?? "", /worker\.ssh_hosts/, host);
+  assert.match(problems({ worker: { ssh_hosts: "a" } })[0] ?? "", /worker\.ssh_hosts/);
 });

@@ -133,6 +133,7 @@ export function config(parts: Parts = {}): Config {
       leaseMs: 15_000,
       ...parts.fleet,
     },
+    worker: { sshHosts: [], maxPerHost: null, root: "~/w", ...parts.worker },
     promptStates: [...(parts.promptStates ?? [])] as readonly string[],
     server: {
       host: "127.0.0.1",

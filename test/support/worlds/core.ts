@@ -251,6 +251,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       startedWall: clock.wall(),
       clock,
       fleet: null,
+      ssh: () => null,
       tokens: store.tokens,
       checkAgents: async () => {},
       dataDir,

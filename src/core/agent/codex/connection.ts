@@ -122,7 +122,7 @@ export class CodexConnection {
             path: options.env["PATH"],
             passthrough,
           }),
-          cwd: spec.workspace,
+          cwd: spec.launchFrom ?? spec.workspace,
           env: agentEnvironment({ env, passthrough, secretNames, runId }),
           ...{ runId, bounds: spec.bounds },
           ...events,

@@ -171,7 +171,7 @@ export class CommandSession extends Session<InFlight> {
     const process = new CommandTurn({
       launch,
       written: this.#written,
-      cwd: spec.workspace,
+      cwd: spec.launchFrom ?? spec.workspace,
       runId: spec.runId,
       bounds: spec.bounds,
       hint: spec.level === "safe" ? noNetworkHint : null,

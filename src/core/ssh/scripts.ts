@@ -1,0 +1,148 @@
+// What runs on a host: bash, git and /proc, and nothing of symphony. Each script gets its values as `$1`, `$2`, … and answers
+// with `say`. No two backslashes stand next to each other: fish would make one of them.
+
+/** `$root`: the directory `$1` as the host reads it. */
+const findRoot = `
+case $1 in "~") root=$HOME;; "~/"*) root=$HOME/\${1#"~/"};; /*) root=$1;; *) root=$HOME/$1;; esac
+mkdir -p -m 700 -- "$root" && root=$(cd -- "$root" && pwd -P) && mkdir -p -m 700 -- "$root/.symphony-ssh" || exit 1`;
+
+/** Ends every process whose cookie begins with `$run`; `$left`: how many are left. */
+const endRun = `
+of_run() { grep -lzs "^SYMPHONY_RUN_ID=$run" /proc/[0-9]*/environ | cut -d/ -f3; }
+end_run() {
+  for sig in TERM KILL KILL; do
+    pids=$(of_run); [ -z "$pids" ] && break
+    kill -s "$sig" $pids 2>/dev/null
+    for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do [ -z "$(of_run)" ] && break 2; sleep 0.1; done
+  done
+  left=$(of_run | grep -c .)
+}`;
+
+/** `$1` root, `$2` a text to be returned, `$3`… programs that have to be there. */
+export const handshake = `${findRoot}
+own=$(SYMPHONY_RUN_ID=symphony-probe bash -c "grep -lzs ^SYMPHONY_RUN_ID=symphony-probe /proc/self/environ; :")
+git=$(git --version 2>/dev/null) || git=-
+text=$2 missing=-; shift 2
+for one; do command -v -- "$one" >/dev/null || missing=$one; done
+say "$text" "$root" "$(uname -n)" "$git" "\${own:--}" "$missing" "$PATH"`;
+
+/** `$1`: the cookie or its beginning. */
+export const endRuns = `run=$1${endRun}
+end_run; say "$left"`;
+
+/**
+ * `$1` root, `$2` key. Says whether it made the directory, and its physical path. What an earlier bootstrap left half made
+ * is made anew.
+ */
+export const prepare = `${findRoot}
+ws=$root/$2; mark=$root/.symphony-ssh/$2.pending
+[ -e "$mark" ] && { rm -rf -- "$ws" "$root/.symphony-ssh/$2.git" || exit 1; }
+if [ -L "$ws" ]; then say refused "a link is in its place: $ws"; exit; fi
+if [ -d "$ws" ]; then say 0 "$(cd -- "$ws" && pwd -P)"; exit; fi
+if [ -e "$ws" ]; then say refused "something else is in its place: $ws"; exit; fi
+: >"$mark" && mkdir -m 700 -- "$ws" && say 1 "$ws"`;
+
+/** `$1` workspace, `$2` whether the bootstrap failed: then it is removed. */
+export const bootstrapped = `
+own=\${1%/*}/.symphony-ssh/\${1##*/}
+[ "$2" = failed ] && { rm -rf -- "$1" "$own.git" || exit 1; }
+rm -f -- "$own.pending" && say ok`;
+
+/** `$1` workspace, `$2` cookie, `$3` the hook. Its variables, one NUL after each, are its stdin. Says its status. */
+export const hook = `run=$2${endRun}
+cd -- "$1" || exit 1
+out=$(mktemp) || exit 1
+(
+  while IFS= read -r -d "" one; do export "$one"; done
+  export SYMPHONY_RUN_ID="$run"
+  exec sh -c "$3" </dev/null >"$out" 2>&1
+)
+code=$?
+end_run
+say "$code"; tail -c 2048 "$out"; rm -f -- "$out"`;
+
+/**
+ * `$ws` is read by git through a repository of our own, \`g\`, which has the workspace's objects and none of its settings,
+ * hooks and filters. `$state`: a commit, a branch and a tree; or why nothing can be read, with `$head` empty.
+ */
+const readWork = `
+export GIT_TERMINAL_PROMPT=0 GIT_OPTIONAL_LOCKS=0 GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=symphony GIT_AUTHOR_EMAIL=symphony@localhost GIT_COMMITTER_NAME=symphony GIT_COMMITTER_EMAIL=symphony@localhost
+unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
+quiet="-c core.hooksPath=/dev/null -c core.fsmonitor=false -c gc.auto=0"
+own=\${ws%/*}/.symphony-ssh/\${ws##*/}.git
+w() { git --git-dir="$ws/.git" --work-tree="$ws" $quiet "$@"; }
+g() { git --git-dir="$own" --work-tree="$ws" $quiet -c core.bare=false -c core.autocrlf=false -c core.excludesFile="$ws/.git/info/exclude" "$@"; }
+open_own() {
+  [ -d "$own" ] || git init -q --bare --template= --object-format="$(w rev-parse --show-object-format)" "$own" || return 1
+  mkdir -p "$own/info" "$own/objects/info"
+  echo "* -text -eol -crlf -ident -filter -working-tree-encoding" >"$own/info/attributes"
+  echo "$ws/.git/objects" >"$own/objects/info/alternates"
+}
+read_work() {
+  head= branch=- tree= why=
+  cd -- "$ws" 2>/dev/null || { why=gone; return; }
+  if [ -L .git ] || ! [ -d .git ]; then why=plain; [ -n "$(ls -A)" ] || why=empty; return; fi
+  if [ -s .git/shallow ]; then why=shallow; return; fi
+  id=$(w rev-parse -q --verify "HEAD^{commit}") || { why=unborn; return; }
+  open_own && { g read-tree -m "$id" 2>/dev/null || g read-tree "$id"; } && g add -A . 2>/dev/null && tree=$(g write-tree) || { why=unreadable; return; }
+  branch=$(w symbolic-ref -q HEAD) || branch=-
+  head=$id
+}`;
+
+/** `$1` workspace, `$2` the state that is known, `$3`… commits that the receiver has. */
+export const bringBack = `ws=$1 known=$2; shift 2${readWork}
+read_work
+[ -n "$head" ] || { say "$why"; exit; }
+[ "$head $branch $tree" = "$known" ] && { say same; exit; }
+files=-
+if [ "$tree" != "$(g rev-parse "$head^{tree}")" ]; then files=$(g commit-tree "$tree" -p "$head" -m files </dev/null) || exit 1; fi
+g update-ref refs/kept/head "$head"
+if [ "$files" = - ]; then g update-ref -d refs/kept/files; else g update-ref refs/kept/files "$files"; fi
+not=
+for one; do g cat-file -e "$one^{commit}" 2>/dev/null && not="$not ^$one"; done
+out=$(mktemp) || exit 1
+g bundle create -q "$out" --all $not 2>"$out.why" || { grep -q "empty bundle" "$out.why" || { cat "$out.why" >&2; exit 1; }; : >"$out"; }
+say work "$head" "$branch" "$tree" "$files" "$(w config remote.origin.url)" "$(wc -c <"$out")"
+cat "$out"; rm -f -- "$out" "$out.why"`;
+
+/** `$1` workspace, `$2` commit, `$3` branch, `$4` the commit with its files, `$5` origin, `$6` the state that is known. A bundle, or nothing, is stdin. Says the state. */
+export const takeWork = `ws=$1 to=$2 on=$3 files=$4 origin=$5 known=$6${readWork}
+cd -- "$ws" || exit 1
+in=$(mktemp) && cat >"$in" || exit 1
+if ! [ -e .git ]; then
+  [ -z "$(ls -A)" ] || { say refused "it holds files and no repository"; exit; }
+  format=sha1; [ "\${#to}" = 64 ] && format=sha256
+  git init -q --template= --object-format="$format" . || exit 1
+  [ -z "$origin" ] || w config remote.origin.url "$origin"
+else
+  read_work
+  [ "$head $branch $tree" = "$known" ] || { say moved "something else has changed there"; exit; }
+fi
+if [ -s "$in" ]; then w bundle unbundle "$in" >/dev/null || exit 1; fi
+rm -f -- "$in"
+open_own && w cat-file -e "$to^{commit}" && g cat-file -e "$files^{commit}" || exit 1
+id=$(w rev-parse -q --verify "HEAD^{commit}") && { g read-tree -m "$id" 2>/dev/null || g read-tree "$id"; }
+g add -A . && g read-tree --reset -u "$files" || exit 1
+if [ "$on" = - ]; then w update-ref --no-deref HEAD "$to"; else w symbolic-ref HEAD "$on" && w update-ref "$on" "$to"; fi || exit 1
+w read-tree "$to" && w update-index -q --refresh
+read_work
+say work "$head" "$branch" "$tree"`;
+
+/** `$1` workspace, `$2` the state that has come back. Removes it unless it holds anything else; says why it stays. */
+export const discard = `ws=$1 known=$2${readWork}
+read_work
+case $why in
+  gone) say removed; exit;;
+  empty) why=;;
+  "") [ "$head $branch $tree" = "$known" ] || why="its last changes are only there";;
+  *) why="what it holds is only there ($why)";;
+esac
+if [ -n "$head" ] && [ -z "$why" ]; then
+  more=$(find . -mindepth 2 -name .git -print 2>/dev/null | head -n 1)
+  [ -z "$more" ] || why="another repository is in it: $more"
+  refs=$(w for-each-ref --format="%(refname)" refs/heads refs/stash refs/tags)
+  [ -z "$refs" ] || more=$(w rev-list -n 1 $refs --not "$head" --remotes)
+  [ -z "$more" ] || why="\${why:-a branch or stash of it is only there}"
+fi
+if [ -n "$why" ]; then say kept "$why"; exit; fi
+cd / && rm -rf -- "$ws" "$own" "\${own%.git}.pending" && say removed`;

@@ -1,0 +1,342 @@
+import { lstat, rmdir } from "node:fs/promises";
+import { basename, join } from "node:path";
+import type { Config } from "../config/config.ts";
+import { commitId } from "../config/git.ts";
+import { type Copy, copyOf, installCopy, placeCopy } from "../fleet/copy.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
+import type { Issue } from "../model/issue.ts";
+import { withoutCredentials } from "../repository/checkout.ts";
+import { gitHead } from "../repository/survey.ts";
+import { type AwayRun, type HookName, hookVariables } from "../workspace/hooks.ts";
+import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
+import type { Book, Place } from "./book.ts";
+import { lost } from "./command-line.ts";
+import { requireRemote, type SshHosts } from "./hosts.ts";
+import { bootstrapped, bringBack, discard, hook, prepare, takeWork } from "./scripts.ts";
+
+export interface SshWorkspacesDeps {
+  readonly hosts: SshHosts;
+  readonly book: Book;
+  config(): Config;
+  readonly log: {
+    warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  };
+}
+
+const prepareMs = 60_000;
+const copyMs = 600_000;
+/** Why nothing can come back, in words. */
+const unreadable: Readonly<Record<string, string>> = {
+  plain: "it holds no git repository",
+  unborn: "nothing is committed in it",
+  shallow: "it is a shallow clone",
+  unreadable: "git cannot read it",
+};
+const branchPrefix = "refs/heads/";
+
+/**
+ * Workspaces on hosts. Each has a directory here, in which what comes back is examined, delivered and kept as if an agent had
+ * worked in it; what has not come back stays on its host.
+ */
+export class SshWorkspaces {
+  readonly #deps: SshWorkspacesDeps;
+  /** The host on which an issue's workspace is being made. */
+  readonly #making = new Map<string, { readonly host: string; tell(line: string): void }>();
+
+  constructor(deps: SshWorkspacesDeps) {
+    this.#deps = deps;
+  }
+
+  /** `local`, with the issue's workspace on this host as well. */
+  on(host: string, local: Workspaces): Workspaces {
+    return {
+      ...local,
+      ensure: async (issue, signal, tell = () => {}) => {
+        await this.#leaveOthers(host, issue, tell);
+        this.#making.set(issue.id, { host, tell });
+        try {
+          const workspace = await local.ensure(issue, signal, tell);
+          if (!workspace.createdNow) await this.#open(issue.id, workspace, { signal });
+          return workspace;
+        } finally {
+          this.#making.delete(issue.id);
+        }
+      },
+    };
+  }
+
+  requirePlace(issueId: string): Place {
+    const place = this.#deps.book.placeOf(issueId);
+    if (place !== null) return place;
+    throw new SymphonyError("workspace_error", "the issue has no workspace on a host");
+  }
+
+  /** Runs a hook on the host that has the workspace; null: it is on this machine alone. */
+  hook(run: AwayRun): Promise<string> | null {
+    const { book } = this.#deps;
+    const id = run.issue?.id ?? book.issueAt(run.cwd);
+    if (id === null) return null;
+    const making = this.#making.get(id);
+    if (run.hook === "after_create") {
+      if (making === undefined) return null;
+      const workspace = { key: basename(run.cwd), path: run.cwd };
+      return this.#open(id, workspace, { signal: run.signal, run }).then(() => "");
+    }
+    const place = book.placeOf(id);
+    const { sshHosts } = this.#deps.config().worker;
+    if (place === null || place.path !== run.cwd || !sshHosts.includes(place.host)) return null;
+    return run.hook === "before_remove" ? this.#remove(id, run) : this.#run(id, run);
+  }
+
+  /** Sends what has changed here, so that the next turn begins with it. */
+  async send(issueId: string, signal: AbortSignal): Promise<void> {
+    const place = this.requirePlace(issueId);
+    if (!(await hasGit(place.path))) return;
+    const { head = "" } = place.here ?? {};
+    const { facts, bundle, digest } = await copyOf(place.path, {
+      maxBytes: this.#deps.config().fleet.maxCopyBytes,
+      known: head === "" ? [] : [head],
+      signal,
+    });
+    const here = { head: facts.head, digest: digest.sha256 };
+    if (here.head === head && here.digest === place.here?.digest) return;
+    const on = facts.branch === null ? "-" : `${branchPrefix}${facts.branch}`;
+    const { words } = await this.#deps.hosts.call(place.host, {
+      script: takeWork,
+      args: [
+        place.remotePath,
+        facts.head,
+        on,
+        facts.files ?? facts.head,
+        facts.origin ?? "",
+        place.seen,
+      ],
+      ...(bundle !== null && { input: bundle }),
+      ...{ timeoutMs: copyMs, signal },
+    });
+    const [word, why = "", ...rest] = words;
+    if (word !== "work" || why === "") {
+      if (word === "moved") await this.#deps.book.change(issueId, { isBehind: true });
+      throw notSent(place, word === "work" ? "git failed" : why);
+    }
+    await this.#deps.book.change(issueId, { seen: [why, ...rest].join(" "), here });
+  }
+
+  /** Brings back what has changed there. Rejects with what is in the way; then it stays there, and is tried again. */
+  async back(issueId: string, tell: (line: string) => void): Promise<void> {
+    const place = this.requirePlace(issueId);
+    const { book, hosts, config } = this.#deps;
+    const head = (await gitHead(place.path))?.head ?? null;
+    const known = [head ?? "", place.seen.split(" ")[0] ?? ""].filter((id) => commitId.test(id));
+    const { words, data } = await hosts.call(place.host, {
+      script: bringBack,
+      args: [place.remotePath, place.seen, ...new Set(known)],
+      timeoutMs: copyMs,
+      maxBytes: config().fleet.maxCopyBytes,
+    });
+    const [word = "", ...facts] = words;
+    if (word === "work") {
+      const next = await this.#install(place, facts, data);
+      await book.change(issueId, { ...next, isBehind: false });
+      return;
+    }
+    const why = unreadable[word];
+    if (why !== undefined) return tell(`what is in ${nameOf(place)} stays there: ${why}`);
+    if (word === "gone" && place.seen !== "") tell(`${nameOf(place)} is gone`);
+    await book.change(issueId, { isBehind: false });
+  }
+
+  /** Both sides are the same when it resolves. */
+  async sync(issueId: string, signal: AbortSignal, tell: (line: string) => void): Promise<void> {
+    if (this.requirePlace(issueId).isBehind) await this.back(issueId, tell);
+    await this.send(issueId, signal);
+  }
+
+  async #install(
+    place: Place,
+    words: readonly string[],
+    data: Buffer,
+  ): Promise<Pick<Place, "seen" | "here">> {
+    const [head = "", ref = "", tree = "", files = "", origin = "", size = ""] = words;
+    const ids = [head, tree, ...(files === "-" ? [] : [files])];
+    const isWhole = ids.every((id) => commitId.test(id)) && data.length >= Number(size);
+    if (!isWhole) throw lost(place.host, "what came back cannot be read");
+    const facts: Copy["facts"] = {
+      ...{ head, base: null, index: null, stashes: [] },
+      branch: ref.startsWith(branchPrefix) ? ref.slice(branchPrefix.length) : null,
+      files: files === "-" ? null : files,
+      refs: [
+        ["refs/kept/head", head],
+        ...(files === "-" ? [] : [["refs/kept/files", files] as const]),
+      ].map(([name = "", id = ""]) => [name, id] as [string, string]),
+      origin: withoutCredentials(origin),
+    };
+    const bytes = data.subarray(0, Number(size));
+    const copy = { facts, bundle: bytes.length === 0 ? null : bytes };
+    const { path } = place;
+    const signal = new AbortController().signal;
+    const maxBytes = this.#deps.config().fleet.maxCopyBytes;
+    if (!(await hasGit(path))) {
+      // Only an empty directory can be removed.
+      await rmdir(path);
+      await placeCopy(copy, path, signal);
+    } else {
+      const before = await gitHead(path);
+      const now = await copyOf(path, {
+        maxBytes,
+        known: before?.head ? [before.head] : [],
+        signal,
+      });
+      const isSame = now.facts.head === place.here?.head && now.digest.sha256 === place.here.digest;
+      if (place.here !== null && !isSame)
+        throw new SymphonyError(
+          "workspace_error",
+          `${path} and ${nameOf(place)} have both changed: neither replaces the other`,
+          { hint: `keep one of them: git -C ${path} stash` },
+        );
+      const sent = { branch: now.facts.branch, head: now.facts.head, names: now.names };
+      await installCopy(path, sent, copy);
+    }
+    const after = await copyOf(path, { maxBytes, known: [head], signal });
+    const here = { head, digest: after.digest.sha256 };
+    return { seen: [head, ref, tree].join(" "), here };
+  }
+
+  /** An earlier host has nothing of this issue that is only there, and runs nothing of it. */
+  async #leaveOthers(host: string, issue: Issue, tell: (line: string) => void): Promise<void> {
+    const { book, hosts } = this.#deps;
+    for (const id of book.openOn({ issueId: issue.id })) {
+      const on = book.hostOf(id);
+      if (on !== null && !hosts.live.has(id)) await hosts.endAll(on, [id]);
+    }
+    const place = book.placeOf(issue.id);
+    if (place === null || place.host === host) return;
+    if (place.isBehind) await this.back(issue.id, tell);
+    // What cannot come back is not lost: it stays where it is.
+    const isStuck = this.requirePlace(issue.id).isBehind;
+    if (isStuck) this.#deps.log.warn("a workspace stays on its host", { place: nameOf(place) });
+    await book.drop(issue.id);
+  }
+
+  /** Makes the workspace on the host, or finds it there, and makes both sides the same. */
+  async #open(
+    issueId: string,
+    { key, path }: Pick<Workspace, "key" | "path">,
+    { signal, run = null }: { signal: AbortSignal; run?: AwayRun | null },
+  ): Promise<void> {
+    const { book, hosts, config } = this.#deps;
+    const { host, tell } = this.#making.get(issueId) ?? { host: "", tell: () => {} };
+    const args = [config().worker.root, key];
+    const { words } = await hosts.call(host, {
+      ...{ script: prepare, args, timeoutMs: prepareMs, signal },
+    });
+    const [created = "", remote = ""] = words;
+    if (created === "refused") throw notPrepared(host, remote);
+    if (!/^[01]$/.test(created)) throw notPrepared(host, "its answer cannot be read");
+    const remotePath = requireRemote(host, remote);
+    if (basename(remotePath) !== key)
+      throw notPrepared(host, `${remotePath} is outside of its root`);
+    const before = book.placeOf(issueId);
+    const isKnown = before?.host === host && before.remotePath === remotePath && created === "0";
+    const unknown = { host, path, remotePath, seen: "", here: null };
+    const place = isKnown ? { ...before, path } : { ...unknown, isBehind: created === "0" };
+    await book.put(issueId, place);
+    if (created === "0") return this.sync(issueId, signal, tell);
+    const script = run === null ? config().hooks.afterCreate : run.script;
+    let end = "done";
+    try {
+      await this.send(issueId, signal);
+      if (run !== null && script !== null) await this.#run(issueId, { ...run, script });
+      else await this.back(issueId, tell);
+    } catch (error) {
+      end = "failed";
+      await book.drop(issueId);
+      throw error;
+    } finally {
+      const last = { script: bootstrapped, args: [remotePath, end], timeoutMs: prepareMs };
+      await hosts.call(host, last).catch((error: unknown) => {
+        if (end === "done") throw error;
+      });
+    }
+  }
+
+  async #run(issueId: string, run: AwayRun): Promise<string> {
+    const { script, timeoutMs, signal } = run;
+    if (script === null) return "";
+    if (run.hook === "after_run") await this.sync(issueId, signal, () => {});
+    const place = this.requirePlace(issueId);
+    const { hosts, book } = this.#deps;
+    const attempt = `${run.attempt?.attemptId ?? issueId}-${run.hook}`;
+    await book.began(attempt, { host: place.host, issueId });
+    await book.change(issueId, { isBehind: true });
+    hosts.live.add(attempt);
+    try {
+      const { words, data } = await hosts.call(place.host, {
+        script: hook,
+        args: [place.remotePath, book.cookieOf(attempt), script],
+        input: linesOf(hookVariables({ ...run, cwd: place.remotePath })),
+        ...{ timeoutMs, signal, maxBytes: 4_096 },
+        late: new SymphonyError("hook_timeout", `${run.hook} did not end within ${timeoutMs} ms`, {
+          details: { hook: run.hook, timeoutMs },
+        }),
+      });
+      await book.ended([attempt]);
+      const output = data.toString();
+      if (words[0] !== "0") throw hookFailed(run.hook, Number(words[0]), output);
+      await this.back(issueId, () => {});
+      return output;
+    } finally {
+      hosts.live.delete(attempt);
+      if (book.hostOf(attempt) !== null) await hosts.endAll(place.host, [attempt]).catch(() => {});
+    }
+  }
+
+  /** The hook, what it left, and then the directory, unless something is only there. */
+  async #remove(issueId: string, run: AwayRun): Promise<string> {
+    const { hosts, book, log } = this.#deps;
+    const tell = () => {};
+    await this.#run(issueId, run).catch((error: unknown) =>
+      log.warn("before_remove failed", { reason: messageOf(error) }),
+    );
+    await this.back(issueId, tell);
+    const place = this.requirePlace(issueId);
+    const args = [place.remotePath, place.seen];
+    const { words } = await hosts.call(place.host, { script: discard, args, timeoutMs: copyMs });
+    const [word = "", why = ""] = words;
+    if (word === "kept") log.warn("a workspace stays on its host", { place: nameOf(place), why });
+    await book.drop(issueId);
+    return "";
+  }
+}
+
+async function hasGit(path: string): Promise<boolean> {
+  return (await lstat(join(path, ".git")).catch(() => null)) !== null;
+}
+
+function nameOf({ host, remotePath }: Place): string {
+  return `${remotePath} on ${host}`;
+}
+
+function notPrepared(host: string, why: string): SymphonyError {
+  return new SymphonyError("workspace_prepare_failed", `${host}: ${why}`);
+}
+
+function notSent(place: Place, why: string): SymphonyError {
+  const message = `what changed here cannot be sent to ${nameOf(place)}: ${why}`;
+  return new SymphonyError("workspace_prepare_failed", message);
+}
+
+function hookFailed(name: HookName, status: number, output: string): SymphonyError {
+  return new SymphonyError("hook_failed", `${name} ended with status ${status}`, {
+    details: { hook: name, status, signal: null, output },
+  });
+}
+
+/** For a script that reads its variables from stdin. */
+export function linesOf(variables: Readonly<Record<string, string>>): Buffer {
+  return Buffer.from(
+    Object.entries(variables)
+      .map(([name, value]) => `${name}=${value}\0`)
+      .join(""),
+  );
+}
