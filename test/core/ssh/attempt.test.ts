@@ -44,11 +44,11 @@ test("Z-5, Z-7, Z-9, X-6: an agent runs on its host in a workspace there, and te
   await world.issue("One $(touch pwned) it's");
   await eventually("the agent has started", async () => world.lines("env").length > 0);
   const home = world.home("alpha");
-  assert.deepEqual(world.lines("started"), [`alpha ${home}/work/LOCAL-1 ${home}`]);
+  assert.deepEqual(world.lines("started"), [`alpha ${home}/spaces/LOCAL-1 ${home}`]);
   assert.deepEqual(world.lines("prompt"), ["Work on One $(touch pwned) it's"]);
   const env = world.lines("env");
   assert.ok(env.includes("SYMPHONY_ISSUE_TITLE=One $(touch pwned) it's"), env.join("\n"));
-  assert.ok(env.includes(`SYMPHONY_WORKSPACE=${home}/work/LOCAL-1`));
+  assert.ok(env.includes(`SYMPHONY_WORKSPACE=${home}/spaces/LOCAL-1`));
   assert.deepEqual(
     env.filter((one) => one.startsWith("HOOK_URL") || one.includes("TOKEN")),
     [],
@@ -62,7 +62,7 @@ test("Z-5, Z-7, Z-9, X-6: an agent runs on its host in a workspace there, and te
 
 test("Z-10: state, workers and the running issue name its host and its workspace there", async () => {
   const { running } = await world.client.system.state();
-  const path = `${world.home("alpha")}/work/LOCAL-1`;
+  const path = `${world.home("alpha")}/spaces/LOCAL-1`;
   assert.deepEqual(
     running.map((row) => [row.worker_host, row.workspace_path]),
     [["alpha", path]],
@@ -77,7 +77,7 @@ test("Z-10: state, workers and the running issue name its host and its workspace
 test("Z-2, Z-3: the next issue goes to the other host; with both full one waits, is not tried here, and explain says why", async () => {
   await world.issue("Two");
   await eventually("the second agent has started", async () => world.lines("started")[1]);
-  assert.match(world.lines("started")[1] ?? "", /^me@beta .*me_beta\/work\/LOCAL-2 /);
+  assert.match(world.lines("started")[1] ?? "", /^me@beta .*me_beta\/spaces\/LOCAL-2 /);
   await world.issue("Three");
   await eventually("it is said", async () => {
     const told = await symphony(world.place, "explain", "LOCAL-3");
@@ -103,13 +103,13 @@ test("Z-2: what an agent commits and leaves comes back into the workspace here; 
 test("Z-8: hooks, and the removal of a workspace whose work was kept, run on the host that has it", async () => {
   const hooks = world.lines("hooks");
   const home = world.home("alpha");
-  assert.ok(hooks.includes(`after_create alpha ${home}/work/LOCAL-1`), hooks.join("\n"));
+  assert.ok(hooks.includes(`after_create alpha ${home}/spaces/LOCAL-1`), hooks.join("\n"));
   assert.ok(hooks.includes("before_run alpha LOCAL-1"));
   assert.ok(hooks.includes("after_run alpha completed"));
-  assert.ok(existsSync(`${home}/work/LOCAL-1`));
+  assert.ok(existsSync(`${home}/spaces/LOCAL-1`));
   const closed = await symphony(world.place, "issue", "close", "LOCAL-1");
   assert.equal(closed.code, 0, closed.stderr);
-  await eventually("it is gone there", async () => !existsSync(`${home}/work/LOCAL-1`));
+  await eventually("it is gone there", async () => !existsSync(`${home}/spaces/LOCAL-1`));
   assert.ok(world.lines("hooks").includes("before_remove alpha"));
   const kept = readdirSync(`${world.place.dataDir}/kept`);
   assert.ok(
@@ -124,7 +124,7 @@ test("Z-8, R-5: a workspace whose after_create failed is removed on its host, an
   const first = await world.ended("LOCAL-4");
   assert.equal(first.error?.code, "hook_failed");
   const home = world.home(first.worker_host ?? "");
-  assert.equal(readdirSync(`${home}/work`).includes("LOCAL-4"), false);
+  assert.equal(readdirSync(`${home}/spaces`).includes("LOCAL-4"), false);
   await rm(`${world.dir}/shared/broken`);
   const last = await eventually("a later attempt succeeds", async () => {
     const { attempts } = await world.client.issues.attempts({ params: { id: "LOCAL-4" } });

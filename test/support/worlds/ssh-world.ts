@@ -68,7 +68,7 @@ export class SshWorld implements AsyncDisposable {
     const text = `---
 tracker: { kind: local }
 polling: { interval_ms: 1000 }
-workspace: { root: ~/work }
+workspace: { root: ~/spaces }
 ${sections ?? usual}
 worker: { ssh_hosts: [${hosts.map((host) => `"${host}"`).join(", ")}]${max === null ? "" : `, max_concurrent_agents_per_host: ${max}`} }
 host: { min_memory: 0, max_load: 0 }
