@@ -284,6 +284,7 @@ describe("codex.process: shared", () => {
     const events = await server.events(issue);
     assert.equal(events.filter(({ type }) => type === "approval.requested").length, 2);
     assert.ok(events.some((e) => e.type === "approval.resolved" && /approved/.test(e.message)));
+    assert.ok(events.some((e) => /a command that you approve starts in your home/.test(e.message)));
   });
 
   test("without a server for longer than the limit, codex exits with everything that it runs", async () => {

@@ -18,6 +18,7 @@ import {
   openOrClose,
   type SessionSpec,
 } from "../../agent.ts";
+import { noticeEvent } from "../../event-makers.ts";
 import { environmentOf } from "../../stored-values.ts";
 import type { AgentHost, Transport } from "../connection.ts";
 import { type CodexHome, CodexHomes } from "../home.ts";
@@ -30,6 +31,9 @@ import { sharedDir } from "./restart-safe.ts";
 import { openSocket, type Socket, silenceThread, versionOf } from "./socket.ts";
 
 const connectLimitMs = 5_000;
+/** codex keeps only the denials of its profile for such a command, and one mount around many issues could not make up for it. */
+const approvedElsewhere =
+  "with codex.process shared a command that you approve starts in your home and does not see the workspace (docs/agents/codex.md, approvals and questions)";
 
 export interface SharedRuntimeOptions {
   readonly daemons: Daemons;
@@ -62,6 +66,8 @@ export function createSharedRuntime(options: SharedRuntimeOptions): AgentRuntime
         const own = { ...options, spec, config, home, host, probedOnce, scratch: null };
         const session = await openOrClose(new CodexSession(own), signal);
         options.daemons.remember(session.threadId, daemon);
+        const isAsked = config.approvalPolicy !== "never" && spec.level !== "danger";
+        if (isAsked && home !== null) spec.onEvent(noticeEvent(approvedElsewhere));
         return session;
       } catch (error) {
         await host.release();
