@@ -20,7 +20,7 @@ export interface OpenInboxesDeps extends Pick<CoreDeps, "clock" | "log" | "bus" 
   readonly redactor: Pick<Redactor, "add">;
   readonly config: { readonly current: Pick<CoreDeps["config"]["current"], "config"> };
   readonly store: Pick<CoreDeps["store"], "history">;
-  readonly deliveries: Pick<Deliveries, "hint" | "ofPullRequest">;
+  readonly deliveries: Pick<Deliveries, "hint" | "ofPullRequest" | "rulesWithId">;
   tracker(): Pick<Tracker, "idOfNode">;
   orchestrator(): Pick<ReturnType<CoreDeps["orchestrator"]>, "post">;
   readonly comments: Pick<CommentSteering, "received">;
@@ -129,10 +129,14 @@ function forgeSender({ kind, webhook }: ForgeKind, deps: OpenInboxesDeps): Sende
         work: about && { ...about },
       };
     },
-    async work({ repository, number }) {
+    async work({ repository, repositoryId, number }) {
       if (typeof repository !== "string") return;
       const pull = typeof number === "number" ? number : null;
-      await Promise.all(rulesOf(repository).map(({ name }) => deliveries.hint(name, pull)));
+      const named = rulesOf(repository);
+      // The name may be newer than the configuration.
+      const isRenamed = named.length === 0 && typeof repositoryId === "string";
+      const rules = isRenamed ? await deliveries.rulesWithId(repositoryId) : named;
+      await Promise.all(rules.map(({ name }) => deliveries.hint(name, pull)));
     },
   };
 }

@@ -354,11 +354,18 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     ]);
   });
 
-  test("delivery: a repository that is renamed in mid-delivery is followed, also by git and with a large commit, and said", async () => {
+  test("delivery: a repository that is renamed in mid-delivery is followed, by git and a large commit too, and its webhooks by its new name are taken", async () => {
     const large = { do: "run", command: "head -c 3000000 /dev/urandom > large.bin" } as const;
-    await using world = await deliveryWorld({ issues: { default: [turn, [large, ...turn]] } });
+    const secret = "a secret of webhooks";
+    await using world = await deliveryWorld({
+      issues: { default: [turn, [large, ...turn]] },
+      // What follows comes by webhooks.
+      pollMs: 3_600_000,
+      env: { GITHUB_WEBHOOK_SECRET: secret },
+    });
     const { github } = world;
     const number = await reviewed(world);
+    world.hook(secret);
     await github.act({ do: "rename", name: "better" });
     world.repository = "better";
     await github.act({ do: "comment", as: "grace", repo: "acme/better", issue: number, body: "?" });

@@ -31,11 +31,8 @@ async function boardWorld(script: readonly object[]) {
       env: { GITHUB_WEBHOOK_SECRET: secret },
     }),
   );
-  const { url } = await world.serve();
-  world.github.world.app.hook = {
-    ...{ url: `${url}/webhooks/github`, secret, content_type: "json" },
-    ...{ insecure_ssl: "0", events: ["*"] },
-  };
+  await world.serve();
+  world.hook(secret);
   return {
     ...{ world, github: world.github, issues: world.github.world.repo("acme", "app").issues },
     async create(title: string) {

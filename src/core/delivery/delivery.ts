@@ -346,6 +346,19 @@ export class Deliveries implements BranchBook {
     await Promise.all(meant.map(({ issueId }) => this.#watch.look(issueId)));
   }
 
+  /** The configured repositories with this id at their site, whatever their names are there now. */
+  async rulesWithId(id: string): Promise<readonly RepositoryConfig[]> {
+    const { config, forgeFor } = this.#deps;
+    const isIt = (rule: RepositoryConfig) =>
+      forgeFor(rule)
+        ?.id()
+        .then((known) => known === id)
+        .catch(() => false);
+    const rules = config().git.repositories;
+    const found = await Promise.all(rules.map(isIt));
+    return rules.filter((_, at) => found[at] === true);
+  }
+
   /** The delivery whose pull request has this number. */
   ofPullRequest(repository: string, number: number): Delivered | null {
     const isIt = (one: Delivered) =>

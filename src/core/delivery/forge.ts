@@ -36,6 +36,8 @@ export interface Forge {
   merge(number: number, order: MergeOrder): Promise<Merged>;
   /** Whether this person may write to the repository, at most five minutes old; null: it cannot be determined now. */
   mayWrite(login: string): Promise<boolean | null>;
+  /** The repository's id at the site, which stays through a rename; read once. */
+  id(): Promise<string>;
   /** Ends the running requests. */
   close(): void;
 }
@@ -234,6 +236,8 @@ export interface ForgeAnnouncement {
   /** What may have changed; null: nothing that symphony reads. */
   readonly about: {
     readonly repository: string;
+    /** As `Forge.id`. */
+    readonly repositoryId: string | null;
     /** Of the pull request; null: any of the repository. */
     readonly number: number | null;
   } | null;

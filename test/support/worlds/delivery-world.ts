@@ -25,6 +25,8 @@ export function round(file: string, text: string): readonly Step[] {
 export interface DeliveryWish {
   /** Lines of YAML below `delivery`, each with its indentation. */
   readonly delivery?: string;
+  /** Default: 1,000. */
+  readonly pollMs?: number;
   /** Lines of YAML below `tracker`; they may need the address of the GitHub. */
   readonly tracker?: string | ((github: SchemaGithub) => string);
   /** More lines of the front matter. */
@@ -63,7 +65,7 @@ export async function deliveryWorld(wish: DeliveryWish = {}): Promise<DeliveryWo
       ...wish.codex?.env,
     },
     delivery: `  mode: pull_request
-  poll_interval_ms: 1000
+  poll_interval_ms: ${wish.pollMs ?? 1_000}
   github: { base_url: "${github.api}"${asApp} }
 ${wish.delivery ?? ""}`,
     ...(wish.codex && {
@@ -113,6 +115,14 @@ export class DeliveryWorld implements AsyncDisposable {
   async serve(): Promise<Served> {
     this.#server = await Served.start(this.place);
     return this.#server;
+  }
+
+  /** From now on the fake posts everything to the server. */
+  hook(secret: string): void {
+    this.github.world.app.hook = {
+      ...{ url: `${this.server.url}/webhooks/github`, secret, content_type: "json" },
+      ...{ insecure_ssl: "0", events: ["*"] },
+    };
   }
 
   /** Ends the server as a power cut does, and starts it again, after what happens while it is down. */

@@ -216,6 +216,10 @@ class GithubForge implements Forge {
     return may;
   }
 
+  async id(): Promise<string> {
+    return (this.#facts ?? (await this.#look())).id;
+  }
+
   close(): void {
     this.#client.close();
   }

@@ -176,10 +176,16 @@ export const githubWebhook: ForgeWebhook = {
   sign: signatureOf,
   verify,
   read(post) {
-    const { repository, number, issueId, commentId, itemOf, ...delivery } = readDelivery(post);
+    const { repository, repositoryId, number, ...read } = readDelivery(post);
+    const { issueId, commentId, itemOf, ...delivery } = read;
     const isAbout = repository !== null && (number !== null || unnumbered.has(delivery.type));
     const issue = issueId === null ? null : { id: issueId, commentId };
-    return { ...delivery, issue, itemOf, about: isAbout ? { repository, number } : null };
+    return {
+      ...delivery,
+      issue,
+      itemOf,
+      about: isAbout ? { repository, repositoryId, number } : null,
+    };
   },
   rulesOf(repository, { delivery, git }, lookup) {
     const settings = githubOf(delivery.github, lookup);

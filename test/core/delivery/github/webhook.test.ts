@@ -76,7 +76,7 @@ test("a sample is read as what it is about: an issue, a pull request or nothing"
   const issue = about({ issueId: "724000001#7" });
   assert.deepEqual([issue.type, issue.issue], ["issues", { id: "724000001#7", commentId: null }]);
   const pull = about({ pullRequest: "https://github.com/acme/app/pull/12" });
-  assert.deepEqual(pull.about, { repository: "acme/app", number: 12 });
+  assert.deepEqual(pull.about, { repository: "acme/app", repositoryId: "1", number: 12 });
   assert.deepEqual([about(null).type, about(null).about], ["ping", null]);
 });
 
