@@ -4,7 +4,7 @@ import type { Clock } from "../clock.ts";
 import { commitId, type GitAddress, isBranchName, isRefName } from "../config/git.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { oneLine } from "../text/text.ts";
-import { readSmall } from "./checkout.ts";
+import { borrowsOf } from "./borrow.ts";
 import { type Credential, isPassword, remoteEnvironment } from "./credential.ts";
 import { GitFailure, type GitResult, openOwnDir, runGit } from "./git.ts";
 import { repositoryAt } from "./refs.ts";
@@ -82,7 +82,6 @@ export class RemoteFailure extends Error {
   }
 }
 
-const maxAlternatesBytes = 16_384;
 const maxListBytes = 64 * 1024 * 1024;
 const maxReasonChars = 300;
 const maxLines = 500;
@@ -197,13 +196,16 @@ async function areInOrder(
  * An agent that may write `.git` could make it borrow the objects of another repository, and then a
  * push would send these. Throws `internal_error`.
  */
-export async function requireOwnObjects(store: string, borrowed: readonly string[]): Promise<void> {
+export async function requireOwnObjects(
+  store: string,
+  borrowed: readonly string[],
+  mayLink = false,
+): Promise<void> {
   const objects = join(store, "objects");
-  const others = (await readSmall(join(objects, "info", "alternates"), maxAlternatesBytes)) ?? "";
   const known = borrowed.map((mirror) => join(mirror, "objects"));
-  const lines = others.split("\n").filter((line) => line !== "");
-  const isForeign = lines.some((line) => !known.includes(line));
+  const isForeign = (await borrowsOf(store)).some((line) => !known.includes(line));
   if (isForeign) throw invalid(`${store} borrows objects of another repository`);
+  if (mayLink) return;
   for (const dir of [store, objects, join(objects, "info"), join(objects, "pack")]) {
     const entries = await readdir(dir, { withFileTypes: true }).catch(() => []);
     const link = entries.find((entry) => entry.isSymbolicLink() && dir !== store);

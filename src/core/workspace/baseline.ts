@@ -27,8 +27,10 @@ export interface Baseline extends Known {
   readonly files: ReadonlyMap<string, string> | null;
   /** What its repository borrows; null for one that is complete in itself. */
   readonly loan: Loan | null;
-  /** The commits of its remotes' branches. */
-  readonly remote: readonly string[];
+  /** The commits of its remotes' branches; null: an earlier version made it and did not record them. */
+  readonly remote: readonly string[] | null;
+  /** Where its repository took objects from when it was made, as `borrowsOf`. */
+  readonly borrows: readonly string[];
   /** The directory of the mirrors that it borrows from. */
   readonly mirrors: string | null;
 }
@@ -61,7 +63,8 @@ const Written = z.object({
     })
     .nullable()
     .default(null),
-  remote: z.array(z.string()).default([]),
+  remote: z.array(z.string()).nullable().default(null),
+  borrows: z.array(z.string()).default([]),
   mirrors: z.string().nullable().default(null),
 });
 

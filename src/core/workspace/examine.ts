@@ -1,13 +1,16 @@
 import { createHash } from "node:crypto";
 import { readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { messageOf } from "../model/errors.ts";
+import { borrowsOf } from "../repository/borrow.ts";
 import { copyIndex, unfinishedIn, unlessMissing } from "../repository/checkout.ts";
 import { commitsOnlyHere, type OnlyHere } from "../repository/commits.ts";
 import { openProtectedGit, type ProtectedGit } from "../repository/git.ts";
 import { ignoresOf, ruleBaseOf } from "../repository/ignores.ts";
 import { pointersAmong, unchangedOf } from "../repository/lfs-files.ts";
 import { type Entry, entriesIn, split } from "../repository/lists.ts";
+import { mirrorIn } from "../repository/mirror.ts";
+import { requireOwnObjects } from "../repository/push.ts";
 import { type Refs, type Repository, refsOf, repositoryAt } from "../repository/refs.ts";
 import { type Cone, leaveOut, leftOutOf, outsideOf } from "../repository/sparse.ts";
 import { gitHead } from "../repository/survey.ts";
@@ -130,6 +133,22 @@ class Examiner implements Findings {
     const isElsewhere = kindOf(this.repository) === "linked";
     if (isElsewhere && baseline !== null && baseline.repository !== "linked")
       throw new Error("it is not the one that the workspace was made with");
+    if (this.repository !== null && baseline !== null)
+      await this.#requireLent(this.repository, baseline);
+  }
+
+  /**
+   * What is shown and kept could hold the objects of another repository, where an agent made this one
+   * borrow them. A mirror is known by its name, because its directory may have been moved.
+   */
+  async #requireLent({ store, linked }: Repository, { borrows, loan }: Baseline): Promise<void> {
+    if (linked) return;
+    const mirror = loan === null ? null : join(mirrorIn("/", loan.mirror), "objects");
+    const isLent = (line: string) =>
+      borrows.includes(line) ||
+      (mirror !== null && line.endsWith(mirror) && !line.startsWith(this.#path));
+    const lent = (await borrowsOf(store)).filter(isLent);
+    await requireOwnObjects(store, lent.map(dirname), loan === null);
   }
 
   async #readRefs(repository: Repository): Promise<void> {

@@ -1,6 +1,7 @@
 import { lstat } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Work } from "../model/work.ts";
+import { borrowsOf } from "../repository/borrow.ts";
 import { refsBelow } from "../repository/checkout.ts";
 import { mirrorIn } from "../repository/mirror.ts";
 import type { GitHead } from "../repository/survey.ts";
@@ -42,7 +43,9 @@ export function beyondPushed(
 export async function findingsIn(path: string, signal?: AbortSignal): Promise<Findings> {
   const limit = AbortSignal.timeout(examinationLimitMs);
   const baseline = await readBaseline(path);
-  const isOpen = (await findAt(openGitMarker(path))) !== "nothing";
+  // Whether an agent could write the refs of a workspace of an earlier version is not known.
+  const isUnknown = baseline?.remote === null;
+  const isOpen = isUnknown || (await findAt(openGitMarker(path))) !== "nothing";
   return examine(path, {
     ...{ baseline, isNew: false, ...(isOpen && { remote: await remoteOf(baseline) }) },
     signal: signal ? AbortSignal.any([signal, limit]) : limit,
@@ -51,10 +54,10 @@ export async function findingsIn(path: string, signal?: AbortSignal): Promise<Fi
 
 /** What the remotes have: at least what they had when the workspace was made, and what the mirrors have now. */
 async function remoteOf(baseline: Baseline | null): Promise<RemoteCommits> {
-  const { loan = null, mirrors = null, remote = [] } = baseline ?? {};
+  const { loan = null, mirrors = null, remote = null } = baseline ?? {};
   const commitsIn = async (mirror: string | undefined) =>
     mirror === undefined || mirrors === null ? [] : commitsOf(mirrorIn(mirrors, mirror));
-  const known = new Map([["", [...remote, ...(await commitsIn(loan?.mirror))]]]);
+  const known = new Map([["", [...(remote ?? []), ...(await commitsIn(loan?.mirror))]]]);
   for (const { path, mirror } of loan?.submodules ?? []) known.set(path, await commitsIn(mirror));
   return (path) => known.get(path) ?? [];
 }
@@ -79,6 +82,7 @@ export async function baselineOf(
   const remote = [...(refs?.all ?? [])].filter(([name]) => isRemote(name)).map(([, id]) => id);
   return {
     ...{ issueId, loan, mirrors, remote: [...new Set(remote)] },
+    borrows: repository === null ? [] : await borrowsOf(repository.store).catch(() => []),
     repository: kindOf(repository),
     head: refs?.head ?? null,
     refs: new Map(own),

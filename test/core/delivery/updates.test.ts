@@ -47,7 +47,7 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
   const started = gitIn(path)("rev-parse", "HEAD");
   await writeBaseline(path, {
     ...{ issueId: id, repository: "own", head: started, refs: new Map(), staged: "", loan: null },
-    ...{ remote: [], mirrors: null },
+    ...{ remote: [], borrows: [join(mirror, "objects")], mirrors: null },
     files: new Map(),
   });
   gitIn(path)("checkout", "-q", "-b", "symphony/A-1");

@@ -1,5 +1,13 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { isDirty } from "../../../src/core/model/work.ts";
@@ -7,7 +15,7 @@ import { withoutCredentials } from "../../../src/core/repository/checkout.ts";
 import { survey } from "../../../src/core/repository/survey.ts";
 import { writeBaseline } from "../../../src/core/workspace/baseline.ts";
 import { diffOf } from "../../../src/core/workspace/diff.ts";
-import { openGitMarker } from "../../../src/core/workspace/place.ts";
+import { baselineFile, openGitMarker } from "../../../src/core/workspace/place.ts";
 import { baselineOf, workIn } from "../../../src/core/workspace/work.ts";
 import { gitIn, origin, setTraps } from "../../support/makers/git-repository.ts";
 import { config, issue } from "../../support/makers/issue.ts";
@@ -77,6 +85,14 @@ test("remote-tracking refs that an agent could write prove nothing: what the rem
   assert.deepEqual(found, { kind: "commits", count: 1, more: false, refs: ["eng-1"] });
   rmSync(openGitMarker(path));
   assert.deepEqual(await kindsIn(path), [], "where .git is guarded");
+  // An earlier version wrote no remote and no mark: any agent may have written the refs.
+  const {
+    remote: _,
+    mirrors: __,
+    ...earlier
+  } = JSON.parse(readFileSync(baselineFile(path), "utf8"));
+  writeFileSync(baselineFile(path), JSON.stringify(earlier));
+  assert.deepEqual(await kindsIn(path), ["commits"]);
 });
 
 test("a state that cannot be determined is not reported as clean", async (t) => {
