@@ -1,4 +1,4 @@
-import { appendFile, lstat, mkdir, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readSmall } from "./checkout.ts";
 import type { Mirror, MirrorRefs } from "./mirror.ts";
@@ -59,20 +59,6 @@ function configOf(address: string): string {
 [checkout]
 \tworkers = 2
 `;
-}
-
-const maxAlternatesBytes = 16_384;
-
-/**
- * The directories that a repository takes objects from, as it says itself. Rejects where that cannot be
- * read: git would follow it all the same.
- */
-export async function borrowsOf(store: string): Promise<readonly string[]> {
-  const file = join(store, "objects", "info", "alternates");
-  const text = await readSmall(file, maxAlternatesBytes);
-  const isThere = text !== null || (await lstat(file).catch(() => null)) !== null;
-  if (text === null && isThere) throw new Error(`${file} cannot be read`);
-  return (text ?? "").split("\n").filter((line) => line !== "");
 }
 
 const maxModulesBytes = 256 * 1024;

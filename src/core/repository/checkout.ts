@@ -201,3 +201,17 @@ export function unlessMissing(error: unknown): null {
   if (systemCodeOf(error) === "ENOENT") return null;
   throw error;
 }
+
+const maxAlternatesBytes = 16_384;
+
+/**
+ * The directories that a repository takes objects from, as it says itself. Rejects where that cannot be
+ * read: git would follow it all the same.
+ */
+export async function borrowsOf(store: string): Promise<readonly string[]> {
+  const file = join(store, "objects", "info", "alternates");
+  const text = await readSmall(file, maxAlternatesBytes);
+  const isThere = text !== null || (await lstat(file).catch(() => null)) !== null;
+  if (text === null && isThere) throw new Error(`${file} cannot be read`);
+  return (text ?? "").split("\n").filter((line) => line !== "");
+}

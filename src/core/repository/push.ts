@@ -4,7 +4,7 @@ import type { Clock } from "../clock.ts";
 import { commitId, type GitAddress, isBranchName, isRefName } from "../config/git.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { oneLine } from "../text/text.ts";
-import { borrowsOf } from "./borrow.ts";
+import { borrowsOf } from "./checkout.ts";
 import { type Credential, isPassword, remoteEnvironment } from "./credential.ts";
 import { GitFailure, type GitResult, openOwnDir, runGit } from "./git.ts";
 import { repositoryAt } from "./refs.ts";

@@ -1,8 +1,7 @@
 import { lstat } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Work } from "../model/work.ts";
-import { borrowsOf } from "../repository/borrow.ts";
-import { refsBelow } from "../repository/checkout.ts";
+import { borrowsOf, refsBelow } from "../repository/checkout.ts";
 import { mirrorIn } from "../repository/mirror.ts";
 import type { GitHead } from "../repository/survey.ts";
 import { oneLine, plainName } from "../text/text.ts";
