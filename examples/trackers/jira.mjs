@@ -1,68 +1,56 @@
 // Jira Cloud as a tracker: docs/trackers/command.md. Needs JIRA_URL, JIRA_EMAIL, JIRA_TOKEN, JIRA_JQL.
 import { createInterface } from "node:readline";
 
-const { JIRA_URL, JIRA_EMAIL, JIRA_TOKEN, JIRA_JQL } = process.env;
+const { JIRA_URL, JIRA_EMAIL, JIRA_TOKEN, JIRA_JQL: scope } = process.env;
 const authorization = `Basic ${Buffer.from(`${JIRA_EMAIL}:${JIRA_TOKEN}`).toString("base64")}`;
 const headers = { authorization, "content-type": "application/json" };
-const fields = "summary,description,status,priority,labels,created,updated";
-const codes = { 401: "unauthorized", 403: "forbidden", 404: "not_found", 429: "rate_limited" };
-const fail = (code, message, more) => Promise.reject({ code, message, ...more });
+const fields = ["summary", "description", "status", "priority", "labels", "created", "updated"];
 
 async function jira(method, path, body) {
-  const order = { method, headers, body: body && JSON.stringify(body) };
+  const order = { method, headers, body: JSON.stringify(body) };
   const answer = await fetch(`${JIRA_URL}/rest/api/2/${path}`, order);
   if (answer.ok) return answer.json().catch(() => null);
-  const retry_after_ms = Number(answer.headers.get("retry-after") ?? 60) * 1000;
-  return fail(codes[answer.status] ?? "unavailable", `HTTP ${answer.status}`, { retry_after_ms });
+  throw { status: answer.status, retry_after: answer.headers.get("retry-after") };
 }
-const time = (text) => new Date(text).toISOString();
-// A line of an answer has at most 1 MiB.
-const issueOf = ({ id, key, fields: { summary: title, description, labels, ...more } }) => ({
-  ...{ id, identifier: key, title, labels, url: `${JIRA_URL}/browse/${key}` },
-  description: description?.slice(0, 8000),
-  ...{ state: more.status.name, priority: Number(more.priority?.id ?? 0) },
-  ...{ created_at: time(more.created), updated_at: time(more.updated) },
-});
+
+const issuesIn = (answer) =>
+  answer.issues.map(({ id, key, fields: { summary, status, priority, ...more } }) => ({
+    ...{ id, identifier: key, title: summary, state: status.name, labels: more.labels },
+    ...{ url: `${JIRA_URL}/browse/${key}`, priority: Number(priority?.id ?? 0) },
+    ...{ description: more.description, created_at: more.created, updated_at: more.updated },
+  }));
 const methods = {
-  async list({ states, after }) {
-    const jql = `(${JIRA_JQL}) AND status IN (${states.map((one) => JSON.stringify(one))})`;
-    const query = new URLSearchParams({ jql, fields, maxResults: 25 });
-    if (after) query.set("nextPageToken", after);
-    const page = await jira("GET", `search/jql?${query}`);
-    return { issues: page.issues.map(issueOf), next: page.nextPageToken };
+  async list({ states, after: nextPageToken }) {
+    const jql = `(${scope}) AND status IN (${states.map((one) => JSON.stringify(one))})`;
+    const page = await jira("POST", "search/jql", { jql, fields, maxResults: 10, nextPageToken });
+    return { issues: issuesIn(page), next: page.nextPageToken };
   },
   async get({ ids }) {
-    const read = (id) => jira("GET", `issue/${encodeURIComponent(id)}?fields=${fields}`);
-    const gone = (error) => (error.code === "not_found" ? null : Promise.reject(error));
-    const found = await Promise.all(ids.map((id) => read(id).catch(gone)));
-    // A project that may not be read answers 404 for each issue, and refuses the search.
-    const query = new URLSearchParams({ jql: JIRA_JQL, fields: "id", maxResults: 1 });
-    if (found.includes(null)) await jira("GET", `search/jql?${query}`);
-    return { issues: found.filter(Boolean).map(issueOf) };
+    const issues = issuesIn(await jira("POST", "issue/bulkfetch", { issueIdsOrKeys: ids, fields }));
+    // A project that may not be read hides its issues, and refuses the search.
+    if (issues.length < ids.length) await jira("POST", "search/jql", { jql: scope, maxResults: 1 });
+    return { issues };
   },
-  async move({ issue, state }) {
-    const { transitions } = await jira("GET", `issue/${issue.id}/transitions`);
+  async move({ issue: { id }, state }) {
+    const { transitions } = await jira("GET", `issue/${id}/transitions`);
     const transition = transitions.find(({ to }) => to.name === state);
-    if (!transition) return fail("not_allowed", `there is no transition to ${state}`);
-    return jira("POST", `issue/${issue.id}/transitions`, { transition: { id: transition.id } });
+    if (!transition) throw { code: "not_allowed", message: `no transition leads to ${state}` };
+    await jira("POST", `issue/${id}/transitions`, { transition: { id: transition.id } });
   },
-  async comment({ issue, key, body }) {
-    const mark = `{anchor:${key.replaceAll(/[^a-z0-9]/gi, "-")}}`; // One comment for each key.
-    const { comments } = await jira("GET", `issue/${issue.id}/comment?maxResults=1000`);
-    const id = comments.find((one) => one.body.includes(mark))?.id;
-    const [method, path] = id ? ["PUT", `comment/${id}`] : ["POST", "comment"];
-    // `[~name]` would notify a person, and Jira shows HTML comments.
-    const text = body.replaceAll("[~", "[\u2060~").replaceAll("<!-- symphony -->", "").trim();
-    return jira(method, `issue/${issue.id}/${path}`, { body: `${text}\n${mark}` });
+  async comment({ issue: { id }, key, body }) {
+    const mark = `{anchor:${key}}`; // One comment for each key.
+    const { comments } = await jira("GET", `issue/${id}/comment?maxResults=1000`);
+    const known = comments.find((one) => one.body.includes(mark));
+    const [method, path] = known ? ["PUT", `comment/${known.id}`] : ["POST", "comment"];
+    const text = body.replace("<!-- symphony -->", mark); // Jira shows HTML comments.
+    await jira(method, `issue/${id}/${path}`, { body: text });
   },
 };
-const write = (answer) => process.stdout.write(`${JSON.stringify(answer)}\n`);
+
 createInterface({ input: process.stdin }).on("line", async (line) => {
   const { id, method, params } = JSON.parse(line);
-  const work = methods[method] ?? (() => fail("unsupported", `there is no ${method}`));
-  await work(params).then(
-    (result) => write({ id, result }),
-    ({ code, message, ...more }) =>
-      write({ id, error: { code: code ?? "unavailable", message, ...more } }),
-  );
+  const work = methods[method]?.(params) ?? Promise.reject({ code: "unsupported" });
+  const done = work.then((result) => ({ result }));
+  const said = await done.catch((error) => ({ error }));
+  process.stdout.write(`${JSON.stringify({ id, ...said })}\n`);
 });

@@ -2,7 +2,7 @@ import { headOf } from "../answers.ts";
 import type { Clock } from "../clock.ts";
 import type { FailureCategory } from "../model/notice.ts";
 import { connectionAdvice, isThisMachine, outbound } from "../outbound.ts";
-import { isObject, oneLine, parseJson } from "../text/text.ts";
+import { isObject, oneLine, parseJson, retryAfterMs } from "../text/text.ts";
 
 /** What came back from one try. */
 export type Sent =
@@ -117,18 +117,11 @@ function answerOf({ status, headers }: Response, said: string, wall: number): Se
   }
   const words = said === "" ? "" : `: ${oneLine(said, 200)}`;
   const reason = `HTTP ${status}${words}`;
-  const retryAfterMs = retryAfter(headers.get("retry-after"), wall);
-  if (status === 429) return failedBy("rate_limited", reason, { retryAfterMs });
-  if (status === 408 || status >= 500) return failedBy("receiver_error", reason, { retryAfterMs });
+  const asked = retryAfterMs(headers.get("retry-after"), wall);
+  const wait = { retryAfterMs: asked === null ? null : Math.min(asked, longestRetryAfterMs) };
+  if (status === 429) return failedBy("rate_limited", reason, wait);
+  if (status === 408 || status >= 500) return failedBy("receiver_error", reason, wait);
   return failedBy("refused", reason, { isFinal: true });
-}
-
-/** Seconds, or a date; null: neither. */
-function retryAfter(header: string | null, wall: number): number | null {
-  if (header === null || header.trim() === "") return null;
-  const seconds = Number(header);
-  const ms = Number.isFinite(seconds) ? seconds * 1_000 : Date.parse(header) - wall;
-  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), longestRetryAfterMs) : null;
 }
 
 const beforeSending: ReadonlySet<unknown> = new Set([

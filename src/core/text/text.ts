@@ -124,3 +124,11 @@ export function rawName(text: string): string {
 export function plainName(name: string): string {
   return Buffer.from(name, "latin1").toString("utf8");
 }
+
+/** The wait that an HTTP header `Retry-After` asks for at `wall`: seconds, or a date (RFC 9110, 10.2.3); null: neither. */
+export function retryAfterMs(header: string | null, wall: number): number | null {
+  if (header === null || header.trim() === "") return null;
+  const seconds = Number(header);
+  const ms = Number.isFinite(seconds) ? seconds * 1_000 : Date.parse(header) - wall;
+  return Number.isFinite(ms) ? Math.max(ms, 0) : null;
+}

@@ -67,9 +67,9 @@ export function priorityOf(value: unknown): number | null {
   return typeof value === "number" && Number.isInteger(value) ? value : null;
 }
 
-const rfc3339 = /^(\d{4})-(\d\d)-(\d\d)[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)$/;
+const rfc3339 = /^(\d{4})-(\d\d)-(\d\d)[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:?\d\d)$/;
 
-/** Milliseconds since the epoch of an RFC 3339 instant with offset; everything else is null (N-5). */
+/** Milliseconds since the epoch of an RFC 3339 instant with offset, also without its colon; everything else is null (N-5). */
 export function instantOf(value: unknown): number | null {
   const parts = typeof value === "string" ? rfc3339.exec(value) : null;
   if (parts === null) return null;

@@ -161,7 +161,8 @@ export class TrackerProgram {
   }
 
   #refused(method: Method, said: Parameters<typeof failureOf>[1]): SymphonyError {
-    const error = failureOf(method, said, (text) => this.#shown(text));
+    const shown = (text: string) => this.#shown(text);
+    const error = failureOf(method, said, { wall: this.#clock.wall(), shown });
     const waitMs = error.details["retryAfterMs"];
     if (typeof waitMs === "number") this.#limited = { until: this.#clock.now() + waitMs, error };
     return error;

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { type ErrorCode, SymphonyError } from "../../model/errors.ts";
+import { retryAfterMs } from "../../text/text.ts";
 
 /** What symphony asks of the program; docs/trackers/command.md describes it for those who write one. */
 export type Method = "list" | "get" | "move" | "comment" | "comments";
@@ -51,13 +52,13 @@ export const doneResult = z.looseObject({}).nullish();
 const longestWaitMs = 3_600_000;
 
 const failure = z.looseObject({
-  code: z.string(),
-  message: z.string().default(""),
-  retry_after_ms: z
-    .number()
-    .min(0)
-    .transform((ms) => Math.min(ms, longestWaitMs))
-    .nullish(),
+  code: z.string().nullish(),
+  /** That of the HTTP answer, in the place of a code. */
+  status: z.number().int().nullish(),
+  message: z.string().nullish(),
+  retry_after_ms: z.number().min(0).nullish(),
+  /** The text of the HTTP header: seconds, or a date. */
+  retry_after: z.union([z.string(), z.number().transform(String)]).nullish(),
 });
 
 /** One line of the program. */
@@ -81,23 +82,32 @@ const codes: Readonly<Record<string, ErrorCode>> = {
 };
 
 const statuses: Readonly<Record<string, number>> = { unauthorized: 401, forbidden: 403 };
+const byStatus: Readonly<Record<number, string>> = {
+  401: "unauthorized",
+  403: "forbidden",
+  404: "not_found",
+  410: "not_found",
+  429: "rate_limited",
+};
 
 /** The error that the program answered with; `shown` makes its words fit for people. */
 export function failureOf(
   method: Method,
   error: z.output<typeof failure>,
-  shown: (text: string) => string,
+  { wall, shown }: { readonly wall: number; shown(text: string): string },
 ): SymphonyError {
-  const said = shown(error.message) || "without a message";
-  const code = codes[error.code] ?? "tracker_response";
-  const status = statuses[error.code];
+  const { status: http } = error;
+  const category = error.code ?? byStatus[http ?? 0] ?? "unavailable";
+  const said = shown(error.message ?? "") || (http ? `HTTP ${http}` : "without a message");
+  const code = codes[category] ?? "tracker_response";
+  const status = statuses[category];
+  const asked = error.retry_after_ms ?? retryAfterMs(error.retry_after ?? null, wall);
+  const wait = Math.min(asked ?? defaultWaitMs, longestWaitMs);
   return new SymphonyError(code, `the tracker's program refused ${method}: ${said}`, {
     details: {
-      category: shown(error.code),
+      category: shown(category),
       ...(status !== undefined && { status }),
-      ...(code === "tracker_rate_limited" && {
-        retryAfterMs: error.retry_after_ms ?? defaultWaitMs,
-      }),
+      ...(code === "tracker_rate_limited" && { retryAfterMs: wait }),
     },
   });
 }

@@ -198,9 +198,11 @@ class CommandTracker implements Tracker {
     await this.#program.request("move", { issue: nameOf(issue), state: state.name }, doneResult);
   }
 
-  /** Marked as symphony's: the program need not know its own user. */
-  async #comment(issue: IssueName, { key, body: text }: KeyedComment): Promise<void> {
-    const body = text.includes(ownMarker) ? text : `${text}\n\n${ownMarker}`;
+  /** Marked as symphony's: the program need not know its own user. `[~name]` notifies a person where text is wiki markup. */
+  async #comment(issue: IssueName, { key: name, body: text }: KeyedComment): Promise<void> {
+    const marked = text.includes(ownMarker) ? text : `${text}\n\n${ownMarker}`;
+    const body = marked.replaceAll("[~", "[\u2060~");
+    const key = name.replaceAll(/[^\w-]/g, "-");
     await this.#program.request("comment", { issue: nameOf(issue), key, body }, doneResult);
   }
 

@@ -33,25 +33,29 @@ class ScriptedJira {
     if (request.headers.authorization !== expected) return [401, {}];
     const fault = this.faults.shift();
     if (fault === 429) return [429, {}];
-    const done = this.#work(`${request.method} ${url.pathname}`, url, body && JSON.parse(body));
+    const done = this.#work(`${request.method} ${url.pathname}`, body && JSON.parse(body));
     return fault === undefined || fault === 200 ? done : [fault, {}];
   }
 
-  #work(act: string, url: URL, body: Record<string, unknown>): readonly [number, unknown] {
+  #work(act: string, body: Record<string, unknown>): readonly [number, unknown] {
     const [, id = "", rest = ""] = /\/issue\/([^/]+)(\/.*)?$/.exec(act) ?? [];
-    if (act === "GET /rest/api/2/search/jql") {
+    if (act === "POST /rest/api/2/search/jql") {
       if (this.isHidden) return [400, { errorMessages: ["no value 'APP' for the field project"] }];
-      this.queries.push(url.searchParams.get("jql") ?? "");
-      const isFirst = url.searchParams.get("nextPageToken") === null;
+      this.queries.push(String(body["jql"]));
+      const isFirst = (body["nextPageToken"] ?? null) === null;
       const issues = [this.#issue(isFirst ? "10001" : "10002")];
       return [200, isFirst ? { issues, nextPageToken: "t2" } : { issues, isLast: true }];
+    }
+    if (act === "POST /rest/api/2/issue/bulkfetch") {
+      const wanted = (body["issueIdsOrKeys"] as string[]).map((one) => one.replace("APP-", "1000"));
+      const found = wanted.filter((one) => !this.isHidden && this.states.has(one));
+      return [200, { issues: found.map((one) => this.#issue(one)), issueErrors: [] }];
     }
     const known = id.replace("APP-", "1000");
     if (this.isHidden || !this.states.has(known))
       return [404, { errorMessages: ["Issue does not exist"] }];
     const to = (name: string, at: string) => ({ id: at, name: `Go ${name}`, to: { name } });
     const transitions = [to("In Review", "31"), to("Done", "41")];
-    if (rest === "") return [200, this.#issue(known)];
     if (act.startsWith("GET") && rest === "/transitions") return [200, { transitions }];
     if (rest === "/transitions") {
       const { id: wanted } = body["transition"] as { id: string };
@@ -72,7 +76,7 @@ class ScriptedJira {
     const dates = { created: time, updated: time };
     const words = {
       summary: `Title of ${key}`,
-      description: "d".repeat(30_000),
+      description: "d".repeat(32_767),
       labels: ["Agent"],
     };
     return { id, key, fields: { ...words, ...dates, status, priority: { id: "2" } } };
@@ -126,7 +130,7 @@ test("examples/trackers/jira.mjs works on a Jira: list, get, move, one comment f
     ],
   );
   assert.equal(found[0]?.createdAt, Date.UTC(2026, 0, 2, 3, 4, 5));
-  assert.equal(found[0]?.description?.length, 8_000, "a page fits into one line");
+  assert.equal(found[0]?.description?.length, 32_767);
   assert.equal(jira.queries[0], '(project = APP) AND status IN ("To Do")');
   const [one] = await tracker.fetchIssuesByIds(["10001", "10009"]);
   assert.equal((await tracker.find?.("APP-2"))?.issue.id, "10002");

@@ -8,7 +8,7 @@ import { liveProcesses } from "../../../../src/core/process/table.ts";
 import { learnTracker } from "../../../../src/core/secrets/learn.ts";
 import { createRedactor } from "../../../../src/core/text/redact.ts";
 import { commandAdapter } from "../../../../src/core/tracker/command/adapter.ts";
-import { answerLine } from "../../../../src/core/tracker/command/protocol.ts";
+import { answerLine, failureOf } from "../../../../src/core/tracker/command/protocol.ts";
 import type { Tracker, TrackerDeps } from "../../../../src/core/tracker/tracker.ts";
 import { config } from "../../../support/makers/issue.ts";
 import { temporaryDir } from "../../../support/makers/storage.ts";
@@ -253,8 +253,31 @@ test("a rate limit is respected without a request, and a program that is missing
   await assert.rejects(tracker.fetchIssuesByStates(["To Do"]), limited);
   await assert.rejects(tracker.fetchIssuesByIds(["10"]), limited);
   assert.equal(noted().filter(({ method }) => method !== undefined).length, 1);
-  const answer = { id: 1, error: { code: "rate_limited", retry_after_ms: 1e12 } };
-  assert.equal(answerLine.parse(answer).error?.retry_after_ms, 3_600_000, "at most an hour");
+  const wall = Date.UTC(2026, 0, 2, 3, 4, 5);
+  const read = (error: object) => {
+    const said = answerLine.parse({ id: 1, error }).error ?? {};
+    const { code, details } = failureOf("list", said, { wall, shown: (text) => text });
+    return [code, details["retryAfterMs"] ?? null];
+  };
+  const rows: readonly (readonly [object, readonly unknown[]])[] = [
+    [{ code: "rate_limited", retry_after_ms: 1e12 }, ["tracker_rate_limited", 3_600_000]],
+    [{ status: 429, retry_after: "7" }, ["tracker_rate_limited", 7_000]],
+    [{ status: 429, retry_after: 7 }, ["tracker_rate_limited", 7_000]],
+    [
+      { status: 429, retry_after: "Fri, 02 Jan 2026 03:05:05 GMT" },
+      ["tracker_rate_limited", 60_000],
+    ],
+    [{ status: 429, retry_after: "soon" }, ["tracker_rate_limited", 60_000]],
+    [{ status: 429, retry_after: null }, ["tracker_rate_limited", 60_000]],
+    [{ status: 401 }, ["tracker_status", null]],
+    [{ status: 404 }, ["issue_not_found", null]],
+    [{ status: 503, retry_after: "7" }, ["tracker_request", null]],
+    [{ code: "not_allowed", status: 429 }, ["transition_not_allowed", null]],
+    [{ code: "strange" }, ["tracker_response", null]],
+    [{}, ["tracker_request", null]],
+  ];
+  for (const [error, expected] of rows)
+    assert.deepEqual(read(error), expected, JSON.stringify(error));
   const missing = place(t, "", { command: ["no-such-program-of-a-tracker"] });
   await assert.rejects(missing.tracker.fetchIssuesByStates(["To Do"]), {
     code: "tracker_request",
