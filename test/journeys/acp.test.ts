@@ -95,7 +95,22 @@ test("A13: after a crash the session is loaded, and the history that it replays 
   await using world = await acpWorld(
     {
       hello: { agentCapabilities: { loadSession: true } },
-      replays: ["said before", "and before"],
+      replays: [
+        { sessionUpdate: "user_message_chunk", content: { type: "text", text: "asked before" } },
+        "said before",
+        {
+          ...{ sessionUpdate: "tool_call", toolCallId: "old", title: "rm old", kind: "execute" },
+          ...{ status: "completed", rawInput: { command: "rm old" } },
+        },
+        {
+          sessionUpdate: "plan",
+          entries: [{ content: "old", priority: "low", status: "pending" }],
+        },
+        { sessionUpdate: "usage_update", used: 150_000, size: 200_000 },
+        { sessionUpdate: "current_mode_update", currentModeId: "old" },
+        "and before",
+      ],
+      replaysAfterMs: 600,
       turns: [{ steps: [piece("first words", "1"), piece("", "2"), { do: "exit", status: 3 }] }],
     },
     { agent: { max_retries: 1 } },
@@ -106,6 +121,9 @@ test("A13: after a crash the session is loaded, and the history that it replays 
   const events = await server.events(id);
   const words = events.filter(({ type }) => type === "agent.message").map(({ message }) => message);
   assert.deepEqual(words, ["first words", "first words"]);
+  assert.ok(!events.some(({ message }) => /\bold\b|before/.test(message)), "nothing is replayed");
+  const { attempts } = await server.client.issues.attempts({ params: { id } });
+  for (const { tokens } of attempts) assert.ok(tokens.total_tokens < 100_000);
 });
 
 test("A20: permission options without a kind are chosen by name, and a crash shows its last words, without secrets", async () => {

@@ -38,9 +38,11 @@ const stdout = new Writable({
   },
 });
 
-function linesOf(texts: readonly string[]): string {
-  const lines = texts.map((text) => {
-    const update = { sessionUpdate: "agent_message_chunk", content: { type: "text", text } };
+function linesOf(all: readonly (string | object)[]): string {
+  const lines = all.map((one) => {
+    const content = { type: "text", text: one };
+    const update =
+      typeof one === "string" ? { sessionUpdate: "agent_message_chunk", content } : one;
     const params = { sessionId: "s-1", update };
     return `${JSON.stringify({ jsonrpc: "2.0", method: "session/update", params })}\n`;
   });
@@ -174,12 +176,17 @@ agent({ name: "scripted" })
   .onRequest("session/load", raw, async ({ params, client }) => {
     note("session/load", params);
     opened(params);
+    const lines = linesOf(script.replays ?? []);
+    if (script.replaysAfterMs !== undefined) {
+      setTimeout(() => process.stdout.write(lines), script.replaysAfterMs);
+      return { ...script.opened };
+    }
     const content = { type: "text" as const, text: "said before" };
     await client.notify("session/update", {
       sessionId: String(params["sessionId"]),
       update: { sessionUpdate: "agent_message_chunk", content },
     });
-    trailing = linesOf(script.replays ?? []);
+    trailing = lines;
     return { ...script.opened };
   })
   .onRequest("session/set_config_option", raw, ({ params }) => {

@@ -46,7 +46,9 @@ export interface AcpScript {
   readonly fixedMode?: boolean;
   readonly steering?: string;
   /** The history that it sends after it has answered `session/load`. */
-  readonly replays?: readonly string[];
+  readonly replays?: readonly (string | SessionUpdate)[];
+  /** It sends the whole history only so long after the answer. */
+  readonly replaysAfterMs?: number;
   /** A later process plays the turns after those of an earlier one. */
   readonly continues?: boolean;
   /** The last turn is repeated. */

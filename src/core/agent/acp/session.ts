@@ -23,9 +23,10 @@ import { Updates } from "./updates.ts";
 import { readUsage, UsageEstimate } from "./usage.ts";
 
 const cancelGraceMs = 2_000;
-/** The silence after which a replay is over, and the limit for the wait: 10 s. */
+/** The silence after which a replay is over, the limit for the wait, 10 s, and for its first part, 2 s: it must come. */
 const replayQuietMs = 200;
 const maxReplayWaits = 50;
+const maxFirstWaits = 10;
 const maxLogChars = 1_000;
 
 interface Turn extends SessionTurn {
@@ -105,10 +106,12 @@ export class AcpSession extends Session<Turn> {
   /** Waits until a replay that came after the answer to `session/load` has been silent. */
   async #replayEnded(): Promise<void> {
     const { promise: never } = Promise.withResolvers<void>();
+    let hasBegun = this.#isReplaying;
     for (let waits = 0; waits < maxReplayWaits && !this.isClosed; waits += 1) {
       this.#isReplaying = false;
       await within(never, replayQuietMs);
-      if (!this.#isReplaying) return;
+      if (!this.#isReplaying && (hasBegun || waits >= maxFirstWaits)) return;
+      hasBegun ||= this.#isReplaying;
     }
   }
 
