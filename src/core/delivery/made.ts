@@ -204,10 +204,11 @@ async function commit(
       const { head, files, leftOut } = result;
       for (const { path, why } of leftOut)
         tell(`not committed: ${oneLine(path, maxPathChars)}: ${why}`);
+      const less = leftOut.length === 0 ? "" : `; left out: ${leftOutOf(leftOut)}`;
       deps.bus.publish({
         type: "work.committed",
         ...{ issueId: issue.id, issueIdentifier: issue.identifier, attemptId },
-        message: `${files} ${files === 1 ? "file" : "files"} committed as ${head.slice(0, 10)}`,
+        message: `${files} ${files === 1 ? "file" : "files"} committed as ${head.slice(0, 10)}${less}`,
         data: { commit: head, files, left_out: leftOut.length },
       });
       return { kind: "committed", head, leftOut };

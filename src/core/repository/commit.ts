@@ -78,6 +78,11 @@ export type CommitResult =
 const maxFiles = 50_000;
 const maxTotalBytes = 2 * 1024 ** 3;
 const maxConfigBytes = 256 * 1024;
+/** Each costs some calls of git. */
+const maxLeftOut = 100;
+/** What git says of a file that it cannot convert to UTF-8. */
+const otherEncoding =
+  /^fatal: (?:failed to encode '.*' from |BOM is \w+ in '.*' if encoded as )(\S+)/;
 
 /**
  * Commits everything that an agent left in a workspace, as `git add -A` would take it, as one commit
@@ -206,17 +211,29 @@ class Work {
     }
     if (conflicts.length > 0) return conflicts;
     await this.#update("", ["--force-remove"], gone);
-    await this.#update(
-      tree,
-      ["--add", "--replace"],
-      there.filter((name) => !attributesFile.test(name)),
-    );
-    await this.#update(
-      plain,
-      ["--add", "--replace"],
-      there.filter((name) => attributesFile.test(name)),
-    );
+    const isRules = (name: string) => attributesFile.test(name);
+    await this.#add(plain, there.filter(isRules));
+    const others = there.filter((name) => !isRules(name));
+    await this.#add(tree, others);
     return [];
+  }
+
+  /** A file that is not in the encoding that the base's rules name is left out, and the others are added. */
+  async #add(tree: string, names: readonly string[]): Promise<void> {
+    try {
+      await this.#update(tree, ["--add", "--replace"], names);
+    } catch (error) {
+      const [, encoding] = otherEncoding.exec(messageOf(error)) ?? [];
+      if (encoding === undefined || this.#left.size >= maxLeftOut) throw error;
+      if (names.length === 1) {
+        const rule = `working-tree-encoding=${plainName(encoding)}`;
+        this.#left.set(names[0] ?? "", `it is not in the encoding of .gitattributes (${rule})`);
+        return;
+      }
+      const half = names.length >> 1;
+      await this.#add(tree, names.slice(0, half));
+      await this.#add(tree, names.slice(half));
+    }
   }
 
   async #update(tree: string, flags: readonly string[], names: readonly string[]): Promise<void> {

@@ -38,7 +38,9 @@ interface Question {
 
 /** Files are compared byte for byte: what text means is said by the base, not by the workspace. */
 const rawAttributes = "* -text !eol !crlf !ident !working-tree-encoding !filter\n";
-const forbidden = /(?:^|\/)(?:\.git|git~\d)(?:$|\/)/i;
+const forbidden = /(?:^|\/)(?:\.git|git~\d)[ .]*(?::[^/]*)?(?:$|\/)/i;
+/** Characters that HFS+ ignores in names, as the bytes of UTF-8: git's `next_hfs_char`. */
+const ignored = /\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\xaf]|\xef\xbb\xbf/g;
 
 /**
  * Compares the workspace at `path` with HEAD or `tree`, byte for byte. `git` has the workspace as its
@@ -132,7 +134,7 @@ class Search implements Differing {
     }
     return found.filter((name) => {
       if (name.endsWith("/") || bare.some((dir) => name.startsWith(`${dir}/`))) return false;
-      if (!forbidden.test(name)) return true;
+      if (!forbidden.test(name.replaceAll(ignored, ""))) return true;
       this.left.set(name, "git does not allow this name");
       return false;
     });

@@ -48,6 +48,47 @@ function bench(t: TestContext, init: readonly string[] = []) {
   return { path, git, write, first, commit };
 }
 
+test("a file in another encoding than the base's .gitattributes name is left out by name, and the rest is committed", async (t) => {
+  const { git, write, commit } = bench(t);
+  write(
+    ".gitattributes",
+    "*.u16 working-tree-encoding=UTF-16\n*.bad working-tree-encoding=KLINGON\n",
+  );
+  git("add", "-A");
+  git("commit", "-q", "-m", "first");
+  const bom = Buffer.from([0xff, 0xfe]);
+  write("a.u16", "no byte order mark\n");
+  write("b.u16", Buffer.concat([bom, Buffer.from("x")]));
+  write("right.u16", Buffer.concat([bom, Buffer.from("right\n", "utf16le")]));
+  write("c.bad", "x\n");
+  write("z.txt", "z\n");
+  write(".git /x", "git ignores this name\n");
+  write(".g\u200cit", "and this one\n");
+  const made = await commit();
+  assert.ok(made.outcome === "committed");
+  assert.deepEqual(
+    made.leftOut.toSorted((a, b) => (a.path < b.path ? -1 : 1)),
+    [
+      { path: ".git /x", why: "git does not allow this name" },
+      { path: ".g\u200cit", why: "git does not allow this name" },
+      {
+        path: "a.u16",
+        why: "it is not in the encoding of .gitattributes (working-tree-encoding=UTF-16)",
+      },
+      {
+        path: "b.u16",
+        why: "it is not in the encoding of .gitattributes (working-tree-encoding=UTF-16)",
+      },
+      {
+        path: "c.bad",
+        why: "it is not in the encoding of .gitattributes (working-tree-encoding=KLINGON)",
+      },
+    ],
+  );
+  assert.equal(git("show", "--name-only", "--format="), "right.u16\nz.txt");
+  assert.equal(git("cat-file", "blob", "HEAD:right.u16"), "right");
+});
+
 test("everything that an agent left becomes one commit, and its git agrees", async (t) => {
   const { path, git, write, first, commit } = bench(t);
   const before = first();
