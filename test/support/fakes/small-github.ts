@@ -75,6 +75,8 @@ export async function startSmallGithub() {
   const files = new Map<string, Buffer>();
   const repository = { id: 7, full_name: "acme/app" };
   const permission: Record<string, string> = { ada: "write", mallory: "read" };
+  /** What happens after the next page of a list was answered. */
+  const between: (() => void)[] = [];
   let now = start;
   let comments = 100;
 
@@ -257,12 +259,14 @@ export async function startSmallGithub() {
     }
     const next = isList && found.length > page * per ? { link: '<https://x>; rel="next"' } : {};
     respond(method === "POST" && path !== "/graphql" ? 201 : 200, body, { etag, ...next });
+    if (isList) between.shift()?.();
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
     ...{ url, issues, requests, headers, labels, repository, board, add, change, files },
+    between,
     /** The requests since the last call, as `GET /path 200`. */
     taken: () => requests.splice(0).map((one) => `${one.method} ${one.path} ${one.status}`),
     fail: (fault: SmallFault) =>

@@ -29,6 +29,8 @@ const overlapMs = 60_000;
 /** More changes than this many pages cost more than a complete read. */
 const maxDeltaPages = 4;
 const maxPages = 1_000;
+/** What closes while pages are read is looked for from so long before, because clocks differ. */
+const closingMs = 5_000;
 /** Closed issues that have not changed for longer are not read. */
 const closedMs = 90 * 24 * 3_600_000;
 const dayMs = 24 * 3_600_000;
@@ -37,6 +39,8 @@ const unseenMs = 1_000;
 
 interface Listed {
   readonly rows: readonly IssueRow[];
+  /** With pull requests. */
+  readonly all: readonly IssueRow[];
   readonly read: number;
   readonly newest: number;
 }
@@ -123,31 +127,53 @@ export class RepositoryIssues {
     return this.#facts;
   }
 
-  /** Of the open issues, in the order of their creation. */
+  /**
+   * Of the open issues, in the order of their creation. One that closes while the pages are read moves all later ones ahead, the
+   * first of a page onto the page that was read before: then they are read a second time.
+   */
   async #all(): Promise<void> {
     const startedAt = this.#deps.clock.now();
     const order = { state: "open", sort: "created", direction: "asc" };
-    const { rows, read, newest } = await this.#list(order, maxPages);
-    const numbers = new Set(rows.map(({ number }) => number));
-    for (const number of this.#rows.keys()) if (!numbers.has(number)) this.#drop(number);
-    this.#rows = new Map(rows.map((row) => [row.number, this.#put(row)]));
-    this.#pages = Math.max(Math.ceil(read / 100), 1);
+    const open = new Map<number, IssueRow>();
+    for (let round = 0; round < 2; round += 1) {
+      const from = this.#deps.clock.wall() - closingMs;
+      const { rows, read, newest } = await this.#list(order, maxPages);
+      for (const row of rows) open.set(row.number, row);
+      this.#pages = Math.max(Math.ceil(read / 100), 1);
+      this.#since = newest;
+      const closed = this.#pages === 1 ? [] : await this.#closedSince(from);
+      for (const number of closed ?? []) open.delete(number);
+      if (closed?.length === 0) break;
+    }
+    for (const number of this.#rows.keys()) if (!open.has(number)) this.#drop(number);
+    this.#rows = new Map([...open].map(([number, row]) => [number, this.#put(row)]));
     this.#fullAt = startedAt;
-    this.#since = newest;
+  }
+
+  /** The numbers of issues and pull requests that closed since then; null: there are too many. */
+  async #closedSince(at: number): Promise<readonly number[] | null> {
+    const order = { state: "closed", sort: "updated", direction: "desc", since: iso(at) };
+    const found = await this.#someOf(order);
+    return found?.all.filter(({ state }) => state === "closed").map(({ number }) => number) ?? null;
   }
 
   /** False: there are so many that a complete read is cheaper. */
   async #changes(): Promise<boolean> {
     const since = iso(Math.max(this.#since - overlapMs, 0));
     const order = { state: "all", sort: "updated", direction: "desc", since };
-    const changes = await this.#list(order, maxDeltaPages).catch((error: unknown) => {
-      if (error instanceof ForgeError && error.category === "malformed") return null;
-      throw error;
-    });
+    const changes = await this.#someOf(order);
     if (changes === null) return false;
     for (const row of changes.rows) this.#put(row);
     this.#since = Math.max(changes.newest, this.#since);
     return true;
+  }
+
+  /** A short list; null: it is longer. */
+  #someOf(query: Readonly<Record<string, unknown>>): Promise<Listed | null> {
+    return this.#list(query, maxDeltaPages).catch((error: unknown) => {
+      if (isCategory(error, "malformed")) return null;
+      throw error;
+    });
   }
 
   /** The same object as before if nothing of it has changed. */
@@ -168,8 +194,8 @@ export class RepositoryIssues {
   }
 
   /**
-   * Without pull requests, and each issue once: pages shift while they are read. `read` and `newest` (ms since the epoch) are
-   * of all entries, pull requests too.
+   * `rows` without pull requests, and each issue once: pages shift while they are read. `read` and `newest` (ms since the epoch)
+   * are of all entries.
    */
   async #list(
     query: Readonly<Record<string, unknown>>,
@@ -184,6 +210,7 @@ export class RepositoryIssues {
     const rows = known.filter((row) => !row.pull_request);
     return {
       rows: [...new Map(rows.map((row) => [row.url, row])).values()],
+      all: known,
       read: read.length,
       newest: known.reduce((at, row) => Math.max(at, Date.parse(row.updated_at) || 0), 0),
     };

@@ -49,6 +49,30 @@ test("of a long list the changes are read: one request, free until something cha
   tracker.close();
 });
 
+test("an issue that closes while a long list is read hides none: the list is read a second time", async () => {
+  await using fake = await startSmallGithub();
+  for (let at = 1; at <= 250; at++) fake.add({ pull: at === 5 });
+  const { tracker, clock } = githubTracker(fake.url);
+  const closes = (number: number) => {
+    fake.change(number, { state: "closed" }).updated_at = new Date(clock.wall()).toISOString();
+  };
+  // Issue 101 moves to the first page, which was read before.
+  fake.between.push(() => closes(3));
+  const found = await tracker.fetchIssuesByStates(["Open"]);
+  assert.equal(found.length, 248);
+  assert.ok(identifiers(found).includes("app-101"));
+  assert.ok(!identifiers(found).includes("app-3"));
+  // Of a pull request likewise, at the next complete read.
+  clock.advance(300_000);
+  fake.between.push(() => closes(5));
+  assert.equal((await tracker.fetchIssuesByStates(["Open"])).length, 248);
+  clock.advance(300_000);
+  fake.taken();
+  assert.equal((await tracker.fetchIssuesByStates(["Open"])).length, 248);
+  assert.equal(fake.taken().length, 4, "three pages, and what has closed meanwhile");
+  tracker.close();
+});
+
 test("types, milestones, parents and sub-issues are read, and types and milestones say what is started", async () => {
   await using fake = await startSmallGithub();
   fake.add({ type: "Feature", subIssues: [2], title: "Epic" });
