@@ -47,6 +47,9 @@ export async function momentIn(root: string): Promise<number> {
   }
 }
 
+/** Ends the name of what was moved away and not compared yet: after a crash it goes back. */
+const unexamined = ".unexamined";
+
 /**
  * First moves the directory away in one step, so that a crash leaves no partial workspace. Resolves
  * with false, with the directory moved back, if a file in it changed after `lookedAt`, the time
@@ -59,13 +62,15 @@ export async function deleteWhole(path: string, examinedAt: number | null): Prom
   try {
     await mkdir(dir, { recursive: true, mode: 0o700 });
     const found = await findAt(path);
-    if (found !== "nothing") await move(path, aside);
     if (found === "directory" && examinedAt !== null) {
-      if (await hasChangedSince(aside, examinedAt)) {
-        await rename(aside, path);
+      const first = `${aside}${unexamined}`;
+      await move(path, first);
+      if (await hasChangedSince(first, examinedAt)) {
+        await rename(first, path);
         return false;
       }
-    }
+      await rename(first, aside);
+    } else if (found !== "nothing") await move(path, aside);
     await dropBaseline(path);
     await rm(pendingMarker(path), { force: true });
     await rm(restoredMarker(path), { force: true });
@@ -78,6 +83,24 @@ export async function deleteWhole(path: string, examinedAt: number | null): Prom
   } catch (cause) {
     throw new LeftBehind(path, aside, cause);
   }
+}
+
+/**
+ * Moves back what a crash left between its move and its comparison, so that it is examined again; to a
+ * name of `setAside` where its place is taken. Resolves with the path; null: it may be deleted.
+ */
+export async function putBack(aside: string): Promise<string | null> {
+  const name = basename(aside);
+  if (!name.endsWith(unexamined)) return null;
+  const key = name.slice(0, -`-${randomUUID()}${unexamined}`.length);
+  const path = join(dirname(dirname(dirname(aside))), key);
+  for (let number = 0; number <= maxAside; number++) {
+    const to = number === 0 ? path : `${path}.aside-${number}`;
+    if ((await findAt(to)) !== "nothing") continue;
+    await rename(aside, to);
+    return to;
+  }
+  throw fault(path, { what: "too many directories were moved out of its way before" });
 }
 
 /** The workspace is removed from its place, but not all of it could be deleted. */

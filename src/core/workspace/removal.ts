@@ -12,7 +12,7 @@ import { gitHead } from "../repository/survey.ts";
 import { readBaseline } from "./baseline.ts";
 import type { KeptCopies, KeptCopy } from "./copies.ts";
 import { deleteTree } from "./deletion.ts";
-import { deleteWhole, hasChangedSince, LeftBehind, momentIn } from "./directory.ts";
+import { deleteWhole, hasChangedSince, LeftBehind, momentIn, putBack } from "./directory.ts";
 import {
   beingMade,
   type Found,
@@ -161,10 +161,14 @@ export class Removals {
     let isLeft = false;
     for (const name of names) {
       const path = join(dir, name);
-      await deleteTree(path).catch((error: unknown) => {
+      try {
+        const back = await putBack(path);
+        if (back === null) await deleteTree(path);
+        else this.#deps.note("A removal was cut off: the workspace is back", back, null);
+      } catch (error) {
         isLeft = true;
         this.#deps.note(`Could not delete: ${messageOf(error)}`, path, null);
-      });
+      }
     }
     if (isLeft) this.#retryLater();
     else this.#retryMs = firstRetryMs;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { createLogger } from "../../../src/core/events/log.ts";
@@ -41,14 +41,17 @@ async function made(
   return { bench, path, workspaces, remove };
 }
 
-test("O-31: a file that changes between the last check and the deletion keeps the workspace", async (t) => {
-  const { path, remove } = await made(t, {});
+test("O-31: a file that changes between the last check and the deletion keeps the workspace, also when a kill comes in between", async (t) => {
+  const { bench, path, workspaces, remove } = await made(t, {});
+  const removed = join(bench.root, ".symphony-root", "removed");
+  const seen = new Set<string>();
   const file = join(path, "one.txt");
   let isOver = false;
   // Acts as a process that outlived its agent: the content does not change, so that every check finds no work.
   const touch = () => {
     if (isOver) return;
     try {
+      for (const name of existsSync(removed) ? readdirSync(removed) : []) seen.add(name);
       utimesSync(file, new Date(), new Date());
     } catch {
       // Moved away while the times of its files are compared.
@@ -65,6 +68,16 @@ test("O-31: a file that changes between the last check and the deletion keeps th
     notCopied: null,
   });
   assert.ok(existsSync(file));
+  // A kill between the move and the comparison, and what a process wrote until then.
+  const [aside = ""] = seen;
+  renameSync(path, join(removed, aside));
+  writeFileSync(join(removed, aside, "late.txt"), "work\n");
+  await workspaces.finishRemovals();
+  assert.deepEqual(readdirSync(removed), []);
+  const late = await remove();
+  assert.ok(late.outcome === "kept");
+  assert.deepEqual(late.work, [{ kind: "new_files", count: 1, examples: ["late.txt"] }]);
+  rmSync(join(path, "late.txt"));
   assert.equal((await remove()).outcome, "removed");
 });
 
