@@ -66,7 +66,7 @@ say "$code"; tail -c 2048 "$out"; rm -f -- "$out"`;
  * hooks and filters. `$state`: a commit, a branch and a tree; or why nothing can be read, with `$head` empty.
  */
 const readWork = `
-export GIT_TERMINAL_PROMPT=0 GIT_OPTIONAL_LOCKS=0 GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=symphony GIT_AUTHOR_EMAIL=symphony@localhost GIT_COMMITTER_NAME=symphony GIT_COMMITTER_EMAIL=symphony@localhost
+export GIT_TERMINAL_PROMPT=0 GIT_NO_LAZY_FETCH=1 GIT_OPTIONAL_LOCKS=0 GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=symphony GIT_AUTHOR_EMAIL=symphony@localhost GIT_COMMITTER_NAME=symphony GIT_COMMITTER_EMAIL=symphony@localhost
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
 quiet="-c core.hooksPath=/dev/null -c core.fsmonitor=false -c gc.auto=0"
 own=\${ws%/*}/.symphony-ssh/\${ws##*/}.git
