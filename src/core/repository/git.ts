@@ -7,6 +7,7 @@ import type { Clock } from "../clock.ts";
 import type { GitAddress } from "../config/git.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { type CommandEnd, CommandSeries, runCommand } from "../process/run.ts";
+import { startedBy } from "../process/sandbox.ts";
 import { readSmall, sharedDirOf } from "./checkout.ts";
 
 // All git processes are started here, with the same environment.
@@ -134,6 +135,8 @@ export interface GitCall {
   readonly outputBytes?: number;
   /** Written to stdin. */
   readonly input?: string;
+  /** The largest file that it, or what it starts, may write; no limit if omitted. */
+  readonly maxFileBytes?: number;
   /** For short local calls: processes that it left are searched for at the end of the series. */
   readonly series?: CommandSeries;
   /** Called with each line of stderr, progress included. */
@@ -150,6 +153,8 @@ export interface GitResult {
 }
 
 const maxOutputBytes = 64 * 1024;
+/** What `ulimit -f` counts in. */
+const blockBytes = 1024;
 const maxSaidBytes = 2_048;
 
 /**
@@ -157,11 +162,17 @@ const maxSaidBytes = 2_048;
  * signal's reason, or a `GitFailure` when it takes too long.
  */
 export async function runGit(call: GitCall): Promise<GitResult> {
-  const { args, cwd, env, timeoutMs, clock, signal, input, series, onLine } = call;
+  const { args, cwd, env, timeoutMs, clock, signal, input, series, onLine, maxFileBytes } = call;
   signal.throwIfAborted();
   let begun = "";
   const end = await runCommand({
-    argv: ["git", ...args],
+    argv: [
+      ...startedBy(
+        maxFileBytes === undefined ? [] : [`ulimit -f ${Math.ceil(maxFileBytes / blockBytes)}`],
+      ),
+      "git",
+      ...args,
+    ],
     name: "git",
     ...{ cwd, env, timeoutMs, signal },
     ...(clock && { clock }),

@@ -81,14 +81,25 @@ export class LfsStore {
     const file = this.pathOf(pointer);
     const found = await lstat(file).catch(() => null);
     if (!found?.isFile() || found.size !== pointer.bytes) return false;
-    if (found.nlink === 1) return true;
-    const linked = `${file}.linked`;
-    await rename(file, linked);
-    try {
-      return await copyInto(this.dir, linked, pointer);
-    } finally {
-      await rm(linked, { force: true });
+    // The copy takes the place of the link in one step: another push may read it meanwhile.
+    if (found.nlink === 1 || (await copyInto(this.dir, file, pointer))) return true;
+    const now = await lstat(file).catch(() => null);
+    if (now !== null && now.nlink > 1) await rm(file, { force: true });
+    return false;
+  }
+
+  /** Deletes begun downloads of a content that are longer than its pointer says; whether there were any. */
+  async dropOverlong({ oid, bytes }: Pointer): Promise<boolean> {
+    const dir = join(this.dir, "incomplete");
+    let isFound = false;
+    for (const name of await readdir(dir).catch(() => [])) {
+      const file = join(dir, name);
+      const found = name.startsWith(oid) ? await lstat(file).catch(() => null) : null;
+      if (found === null || found.size <= bytes) continue;
+      await rm(file, { force: true });
+      isFound = true;
     }
+    return isFound;
   }
 
   /**

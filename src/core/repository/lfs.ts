@@ -84,7 +84,9 @@ async function fetchMissing(
   const missing = new Map<string, Pointer>();
   for (const one of pointers) if ((await store.find(one)) === null) missing.set(one.oid, one);
   if (missing.size === 0) return;
-  const refusal = await withLfs(order, store.dir, async (call, dir) => {
+  const largest = Math.max(...[...missing.values()].map(({ bytes }) => bytes));
+  const limited = { ...order, maxFileBytes: largest + spareBytes };
+  const refusal = await withLfs(limited, store.dir, async (call, dir) => {
     // Git LFS reads what to fetch from a commit: one of symphony's own has these pointers and nothing else.
     const files = [...missing.values()].map((one, at) => {
       const text = pointerText(one);
@@ -97,7 +99,15 @@ async function fetchMissing(
       (await call(["lfs", "fetch", "origin", "refs/heads/wanted"]))
     );
   });
-  if (refusal !== null) throw new LfsFailure(refusal);
+  if (refusal !== null) {
+    let why = refusal;
+    for (const one of missing.values()) {
+      if (!(await store.dropOverlong(one))) continue;
+      const reason = `the server sends more than ${one.bytes} bytes for ${one.oid.slice(0, 12)} (git LFS)`;
+      why = { category: "other", final: false, reason };
+    }
+    throw new LfsFailure(why);
+  }
   for (const one of missing.values()) {
     if (await store.own(one)) continue;
     const reason = `the server has no content for ${one.oid.slice(0, 12)}`;
@@ -105,6 +115,8 @@ async function fetchMissing(
   }
 }
 
+/** A server may send more than the pointers say, without an end: so much is written, and not more. */
+const spareBytes = 1024 * 1024;
 const atOnce = 100;
 
 /**
@@ -163,11 +175,11 @@ type Call = (args: readonly string[], input?: string) => Promise<Refusal | null>
  * read, so the server is the one of the address.
  */
 async function withLfs(
-  order: RemoteOrder & { onLine?(line: string): void },
+  order: RemoteOrder & { onLine?(line: string): void; readonly maxFileBytes?: number },
   storage: string,
   work: (call: Call, dir: string) => Promise<Refusal | null>,
 ): Promise<Refusal | null> {
-  const { address, credential, env, runId, timeoutMs, signal, clock, onLine } = order;
+  const { address, credential, env, runId, timeoutMs, signal, clock, onLine, maxFileBytes } = order;
   await using own = await openOwnDir(null, null);
   // In the file, and without GIT_DIR: for a remote on this disk git LFS starts itself in that repository.
   await writeFile(join(own.dir, "config"), configOf(address.address, storage));
@@ -184,6 +196,7 @@ async function withLfs(
         },
         ...{ timeoutMs, signal },
         ...(clock && { clock }),
+        ...(maxFileBytes !== undefined && { maxFileBytes }),
         ...(input !== undefined && { input }),
         onLine(line) {
           if (lines.length < maxLines) lines.push(line);

@@ -99,3 +99,23 @@ test("lfs: what the server refuses is said in its words, without the credential,
   assert.equal(await pushLfs(order(), store, [own]), null, "it is tried again");
   assert.ok(site.contents.has(own.oid));
 });
+
+test("lfs: of a download without an end not much more is written than its pointer says", {
+  skip,
+}, async (t) => {
+  await using site = await lfsSite({ password: canary });
+  const { dir, store, order } = bench(t, site.host);
+  const pointer = pointerOf(Buffer.alloc(10_000, "short "));
+  site.endless.add(pointer.oid);
+  await assert.rejects(fetchLfs({ ...order(), timeoutMs: 60_000 }, store, [pointer]), (error) => {
+    assert.ok(error instanceof LfsFailure);
+    assert.match(error.message, /^the server sends more than 10000 bytes for \w{12} \(git LFS\)$/);
+    return true;
+  });
+  const files = globSync("mirrors/**/*", { cwd: dir }).map((name) => statSync(join(dir, name)));
+  const largest = Math.max(...files.filter((one) => one.isFile()).map(({ size }) => size), 0);
+  assert.ok(largest <= 10_000, `${largest} bytes`);
+  site.endless.delete(pointer.oid);
+  site.contents.set(pointer.oid, Buffer.alloc(10_000, "short "));
+  await fetchLfs(order(), store, [pointer]);
+});

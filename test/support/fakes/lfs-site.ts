@@ -1,11 +1,15 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 
 export interface LfsSite extends AsyncDisposable {
   readonly host: string;
   /** The contents, by oid. */
   readonly contents: Map<string, Buffer>;
+  /** Contents whose download has no end, by oid. */
+  readonly endless: Set<string>;
   /** The credential of each call of the API, as `user:password`; null without any. */
   readonly logins: readonly (string | null)[];
   /** The Authorization of each call of the storage. */
@@ -24,6 +28,7 @@ const json = { "content-type": "application/vnd.git-lfs+json" };
  */
 export async function lfsSite({ password }: { readonly password: string }): Promise<LfsSite> {
   const contents = new Map<string, Buffer>();
+  const endless = new Set<string>();
   const logins: (string | null)[] = [];
   const transfers: (string | undefined)[] = [];
   const refusals: LfsSite["refusals"] = [];
@@ -38,7 +43,7 @@ export async function lfsSite({ password }: { readonly password: string }): Prom
       objects: readonly { oid: string; size: number }[];
     };
     return objects.map(({ oid, size }) => {
-      const isHere = contents.has(oid);
+      const isHere = contents.has(oid) || endless.has(oid);
       if (operation === "upload" && isHere) return { oid, size };
       if (operation === "download" && !isHere)
         return { oid, size, error: { code: 404, message: "Object does not exist" } };
@@ -67,6 +72,9 @@ export async function lfsSite({ password }: { readonly password: string }): Prom
       const isSame = createHash("sha256").update(body).digest("hex") === oid;
       if (isSame) contents.set(oid, body);
       response.writeHead(isSame ? 200 : 400).end();
+    } else if (of === "storage" && endless.has(oid)) {
+      response.writeHead(200);
+      await pipeline(Readable.from(withoutEnd()), response).catch(() => {});
     } else if (of === "storage") {
       response.writeHead(200).end(contents.get(oid));
     } else if (request.url?.endsWith("/info/lfs/objects/batch")) {
@@ -79,13 +87,17 @@ export async function lfsSite({ password }: { readonly password: string }): Prom
   const address = server.address();
   host = `127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`;
   return {
-    ...{ host, contents, logins, transfers, refusals },
+    ...{ host, contents, endless, logins, transfers, refusals },
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       server.close();
       await once(server, "close");
     },
   };
+}
+
+function* withoutEnd() {
+  for (;;) yield Buffer.alloc(64 * 1024);
 }
 
 async function bodyOf(request: IncomingMessage): Promise<Buffer> {
