@@ -77,6 +77,7 @@ export const httpStatus: Record<ErrorCode, number> = {
   provider_error: 502,
   provider_limited: 502,
   provider_refused: 502,
+  provider_unavailable: 502,
   agent_failed: 502,
   response_timeout: 502,
   response_error: 502,

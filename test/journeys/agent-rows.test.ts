@@ -199,11 +199,18 @@ test("A19: what Claude reports of its ends is shown, and counts as what it is", 
   }
 });
 
-test("A24: an attempt after a broken connection resumes the session; after two in a row, or a success, it begins one", async () => {
+test("A24: an attempt after a broken connection or an outage of the provider resumes the session; after two in a row, or a success, it begins one", async () => {
   await using world = await claudeWorld({ agent: { max_turns: 1 } });
   const breaks = { steps: [{ do: "exit", status: 1 }] } as const;
   const ends = { steps: [{ do: "say", text: "done for now" }] } as const;
-  await world.play({ continues: true, turns: [breaks, breaks, ends, { steps: [move] }] });
+  const outage = {
+    steps: [],
+    result: {
+      ...{ is_error: true, terminal_reason: "api_error", api_error_status: 502 },
+      result: "API Error: 502 bad gateway",
+    },
+  };
+  await world.play({ continues: true, turns: [outage, breaks, ends, { steps: [move] }] });
   await using server = await world.serve();
   await completed(server, "LOCAL-1");
   assert.deepEqual(await startsOf(world), [false, true, false, false]);

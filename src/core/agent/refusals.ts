@@ -51,6 +51,20 @@ export function isPage(text: string): boolean {
   return /<(?:!doctype|html|head|title|body|center|h1)\b/i.test(text.slice(0, maxWordsChars));
 }
 
+const brokenWords =
+  /\boverloaded\b|internal server error|service (?:is )?(?:temporarily )?unavailable|bad gateway|gateway time-?out|\bECONN(?:REFUSED|RESET|ABORTED)\b|\bE(?:NOTFOUND|AI_AGAIN|TIMEDOUT|PIPE)\b|fetch failed|connection (?:error|failed|reset|refused)|socket hang up|network error|stream (?:disconnected|closed) before/i;
+
+/** Whether words of a failure say that the provider failed or was not reached: nothing is wrong with the conversation. */
+export function isUnavailable(text: string): boolean {
+  return brokenWords.test(text.slice(0, maxWordsChars));
+}
+
+/** The error of a turn whose provider failed or was not reached. */
+export function unavailableError(words: string, details: Readonly<Record<string, unknown>> = {}) {
+  const message = displayText(`the provider failed, or was not reached: ${words}`, maxReasonChars);
+  return new SymphonyError("provider_unavailable", message, { details });
+}
+
 /** null for any other name of an error. */
 export function refusalNamed(name: string | null): Refusal | null {
   return name !== null && isRefusal(name) ? name : null;

@@ -171,7 +171,7 @@ const cutOff: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * True if the connection to the agent broke, its worker was lost, or it stopped sending events. If that happens twice in a row
+ * True if the connection to the agent or to its provider broke, its worker was lost, or it stopped sending events. If that happens twice in a row
  * on one thread, the thread itself may be the cause, and a new one is begun.
  */
 function isBrokenOnce(history: History, last: Attempt): boolean {
@@ -188,6 +188,7 @@ const broken: ReadonlySet<string> = new Set([
   "turn_timeout",
   "port_exit",
   "response_timeout",
+  "provider_unavailable",
   "worker_lost",
 ]);
 

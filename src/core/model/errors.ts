@@ -77,6 +77,7 @@ export type ErrorCode =
   | "provider_error"
   | "provider_limited"
   | "provider_refused"
+  | "provider_unavailable"
   | "agent_failed"
   | "response_timeout"
   | "response_error"

@@ -35,6 +35,9 @@ test("A24: the session is resumed after a stall, a broken connection or an inter
   const lost = { status: "failed", threadId: "one", code: "worker_lost" } as const;
   assert.equal(resumedAfter(lost), "one");
   assert.equal(resumedAfter(lost, lost), null);
+  const outage = { status: "failed", threadId: "one", code: "provider_unavailable" } as const;
+  assert.equal(resumedAfter(outage), "one");
+  assert.equal(resumedAfter(outage, stalled), null);
   assert.equal(resumedAfter(failed), null);
   assert.equal(resumedAfter({ status: "succeeded", threadId: "one" }), null);
   // Twice in a row on one session: the session itself may be the cause.

@@ -23,7 +23,7 @@ import type { Bridge } from "../bridge.ts";
 import { programNotFound } from "../confinement.ts";
 import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
 import { geminiWait, limitError, limitIn } from "../limits.ts";
-import { refusalError, refusalInWords } from "../refusals.ts";
+import { isUnavailable, refusalError, refusalInWords, unavailableError } from "../refusals.ts";
 import type { WayOut } from "../way-out.ts";
 import type { Outcome } from "./permissions.ts";
 import type { AcpConfig } from "./settings.ts";
@@ -191,6 +191,7 @@ export class AcpLink {
       const refusal =
         code === authRequired ? ("authentication_failed" as const) : refusalInWords(reason);
       if (refusal) return refusalError(refusal, message, howToLogIn);
+      if (isUnavailable(reason)) return unavailableError(message, details);
     }
     return new SymphonyError("response_error", message, { details });
   }

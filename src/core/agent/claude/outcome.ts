@@ -2,7 +2,7 @@ import { SymphonyError } from "../../model/errors.ts";
 import { displayText } from "../../text/text.ts";
 import { ClaudeLimits, isMaxTurns, noDiagnostics } from "../command/claude.ts";
 import { limitError } from "../limits.ts";
-import { refusalError, refusalNamed, refusalOfStatus } from "../refusals.ts";
+import { refusalError, refusalNamed, refusalOfStatus, unavailableError } from "../refusals.ts";
 import { turnCancelled } from "../session.ts";
 import type { MessageOf, Result } from "./protocol.ts";
 
@@ -46,6 +46,9 @@ export class Outcomes {
     const refusal = this.#limits.refusalOf(result, words);
     if (refusal !== null) return refusalError(refusal, words);
     const details = { reason: reason ?? subtype };
+    if (reason === "api_error" && this.#limits.isUnavailable(result, words)) {
+      return unavailableError(words, details);
+    }
     return new SymphonyError("turn_failed", `the turn failed: ${words}`, { details });
   }
 

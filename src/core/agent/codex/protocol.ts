@@ -338,6 +338,21 @@ export function providerRefusal({
   return refusal && refusalError(refusal, message, logIn);
 }
 
+const outages = ["serverOverloaded", "internalServerError"];
+const brokenStreams = [
+  ...["httpConnectionFailed", "responseStreamConnectionFailed", "responseStreamDisconnected"],
+  "responseTooManyFailedAttempts",
+];
+
+/** Whether codex says that its provider failed or was not reached; a refusal with a status of 4xx is none. */
+export function isOutage(info: unknown): boolean {
+  if (typeof info === "string") return outages.includes(info);
+  const cause = brokenStreams.map((name) => objectOf(info)[name]).find(isObject);
+  if (cause === undefined) return false;
+  const status = cause["httpStatusCode"];
+  return typeof status !== "number" || status >= 500;
+}
+
 /** The HTTP status of `{responseTooManyFailedAttempts: {httpStatusCode}}`. */
 function statusIn(info: unknown): unknown {
   return objectOf(objectOf(info)["responseTooManyFailedAttempts"])["httpStatusCode"];

@@ -8,6 +8,7 @@ import { type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import type { DetachableSession, TurnOptions } from "../agent.ts";
 import type { AgentImage } from "../images.ts";
 import type { JsonRpcPeer } from "../json-rpc.ts";
+import { unavailableError } from "../refusals.ts";
 import { noActiveTurn, Session, type SessionTurn, turnCancelled } from "../session.ts";
 import {
   CodexConnection,
@@ -17,7 +18,13 @@ import {
   threadLost,
 } from "./connection.ts";
 import { idIn, inputOf, openThread, turnParams } from "./handshake.ts";
-import { providerLimit, providerRefusal, readOutcome, type TurnOutcome } from "./protocol.ts";
+import {
+  isOutage,
+  providerLimit,
+  providerRefusal,
+  readOutcome,
+  type TurnOutcome,
+} from "./protocol.ts";
 
 const interruptGraceMs = 2_000;
 
@@ -264,7 +271,7 @@ class LiveTurn implements SessionTurn {
   }
 }
 
-/** Rejects with `turn_failed`, `provider_limited` or `turn_cancelled` unless the turn was completed. */
+/** Rejects with `turn_failed`, `provider_limited`, `provider_refused`, `provider_unavailable` or `turn_cancelled` unless the turn was completed. */
 async function finishTurn(
   peer: JsonRpcPeer,
   {
@@ -280,6 +287,7 @@ async function finishTurn(
     if (limited) throw limited;
     const refused = providerRefusal({ message, info });
     if (refused) throw refused;
+    if (isOutage(info)) throw unavailableError(message, { info });
     throw new SymphonyError("turn_failed", `the turn failed: ${message}`, { details: { info } });
   }
   // An interrupted turn leaves its commands running; nothing may change the workspace after it.

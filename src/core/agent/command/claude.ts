@@ -3,7 +3,7 @@ import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/
 import type { AgentEvent } from "../agent.ts";
 import { messageEvents, noticeEvent } from "../event-makers.ts";
 import { type Limit, limitIn, limitInOutput } from "../limits.ts";
-import { isPage, type Refusal, refusalInWords, refusalNamed } from "../refusals.ts";
+import { isPage, isUnavailable, type Refusal, refusalInWords, refusalNamed } from "../refusals.ts";
 import { timeOf } from "../reset-time.ts";
 import { type JsonReader, type OutputEvent, type ReaderOptions, ToolCalls } from "./reader.ts";
 
@@ -136,6 +136,11 @@ export class ClaudeLimits {
     const isTold = subtype === "success" && (reason === undefined || reason === "api_error");
     if (this.refusal === "authentication_failed" && isPage(words)) return null;
     return this.refusal ?? (isTold && this.#lastError === null ? refusalInWords(words) : null);
+  }
+
+  /** Whether the provider failed or was not reached, for a result of an error of its API. */
+  isUnavailable({ api_error_status: status }: JsonObject, words: string): boolean {
+    return this.#lastError === "server_error" || Number(status) >= 500 || isUnavailable(words);
   }
 
   get lastWords(): string {

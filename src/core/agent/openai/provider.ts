@@ -244,7 +244,7 @@ export class Provider {
     if (retries >= this.#options.config().maxRetries) {
       if (failure.limited) throw limitError(message, { untilWall: null });
       throw new SymphonyError(
-        "provider_error",
+        "provider_unavailable",
         `the provider failed ${retries + 1} times: ${message}`,
       );
     }

@@ -66,8 +66,13 @@ describe("an ACP agent at its provider's limit", () => {
   });
 
   test("other errors are no limit: overload, a faulty request", async () => {
+    const overload = {
+      code: -32603,
+      message: "Internal error: API Error: 529 Overloaded",
+      data: {},
+    };
+    assert.equal((await failure(overload)).code, "provider_unavailable");
     for (const error of [
-      { code: -32603, message: "Internal error: API Error: 529 Overloaded", data: {} },
       { code: -32602, message: "Invalid params: rate limit" },
       { code: -32601, message: "Method not found: 429" },
     ]) {

@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { providerLimit, providerRefusal } from "../../../../src/core/agent/codex/protocol.ts";
+import {
+  isOutage,
+  providerLimit,
+  providerRefusal,
+} from "../../../../src/core/agent/codex/protocol.ts";
 
 const ended = (info: unknown) => ({ message: "no more", info });
 const at = 1_795_460_000;
@@ -50,6 +54,18 @@ for (const [name, message, info, reason] of [
     assert.match(error.hint ?? "", /symphony refresh$/);
   });
 }
+
+test("A24: a provider of codex that fails or is not reached is an outage, one that refuses is none", () => {
+  const broken = (httpStatusCode: number | null) => ({
+    responseStreamDisconnected: { httpStatusCode },
+  });
+  for (const info of ["serverOverloaded", "internalServerError", broken(502), broken(null)]) {
+    assert.equal(isOutage(info), true, JSON.stringify(info));
+  }
+  for (const info of ["other", "badRequest", broken(400), { other: {} }, null]) {
+    assert.equal(isOutage(info), false, JSON.stringify(info));
+  }
+});
 
 test("A11: a firewall's page says nothing of the key, and a proxy that wants a login refuses everything", () => {
   const message = "unexpected status 403 Forbidden: <html><head><title>Blocked</title></head>";

@@ -82,7 +82,7 @@ test("the time may be a date as well", async () => {
 
 test("after the maximum number of failures the request is abandoned", async () => {
   const error = await refusal(Array(3).fill({ status: 500 }), { max_retries: 2 });
-  assert.ok(coded("provider_error", /failed 3 times/)(error));
+  assert.ok(coded("provider_unavailable", /failed 3 times/)(error));
   const limited = await refusal(Array(2).fill({ status: 429 }), { max_retries: 1 });
   assert.ok(coded("provider_limited")(limited));
 });

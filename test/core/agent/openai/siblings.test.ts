@@ -429,13 +429,13 @@ describe("A12, A18: the same answer in another stream", () => {
     [
       "a page",
       json(502, "<html><title>502 Bad Gateway</title><p>x", "text/html"),
-      "provider_error",
+      "provider_unavailable",
       /502 a web page instead of an answer: 502 Bad Gateway$/,
     ],
     [
       "a firewall's page, which says nothing of the key",
       json(403, "<!DOCTYPE html><html><title>Access denied</title>", "text/html"),
-      "provider_error",
+      "provider_unavailable",
       /failed 1 times: 403 a web page instead of an answer: Access denied$/,
     ],
     [
