@@ -79,7 +79,9 @@ async function send(
     ...call.options,
   };
   const answer = await exchange(server, request);
-  return answer.status === 204 ? undefined : parseObject(server, answer);
+  const reply = answer.status === 204 ? undefined : parseObject(server, answer);
+  if (!answer.isOwn) throw foreign(server, "without the version of a symphony");
+  return reply;
 }
 
 function pathOf(pattern: string, call: AnyCall): string {
@@ -130,6 +132,8 @@ interface HttpRequest {
 export interface HttpAnswer {
   readonly status: number;
   readonly contentType: string;
+  /** It carries the version of a symphony: another program's JSON must not pass for success. */
+  readonly isOwn: boolean;
   readonly text: string;
 }
 
@@ -171,8 +175,10 @@ export async function exchange(server: Server, request: HttpRequest): Promise<Ht
   const response = await open(server, request);
   const text = await textOf(server, request, response);
   const status = response.statusCode ?? 0;
-  if (status >= 400) throw refusal(server, status, text);
-  return { status, contentType: response.headers["content-type"] ?? "", text };
+  // No route redirects.
+  if (status >= 300) throw refusal(server, status, text);
+  const { "content-type": contentType = "", "symphony-version": version } = response.headers;
+  return { status, contentType, isOwn: version !== undefined, text };
 }
 
 /** The server's own error as a `SymphonyError` with its code, message and details. */
@@ -180,19 +186,31 @@ export function refusal(server: Server, status: number, text: string): SymphonyE
   const fault = faultIn(text);
   if (fault === null) return foreign(server, `HTTP status ${status}`);
   // Faults of a body or query keep the name that the server gives them.
+  const usual = fault.code === "route_not_found" ? otherVersion : null;
   const { hint, ...facts } = Array.isArray(fault["details"])
     ? { issues: fault["details"] }
-    : { hint: null, ...asRecord(fault["details"]) };
+    : { hint: usual, ...asRecord(fault["details"]) };
   return new SymphonyError(fault.code as ErrorCode, fault.message, {
     details: facts,
     ...(typeof hint === "string" && { hint }),
   });
 }
 
+const otherVersion = "the server may be of another version than this command: symphony runtime";
+
 /** Reads JSON that must be an object; anything else did not come from symphony. */
-export function parseObject(server: Server, answer: HttpAnswer): Record<string, unknown> {
+export function parseObject(
+  server: Server,
+  answer: Pick<HttpAnswer, "contentType" | "text">,
+): Record<string, unknown> {
   const value = asRecord(parseJson(answer.text));
-  if (value === null) throw foreign(server, `${answer.contentType || "something"} instead of JSON`);
+  if (value === null) {
+    const isJson = answer.contentType.startsWith("application/json");
+    const what = isJson
+      ? "JSON of another form"
+      : `${answer.contentType || "something"} instead of JSON`;
+    throw foreign(server, what);
+  }
   return value;
 }
 
@@ -208,7 +226,12 @@ export async function textOf(
   } catch (error) {
     if (request.signal?.aborted) throw request.signal.reason;
     if (error instanceof AnswerTooLarge) throw foreign(server, "more than 256 MiB");
-    throw unreachable(url, error);
+    const message = `The answer of ${url.origin} broke off: ${messageOf(error)}`;
+    throw new SymphonyError("server_unreachable", message, {
+      cause: error,
+      details: { url: url.origin },
+      hint: "symphony runtime shows whether the server still answers",
+    });
   }
 }
 
@@ -275,7 +298,7 @@ function describe(cause: unknown, code: unknown): string {
 function foreign(server: Server, what: string): SymphonyError {
   const message = `${server.baseUrl} answered ${what}, which is not a symphony reply`;
   return new SymphonyError("server_unreachable", message, {
-    hint: "check --url and SYMPHONY_URL; a proxy or another program may be listening there",
+    hint: "check --url and SYMPHONY_URL; a proxy, another program or an older symphony may be listening there",
   });
 }
 

@@ -52,7 +52,7 @@ function asSymphonyError(error: unknown): SymphonyError {
   }
   return new SymphonyError("internal_error", messageOf(error), {
     cause: error,
-    hint: "run it again with --debug to see where it failed",
+    hint: "run it again with --debug to see where it failed; symphony runtime shows whether the server is of another version",
   });
 }
 

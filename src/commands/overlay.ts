@@ -204,7 +204,7 @@ async function exchange(server: Server, request: Parameters<typeof open>[1]): Pr
   if (status >= 400) throw refusal(server, status, text);
   const contentType = headers["content-type"] ?? "";
   return {
-    overlay: parseObject(server, { status, contentType, text }),
+    overlay: parseObject(server, { contentType, text }),
     etag: headers.etag ?? "*",
     warnings: warningsIn(headers[warningsHeader.toLowerCase()]),
   };

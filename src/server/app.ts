@@ -99,6 +99,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
   app.use(canonicalPath);
   app.use(rateLimited(rateRules));
   app.use(guard(rules));
+  app.use(versioned(core.version));
   app.use(router.routes());
   app.use(notFound);
   return app;
@@ -114,6 +115,14 @@ const hardened: Koa.Middleware = (ctx, next) => {
   ctx.set("Referrer-Policy", "no-referrer");
   return next();
 };
+
+/** By it a client knows that a symphony has answered; who is not admitted does not learn it. */
+const versioned =
+  (version: string): Koa.Middleware =>
+  (ctx, next) => {
+    ctx.set("Symphony-Version", version);
+    return next();
+  };
 
 /** True once `server.stopping` was recorded. */
 function stoppingFlag({ bus }: Core): () => boolean {

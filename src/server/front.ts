@@ -40,6 +40,7 @@ const repeatedHeaders = [
   "Content-Security-Policy",
   "Referrer-Policy",
   "Cache-Control",
+  "Symphony-Version",
 ];
 
 /**

@@ -83,17 +83,33 @@ test("the client says that no server listens, and what to do", async () => {
 });
 
 test("the client does not accept another program's answer as symphony's", async () => {
-  const statuses = [200, 502];
+  const html = { type: "text/html", text: "<h1>hello</h1>" };
+  const json = { type: "application/json", text: '{"ok": true}' };
+  const answers = [
+    { ...html, status: 200, said: /text\/html instead of JSON/ },
+    { ...html, status: 502, said: /HTTP status 502/ },
+    { ...html, status: 302, said: /HTTP status 302/ },
+    { ...json, status: 200, said: /without the version of a symphony/ },
+    { ...json, text: "[1]", status: 200, said: /JSON of another form/ },
+    { ...json, status: 204, said: /without the version of a symphony/ },
+    { ...json, status: 200, cut: true, said: /broke off/ },
+  ];
+  let at = 0;
   const server = createServer((_, response) => {
-    response.writeHead(statuses.shift() ?? 500, { "content-type": "text/html" });
-    response.end("<h1>hello</h1>");
+    const { status = 500, type = "", text = "", ...more } = answers[at] ?? {};
+    if ("cut" in more) {
+      response.writeHead(200, { "content-type": type, "content-length": "99" }).write(text);
+      setImmediate(() => response.destroy());
+    } else response.writeHead(status, { "content-type": type }).end(status === 204 ? "" : text);
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   const client = createClient({
     baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
   });
-  await assert.rejects(client.system.state(), refusedWith("server_unreachable"));
-  await assert.rejects(client.system.state(), refusedWith("server_unreachable"));
+  for (const { said: message } of answers) {
+    await assert.rejects(client.system.refresh(), { code: "server_unreachable", message });
+    at += 1;
+  }
   server.close();
 });
 

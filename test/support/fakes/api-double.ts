@@ -295,6 +295,9 @@ function refuse(response: ServerResponse, status: number, code: string, details?
 }
 
 function send(response: ServerResponse, status: number, json: unknown): void {
-  response.writeHead(status, { "content-type": "application/json; charset=utf-8" });
+  response.writeHead(status, {
+    "content-type": "application/json; charset=utf-8",
+    "symphony-version": "0.1.0",
+  });
   response.end(JSON.stringify(json));
 }
