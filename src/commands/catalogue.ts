@@ -146,6 +146,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./choice.ts")).modelCommand,
   },
   {
+    name: "move",
+    summary: "run an issue on another worker of the fleet, with its work and its thread",
+    group: act,
+    load: async () => (await import("./choice.ts")).moveCommand,
+  },
+  {
     name: "abort",
     summary: "stop the running attempt and hold the issue",
     group: act,

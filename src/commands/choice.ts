@@ -1,4 +1,5 @@
 import { SymphonyError } from "../core/model/errors.ts";
+import { sizeText } from "../core/text/text.ts";
 import type { CommandContext } from "./context.ts";
 import { closest, onServerIssue } from "./failure.ts";
 import { issueArgument, row, subcommand } from "./table.ts";
@@ -117,4 +118,35 @@ export const templateCommand = row({
         ),
     }),
   ],
+});
+
+/** Moves an issue to a worker of the fleet. */
+export const moveCommand = row({
+  examples: ["symphony move ENG-123 --to build-2", "symphony move ENG-123 --to any"],
+  arguments: [issueArgument],
+  options: [
+    {
+      name: "to",
+      value: "worker",
+      summary: "the worker, as symphony workers list shows it; any: wherever there is room again",
+    },
+  ],
+  call({ issue: id, to }, context) {
+    if (to === undefined) {
+      throw new SymphonyError("usage", "name the worker", {
+        hint: `symphony move ${id} --to WORKER; symphony workers list shows them`,
+      });
+    }
+    const body = { worker: to === "any" ? null : to };
+    return onServerIssue(id, context, (client) => client.issues.move({ params: { id }, body }));
+  },
+  print({ issue_identifier: name, worker, from, applies, bytes }, { note }) {
+    if (worker === null) return note(`${name} runs on any worker again`);
+    const size = bytes === null ? "" : ` with its workspace (${sizeText(bytes)})`;
+    const when =
+      applies === "now" ? `, once the attempt on ${from} has ended` : " from its next attempt on";
+    note(
+      `${name} runs on ${worker}${when}${size}; symphony explain ${name} says what it waits for`,
+    );
+  },
 });

@@ -60,3 +60,36 @@ export const chooseModel = route({
   }),
   errors: ["issue_not_found"],
 });
+
+/** `POST /api/v1/:id/move`. */
+export const moveIssue = route({
+  ...paths.issues.move,
+  summary:
+    "Run the attempts of an issue on one worker from now on; a live one elsewhere is stopped, and its work and thread go along",
+  params: byIssue,
+  body: z
+    .strictObject({
+      worker: z
+        .string()
+        .regex(/^[\w.-]{1,63}$/, "must be the name of a worker")
+        .nullable()
+        .describe("null: any worker again"),
+    })
+    .meta({ example: { worker: "build-2" } }),
+  audited: ["worker"],
+  status: 200,
+  reply: z.object({
+    issue_identifier: z.string(),
+    worker: z.string().nullable(),
+    from: z.string().nullable().describe("The worker of the live attempt; null: none runs"),
+    applies: z
+      .enum(["now", "next_attempt"])
+      .describe("now: the live attempt is stopped, and the next one begins on the worker"),
+    bytes: z
+      .number()
+      .int()
+      .nullable()
+      .describe("What has to travel, as a git bundle; null: there is no workspace yet"),
+  }),
+  errors: ["issue_not_found", "no_fleet", "worker_not_found", "workspace_error"],
+});

@@ -352,6 +352,10 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     agent: null,
     applies: "next_turn",
   },
+  "issues.move": {
+    ...{ issue_identifier: identifier, worker: "build-2", from: "build-1" },
+    ...{ applies: "now", bytes: 48_213 },
+  },
   "issues.respond": {
     issue_identifier: identifier,
     asked: "Run this command?\nnpm publish --dry-run",

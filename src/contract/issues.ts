@@ -3,7 +3,7 @@ import type { Issue } from "../core/model/issue.ts";
 import { writerOf } from "../core/model/names.ts";
 import { attach, detach } from "./attach.ts";
 import { AttemptView } from "./attempts.ts";
-import { chooseModel } from "./choice.ts";
+import { chooseModel, moveIssue } from "./choice.ts";
 import { comment, comments } from "./comments.ts";
 import { paths } from "./paths.ts";
 import { route } from "./route.ts";
@@ -339,6 +339,7 @@ export const issues = {
     errors: ["issue_not_found", "no_active_turn", "tracker_request"],
   }),
   model: chooseModel,
+  move: moveIssue,
   respond,
   transition: route({
     ...paths.issues.transition,

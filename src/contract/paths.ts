@@ -25,6 +25,7 @@ export const paths = {
     abort: { method: "POST", path: "/api/v1/:id/abort" },
     steer: { method: "POST", path: "/api/v1/:id/steer" },
     model: { method: "POST", path: "/api/v1/:id/model" },
+    move: { method: "POST", path: "/api/v1/:id/move" },
     respond: { method: "POST", path: "/api/v1/:id/respond" },
     transition: { method: "POST", path: "/api/v1/:id/transition" },
     attempts: { method: "GET", path: "/api/v1/:id/attempts" },

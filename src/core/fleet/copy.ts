@@ -1,10 +1,11 @@
+import { createHash } from "node:crypto";
 import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { commitId } from "../config/git.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { openProtectedGit, type ProtectedGit } from "../repository/git.ts";
-import { installIndex, installPacks, moveRef } from "../repository/install.ts";
+import { installIndex, installPacks, moveRef, putRef, putStashes } from "../repository/install.ts";
 import { sizeText } from "../text/text.ts";
 import { readBaseline } from "../workspace/baseline.ts";
 import {
@@ -16,13 +17,15 @@ import {
   restoreBundle,
   writeBundle,
 } from "../workspace/bundle.ts";
-import { examine } from "../workspace/examine.ts";
+import { examine, type Findings } from "../workspace/examine.ts";
 
 // A workspace on its way to a worker and back: as a git bundle, never as a directory, so that neither side runs or trusts
 // what the other has in its `.git`.
 
 export interface Copy {
   readonly facts: BundleFacts;
+  /** A hash of its files with their modes, of what is staged and stashed, and of what git says of them. */
+  readonly proof: string;
   /** null: the receiver has all of it. */
   readonly bundle: Buffer | null;
 }
@@ -31,6 +34,11 @@ export interface Copy {
 export interface Sent {
   readonly branch: string | null;
   readonly head: string;
+  /** What was staged; null: nothing. */
+  readonly index: string | null;
+  /** Its branches and tags by name, raw, and its stashes. */
+  readonly refs: readonly (readonly [string, string])[];
+  readonly stashes: readonly string[];
   /** Of its files, raw. */
   readonly names: readonly string[];
 }
@@ -60,22 +68,55 @@ export async function copyOf(
   if (!(await fitsBundle(found))) throw cannot(whyNot(found));
   const into = await mkdtemp(join(tmpdir(), "symphony-copy-"));
   try {
-    const { facts, ...read } = await writeBundle(path, found, { into, maxBytes, known, signal });
+    const written = await writeBundle(path, found, { into, maxBytes, known, signal });
+    const { facts, ...read } = written;
+    const proof = proofOf(found, written);
     const file = join(into, bundleName);
     const size = (await stat(file).catch(() => null))?.size ?? null;
-    if (size === null) return { facts, bundle: null, ...read };
+    if (size === null) return { facts, bundle: null, proof, ...read };
     if (size > maxBytes) {
       const message = `it is ${sizeText(size)} as a git bundle, and fleet.max_copy is ${sizeText(maxBytes)}`;
       throw cannot(message, "raise fleet.max_copy");
     }
-    return { facts, bundle: await readFile(file), ...read };
+    return { facts, bundle: await readFile(file), proof, ...read };
   } finally {
     await rm(into, { recursive: true, force: true });
   }
 }
 
-function whyNot(found: Awaited<ReturnType<typeof examine>>): string {
-  const { unfinished, nested, submodules, problems } = found;
+function proofOf(
+  { staged, changed, fresh }: Findings,
+  { facts: { head, branch, stashes }, digest }: Bundled,
+): string {
+  const all = [
+    head,
+    branch,
+    stashes,
+    digest.sha256,
+    staged,
+    [...changed].sort(),
+    [...fresh].sort(),
+  ];
+  return createHash("sha256").update(JSON.stringify(all)).digest("hex");
+}
+
+/**
+ * Checks that the workspace at `path` is what the sender of the copy had, before anything runs in it. Rejects with
+ * `workspace_error` when a file, its mode, what is staged or stashed, or the status is another.
+ */
+export async function proveCopy(
+  path: string,
+  { facts: { head }, proof }: Pick<Copy, "facts" | "proof">,
+  signal: AbortSignal,
+): Promise<void> {
+  const own = await copyOf(path, { maxBytes: Number.POSITIVE_INFINITY, known: [head], signal });
+  if (own.proof === proof) return;
+  const message = "the copy of the workspace is not what was sent: nothing is started in it";
+  throw new SymphonyError("workspace_error", message);
+}
+
+function whyNot({ unfinished, nested, submodules, problems, lfs }: Findings): string {
+  if (lfs) return "it has contents of git LFS";
   if (unfinished !== null) return `${unfinished} is in progress in it`;
   if (submodules.length > 0) return "it has submodules";
   if (nested.length > 0) return "it holds other repositories";
@@ -89,7 +130,7 @@ function cannot(why: string, hint?: string): SymphonyError {
 
 /** Makes the workspace that `copy` describes in the new directory `to`. */
 export async function placeCopy(
-  { facts, bundle }: Copy,
+  { facts, bundle }: Pick<Copy, "facts" | "bundle">,
   to: string,
   signal: AbortSignal,
 ): Promise<void> {
@@ -118,9 +159,9 @@ export function readFacts(value: unknown): BundleFacts {
 export async function installCopy(
   path: string,
   before: Sent,
-  { facts, bundle }: Copy,
+  { facts, bundle }: Pick<Copy, "facts" | "bundle">,
 ): Promise<Sent> {
-  const { head, branch, files } = facts;
+  const { head, branch, files, index, refs, stashes } = facts;
   if (branch !== before.branch) {
     const name = branch ?? "no branch";
     const message = `the agent has checked out ${name} on the worker: it is not brought back`;
@@ -139,19 +180,35 @@ export async function installCopy(
       await git.run(["bundle", "verify", "--quiet", file], limits);
       await git.run(["bundle", "unbundle", file], limits);
     }
-    const tips = files === null ? [head] : [head, files];
-    await git.run(["rev-list", "--objects", "--quiet", ...tips, "--not", before.head], limits);
+    const others = newRefs(before, facts);
+    const tips = [head, files, index, ...others.map(([, id]) => id), ...stashes];
+    const all = [...new Set(tips.filter((id) => id !== null))];
+    await git.run(["rev-list", "--objects", "--quiet", ...all, "--not", before.head], limits);
     if (bundle !== null) await installPacks(gitDir, join(git.dir, "objects", "pack"));
     const names = await replaceFiles(git, files ?? head, { to: path, names: before.names });
-    if (head !== before.head) await moveHead(git, gitDir, { before, facts });
-    return { branch, head, names };
+    if (head !== before.head) await moveHead(gitDir, { before, facts });
+    if (head !== before.head || index !== before.index) await stage(git, gitDir, index ?? head);
+    for (const [name, id] of others) await putRef(gitDir, name, id);
+    if (stashes.join() !== before.stashes.join()) await putStashes(gitDir, stashes);
+    return { branch, head, names, index, refs, stashes };
   } finally {
     await rm(from, { recursive: true, force: true });
   }
 }
 
+/** Branches and tags that the agent has made or moved, next to the one that is checked out; none is deleted here. */
+function newRefs(
+  before: Sent,
+  { branch, refs }: BundleFacts,
+): readonly (readonly [string, string])[] {
+  const known = new Map(before.refs);
+  const own = `refs/heads/${branch}`;
+  return refs.filter(
+    ([name, id]) => /^refs\/(?:heads|tags)\//.test(name) && name !== own && known.get(name) !== id,
+  );
+}
+
 async function moveHead(
-  git: ProtectedGit,
   gitDir: string,
   { before, facts }: { before: Sent; facts: BundleFacts },
 ): Promise<void> {
@@ -162,8 +219,12 @@ async function moveHead(
     who: `symphony <symphony@localhost> ${Math.floor(Date.now() / 1_000)} +0000`,
     subject: "work of an agent on a worker",
   });
+}
+
+/** Makes the commit's files what is staged. */
+async function stage(git: ProtectedGit, gitDir: string, id: string): Promise<void> {
   const index = join(git.dir, "new-index");
-  await git.run(["read-tree", facts.head], { ...limits, index });
+  await git.run(["read-tree", id], { ...limits, index });
   await git.run(["update-index", "-q", "--refresh"], { ...limits, index, mayExit: 1 });
   await installIndex(gitDir, index);
 }

@@ -1,11 +1,13 @@
 // Attempts on other machines: who leads, which workers there are, and where their agents are.
 
+import { lstat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { pause, within } from "../clock.ts";
 import { messageOf, type SymphonyError } from "../model/errors.ts";
 import type { WorkerHost } from "../model/worker.ts";
 import { admitWorkers } from "./admission.ts";
 import { listFor, type WantedAgent } from "./agents.ts";
+import { copyOf } from "./copy.ts";
 import { Engine, type Queue } from "./engine.ts";
 import {
   type LeaseTimes,
@@ -102,6 +104,20 @@ export class Fleet {
     await orderWorker(this.#engine, member.id, drain ? "drain" : null);
     this.#tellChanges();
     return this.#view(member);
+  }
+
+  /**
+   * Checks that the workspace at `path` can go to the worker `name` (null: to any); resolves with its size as a bundle. Rejects
+   * with `worker_not_found`, or `workspace_error` and what cannot travel.
+   */
+  async measure(
+    name: string | null,
+    { path, maxBytes }: { path: string; maxBytes: number },
+  ): Promise<number | null> {
+    if (name !== null) this.#members.named(name);
+    if ((await lstat(path).catch(() => null)) === null) return null;
+    const { bundle } = await copyOf(path, { maxBytes, signal: this.#stop.signal });
+    return bundle?.length ?? 0;
   }
 
   /** Its attempts end; it cannot come back without a new token. Rejects with `worker_not_found`. */

@@ -12,7 +12,7 @@ import { killRun, runIdOf } from "../process/table.ts";
 import type { JsonObject } from "../text/text.ts";
 import { deleteTree } from "../workspace/deletion.ts";
 import type { WorkerAgents } from "./agents.ts";
-import { copyOf, placeCopy, readFacts } from "./copy.ts";
+import { copyOf, placeCopy, proveCopy, readFacts } from "./copy.ts";
 import type { Letter, Listener, Talk } from "./talk.ts";
 import { putRecord, readThread, type SentRecord } from "./thread.ts";
 
@@ -55,6 +55,8 @@ export const Start = z.object({
   prepareMs: z.number(),
   maxCopy: z.number(),
   facts: z.unknown(),
+  /** Absent: the server is one that does not ask for it. */
+  proof: z.string().optional(),
   tools: z.array(z.unknown()),
   hasUnfinished: z.boolean(),
   spec: z.record(z.string(), z.unknown()),
@@ -210,6 +212,7 @@ export class Hosted implements Listener {
     this.#path = path;
     const facts = readFacts(start.facts);
     await placeCopy({ facts, bundle: data }, path, signal);
+    if (start.proof !== undefined) await proveCopy(path, { facts, proof: start.proof }, signal);
     this.#known = facts.head;
     this.#maxCopy = start.maxCopy;
     const runId = runIdOf(dir, this.run);

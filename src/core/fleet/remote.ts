@@ -52,7 +52,7 @@ export function remoteRuntime(options: RemoteOptions): AgentRuntime {
     kind: options.kind,
     async start(spec, signal) {
       signal.throwIfAborted();
-      const { facts, bundle, names } = await copyOf(spec.workspace, {
+      const { facts, bundle, names, proof } = await copyOf(spec.workspace, {
         maxBytes: options.maxCopy,
         signal,
       });
@@ -63,9 +63,9 @@ export function remoteRuntime(options: RemoteOptions): AgentRuntime {
         const message = "the thread cannot be resumed, a new one is started: it has no record here";
         spec.onEvent({ type: "notice", message, malformed: false });
       }
-      const sent = { branch: facts.branch, head: facts.head, names };
+      const sent = { ...facts, names };
       const session = new RemoteSession({ ...options, records }, spec, sent);
-      await session.open({ copy: { facts }, bundle, continued }, signal);
+      await session.open({ copy: { facts, proof }, bundle, continued }, signal);
       return session;
     },
   };

@@ -31,6 +31,7 @@ export const eventTypes = [
   "config.rejected",
   "template.changed",
   "model.changed",
+  "worker.chosen",
   "secret.changed",
   "work.committed",
   "branch.pushed",

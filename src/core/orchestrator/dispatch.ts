@@ -1,9 +1,8 @@
 import type { Config, TrackerConfig } from "../config/config.ts";
 import type { Offer } from "../model/delivery.ts";
 import { type Blocker, type Issue, normalState } from "../model/issue.ts";
-import { choiceFor } from "./choice.ts";
 import { agentGate, commonGate, conflictGate, shutGate } from "./gates.ts";
-import { hasPlace, whyNoWorker, workerSlots } from "./placement.ts";
+import { hasPlace, wantedFor, whyNoWorker, workerSlots } from "./placement.ts";
 import { isFree, type State } from "./state.ts";
 
 /** What an issue's tracker data means for scheduling. */
@@ -108,8 +107,7 @@ export function waitingFor(
   }
   const gate = shutGate(state, issue, config);
   if (gate) return gate.detail;
-  const { agent } = choiceFor(state, issue, config);
-  const noWorker = whyNoWorker(state, config, agent);
+  const noWorker = whyNoWorker(state, config, wantedFor(state, issue, config));
   if (noWorker !== null || slots.free <= 0) return noWorker ?? "a free slot";
   if (!hasSlot(slots, issue)) return `a free slot for ${issue.state}`;
   const { pace } = state.poll;

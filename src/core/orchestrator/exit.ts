@@ -3,6 +3,7 @@ import { andThen, type Context, type Decision, decided, tell } from "./decision.
 import { standingOf } from "./dispatch.ts";
 import type { Dismissal, Ended, Running } from "./issues.ts";
 import type { Effect, Exit, Input } from "./messages.ts";
+import { movedOn } from "./move.ts";
 import { wellEnded } from "./offer.ts";
 import { agentRefused, isAgentsOwn } from "./pauses.ts";
 import { holdForPrompt, isPromptFault } from "./prompt-hold.ts";
@@ -81,6 +82,8 @@ function stopped(
       return failed(state, entry, { error: stopping.reason, context });
     case "shutdown":
       return decided(state);
+    case "move":
+      return movedOn(state, entry, context);
     case "hold": {
       const { reason, sinceWall } = stopping;
       const held = claimed(state, { claim: "held", issue, reason, error: null, sinceWall });
@@ -230,7 +233,8 @@ function failed(
 
 function statusOf(entry: Running, exit: Exit, offered: boolean): AttemptStatus {
   if (waitedForProvider(entry, exit)) return "failed";
-  if (entry.stopping?.leadsTo === "shutdown") return "interrupted";
+  const { leadsTo } = entry.stopping ?? {};
+  if (leadsTo === "shutdown" || leadsTo === "move") return "interrupted";
   if (entry.stopping?.leadsTo === "retry") return "stalled";
   if (entry.stopping?.outcome && exit.kind !== "completed") return entry.stopping.outcome;
   if (exit.kind === "completed") {

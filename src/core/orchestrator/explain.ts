@@ -24,7 +24,7 @@ import {
   storageGate,
 } from "./gates.ts";
 import type { IssueRow } from "./issues.ts";
-import { whyNoWorker } from "./placement.ts";
+import { wantedFor, whyNoWorker } from "./placement.ts";
 import { conflictOf, orderGate } from "./radar.ts";
 import { type Fault, isClaimed, type State } from "./state.ts";
 
@@ -187,7 +187,7 @@ function hostGates(issue: Issue, state: State, config: Config): readonly Explain
   const own = state.issues.get(issue.id)?.claim === "running";
   const running = state.issues.of("running").size;
   const day = dayGate(state.day, config);
-  const noWorker = whyNoWorker(state, config, choiceFor(state, issue, config).agent);
+  const noWorker = whyNoWorker(state, config, wantedFor(state, issue, config));
   const hasStart = noWorker === null && hasSlot(slotsFor(state, config), issue);
   return [
     passable("storage", storageGate(state), { own, open: "everything is saved" }),

@@ -71,7 +71,7 @@ export type Stop = {
   /** The outcome of the attempt, where the stop alone does not determine it. */
   readonly outcome?: "timed_out";
 } & (
-  | { readonly leadsTo: "retry" | "release" | "shutdown" }
+  | { readonly leadsTo: "retry" | "release" | "shutdown" | "move" }
   | { readonly leadsTo: "hold"; readonly sinceWall: number }
   | { readonly leadsTo: "dismiss"; readonly dismissed: Dismissal }
 );
@@ -191,9 +191,16 @@ export interface Choices {
   readonly templateId: string | null;
   /** The newest attempt that the issue's brakes no longer count. */
   readonly allowanceAfter: string | null;
+  /** The worker that alone runs its attempts; null: any. */
+  readonly worker: string | null;
 }
 
-export const noChoices: Choices = { pick: null, templateId: null, allowanceAfter: null };
+export const noChoices: Choices = {
+  pick: null,
+  templateId: null,
+  allowanceAfter: null,
+  worker: null,
+};
 
 /** The part of a row that outlives its claim. */
 export interface Kept {
@@ -339,8 +346,8 @@ export class IssueMap implements ReadonlyMap<string, IssueRow> {
 
 function isWorthKeeping(row: IssueRow): boolean {
   if (row.claim !== "free" || row.worked || row.offer !== null) return true;
-  const { pick, templateId, allowanceAfter } = row.choices;
-  return pick !== null || templateId !== null || allowanceAfter !== null;
+  const { pick, templateId, allowanceAfter, worker } = row.choices;
+  return [pick, templateId, allowanceAfter, worker].some((choice) => choice !== null);
 }
 
 /** `map` without `key`; the same map when it has none. */

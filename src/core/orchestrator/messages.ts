@@ -142,6 +142,12 @@ export type Input =
       /** null restores the configured agent. */
       readonly agent: string | null;
     }
+  | {
+      readonly type: "operator.moved";
+      readonly issue: Issue;
+      /** null: any worker. */
+      readonly worker: string | null;
+    }
   | { readonly type: "operator.responded"; readonly issueId: string; readonly answer: Answer }
   | {
       readonly type: "operator.attached";

@@ -271,6 +271,14 @@ export class Operations {
     return applies;
   }
 
+  /** Durable when it resolves; `from`: the worker of the live attempt, `stops`: that is stopped for it. */
+  async move(issue: Issue, worker: string | null) {
+    const live = this.#state.issues.of("running").get(issue.id);
+    const from = live?.worker ?? null;
+    await this.#deps.orchestrator.applySaved(issue.id, { type: "operator.moved", issue, worker });
+    return { from, stops: live !== undefined && worker !== null && from !== worker };
+  }
+
   /** Of one issue, which may be one that only the tracker knows, or of all known issues (null). */
   transitions(issue: Issue | null): Promise<TransitionsView> {
     const issues = issue === null ? this.#known() : [issue];

@@ -4,6 +4,13 @@ import type { WorkerHost } from "../model/worker.ts";
 import { choiceFor } from "./choice.ts";
 import type { State } from "./state.ts";
 
+/** What an attempt needs of its worker. */
+interface Wanted {
+  readonly agent: string;
+  /** The worker to which a person has moved the issue; null: any. */
+  readonly only: string | null;
+}
+
 type Places = Pick<State, "workers" | "issues">;
 
 /** Long enough for the reasons of several workers. */
@@ -15,16 +22,16 @@ export function workersOf({ workers }: Pick<State, "workers">, { worker }: Confi
 }
 
 /**
- * The workers that may get attempts of this project, with their free slots; `agent`: only those that can run it. null: attempts
- * run on this machine.
+ * The workers that may get attempts of this project, with their free slots; `wanted`: only those that fit. null: attempts run on
+ * this machine.
  */
-function open(places: Places, config: Config, agent: string | null) {
+function open(places: Places, config: Config, wanted: Wanted | null) {
   const { issues } = places;
   const workers = workersOf(places, config);
   if (workers === null) return null;
   const running = [...issues.of("running").values()];
   return workers
-    .filter((worker) => isOpen(worker, config) && (agent === null || why(worker, agent) === null))
+    .filter((worker) => isOpen(worker, config) && (wanted === null || why(worker, wanted) === null))
     .map((worker) => {
       const taken = running.filter((entry) => entry.worker === worker.name).length;
       return { name: worker.name, taken, free: Math.max(worker.capacity - taken, 0) };
@@ -35,12 +42,19 @@ function isOpen({ ready, labels }: WorkerHost, { fleet }: Config): boolean {
   return ready && fleet.labels.every((label) => labels.includes(label));
 }
 
-/** Why the worker does not run the agent, as a part of a sentence; null: it can, or it is not known. */
-function why({ agents }: WorkerHost, agent: string): string | null {
+/** Why the worker does not run the attempt, as a part of a sentence; null: it can, or it is not known. */
+function why({ name, agents }: WorkerHost, { agent, only }: Wanted): string | null {
+  if (only !== null && only !== name) return `is not ${only}, to which it was moved`;
   if (agents === null) return null;
   const found = agents.find((one) => one.agent === agent);
   if (found === undefined) return `has not checked ${agent} yet`;
   return found.trouble && `cannot run ${agent}: ${found.trouble}`;
+}
+
+/** What the issue's next attempt needs of its worker; `agent`: another one than it would start with now. */
+export function wantedFor(state: State, issue: Issue, config: Config, agent?: string): Wanted {
+  const only = state.issues.get(issue.id)?.choices.worker ?? null;
+  return { agent: agent ?? choiceFor(state, issue, config).agent, only };
 }
 
 /** Free slots of all workers; null: attempts run on this machine. */
@@ -57,12 +71,13 @@ const places = new WeakMap<
 /** Whether a worker that can run the issue's agent has a free slot, or attempts run on this machine. */
 export function hasPlace(state: State, issue: Issue, config: Config): boolean {
   if (workersOf(state, config) === null) return true;
-  const { agent } = choiceFor(state, issue, config);
+  const wanted = wantedFor(state, issue, config);
+  const key = `${wanted.agent} ${wanted.only}`;
   const kept = places.get(state);
   const known = kept?.config === config ? kept : { config, has: new Map<string, boolean>() };
   places.set(state, known);
-  const has = known.has.get(agent) ?? open(state, config, agent)?.some(({ free }) => free > 0);
-  known.has.set(agent, has === true);
+  const has = known.has.get(key) ?? open(state, config, wanted)?.some(({ free }) => free > 0);
+  known.has.set(key, has === true);
   return has === true;
 }
 
@@ -75,35 +90,38 @@ export function workerFor(
   state: Places,
   config: Config,
   {
-    agent,
+    wanted,
     before,
     hasFailed = false,
-  }: { agent: string; before: string | null; hasFailed?: boolean },
+  }: { wanted: Wanted; before: string | null; hasFailed?: boolean },
 ): string | null {
-  const free = (open(state, config, agent) ?? []).filter((worker) => worker.free > 0);
+  const free = (open(state, config, wanted) ?? []).filter((worker) => worker.free > 0);
   const known = free.find(({ name }) => name === before);
   const [first, ...others] = hasFailed ? free.filter((worker) => worker !== known) : free;
   if (first === undefined || (known && !hasFailed)) return known?.name ?? null;
   return others.reduce((best, one) => (one.taken < best.taken ? one : best), first).name;
 }
 
-/** Why no worker has a free slot for the agent, in one sentence; null: one has, or attempts run on this machine. */
-export function whyNoWorker(state: Places, config: Config, agent: string): string | null {
+/** Why no worker that fits has a free slot, in one sentence; null: one has, or attempts run on this machine. */
+export function whyNoWorker(state: Places, config: Config, wanted: Wanted): string | null {
   const workers = workersOf(state, config);
-  const able = open(state, config, agent);
+  const able = open(state, config, wanted);
   if (workers === null || able === null || able.some(({ free }) => free > 0)) return null;
   if (workers.length === 0)
     return config.worker.sshHosts.length > 0
       ? "the hosts of worker.ssh_hosts were not asked yet"
       : "no worker has joined the fleet";
-  return workers.map((worker) => `${worker.name} ${standing(worker, config, agent)}`).join("; ");
+  const { only } = wanted;
+  const named = only === null ? workers : workers.filter(({ name }) => name === only);
+  if (named.length === 0) return `it was moved to ${only}, which is no worker: move it --to any`;
+  return named.map((worker) => `${worker.name} ${standing(worker, config, wanted)}`).join("; ");
 }
 
-function standing(worker: WorkerHost, { fleet }: Config, agent: string): string {
+function standing(worker: WorkerHost, { fleet }: Config, wanted: Wanted): string {
   if (!worker.ready) return `takes nothing: ${worker.why ?? "not ready"}`;
   const missing = fleet.labels.filter((label) => !worker.labels.includes(label));
   if (missing.length > 0) return `lacks the label ${missing.join(", ")}`;
-  return why(worker, agent) ?? `is full (${worker.capacity})`;
+  return why(worker, wanted) ?? `is full (${worker.capacity})`;
 }
 
 /**

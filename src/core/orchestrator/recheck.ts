@@ -1,5 +1,4 @@
 import { type Issue, normalState } from "../model/issue.ts";
-import { choiceFor } from "./choice.ts";
 import {
   andThen,
   type Context,
@@ -14,7 +13,7 @@ import { hasSlot, slotsFor, standingOf } from "./dispatch.ts";
 import { type Gate, shutGate, storageGate } from "./gates.ts";
 import type { Retry } from "./issues.ts";
 import type { Input } from "./messages.ts";
-import { whyNoWorker } from "./placement.ts";
+import { wantedFor, whyNoWorker } from "./placement.ts";
 import { startVerified } from "./poll.ts";
 import { applyRead } from "./queue.ts";
 import { overtaken, seen } from "./reconcile.ts";
@@ -195,7 +194,7 @@ function relaunch(state: State, entry: Retry, issue: Issue, context: Context): D
   if (gate) return waitFor(state, { ...entry, issue }, { gate, context });
   const { config } = context;
   const { attempt } = entry;
-  const noWorker = whyNoWorker(state, config, choiceFor(state, issue, config).agent);
+  const noWorker = whyNoWorker(state, config, wantedFor(state, issue, config));
   // A full or lost pool of workers is no failure, and counts none.
   if (noWorker !== null) return queueForSlot(state, { ...entry, issue, error: noWorker }, context);
   if (hasSlot(slotsFor(state, config), issue)) {

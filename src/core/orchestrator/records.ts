@@ -35,10 +35,10 @@ import { emptyState, type State } from "./state.ts";
 export function recordOf(state: State, issueId: string): IssueRecord | null {
   const row = state.issues.get(issueId);
   if (!row) return null;
-  const { pick, templateId, allowanceAfter } = row.choices;
+  const { pick, templateId, allowanceAfter, worker } = row.choices;
   const { offer } = row;
   const claim = savedClaimOf(row);
-  const isChosen = pick !== null || templateId !== null || allowanceAfter !== null;
+  const isChosen = [pick, templateId, allowanceAfter, worker].some((one) => one !== null);
   if (claim === null && !isChosen && offer === null) return null;
   return {
     issue: row.issue,
@@ -50,6 +50,7 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
     agent: pick?.agent ?? null,
     templateId,
     allowanceAfter,
+    worker,
   };
 }
 
@@ -156,13 +157,13 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
     rows.set(id, { ...completed, choices: noChoices, offer: null });
   }
   for (const [id, record] of from.records) {
-    const { issue, model, effort, agent, templateId, allowanceAfter, offer } = record;
+    const { issue, model, effort, agent, templateId, allowanceAfter, worker, offer } = record;
     const pick = model || agent ? { agent, model, effort } : null;
     const known = done.get(id) ?? { claim: "free", issue, worked: offer !== null };
     const decided = claimFrom(record, done.get(id), clocks);
     const isBare = decided?.claim === "completed" && decided.attemptId === null;
     const claim = (isBare ? withLast(decided, from) : decided) ?? known;
-    rows.set(id, { ...claim, choices: { pick, templateId, allowanceAfter }, offer });
+    rows.set(id, { ...claim, choices: { pick, templateId, allowanceAfter, worker }, offer });
     // A crash may have come before the pause itself was saved.
     const pause = pauseFrom(record, clocks.wall);
     const saved = pause && pauses.get(pause.agent);

@@ -15,7 +15,7 @@ import { type Context, type Decision, decided, type Prior, tell } from "./decisi
 import { gateOf } from "./gates.ts";
 import { type Running, workspacePathOf } from "./issues.ts";
 import type { Effect } from "./messages.ts";
-import { whyNoWorker, workerFor, workersOf } from "./placement.ts";
+import { wantedFor, whyNoWorker, workerFor, workersOf } from "./placement.ts";
 import { queueRetry } from "./retry.ts";
 import { attemptOf, claimed, type State } from "./state.ts";
 
@@ -64,7 +64,7 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
   const worker = !isAway
     ? null
     : workerFor(state, context.config, {
-        agent: choice.agent,
+        wanted: wantedFor(state, issue, context.config, choice.agent),
         before: prior.worker ?? null,
         hasFailed: prior.last?.outcome === "failed",
       });
@@ -131,7 +131,7 @@ function waitForWorker(
     state,
     {
       ...{ issue, attempt: birth.attempt ?? 1, failures: birth.failures, after: null },
-      error: whyNoWorker(state, config, agent),
+      error: whyNoWorker(state, config, wantedFor(state, issue, config, agent)),
       workspacePath: workspacePathOf(state.issues.get(issue.id)),
       ...(begun === agent && { stays: agent }),
     },

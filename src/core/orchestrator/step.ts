@@ -8,6 +8,7 @@ import { attemptExited } from "./exit.ts";
 import { dispatchPaused, dispatchResumed, hostChanged, hoursPassed } from "./gates.ts";
 import type { Stop } from "./issues.ts";
 import type { Effect, Input, TimerInput } from "./messages.ts";
+import { moved } from "./move.ts";
 import { offerReported } from "./offer.ts";
 import { aborted, attached, detached, responded, steered, transitioned } from "./operator.ts";
 import { pauseElapsed, pausesTried, timePassed } from "./pauses.ts";
@@ -104,6 +105,7 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "operator.transitioned":
     case "operator.templateChosen":
     case "operator.modelChosen":
+    case "operator.moved":
       return operatorAsked(state, input, context);
     case "offer.resting":
     case "offer.answered":
@@ -239,6 +241,8 @@ function operatorAsked(state: State, input: Asked, context: Context): Decision {
       );
     case "operator.modelChosen":
       return modelChosen(state, input);
+    case "operator.moved":
+      return moved(state, input);
   }
 }
 

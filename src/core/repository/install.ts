@@ -169,6 +169,53 @@ export async function noteRemote(gitDir: string, branch: string, id: string): Pr
   }
 }
 
+/** Writes a ref of `refs/`, whose name is raw, that is not checked out. Rejects with `no_repository` where a link stands in its way. */
+export async function putRef(gitDir: string, raw: string, id: string): Promise<void> {
+  const name = Buffer.from(raw, "latin1").toString();
+  const isRef = name.startsWith("refs/") && commitId.test(id);
+  // As git: no part is empty, hidden, a lock or a step up, and none has a character that git refuses.
+  const isSafe = !/(?:^|\/)\.|\.\.|\/\/|\.lock(?:\/|$)|[\s~^:?*[\\]|\p{Cc}|@\{|[/.]$|\ufffd/u.test(
+    name,
+  );
+  if (!isRef || !isSafe) throw failed("the name of a ref cannot be written");
+  await requireParents(gitDir, name);
+  const temporary = join(gitDir, `symphony-${randomUUID()}`);
+  try {
+    await writeFile(temporary, `${id}\n`, { flag: "wx" });
+    await rename(temporary, join(gitDir, name));
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+/** Makes these the stashes, oldest first. */
+export async function putStashes(gitDir: string, ids: readonly string[]): Promise<void> {
+  const last = ids.at(-1);
+  const log = "logs/refs/stash";
+  await requireParents(gitDir, log);
+  if (last === undefined) {
+    for (const file of [log, "refs/stash"]) await rm(join(gitDir, file), { force: true });
+    return;
+  }
+  const temporary = join(gitDir, `symphony-${randomUUID()}`);
+  try {
+    await writeFile(temporary, stashLog(ids), { flag: "wx" });
+    await rename(temporary, join(gitDir, log));
+  } finally {
+    await rm(temporary, { force: true });
+  }
+  await putRef(gitDir, "refs/stash", last);
+}
+
+/** The log of `refs/stash`, which holds every stash but the last. */
+export function stashLog(ids: readonly string[]): string {
+  const none = "0".repeat(ids[0]?.length ?? 40);
+  const lines = ids.map((id, at) => {
+    return `${ids[at - 1] ?? none} ${id} symphony <symphony@localhost> 1 +0000\tkept stash\n`;
+  });
+  return lines.join("");
+}
+
 /** The commit of the checked-out branch or the detached HEAD; throws if another one is checked out. */
 async function currentOf(gitDir: string, branch: string | null): Promise<string | null> {
   const text = (await readSmall(join(gitDir, "HEAD"), maxHeadBytes))?.trim() ?? "";

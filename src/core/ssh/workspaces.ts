@@ -194,7 +194,9 @@ export class SshWorkspaces {
           `${path} and ${nameOf(place)} have both changed: neither replaces the other`,
           { hint: `keep one of them: git -C ${path} stash` },
         );
-      const sent = { branch: now.facts.branch, head: now.facts.head, names: now.names };
+      const { branch, head: from } = now.facts;
+      // A host sends commits and files: what is staged and stashed stays as it is on each side.
+      const sent = { branch, head: from, names: now.names, index: null, refs: [], stashes: [] };
       await installCopy(path, sent, copy);
     }
     const after = await copyOf(path, { maxBytes, known: [head], signal });

@@ -208,6 +208,7 @@ const IssueRecordSchema = z.strictObject({
   effort: z.string().nullable().default(null),
   agent: z.string().nullable().default(null),
   allowanceAfter: z.string().nullable().default(null),
+  worker: z.string().nullable().default(null),
   // Version 1 did not know work that was offered.
   review: z
     .strictObject({ since: time, workspacePath: z.string().nullable() })

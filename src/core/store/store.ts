@@ -63,6 +63,8 @@ export interface IssueRecord {
   readonly agent: string | null;
   /** An operator released it after a brake: its brakes count only attempts after this one. */
   readonly allowanceAfter: string | null;
+  /** The worker that alone runs its attempts, chosen by an operator. */
+  readonly worker: string | null;
 }
 
 /** Small documents of operators (lowdb): read once at start, written through. */

@@ -5,6 +5,7 @@ import { messageOf } from "../model/errors.ts";
 import { copyIndex, readSmall, sharedDirOf } from "../repository/checkout.ts";
 import { mergeBase, tipsOf } from "../repository/commits.ts";
 import { openProtectedGit, type ProtectedGit } from "../repository/git.ts";
+import { stashLog } from "../repository/install.ts";
 import { listed } from "../repository/lists.ts";
 import { type Refs, stashIdsIn } from "../repository/refs.ts";
 import { gitHead, survey } from "../repository/survey.ts";
@@ -344,13 +345,8 @@ async function makeRepository(git: ProtectedGit, facts: BundleFacts, to: string)
   await cp(join(git.dir, "objects"), join(to, "objects"), { recursive: true });
   if (index !== null) await git.run(["read-tree", index], limits);
   await cp(join(git.dir, "index"), join(to, "index"));
-  const last = stashes.at(-1);
-  if (last === undefined) return;
+  if (stashes.length === 0) return;
   const log = join(to, "logs", "refs", "stash");
   await mkdir(dirname(log), { recursive: true });
-  const none = "0".repeat(head.length);
-  const lines = stashes.map((id, at) => {
-    return `${stashes[at - 1] ?? none} ${id} symphony <symphony@localhost> 1 +0000\tkept stash\n`;
-  });
-  await writeFile(log, lines.join(""));
+  await writeFile(log, stashLog(stashes));
 }

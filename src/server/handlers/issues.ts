@@ -26,6 +26,7 @@ import { KeptAnswers, Prepared } from "../replies.ts";
 import { attemptView, deliveryView, eventView, keptView, time } from "../views.ts";
 import { orIdle, orNotMoved } from "./idle.ts";
 import { detailOf, detailThen, keptDetails } from "./issue-detail.ts";
+import { placeHandlers } from "./workers.ts";
 
 /** Reads: from memory, the history and the tracker. */
 function readers(core: Core, clock: Clock) {
@@ -164,6 +165,7 @@ export function issueHandlers(core: Core, clock: Clock): Handlers<Api["issues"]>
     ...readers(core, clock),
     ...editors(core, clock),
     ...modelHandlers(core),
+    ...placeHandlers(core),
     ...moveHandlers(core),
     async abort({ params, body }) {
       const work = orchestrator.abort(params.id, body.reason ?? null);

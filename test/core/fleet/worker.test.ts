@@ -193,6 +193,41 @@ test("30: an agent whose program one worker has runs there alone, the other work
   assert.deepEqual(attempts, []);
 });
 
+test("29: an issue is moved in mid-attempt: it runs on the other worker alone", async () => {
+  world.stop();
+  const before = world.shared("started").length;
+  await world.issue("Eight");
+  await eventually("the agent has started", async () => world.shared("started").length > before);
+  const from = (await world.client.system.state()).running[0]?.worker_host ?? "";
+  const to = from === "build-1" ? "build-2" : "build-1";
+  const wrong = await symphony(world.place, "move", "LOCAL-8", "--to", "build-9");
+  assert.match(wrong.stderr, /there is no worker build-9/);
+  const moved = await symphony(world.place, "move", "LOCAL-8", "--to", to);
+  assert.equal(moved.code, 0, moved.stderr);
+  const says = `LOCAL-8 runs on ${to}, once the attempt on ${from} has ended`;
+  assert.ok(moved.stderr.includes(says), moved.stderr);
+  await eventually("it runs there", async () => {
+    return (await world.client.system.state()).running[0]?.worker_host === to;
+  });
+  world.go();
+  const attempts = await eventually("it has ended", async () => {
+    const page = await world.client.issues.attempts({ params: { id: "LOCAL-8" } });
+    return page.attempts.some(({ status }) => status === "succeeded") ? page.attempts : null;
+  });
+  assert.deepEqual(
+    attempts.map(({ worker_host: host, status }) => [host, status]).sort(),
+    [
+      [from, "interrupted"],
+      [to, "succeeded"],
+    ].sort(),
+  );
+  assert.equal(world.wasTwice, false);
+  const { workspace } = await world.client.issues.detail({ params: { id: "LOCAL-8" } });
+  assert.equal(readFileSync(`${workspace.path}/one`, "utf8"), "one\ntwo\n");
+  const audit = await symphony(world.place, "audit", "--json");
+  assert.match(audit.stdout, /issues\.move/);
+});
+
 test("a drained worker ends by itself, and a removed one with the reason", async () => {
   const [second] = world.started.filter(({ name }) => name === "build-2");
   await symphony(world.place, "workers", "drain", "build-2");

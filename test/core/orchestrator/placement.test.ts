@@ -18,6 +18,8 @@ function worker(name: string, parts: Partial<WorkerHost> = {}): WorkerHost {
   return { name, ...seen, ready: true, why: null, ...parts };
 }
 
+const wanted = { agent: "codex", only: null };
+
 /** No slot on this machine, so that nothing starts before the workers are known. */
 async function fleet(workers: readonly WorkerHost[], labels: readonly string[] = []) {
   const issues = [issue("A-1"), issue("A-2"), issue("A-3")];
@@ -33,21 +35,21 @@ test("30: attempts go to the least loaded worker, the first of equals, and none 
   const { on, state, settings } = await fleet([worker("w1"), worker("w2")]);
   assert.deepEqual(on, ["w1", "w2"]);
   assert.equal(workerSlots(state, settings), 0);
-  assert.equal(workerFor(state, settings, { agent: "codex", before: "w1" }), null);
-  assert.equal(whyNoWorker(state, settings, "codex"), "w1 is full (1); w2 is full (1)");
+  assert.equal(workerFor(state, settings, { wanted, before: "w1" }), null);
+  assert.equal(whyNoWorker(state, settings, wanted), "w1 is full (1); w2 is full (1)");
 });
 
 test("30: the worker that had the issue before is preferred while it has a slot", async () => {
   const workers = [worker("w1", { capacity: 4 }), worker("w2", { capacity: 9 })];
   const { state, settings } = await fleet(workers);
-  assert.equal(workerFor(state, settings, { agent: "codex", before: "w1" }), "w1");
-  assert.equal(workerFor(state, settings, { agent: "codex", before: "gone" }), "w2");
+  assert.equal(workerFor(state, settings, { wanted, before: "w1" }), "w1");
+  assert.equal(workerFor(state, settings, { wanted, before: "gone" }), "w2");
 });
 
 test("30: after an attempt that failed another worker comes first, and the same one where there is no other", async () => {
   const workers = [worker("w1", { capacity: 9 }), worker("w2", { capacity: 9 })];
   const after = (before: string, places: Parameters<typeof workerFor>[0]) =>
-    workerFor(places, config({}), { agent: "codex", before, hasFailed: true });
+    workerFor(places, config({}), { wanted, before, hasFailed: true });
   const { state } = await fleet(workers);
   assert.deepEqual([after("w1", state), after("w2", state)], ["w2", "w1"]);
   const alone = { ...state, workers: workers.slice(0, 1) };
@@ -59,7 +61,7 @@ test("6, 30: a worker that is not ready, or lacks a label, gets nothing, and it 
   const lost = worker("w1", { ready: false, why: "lost", labels: ["gpu"] });
   const { on, state, settings } = await fleet([lost, worker("w2")], ["gpu"]);
   assert.deepEqual(on, []);
-  const why = whyNoWorker(state, settings, "codex");
+  const why = whyNoWorker(state, settings, wanted);
   assert.equal(why, "w1 takes nothing: lost; w2 lacks the label gpu");
 });
 
@@ -85,7 +87,7 @@ test("30: an attempt goes only to a worker that can run its agent; one that cann
   assert.equal(state.troubles.size, 0);
   assert.equal(workerSlots(state, settings), 9, "w1 has room, for other agents");
   const why = "w1 cannot run codex: there is no codex; w2 is full (1)";
-  assert.equal(whyNoWorker(state, settings, "codex"), why);
+  assert.equal(whyNoWorker(state, settings, wanted), why);
   const reads = world.events.length;
   await world.advance(60_000);
   assert.ok(world.events.length - reads < 5, "nothing turns while they wait");
@@ -93,10 +95,13 @@ test("30: an attempt goes only to a worker that can run its agent; one that cann
   // Checked by none: as before there were checks.
   const silent = [worker("w3", { agents: null }), worker("w4", { agents: [] })];
   const at = (agent: string) =>
-    workerFor({ ...state, workers: silent }, settings, { agent, before: "w4" });
+    workerFor({ ...state, workers: silent }, settings, {
+      wanted: { ...wanted, agent },
+      before: "w4",
+    });
   assert.equal(at("codex"), "w3");
   const asked = { ...state, workers: silent.slice(1) };
-  assert.equal(whyNoWorker(asked, settings, "codex"), "w4 has not checked codex yet");
+  assert.equal(whyNoWorker(asked, settings, wanted), "w4 has not checked codex yet");
 });
 
 test("30: an agent that no worker can run closes its gate and says why of each; the first that can opens it at once", async () => {
@@ -137,4 +142,29 @@ test("30: an agent that a worker could not start, or whose login is refused ther
     const again = world.orchestrator.state.issues.of("running").get(entry?.issue.id ?? "");
     assert.deepEqual([again?.worker, again?.failures], ["w2", 0]);
   }
+});
+
+test("29: an issue that is moved runs there alone: its live attempt is stopped, and the next begins there when it is gone", async () => {
+  const workers = [worker("w1", { capacity: 9 }), worker("w2", { capacity: 9 })];
+  const { world } = await fleet(workers);
+  const [entry] = [...world.orchestrator.state.issues.of("running").values()];
+  assert.equal(entry?.worker, "w1");
+  const { issue: one } = entry ?? {};
+  assert.ok(one);
+  await world.orchestrator.apply({ type: "operator.moved", issue: one, worker: "w2" });
+  assert.equal(world.runs[0]?.stopReason, "moves to the worker w2");
+  await world.advance(60_000);
+  assert.equal(world.runs.filter(({ order }) => order.issue.id === one.id).length, 1);
+  await world.runs[0]?.end({ kind: "stopped" });
+  await world.advance(1_000);
+  const after = world.orchestrator.state.issues.of("running").get(one.id);
+  assert.deepEqual([after?.worker, after?.failures], ["w2", 0]);
+  assert.deepEqual(world.attempts.get(entry?.attemptId ?? "")?.status, "interrupted");
+  assert.equal(world.records.get(one.id)?.worker, "w2");
+  // It waits for this worker, and for no other one.
+  const gone = [worker("w1", { capacity: 9 })];
+  const { state } = world.orchestrator;
+  const why = whyNoWorker({ ...state, workers: gone }, world.config, { ...wanted, only: "w2" });
+  assert.equal(why, "it was moved to w2, which is no worker: move it --to any");
+  assert.ok(world.eventTypes("A-1").includes("worker.chosen"));
 });

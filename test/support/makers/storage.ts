@@ -98,6 +98,7 @@ export function record(identifier: string, fields: Partial<IssueRecord> = {}): I
     effort: null,
     agent: null,
     allowanceAfter: null,
+    worker: null,
     ...fields,
   };
 }
