@@ -32,7 +32,14 @@ const retry = { attempt: 1, failures: 2, dueAt: 0, error: null, waits: null };
 const record: IssueRecord = {
   ...{ issue: issue("A-1"), held: null, failed: null, retry, dismissed: null },
   ...{ review: null, offer: null },
-  ...{ model: null, templateId: null, effort: null, agent: null, allowanceAfter: null, worker: null },
+  ...{
+    model: null,
+    templateId: null,
+    effort: null,
+    agent: null,
+    allowanceAfter: null,
+    worker: null,
+  },
 };
 
 function restored(): State {
