@@ -233,8 +233,8 @@ function failed(
 
 function statusOf(entry: Running, exit: Exit, offered: boolean): AttemptStatus {
   if (waitedForProvider(entry, exit)) return "failed";
-  const { leadsTo } = entry.stopping ?? {};
-  if (leadsTo === "shutdown" || leadsTo === "move") return "interrupted";
+  if (entry.stopping?.leadsTo === "shutdown") return "interrupted";
+  if (entry.stopping?.leadsTo === "move") return "interrupted";
   if (entry.stopping?.leadsTo === "retry") return "stalled";
   if (entry.stopping?.outcome && exit.kind !== "completed") return entry.stopping.outcome;
   if (exit.kind === "completed") {
