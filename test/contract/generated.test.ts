@@ -31,6 +31,7 @@ const refusals: Readonly<Record<string, string>> = {
   "issues.deliver": "nothing_to_deliver",
   "git.diff": "no_repository",
   "workspaces.restore": "workspace_not_found",
+  "issues.move": "no_fleet",
   "workers.invite": "no_fleet",
   "workers.cordon": "no_fleet",
   "workers.remove": "no_fleet",

@@ -80,10 +80,10 @@ function stopped(
   switch (stopping?.leadsTo) {
     case "retry":
       return failed(state, entry, { error: stopping.reason, context });
-    case "shutdown":
-      return decided(state);
     case "move":
       return movedOn(state, entry, context);
+    case "shutdown":
+      return decided(state);
     case "hold": {
       const { reason, sinceWall } = stopping;
       const held = claimed(state, { claim: "held", issue, reason, error: null, sinceWall });
