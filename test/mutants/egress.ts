@@ -23,6 +23,23 @@ export const ofTheEgress: readonly Mutant[] = [
   ),
   ...faults(
     {
+      file: "src/core/outbound.ts",
+      tests: ["test/core/outbound.test.ts"],
+      only: "an answer that changes the protocol",
+    },
+    [
+      "a redirect to another host takes a credential along",
+      'const harmless = new Set(["accept",',
+      'const harmless = new Set(["x-api-key", "accept",',
+    ],
+    [
+      "THREAT-9: a redirect to another host takes every header along",
+      "if (isAway && !harmless.has(name))",
+      "if (isAway && name.length < 0)",
+    ],
+  ),
+  ...faults(
+    {
       file: "src/core/process/kernel-calls.ts",
       tests: ["test/sandbox/bubblewrap.test.ts"],
       only: "THREAT-1",

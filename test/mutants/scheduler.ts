@@ -7,6 +7,18 @@ const effects = "test/core/effects.test.ts";
 /** Faults of the scheduler's decisions. */
 export const ofTheScheduler: readonly Mutant[] = [
   ...faults(
+    {
+      file: "src/core/orchestrator/step.ts",
+      tests: ["test/core/orchestrator/gates.test.ts"],
+      only: "an answer that was under way",
+    },
+    [
+      "an answer from before a suspension starts an issue outside of the active hours",
+      "mayStart.has(input.type) ? hoursPassed(state, context) : decided(state)",
+      "mayStart.size < 0 ? hoursPassed(state, context) : decided(state)",
+    ],
+  ),
+  ...faults(
     { file: `${orchestrator}/reconcile.ts`, tests: [`${decisions}/reconcile.test.ts`] },
     [
       "O-38: a blocked issue that becomes inactive stays blocked",
