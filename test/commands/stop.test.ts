@@ -58,17 +58,20 @@ test("serve --once that is stopped says so, also after it has done some work", a
 });
 
 test("a second signal ends the server at once, together with a hook that still runs", async (t) => {
-  const hook = `before_remove: 'echo $$ > "$HOME/pid"; sleep 600'`;
+  // A stop waits for the hook of an attempt for some seconds, and not for that of a cleanup.
   const place = await project(
     t,
-    `tracker: { kind: local }\nhooks: { ${hook} }
+    `tracker: { kind: local }
+hooks: { after_run: 'echo $$ > "$HOME/pid"; sleep 600' }
+agent: { kind: command, level: danger }
+command: { line: "true" }
+host: { min_memory: 0, max_load: 0 }
 workspace: { root: workspaces }`,
   );
   const { dir, around } = place;
-  const created = launch(around, ["issue", "create", "--title", "x", "--state", "Done"]);
+  const created = launch(around, ["issue", "create", "--title", "x"]);
   assert.equal(await endOf(created), 0);
-  await mkdir(join(dir, "workspaces", "LOCAL-1"), { recursive: true });
-  const child = launch(around, ["serve", "--port", "0"]);
+  const child = launch(around, ["serve", "--port", "0", "--i-understand"]);
   t.after(() => child.kill("SIGKILL"));
   const pid = await eventually("the hook runs", () => readFile(join(dir, "pid"), "utf8"));
   const stopping = printed(child, "server.stopping");
