@@ -80,7 +80,7 @@ async function send(
   };
   const answer = await exchange(server, request);
   const reply = answer.status === 204 ? undefined : parseObject(server, answer);
-  if (!answer.isOwn) throw foreign(server, "without the version of a symphony");
+  if (!answer.isOwn) throw unversioned(server);
   return reply;
 }
 
@@ -295,10 +295,16 @@ function describe(cause: unknown, code: unknown): string {
   return messageOf(cause) || String(code ?? "the connection failed");
 }
 
+function unversioned({ baseUrl }: Server): SymphonyError {
+  const message = `${baseUrl} does not say which version it is: an older symphony, or another program`;
+  const hint = "restart that server with this symphony, or check --url and SYMPHONY_URL";
+  return new SymphonyError("server_unreachable", message, { hint });
+}
+
 function foreign(server: Server, what: string): SymphonyError {
   const message = `${server.baseUrl} answered ${what}, which is not a symphony reply`;
   return new SymphonyError("server_unreachable", message, {
-    hint: "check --url and SYMPHONY_URL; a proxy, another program or an older symphony may be listening there",
+    hint: "check --url and SYMPHONY_URL; a proxy or another program may be listening there",
   });
 }
 

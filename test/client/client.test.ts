@@ -89,9 +89,9 @@ test("the client does not accept another program's answer as symphony's", async 
     { ...html, status: 200, said: /text\/html instead of JSON/ },
     { ...html, status: 502, said: /HTTP status 502/ },
     { ...html, status: 302, said: /HTTP status 302/ },
-    { ...json, status: 200, said: /without the version of a symphony/ },
+    { ...json, status: 200, said: /an older symphony, or another program/ },
     { ...json, text: "[1]", status: 200, said: /JSON of another form/ },
-    { ...json, status: 204, said: /without the version of a symphony/ },
+    { ...json, status: 204, said: /an older symphony, or another program/ },
     { ...json, status: 200, cut: true, said: /broke off/ },
   ];
   let at = 0;
