@@ -42,15 +42,28 @@ export class Pictures {
   readonly #deps: PicturesDeps;
   /** Also those of a message that the agent has not confirmed. */
   readonly #read = new Set<string>();
+  /** Those that earlier messages of the thread speak of, and that it has no longer: said once. */
+  #lost: readonly string[] = [];
 
   constructor(deps: PicturesDeps) {
     this.#deps = deps;
     const { session, shown } = deps;
+    if (session.resumed && session.forgetsImages) this.#lost = [...shown.addresses];
     if (!session.resumed || session.forgetsImages) shown.clear();
   }
 
   /** Rejects only with the reason of the signal. */
-  async of({ issue = [], news = [] }: Texts): Promise<Pictured> {
+  async of(texts: Texts): Promise<Pictured> {
+    const pictured = await this.#found(texts);
+    const lost = this.#lost.filter((href) => !this.#read.has(href)).slice(0, namesShown);
+    this.#lost = [];
+    if (lost.length === 0) return pictured;
+    const names = lost.map((href) => `- ${oneLine(nameOf(new URL(href)), 300)}`).join("\n");
+    const gone = `Images of earlier messages that this conversation no longer has:\n${names}`;
+    return { ...pictured, note: pictured.note === "" ? gone : `${pictured.note}\n\n${gone}` };
+  }
+
+  async #found({ issue = [], news = [] }: Texts): Promise<Pictured> {
     const { uploads, session, shown, issueId, signal, tell } = this.#deps;
     if (!uploads) return nothing;
     const isNew = ({ href }: URL) => !shown.addresses.has(href);

@@ -466,8 +466,9 @@ test("images come with the message that shows them: of the issue, of guidance be
     [...all, "1 e", "0 "],
     [some(2), some(1)],
   ]);
+  // The names after those of the message are those that its thread has lost, said once.
   assert.deepEqual(await played({ takesImages: true, forgetsImages: true }), [
-    [...all, "2 ae", "0 "],
+    [...all, "2 aecbd", "0 "],
     [some(2), some(1)],
   ]);
   const none = "the images of the issue are not given to this agent: it takes none";
