@@ -94,7 +94,25 @@ async function tcpEcho() {
   };
 }
 
+/** An answer that changes the protocol, which no request asked for. */
+const switching: RequestListener = ({ socket }) => {
+  socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+};
+
 describe("the way to the model provider", () => {
+  test("a provider that changes the protocol is an error for the agent, and so is a host", {
+    timeout: 20_000,
+  }, async () => {
+    await using other = await world(switching);
+    const host = `127.0.0.1:${other.port}`;
+    await using w = await world(switching, { hosts: [host, "127.0.0.1"] });
+    const { status, body } = await w.ask({ body: "x" });
+    assert.equal(status, 502, body);
+    assert.match(body, /gave no answer/);
+    const { status: ofHost } = await w.ask({ path: `http://${host}/`, method: "GET" });
+    assert.equal(ofHost, 502);
+  });
+
   test("the provider gets the key in place of the token, on its own address, and nothing else is changed", async () => {
     const seen: IncomingMessage[] = [];
     await using w = await world((incoming, response) => {
