@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import type { Clock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { type Job, loadPackages, type Packages, type Redis } from "./packages.ts";
@@ -98,10 +99,13 @@ export class Engine implements AsyncDisposable {
     return {
       async add(run) {
         // References only: what an attempt needs travels sealed.
-        const job = await queue.add("attempt", {}, { ...kept, jobId: run });
-        // An id that exists already is dropped silently.
-        if (!(await job.getState()).match(/waiting|active|completed/))
-          throw new Error(`the engine has no job ${run}`);
+        const mark = randomUUID();
+        await queue.add("attempt", { mark }, { ...kept, jobId: run });
+        // An id that exists already is dropped silently, and the job that comes back looks new.
+        const there = await queue.getJob(run);
+        if (there === undefined) throw new Error(`the engine has no job ${run}`);
+        if (there.data["mark"] !== mark)
+          throw new Error(`the engine has another job ${run}: an id came twice, which is a bug`);
       },
       async drop(run) {
         await queue.remove(run).catch(() => {});

@@ -52,13 +52,14 @@ interface Pipeline {
 /** A job of `bullmq`. */
 export interface Job {
   readonly id?: string | undefined;
-  getState(): Promise<string>;
+  readonly data: Readonly<Record<string, unknown>>;
   /** Resolves with 0 when the lock is not this token's any more. */
   extendLock(token: string, ms: number): Promise<number>;
 }
 
 interface BullQueue {
   add(name: string, data: object, options: object): Promise<Job>;
+  getJob(id: string): Promise<Job | undefined>;
   remove(id: string): Promise<unknown>;
   close(): Promise<void>;
   on(event: "error", listener: () => void): unknown;

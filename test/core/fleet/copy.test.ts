@@ -41,7 +41,7 @@ function seen(git: (args: string) => string) {
   };
 }
 
-test("29: staged, changed, untracked and deleted files, links, modes, stashes, branches and tags are on the worker as they were here", async (t) => {
+test("staged, changed, untracked and deleted files, links, modes, stashes, branches and tags are on the worker as they were here", async (t) => {
   const { dir, path, git, gitIn } = repository(t);
   for (const text of ["stashed\n", "stashed again\n"]) {
     writeFileSync(join(path, "changed"), text);
@@ -67,7 +67,7 @@ test("29: staged, changed, untracked and deleted files, links, modes, stashes, b
   await proveCopy(there, copy, signal);
 });
 
-test("29: a copy of which one byte, mode, staged file or stash is another is refused before anything runs in it", async (t) => {
+test("a copy of which one byte, mode, staged file or stash is another is refused before anything runs in it", async (t) => {
   const { dir, path, git, gitIn } = repository(t);
   writeFileSync(join(path, "changed"), "stashed\n");
   git("stash push -q");
@@ -93,7 +93,7 @@ test("29: a copy of which one byte, mode, staged file or stash is another is ref
   }
 });
 
-test("29: what an agent stages, stashes, branches and tags on a worker comes back, and what git ignores here stays", async (t) => {
+test("what an agent stages, stashes, branches and tags on a worker comes back, and what git ignores here stays", async (t) => {
   const { dir, path, git, gitIn } = repository(t);
   writeFileSync(join(path, "ignored"), "here\n");
   writeFileSync(join(path, "changed"), "staged here\n");
@@ -130,7 +130,7 @@ test("29: what an agent stages, stashes, branches and tags on a worker comes bac
   assert.deepEqual(seen(git), seen(agent));
 });
 
-test("29: what cannot travel is named beforehand: a size over the limit, and a rebase in progress", async (t) => {
+test("what cannot travel is named beforehand: a size over the limit, and a rebase in progress", async (t) => {
   const { path, git } = repository(t);
   const why = async (says: RegExp, maxBytes = 1e7) => {
     await assert.rejects(copyOf(path, { maxBytes, signal }), (error: Error) => {

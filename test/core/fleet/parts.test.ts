@@ -5,7 +5,7 @@ import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { AgentEvent } from "../../../src/core/agent/agent.ts";
-import { addressOf } from "../../../src/core/fleet/engine.ts";
+import { addressOf, Engine } from "../../../src/core/fleet/engine.ts";
 import { leadOf, leaseTimes, type Presence, readLead } from "../../../src/core/fleet/lease.ts";
 import { Members } from "../../../src/core/fleet/members.ts";
 import { reportedEvent } from "../../../src/core/fleet/reported.ts";
@@ -19,6 +19,7 @@ import { openSecrets } from "../../../src/core/secrets/secrets.ts";
 import { createRedactor } from "../../../src/core/text/redact.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";
 import { coded, temporaryDir } from "../../support/makers/storage.ts";
+import { RedisServer } from "../../support/worlds/fleet.ts";
 
 const mebibyte = 1024 * 1024;
 const part = (run: string, seq: number, data: Buffer) => ({ run, seq, isLast: false, data });
@@ -241,4 +242,23 @@ test("each event of an agent on a worker is taken over whole, and what is none i
   // Where the agent's host is, only this machine can know.
   const detached = { ...everyEvent["session.started"], detached: true, issueId: "other" };
   assert.deepEqual(reportedEvent(detached), everyEvent["session.started"]);
+});
+
+test("an id that the engine has already is told as a bug, and the job that is there stays the only one", async (t) => {
+  await using redis = await RedisServer.start();
+  await using engine = await Engine.open(redis.url, "f");
+  const queue = engine.queue("w");
+  t.after(() => queue.close());
+  await queue.add("att_1-7");
+  await assert.rejects(
+    queue.add("att_1-7"),
+    /another job att_1-7: an id came twice, which is a bug/,
+  );
+  assert.equal(redis.cli("llen", "{symphony:f}:w:wait"), "1");
+  // References only.
+  assert.ok(redis.cli("hgetall", "{symphony:f}:w:att_1-7").length < 1_000);
+  await queue.drop("att_1-7");
+  await queue.add("att_1-7");
+  await queue.drop("att_1-7");
+  assert.equal(redis.cli("llen", "{symphony:f}:w:wait"), "0");
 });

@@ -21,6 +21,7 @@ before(async () => {
 until [ -e "$shared/go" ]; do sleep 0.1; done
 pwd > where; echo two >> one; echo done`,
     section,
+    { isCluster: true },
   );
   await world.serve();
 });
@@ -193,7 +194,7 @@ test("30: an agent whose program one worker has runs there alone, the other work
   assert.deepEqual(attempts, []);
 });
 
-test("29: an issue is moved in mid-attempt: it runs on the other worker alone", async () => {
+test("an issue is moved in mid-attempt: it runs on the other worker alone", async () => {
   world.stop();
   const before = world.shared("started").length;
   await world.issue("Eight");
@@ -226,6 +227,42 @@ test("29: an issue is moved in mid-attempt: it runs on the other worker alone", 
   assert.equal(readFileSync(`${workspace.path}/one`, "utf8"), "one\ntwo\n");
   const audit = await symphony(world.place, "audit", "--json");
   assert.match(audit.stdout, /issues\.move/);
+});
+
+test("every key of a fleet is in one slot of a cluster, and a worker has four connections, whatever it runs", async () => {
+  const keys = world.redis.cli("--scan").split("\n").filter(Boolean);
+  assert.ok(keys.length > 3);
+  const [tag] = /^\{symphony:[0-9a-f]+\}:/.exec(keys[0] ?? "") ?? [];
+  assert.ok(tag);
+  assert.deepEqual(
+    keys.filter((key) => !key.startsWith(tag)),
+    [],
+  );
+  const count = () => world.redis.cli("client", "list").split("\n").length;
+  await eventually("nothing runs", async () => {
+    return (await world.client.system.state()).running.length === 0;
+  });
+  const idle = count();
+  world.stop();
+  const before = world.shared("started").length;
+  for (const title of ["Nine", "Ten", "Eleven"]) await world.issue(title);
+  await eventually("they run", async () => world.shared("started").length >= before + 3);
+  assert.equal(count(), idle);
+  // Of each worker four, of the server two and one for each queue, and the one that asks.
+  assert.equal(idle, 2 * 4 + 2 + 2 + 1, world.redis.cli("client", "list"));
+  world.go();
+  await eventually("they have ended", async () => {
+    return (await world.client.system.state()).running.length === 0;
+  });
+  // What ended attempts leave has an end.
+  const left = world.redis
+    .cli("--scan")
+    .split("\n")
+    .filter((key) => /att_/.test(key));
+  assert.deepEqual(
+    left.filter((key) => world.redis.cli("ttl", key) === "-1"),
+    [],
+  );
 });
 
 test("a drained worker ends by itself, and a removed one with the reason", async () => {

@@ -144,7 +144,7 @@ test("30: an agent that a worker could not start, or whose login is refused ther
   }
 });
 
-test("29: an issue that is moved runs there alone: its live attempt is stopped, and the next begins there when it is gone", async () => {
+test("an issue that is moved runs there alone: its live attempt is stopped, and the next begins there when it is gone", async () => {
   const workers = [worker("w1", { capacity: 9 }), worker("w2", { capacity: 9 })];
   const { world } = await fleet(workers);
   const [entry] = [...world.orchestrator.state.issues.of("running").values()];

@@ -153,6 +153,8 @@ export interface FleetPlace {
   /** What else the environment of a worker has. */
   readonly workerEnv: ((name: string) => Readonly<Record<string, string>>) | undefined;
   readonly leaseMs: number;
+  /** The engine refuses commands whose keys are in several slots. */
+  readonly isCluster: boolean;
 }
 
 /**
@@ -185,10 +187,12 @@ export class FleetWorld implements AsyncDisposable {
   static async open(
     agent: string,
     section: string | ((line: string) => string) = commandSection,
-    { under = tmpdir(), workerEnv, leaseMs = 15_000 }: Partial<FleetPlace> = {},
+    { under = tmpdir(), workerEnv, leaseMs = 15_000, isCluster = false }: Partial<FleetPlace> = {},
   ): Promise<FleetWorld> {
     const dir = await mkdtemp(join(under, "symphony-fleet-"));
-    const world = new FleetWorld(dir, await RedisServer.start(), workerEnv);
+    const redis = await RedisServer.start(...(isCluster ? ["--cluster-enabled", "yes"] : []));
+    if (isCluster) redis.cli("cluster", "addslotsrange", "0", "16383");
+    const world = new FleetWorld(dir, redis, workerEnv);
     await mkdir(join(dir, "shared"));
     const script = `#!/bin/bash
 shared='${dir}/shared'
