@@ -88,6 +88,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     post: (input) => deps.orchestrator().post(input),
     rests: (input) => deps.orchestrator().applySaved(input.issueId, input),
     isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),
+    isEnded: (issueId) => deps.orchestrator().state.issues.of("completed").has(issueId),
     isAttached: (issueId) =>
       deps.orchestrator().state.issues.of("held").get(issueId)?.attached !== undefined,
   });

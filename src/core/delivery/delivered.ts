@@ -120,6 +120,8 @@ export interface Reach {
   isRunning(issueId: string): boolean;
   /** Whether a person works in the issue's workspace now. */
   isAttached(issueId: string): boolean;
+  /** Whether the issue has ended in its tracker. */
+  isEnded(issueId: string): boolean;
 }
 
 /** A commit in the words of its author, which are untrusted. */

@@ -26,6 +26,7 @@ const triggers = [
   "work.committed",
   "branch.pushed",
   "issue.review",
+  "issue.completed",
   "pull_request.updated",
   "pull_request.merged",
   "pull_request.closed",
@@ -99,7 +100,7 @@ export class Radar {
 
   async #compareAll(): Promise<void> {
     const { store, config } = this.#deps;
-    const live = store.all().filter(isLive);
+    const live = store.all().filter((one) => this.#isLive(one));
     const byRepository = Map.groupBy(live, ({ repository }) => repository);
     for (const rule of config().git.repositories) {
       if (this.#leaving.signal.aborted) return;
@@ -160,6 +161,13 @@ export class Radar {
     return sorted.slice(0, maxPairs);
   }
 
+  /** A running attempt may have committed before anything of it is offered. */
+  #isLive({ issueId, over, repository, branch, pullRequest }: Delivered): boolean {
+    // An issue that was closed leads its branch no further, where no pull request is open.
+    const isLeft = pullRequest === null && this.#deps.isEnded(issueId);
+    return !over && !isLeft && repository !== null && branch !== null;
+  }
+
   #headOf({ issueId, head }: Delivered): [string, string][] {
     const newest = this.#deps.isRunning(issueId) ? this.#committed.get(issueId) : undefined;
     if (newest === undefined) this.#committed.delete(issueId);
@@ -181,11 +189,6 @@ export class Radar {
         save({ ...one, overlaps: next });
     }
   }
-}
-
-/** A running attempt may have committed before anything of it is offered. */
-function isLive({ over, repository, branch }: Delivered): boolean {
-  return !over && repository !== null && branch !== null;
 }
 
 /** null: it is not known whether they conflict. */

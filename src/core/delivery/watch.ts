@@ -154,7 +154,7 @@ export class Watch {
 
   async #branch(known: Delivered, rule: RepositoryConfig): Promise<void> {
     if (known.mode !== "branch") return;
-    const { clock, store, save, updates } = this.#deps;
+    const { clock, store, save, updates, isEnded } = this.#deps;
     const seen = await readBranch(known, rule, this.#deps);
     const now = store.of(known.issueId);
     if (seen === null || now === null) return;
@@ -168,6 +168,7 @@ export class Watch {
       const isShown = isPushed && clock.wall() - (now.pushedAt ?? 0) > showsWithinMs;
       return isShown ? this.#over({ ...next, pushed: null }, seen.summary, seen.end) : save(next);
     }
+    if (isPushed && isEnded(known.issueId)) return save({ ...next, over: true, waitingFor: null });
     save({ ...next, ...(isPushed && seen.now) });
     const wanted = { conflict: null, onlyConflicts: true };
     if (seen.tip !== null) void updates?.update(known.issueId, { ...wanted, base: seen.tip });

@@ -247,7 +247,9 @@ export function attached(
   const status = statusOf(state, issue) ?? "not queued";
   if (status !== "held" && !allowed.includes("held")) {
     const message = `${issue.identifier} is ${status} and cannot be held`;
-    throw new SymphonyError("transition_not_allowed", message, { details: { status, allowed } });
+    const hint = `move it to an active state first; symphony diff ${issue.identifier} shows its work`;
+    const details = { status, allowed };
+    throw new SymphonyError("transition_not_allowed", message, { details, hint });
   }
   return hold(state, issue, { reason, attached: input.attached, context });
 }

@@ -70,6 +70,7 @@ function bench(t: TestContext, { updates = true, merge = "never" } = {}) {
     isIncluded: async () => false,
     isRunning: () => busy.running,
     isAttached: () => busy.attached,
+    isEnded: () => false,
     forgeFor: () => ({ observe, mayWrite: async () => true }),
     save: (next: Delivered, entries: readonly NewEntry[] = []) => {
       store.save(next, entries);

@@ -27,6 +27,7 @@ function bench(t: TestContext) {
   const posted: Updated[] = [];
   const listeners: ((event: SymphonyEvent) => void)[] = [];
   let isBroken = false;
+  const ended = new Set<string>();
   const unused = () => {
     throw new Error("not used");
   };
@@ -40,6 +41,7 @@ function bench(t: TestContext) {
       save: (delivery: Delivered) => store.save(delivery),
       post: (input: Input) => posted.push(input as Updated),
       isRunning: () => false,
+      isEnded: (issueId: string) => ended.has(issueId),
       headOf: async () => (isBroken ? null : gitIn(mirror)("rev-parse", "main")),
       ports: {
         mirror: async () => mirror,
@@ -87,7 +89,7 @@ function bench(t: TestContext) {
       listener({ type, issueId: null, data } as unknown as SymphonyEvent);
   };
   return {
-    ...{ root, store, posted, open, work, next, tell },
+    ...{ root, store, posted, ended, open, work, next, tell },
     break: () => {
       isBroken = true;
     },
@@ -128,6 +130,22 @@ test("the branches of all workspaces are compared when a head moved, with the ea
   for (let at = 0; at < 20; at++) tell("branch.pushed");
   await next();
   assert.equal(posted.length, count + 1, "events that come together are one comparison");
+});
+
+test("the branch of an issue that was closed is no longer compared, unless a pull request is open", async (t) => {
+  const { open, work, next, tell, ended, store } = bench(t);
+  work("A-1", { "one.txt": "first\n" }, 1);
+  work("A-2", { "one.txt": "second\n" }, 2);
+  open().start();
+  assert.equal((await next()).overlaps?.length, 1);
+  ended.add("id-A-1");
+  tell("issue.completed");
+  assert.deepEqual((await next()).overlaps, []);
+  const first = store.of("id-A-1");
+  const pullRequest = { number: 1 } as Delivered["pullRequest"];
+  if (first) store.save({ ...first, pullRequest });
+  tell("issue.completed");
+  assert.equal((await next()).overlaps?.length, 1);
 });
 
 test("a merged branch is no longer compared; a restart continues from what was known", async (t) => {

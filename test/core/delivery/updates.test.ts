@@ -87,6 +87,7 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
     tellFeedback: () => told.push("feedback"),
     isRunning: () => isRunning,
     isAttached: () => isAttached,
+    isEnded: () => false,
     ports: {
       identity: unused,
       contentsOf: async () => null,

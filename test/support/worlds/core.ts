@@ -392,6 +392,7 @@ function undelivered(
     headOf: async () => null,
     defaultBranch: async () => null,
     isAttached: () => false,
+    isEnded: () => false,
     keep: async () => Promise.reject(new Error("no remote")),
     release: async () => {},
     diff: async () => Promise.reject(new Error("no remote")),
