@@ -14,6 +14,7 @@ import { shellQuoted } from "../text/text.ts";
 import type { Book } from "./book.ts";
 import { quoted, sshFault, sshLine, sshVariables } from "./command-line.ts";
 import type { SshHosts } from "./hosts.ts";
+import { endRun } from "./scripts.ts";
 import type { SshWorkspaces } from "./workspaces.ts";
 
 export interface SshRuntimeOptions {
@@ -136,8 +137,10 @@ function launchOf(
   const lines = [
     `cd -- ${quoted(workspace)} || exit 1`,
     ...(names === "" ? [] : [`unset ${names}`]),
-    `export SYMPHONY_RUN_ID=${shellQuoted(book.cookieOf(attemptId))}`,
-    `exec bash -c ${quoted(command)}`,
+    `run=${shellQuoted(book.cookieOf(attemptId))}${endRun}`,
+    `SYMPHONY_RUN_ID="$run" bash -c ${quoted(command)}`,
+    // What it left behind holds the output, and the connection would not end.
+    "code=$?; end_run; exit $code",
   ];
   return sshLine(host, lines.join("\n"), env);
 }

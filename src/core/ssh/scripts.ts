@@ -7,7 +7,7 @@ case $1 in "~") root=$HOME;; "~/"*) root=$HOME/\${1#"~/"};; /*) root=$1;; *) roo
 mkdir -p -m 700 -- "$root" && root=$(cd -- "$root" && pwd -P) && mkdir -p -m 700 -- "$root/.symphony-ssh" || exit 1`;
 
 /** Ends every process whose cookie begins with `$run`; `$left`: how many are left. */
-const endRun = `
+export const endRun = `
 of_run() { grep -lzs "^SYMPHONY_RUN_ID=$run" /proc/[0-9]*/environ | cut -d/ -f3; }
 end_run() {
   for sig in TERM KILL KILL; do

@@ -11,6 +11,8 @@ interface SshOptions {
   readonly hosts: readonly string[];
   /** Sections of the workflow file in place of the usual ones. */
   readonly sections?: string;
+  /** The real ssh is used. */
+  readonly isReal?: boolean;
   /** Further variables of the server. */
   readonly env?: Readonly<Record<string, string>>;
   /** Further lines of the hosts' profiles. */
@@ -51,7 +53,8 @@ export class SshWorld implements AsyncDisposable {
     await mkdir(join(dir, "shared"));
     await mkdir(join(dir, "bin"));
     await writeFile(join(dir, ".profile"), `export PATH='${dir}/bin':$PATH\n`);
-    await writeFile(join(dir, "bin", "ssh"), fakeSsh(dir), { mode: 0o755 });
+    if (options.isReal !== true)
+      await writeFile(join(dir, "bin", "ssh"), fakeSsh(dir), { mode: 0o755 });
     Object.assign(world.place.env, options.env);
     for (const host of options.hosts) {
       const home = world.home(host);
@@ -135,6 +138,11 @@ Work on {{ issue.title }}
   /** Agents that wait for the file `go` continue. */
   async go(): Promise<void> {
     await writeFile(join(this.dir, "shared", "go"), "");
+  }
+
+  /** The next agents wait. */
+  async stop(): Promise<void> {
+    await rm(join(this.dir, "shared", "go"), { force: true });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
