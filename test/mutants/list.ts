@@ -1,6 +1,7 @@
 import { ofTheAgents } from "./agents.ts";
 import { ofTheDelivery } from "./delivery.ts";
 import { ofTheEgress } from "./egress.ts";
+import { ofTheFleet } from "./fleet.ts";
 import { faults, type Mutant } from "./mutant.ts";
 import { ofTheRecord } from "./record.ts";
 import { ofTheScheduler } from "./scheduler.ts";
@@ -16,6 +17,7 @@ export const mutants: readonly Mutant[] = [
   ...ofTheDelivery,
   ...ofTheAgents,
   ...ofTheEgress,
+  ...ofTheFleet,
   ...faults(
     { file: "src/core/followers.ts", tests: [kept], only: "O-36" },
     [

@@ -13,6 +13,8 @@ interface AdmissionDeps {
     info(message: string, fields?: Readonly<Record<string, unknown>>): void;
     warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
   };
+  /** Only the server that leads answers. */
+  leads(): boolean;
   readonly signal: AbortSignal;
 }
 
@@ -25,7 +27,7 @@ export async function admitWorkers(deps: AdmissionDeps): Promise<void> {
   let last = "0-0";
   while (!signal.aborted) {
     try {
-      last = await admitAfter(last, deps);
+      if (deps.leads()) last = await admitAfter(last, deps);
     } catch {
       last = "0-0";
     }

@@ -7,7 +7,8 @@ import { type Job, loadPackages, type Packages, type Redis } from "./packages.ts
 
 /** The jobs of one worker, as the orchestrator sees them. */
 export interface Queue {
-  add(run: string): Promise<void>;
+  /** `instance`: the process of the worker that it is meant for. */
+  add(run: string, instance: string): Promise<void>;
   /** Does nothing for one that a worker has taken. */
   drop(run: string): Promise<void>;
   close(): Promise<void>;
@@ -97,10 +98,10 @@ export class Engine implements AsyncDisposable {
     const queue = new this.#loaded.bullmq.Queue(worker, { connection, prefix: this.prefix });
     queue.on("error", () => {});
     return {
-      async add(run) {
+      async add(run, instance) {
         // References only: what an attempt needs travels sealed.
         const mark = randomUUID();
-        await queue.add("attempt", { mark }, { ...kept, jobId: run });
+        await queue.add("attempt", { mark, instance }, { ...kept, jobId: run });
         // An id that exists already is dropped silently, and the job that comes back looks new.
         const there = await queue.getJob(run);
         if (there === undefined) throw new Error(`the engine has no job ${run}`);

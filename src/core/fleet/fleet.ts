@@ -9,6 +9,7 @@ import { admitWorkers } from "./admission.ts";
 import { listFor, type WantedAgent } from "./agents.ts";
 import { copyOf } from "./copy.ts";
 import { Engine, type Queue } from "./engine.ts";
+import { isSettled } from "./judging.ts";
 import {
   type LeaseTimes,
   leadOf,
@@ -191,7 +192,7 @@ export class Fleet {
     const queue = this.#queues.get(run.member.id) ?? this.#engine.queue(run.member.id);
     this.#queues.set(run.member.id, queue);
     run.dispatchedAt = this.#options.clock.now();
-    await queue.add(name).catch((error: unknown) => {
+    await queue.add(name, run.instance).catch((error: unknown) => {
       throw lost(
         `the worker ${run.member.name} could not be given the attempt: ${messageOf(error)}`,
       );
@@ -349,12 +350,11 @@ export class Fleet {
     };
   }
 
-  /** Every worker has ended what it ran for an earlier server, by its word or by the end of its lease. */
   #isSettled(): boolean {
-    const since = this.#leadsSince ?? Number.POSITIVE_INFINITY;
-    if (this.#options.clock.now() >= since + this.#times.leaseMs) return true;
-    const epoch = String(this.#members.epoch);
-    return this.#members.all.every(({ id }) => this.#sightings.get(id)?.presence?.epoch === epoch);
+    const now = this.#options.clock.now();
+    const sightings = this.#members.all.map(({ id }) => this.#sightings.get(id) ?? null);
+    const lead = { since: this.#leadsSince, now, epoch: this.#members.epoch };
+    return isSettled(lead, this.#times.leaseMs, sightings);
   }
 
   #tellChanges(): void {
@@ -368,14 +368,21 @@ export class Fleet {
   #admit(): Promise<void> {
     const { clock, log } = this.#options;
     const { signal } = this.#stop;
-    return admitWorkers({ engine: this.#engine, members: this.#members, clock, log, signal });
+    return admitWorkers({
+      ...{ engine: this.#engine, members: this.#members, clock, log, signal },
+      leads: () => this.#leadsSince !== null,
+    });
   }
 
   #read(): Promise<void> {
     const { waiting, redis } = this.#engine;
     return readStreams({
       ...{ redis: waiting, trim: redis, signal: this.#stop.signal },
-      streams: () => this.#members.all.map(({ id }) => this.#engine.key("up", id)),
+      // What is read is deleted: another server's may not be.
+      streams: () =>
+        this.#leadsSince === null
+          ? []
+          : this.#members.all.map(({ id }) => this.#engine.key("up", id)),
       received: (_, { run, seq, isLast, data }: Part) =>
         this.#runs.get(run)?.talk?.received(seq, isLast, data),
     });

@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
 import { join } from "node:path";
 import { Low } from "lowdb";
 import { z } from "zod";
@@ -38,6 +38,15 @@ const Stored = z.object({
 type Stored = Readonly<z.output<typeof Stored>>;
 
 export const maxWorkers = 100;
+const epochsPerMs = 1_000;
+
+/**
+ * The number of a server's lead: above its earlier ones, and above all that came after the backup from which its file was
+ * restored. `chance` (below 1,000) keeps two servers that begin with copies of one file in the same instant apart.
+ */
+export function nextEpoch(before: number, wall: number, chance: number): number {
+  return Math.max(before + 1, Math.floor(wall) * epochsPerMs + chance);
+}
 const formatVersion = 2;
 const fileName = "fleet.json";
 /** The secret that seals the keys of workers and invitations: it is sealed and backed up as all secrets are. */
@@ -74,9 +83,8 @@ export class Members {
     const { members, invitations } = stored.current;
     const key = await keyOf(secrets, members.length + invitations.length === 0, file);
     const opened = new Members(stored, key);
-    // Also above every epoch that came after the backup from which the file was restored.
-    const now = Math.floor(clock.wall() / 1_000);
-    await opened.#change((all) => ({ ...all, epoch: Math.max(all.epoch + 1, now) }));
+    const [wall, chance] = [clock.wall(), randomInt(epochsPerMs)];
+    await opened.#change((all) => ({ ...all, epoch: nextEpoch(all.epoch, wall, chance) }));
     return opened;
   }
 

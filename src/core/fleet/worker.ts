@@ -12,6 +12,7 @@ import { WorkerAgents } from "./agents.ts";
 import type { Engine } from "./engine.ts";
 import { Hosted, type HostedDeps } from "./hosted.ts";
 import type { Identity } from "./join.ts";
+import { afterRenewal, Deadline } from "./judging.ts";
 import {
   claimLease,
   giveBackLease,
@@ -73,6 +74,7 @@ class FleetWorker {
     { readonly hosted: Hosted; readonly job: Job; readonly token: string }
   >();
   readonly #talks = new Map<string, Talk>();
+  readonly #taken = new Set<string>();
   readonly #early: EarlyParts;
   readonly #agents: WorkerAgents;
   /** Aborted: the next renewal comes at once. */
@@ -83,8 +85,7 @@ class FleetWorker {
   #times = leaseTimes(leaseRange.usual);
   #instance = "";
   #beat = 0;
-  /** By the monotonic clock: until then agents may run. */
-  #deadline = Number.NEGATIVE_INFINITY;
+  readonly #deadline = new Deadline();
   #ending: Promise<void> | null = null;
   #skewMs = 0;
   #heldSince: number | null = null;
@@ -192,18 +193,14 @@ class FleetWorker {
     const renewal = { worker: identity.id, presence: this.#presence(), key: this.#key };
     if (this.#instance === "") return this.#claim(from);
     const answer = await renewLease(engine, renewal);
-    if (answer === "ok") {
-      this.#extend(from);
-      this.#taking?.keep();
-      await this.#endOrdered();
-      await this.#renewJobs();
-      await this.#taking?.replaceStuck(this.#runs.size < this.#options.capacity);
-    } else if (answer !== "no lead") {
-      // Without an orchestrator the lease runs out; all else says that it is not this process's any more.
-      await this.#endAll(
-        answer === "gone" ? "its lease has expired" : "another one leads the fleet",
-      );
-    }
+    const next = afterRenewal(answer);
+    if (next === "wait") return;
+    if (next !== "extend") return this.#endAll(next.ends);
+    this.#extend(from);
+    this.#taking?.keep();
+    await this.#endOrdered();
+    await this.#renewJobs();
+    await this.#taking?.replaceStuck(this.#runs.size < this.#options.capacity);
   }
 
   async #claim(from: number): Promise<void> {
@@ -213,16 +210,14 @@ class FleetWorker {
     this.#epoch = lead.epoch;
     // It stays for the whole epoch.
     this.#times = leaseTimes(lead.leaseMs);
-    const before = this.#before;
-    this.#instance = randomUUID();
-    const presence = this.#presence();
+    // Not its own before the engine says so: until then it has no lease that could run out.
+    const instance = randomUUID();
     const answer = await claimLease(engine, {
-      worker: identity.id,
-      presence,
-      key: this.#key,
-      before,
+      ...{ worker: identity.id, key: this.#key, before: this.#before },
+      presence: { ...this.#presence(), instance, takes: true },
     }).catch(() => "");
     if (answer === "ok") {
+      this.#instance = instance;
       this.#heldSince = null;
       this.#extend(from);
       this.#taking?.keep();
@@ -232,8 +227,7 @@ class FleetWorker {
       });
     }
     // Not answered: it may have been taken, and the next claim replaces it.
-    this.#before = answer === "" ? this.#instance : before;
-    this.#instance = "";
+    if (answer === "") this.#before = instance;
     if (answer !== "held") return;
     this.#heldSince ??= clock.now();
     if (clock.now() - this.#heldSince < this.#times.leaseMs + this.#times.renewMs) return;
@@ -248,10 +242,10 @@ class FleetWorker {
 
   #extend(from: number): void {
     const { clock } = this.#options;
-    this.#deadline = from + this.#times.leaseMs - this.#times.marginMs;
+    this.#deadline.extend(from, this.#times);
     if (!this.#guardian.isAlive)
       this.#guardian = new Guardian(runIdOf(this.#options.dir, "").slice(0, -1));
-    this.#guardian.extend(this.#deadline - clock.now());
+    this.#guardian.extend(this.#deadline.at - clock.now());
   }
 
   async #renewJobs(): Promise<void> {
@@ -267,12 +261,12 @@ class FleetWorker {
 
   /** Notices at once, after a standstill too, that the lease has run out. */
   #watch(): void {
-    if (this.#options.clock.now() < this.#deadline || this.#instance === "") return;
+    if (!this.#deadline.isOver(this.#options.clock.now()) || this.#instance === "") return;
     void this.#endAll("its lease could not be renewed in time");
   }
 
   requireLease(): void {
-    if (this.#options.clock.now() < this.#deadline) return;
+    if (!this.#deadline.isOver(this.#options.clock.now())) return;
     throw lost("the lease of the worker has run out");
   }
 
@@ -286,7 +280,7 @@ class FleetWorker {
 
   async #end(why: string): Promise<void> {
     const { log } = this.#options;
-    this.#deadline = Number.NEGATIVE_INFINITY;
+    this.#deadline.end();
     const ended = [...this.#runs.values()].map(({ hosted }) => hosted.end(lost(why)));
     if (ended.length > 0) log("agents are ended", { reason: why, agents: ended.length });
     await Promise.all(ended);
@@ -302,6 +296,12 @@ class FleetWorker {
     const run = String(job.id);
     this.requireLease();
     if (!run.endsWith(`-${this.#epoch}`)) throw lost("it was placed by an earlier server");
+    // One that was lost in between has no claim to what it was to get: it may run elsewhere.
+    const meant = job.data["instance"];
+    if (meant !== undefined && meant !== this.#instance) throw lost("it was placed before that");
+    // An engine that failed over gives what it has given already.
+    if (this.#taken.has(run)) throw lost("it was taken before");
+    this.#taken.add(run);
     const hosted = new Hosted(run, this.#hostedDeps());
     const talk = new Talk(
       run,

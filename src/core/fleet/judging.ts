@@ -1,0 +1,89 @@
+import type { LeaseTimes } from "./lease.ts";
+import type { Sighting } from "./sighting.ts";
+
+// What the orchestrator concludes from what it has seen: nothing here asks the engine or a clock.
+
+/** What of a run its end is judged by. */
+export interface JudgedRun {
+  /** The process of the worker that it was given to. */
+  readonly instance: string;
+  /** Monotonic ms; null: no worker can have it yet. */
+  readonly dispatchedAt: number | null;
+  /** The worker has said once that it runs it. */
+  readonly wasSeen: boolean;
+  /** The worker was ordered to end it, or not to take it; then the beat that was seen first after that. */
+  readonly endOrder: "none" | "given" | number;
+}
+
+/** `gone`: the worker certainly has no agent of it any more; `failed`: it is given up. Both as the end of a sentence. */
+export interface Verdict {
+  readonly gone?: string;
+  readonly failed?: string;
+  readonly isSeen?: boolean;
+}
+
+/** Whether the run `name` is certainly over on its worker at `now` (monotonic ms). */
+export function verdictOf(
+  name: string,
+  { instance, dispatchedAt, wasSeen, endOrder }: JudgedRun,
+  { sighting, now, leaseMs }: { sighting: Sighting | null; now: number; leaseMs: number },
+): Verdict {
+  const { presence = null, missingWall = null, beat = 0, lastBeatAt = now } = sighting ?? {};
+  if (presence && presence.instance !== instance) return { gone: "has ended its agents" };
+  if (presence?.left) return { gone: "has stopped" };
+  if (missingWall !== null) {
+    // The engine may have lost it: by our own time it cannot have been renewed for a whole lease.
+    return now - lastBeatAt >= leaseMs ? { gone: "was lost" } : {};
+  }
+  if (presence?.runs.includes(name)) return { isSeen: true };
+  // The second beat after the order was seen was made with the order in force.
+  if (wasSeen || (typeof endOrder === "number" && beat >= endOrder + 2))
+    return { gone: "has ended the agent" };
+  if (dispatchedAt !== null && now - dispatchedAt > leaseMs)
+    return { failed: `did not take the attempt within ${leaseMs / 1_000} s` };
+  return {};
+}
+
+/**
+ * Whether every worker has ended what it ran for an earlier server, by its word or by the end of its lease. `since`: when
+ * this one began to lead, monotonic ms; null: it does not.
+ */
+export function isSettled(
+  { since, now, epoch }: { since: number | null; now: number; epoch: number },
+  leaseMs: number,
+  sightings: readonly (Sighting | null)[],
+): boolean {
+  if (since !== null && now >= since + leaseMs) return true;
+  return sightings.every((one) => one?.presence?.epoch === String(epoch));
+}
+
+/** A worker's own time for agents, by its monotonic clock: it is over before the lease can be given away. */
+export class Deadline {
+  #at = Number.NEGATIVE_INFINITY;
+
+  /** The lease was renewed; `from`: the moment before that was asked for. */
+  extend(from: number, { leaseMs, marginMs }: LeaseTimes): void {
+    this.#at = from + leaseMs - marginMs;
+  }
+
+  /** Agents may run until then, monotonic ms. */
+  get at(): number {
+    return this.#at;
+  }
+
+  isOver(now: number): boolean {
+    return now >= this.#at;
+  }
+
+  end(): void {
+    this.#at = Number.NEGATIVE_INFINITY;
+  }
+}
+
+/** What a worker does after the engine's answer to a renewal: a text is why it ends its agents. */
+export function afterRenewal(answer: string): "extend" | "wait" | { readonly ends: string } {
+  if (answer === "ok") return "extend";
+  // Without an orchestrator the lease runs out; all else says that it is not this process's any more.
+  if (answer === "no lead") return "wait";
+  return { ends: answer === "gone" ? "its lease has expired" : "another one leads the fleet" };
+}

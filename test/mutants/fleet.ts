@@ -1,0 +1,30 @@
+import { faults, type Mutant } from "./mutant.ts";
+
+const tests = ["test/core/fleet/simulation.test.ts"];
+
+/** Faults of leases and placement, which the simulated fleet must find. */
+export const ofTheFleet: readonly Mutant[] = [
+  ...faults(
+    { file: "src/core/fleet/judging.ts", tests },
+    [
+      "4: a worker runs agents until the end of its lease, without a margin",
+      "this.#at = from + leaseMs - marginMs;",
+      "this.#at = from + leaseMs + marginMs;",
+    ],
+    [
+      "9: a lease that the engine has lost counts as over at once",
+      'now - lastBeatAt >= leaseMs ? { gone: "was lost" } : {}',
+      '{ gone: "was lost" }',
+    ],
+    [
+      "28: a server places at once what may still run for its predecessor",
+      "  return sightings.every((one) => one?.presence?.epoch === String(epoch));",
+      "  return true;",
+    ],
+    [
+      "9: a worker whose lease has vanished from the engine runs its agents on",
+      'if (answer === "no lead") return "wait";',
+      'if (answer === "no lead" || answer === "gone") return "extend";',
+    ],
+  ),
+];
