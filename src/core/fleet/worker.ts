@@ -193,6 +193,8 @@ class FleetWorker {
     const renewal = { worker: identity.id, presence: this.#presence(), key: this.#key };
     if (this.#instance === "") return this.#claim(from);
     const answer = await renewLease(engine, renewal);
+    // Late, for a lease that this process gives up or has given up.
+    if (this.#ending !== null || renewal.presence.instance !== this.#instance) return;
     const next = afterRenewal(answer);
     if (next === "wait") return;
     if (next !== "extend") return this.#endAll(next.ends);
@@ -216,6 +218,7 @@ class FleetWorker {
       ...{ worker: identity.id, key: this.#key, before: this.#before },
       presence: { ...this.#presence(), instance, takes: true },
     }).catch(() => "");
+    if (answer === "ok" && this.#instance !== "") return;
     if (answer === "ok") {
       this.#instance = instance;
       this.#heldSince = null;

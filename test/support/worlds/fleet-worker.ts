@@ -129,7 +129,7 @@ export class SimulatedWorker {
     this.#network.ask(this.node, (engine) => engine.renew(name, presence), {
       answered: (answer) => {
         // Another process of its own time by now.
-        if (presence.instance !== this.#instance) return;
+        if (this.#isEnding || presence.instance !== this.#instance) return;
         const next = afterRenewal(answer);
         if (next === "wait") return;
         if (next !== "extend") return this.#endAll(next.ends);
