@@ -233,7 +233,7 @@ export class Orchestrator {
       const sighting = all[at] ?? null;
       const why = whyNothing({ cordoned: false }, sighting, standing);
       const capacity = sighting?.presence?.capacity ?? 0;
-      const rest = { host: name, labels: [], version: "1", sinceWall: 0, running: 0 };
+      const rest = { host: name, labels: [], version: "1", sinceWall: 0, running: 0, agents: null };
       return { name, ...rest, capacity, ready: why === null, why };
     });
   }

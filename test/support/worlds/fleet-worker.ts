@@ -116,7 +116,7 @@ export class SimulatedWorker {
       ...{ instance: this.#instance, epoch: this.#epoch, beat: this.#beat, host: this.node.name },
       ...{ pid: 1, sinceWall: 0, labels: [], capacity: this.capacity, version: "1", protocol },
       ...{ skewMs: this.#skewMs, runs: [...this.#runs.keys()], leaseMs: this.#times.leaseMs },
-      ...{ takes: true, left: false },
+      ...{ takes: true, left: false, agents: null },
     };
   }
 
