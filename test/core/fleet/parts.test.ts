@@ -249,16 +249,16 @@ test("an id that the engine has already is told as a bug, and the job that is th
   await using engine = await Engine.open(redis.url, "f");
   const queue = engine.queue("w");
   t.after(() => queue.close());
-  await queue.add("att_1-7");
+  await queue.add("att_1-7", "one");
   await assert.rejects(
-    queue.add("att_1-7"),
+    queue.add("att_1-7", "one"),
     /another job att_1-7: an id came twice, which is a bug/,
   );
   assert.equal(redis.cli("llen", "{symphony:f}:w:wait"), "1");
   // References only.
   assert.ok(redis.cli("hgetall", "{symphony:f}:w:att_1-7").length < 1_000);
   await queue.drop("att_1-7");
-  await queue.add("att_1-7");
+  await queue.add("att_1-7", "one");
   await queue.drop("att_1-7");
   assert.equal(redis.cli("llen", "{symphony:f}:w:wait"), "0");
 });
