@@ -26,9 +26,15 @@ const methods = {
     return { issues: issuesIn(page), next: page.nextPageToken };
   },
   async get({ ids }) {
-    const issues = issuesIn(await jira("POST", "issue/bulkfetch", { issueIdsOrKeys: ids, fields }));
+    const order = { issueIdsOrKeys: ids, fields };
+    // Without an id symphony asks whether the program works; Jira refuses a read of none.
+    const answer = ids.length ? await jira("POST", "issue/bulkfetch", order) : { issues: [] };
+    // An issue that Jira could not read now is not gone.
+    if (answer.issueErrors?.length) throw { message: "Jira could not read every issue" };
+    const issues = issuesIn(answer);
     // A project that may not be read hides its issues, and refuses the search.
-    if (issues.length < ids.length) await jira("POST", "search/jql", { jql: scope, maxResults: 1 });
+    const isWhole = issues.length > 0 && issues.length === ids.length;
+    if (!isWhole) await jira("POST", "search/jql", { jql: scope, maxResults: 1 });
     return { issues };
   },
   async move({ issue: { id }, state }) {

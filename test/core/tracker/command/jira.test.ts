@@ -27,6 +27,8 @@ class ScriptedJira {
   readonly faults: number[] = [];
   /** The project may not be read. */
   isHidden = false;
+  /** Issues that it cannot read now, named in `issueErrors`. */
+  readonly unread = new Set<string>();
 
   answer(request: IncomingMessage, url: URL, body: string): readonly [number, unknown] {
     const expected = `Basic ${Buffer.from(`bot@example.com:${token}`).toString("base64")}`;
@@ -48,8 +50,11 @@ class ScriptedJira {
     }
     if (act === "POST /rest/api/2/issue/bulkfetch") {
       const wanted = (body["issueIdsOrKeys"] as string[]).map((one) => one.replace("APP-", "1000"));
-      const found = wanted.filter((one) => !this.isHidden && this.states.has(one));
-      return [200, { issues: found.map((one) => this.#issue(one)), issueErrors: [] }];
+      if (wanted.length === 0) return [400, { errorMessages: ["no issue IDs/keys were present"] }];
+      const isRead = (one: string) => !this.isHidden && !this.unread.has(one);
+      const found = wanted.filter((one) => isRead(one) && this.states.has(one));
+      const issueErrors = wanted.filter((one) => this.unread.has(one)).map((id) => ({ id }));
+      return [200, { issues: found.map((one) => this.#issue(one)), issueErrors }];
     }
     const known = id.replace("APP-", "1000");
     if (this.isHidden || !this.states.has(known))
@@ -132,6 +137,7 @@ test("examples/trackers/jira.mjs works on a Jira: list, get, move, one comment f
   assert.equal(found[0]?.createdAt, Date.UTC(2026, 0, 2, 3, 4, 5));
   assert.equal(found[0]?.description?.length, 32_767);
   assert.equal(jira.queries[0], '(project = APP) AND status IN ("To Do")');
+  await tracker.scopeNames?.({ labels: false });
   const [one] = await tracker.fetchIssuesByIds(["10001", "10009"]);
   assert.equal((await tracker.find?.("APP-2"))?.issue.id, "10002");
   assert.ok(one);
@@ -151,8 +157,14 @@ test("examples/trackers/jira.mjs works on a Jira: list, get, move, one comment f
   );
   assert.doesNotMatch(jira.comments[0]?.body ?? "", /<!--/);
   jira.isHidden = true;
+  await assert.rejects(async () => tracker.scopeNames?.({ labels: false }), {
+    code: "tracker_request",
+  });
   await assert.rejects(tracker.fetchIssuesByIds(["10001"]), { code: "tracker_request" });
   jira.isHidden = false;
+  jira.unread.add("10001");
+  await assert.rejects(tracker.fetchIssuesByIds(["10001"]), { code: "tracker_request" });
+  jira.unread.clear();
   jira.faults.push(429);
   await assert.rejects(tracker.fetchIssuesByIds(["10001"]), {
     code: "tracker_rate_limited",
