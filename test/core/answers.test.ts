@@ -111,17 +111,20 @@ describe("an answer without end", () => {
     await site.stopped(4 * mebibyte);
   });
 
-  for (const [what, type, begin, limit] of [
-    ["as a whole", json, '{"choices":"', 16],
-    ["as a stream", "text/event-stream", ": ", 64],
+  const events = "text/event-stream";
+  const lines = `: ${"x".repeat(65_533)}\n`;
+  for (const [what, type, begin, part, limit, piece] of [
+    ["as a whole", json, '{"choices":"', "the answer", 16, undefined],
+    ["as a stream", events, "", "the answer", 64, lines],
+    ["as a stream of one line", events, ": ", "a line", 8, undefined],
   ] as const) {
     test(`of a model to a turn, ${what}, fails the turn and is not asked for again`, async () => {
-      await using site = await endless(type, begin);
+      await using site = await endless(type, begin, piece);
       await using bench = await OpenaiBench.make({ base_url: `http://${site.host}/v1` });
       await using session = await bench.start({ level: "danger" });
       await assert.rejects(session.turn("Say it.", { model: "m-1" }), {
         code: "provider_error",
-        message: `the answer of ${site.host} is larger than ${limit} MiB`,
+        message: `${part} of ${site.host} is larger than ${limit} MiB`,
       });
       await site.stopped(limit * mebibyte);
     });
