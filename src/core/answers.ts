@@ -1,7 +1,6 @@
 // How much of an answer from outside is read. Whoever reads a whole body does it here.
 
 const mebibyte = 1024 * 1024;
-const newline = 0x0a;
 
 /** The largest answer of each kind, in bytes after decompression. */
 const limits = {
@@ -26,17 +25,14 @@ const limits = {
 
 export type AnswerKind = keyof typeof limits;
 
-/** Whoever looks for the end of a line looks at all of it again with each piece. */
-const longestLine: Partial<Record<AnswerKind, number>> = { "stream of a model": 8 * mebibyte };
-
 /** Thrown while an answer is read. The caller turns it into the error of its own area. */
 export class AnswerTooLarge extends Error {
   override readonly name = "AnswerTooLarge";
   readonly host: string;
   readonly limitBytes: number;
 
-  constructor(host: string, limitBytes: number, what = "the answer") {
-    super(`${what} of ${host} is larger than ${limitBytes / mebibyte} MiB`);
+  constructor(host: string, limitBytes: number) {
+    super(`the answer of ${host} is larger than ${limitBytes / mebibyte} MiB`);
     this.host = host;
     this.limitBytes = limitBytes;
   }
@@ -51,7 +47,7 @@ export function tooLargeIn(error: unknown): AnswerTooLarge | null {
 }
 
 /**
- * The same answer, whose body fails with AnswerTooLarge after the limit of its kind or of a line, and ends the connection.
+ * The same answer, whose body fails with AnswerTooLarge after the limit of its kind, and ends the connection.
  * `received` is called for each piece that arrives.
  */
 export function bounded(
@@ -59,17 +55,12 @@ export function bounded(
   { host, kind, received }: { host: string; kind: AnswerKind; received?: () => void },
 ): Response {
   const limitBytes = limits[kind];
-  const lineBytes = longestLine[kind] ?? Number.POSITIVE_INFINITY;
   let left = limitBytes;
-  let line = 0;
   const counter = new TransformStream<Uint8Array, Uint8Array>({
     transform(chunk, controller) {
       received?.();
       left -= chunk.byteLength;
-      const end = chunk.lastIndexOf(newline);
-      line = end === -1 ? line + chunk.byteLength : chunk.byteLength - end - 1;
-      if (line > lineBytes) controller.error(new AnswerTooLarge(host, lineBytes, "a line"));
-      else if (left < 0) controller.error(new AnswerTooLarge(host, limitBytes));
+      if (left < 0) controller.error(new AnswerTooLarge(host, limitBytes));
       else controller.enqueue(chunk);
     },
   });

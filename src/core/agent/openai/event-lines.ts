@@ -14,7 +14,10 @@ const done = /^data:\s*\[DONE\]\s*$/;
 export function eventLines(body: Bytes, ended: () => void): Bytes {
   const decoder = new TextDecoder();
   const encoder = new TextEncoder();
-  let open = "";
+  /** The pieces of the line that has not ended: together they are as long as the whole answer where no line ends. */
+  let open: string[] = [];
+  /** A `\r` at the end of a piece, which may be the first half of an end of line. */
+  let half = "";
   const whole = (lines: readonly string[]) =>
     lines
       .filter((line) => {
@@ -25,14 +28,18 @@ export function eventLines(body: Bytes, ended: () => void): Bytes {
       .join("");
   const filter = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
     transform(piece, controller) {
-      // A `\r` at the end may be the first half of an end of line.
-      const lines = `${open}${decoder.decode(piece, { stream: true })}`.split(/\r\n|\r(?!$)|\n/);
-      open = lines.pop() ?? "";
-      const text = whole(lines);
+      const read = `${half}${decoder.decode(piece, { stream: true })}`;
+      half = read.endsWith("\r") ? "\r" : "";
+      const [first = "", ...lines] = read.slice(0, read.length - half.length).split(/\r\n?|\n/);
+      open.push(first);
+      const last = lines.pop();
+      if (last === undefined) return;
+      const text = whole([open.join(""), ...lines]);
+      open = [last];
       if (text !== "") controller.enqueue(encoder.encode(text));
     },
     flush(controller) {
-      const text = whole(`${open}${decoder.decode()}`.split(/\r\n?|\n/));
+      const text = whole(`${open.join("")}${half}${decoder.decode()}`.split(/\r\n?|\n/));
       controller.enqueue(encoder.encode(`${text}\n`));
     },
   });
