@@ -329,6 +329,12 @@ const guesses: readonly (Omit<ForeignKey, "paths" | "translate"> & { readonly at
     to: ["agent.max_concurrent_agents"],
   },
   {
+    at: /^agent\.by_(?:state|label)\..+\.(?:agent|name|type|runner|engine)$/,
+    effect: "agent",
+    to: [],
+    note: "write use: for an agent of the file, kind: for a kind of agent",
+  },
+  {
     at: /^agent\.(?:type|name|backend|tool|cli|program|provider)$|^(?:backend|coding_agent|agent_(?:kind|type|name|backend))$/,
     effect: "agent",
     to: ["agent.kind"],

@@ -231,6 +231,7 @@ test("S5: names that no tool of the table has are judged by what they say: a bou
     "tracker.max_concurrent_issues": "agent.max_concurrent_agents",
     "agent.type": "agent.kind",
     backend: "agent.kind",
+    "agent.by_label.special.agent": "write use:",
     allowed_labels: "tracker.labels",
     team: "tracker.labels",
     project: "tracker.labels",
