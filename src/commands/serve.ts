@@ -36,7 +36,7 @@ import { keptLines } from "./kept.ts";
 import { jsonText, paintFor } from "./output.ts";
 import { serveTerminal } from "./serve-terminal.ts";
 import { Spinner } from "./spinner.ts";
-import { aborted, leaveSoon, stopCode, stopSignal } from "./stop.ts";
+import { aborted, leaveSoon, StopRequest, stopCode, stopSignal } from "./stop.ts";
 
 /** A running core and its server; disposing stops both. */
 export interface Daemon extends AsyncDisposable {
@@ -64,6 +64,8 @@ interface DaemonOptions {
   readonly kinds?: Kinds;
   /** Aborts the start, which then rejects with the signal's reason. */
   readonly signal: AbortSignal;
+  /** As `CoreOptions` has it. */
+  readonly onOvertaken?: () => void;
   /** Shows on a terminal what takes long. */
   readonly spinner?: Spinner;
 }
@@ -91,6 +93,7 @@ export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
     allowUnknown: options.allowUnknown ?? false,
     acceptLoss: options.acceptLoss ?? [],
     ...(options.kinds && { kinds: options.kinds }),
+    ...(options.onOvertaken && { onOvertaken: options.onOvertaken }),
     onClone: (clone) => options.spinner?.clone(clone),
     ...(options.restartSafe && {
       admit: (config: Config) => requireRestartSafe(kinds.agents, config, { dataDir, env, signal }),
@@ -164,9 +167,11 @@ interface ServeOptions {
 /** `symphony serve`: runs until SIGINT or SIGTERM, or with `--once` until its runs have ended. */
 export async function serve(options: ServeOptions, context: CommandContext): Promise<number> {
   const project = servedProject(options.workflow, context);
-  const stop = stopSignal();
+  const overtaken = new AbortController();
+  const stop = AbortSignal.any([stopSignal(), overtaken.signal]);
+  const onOvertaken = () => overtaken.abort(new StopRequest(exitCodes.failed, "overtaken"));
   try {
-    return await run({ ...project, stop }, options, context);
+    return await run({ ...project, stop, onOvertaken }, options, context);
   } catch (error) {
     // The start was aborted, and nothing of it is left.
     if (error === stop.reason) return options.once ? exitCodes.interrupted : endOf(stop);
@@ -180,10 +185,11 @@ interface Place {
   readonly workflowPath: string;
   readonly dataDir: string;
   readonly stop: AbortSignal;
+  readonly onOvertaken: () => void;
 }
 
 async function run(
-  { workflowPath, dataDir, stop }: Place,
+  { workflowPath, dataDir, stop, onOvertaken }: Place,
   options: ServeOptions,
   io: CommandIo,
 ): Promise<number> {
@@ -213,6 +219,7 @@ async function run(
     log,
     redactor,
     signal: stop,
+    onOvertaken,
     spinner,
   });
   // Only the server that holds the data directory writes its log file.

@@ -13,12 +13,12 @@ const stopping = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 export const sameWithinMs = 1_000;
 
 /** Why a command stops: the reason of the signal of `stopSignal`. */
-class StopRequest extends Error {
+export class StopRequest extends Error {
   override readonly name = "AbortError";
   readonly exitCode: number;
 
-  constructor(exitCode: number) {
-    super("stopped from outside");
+  constructor(exitCode: number, why = "stopped from outside") {
+    super(why);
     this.exitCode = exitCode;
   }
 }

@@ -117,6 +117,8 @@ export interface CoreOptions {
   url?(): string | null;
   /** Rejects when this configuration must not be served; nothing has been changed by then. */
   admit?(config: Config): Promise<void>;
+  /** Called when another server leads the fleet that this one led: this one has to end. */
+  onOvertaken?(): void;
   /** Receives the progress of clones, of which nothing is kept. */
   onClone?(clone: CloneState): void;
 }

@@ -22,6 +22,7 @@ import { openHost } from "./host.ts";
 
 import { openInboxes } from "./inboxes.ts";
 import { type Kinds, kinds as ownKinds } from "./kinds.ts";
+import { openFleet, openSsh } from "./machines.ts";
 import { messageOf } from "./model/errors.ts";
 import { notifyMigrations } from "./notify/store.ts";
 import { openNotices } from "./notifying.ts";
@@ -30,7 +31,6 @@ import {
   closeAll,
   openAudit,
   openBus,
-  openFleet,
   openHosts,
   openMirrors,
   openModels,
@@ -38,7 +38,6 @@ import {
   openRoots,
   openRuntimes,
   openSaves,
-  openSsh,
   openStore,
   openWorkspaces,
 } from "./open.ts";
@@ -175,6 +174,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     workspaces: () => workspaces,
     orchestrator: () => orchestrator,
     users: () => users,
+    mayWrite: () => fleet?.leads !== false,
   });
   const { workspaces, copies } = openWorkspaces(options, {
     ...{ ...common, branches: deliveries, roots, siteCredential, signal: leaving.signal },
@@ -200,10 +200,8 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     ...{ workspaces, kept, copies, deliveries, made },
     ...{ fleet: () => fleet, ssh: () => ssh(), orchestrator: () => orchestrator },
   };
-  const orchestrator: Orchestrator = new Orchestrator(
-    portsOf(deps),
-    await recovered(deps, base, options.signal),
-  );
+  const first = await recovered(deps, base, options.signal);
+  const orchestrator: Orchestrator = new Orchestrator(portsOf(deps), first);
   const fleet = await openFleet(options, {
     ...{ config: current(), current, lookup, secrets, closers, orchestrator, kinds: kinds.agents },
   });

@@ -36,6 +36,8 @@ interface WorkDeliveryDeps {
     readonly comments: Pick<CommentSteering, "run">;
     readonly conversations: Pick<Conversations, "run" | "written">;
   };
+  /** As `DeliveriesDeps` has it. */
+  mayWrite(): boolean;
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
   workspaces(): Pick<Workspaces, "borrowedBy">;
@@ -84,6 +86,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     pullRequestFrame: (rule, base) => remotes.pullRequestFrame(rule, base),
     comments: commentPortsOf(deps),
     ...stepsOf(deps),
+    mayWrite: deps.mayWrite,
     remake: (issueId, signal) => remade(issueId, deps, { log, made, signal }),
     post: (input) => deps.orchestrator().post(input),
     rests: (input) => deps.orchestrator().applySaved(input.issueId, input),

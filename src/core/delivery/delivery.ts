@@ -39,9 +39,14 @@ export interface DeliveriesDeps extends Reach {
   tryPush?(repository: RepositoryConfig): Promise<Refusal | null>;
   /** As `HeldWork` needs it. */
   remake?(issueId: string, signal: AbortSignal): Promise<Remade | null>;
+  /** Whether a write is this server's to make now; omitted: each is. */
+  mayWrite?(): boolean;
   /** Called after each such try. */
   conversationWritten?(entry: Entry, written: Written): void;
 }
+
+const unled = "it is not certain that this server leads the fleet";
+const notNow = (wall: number): Written => ({ outcome: "later", at: wall + 5_000, reason: unled });
 
 /** Every delivery, its writes and what comes back. */
 export class Deliveries implements BranchBook {
@@ -72,7 +77,8 @@ export class Deliveries implements BranchBook {
       clock,
       store,
       log: deps.log,
-      write: (entry, signal) => writes.make(entry, signal),
+      write: async (entry, signal) =>
+        deps.mayWrite?.() === false ? notNow(clock.wall()) : writes.make(entry, signal),
       onWritten: (entry, written) => outcomes.take(entry, written),
     });
     const kick = () => this.#outbox.kick();

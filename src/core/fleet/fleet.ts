@@ -3,13 +3,14 @@
 import { lstat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { pause, within } from "../clock.ts";
+import type { Logger } from "../events/log.ts";
 import { messageOf, type SymphonyError } from "../model/errors.ts";
 import type { WorkerHost } from "../model/worker.ts";
 import { admitWorkers } from "./admission.ts";
 import { listFor, type WantedAgent } from "./agents.ts";
 import { copyOf } from "./copy.ts";
 import { Engine, type Queue } from "./engine.ts";
-import { isSettled } from "./judging.ts";
+import { Deadline, isSettled } from "./judging.ts";
 import {
   type LeaseTimes,
   leadOf,
@@ -31,14 +32,13 @@ import { type Listener, type Part, readStreams, Talk } from "./talk.ts";
 export interface FleetOptions extends MembersOptions {
   readonly url: string;
   readonly leaseMs: number;
-  readonly log: {
-    info(message: string, fields?: Readonly<Record<string, unknown>>): void;
-    warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
-  };
+  readonly log: Pick<Logger, "info" | "warn">;
   /** The agents that workers are to check: those of the configuration, and those that operators chose. */
   agents(): readonly WantedAgent[];
   /** Called whenever what may be placed where has changed. */
   changed(workers: readonly WorkerHost[]): void;
+  /** Called once, when another orchestrator leads the fleet that this one led: this server has to end. */
+  overtaken(host: string): void;
 }
 
 const tickMs = 1_000;
@@ -56,6 +56,9 @@ export class Fleet {
   readonly #stop = new AbortController();
   /** Since when it leads; null: it does not. */
   #leadsSince: number | null = null;
+  /** By our own clock: until then no other orchestrator can lead. */
+  readonly #mine = new Deadline();
+  #hasLed = false;
   #answeredAt: number;
   #isAway = false;
   /** Members that were removed, until their lease is over. */
@@ -157,6 +160,11 @@ export class Fleet {
         void this.#queues.get(member.id)?.drop(name_);
       },
     };
+  }
+
+  /** Whether no other orchestrator can lead now, so that what this one writes outside is its own to write. */
+  get leads(): boolean {
+    return !this.#mine.isOver(this.#options.clock.now());
   }
 
   /** Has every worker check its agents again. */
@@ -261,6 +269,7 @@ export class Fleet {
     const known = [...new Map(members.map((member) => [member.id, member])).values()];
     const ids = known.map(({ id }) => id);
     const ordered = [...this.#runs.values()].filter(({ endOrder }) => endOrder === "given");
+    const from = clock.now();
     const { lead, presences } = await observe(this.#engine, {
       ...{ lead: this.#lead, leaseMs: this.#times.leaseMs, workers: ids },
     });
@@ -269,7 +278,7 @@ export class Fleet {
     this.#answeredAt = now;
     if (this.#isAway) log.info("the engine of the fleet answers again");
     this.#isAway = false;
-    this.#keepLead(lead, now);
+    this.#keepLead(lead, { from, now });
     for (const [at, member] of known.entries()) this.#saw(member, presences[at] ?? null, isGap);
     for (const run of ordered) run.endOrder = this.#sightings.get(run.member.id)?.beat ?? 0;
     for (const [name, run] of this.#runs) {
@@ -299,17 +308,19 @@ export class Fleet {
     }
   }
 
-  #keepLead(answer: string, now: number): void {
+  #keepLead(answer: string, { from, now }: { from: number; now: number }): void {
+    const { log, overtaken } = this.#options;
     const isHeld = answer.startsWith("held ");
     const by = isHeld ? (readLead(answer.slice(5))?.host ?? "another machine") : null;
-    if (by !== null && this.#refusedBy === null) {
-      const { log } = this.#options;
-      log.warn("another orchestrator leads this fleet: nothing is placed", { host: by });
-    }
-    if (isHeld && this.#leadsSince !== null)
+    if (by === null) this.#mine.extend(from, this.#times);
+    else if (this.#hasLed) {
       this.#loseAll("another orchestrator has taken the fleet over");
+      if (this.#refusedBy === null) overtaken(by);
+    } else if (this.#refusedBy === null)
+      log.warn("another orchestrator leads this fleet: nothing is placed", { host: by });
     this.#refusedBy = by;
     this.#leadsSince = isHeld ? null : (this.#leadsSince ?? now);
+    this.#hasLed ||= !isHeld;
   }
 
   #saw(member: Member, sealed: Buffer | null, isGap: boolean): void {

@@ -2,9 +2,10 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { cpSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { FleetWorld, type WorkerProcess } from "../../support/worlds/fleet.ts";
-import { eventually } from "../../support/worlds/symphony.ts";
+import { eventually, Served } from "../../support/worlds/symphony.ts";
 
 let world: FleetWorld;
 let first: WorkerProcess;
@@ -111,6 +112,26 @@ test("28: a server that is killed (-9) and starts again ends the agents of its p
   const { id } = await running();
   await world.server?.crash();
   await world.serve();
+  await succeeded(id);
+});
+
+test("28: of two servers on copies of one data directory one works and the other says who does; the first, overtaken while it stood still (SIGSTOP), ends with an error", async () => {
+  await world.server?.[Symbol.asyncDispose]();
+  const copy = `${world.dir}/copy`;
+  cpSync(world.place.dataDir, copy, { recursive: true });
+  const stopped = await world.serve();
+  world.place.dataDir = copy;
+  world.place.env["SYMPHONY_WORKSPACE__ROOT"] = `${world.dir}/copied`;
+  const other = await Served.start(world.place, "--i-understand");
+  await eventually("it says who leads", async () => /another orchestrator leads/.test(other.log));
+  stopped.child.kill("SIGSTOP");
+  world.server = other;
+  await world.isReady("build-1");
+  stopped.child.kill("SIGCONT");
+  await eventually("it has ended", async () => stopped.child.exitCode !== null);
+  assert.equal(stopped.child.exitCode, 1, stopped.log.slice(-2_000));
+  assert.match(stopped.log, /level=error msg="another orchestrator leads this fleet now/);
+  const { id } = await running();
   await succeeded(id);
 });
 
