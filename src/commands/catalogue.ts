@@ -147,7 +147,7 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "move",
-    summary: "run an issue on another worker of the fleet, with its work and its thread",
+    summary: "run an issue on another worker of the fleet, with its work",
     group: act,
     load: async () => (await import("./choice.ts")).moveCommand,
   },

@@ -160,7 +160,10 @@ test("config check: an agent's program that is there and does not run is named w
     /codex\.command starts \/.*\/codex, which fails with exit code 127 when it is asked for its version: libssl\.so\.3: not found/,
   );
   const [lost] = await write("#!/nonexistent/interpreter\n");
-  assert.match(lost?.message ?? "", /which cannot be started when it is asked for its version: .+/);
+  assert.match(
+    lost?.message ?? "",
+    /which runs in \/nonexistent\/interpreter, and there is no such program/,
+  );
   const sound = await write(`#!/bin/sh\n[ "$*" = --version ] && echo codex-cli 1\n`);
   assert.deepEqual(
     sound.filter(({ message }) => /version/.test(message)),
