@@ -72,10 +72,7 @@ export const Snapshot = z
     queued: z.array(QueuedRow),
     running: z.array(RunningRow),
     retrying: z.array(RetryingRow),
-    workers: z
-      .array(WorkerView)
-      .optional()
-      .describe("The machines that run attempts; absent: the machine of the server runs them"),
+    workers: z.array(WorkerView).optional().describe("What runs attempts; absent: this machine"),
     blocked: z.array(BlockedRow),
     review: z.array(ReviewRow).describe("Their work is offered and waits for people or checks"),
     held: z.array(StoppedRow),

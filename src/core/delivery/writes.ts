@@ -268,10 +268,8 @@ export class Writes {
     if (forge === null || known.pullRequest === null) return dropped;
     const { number } = known.pullRequest;
     // It would name a commit that its reader cannot see.
-    if (payload["commit"] && known.pushed !== known.head) {
-      const at = this.#deps.clock.wall() + laterMs;
-      return { outcome: "later", at, reason: unpushed };
-    }
+    if (payload["commit"] && known.pushed !== known.head)
+      return { outcome: "later", at: this.#deps.clock.wall() + laterMs, reason: unpushed };
     const marker = `<!-- symphony ${key} -->`;
     const order = { remark: String(payload["remark"]), body: String(payload["body"]), marker };
     await forge.reply(number, order);
@@ -380,7 +378,7 @@ export class Writes {
 
   #forgeOf(known: Delivered): Forge | null {
     const rule = this.#ruleOf(known);
-    return rule === null ? null : this.#deps.forgeFor(rule);
+    return rule && this.#deps.forgeFor(rule);
   }
 }
 
@@ -399,6 +397,4 @@ const laterMs = 5_000;
 /** States for done work, in the order of preference. */
 const doneStates: readonly string[] = ["Done", "Completed", "Closed", "Merged"];
 
-function about({ issueId, issueIdentifier }: Delivered) {
-  return { issueId, issueIdentifier };
-}
+const about = ({ issueId, issueIdentifier }: Delivered) => ({ issueId, issueIdentifier });

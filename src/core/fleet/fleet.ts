@@ -318,9 +318,8 @@ export class Fleet {
       if (this.#refusedBy === null) overtaken(by);
     } else if (this.#refusedBy === null)
       log.warn("another orchestrator leads this fleet: nothing is placed", { host: by });
-    this.#refusedBy = by;
+    [this.#refusedBy, this.#hasLed] = [by, this.#hasLed || !isHeld];
     this.#leadsSince = isHeld ? null : (this.#leadsSince ?? now);
-    this.#hasLed ||= !isHeld;
   }
 
   #saw(member: Member, sealed: Buffer | null, isGap: boolean): void {

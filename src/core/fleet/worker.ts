@@ -155,13 +155,8 @@ class FleetWorker {
       clearInterval(watch);
       this.#agents.close();
       this.#stop.abort();
-      await within(
-        giveBackLease(engine, {
-          ...{ worker: identity.id, key: this.#key },
-          presence: { ...this.#presence(), instance: this.#before },
-        }).catch(() => {}),
-        this.#times.renewMs,
-      );
+      const presence = { ...this.#presence(), instance: this.#before };
+      await tried(giveBackLease(engine, { worker: identity.id, key: this.#key, presence }));
       await within(this.#taking.close(), this.#times.renewMs);
       await within(reading, this.#times.renewMs);
       this.#guardian.dismiss();

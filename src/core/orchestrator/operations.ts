@@ -119,9 +119,7 @@ export class Operations {
   /** Orders a poll; `coalesced` if one is due or running. Throws `unavailable` while draining. */
   refresh(): { readonly coalesced: boolean; readonly requestedWall: number } {
     const { orchestrator, clock } = this.#deps;
-    if (this.#state.draining) {
-      throw new SymphonyError("unavailable", "the server is stopping");
-    }
+    if (this.#state.draining) throw new SymphonyError("unavailable", "the server is stopping");
     const wall = clock.wall();
     const coalesced = isPollNear(this.#state, { wall });
     orchestrator.post({ type: "refresh.requested" });
@@ -147,10 +145,7 @@ export class Operations {
     return { ...requested, ...report, finishedWall: clock.wall() };
   }
 
-  /**
-   * Stops the attempt and holds the issue. Rejects with `issue_not_found`, `not_running`, and as
-   * `transition` does.
-   */
+  /** Stops the attempt and holds the issue. Rejects with `issue_not_found`, `not_running`, and as `transition` does. */
   async abort(identifier: string, reason: string | null): Promise<Aborted> {
     const { orchestrator, clock } = this.#deps;
     const issue = this.#require(identifier);
@@ -162,9 +157,8 @@ export class Operations {
   }
 
   /**
-   * Rejects with `issue_not_found`, `no_active_turn` or the agent's refusal. Guidance is durable
-   * before it is sent; a repeated `key` sends nothing and returns the first answer. `rate_limited`:
-   * too much guidance waits already.
+   * Rejects with `issue_not_found`, `no_active_turn` or the agent's refusal. Guidance is durable before it is sent; a repeated
+   * `key` sends nothing and returns the first answer. `rate_limited`: too much guidance waits already.
    */
   async steer(identifier: string, message: string, key: string | null): Promise<Steered> {
     const { orchestrator, history, clock } = this.#deps;
@@ -200,9 +194,8 @@ export class Operations {
   }
 
   /**
-   * Rejects with `transition_not_allowed` (`details.allowed`) or a tracker error; `issue` may be
-   * one that only the tracker knows. If the disk refuses the write, a transition that stops an
-   * agent takes effect and rejects with `SavedLater`; any other changes nothing.
+   * Rejects with `transition_not_allowed` (`details.allowed`) or a tracker error; `issue` may be one that only the tracker knows.
+   * If the disk refuses the write, a transition that stops an agent takes effect and rejects with `SavedLater`; any other changes nothing.
    */
   async transition(issue: Issue, to: string, reason: string | null): Promise<Transitioned> {
     const status = statusTargets.find((target) => target === to);
@@ -234,9 +227,8 @@ export class Operations {
   }
 
   /**
-   * Answers the agent's question. Rejects with `issue_not_found`, `nothing_asked`,
-   * `invalid_request`. If the run has ended with its question, the answer is durable and opens the
-   * next turn of its thread.
+   * Answers the agent's question. Rejects with `issue_not_found`, `nothing_asked`, `invalid_request`. If the run has ended with
+   * its question, the answer is durable and opens the next turn of its thread.
    */
   async respond(identifier: string, answer: Answer): Promise<Responded> {
     const { orchestrator, history, clock } = this.#deps;

@@ -95,9 +95,8 @@ function savedRunOf({
   startedWall,
   stopping,
 }: Running): Partial<SavedClaim> | null {
-  if (stopping?.leadsTo === "hold") {
+  if (stopping?.leadsTo === "hold")
     return { held: { reason: stopping.reason, since: stopping.sinceWall } };
-  }
   if (stopping?.leadsTo === "dismiss") return { dismissed: savedDismissal(stopping.dismissed) };
   if (attempt === null || (stopping && stopping.leadsTo !== "shutdown")) return null;
   return { retry: { attempt, failures, dueAt: startedWall, error: null, waits: null } };

@@ -87,10 +87,7 @@ export interface WorkspacesOptions extends Pick<RemovalDeps, "copies" | "deliver
   onSetAside?(aside: SetAside): void;
   /** Whether an agent is running in the directory at `path`; by default never. */
   isAtWork?(path: string): boolean;
-  /**
-   * The id of the issue that the history records for the directory at `path`; null if not known,
-   * which is the default.
-   */
+  /** The id of the issue that the history records for the directory at `path`; null, the default: it is not known. */
   recordedOwner?(path: string): string | null;
   /**
    * The directories that the history records for the attempts of an issue, the newest first, without
