@@ -3,7 +3,6 @@
 import { lstat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { pause, within } from "../clock.ts";
-import type { Logger } from "../events/log.ts";
 import { messageOf, type SymphonyError } from "../model/errors.ts";
 import type { WorkerHost } from "../model/worker.ts";
 import { admitWorkers } from "./admission.ts";
@@ -29,10 +28,12 @@ import { type Sighting, sighted } from "./sighting.ts";
 import { whyNothing } from "./standing.ts";
 import { type Listener, type Part, readStreams, Talk } from "./talk.ts";
 
+type Say = (message: string, fields?: Readonly<Record<string, unknown>>) => void;
+
 export interface FleetOptions extends MembersOptions {
   readonly url: string;
   readonly leaseMs: number;
-  readonly log: Pick<Logger, "info" | "warn">;
+  readonly log: Record<"info" | "warn", Say>;
   /** The agents that workers are to check: those of the configuration, and those that operators chose. */
   agents(): readonly WantedAgent[];
   /** Called whenever what may be placed where has changed. */
@@ -267,11 +268,10 @@ export class Fleet {
       ...[...this.#runs.values()].map(({ member }) => member),
     ];
     const known = [...new Map(members.map((member) => [member.id, member])).values()];
-    const ids = known.map(({ id }) => id);
     const ordered = [...this.#runs.values()].filter(({ endOrder }) => endOrder === "given");
     const from = clock.now();
     const { lead, presences } = await observe(this.#engine, {
-      ...{ lead: this.#lead, leaseMs: this.#times.leaseMs, workers: ids },
+      ...{ lead: this.#lead, leaseMs: this.#times.leaseMs, workers: known.map(({ id }) => id) },
     });
     const now = clock.now();
     const isGap = now - this.#answeredAt > this.#times.awayMs / 2;
