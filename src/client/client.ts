@@ -295,7 +295,7 @@ function describe(cause: unknown, code: unknown): string {
   return messageOf(cause) || String(code ?? "the connection failed");
 }
 
-function unversioned({ baseUrl }: Server): SymphonyError {
+export function unversioned({ baseUrl }: Server): SymphonyError {
   const message = `${baseUrl} does not say which version it is: an older symphony, or another program`;
   const hint = "restart that server with this symphony, or check --url and SYMPHONY_URL";
   return new SymphonyError("server_unreachable", message, { hint });

@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { open, parseObject, refusal, type Server, textOf } from "../client/client.ts";
+import { open, parseObject, refusal, type Server, textOf, unversioned } from "../client/client.ts";
 import { paths } from "../contract/paths.ts";
 import { warningsHeader } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
@@ -203,8 +203,10 @@ async function exchange(server: Server, request: Parameters<typeof open>[1]): Pr
   const { statusCode: status = 0, headers } = response;
   if (status >= 400) throw refusal(server, status, text);
   const contentType = headers["content-type"] ?? "";
+  const overlay = parseObject(server, { contentType, text });
+  if (headers["symphony-version"] === undefined) throw unversioned(server);
   return {
-    overlay: parseObject(server, { contentType, text }),
+    overlay,
     etag: headers.etag ?? "*",
     warnings: warningsIn(headers[warningsHeader.toLowerCase()]),
   };

@@ -116,11 +116,14 @@ const hardened: Koa.Middleware = (ctx, next) => {
   return next();
 };
 
-/** By it a client knows that a symphony has answered; who is not admitted does not learn it. */
+/** Paths that everyone may ask for, also from outside through a tunnel. */
+const forAll = /^\/(?:webhooks|web)\//;
+
+/** By it a client of the API knows that a symphony has answered; who is not admitted does not learn it. */
 const versioned =
   (version: string): Koa.Middleware =>
   (ctx, next) => {
-    ctx.set("Symphony-Version", version);
+    if (!forAll.test(ctx.path) && !ctx.state["locked"]) ctx.set("Symphony-Version", version);
     return next();
   };
 

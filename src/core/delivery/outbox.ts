@@ -138,7 +138,10 @@ export class Outbox {
         store.settle(entry.id, { state: "final", error: written.reason });
         break;
       case "later":
-        store.settle(entry.id, { state: "waiting", error: written.reason, due: written.at });
+        store.settle(entry.id, {
+          ...{ error: written.reason, due: written.at },
+          ...{ state: "waiting", wasTried: false },
+        });
         break;
       case "failed": {
         const due = written.at ?? clock.wall() + retryDelay(entry.tries);

@@ -65,6 +65,15 @@ export const deliveryMigrations = [
 
 export type EntryState = "waiting" | "done" | "final" | "dropped";
 
+/** What became of one try. */
+interface Settlement {
+  readonly state: EntryState;
+  readonly error?: string | null;
+  readonly due?: number;
+  /** False: it was not its time yet; default: true. */
+  readonly wasTried?: boolean;
+}
+
 /** A write to another system. */
 export interface Entry {
   readonly id: number;
@@ -113,7 +122,7 @@ export interface DeliveryStore {
   isOwn(issueId: string, commit: string): boolean;
   /** How many entries wait, of all issues. */
   waiting(): number;
-  settle(id: number, outcome: { state: EntryState; error?: string | null; due?: number }): void;
+  settle(id: number, outcome: Settlement): void;
   /** Makes waiting and failed entries of an issue due now. */
   retry(issueId: string, wall: number): void;
   /** Makes the waiting answers of an issue due now. */
@@ -269,13 +278,10 @@ class Store implements DeliveryStore {
     return this.#get((row) => int(row, "waiting"), sql) ?? 0;
   }
 
-  settle(
-    id: number,
-    { state, error = null, due = 0 }: { state: EntryState; error?: string | null; due?: number },
-  ): void {
+  settle(id: number, { state, error = null, due = 0, wasTried = true }: Settlement): void {
     const sql =
-      "UPDATE outbox SET state = $state, error = $error, due = $due, tries = tries + 1 WHERE id = $id";
-    this.#db.run(sql, { id, state, error, due: Math.round(due) });
+      "UPDATE outbox SET state = $state, error = $error, due = $due, tries = tries + $tried WHERE id = $id";
+    this.#db.run(sql, { id, state, error, due: Math.round(due), tried: Number(wasTried) });
     if (state !== "waiting") this.#db.run(forgetSaid, { id });
   }
 

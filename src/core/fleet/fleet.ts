@@ -43,6 +43,7 @@ export interface FleetOptions extends MembersOptions {
 }
 
 const tickMs = 1_000;
+const againMs = 30_000;
 
 /** The orchestrator's side of a fleet. */
 export class Fleet {
@@ -59,6 +60,7 @@ export class Fleet {
   #leadsSince: number | null = null;
   /** By our own clock: until then no other orchestrator can lead. */
   readonly #mine = new Deadline();
+  #mineWall = 0;
   #hasLed = false;
   #answeredAt: number;
   #isAway = false;
@@ -165,7 +167,15 @@ export class Fleet {
 
   /** Whether no other orchestrator can lead now, so that what this one writes outside is its own to write. */
   get leads(): boolean {
-    return !this.#mine.isOver(this.#options.clock.now());
+    const { clock } = this.#options;
+    // The monotonic clock stands still while the machine is suspended, the wall clock does not.
+    return !this.#mine.isOver(clock.now()) && clock.wall() < this.#mineWall;
+  }
+
+  #extend(from: number): void {
+    const { clock } = this.#options;
+    this.#mine.extend(from, this.#times);
+    this.#mineWall = clock.wall() + this.#mine.at - clock.now();
   }
 
   /** Has every worker check its agents again. */
@@ -287,6 +297,7 @@ export class Fleet {
       judge(run, { name, isMember, sighting, now, leaseMs: this.#times.leaseMs });
     }
     this.#tellChanges();
+    if (this.#leadsSince === null) return;
     await this.#listAgents();
     for (const [name, run] of this.#runs) await this.#orderEnd(name, run);
     for (const member of this.#removed.values()) {
@@ -312,11 +323,12 @@ export class Fleet {
     const { log, overtaken } = this.#options;
     const isHeld = answer.startsWith("held ");
     const by = isHeld ? (readLead(answer.slice(5))?.host ?? "another machine") : null;
-    if (by === null) this.#mine.extend(from, this.#times);
-    else if (this.#hasLed) {
+    if (by === null) this.#extend(from);
+    else this.#mine.end();
+    if (by !== null && this.#hasLed) {
       this.#loseAll("another orchestrator has taken the fleet over");
       if (this.#refusedBy === null) overtaken(by);
-    } else if (this.#refusedBy === null)
+    } else if (by !== null && this.#refusedBy === null)
       log.warn("another orchestrator leads this fleet: nothing is placed", { host: by });
     [this.#refusedBy, this.#hasLed] = [by, this.#hasLed || !isHeld];
     this.#leadsSince = isHeld ? null : (this.#leadsSince ?? now);
@@ -369,7 +381,9 @@ export class Fleet {
 
   #tellChanges(): void {
     const workers = this.workers;
-    const shown = JSON.stringify(workers.map(({ running: _, ...rest }) => rest));
+    // Again from time to time: the scheduler notes what failed on a worker, which may be mended before this saw it.
+    const round = Math.floor(this.#options.clock.now() / againMs);
+    const shown = JSON.stringify([round, workers.map(({ running: _, ...rest }) => rest)]);
     if (shown === this.#shown) return;
     this.#shown = shown;
     this.#options.changed(workers);

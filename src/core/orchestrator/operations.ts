@@ -268,7 +268,7 @@ export class Operations {
     const live = this.#state.issues.of("running").get(issue.id);
     const from = live?.worker ?? null;
     await this.#deps.orchestrator.applySaved(issue.id, { type: "operator.moved", issue, worker });
-    return { from, stops: live !== undefined && worker !== null && from !== worker };
+    return { from, stops: !!live && !live.stopping && worker !== null && from !== worker };
   }
 
   /** Of one issue, which may be one that only the tracker knows, or of all known issues (null). */

@@ -26,11 +26,12 @@ function requiredFleet({ fleet, ssh }: Pick<Core, "fleet" | "ssh">): NonNullable
 export function placeHandlers(core: Core) {
   return {
     async move({ params, body: { worker } }) {
-      const fleet = requiredFleet(core);
+      // Without a worker nothing is sent: a choice is taken back where there is no fleet any more, too.
+      const fleet = worker === null ? null : requiredFleet(core);
       const { issue } = await findStatus(core, params.id);
       const { maxCopyBytes: maxBytes } = core.config.current.config.fleet;
       const path = core.workspaces.placeOf(issue)?.path ?? "";
-      const bytes = await fleet.measure(worker, { path, maxBytes });
+      const bytes = (await fleet?.measure(worker, { path, maxBytes })) ?? null;
       const { from, stops } = await core.orchestrator.move(issue, worker);
       return {
         ...{ issue_identifier: issue.identifier, worker, from, bytes },
