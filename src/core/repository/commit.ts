@@ -211,10 +211,10 @@ class Work {
     }
     if (conflicts.length > 0) return conflicts;
     await this.#update("", ["--force-remove"], gone);
-    const isRules = (name: string) => attributesFile.test(name);
-    await this.#add(plain, there.filter(isRules));
-    const others = there.filter((name) => !isRules(name));
+    const rules = new Set(there.filter((name) => attributesFile.test(name)));
+    const others = there.filter((name) => !rules.has(name));
     await this.#add(tree, others);
+    await this.#add(plain, [...rules]); // Last: git reads rules that `tree` lacks from its index.
     return [];
   }
 

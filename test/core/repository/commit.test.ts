@@ -89,6 +89,16 @@ test("a file in another encoding than the base's .gitattributes name is left out
   assert.equal(git("cat-file", "blob", "HEAD:right.u16"), "right");
 });
 
+test("rules that an agent adds do not decide how its other files are committed", async (t) => {
+  const { git, write, first, commit } = bench(t);
+  first();
+  write(".gitattributes", "*.txt text\n");
+  write("crlf.txt", "a\r\nb\r\n");
+  assert.equal((await commit()).outcome, "committed");
+  assert.equal(git("show", "--name-only", "--format="), ".gitattributes\ncrlf.txt");
+  assert.equal(git("cat-file", "-s", "HEAD:crlf.txt"), "6");
+});
+
 test("everything that an agent left becomes one commit, and its git agrees", async (t) => {
   const { path, git, write, first, commit } = bench(t);
   const before = first();
