@@ -8,36 +8,42 @@ export interface Need {
   readonly name: string;
 }
 
-/**
- * Programs that run the one after their words: the options that take a word of their own, and how many words come between the
- * options and the program. Their manual pages: coreutils, util-linux, sudo, xvfb-run.
- */
-export const optionsOf: ReadonlyMap<string, { readonly valued: string; readonly words: number }> =
-  new Map([
-    ["timeout", { valued: "-k -s --kill-after --signal", words: 1 }],
-    ["gtimeout", { valued: "-k -s --kill-after --signal", words: 1 }],
-    ["nice", { valued: "-n --adjustment", words: 0 }],
-    ["nohup", { valued: "", words: 0 }],
-    ["setsid", { valued: "", words: 0 }],
-    ["stdbuf", { valued: "-i -o -e --input --output --error", words: 0 }],
-    ["ionice", { valued: "-c -n --class --classdata", words: 0 }],
-    ["chrt", { valued: "-T -P -D", words: 1 }],
-    ["taskset", { valued: "", words: 1 }],
-    ["caffeinate", { valued: "-t -w", words: 0 }],
-    ["unbuffer", { valued: "", words: 0 }],
-    ["sudo", { valued: "-u -g -h -p -C -T -U -D -R -r -t", words: 0 }],
-    ["xvfb-run", { valued: "-n -s -e -f -p -w", words: 0 }],
-    ["flock", { valued: "-w -E --timeout --conflict-exit-code", words: 1 }],
-    ["faketime", { valued: "", words: 1 }],
-    ["prlimit", { valued: "", words: 0 }],
-    ["chronic", { valued: "", words: 0 }],
-    ["tini", { valued: "-p -e", words: 0 }],
-    ["dumb-init", { valued: "-r", words: 0 }],
-    ["env", { valued: "-u -C --unset --chdir", words: 0 }],
-    ["time", { valued: "-f -o", words: 0 }],
-    ["exec", { valued: "-a", words: 0 }],
-    ["command", { valued: "", words: 0 }],
-  ]);
+interface Options {
+  /** Those that take a word of their own. */
+  readonly valued: string;
+  /** The letters of those that take none; nothing is said of what follows others. */
+  readonly letters: string;
+  /** How many words come between the options and the program. */
+  readonly words: number;
+}
+
+/** Programs that run the one after their words. Their manual pages: coreutils, util-linux, sudo, xvfb-run. */
+export const optionsOf: ReadonlyMap<string, Options> = new Map([
+  ["timeout", { valued: "-k -s --kill-after --signal", letters: "fpv", words: 1 }],
+  ["gtimeout", { valued: "-k -s --kill-after --signal", letters: "fpv", words: 1 }],
+  ["nice", { valued: "-n --adjustment", letters: "", words: 0 }],
+  ["nohup", { valued: "", letters: "", words: 0 }],
+  ["setsid", { valued: "", letters: "cfw", words: 0 }],
+  ["stdbuf", { valued: "-i -o -e --input --output --error", letters: "", words: 0 }],
+  ["ionice", { valued: "-c -n --class --classdata", letters: "t", words: 0 }],
+  ["chrt", { valued: "-T -P -D", letters: "fr", words: 1 }],
+  ["taskset", { valued: "", letters: "c", words: 1 }],
+  ["caffeinate", { valued: "-t -w", letters: "dimsu", words: 0 }],
+  ["unbuffer", { valued: "", letters: "p", words: 0 }],
+  ["sudo", { valued: "-u -g -h -p -C -T -U -D -R -r -t", letters: "AEHPSbkn", words: 0 }],
+  ["xvfb-run", { valued: "-n -s -e -f -p -w", letters: "al", words: 0 }],
+  ["flock", { valued: "-w -E --timeout --conflict-exit-code", letters: "Fenosx", words: 1 }],
+  ["faketime", { valued: "", letters: "fm", words: 1 }],
+  ["prlimit", { valued: "", letters: "", words: 0 }],
+  ["chronic", { valued: "", letters: "ev", words: 0 }],
+  ["tini", { valued: "-p -e", letters: "gsvw", words: 0 }],
+  ["dumb-init", { valued: "-r", letters: "cv", words: 0 }],
+  ["env", { valued: "-u -C --unset --chdir", letters: "v", words: 0 }],
+  ["time", { valued: "-f -o", letters: "apv", words: 0 }],
+  ["exec", { valued: "-a", letters: "l", words: 0 }],
+  ["command", { valued: "", letters: "", words: 0 }],
+]);
+const longWithoutWord = new Set(["--", "--foreground", "--preserve-status"]);
 /** Words of the shell that stand before a program and are none. */
 const ofShell = new Set(["exec", "command", "time"]);
 const prefixes = new Set([...ofShell, "env", "nice", "!", "{"]);
@@ -50,27 +56,19 @@ const plain = new Set([
 const conditions = new Set(["[", "false", "hash", "read", "test", "type", "which"]);
 /** What runs after them, or with which PATH, is only known there. */
 const opaque = new Set([
-  ...[".", "[[", "!", "{", "alias", "case", "coproc", "do", "done", "elif", "else", "esac", "eval"],
-  ...[
-    "exit",
-    "fi",
-    "for",
-    "function",
-    "if",
-    "return",
-    "select",
-    "source",
-    "then",
-    "until",
-    "while",
-  ],
-  "}",
+  ...[".", "[[", "!", "{", "}", "alias", "case", "coproc", "do", "done", "elif", "else", "esac"],
+  ...["eval", "exit", "fi", "for", "function", "if", "return", "select", "source", "then", "until"],
+  ...["while", "autoload", "bg", "bind", "break", "builtin", "caller", "compgen", "complete"],
+  ...["compopt", "continue", "dirs", "disown", "emulate", "enable", "fc", "fg", "getopts", "help"],
+  ...["history", "integer", "jobs", "let", "logout", "mapfile", "noglob", "popd", "print"],
+  ...["readarray", "rehash", "setopt", "shift", "suspend", "times", "typeset", "unalias"],
+  ...["unsetopt", "whence", "zmodload", "zstyle", "bindkey", "compdef", "float", "unhash"],
 ]);
 const leaves = new Set(["exit", "return"]);
 const shells = new Set(["sh", "bash", "dash", "zsh", "ksh"]);
 const interpreters = new Set([...shells, "node", "python", "python3", "ruby", "perl"]);
 const ofHome = /^(?:~|\$HOME|\$\{HOME\})(?=\/|$)/;
-const assignment = /^[A-Za-z_]\w*=/;
+const assignment = /^[A-Za-z_]\w*\+?=/;
 /** A name or a path; one that the shell expands is only known there. */
 const isProgram = /^[\w./+@-]+$/;
 /** A line that is given to a shell that is given a line. */
@@ -110,15 +108,17 @@ export function needsOf(
   line: string,
   { home, isScript = false, depth = 0 }: Reading,
 ): readonly Need[] {
-  if (/<<|^\s*[<>]/.test(line) || depth > maxDepth) return [];
+  if (/<<|^\s*[<>]|\bexec\s+(?:\d+|&|\{\w+\})?[<>]/.test(line) || depth > maxDepth) return [];
   const needs: Need[] = [];
   const place: Place = { cwd: null, home, depth };
   const lists = listsOf(stepsOf(line));
   for (const [at, steps] of lists.entries()) {
-    const isLast = at === lists.length - 1;
+    const isLastList = at === lists.length - 1;
     let isCertain = !steps.some(({ end }) => end.startsWith("||"));
     for (const [number, { words, end }] of steps.entries()) {
       const isFirst = at === 0 && number === 0;
+      const isLeft = endsShell(words);
+      const isLast = isLastList || (isLeft && number === 0);
       const found = readStep({ words, end }, place, isCertain);
       if (found === null) return needs;
       if (found === "maybe") isCertain = false;
@@ -126,7 +126,7 @@ export function needsOf(
         needs.push(...found.filter(({ what }) => what !== "directory" || (isFirst && !isScript)));
       }
       // A substitution: what follows is within it.
-      if (/[()`]/.test(end)) return needs;
+      if (isLeft || /[()`]/.test(end)) return needs;
     }
   }
   return needs;
@@ -147,6 +147,12 @@ function listsOf(steps: readonly Step[]): readonly (readonly Step[])[] {
   return lists.filter((list) => list.length > 0);
 }
 
+/** `exec` with a program: nothing runs after it, unless it fails or stands in a condition. */
+function endsShell(words: Words): boolean {
+  const at = words.findIndex((word) => !assignment.test(word));
+  return words[at] === "exec" && words.length > at + 1;
+}
+
 function isPiped(end: string): boolean {
   return /^\|(?!\|)/.test(end);
 }
@@ -160,7 +166,7 @@ function isOpen(words: Words, end: string): boolean {
 function needsIn(words: Words, place: Place): readonly Need[] | "maybe" | null {
   const at = words.findIndex((word) => !assignment.test(word));
   const set = at === -1 ? words : words.slice(0, at);
-  if (set.some((word) => word.startsWith("PATH="))) return null;
+  if (set.some((word) => /^PATH\+?=/.test(word))) return null;
   const [word = "", ...rest] = at === -1 ? [] : words.slice(at);
   if (word === "") return [];
   if (opaque.has(word)) return null;
@@ -196,7 +202,7 @@ function needsIn(words: Words, place: Place): readonly Need[] | "maybe" | null {
 
 /** The needs of the program that another one runs. */
 function wrapped(name: string, words: Words, place: Place): readonly Need[] | "maybe" | null {
-  const { valued = "", words: between = 0 } = optionsOf.get(name) ?? {};
+  const { valued = "", letters = "", words: between = 0 } = optionsOf.get(name) ?? {};
   const takesWord = valued.split(" ");
   let at = 0;
   while (words[at]?.startsWith("-")) {
@@ -205,7 +211,13 @@ function wrapped(name: string, words: Words, place: Place): readonly Need[] | "m
     if (name === "env" && /^-(?:$|[a-zA-Z]*[iS]|-ignore|-split)/.test(option)) return null;
     if (name === "command" && /[vV]/.test(option)) return "maybe";
     if (/^-(?:-command|c$)/.test(option) && name === "flock") return null;
-    at += takesWord.includes(option) ? 2 : 1;
+    const takes = takesWord.includes(option);
+    const isAttached = !option.startsWith("--") && takesWord.includes(option.slice(0, 2));
+    const isLetter = option.length === 2 && letters.includes(option.slice(1));
+    const isNumber = name === "nice" && /^-\d+$/.test(option);
+    const isKnown = takes || isAttached || isLetter || isNumber || longWithoutWord.has(option);
+    if (!isKnown && !option.includes("=")) return [];
+    at += takes ? 2 : 1;
     if (option === "--") break;
   }
   return needsIn(words.slice(at + between), place);

@@ -130,10 +130,16 @@ async function scriptAt(file: string) {
   const [, written] = /^#! *([^\n]+)/.exec(text) ?? [];
   if (written === undefined) return null;
   const words = written.trim().split(/\s+/);
-  // `#!/usr/bin/env -S node --flag`
-  const isEnv = /\/env$/.test(words[0] ?? "");
-  const interpreter = isEnv ? words.slice(words[1] === "-S" ? 2 : 1) : words;
+  const interpreter = /\/env$/.test(words[0] ?? "") ? ofEnv(words.slice(1)) : words;
   return { interpreter: interpreter.filter((word) => !/^-[eux]+$/.test(word)), text };
+}
+
+/** What `#!/usr/bin/env -S A=1 node --flag` runs; empty: only env can tell. */
+function ofEnv(words: readonly string[]): readonly string[] {
+  const given = words[0] === "-S" ? words.slice(1) : words;
+  const isSure = !given.some((word) => /^PATH=|['"\\$]/.test(word));
+  const from = given.findIndex((word) => !/^\w+=/.test(word));
+  return !isSure || from === -1 || given[from]?.startsWith("-") ? [] : given.slice(from);
 }
 
 async function headOf(file: string): Promise<Buffer> {

@@ -40,6 +40,16 @@ test("A21: the agent is found behind what begins its line", () => {
     ["agent; other", "agent", "other"],
     ["agent; other || true", "agent"],
     ["other | agent", "other", "agent"],
+    ["A+=1 agent", "agent"],
+    ["sudo --user bot agent", "sudo"],
+    ["sudo -iu bot agent", "sudo"],
+    ["flock --wait 10 /tmp/lock agent", "flock"],
+    ["flock -n /tmp/lock agent", "flock", "agent"],
+    ["xvfb-run --server-num 99 agent", "xvfb-run"],
+    ["xvfb-run -a agent", "xvfb-run", "agent"],
+    ["nice -5 timeout --kill-after=5 9 agent", "nice", "timeout", "agent"],
+    ["exec agent; other", "agent"],
+    ["set -e; exec agent\nother", "agent"],
   ]) {
     assert.deepEqual(programsOf(line ?? "", home), programs, line);
   }
@@ -52,6 +62,9 @@ test("A21: what only the shell can tell is left to it", () => {
     ...["if test -x a; then agent; fi", "test -x a && agent", "command -v agent && agent"],
     ...["agent || other", "agent() { other; }; agent", "(agent)", "eval agent", "! agent"],
     ...["agent <<END\nother\nEND", "{ agent; }", "command -v agent || other", "A=$(cat x) agent"],
+    ...["PATH+=:/opt/x/bin; exec agent", "PATH+=:/x agent", "test -x agent && exec agent; other"],
+    ...["typeset A=1; agent", "let A=1; agent", "shift; agent", "builtin cd x; agent", "jobs"],
+    ...["popd; agent", "getopts a b", "mapfile A", "disown", "exec 2>x.log; agent"],
     ...["<in agent", "true", "", "cd -"],
   ]) {
     assert.deepEqual(
@@ -77,6 +90,9 @@ test("A21: a script is looked into: its interpreter, and what it is certain to s
   await script("wrapped.sh", '#!/bin/sh\nset -e\nexport A=1\nexec no-such-agent "$@"\n');
   await script("outer.sh", `#!/usr/bin/env bash\ncd ${dir}/work || exit\n../wrapped.sh go\n`);
   await script("other.js", "#!/usr/bin/env -S no-such-node --flag\n");
+  await script("set.js", "#!/usr/bin/env -S A=1 cat\n");
+  await script("options.js", "#!/usr/bin/env -S -u A=1 no-such-node\n");
+  await script("left.sh", "#!/bin/sh\nexec cat\nno-such-agent\n");
   await script("fine.sh", '#!/bin/bash\nif [ -n "$A" ]; then no-such-agent; fi\nno-such-agent\n');
   await script("tried.sh", "#!/bin/sh\nno-such-agent || cat\n");
   for (const [line, said] of [
@@ -92,7 +108,8 @@ test("A21: a script is looked into: its interpreter, and what it is certain to s
   ] as const) {
     assert.equal(await missing(line), `${key} ${said}`, line);
   }
-  for (const line of ["~/fine.sh", "~/tried.sh", "cd ~/work && cat", "mkdir x; cd /gone; cat"]) {
+  const scripts = ["~/fine.sh", "~/tried.sh", "~/set.js", "~/options.js", "~/left.sh"];
+  for (const line of [...scripts, "cd ~/work && cat", "mkdir x; cd /gone; cat"]) {
     assert.equal(await missing(line), null, line);
   }
 });
