@@ -31,16 +31,20 @@ export const endRuns = `run=$1${endRun}
 end_run; say "$left"`;
 
 /**
- * `$1` root, `$2` key. Says whether it made the directory, and its physical path. What an earlier bootstrap left half made
- * is made anew.
+ * `$1` root, `$2` key, `$3` the path that is known. Says whether it made the directory, its physical path, and where it moved
+ * an unknown directory that was in its place. What an earlier bootstrap left half made is made anew.
  */
 export const prepare = `${findRoot}
-ws=$root/$2; mark=$root/.symphony-ssh/$2.pending
+ws=$root/$2; aside=; mark=$root/.symphony-ssh/$2.pending
 [ -e "$mark" ] && { rm -rf -- "$ws" "$root/.symphony-ssh/$2.git" || exit 1; }
 if [ -L "$ws" ]; then say refused "a link is in its place: $ws"; exit; fi
-if [ -d "$ws" ]; then say 0 "$(cd -- "$ws" && pwd -P)"; exit; fi
+if [ -d "$ws" ] && [ "$ws" = "$3" ]; then say 0 "$ws"; exit; fi
+if [ -d "$ws" ]; then
+  aside=$root/.symphony-ssh/$2.aside-$(date +%s)-$$
+  mv -T -- "$ws" "$aside" && rm -rf -- "$root/.symphony-ssh/$2.git" || exit 1
+fi
 if [ -e "$ws" ]; then say refused "something else is in its place: $ws"; exit; fi
-: >"$mark" && mkdir -m 700 -- "$ws" && say 1 "$ws"`;
+: >"$mark" && mkdir -m 700 -- "$ws" && say 1 "$ws" "$aside"`;
 
 /** `$1` workspace, `$2` whether the bootstrap failed: then it is removed. */
 export const bootstrapped = `
@@ -63,7 +67,7 @@ say "$code"; tail -c 2048 "$out"; rm -f -- "$out"`;
 
 /**
  * `$ws` is read by git through a repository of our own, \`g\`, which has the workspace's objects and none of its settings,
- * hooks and filters. `$state`: a commit, a branch and a tree; or why nothing can be read, with `$head` empty.
+ * hooks and filters. A repository inside, as a commit names it, would be asked with its own settings: such a commit is not read. `$state`: a commit, a branch and a tree; or why nothing can be read, with `$head` empty.
  */
 const readWork = `
 export GIT_TERMINAL_PROMPT=0 GIT_NO_LAZY_FETCH=1 GIT_OPTIONAL_LOCKS=0 GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=symphony GIT_AUTHOR_EMAIL=symphony@localhost GIT_COMMITTER_NAME=symphony GIT_COMMITTER_EMAIL=symphony@localhost
@@ -78,13 +82,16 @@ open_own() {
   echo "* -text -eol -crlf -ident -filter -working-tree-encoding" >"$own/info/attributes"
   echo "$ws/.git/objects" >"$own/objects/info/alternates"
 }
+has_links() { g ls-tree -r "$1" | grep -q ^160000; }
 read_work() {
   head= branch=- tree= why=
   cd -- "$ws" 2>/dev/null || { why=gone; return; }
   if [ -L .git ] || ! [ -d .git ]; then why=plain; [ -n "$(ls -A)" ] || why=empty; return; fi
   if [ -s .git/shallow ]; then why=shallow; return; fi
   id=$(w rev-parse -q --verify "HEAD^{commit}") || { why=unborn; return; }
-  open_own && { g read-tree -m "$id" 2>/dev/null || g read-tree "$id"; } && g add -A . 2>/dev/null && tree=$(g write-tree) || { why=unreadable; return; }
+  open_own || { why=unreadable; return; }
+  has_links "$id" && { why=submodules; return; }
+  { g read-tree -m "$id" 2>/dev/null || g read-tree "$id"; } && g add -A . 2>/dev/null && tree=$(g write-tree) || { why=unreadable; return; }
   branch=$(w symbolic-ref -q HEAD) || branch=-
   head=$id
 }`;
@@ -121,6 +128,7 @@ fi
 if [ -s "$in" ]; then w bundle unbundle "$in" >/dev/null || exit 1; fi
 rm -f -- "$in"
 open_own && w cat-file -e "$to^{commit}" && g cat-file -e "$files^{commit}" || exit 1
+if has_links "$to" || has_links "$files"; then say refused "it has submodules"; exit; fi
 id=$(w rev-parse -q --verify "HEAD^{commit}") && { g read-tree -m "$id" 2>/dev/null || g read-tree "$id"; }
 g add -A . && g read-tree --reset -u "$files" || exit 1
 if [ "$on" = - ]; then w update-ref --no-deref HEAD "$to"; else w symbolic-ref HEAD "$on" && w update-ref "$on" "$to"; fi || exit 1

@@ -31,6 +31,7 @@ const unreadable: Readonly<Record<string, string>> = {
   unborn: "nothing is committed in it",
   shallow: "it is a shallow clone",
   unreadable: "git cannot read it",
+  submodules: "it has submodules",
 };
 const branchPrefix = "refs/heads/";
 
@@ -188,7 +189,7 @@ export class SshWorkspaces {
         signal,
       });
       const isSame = now.facts.head === place.here?.head && now.digest.sha256 === place.here.digest;
-      if (place.here !== null && !isSame)
+      if (!isSame)
         throw new SymphonyError(
           "workspace_error",
           `${path} and ${nameOf(place)} have both changed: neither replaces the other`,
@@ -217,6 +218,7 @@ export class SshWorkspaces {
     // What cannot come back is not lost: it stays where it is.
     const isStuck = this.requirePlace(issue.id).isBehind;
     if (isStuck) this.#deps.log.warn("a workspace stays on its host", { place: nameOf(place) });
+    else await this.#discard(issue.id, prepareMs).catch(() => {});
     await book.drop(issue.id);
   }
 
@@ -226,23 +228,25 @@ export class SshWorkspaces {
     { key, path }: Pick<Workspace, "key" | "path">,
     { signal, run = null }: { signal: AbortSignal; run?: AwayRun | null },
   ): Promise<void> {
-    const { book, hosts, config } = this.#deps;
+    const { book, hosts, config, log } = this.#deps;
     const { host, tell } = this.#making.get(issueId) ?? { host: "", tell: () => {} };
-    const args = [config().worker.root, key];
+    const before = book.placeOf(issueId);
+    // A directory here that was made anew has nothing to do with what an earlier one had there.
+    const known = run === null && before?.host === host ? before.remotePath : "";
+    const args = [config().worker.root, key, known];
     const { words } = await hosts.call(host, {
       ...{ script: prepare, args, timeoutMs: prepareMs, signal },
     });
-    const [created = "", remote = ""] = words;
+    const [created = "", remote = "", aside = ""] = words;
     if (created === "refused") throw notPrepared(host, remote);
     if (!/^[01]$/.test(created)) throw notPrepared(host, "its answer cannot be read");
     const remotePath = requireRemote(host, remote);
     if (basename(remotePath) !== key)
       throw notPrepared(host, `${remotePath} is outside of its root`);
-    const before = book.placeOf(issueId);
-    const isKnown = before?.host === host && before.remotePath === remotePath && created === "0";
-    const unknown = { host, path, remotePath, seen: "", here: null };
-    const place = isKnown ? { ...before, path } : { ...unknown, isBehind: created === "0" };
-    await book.put(issueId, place);
+    if (aside !== "") log.warn("an unknown workspace was moved aside", { host, to: aside });
+    const isKnown = before !== null && remotePath === known && created === "0";
+    const unknown = { host, path, remotePath, seen: "", here: null, isBehind: created === "0" };
+    await book.put(issueId, isKnown ? { ...before, path } : unknown);
     if (created === "0") return this.sync(issueId, signal, tell);
     const script = run === null ? config().hooks.afterCreate : run.script;
     let end = "done";
@@ -295,19 +299,25 @@ export class SshWorkspaces {
 
   /** The hook, what it left, and then the directory, unless something is only there. */
   async #remove(issueId: string, run: AwayRun): Promise<string> {
-    const { hosts, book, log } = this.#deps;
+    const { book, log } = this.#deps;
     const tell = () => {};
     await this.#run(issueId, run).catch((error: unknown) =>
       log.warn("before_remove failed", { reason: messageOf(error) }),
     );
     await this.back(issueId, tell);
-    const place = this.requirePlace(issueId);
-    const args = [place.remotePath, place.seen];
-    const { words } = await hosts.call(place.host, { script: discard, args, timeoutMs: copyMs });
-    const [word = "", why = ""] = words;
-    if (word === "kept") log.warn("a workspace stays on its host", { place: nameOf(place), why });
+    await this.#discard(issueId, copyMs);
     await book.drop(issueId);
     return "";
+  }
+
+  /** Removes what is on the host, unless something is only there. */
+  async #discard(issueId: string, timeoutMs: number): Promise<void> {
+    const { hosts, log } = this.#deps;
+    const place = this.requirePlace(issueId);
+    const args = [place.remotePath, place.seen];
+    const { words } = await hosts.call(place.host, { script: discard, args, timeoutMs });
+    const [word = "", why = ""] = words;
+    if (word === "kept") log.warn("a workspace stays on its host", { place: nameOf(place), why });
   }
 }
 

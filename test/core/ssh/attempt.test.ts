@@ -12,7 +12,17 @@ let world: SshWorld;
 before(async () => {
   world = await SshWorld.open({
     ...{ hosts: [" alpha ", beta, "", "alpha"], max: 1 },
-    agent: `echo "$HOST_NAME $PWD $HOME" >> "$shared/started"
+    agent: `commit() { git -c user.name=A -c user.email=a@example.com commit -qm "$1"; }
+if [ -e "$shared/again" ]; then
+  echo "$HOST_NAME" >> tries; git add tries; commit try
+  [ "$(grep -c . tries)" = 3 ]; exit
+fi
+if [ -e "$shared/links" ]; then
+  git init -q sub && cd sub && echo "* filter=x" > .gitattributes && echo 1 > f && git add -A && commit sub
+  cd .. && git add sub 2>&1 && commit link
+  git -C sub config filter.x.clean "touch '$shared/escaped'; cat"; echo 22 > sub/f; exit
+fi
+echo "$HOST_NAME $PWD $HOME" >> "$shared/started"
 cat > "$shared/prompt"; env > "$shared/env"
 until [ -e "$shared/go" ]; do sleep 0.1; done
 echo two >> one; echo new > new; git add one; git commit -qm two; echo done`,
@@ -150,4 +160,27 @@ test("Z-4, Z-7: a host whose preparation fails ends the attempt there, no other 
     return attempts.find(({ status }) => status === "succeeded");
   });
   assert.deepEqual([next.worker_host, next.number], [beta, 2]);
+});
+
+test("Z-2: an issue that goes back to its first host keeps what it made on the second", async () => {
+  await rm(`${world.home("alpha")}/exit`);
+  await writeFile(`${world.dir}/shared/again`, "");
+  await world.isReady("alpha");
+  await world.issue("Six");
+  const { status, workspace } = await world.ended("LOCAL-6", 3);
+  await rm(`${world.dir}/shared/again`);
+  assert.equal(status, "succeeded", world.server?.log);
+  const [one, two, ...rest] = readFileSync(`${workspace?.path}/tries`, "utf8").trim().split("\n");
+  assert.notEqual(one, two);
+  assert.deepEqual(rest, [one]);
+});
+
+test("Z-9: a repository inside, as a commit names it, is not asked on the host with its own settings", async () => {
+  await writeFile(`${world.dir}/shared/links`, "");
+  await world.issue("Seven");
+  const attempt = await world.ended("LOCAL-7");
+  await rm(`${world.dir}/shared/links`);
+  const home = world.home(attempt.worker_host ?? "");
+  assert.ok(existsSync(`${home}/spaces/LOCAL-7/sub/f`), world.server?.log);
+  assert.equal(existsSync(`${world.dir}/shared/escaped`), false);
 });
