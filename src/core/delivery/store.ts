@@ -65,14 +65,8 @@ export const deliveryMigrations = [
 
 export type EntryState = "waiting" | "done" | "final" | "dropped";
 
-/** What became of one try. */
-interface Settlement {
-  readonly state: EntryState;
-  readonly error?: string | null;
-  readonly due?: number;
-  /** False: it was not its time yet; default: true. */
-  readonly wasTried?: boolean;
-}
+/** What became of one try; `wasTried: false`: it was not its time yet. */
+type Settlement = { state: EntryState; error?: string | null; due?: number; wasTried?: boolean };
 
 /** A write to another system. */
 export interface Entry {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { lstat, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { commitId } from "../config/git.ts";
@@ -82,6 +82,15 @@ export async function copyOf(
   } finally {
     await rm(into, { recursive: true, force: true });
   }
+}
+
+/** Its size as a bundle; null: there is no workspace yet. Rejects as `copyOf` does. */
+export async function copySize(
+  path: string,
+  options: Parameters<typeof copyOf>[1],
+): Promise<number | null> {
+  if ((await lstat(path).catch(() => null)) === null) return null;
+  return (await copyOf(path, options)).bundle?.length ?? 0;
 }
 
 function proofOf(

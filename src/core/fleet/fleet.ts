@@ -1,15 +1,14 @@
 // Attempts on other machines: who leads, which workers there are, and where their agents are.
 
-import { lstat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { pause, within } from "../clock.ts";
 import { messageOf, type SymphonyError } from "../model/errors.ts";
 import type { WorkerHost } from "../model/worker.ts";
 import { admitWorkers } from "./admission.ts";
 import { listFor, type WantedAgent } from "./agents.ts";
-import { copyOf } from "./copy.ts";
+import { copySize } from "./copy.ts";
 import { Engine, type Queue } from "./engine.ts";
-import { Deadline, isSettled } from "./judging.ts";
+import { isSettled, LeadTime } from "./judging.ts";
 import {
   type LeaseTimes,
   leadOf,
@@ -58,9 +57,7 @@ export class Fleet {
   readonly #stop = new AbortController();
   /** Since when it leads; null: it does not. */
   #leadsSince: number | null = null;
-  /** By our own clock: until then no other orchestrator can lead. */
-  readonly #mine = new Deadline();
-  #mineWall = 0;
+  readonly #mine: LeadTime;
   #hasLed = false;
   #answeredAt: number;
   #isAway = false;
@@ -80,6 +77,7 @@ export class Fleet {
     this.#lead = leadOf(members.epoch, hostname(), options.dataDir, options.leaseMs);
     this.#times = leaseTimes(options.leaseMs);
     this.#answeredAt = options.clock.now();
+    this.#mine = new LeadTime(options.clock);
   }
 
   /** Connects; nothing is placed yet. Rejects as `Engine.open` and `Members.open`. */
@@ -117,14 +115,9 @@ export class Fleet {
    * Checks that the workspace at `path` can go to the worker `name` (null: to any); resolves with its size as a bundle. Rejects
    * with `worker_not_found`, or `workspace_error` and what cannot travel.
    */
-  async measure(
-    name: string | null,
-    { path, maxBytes }: { path: string; maxBytes: number },
-  ): Promise<number | null> {
+  async measure(name: string | null, of: { path: string; maxBytes: number }) {
     if (name !== null) this.#members.named(name);
-    if ((await lstat(path).catch(() => null)) === null) return null;
-    const { bundle } = await copyOf(path, { maxBytes, signal: this.#stop.signal });
-    return bundle?.length ?? 0;
+    return copySize(of.path, { maxBytes: of.maxBytes, signal: this.#stop.signal });
   }
 
   /** Its attempts end; it cannot come back without a new token. Rejects with `worker_not_found`. */
@@ -167,15 +160,7 @@ export class Fleet {
 
   /** Whether no other orchestrator can lead now, so that what this one writes outside is its own to write. */
   get leads(): boolean {
-    const { clock } = this.#options;
-    // The monotonic clock stands still while the machine is suspended, the wall clock does not.
-    return !this.#mine.isOver(clock.now()) && clock.wall() < this.#mineWall;
-  }
-
-  #extend(from: number): void {
-    const { clock } = this.#options;
-    this.#mine.extend(from, this.#times);
-    this.#mineWall = clock.wall() + this.#mine.at - clock.now();
+    return this.#mine.lasts;
   }
 
   /** Has every worker check its agents again. */
@@ -313,25 +298,29 @@ export class Fleet {
     for (const { id, secret } of this.#members.all) {
       const read = this.#sightings.get(id)?.presence?.agents?.list ?? name;
       if (this.#listed.get(id) === name && read === name) continue;
-      const key = keyFor(Buffer.from(secret, "base64url"), "letters");
-      await orderChecks(this.#engine, id, { key, text });
+      await orderChecks(this.#engine, id, { secret, text });
       this.#listed.set(id, name);
     }
   }
 
   #keepLead(answer: string, { from, now }: { from: number; now: number }): void {
     const { log, overtaken } = this.#options;
-    const isHeld = answer.startsWith("held ");
-    const by = isHeld ? (readLead(answer.slice(5))?.host ?? "another machine") : null;
-    if (by === null) this.#extend(from);
-    else this.#mine.end();
-    if (by !== null && this.#hasLed) {
-      this.#loseAll("another orchestrator has taken the fleet over");
-      if (this.#refusedBy === null) overtaken(by);
-    } else if (by !== null && this.#refusedBy === null)
-      log.warn("another orchestrator leads this fleet: nothing is placed", { host: by });
-    [this.#refusedBy, this.#hasLed] = [by, this.#hasLed || !isHeld];
-    this.#leadsSince = isHeld ? null : (this.#leadsSince ?? now);
+    if (!answer.startsWith("held ")) {
+      this.#mine.extend(from, this.#times);
+      this.#leadsSince ??= now;
+      this.#hasLed = true;
+      this.#refusedBy = null;
+      return;
+    }
+    const isNew = this.#refusedBy === null;
+    const host = readLead(answer.slice(5))?.host ?? "another machine";
+    this.#mine.end();
+    this.#leadsSince = null;
+    this.#refusedBy = host;
+    if (this.#hasLed) this.#loseAll("another orchestrator has taken the fleet over");
+    if (isNew && this.#hasLed) overtaken(host);
+    if (isNew && !this.#hasLed)
+      log.warn("another orchestrator leads this fleet: nothing is placed", { host });
   }
 
   #saw(member: Member, sealed: Buffer | null, isGap: boolean): void {

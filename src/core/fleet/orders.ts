@@ -1,5 +1,6 @@
 import { sealList } from "./agents.ts";
 import type { Engine } from "./engine.ts";
+import { keyFor } from "./sealing.ts";
 
 // What the server orders of a worker that its talks may not reach: it reads orders with each renewal, and before it takes a job.
 
@@ -36,13 +37,14 @@ export async function endOrders(
   return runs.filter((_, at) => found[at] != null);
 }
 
-/** The agents that the worker is to check, sealed with its key. */
+/** The agents that the worker is to check, sealed with the key of its secret. */
 export async function orderChecks(
   engine: Engine,
   worker: string,
-  list: { readonly key: Buffer; readonly text: string },
+  { secret, text }: { readonly secret: string; readonly text: string },
 ): Promise<void> {
-  await engine.redis.set(engine.key("agents", worker), sealList(list.key, worker, list.text));
+  const key = keyFor(Buffer.from(secret, "base64url"), "letters");
+  await engine.redis.set(engine.key("agents", worker), sealList(key, worker, text));
 }
 
 /** null: none was ordered, or the engine has lost it. */

@@ -204,7 +204,6 @@ class FleetWorker {
     const { engine, identity, clock, log } = this.#options;
     const lead = readLead(await engine.redis.get(engine.key("lead")));
     if (lead === null) return;
-    // What an earlier epoch placed is refused by its name.
     if (lead.epoch !== this.#epoch) this.#taken.clear();
     this.#epoch = lead.epoch;
     // It stays for the whole epoch.
