@@ -138,7 +138,7 @@ const file = "9";
 export const opensFilter: readonly string[] = [
   ...["bash", "-pc"],
   [
-    `for fd in /proc/self/fd/*; do fd=\${fd##*/}; ((fd > 2)) && eval "exec $fd>&-"; done`,
+    `for fd in /proc/self/fd/*; do fd=\${fd##*/}; [[ $fd == [0-9]* ]] && ((fd > 2)) && eval "exec $fd>&-"; done`,
     ...(filter === null ? [] : [`exec ${file}< <(printf '${escaped}')`]),
     'exec "$@"',
   ].join("\n"),
