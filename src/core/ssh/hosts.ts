@@ -141,8 +141,11 @@ export class SshHosts {
 
   failed(host: string, error: unknown): void {
     if (!(error instanceof SymphonyError) || error.code !== "worker_lost") return;
-    this.#note(host, { why: whyOf(host, error), facts: this.#seenOf(host).facts });
+    const { why, facts } = this.#seenOf(host);
+    this.#note(host, { why: whyOf(host, error), facts });
     this.#tellChanges();
+    // It may be asked only minutes later.
+    if (why === null) this.#again.resolve();
   }
 
   /** Ends every process of these attempts. Rejects with `worker_lost` when that cannot be said. */
