@@ -15,6 +15,8 @@ const Place = z.object({
   seen: z.string(),
   /** The commit and the digest of the files here at that time. */
   here: z.object({ head: z.string(), digest: z.string() }).nullable(),
+  /** As `here`, of what was sent last, until the host has answered. */
+  sending: z.object({ head: z.string(), digest: z.string() }).nullable().default(null),
   /** Something there may not have come back. */
   isBehind: z.boolean(),
 });

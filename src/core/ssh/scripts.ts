@@ -8,7 +8,7 @@ mkdir -p -m 700 -- "$root" && root=$(cd -- "$root" && pwd -P) && mkdir -p -m 700
 
 /** Ends every process whose cookie begins with `$run`; `$left`: how many are left. */
 export const endRun = `
-of_run() { grep -lzs "^SYMPHONY_RUN_ID=$run" /proc/[0-9]*/environ | cut -d/ -f3; }
+of_run() { grep -lzsF "SYMPHONY_RUN_ID=$run" /proc/[0-9]*/environ | cut -d/ -f3; }
 end_run() {
   for sig in TERM KILL KILL; do
     pids=$(of_run); [ -z "$pids" ] && break
@@ -96,8 +96,8 @@ read_work() {
   head=$id
 }`;
 
-/** `$1` workspace, `$2` the state that is known, `$3`… commits that the receiver has. */
-export const bringBack = `ws=$1 known=$2; shift 2${readWork}
+/** `$1` workspace, `$2` the state that is known, `$3` the most bytes, `$4`… commits that the receiver has. */
+export const bringBack = `ws=$1 known=$2 max=$3; shift 3${readWork}
 read_work
 [ -n "$head" ] || { say "$why"; exit; }
 [ "$head $branch $tree" = "$known" ] && { say same; exit; }
@@ -109,7 +109,9 @@ not=
 for one; do g cat-file -e "$one^{commit}" 2>/dev/null && not="$not ^$one"; done
 out=$(mktemp) || exit 1
 g bundle create -q "$out" --all $not 2>"$out.why" || { grep -q "empty bundle" "$out.why" || { cat "$out.why" >&2; exit 1; }; : >"$out"; }
-say work "$head" "$branch" "$tree" "$files" "$(w config remote.origin.url)" "$(wc -c <"$out")"
+size=$(wc -c <"$out")
+if [ "$size" -gt "$max" ]; then say large "$size"; rm -f -- "$out" "$out.why"; exit; fi
+say work "$head" "$branch" "$tree" "$files" "$(w config remote.origin.url)" "$size"
 cat "$out"; rm -f -- "$out" "$out.why"`;
 
 /** `$1` workspace, `$2` commit, `$3` branch, `$4` the commit with its files, `$5` origin, `$6` the state that is known. A bundle, or nothing, is stdin. Says the state. */
@@ -132,7 +134,7 @@ if has_links "$to" || has_links "$files"; then say refused "it has submodules"; 
 id=$(w rev-parse -q --verify "HEAD^{commit}") && { g read-tree -m "$id" 2>/dev/null || g read-tree "$id"; }
 g add -A . && g read-tree --reset -u "$files" || exit 1
 if [ "$on" = - ]; then w update-ref --no-deref HEAD "$to"; else w symbolic-ref HEAD "$on" && w update-ref "$on" "$to"; fi || exit 1
-w read-tree "$to" && w update-index -q --refresh
+w read-tree "$to" && GIT_INDEX_FILE="$ws/.git/index" g update-index -q --refresh
 read_work
 say work "$head" "$branch" "$tree"`;
 

@@ -1,5 +1,6 @@
 import { lstat, rmdir } from "node:fs/promises";
 import { basename, join } from "node:path";
+import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { commitId } from "../config/git.ts";
 import { type Copy, copyOf, installCopy, placeCopy } from "../fleet/copy.ts";
@@ -7,6 +8,8 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
 import { withoutCredentials } from "../repository/checkout.ts";
 import { gitHead } from "../repository/survey.ts";
+import { sizeText } from "../text/text.ts";
+import { readBaseline } from "../workspace/baseline.ts";
 import { type AwayRun, type HookName, hookVariables } from "../workspace/hooks.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
 import type { Book, Place } from "./book.ts";
@@ -15,6 +18,7 @@ import { requireRemote, type SshHosts } from "./hosts.ts";
 import { bootstrapped, bringBack, discard, hook, prepare, takeWork } from "./scripts.ts";
 
 export interface SshWorkspacesDeps {
+  readonly clock: Clock;
   readonly hosts: SshHosts;
   readonly book: Book;
   config(): Config;
@@ -57,7 +61,7 @@ export class SshWorkspaces {
         this.#making.set(issue.id, { host, tell });
         try {
           const workspace = await local.ensure(issue, signal, tell);
-          if (!workspace.createdNow) await this.#open(issue.id, workspace, { signal });
+          if (!workspace.createdNow) await this.#open(issue.id, workspace, { signal, issue });
           return workspace;
         } finally {
           this.#making.delete(issue.id);
@@ -85,7 +89,9 @@ export class SshWorkspaces {
     }
     const place = book.placeOf(id);
     const { sshHosts } = this.#deps.config().worker;
-    if (place === null || place.path !== run.cwd || !sshHosts.includes(place.host)) return null;
+    if (place === null || place.path !== run.cwd) return null;
+    // Without any host attempts run here, and so do their hooks.
+    if (sshHosts.length === 0 && run.hook !== "before_remove") return null;
     return run.hook === "before_remove" ? this.#remove(id, run) : this.#run(id, run);
   }
 
@@ -102,6 +108,7 @@ export class SshWorkspaces {
     const here = { head: facts.head, digest: digest.sha256 };
     if (here.head === head && here.digest === place.here?.digest) return;
     const on = facts.branch === null ? "-" : `${branchPrefix}${facts.branch}`;
+    await this.#deps.book.change(issueId, { sending: here });
     const { words } = await this.#deps.hosts.call(place.host, {
       script: takeWork,
       args: [
@@ -117,10 +124,13 @@ export class SshWorkspaces {
     });
     const [word, why = "", ...rest] = words;
     if (word !== "work" || why === "") {
-      if (word === "moved") await this.#deps.book.change(issueId, { isBehind: true });
+      const isBehind = place.isBehind || word === "moved";
+      await this.#deps.book.change(issueId, { isBehind, sending: null });
       throw notSent(place, word === "work" ? "git failed" : why);
     }
-    await this.#deps.book.change(issueId, { seen: [why, ...rest].join(" "), here });
+    await this.#deps.book.change(issueId, {
+      ...{ seen: [why, ...rest].join(" "), here, sending: null },
+    });
   }
 
   /** Brings back what has changed there. Rejects with what is in the way; then it stays there, and is tried again. */
@@ -129,27 +139,29 @@ export class SshWorkspaces {
     const { book, hosts, config } = this.#deps;
     const head = (await gitHead(place.path))?.head ?? null;
     const known = [head ?? "", place.seen.split(" ")[0] ?? ""].filter((id) => commitId.test(id));
+    const maxBytes = config().fleet.maxCopyBytes;
     const { words, data } = await hosts.call(place.host, {
       script: bringBack,
-      args: [place.remotePath, place.seen, ...new Set(known)],
-      timeoutMs: copyMs,
-      maxBytes: config().fleet.maxCopyBytes,
+      args: [place.remotePath, place.seen, String(maxBytes), ...new Set(known)],
+      ...{ timeoutMs: copyMs, maxBytes },
     });
     const [word = "", ...facts] = words;
+    if (word === "large") throw tooLarge(place, Number(facts[0]), maxBytes);
     if (word === "work") {
       const next = await this.#install(place, facts, data);
-      await book.change(issueId, { ...next, isBehind: false });
+      await book.change(issueId, { ...next, isBehind: false, sending: null });
       return;
     }
     const why = unreadable[word];
     if (why !== undefined) return tell(`what is in ${nameOf(place)} stays there: ${why}`);
     if (word === "gone" && place.seen !== "") tell(`${nameOf(place)} is gone`);
-    await book.change(issueId, { isBehind: false });
+    await book.change(issueId, { isBehind: false, sending: null });
   }
 
   /** Both sides are the same when it resolves. */
   async sync(issueId: string, signal: AbortSignal, tell: (line: string) => void): Promise<void> {
-    if (this.requirePlace(issueId).isBehind) await this.back(issueId, tell);
+    const { isBehind, sending } = this.requirePlace(issueId);
+    if (isBehind || sending !== null) await this.back(issueId, tell);
     await this.send(issueId, signal);
   }
 
@@ -188,7 +200,11 @@ export class SshWorkspaces {
         known: before?.head ? [before.head] : [],
         signal,
       });
-      const isSame = now.facts.head === place.here?.head && now.digest.sha256 === place.here.digest;
+      // What was sent without an answer is what the host has, if it has that commit.
+      const sent = place.sending?.head === head ? place.sending : null;
+      const isSame = [place.here, sent].some(
+        (one) => one?.head === now.facts.head && one.digest === now.digest.sha256,
+      );
       if (!isSame)
         throw new SymphonyError(
           "workspace_error",
@@ -197,8 +213,8 @@ export class SshWorkspaces {
         );
       const { branch, head: from } = now.facts;
       // A host sends commits and files: what is staged and stashed stays as it is on each side.
-      const sent = { branch, head: from, names: now.names, index: null, refs: [], stashes: [] };
-      await installCopy(path, sent, copy);
+      const had = { branch, head: from, names: now.names, index: null, refs: [], stashes: [] };
+      await installCopy(path, had, copy);
     }
     const after = await copyOf(path, { maxBytes, known: [head], signal });
     const here = { head, digest: after.digest.sha256 };
@@ -214,7 +230,7 @@ export class SshWorkspaces {
     }
     const place = book.placeOf(issue.id);
     if (place === null || place.host === host) return;
-    if (place.isBehind) await this.back(issue.id, tell);
+    if (place.isBehind || place.sending !== null) await this.back(issue.id, tell);
     // What cannot come back is not lost: it stays where it is.
     const isStuck = this.requirePlace(issue.id).isBehind;
     if (isStuck) this.#deps.log.warn("a workspace stays on its host", { place: nameOf(place) });
@@ -226,7 +242,7 @@ export class SshWorkspaces {
   async #open(
     issueId: string,
     { key, path }: Pick<Workspace, "key" | "path">,
-    { signal, run = null }: { signal: AbortSignal; run?: AwayRun | null },
+    { signal, issue, run = null }: { signal: AbortSignal; issue?: Issue; run?: AwayRun | null },
   ): Promise<void> {
     const { book, hosts, config, log } = this.#deps;
     const { host, tell } = this.#making.get(issueId) ?? { host: "", tell: () => {} };
@@ -245,15 +261,18 @@ export class SshWorkspaces {
       throw notPrepared(host, `${remotePath} is outside of its root`);
     if (aside !== "") log.warn("an unknown workspace was moved aside", { host, to: aside });
     const isKnown = before !== null && remotePath === known && created === "0";
-    const unknown = { host, path, remotePath, seen: "", here: null, isBehind: created === "0" };
-    await book.put(issueId, isKnown ? { ...before, path } : unknown);
+    const unknown = { host, path, remotePath, seen: "", here: null, sending: null };
+    await book.put(
+      issueId,
+      isKnown ? { ...before, path } : { ...unknown, isBehind: created === "0" },
+    );
     if (created === "0") return this.sync(issueId, signal, tell);
-    const script = run === null ? config().hooks.afterCreate : run.script;
     let end = "done";
     try {
       await this.send(issueId, signal);
-      if (run !== null && script !== null) await this.#run(issueId, { ...run, script });
-      else await this.back(issueId, tell);
+      const made = run ?? (await this.#createdAgain(path, { issue: issue ?? null, signal }));
+      if (made.script === null) await this.back(issueId, tell);
+      else await this.#run(issueId, made);
     } catch (error) {
       end = "failed";
       await book.drop(issueId);
@@ -264,6 +283,17 @@ export class SshWorkspaces {
         if (end === "done") throw error;
       });
     }
+  }
+
+  /** `after_create` on a further host, unless it is what made the repository that was just sent. */
+  async #createdAgain(cwd: string, of: Pick<AwayRun, "issue" | "signal">): Promise<AwayRun> {
+    const { config, clock } = this.#deps;
+    const { afterCreate, timeoutMs } = config().hooks;
+    const isSent = (await hasGit(cwd)) && (await readBaseline(cwd))?.loan == null;
+    return {
+      ...{ hook: "after_create", script: isSent ? null : afterCreate },
+      ...{ cwd, timeoutMs, clock, ...of },
+    };
   }
 
   async #run(issueId: string, run: AwayRun): Promise<string> {
@@ -304,8 +334,15 @@ export class SshWorkspaces {
     await this.#run(issueId, run).catch((error: unknown) =>
       log.warn("before_remove failed", { reason: messageOf(error) }),
     );
-    await this.back(issueId, tell);
-    await this.#discard(issueId, copyMs);
+    try {
+      await this.back(issueId, tell);
+      await this.#discard(issueId, copyMs);
+    } catch (error) {
+      // It stays in the book, and there. A workspace made anew does not take it for its own.
+      const place = nameOf(this.requirePlace(issueId));
+      log.warn("a workspace stays on its host", { place, why: messageOf(error) });
+      throw error;
+    }
     await book.drop(issueId);
     return "";
   }
@@ -336,6 +373,12 @@ function notPrepared(host: string, why: string): SymphonyError {
 function notSent(place: Place, why: string): SymphonyError {
   const message = `what changed here cannot be sent to ${nameOf(place)}: ${why}`;
   return new SymphonyError("workspace_prepare_failed", message);
+}
+
+function tooLarge(place: Place, size: number, maxBytes: number): SymphonyError {
+  const sizes = `it is ${sizeText(size)} as a git bundle, and fleet.max_copy is ${sizeText(maxBytes)}`;
+  const message = `what is in ${nameOf(place)} stays there: ${sizes}`;
+  return new SymphonyError("workspace_error", message, { hint: "raise fleet.max_copy" });
 }
 
 function hookFailed(name: HookName, status: number, output: string): SymphonyError {
