@@ -29,8 +29,8 @@ export interface Baseline extends Known {
   readonly loan: Loan | null;
   /** The commits of its remotes' branches; null: an earlier version made it and did not record them. */
   readonly remote: readonly string[] | null;
-  /** Where its repository took objects from when it was made, as `borrowsOf`. */
-  readonly borrows: readonly string[];
+  /** Where its repository took objects from when it was made, as `borrowsOf`; null: an earlier version did not record it. */
+  readonly borrows: readonly string[] | null;
   /** The directory of the mirrors that it borrows from. */
   readonly mirrors: string | null;
 }
@@ -64,7 +64,7 @@ const Written = z.object({
     .nullable()
     .default(null),
   remote: z.array(z.string()).nullable().default(null),
-  borrows: z.array(z.string()).default([]),
+  borrows: z.array(z.string()).nullable().default(null),
   mirrors: z.string().nullable().default(null),
 });
 

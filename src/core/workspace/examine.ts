@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { readdir } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { readdir, realpath } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { messageOf } from "../model/errors.ts";
 import { borrowsOf, copyIndex, unfinishedIn, unlessMissing } from "../repository/checkout.ts";
 import { commitsOnlyHere, type OnlyHere } from "../repository/commits.ts";
@@ -140,13 +140,18 @@ class Examiner implements Findings {
    * What is shown and kept could hold the objects of another repository, where an agent made this one
    * borrow them. A mirror is known by its name, because its directory may have been moved.
    */
-  async #requireLent({ store, linked }: Repository, { borrows, loan }: Baseline): Promise<void> {
-    if (linked) return;
+  async #requireLent({ store, linked }: Repository, baseline: Baseline): Promise<void> {
+    const { borrows, loan, mirrors } = baseline;
+    if (linked || (borrows === null && loan === null)) return;
+    const root = dirname(this.#path);
     const mirror = loan === null ? null : join(mirrorIn("/", loan.mirror), "objects");
-    const isLent = (line: string) =>
-      borrows.includes(line) ||
-      (mirror !== null && line.endsWith(mirror) && !line.startsWith(this.#path));
-    const lent = (await borrowsOf(store)).filter(isLent);
+    const known = new Set(borrows);
+    if (mirror !== null && mirrors !== null) known.add(join(mirrors, mirror));
+    const lent: string[] = [];
+    for (const line of await borrowsOf(store)) {
+      const isMirror = mirror !== null && line.startsWith("/") && line.endsWith(mirror);
+      if (known.has(line) || (isMirror && (await isOutside(root, line)))) lent.push(line);
+    }
     await requireOwnObjects(store, lent.map(dirname), loan === null);
   }
 
@@ -336,6 +341,13 @@ class Examiner implements Findings {
       return false;
     }
   }
+}
+
+/** Whether a directory of objects is where no agent writes, and takes no objects from another one. */
+async function isOutside(root: string, objects: string): Promise<boolean> {
+  const real = (path: string) => realpath(path).catch(() => resolve(path));
+  if (`${await real(objects)}/`.startsWith(`${await real(root)}/`)) return false;
+  return (await borrowsOf(dirname(objects))).length === 0;
 }
 
 export function kindOf(repository: Repository | null): Baseline["repository"] {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { gitConfigOf, gitSection } from "../../../src/core/config/git.ts";
@@ -92,6 +92,21 @@ test("S-10: a workspace is cloned before after_create runs; a failed clone leave
   writeFileSync(alternates, `${mirror}/objects\n${secret}\n`);
   const foreign = /borrows objects of another repository/;
   await assert.rejects(diffOf(made.path, null), foreign);
+  const name = (mirror ?? "").slice(dir.length + 1);
+  mkdirSync(join(root, "x", name, "objects"), { recursive: true });
+  const nested = join(dir, "y", name, "objects");
+  mkdirSync(join(nested, "info"), { recursive: true });
+  writeFileSync(join(nested, "info", "alternates"), `${secret}\n`);
+  symlinkSync(join(root, "x"), join(dir, "z"));
+  for (const line of [
+    ...[join(root, "x", name, "objects"), join(dir, "z", name, "objects"), nested],
+    `../../../../y/${name}/objects`,
+  ]) {
+    writeFileSync(alternates, `${mirror}/objects\n${line}\n`);
+    await assert.rejects(diffOf(made.path, null), foreign, line);
+  }
+  rmSync(join(root, "x"), { recursive: true });
+  writeFileSync(alternates, `${mirror}/objects\n${secret}\n`);
   const removal = { path: made.path, issue: issue("ENG-1") };
   const kept = await workspaces.remove(removal);
   assert.ok(kept.outcome === "kept" && kept.work[0]?.kind === "unknown");

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { gitIn } from "../../support/makers/git-repository.ts";
@@ -52,6 +52,19 @@ test("in a workspace from an earlier version every file counts as work, and git'
   assert.deepEqual(await bench.remove(join(bench.root, "ENG-2"), "ENG-2"), [
     { kind: "new_files", count: 1, examples: ["file"] },
   ]);
+  assert.equal(await bench.remove(path), "removed");
+});
+
+test("what an earlier version did not record, as from whom a workspace's clone borrows, is no work", async (t) => {
+  const bench = workspaceBench(t);
+  const { afterCreate } = bench.hooks.current;
+  const shared = (afterCreate ?? "").replace("-q", "-q --shared");
+  bench.hooks.current = { ...bench.hooks.current, afterCreate: shared };
+  const { path } = await bench.make("ENG-1");
+  const file = join(bench.root, ".symphony-root", "ENG-1.baseline.json");
+  const { borrows, ...earlier } = JSON.parse(readFileSync(file, "utf8"));
+  assert.deepEqual(borrows, [join(bench.bare, "objects")]);
+  writeFileSync(file, JSON.stringify(earlier));
   assert.equal(await bench.remove(path), "removed");
 });
 
