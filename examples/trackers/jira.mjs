@@ -57,6 +57,8 @@ createInterface({ input: process.stdin }).on("line", async (line) => {
   const { id, method, params } = JSON.parse(line);
   const work = methods[method]?.(params) ?? Promise.reject({ code: "unsupported" });
   const done = work.then((result) => ({ result }));
-  const said = await done.catch((error) => ({ error }));
+  const said = await done.catch(({ message, cause, ...error }) => ({
+    error: { message: cause?.message ?? message, ...error },
+  }));
   process.stdout.write(`${JSON.stringify({ id, ...said })}\n`);
 });

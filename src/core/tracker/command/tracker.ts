@@ -24,7 +24,7 @@ import { type CommandSettings, commandSettings } from "./settings.ts";
 
 const mostPages = 1_000;
 /** Their descriptions must fit into one line. */
-const idsAtOnce = 25;
+const idsAtOnce = 10;
 /** The scheduler reads two sets of states; more come only with edits of the configuration. */
 const maxKeptLists = 8;
 
