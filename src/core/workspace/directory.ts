@@ -47,6 +47,14 @@ export async function momentIn(root: string): Promise<number> {
   }
 }
 
+/** What `deleteWhole` works on now: whoever finishes what a crash left must not touch it. */
+const atWork = new Set<string>();
+
+/** Whether a removal compares or deletes this path of `removedDir` right now. */
+export function isBeingDeleted(aside: string): boolean {
+  return atWork.has(aside) || atWork.has(aside.slice(0, -unexamined.length));
+}
+
 /** Ends the name of what was moved away and not compared yet: after a crash it goes back. */
 const unexamined = ".unexamined";
 
@@ -59,6 +67,16 @@ const unexamined = ".unexamined";
 export async function deleteWhole(path: string, examinedAt: number | null): Promise<boolean> {
   const dir = removedDir(dirname(path));
   const aside = join(dir, `${basename(path)}-${randomUUID()}`);
+  atWork.add(aside);
+  try {
+    return await deleteBy(path, aside, examinedAt);
+  } finally {
+    atWork.delete(aside);
+  }
+}
+
+async function deleteBy(path: string, aside: string, examinedAt: number | null): Promise<boolean> {
+  const dir = dirname(aside);
   try {
     await mkdir(dir, { recursive: true, mode: 0o700 });
     const found = await findAt(path);

@@ -12,7 +12,14 @@ import { gitHead } from "../repository/survey.ts";
 import { readBaseline } from "./baseline.ts";
 import type { KeptCopies, KeptCopy } from "./copies.ts";
 import { deleteTree } from "./deletion.ts";
-import { deleteWhole, hasChangedSince, LeftBehind, momentIn, putBack } from "./directory.ts";
+import {
+  deleteWhole,
+  hasChangedSince,
+  isBeingDeleted,
+  LeftBehind,
+  momentIn,
+  putBack,
+} from "./directory.ts";
 import {
   beingMade,
   type Found,
@@ -161,6 +168,7 @@ export class Removals {
     let isLeft = false;
     for (const name of names) {
       const path = join(dir, name);
+      if (isBeingDeleted(path) || (await findAt(path)) === "nothing") continue;
       try {
         const back = await putBack(path);
         if (back === null) await deleteTree(path);

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { setTimeout as delay } from "node:timers/promises";
-import { deleteWhole, momentIn } from "../../../src/core/workspace/directory.ts";
+import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
+import { deleteWhole, isBeingDeleted, momentIn } from "../../../src/core/workspace/directory.ts";
 import { temporaryDir } from "../../support/makers/storage.ts";
 
 function setUp(t: Parameters<typeof temporaryDir>[0]) {
@@ -42,4 +42,27 @@ test("an unchanged directory is deleted, also if it is empty or a file", async (
   writeFileSync(path, "");
   assert.equal(await deleteWhole(path, await momentIn(root)), true);
   assert.deepEqual(readdirSync(root), [".symphony-root"]);
+});
+
+test("what a removal works on is known, so that no one puts it back meanwhile", async (t) => {
+  const { root, path } = setUp(t);
+  for (let n = 0; n < 200; n++) writeFileSync(join(path, `${n}`), "");
+  await tick();
+  const examinedAt = await momentIn(root);
+  const removed = join(root, ".symphony-root", "removed");
+  let isDone = false;
+  const done = deleteWhole(path, examinedAt).finally(() => {
+    isDone = true;
+  });
+  const seen = new Set<string>();
+  while (!isDone) {
+    for (const name of existsSync(removed) ? readdirSync(removed) : []) {
+      seen.add(name);
+      assert.ok(isDone || isBeingDeleted(join(removed, name)), name);
+    }
+    await turn();
+  }
+  assert.equal(await done, true);
+  assert.ok([...seen].some((name) => name.endsWith(".unexamined")));
+  for (const name of seen) assert.ok(!isBeingDeleted(join(removed, name)));
 });
