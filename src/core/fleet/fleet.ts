@@ -308,15 +308,13 @@ export class Fleet {
     if (!answer.startsWith("held ")) {
       this.#mine.extend(from, this.#times);
       this.#leadsSince ??= now;
-      this.#hasLed = true;
-      this.#refusedBy = null;
+      [this.#hasLed, this.#refusedBy] = [true, null];
       return;
     }
     const isNew = this.#refusedBy === null;
     const host = readLead(answer.slice(5))?.host ?? "another machine";
     this.#mine.end();
-    this.#leadsSince = null;
-    this.#refusedBy = host;
+    [this.#leadsSince, this.#refusedBy] = [null, host];
     if (this.#hasLed) this.#loseAll("another orchestrator has taken the fleet over");
     if (isNew && this.#hasLed) overtaken(host);
     if (isNew && !this.#hasLed)
@@ -380,9 +378,8 @@ export class Fleet {
 
   #admit(): Promise<void> {
     const { clock, log } = this.#options;
-    const { signal } = this.#stop;
     return admitWorkers({
-      ...{ engine: this.#engine, members: this.#members, clock, log, signal },
+      ...{ engine: this.#engine, members: this.#members, clock, log, signal: this.#stop.signal },
       leads: () => this.#leadsSince !== null,
     });
   }

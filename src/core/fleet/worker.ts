@@ -396,6 +396,5 @@ class FleetWorker {
   }
 }
 
-function lost(why: string): SymphonyError {
-  return workerLost(`the agent on the worker was ended: ${why}`);
-}
+const lost = (why: string): SymphonyError =>
+  workerLost(`the agent on the worker was ended: ${why}`);
