@@ -1,4 +1,4 @@
-import { exchange, unversioned } from "../client/client.ts";
+import { exchange } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import { paths } from "../contract/paths.ts";
 import type { Reply } from "../contract/route.ts";
@@ -169,9 +169,7 @@ export const metricsCommand = row({
   async call({ name: names }, context) {
     const { method, path } = paths.system.metrics;
     const request = { method, path, headers: { accept: "text/plain" } };
-    const server = await context.server();
-    const { text, isOwn } = await exchange(server, request);
-    if (!isOwn) throw unversioned(server);
+    const { text } = await exchange(await context.server(), request);
     const all = parseExposition(text);
     const families = all.filter(({ name }) => wanted(name, names));
     if (families.length === 0) throw unknown(names, all);

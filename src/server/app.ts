@@ -119,12 +119,15 @@ const hardened: Koa.Middleware = (ctx, next) => {
 /** Paths that everyone may ask for, also from outside through a tunnel. */
 const forAll = /^\/(?:webhooks|web)\//;
 
-/** By it a client of the API knows that a symphony has answered; who is not admitted does not learn it. */
+/** By it a client knows that a symphony has answered; who is not admitted, or signs no delivery, does not learn it. */
 const versioned =
   (version: string): Koa.Middleware =>
-  (ctx, next) => {
-    if (!forAll.test(ctx.path) && !ctx.state["locked"]) ctx.set("Symphony-Version", version);
-    return next();
+  async (ctx, next) => {
+    const isForAll = forAll.test(ctx.path) || ctx.state["locked"] === true;
+    if (!isForAll) ctx.set("Symphony-Version", version);
+    await next();
+    const isSigned = ctx.path.startsWith("/webhooks/") && ctx.status < 300;
+    if (isSigned) ctx.set("Symphony-Version", version);
   };
 
 /** True once `server.stopping` was recorded. */
