@@ -15,7 +15,6 @@ import type { Secrets } from "./secrets/secrets.ts";
 import type { Ssh } from "./ssh/ssh.ts";
 
 interface OpenFleetDeps {
-  readonly config: Config;
   current(): Config;
   readonly kinds: readonly AgentKind[];
   lookup(name: string): string | undefined;
@@ -30,16 +29,17 @@ interface OpenFleetDeps {
  */
 export async function openFleet(
   { dataDir, clock, log, redactor, onOvertaken = () => {} }: CoreOptions,
-  { config, current, kinds, lookup, secrets, closers, orchestrator }: OpenFleetDeps,
+  { current, kinds, lookup, secrets, closers, orchestrator }: OpenFleetDeps,
 ): Promise<Fleet | null> {
-  const url = engineUrlOf(config.fleet, lookup);
+  const settings = current().fleet;
+  const url = engineUrlOf(settings, lookup);
   if (url === null) return null;
-  const isSecret = fleetSecretNames(config.fleet).length > 0;
+  const isSecret = fleetSecretNames(settings).length > 0;
   for (const secret of [isSecret && url, URL.parse(url)?.password])
     if (secret) redactor.add(secret);
   const { Fleet } = await import("./fleet/fleet.ts");
   const fleet = await Fleet.open({
-    ...{ url, dataDir, clock, log, secrets, leaseMs: config.fleet.leaseMs },
+    ...{ url, dataDir, clock, log, secrets, leaseMs: settings.leaseMs },
     agents: () => agentsToCheck(current(), orchestrator.state, kinds),
     changed: (workers) => orchestrator.post({ type: "workers.changed", workers }),
     overtaken(host) {

@@ -203,7 +203,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
   const first = await recovered(deps, base, options.signal);
   const orchestrator: Orchestrator = new Orchestrator(portsOf(deps), first);
   const fleet = await openFleet(options, {
-    ...{ config: current(), current, lookup, secrets, closers, orchestrator, kinds: kinds.agents },
+    ...{ current, lookup, secrets, closers, orchestrator, kinds: kinds.agents },
   });
   const ssh = await openSsh(options, { config, kinds: kinds.agents, closers, orchestrator });
   // Earlier changes are read by the first poll.

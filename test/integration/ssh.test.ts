@@ -5,10 +5,10 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { userInfo } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { freePort } from "../support/worlds/fleet.ts";
 import { SshWorld } from "../support/worlds/ssh-world.ts";
 import { eventually, symphony } from "../support/worlds/symphony.ts";
 
@@ -114,26 +114,26 @@ test("fleet 24: hosts are reached past a configuration that shares connections a
 
 test("fleet 30: the agent runs on the host in its home, and its work comes back", async () => {
   await world.issue("One");
-  await eventually("the agent has started", async () => world.lines("env").length > 0);
+  await eventually("the agent has started", async () => world.shared("env").length > 0);
   const home = world.home("alpha");
-  assert.match(world.lines("started")[0] ?? "", new RegExp(` ${home}/spaces/LOCAL-1 ${home}$`));
+  assert.match(world.shared("started")[0] ?? "", new RegExp(` ${home}/spaces/LOCAL-1 ${home}$`));
   assert.equal(
-    world.lines("env").some((one) => /TOKEN|SSH_AUTH_SOCK/.test(one)),
+    world.shared("env").some((one) => /TOKEN|SSH_AUTH_SOCK/.test(one)),
     false,
   );
-  await world.go();
+  world.go();
   const attempt = await world.ended("LOCAL-1");
   assert.equal(attempt.status, "succeeded", world.server?.log);
   assert.equal(readFileSync(`${attempt.workspace?.path}/one`, "utf8"), "one\ntwo\n");
-  const [child = ""] = world.lines("children");
+  const [child = ""] = world.shared("children");
   await eventually("what it left behind has ended", async () => !isAlive(child));
 });
 
 test("a server that is killed leaves an agent on the host; the next one ends it before that host gets anything, and brings its work back", async () => {
-  await world.stop();
+  world.stop();
   await world.issue("Two");
   const [, line = ""] = await eventually("the second agent has started", async () => {
-    const all = world.lines("started");
+    const all = world.shared("started");
     return all.length > 1 ? all : null;
   });
   const [pid = ""] = line.split(" ");
@@ -143,7 +143,7 @@ test("a server that is killed leaves an agent on the host; the next one ends it 
   await world.serve();
   await world.isReady("alpha");
   assert.equal(isAlive(pid), false);
-  await world.go();
+  world.go();
   const done = await eventually("it is done", async () => {
     const { attempts } = await world.client.issues.attempts({ params: { id: "LOCAL-2" } });
     return attempts.find(({ status }) => status === "succeeded");
@@ -153,10 +153,10 @@ test("a server that is killed leaves an agent on the host; the next one ends it 
 });
 
 test("a host that goes away in mid-attempt is lost by name; nothing starts elsewhere while its agent may run, and its work is not lost", async () => {
-  await world.stop();
+  world.stop();
   await world.issue("Three");
   await eventually("the agent has started", async () =>
-    world.lines("started").some((one) => one.includes("LOCAL-3")),
+    world.shared("started").some((one) => one.includes("LOCAL-3")),
   );
   await writeFile(`${world.home("alpha")}/spaces/LOCAL-3/half`, "half\n");
   // Also the processes of the connections.
@@ -174,7 +174,7 @@ test("a host that goes away in mid-attempt is lost by name; nothing starts elsew
   sshd = spawn("/usr/sbin/sshd", ["-D", "-e", "-f", join(world.dir, "sshd_config")], {
     stdio: "ignore",
   });
-  await world.go();
+  world.go();
   const done = await eventually(
     "it is done",
     async () => {
@@ -193,16 +193,4 @@ function isAlive(pid: string): boolean {
   } catch {
     return false;
   }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      const port = typeof address === "object" && address !== null ? address.port : 0;
-      server.close(() => resolve(port));
-    });
-  });
 }

@@ -18,11 +18,10 @@ import {
   readLead,
   readPresence,
 } from "./lease.ts";
-import { type Member, Members, type MembersOptions } from "./members.ts";
+import { lettersKey, type Member, Members, type MembersOptions } from "./members.ts";
 import { orderChecks, orderEnd, orderWorker } from "./orders.ts";
 import type { Placement } from "./remote.ts";
 import { judge, lost, type Run } from "./runs.ts";
-import { keyFor } from "./sealing.ts";
 import { type Sighting, sighted } from "./sighting.ts";
 import { whyNothing } from "./standing.ts";
 import { type Listener, type Part, readStreams, Talk } from "./talk.ts";
@@ -184,8 +183,8 @@ export class Fleet {
   }
 
   #talk(name: string, run: Run, listener: Listener): Talk {
-    const { id, secret } = run.member;
-    const key = keyFor(Buffer.from(secret, "base64url"), "letters");
+    const { id } = run.member;
+    const key = lettersKey(run.member);
     const stream = this.#engine.key("down", id);
     const ways = { sends: `down|${id}`, receives: `up|${id}` };
     run.talk = new Talk(name, { redis: this.#engine.redis, key, stream, ...ways }, listener);
@@ -295,11 +294,11 @@ export class Fleet {
   /** Gives each member the agents to check, again when it shows that it has not read them. */
   async #listAgents(): Promise<void> {
     const { text, name } = listFor(this.#options.agents(), this.#asked);
-    for (const { id, secret } of this.#members.all) {
-      const read = this.#sightings.get(id)?.presence?.agents?.list ?? name;
-      if (this.#listed.get(id) === name && read === name) continue;
-      await orderChecks(this.#engine, id, { secret, text });
-      this.#listed.set(id, name);
+    for (const member of this.#members.all) {
+      const read = this.#sightings.get(member.id)?.presence?.agents?.list ?? name;
+      if (this.#listed.get(member.id) === name && read === name) continue;
+      await orderChecks(this.#engine, member, text);
+      this.#listed.set(member.id, name);
     }
   }
 
@@ -323,8 +322,7 @@ export class Fleet {
 
   #saw(member: Member, sealed: Buffer | null, isGap: boolean): void {
     const { clock, log } = this.#options;
-    const key = keyFor(Buffer.from(member.secret, "base64url"), "letters");
-    const presence = sealed === null ? null : readPresence(key, sealed);
+    const presence = sealed === null ? null : readPresence(lettersKey(member), sealed);
     const before = this.#sightings.get(member.id) ?? null;
     const seen = sighted(before, presence, { now: clock.now(), wall: clock.wall(), isGap });
     const isLost = seen.missingWall !== null && before?.missingWall === null;

@@ -7,7 +7,7 @@ import { SymphonyError } from "../model/errors.ts";
 import type { Secrets } from "../secrets/secrets.ts";
 import { durableJson, OneByOne, removeLeftovers } from "../store/durable.ts";
 import type { Request } from "./join.ts";
-import { keyBytes, newSecret, seal, unseal, writeToken } from "./sealing.ts";
+import { keyBytes, keyFor, newSecret, seal, unseal, writeToken } from "./sealing.ts";
 
 // The workers of a fleet as the orchestrator knows them: in its data directory, their keys sealed.
 
@@ -51,6 +51,11 @@ const formatVersion = 2;
 const fileName = "fleet.json";
 /** The secret that seals the keys of workers and invitations: it is sealed and backed up as all secrets are. */
 const keyName = "SYMPHONY_FLEET_KEY";
+
+/** The key that seals what a worker and the server write to each other. */
+export function lettersKey({ secret }: Pick<Member, "secret">): Buffer {
+  return keyFor(Buffer.from(secret, "base64url"), "letters");
+}
 
 export interface MembersOptions {
   readonly dataDir: string;

@@ -1,6 +1,6 @@
 import { sealList } from "./agents.ts";
 import type { Engine } from "./engine.ts";
-import { keyFor } from "./sealing.ts";
+import { lettersKey, type Member } from "./members.ts";
 
 // What the server orders of a worker that its talks may not reach: it reads orders with each renewal, and before it takes a job.
 
@@ -37,14 +37,10 @@ export async function endOrders(
   return runs.filter((_, at) => found[at] != null);
 }
 
-/** The agents that the worker is to check, sealed with the key of its secret. */
-export async function orderChecks(
-  engine: Engine,
-  worker: string,
-  { secret, text }: { readonly secret: string; readonly text: string },
-): Promise<void> {
-  const key = keyFor(Buffer.from(secret, "base64url"), "letters");
-  await engine.redis.set(engine.key("agents", worker), sealList(key, worker, text));
+/** The agents that the worker is to check, sealed for it alone. */
+export async function orderChecks(engine: Engine, worker: Member, text: string): Promise<void> {
+  const sealed = sealList(lettersKey(worker), worker.id, text);
+  await engine.redis.set(engine.key("agents", worker.id), sealed);
 }
 
 /** null: none was ordered, or the engine has lost it. */

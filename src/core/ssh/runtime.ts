@@ -123,7 +123,7 @@ async function runtimeOf(options: SshRuntimeOptions, spec: SessionSpec): Promise
   });
 }
 
-/** What a turn is told of its issue goes through stdin, before the prompt: it stands in no line. */
+/** The variables of a turn go through stdin, before the prompt, so that no command line contains text of its issue. */
 const giveVariables = String.raw`{ env -0 | grep -zE "^SYMPHONY_(ISSUE|WORKSPACE|TURN|SESSION|MODEL|REASONING)"; printf "\0"; exec cat; }`;
 const takeVariables = `while IFS= read -r -d "" one && [ -n "$one" ]; do export "$one"; done`;
 

@@ -10,7 +10,7 @@ import { withoutCredentials } from "../repository/checkout.ts";
 import { gitHead } from "../repository/survey.ts";
 import { sizeText } from "../text/text.ts";
 import { readBaseline } from "../workspace/baseline.ts";
-import { type AwayRun, type HookName, hookVariables } from "../workspace/hooks.ts";
+import { type AwayRun, hookFailed, hookVariables } from "../workspace/hooks.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
 import type { Book, Place } from "./book.ts";
 import { lost } from "./command-line.ts";
@@ -318,7 +318,8 @@ export class SshWorkspaces {
       });
       await book.ended([attempt]);
       const output = data.toString();
-      if (words[0] !== "0") throw hookFailed(run.hook, Number(words[0]), output);
+      if (words[0] !== "0")
+        throw hookFailed(run, { exitCode: Number(words[0]), signal: null, output });
       await this.back(issueId, () => {});
       return output;
     } finally {
@@ -379,12 +380,6 @@ function tooLarge(place: Place, size: number, maxBytes: number): SymphonyError {
   const sizes = `it is ${sizeText(size)} as a git bundle, and fleet.max_copy is ${sizeText(maxBytes)}`;
   const message = `what is in ${nameOf(place)} stays there: ${sizes}`;
   return new SymphonyError("workspace_error", message, { hint: "raise fleet.max_copy" });
-}
-
-function hookFailed(name: HookName, status: number, output: string): SymphonyError {
-  return new SymphonyError("hook_failed", `${name} ended with status ${status}`, {
-    details: { hook: name, status, signal: null, output },
-  });
 }
 
 /** For a script that reads its variables from stdin. */

@@ -75,7 +75,7 @@ function environmentOf(run: HookRun): Record<string, string> {
   return { ...run.env, ...search, ...hookVariables(run) };
 }
 
-/** What a hook is told of its issue, workspace and attempt. */
+/** The variables that describe the issue, workspace and attempt to a hook. */
 export function hookVariables({
   issue,
   attempt,
@@ -101,7 +101,7 @@ function withoutNul(text: string): string {
 function faultOf(end: CommandEnd, run: HookRun): SymphonyError | null {
   const { output, failure, stoppedFor } = end;
   if (failure !== null) return notStarted(run, failure);
-  if (stoppedFor === null) return end.exitCode === 0 ? null : failed(end, run);
+  if (stoppedFor === null) return end.exitCode === 0 ? null : hookFailed(run, end);
   if (stoppedFor !== "time") return stopped(run, output);
   return new SymphonyError(
     "hook_timeout",
@@ -110,7 +110,11 @@ function faultOf(end: CommandEnd, run: HookRun): SymphonyError | null {
   );
 }
 
-function failed({ exitCode: status, signal, output }: CommandEnd, { hook }: HookRun) {
+/** Of a hook that ran to an end of its own. */
+export function hookFailed(
+  { hook }: Pick<HookRun, "hook">,
+  { exitCode: status, signal, output }: Pick<CommandEnd, "exitCode" | "signal" | "output">,
+): SymphonyError {
   const how = signal === null ? `with status ${status}` : `by signal ${signal}`;
   return new SymphonyError("hook_failed", `${hook} ended ${how}`, {
     details: { hook, status, signal, output },

@@ -6,8 +6,8 @@ import { slotsFor } from "../../../src/core/orchestrator/dispatch.ts";
 import { adoptedEntry, adoptionOf, restoredState } from "../../../src/core/orchestrator/records.ts";
 import { attemptOf, type State } from "../../../src/core/orchestrator/state.ts";
 import { step } from "../../../src/core/orchestrator/step.ts";
-import type { IssueRecord } from "../../../src/core/store/store.ts";
 import { config, issue } from "../../support/makers/issue.ts";
+import { record } from "../../support/makers/storage.ts";
 
 const clocks = { now: 10_000, wall: 1_000_000 };
 const context = {
@@ -29,18 +29,7 @@ const row: Attempt = {
 };
 
 const retry = { attempt: 1, failures: 2, dueAt: 0, error: null, waits: null };
-const record: IssueRecord = {
-  ...{ issue: issue("A-1"), held: null, failed: null, retry, dismissed: null },
-  ...{ review: null, offer: null },
-  ...{
-    model: null,
-    templateId: null,
-    effort: null,
-    agent: null,
-    allowanceAfter: null,
-    worker: null,
-  },
-};
+const saved = record("A-1", { retry });
 
 function restored(): State {
   const adopted = [
@@ -51,7 +40,7 @@ function restored(): State {
     ),
   ];
   const totals = { tokens: used, seconds: 0 };
-  const records = new Map([["id-A-1", record]]);
+  const records = new Map([["id-A-1", saved]]);
   return restoredState({ records, totals, lastAttemptId: row.id, adopted }, clocks);
 }
 

@@ -52,11 +52,11 @@ test("Z-5, Z-7, Z-9, X-6: an agent runs on its host in a workspace there, and te
   await world.isReady("alpha");
   await world.isReady(beta);
   await world.issue("One $(touch pwned) it's");
-  await eventually("the agent has started", async () => world.lines("env").length > 0);
+  await eventually("the agent has started", async () => world.shared("env").length > 0);
   const home = world.home("alpha");
-  assert.deepEqual(world.lines("started"), [`alpha ${home}/spaces/LOCAL-1 ${home}`]);
-  assert.deepEqual(world.lines("prompt"), ["Work on One $(touch pwned) it's"]);
-  const env = world.lines("env");
+  assert.deepEqual(world.shared("started"), [`alpha ${home}/spaces/LOCAL-1 ${home}`]);
+  assert.deepEqual(world.shared("prompt"), ["Work on One $(touch pwned) it's"]);
+  const env = world.shared("env");
   assert.ok(env.includes("SYMPHONY_ISSUE_TITLE=One $(touch pwned) it's"), env.join("\n"));
   assert.ok(env.includes(`SYMPHONY_WORKSPACE=${home}/spaces/LOCAL-1`));
   assert.deepEqual(
@@ -86,8 +86,8 @@ test("Z-10: state, workers and the running issue name its host and its workspace
 
 test("Z-2, Z-3: the next issue goes to the other host; with both full one waits, is not tried here, and explain says why", async () => {
   await world.issue("Two");
-  await eventually("the second agent has started", async () => world.lines("started")[1]);
-  assert.match(world.lines("started")[1] ?? "", /^me@beta .*me_beta\/spaces\/LOCAL-2 /);
+  await eventually("the second agent has started", async () => world.shared("started")[1]);
+  assert.match(world.shared("started")[1] ?? "", /^me@beta .*me_beta\/spaces\/LOCAL-2 /);
   await world.issue("Three");
   await eventually("it is said", async () => {
     const told = await symphony(world.place, "explain", "LOCAL-3");
@@ -98,7 +98,7 @@ test("Z-2, Z-3: the next issue goes to the other host; with both full one waits,
 });
 
 test("Z-2: what an agent commits and leaves comes back into the workspace here; a host that is free takes the issue that waits", async () => {
-  await world.go();
+  world.go();
   const attempt = await world.ended("LOCAL-1");
   assert.equal(attempt.status, "succeeded", world.server?.log);
   assert.equal(attempt.worker_host, "alpha");
@@ -111,7 +111,7 @@ test("Z-2: what an agent commits and leaves comes back into the workspace here; 
 });
 
 test("Z-8: hooks, and the removal of a workspace whose work was kept, run on the host that has it", async () => {
-  const hooks = world.lines("hooks");
+  const hooks = world.shared("hooks");
   const home = world.home("alpha");
   assert.ok(hooks.includes(`after_create alpha ${home}/spaces/LOCAL-1`), hooks.join("\n"));
   assert.ok(hooks.includes("before_run alpha LOCAL-1"));
@@ -120,7 +120,7 @@ test("Z-8: hooks, and the removal of a workspace whose work was kept, run on the
   const closed = await symphony(world.place, "issue", "close", "LOCAL-1");
   assert.equal(closed.code, 0, closed.stderr);
   await eventually("it is gone there", async () => !existsSync(`${home}/spaces/LOCAL-1`));
-  assert.ok(world.lines("hooks").includes("before_remove alpha"));
+  assert.ok(world.shared("hooks").includes("before_remove alpha"));
   const kept = readdirSync(`${world.place.dataDir}/kept`);
   assert.ok(
     kept.some((name) => name.startsWith("LOCAL-1-")),

@@ -39,7 +39,7 @@ test("Z-8: after_create runs on every host that gets a clone, after the work of 
   await world.issue();
   const { status } = await world.ended("LOCAL-1", 2);
   assert.equal(status, "succeeded", world.server?.log);
-  const [first = "", second = ""] = world.lines("seen");
+  const [first = "", second = ""] = world.shared("seen");
   const [one, made] = first.split(" ");
   assert.equal(made, `made-on-${one}`);
   const other = one === "alpha" ? "beta" : "alpha";

@@ -1,18 +1,15 @@
-import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { eventually, Served, symphony } from "./symphony.ts";
+import { eventually, ServedProject } from "./symphony.ts";
 
 const bin = fileURLToPath(new URL("../../../bin/symphony.js", import.meta.url));
 /** The workers have a key of the provider; the server has none. */
 export const workerKey = "sk-worker-0123456789abcdef";
-const token = "a-token-of-thirty-two-characters";
 
 /** A real redis-server on a free port; `extra`: further arguments of it. */
 export class RedisServer implements AsyncDisposable {
@@ -161,26 +158,15 @@ export interface FleetPlace {
  * A project whose attempts run on workers. Its agent holds a lock while it runs, so that two of one issue at one moment are
  * seen: `wasTwice`.
  */
-export class FleetWorld implements AsyncDisposable {
-  readonly dir: string;
+export class FleetWorld extends ServedProject implements AsyncDisposable {
   readonly redis: RedisServer;
-  readonly place: {
-    cwd: string;
-    workflowPath: string;
-    dataDir: string;
-    env: Record<string, string>;
-  };
-  server: Served | null = null;
   readonly #workers: WorkerProcess[] = [];
   readonly #workerEnv: FleetPlace["workerEnv"];
 
   private constructor(dir: string, redis: RedisServer, workerEnv: FleetPlace["workerEnv"]) {
-    this.dir = dir;
+    super(dir, { FLEET_URL: redis.url });
     this.redis = redis;
     this.#workerEnv = workerEnv;
-    const workflowPath = join(dir, "WORKFLOW.md");
-    const env = { HOME: dir, SYMPHONY_TOKEN: token, FLEET_URL: redis.url };
-    this.place = { cwd: dir, workflowPath, dataDir: join(dir, ".symphony"), env };
   }
 
   /** `agent`: the shell line that the agent runs once it holds its lock. */
@@ -207,16 +193,6 @@ ${agent}
       workflow(typeof section === "string" ? section : section(join(dir, "agent.sh")), leaseMs),
     );
     return world;
-  }
-
-  get client(): Served["client"] {
-    assert.ok(this.server, "the server runs");
-    return this.server.client;
-  }
-
-  async serve(): Promise<Served> {
-    this.server = await Served.start(this.place, "--i-understand");
-    return this.server;
   }
 
   /** Joins a new worker, and waits until it takes attempts. */
@@ -251,31 +227,9 @@ ${agent}
     return workers.find((one) => one.name === name);
   }
 
-  async issue(title = "One", ...args: readonly string[]): Promise<void> {
-    const made = await symphony(this.place, "issue", "create", "--title", title, ...args);
-    assert.equal(made.code, 0, made.stderr);
-    await this.client.system.refresh();
-  }
-
-  /** The lines of a file that the agents write. */
-  shared(name: string): readonly string[] {
-    const file = join(this.dir, "shared", name);
-    return existsSync(file) ? readFileSync(file, "utf8").split("\n").filter(Boolean) : [];
-  }
-
   /** Every worker that was started. */
   get started(): readonly WorkerProcess[] {
     return this.#workers;
-  }
-
-  /** Agents that wait for the file `go` continue. */
-  go(): void {
-    writeFileSync(join(this.dir, "shared", "go"), "");
-  }
-
-  /** The next agents wait. */
-  stop(): void {
-    rmSync(join(this.dir, "shared", "go"), { force: true });
   }
 
   get wasTwice(): boolean {
@@ -311,7 +265,7 @@ Work on {{ issue.title }}
 `;
 }
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once("error", reject);

@@ -1,9 +1,7 @@
-import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { eventually, Served, symphony } from "./symphony.ts";
+import { eventually, ServedProject } from "./symphony.ts";
 
 interface SshOptions {
   /** The shell line of the agent. */
@@ -24,27 +22,9 @@ interface SshOptions {
  * A project whose attempts run on hosts. Its `ssh` is a script that records its arguments and runs the command on this
  * machine, in the home of the host and apart from the processes of the server; a file `exit` in that home makes it fail.
  */
-export class SshWorld implements AsyncDisposable {
-  readonly dir: string;
-  readonly place: {
-    cwd: string;
-    workflowPath: string;
-    dataDir: string;
-    env: Record<string, string>;
-  };
-  server: Served | null = null;
-
+export class SshWorld extends ServedProject implements AsyncDisposable {
   private constructor(dir: string) {
-    this.dir = dir;
-    const env = {
-      HOME: dir,
-      SHELL: "/bin/bash",
-      SYMPHONY_TOKEN: "a-token-of-thirty-two-characters",
-    };
-    this.place = {
-      ...{ cwd: dir, workflowPath: join(dir, "WORKFLOW.md") },
-      ...{ dataDir: join(dir, ".symphony"), env },
-    };
+    super(dir, { SHELL: "/bin/bash" });
   }
 
   static async open(options: SshOptions): Promise<SshWorld> {
@@ -93,22 +73,6 @@ Work on {{ issue.title }}
     );
   }
 
-  get client(): Served["client"] {
-    assert.ok(this.server, "the server runs");
-    return this.server.client;
-  }
-
-  async serve(): Promise<Served> {
-    this.server = await Served.start(this.place, "--i-understand");
-    return this.server;
-  }
-
-  async issue(title = "One"): Promise<void> {
-    const made = await symphony(this.place, "issue", "create", "--title", title);
-    assert.equal(made.code, 0, made.stderr);
-    await this.client.system.refresh();
-  }
-
   async isReady(host: string): Promise<void> {
     await eventually(`${host} is ready`, async () => {
       const { workers } = await this.client.workers.list();
@@ -127,22 +91,7 @@ Work on {{ issue.title }}
 
   /** The arguments of every call of ssh so far. */
   get calls(): readonly (readonly string[])[] {
-    return this.lines("argv").map((line) => JSON.parse(line) as string[]);
-  }
-
-  lines(name: string): readonly string[] {
-    const file = join(this.dir, "shared", name);
-    return existsSync(file) ? readFileSync(file, "utf8").split("\n").filter(Boolean) : [];
-  }
-
-  /** Agents that wait for the file `go` continue. */
-  async go(): Promise<void> {
-    await writeFile(join(this.dir, "shared", "go"), "");
-  }
-
-  /** The next agents wait. */
-  async stop(): Promise<void> {
-    await rm(join(this.dir, "shared", "go"), { force: true });
+    return this.shared("argv").map((line) => JSON.parse(line) as string[]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,5 +1,7 @@
+import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -172,4 +174,56 @@ export async function finished(child: ChildProcess): Promise<Finished> {
 
 async function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+}
+
+/** A project in a directory of its own, with the server that works on it; its agents write to the directory `shared`. */
+export class ServedProject {
+  readonly dir: string;
+  readonly place: {
+    cwd: string;
+    workflowPath: string;
+    dataDir: string;
+    env: Record<string, string>;
+  };
+  server: Served | null = null;
+
+  protected constructor(dir: string, env: Readonly<Record<string, string>>) {
+    this.dir = dir;
+    this.place = {
+      ...{ cwd: dir, workflowPath: join(dir, "WORKFLOW.md"), dataDir: join(dir, ".symphony") },
+      env: { HOME: dir, SYMPHONY_TOKEN: "a-token-of-thirty-two-characters", ...env },
+    };
+  }
+
+  get client(): Served["client"] {
+    assert.ok(this.server, "the server runs");
+    return this.server.client;
+  }
+
+  async serve(): Promise<Served> {
+    this.server = await Served.start(this.place, "--i-understand");
+    return this.server;
+  }
+
+  async issue(title = "One", ...args: readonly string[]): Promise<void> {
+    const made = await symphony(this.place, "issue", "create", "--title", title, ...args);
+    assert.equal(made.code, 0, made.stderr);
+    await this.client.system.refresh();
+  }
+
+  /** The lines of a file that the agents write. */
+  shared(name: string): readonly string[] {
+    const file = join(this.dir, "shared", name);
+    return existsSync(file) ? readFileSync(file, "utf8").split("\n").filter(Boolean) : [];
+  }
+
+  /** Agents that wait for the file `go` continue. */
+  go(): void {
+    writeFileSync(join(this.dir, "shared", "go"), "");
+  }
+
+  /** The next agents wait. */
+  stop(): void {
+    rmSync(join(this.dir, "shared", "go"), { force: true });
+  }
 }

@@ -1,3 +1,5 @@
+import { retryAfterMs } from "../../text/text.ts";
+
 /** One hourly allowance. Linear refills it continuously, so there is no point in waiting for `resetAt` (an hour ahead). */
 export interface Allowance {
   readonly limit: number;
@@ -70,19 +72,12 @@ function refill(allowance: Allowance | null, need: number): number {
 
 /** Milliseconds to send nothing to Linear after a refusal: the wait it requests, else the refill, within bounds. */
 export function waitAfterRefusalMs(headers: Headers, budget: LinearBudget, wallMs: number): number {
-  const asked = retryAfterMs(headers, wallMs) ?? (refillMs(budget) || defaultWaitMs);
-  return Math.min(Math.max(asked, 1_000), longestWaitMs);
-}
-
-function retryAfterMs(headers: Headers, wallMs: number): number | null {
-  const text = headers.get("retry-after");
-  const seconds = numberOf(text);
-  if (seconds !== null) return seconds * 1_000;
-  const until = Date.parse(text ?? "");
-  if (Number.isNaN(until)) return null;
   // Both dates come from Linear's clock, so that an error of the local clock has no effect.
   const linearWall = Date.parse(headers.get("date") ?? "");
-  return Math.max(until - (Number.isNaN(linearWall) ? wallMs : linearWall), 0);
+  const wall = Number.isNaN(linearWall) ? wallMs : linearWall;
+  const after = retryAfterMs(headers.get("retry-after"), wall);
+  const asked = after ?? (refillMs(budget) || defaultWaitMs);
+  return Math.min(Math.max(asked, 1_000), longestWaitMs);
 }
 
 /** The cost of one full pass. */
