@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -50,7 +50,9 @@ describe("serve with the real Claude Code", () => {
     {
       await using server = await world.serve();
       issue = await approved();
-      await eventually("it works", async () => existsSync(join(world.workspace(issue), "one.txt")));
+      // The repository has a file of this name too.
+      const written = async () => readFileSync(join(world.workspace(issue), "one.txt"), "utf8");
+      await eventually("it works", async () => (await written()) === "one\n");
       const { running } = await server.client.issues.detail({ params: { id: issue } });
       thread = running?.thread_id ?? null;
       attempt = running?.attempt_id ?? "";
