@@ -57,6 +57,28 @@ export const systemClock: Clock = {
   },
 };
 
+/** The header counts in whole seconds, and an answer takes a moment. */
+const agreeMs = 2_000;
+
+/** How far this machine's clock is ahead of a server's, as the `date` of its answers says. */
+export class ClockGap {
+  readonly #clock: Pick<Clock, "wall">;
+  /** Ms, negative when it is behind; 0: they agree within 2 s, or no answer has said it. */
+  aheadMs = 0;
+
+  constructor(clock: Pick<Clock, "wall">) {
+    this.#clock = clock;
+  }
+
+  /** `date`: the header of an answer that came just now. */
+  learn(date: unknown): void {
+    const theirs = Date.parse(String(date ?? "")) + 500;
+    if (Number.isNaN(theirs)) return;
+    const ahead = this.#clock.wall() - theirs;
+    this.aheadMs = Math.abs(ahead) < agreeMs ? 0 : ahead;
+  }
+}
+
 /** As `work` ends; after `ms` without its end, what `late` returns or throws. The work itself is not stopped. */
 export async function limited<T, L>(
   work: Promise<T>,

@@ -17,6 +17,8 @@ export interface CommandDeps {
   reply?(conversation: string, key: string, body: string): void;
   prefix(): string;
   wall(): number;
+  /** How far this machine's clock is ahead of the tracker's, ms. */
+  aheadMs(): number;
   operations(): Pick<Operations, "respond" | "statusOf" | "transition">;
   issueOf(issueId: string): Issue | null;
   /** Guidance for the agent; throws `no_active_turn` when none works on the issue. */
@@ -55,6 +57,8 @@ export class CommentCommands {
 
   /** Orders those of the comment that were not ordered before: an edit adds only what is new in it. */
   order(issue: Issue, comment: TrackerComment, commands: readonly Command[]): void {
+    const { createdAt } = comment;
+    const at = createdAt ? createdAt + this.#deps.aheadMs() : this.#deps.wall();
     for (const command of commands) {
       const hash = hashOf(meaningOf(command));
       // Earlier versions told commands apart by words that do nothing.
@@ -65,7 +69,7 @@ export class CommentCommands {
         kind: "command",
         key: `command:${comment.id}:${mark}`,
         target: `command:${issue.id}`,
-        payload: { ...command, comment, at: comment.createdAt ?? this.#deps.wall() },
+        payload: { ...command, comment, at },
       });
     }
   }

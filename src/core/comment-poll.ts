@@ -29,7 +29,7 @@ const besideWebhookMs = 600_000;
 const mostAtOnce = 4;
 /** Below this share of the tracker's budget comments are not read. */
 const leastShare = 0.5;
-/** Clocks of trackers differ from this one. */
+/** How well the tracker's clock is known. */
 const skewMs = 60_000;
 
 /** A person may want to say something about these. */
@@ -79,7 +79,7 @@ export class CommentPoll {
     if (asked.newComments === undefined) return;
     for (const issue of this.#next(hasWebhook() ? besideWebhookMs : 0)) {
       try {
-        const startedAt = this.#deps.clock.wall();
+        const startedAt = this.#theirs(this.#deps.clock.wall());
         const since = this.#read.get(issue.id)?.since ?? this.#from(issue);
         await this.#take(issue, await asked.newComments(issue, since), { startedAt, since });
       } catch (error) {
@@ -105,7 +105,12 @@ export class CommentPoll {
   }
 
   #from(issue: Issue): number {
-    return this.#deps.deliveries.commentsFrom(issue) - skewMs;
+    return this.#theirs(this.#deps.deliveries.commentsFrom(issue)) - skewMs;
+  }
+
+  /** A time of this machine by the tracker's clock. */
+  #theirs(wall: number): number {
+    return wall - (this.#deps.tracker().aheadMs?.() ?? 0);
   }
 
   async #take(

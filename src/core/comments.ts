@@ -22,7 +22,10 @@ export interface CommentDeps {
   tracker(): Tracker;
   orchestrator(): Pick<Orchestrator, "state" | "apply">;
   /** Omitted: there are no commands. */
-  readonly commands?: Omit<CommandDeps, "audit" | "issueOf" | "prefix" | "steer" | "wall">;
+  readonly commands?: Omit<
+    CommandDeps,
+    "aheadMs" | "audit" | "issueOf" | "prefix" | "steer" | "wall"
+  >;
 }
 
 /** The attempt of an issue that guidance goes to; `turnId` is null between two turns. */
@@ -50,6 +53,7 @@ export class CommentSteering {
       ? new CommentCommands({
           ...deps.commands,
           wall: () => deps.clock.wall(),
+          aheadMs: () => deps.tracker().aheadMs?.() ?? 0,
           prefix: () => deps.config().tracker.commandPrefix,
           issueOf: (issueId) =>
             this.#issueOf(issueId) ?? deps.commands?.deliveries.of(issueId)?.issue ?? null,

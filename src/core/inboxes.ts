@@ -21,7 +21,7 @@ export interface OpenInboxesDeps extends Pick<CoreDeps, "clock" | "log" | "bus" 
   readonly config: { readonly current: Pick<CoreDeps["config"]["current"], "config"> };
   readonly store: Pick<CoreDeps["store"], "history">;
   readonly deliveries: Pick<Deliveries, "hint" | "ofPullRequest" | "rulesWithId">;
-  tracker(): Pick<Tracker, "idOfNode">;
+  tracker(): Pick<Tracker, "aheadMs" | "idOfNode">;
   orchestrator(): Pick<ReturnType<CoreDeps["orchestrator"]>, "post">;
   readonly comments: Pick<CommentSteering, "received">;
   readonly conversations: Pick<Conversations, "received">;
@@ -66,6 +66,9 @@ function trackerSender(kind: string, webhook: TrackerWebhook, deps: OpenInboxesD
     signatureHeader: signature.header,
     signatureForm: signature.form,
     secret: watched(() => webhook.secret(config.current.config.tracker.provider, lookup), deps),
+    aheadMs() {
+      return config.current.config.tracker.kind === kind ? (deps.tracker().aheadMs?.() ?? 0) : 0;
+    },
     verify({ header, body }, secret) {
       const right = sign(body, secret);
       const given = header(signature.header)?.trim().toLowerCase();

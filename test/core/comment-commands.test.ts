@@ -128,13 +128,15 @@ test("comments are polled, rarely where a webhook reports them: new ones only, e
   await scheduler.run("ENG-1").end();
   const now = () => scheduler.clock.wall();
   const comments: TimedComment[] = [];
+  let added = 0;
   const add = (body: string, createdAt: number, mayWrite: boolean | null = true) =>
     comments.push({
-      ...{ id: `c-${comments.length}`, issueId: "id-ENG-1", author: "Ada", body },
+      ...{ id: `c-${++added}`, issueId: "id-ENG-1", author: "Ada", body },
       ...{ by: "person", createdAt, mayWrite },
     });
   let hasWebhook = false;
   let isClaimed = true;
+  let aheadMs = 0;
   let reads = 0;
   const open = () =>
     new CommentPoll({
@@ -143,6 +145,7 @@ test("comments are polled, rarely where a webhook reports them: new ones only, e
       config: () => world.config,
       tracker: () => ({
         ...core.tracker(),
+        aheadMs: () => aheadMs,
         async newComments(_issue, since) {
           reads += 1;
           const from = comments.findIndex(({ createdAt }) => (createdAt ?? 0) >= since);
@@ -175,8 +178,8 @@ test("comments are polled, rarely where a webhook reports them: new ones only, e
   assert.notEqual(status(), "held", "a poll that knows nothing of the earlier one");
   add("/symphony hold", now(), null);
   const later = open();
-  const ended = async () => {
-    await pass(later);
+  const ended = async (poll = later) => {
+    await pass(poll);
     await scheduler.run("ENG-1").end();
     await settled();
   };
@@ -207,6 +210,22 @@ test("comments are polled, rarely where a webhook reports them: new ones only, e
   await scheduler.run("ENG-1").end();
   assert.equal(status(), "held", "its delivery was lost");
   hasWebhook = false;
+  for (const hours of [1, -1]) {
+    aheadMs = hours * 3_600_000;
+    comments.length = 0;
+    await core.orchestrator.transition(issue("ENG-1"), "queued", null);
+    isClaimed = false;
+    await pass(open());
+    isClaimed = true;
+    const wrong = open();
+    add("/symphony hold", now() - aheadMs - 120_000);
+    await ended(wrong);
+    assert.notEqual(status(), "held", `older than the first look, by a clock off by ${hours} h`);
+    add("/symphony hold", now() - aheadMs);
+    await ended(wrong);
+    assert.equal(status(), "held", `newer, by a clock off by ${hours} h`);
+  }
+  aheadMs = 0;
   for (let at = 0; at < 200; at++) add(`/symphony word${at}`, now());
   const many = open();
   await pass(many);

@@ -3,7 +3,7 @@
 import type { Octokit } from "@octokit/core";
 import type { z } from "zod";
 import { type AnswerKind, tailOf } from "../answers.ts";
-import { type Clock, pause } from "../clock.ts";
+import { type Clock, ClockGap, pause } from "../clock.ts";
 import { ForgeError } from "../model/forge-error.ts";
 import { outbound } from "../outbound.ts";
 import { objectOf } from "../text/text.ts";
@@ -84,6 +84,7 @@ export class GithubClient {
   #reading = 0;
   #writing: Promise<unknown> = Promise.resolve();
   readonly #rate: RateLimits;
+  readonly gap: ClockGap;
   readonly credentials: GithubCredentials;
   /** Changes when the repository turns out to be renamed. */
   place: { readonly owner: string; readonly repo: string };
@@ -91,6 +92,7 @@ export class GithubClient {
   constructor(options: GithubClientOptions) {
     this.#options = options;
     this.#rate = new RateLimits(options.clock);
+    this.gap = new ClockGap(options.clock);
     this.#limits = {
       timeoutMs: options.timeoutMs ?? defaultTimeoutMs,
       closed: this.#closed.signal,
@@ -288,6 +290,7 @@ export class GithubClient {
   }
 
   #count(api: Api, answer: Refusal | null, outcome: "ok" | ForgeError): void {
+    this.gap.learn(answer?.headers["date"]);
     const left = this.#rate.count(api, answer);
     this.#options.onRequest?.(outcome, left);
   }

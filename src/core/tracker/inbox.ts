@@ -40,6 +40,8 @@ export interface Sender {
   readonly defaultSecretName: string;
   /** How long a delivery is known, so that it has no effect when it is sent again; an older one is refused. */
   readonly keptMs: number;
+  /** How far this machine's clock is ahead of the service's, ms; omitted: not known. */
+  aheadMs?(): number;
   /** Looked up for each delivery; null refuses all deliveries. */
   secret(): string | null;
   /** The signature of the raw body, as it is stored; null: the delivery has none, or another. */
@@ -219,13 +221,13 @@ export class WebhookInbox {
   }
 
   /**
-   * Only the signed time counts, never a header. A late delivery is accepted: services send again for hours what did
+   * Only the signed time counts, never a header, by the service's clock where it is known. A late delivery is accepted: services send again for hours what did
    * not arrive, with the same bytes.
    */
   #checkTime({ sentAt }: Announcement): void {
     if (sentAt === null) return;
     const { clock, sender } = this.#deps;
-    const skewMs = Math.round(clock.wall() - sentAt);
+    const skewMs = Math.round(clock.wall() - (sender.aheadMs?.() ?? 0) - sentAt);
     if (Math.abs(skewMs) <= toleranceMs) return;
     const facts = { skew_ms: skewMs, tolerance_ms: toleranceMs };
     if (skewMs > 0 && skewMs <= sender.keptMs) {

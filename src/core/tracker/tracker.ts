@@ -40,6 +40,8 @@ export interface Tracker {
   newComments?(issue: IssueName, since: number): Promise<readonly TimedComment[]>;
   /** The name by which comments mention symphony's own user, such as `symphony-bot`; null: not known. */
   ownLogin?(): string | null;
+  /** How far this machine's clock is ahead of the tracker's, ms: its times are compared with ours. Absent when it has none. */
+  aheadMs?(): number;
   /** Conversations that people open with symphony's own user. Absent when there are none, or they are not answered. */
   readonly conversations?: TrackerConversations;
   /** The newest comments of an issue, for people and templates. Absent when the tracker has no comments. */

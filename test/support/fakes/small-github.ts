@@ -234,6 +234,8 @@ export async function startSmallGithub() {
     const respond = (status: number, body: string, more: Values = {}) => {
       requests.push({ method, path, query, status, authorization });
       const type = { "content-type": "application/json; charset=utf-8" };
+      // Its clock is that of the test, unless `headers` has another.
+      outgoing.sendDate = false;
       outgoing.writeHead(status, { ...type, ...headers, ...more }).end(status === 304 ? "" : body);
     };
     const file = files.get(path);

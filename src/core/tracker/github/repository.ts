@@ -29,7 +29,7 @@ const overlapMs = 60_000;
 /** More changes than this many pages cost more than a complete read. */
 const maxDeltaPages = 4;
 const maxPages = 1_000;
-/** What closes while pages are read is looked for from so long before, because clocks differ. */
+/** What closes while pages are read is looked for from so long before. */
 const closingMs = 5_000;
 /** Closed issues that have not changed for longer are not read. */
 const closedMs = 90 * 24 * 3_600_000;
@@ -136,12 +136,14 @@ export class RepositoryIssues {
     const order = { state: "open", sort: "created", direction: "asc" };
     const open = new Map<number, IssueRow>();
     for (let round = 0; round < 2; round += 1) {
-      const from = this.#deps.clock.wall() - closingMs;
+      const { clock, client } = this.#deps;
+      const wall = clock.wall();
       const { rows, read, newest } = await this.#list(order, maxPages);
       for (const row of rows) open.set(row.number, row);
       this.#pages = Math.max(Math.ceil(read / 100), 1);
       this.#since = newest;
-      const closed = this.#pages === 1 ? [] : await this.#closedSince(from);
+      const closed =
+        this.#pages === 1 ? [] : await this.#closedSince(wall - client.gap.aheadMs - closingMs);
       for (const number of closed ?? []) open.delete(number);
       if (closed?.length === 0) break;
     }

@@ -55,6 +55,7 @@ export function createGithubTracker(options: GithubTrackerOptions): Tracker {
     comments: (issue) => tracked(() => connection.comments(issue.id)),
     newComments: ({ id }, since) => tracked(() => connection.newComments(id, since)),
     ownLogin: () => connection.ownLogin(),
+    aheadMs: () => connection.clients.find(({ gap }) => gap.aheadMs !== 0)?.gap.aheadMs ?? 0,
     budgetLeft: () => leftOf(connection),
     scopeNames: ({ labels }) => tracked(() => scopeNames(labels)),
     pollPace: paceOf(connection),

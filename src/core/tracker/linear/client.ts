@@ -1,5 +1,5 @@
 import { wholeText } from "../../answers.ts";
-import { type Clock, pause } from "../../clock.ts";
+import { type Clock, ClockGap, pause } from "../../clock.ts";
 import { type ErrorCode, SymphonyError } from "../../model/errors.ts";
 import { outbound } from "../../outbound.ts";
 import { isRecord } from "../normalize.ts";
@@ -71,10 +71,12 @@ export class LinearClient {
   readonly #closed = new AbortController();
   #budget = unknownBudget;
   #spent: PassCost = { requests: 0, complexity: 0 };
+  readonly gap: ClockGap;
   #notBefore = Number.NEGATIVE_INFINITY;
 
   constructor(options: LinearClientOptions) {
     this.#options = options;
+    this.gap = new ClockGap(options.clock);
     this.#timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
   }
 
@@ -205,6 +207,7 @@ export class LinearClient {
 
   /** Records what the response says about the budget, and returns only that: earlier values may be out of date. */
   #learn(headers: Headers): LinearBudget {
+    this.gap.learn(headers.get("date"));
     this.#budget = budgetFrom(headers, this.#budget);
     const { requests, complexity } = this.#spent;
     const cost = Number(headers.get("x-complexity") ?? 0) || 0;

@@ -96,6 +96,7 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     ownLogin: () => owner.name,
     comment: (id) => readComment(client, id, owner),
     comments: (issue) => readComments(client, issue),
+    aheadMs: () => client.gap.aheadMs,
     newComments: (issue, since) => readSince(client, issue, { since, owner }),
     async scopeNames({ labels }) {
       const { teams } = await scope.view();

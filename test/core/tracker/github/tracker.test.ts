@@ -53,8 +53,15 @@ test("an issue that closes while a long list is read hides none: the list is rea
   await using fake = await startSmallGithub();
   for (let at = 1; at <= 250; at++) fake.add({ pull: at === 5 });
   const { tracker, clock } = githubTracker(fake.url);
+  // This machine is an hour ahead of GitHub.
+  const theirs = () => new Date(clock.wall() - 3_600_000);
+  const later = (ms = 300_000) => {
+    clock.advance(ms);
+    fake.headers["date"] = theirs().toUTCString();
+  };
+  later(0);
   const closes = (number: number) => {
-    fake.change(number, { state: "closed" }).updated_at = new Date(clock.wall()).toISOString();
+    fake.change(number, { state: "closed" }).updated_at = theirs().toISOString();
   };
   // Issue 101 moves to the first page, which was read before.
   fake.between.push(() => closes(3));
@@ -63,10 +70,10 @@ test("an issue that closes while a long list is read hides none: the list is rea
   assert.ok(identifiers(found).includes("app-101"));
   assert.ok(!identifiers(found).includes("app-3"));
   // Of a pull request likewise, at the next complete read.
-  clock.advance(300_000);
+  later();
   fake.between.push(() => closes(5));
   assert.equal((await tracker.fetchIssuesByStates(["Open"])).length, 248);
-  clock.advance(300_000);
+  later();
   fake.taken();
   assert.equal((await tracker.fetchIssuesByStates(["Open"])).length, 248);
   assert.equal(fake.taken().length, 4, "three pages, and what has closed meanwhile");
