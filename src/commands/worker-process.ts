@@ -2,9 +2,9 @@ import { availableParallelism, homedir, hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { systemClock } from "../core/clock.ts";
 import { createLogger, streamSink } from "../core/events/log.ts";
-import { addressOf, Engine } from "../core/fleet/engine.ts";
 import type { PreparePlace } from "../core/fleet/hosted.ts";
 import { fleetOf, type Identity, joinFleet, storedIdentity } from "../core/fleet/join.ts";
+import { addressOf, openEngine } from "../core/fleet/opening.ts";
 import { runWorker } from "../core/fleet/worker.ts";
 import { kinds } from "../core/kinds.ts";
 import { SymphonyError } from "../core/model/errors.ts";
@@ -51,7 +51,7 @@ export async function workerProcess(given: Given, io: CommandContext): Promise<n
   const lock = await lockDataDir(dir);
   try {
     const stored = await storedIdentity(dir);
-    await using engine = await Engine.open(url, fleetFor(stored, token, dir));
+    await using engine = await openEngine(url, { fleet: fleetFor(stored, token, dir) });
     const identity = stored ?? (await joinFleet(engine, { token: token ?? "", name, dir, signal }));
     log.info(stored ? "the worker returns to its fleet" : "the worker has joined the fleet", {
       ...{ worker: identity.name, engine: address },

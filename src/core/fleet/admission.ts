@@ -24,29 +24,17 @@ const answerKeptMs = 60_000;
 /** Answers machines that ask to join, until `signal` aborts. Never rejects. */
 export async function admitWorkers(deps: AdmissionDeps): Promise<void> {
   const { clock, signal } = deps;
-  let last = "0-0";
   while (!signal.aborted) {
-    try {
-      if (deps.leads()) last = await admitAfter(last, deps);
-    } catch {
-      last = "0-0";
-    }
+    if (deps.leads()) await admitAll(deps).catch(() => {});
     await pause(clock, lookMs, signal).catch(() => {});
   }
 }
 
-async function admitAfter(after: string, deps: AdmissionDeps): Promise<string> {
-  const { engine } = deps;
-  const inbox = engine.key("joins");
-  const found = await engine.redis.xrangeBuffer(inbox, `(${after}`, "+", "COUNT", 20);
-  let last = after;
-  for (const [id, fields] of found) {
-    const [, invitation, , sealed] = fields;
-    if (invitation && sealed) await answer(invitation.toString(), sealed, deps);
-    await engine.redis.xdel(inbox, id);
-    last = id.toString();
+async function admitAll(deps: AdmissionDeps): Promise<void> {
+  for (const { id, invitation, sealed } of await deps.engine.requests()) {
+    await answer(invitation, sealed, deps);
+    await deps.engine.deleteRequest(id);
   }
-  return last;
 }
 
 async function answer(
@@ -64,7 +52,7 @@ async function answer(
   const reason = await members.admit(invitation, asked, clock.wall());
   const reply = reason === null ? { ok: true } : { ok: false, reason };
   const letter = seal(key, `joined|${asked.id}`, Buffer.from(JSON.stringify(reply)));
-  await engine.redis.set(engine.key("joined", asked.id), letter, "PX", answerKeptMs);
+  await engine.note("joined", asked.id, letter, answerKeptMs);
   const { name: worker, host } = asked;
   if (reason === null) log.info("a worker has joined", { worker, host });
   else log.warn("a worker was refused", { worker, host, reason });

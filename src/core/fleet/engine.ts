@@ -1,9 +1,10 @@
-import { randomUUID } from "node:crypto";
 import type { Clock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
-import { type Job, loadPackages, type Packages, type Redis } from "./packages.ts";
 
-// The engine between orchestrator and workers: BullMQ on Redis. Nothing here is loaded without a fleet.
+// What a fleet needs of the engine between orchestrator and workers. Nothing else of core/fleet knows which engine it is.
+
+/** Longest wait for the answer to one command. */
+export const answerMs = 5_000;
 
 /** The jobs of one worker, as the orchestrator sees them. */
 export interface Queue {
@@ -21,215 +22,157 @@ export interface QueueWorker {
   close(force: boolean): Promise<void>;
 }
 
-/** One attempt at a job, and nothing of it is left when it has ended. */
-const kept = { attempts: 1, removeOnComplete: true, removeOnFail: true };
+/** A job of `bullmq`. */
+export interface Job {
+  readonly id?: string | undefined;
+  readonly data: Readonly<Record<string, unknown>>;
+  /** Resolves with 0 when the lock is not this token's any more. */
+  extendLock(token: string, ms: number): Promise<number>;
+}
 
-/** Longest wait for the answer to one command. */
-export const answerMs = 5_000;
-const connectMs = 10_000;
-const retryTakingMs = 500;
-const longestPauseMs = 3_000;
+export interface Taker {
+  readonly worker: string;
+  take(job: Job, token: string): Promise<void>;
+  readonly lockMs: number;
+  readonly concurrency: number;
+}
 
-/** Errors that no wait mends, and what does. */
-const final: readonly (readonly [RegExp, string])[] = [
-  [
-    /WRONGPASS|NOAUTH|invalid password|without any password/i,
-    "the user or the password of its URL is wrong",
-  ],
-  [/NOPERM/i, "its user may not run a command that a fleet needs"],
-  [
-    /certificate|self[- ]signed|ERR_TLS/i,
-    "its certificate is not trusted: set NODE_EXTRA_CA_CERTS to the file of its authority",
-  ],
-];
+/** A lease of a worker, as its engine has it; `presence` is sealed. */
+export interface Lease {
+  readonly worker: string;
+  readonly epoch: string;
+  /** The process that holds it. */
+  readonly instance: string;
+  readonly leaseMs: number;
+  readonly presence: Buffer;
+}
 
-/** The connections of one process to the engine: one for commands, one that waits, and those of BullMQ. */
-export class Engine implements AsyncDisposable {
-  readonly redis: Redis;
-  /** For commands that wait: nothing else passes on it. */
-  readonly waiting: Redis;
-  /** All keys begin with it; the braces keep them in one slot of a cluster. */
-  readonly prefix: string;
-  readonly #loaded: Packages;
-  readonly #url: string;
-  readonly #others: Redis[] = [];
-  /** Why nothing can be expected of it any more. */
-  trouble: string | null = null;
+/** `ok`, `no lead`, `lead EPOCH` (another one leads), `gone` (it has expired), or `held` (by another process). */
+export type LeaseAnswer = string;
 
-  private constructor(loaded: Packages, url: string, fleet: string) {
-    this.#loaded = loaded;
-    this.#url = url;
-    this.prefix = `{symphony:${fleet}}`;
-    this.redis = this.#connection({ commandTimeout: answerMs });
-    this.waiting = this.#connection({});
-  }
+/** What the engine had at one moment. */
+export interface Observed {
+  /** `kept`, `taken` (nothing led before, or an earlier epoch of the same holder), or `held LEAD`. */
+  readonly lead: string;
+  /** Of each worker, sealed; null: it has no lease. */
+  readonly presences: readonly (Buffer | null)[];
+}
 
+/** A part of a letter, in the stream from the server to a worker (`down`) or back (`up`). */
+export interface Stream {
+  readonly way: "up" | "down";
+  readonly worker: string;
+}
+
+export interface Part {
+  readonly run: string;
+  readonly seq: number;
+  readonly isLast: boolean;
+  readonly data: Buffer;
+}
+
+/** Reads streams from their beginning, and deletes what was read. */
+export interface Reader {
   /**
-   * Connects and checks the engine. Rejects with `engine_missing` (no package), `engine_refused` (what no wait mends: a
-   * password, a right, a certificate, an eviction policy) or `engine_unavailable`.
+   * What was not read before, in the order of each stream; waits up to a second for the first. Rejects when the engine
+   * does not answer: then it begins anew, and parts may come a second time.
    */
-  static async open(url: string, fleet: string): Promise<Engine> {
-    const address = addressOf(url);
-    const engine = new Engine(await loadPackages(), url, fleet);
-    try {
-      await engine.#ready(address);
-      await engine.#requirePolicy(address);
-      return engine;
-    } catch (error) {
-      await engine[Symbol.asyncDispose]();
-      throw error;
-    }
-  }
+  next(streams: readonly Stream[]): Promise<readonly Part[]>;
+  /** What came last is not needed any more. */
+  done(): Promise<void>;
+}
 
-  key(...parts: readonly string[]): string {
-    return [this.prefix, ...parts].join(":");
-  }
+/** A machine asks to join; `sealed` with the secret of its invitation. */
+export interface JoinRequest {
+  readonly id: string;
+  readonly invitation: string;
+  readonly sealed: Buffer;
+}
 
-  /** The wall clock of this machine minus that of the engine, ms. */
-  async skewMs(clock: Pick<Clock, "wall">): Promise<number> {
-    const before = clock.wall();
-    const [seconds = 0, micros = 0] = (await this.redis.time()).map(Number);
-    return (before + clock.wall()) / 2 - (seconds * 1_000 + micros / 1_000);
-  }
+/** What the one side leaves for the other to look up: about a worker (`order`, `agents`, `joined`) or a run (`end`). */
+export type Note = "order" | "agents" | "joined" | "end";
 
-  /** The queue of one worker. */
-  queue(worker: string): Queue {
-    const connection = this.#connection({ maxRetriesPerRequest: null });
-    const queue = new this.#loaded.bullmq.Queue(worker, { connection, prefix: this.prefix });
-    queue.on("error", () => {});
-    return {
-      async add(run, instance) {
-        // References only: what an attempt needs travels sealed.
-        const mark = randomUUID();
-        await queue.add("attempt", { mark, instance }, { ...kept, jobId: run });
-        // An id that exists already is dropped silently, and the job that comes back looks new.
-        const there = await queue.getJob(run);
-        if (there === undefined) throw new Error(`the engine has no job ${run}`);
-        if (there.data["mark"] !== mark)
-          throw new Error(`the engine has another job ${run}: an id came twice, which is a bug`);
-      },
-      async drop(run) {
-        await queue.remove(run).catch(() => {});
-      },
-      close: () => queue.close(),
-    };
-  }
+/** For people: what the engine is, and what of it endangers a fleet. */
+export interface EngineFacts {
+  readonly name: string;
+  /** What follows `the engine at ADDRESS`, and the command that mends it. */
+  readonly faults: readonly (readonly [what: string, next: string])[];
+}
 
+/** The connections of one process to the engine. The engine counts the time of everything that expires. */
+export interface Engine extends AsyncDisposable {
+  /** Why nothing can be expected of it any more; null: it may answer. */
+  readonly trouble: string | null;
+  /** Its wall clock, epoch ms. */
+  wall(): Promise<number>;
+
+  /** Who leads, as `leadOf` writes it; null: no orchestrator does. */
+  lead(): Promise<string | null>;
+  /** Takes the lead, and reads every lease in the same moment: an engine that loses its data loses it before or after. */
+  observe(lead: string, leaseMs: number, workers: readonly string[]): Promise<Observed>;
+  /** Gives the lead up, if it is this one's. */
+  leave(lead: string): Promise<void>;
+  /** Takes the lease, unless another process holds it; `before`: an instance of this process that has ended. */
+  claim(lease: Lease, before: string): Promise<LeaseAnswer>;
+  /** Renews what is there; never makes it anew, so that a lease that was lost is noticed. */
+  renew(lease: Lease): Promise<LeaseAnswer>;
+  /** Anyone may claim the lease, and until it expires the orchestrator reads its presence. */
+  giveBack(lease: Lease): Promise<LeaseAnswer>;
+
+  /** null deletes it; `keptMs`: it expires then. */
+  note(kind: Note, of: string, value: string | Buffer | null, keptMs?: number): Promise<void>;
+  notes(kind: Note, of: readonly string[]): Promise<readonly (Buffer | null)[]>;
+
+  /** Resolves when the engine has it. A stream that no reader trims ends by itself. */
+  append(stream: Stream, part: Part): Promise<void>;
+  reader(): Reader;
+
+  /** Resolves with the request's id. */
+  ask(invitation: string, sealed: Buffer): Promise<string>;
+  /** The oldest that were not deleted. */
+  requests(): Promise<readonly JoinRequest[]>;
+  deleteRequest(id: string): Promise<void>;
+
+  queue(worker: string): Queue;
   /** Takes the jobs of one worker; renewing their locks is up to `take`. */
-  taker(
-    worker: string,
-    take: (job: Job, token: string) => Promise<void>,
-    lockMs: number,
-    concurrency: number,
-  ): QueueWorker {
-    const connection = this.#connection({ maxRetriesPerRequest: null });
-    const taker = new this.#loaded.bullmq.Worker(
-      worker,
-      async (job: Job, token?: string) => take(job, token ?? ""),
-      {
-        ...{ connection, prefix: this.prefix, concurrency, autorun: false },
-        // By a monotonic timer of its own: BullMQ reckons by the wall clock.
-        skipLockRenewal: true,
-        // A job belongs to one worker; what becomes of it is decided by the orchestrator alone.
-        skipStalledCheck: true,
-        // After the engine was away it waits this long, 15 s by default: a whole lease.
-        runRetryDelay: retryTakingMs,
-        // Seconds: a wake-up that an engine lost with its keys delays a job by no more.
-        drainDelay: 1,
-        lockDuration: lockMs,
-        maxStalledCount: 0,
-      },
-    );
-    taker.on("error", () => {});
-    return taker;
-  }
+  taker(of: Taker): QueueWorker;
+  /** How many jobs of the worker were not taken yet. */
+  waiting(worker: string): Promise<number>;
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const one of [this.redis, this.waiting, ...this.#others]) one.disconnect();
-  }
-
-  #connection(options: Readonly<Record<string, unknown>>): Redis {
-    const made = new this.#loaded.ioredis.Redis(this.#url, {
-      ...{ connectTimeout: connectMs, keepAlive: 10_000, maxRetriesPerRequest: 1, ...options },
-      // Workers of one fleet do not come back in the same instant.
-      retryStrategy: (times: number) =>
-        Math.min(100 * 2 ** Math.min(times, 5), longestPauseMs) * (0.5 + Math.random()),
-    });
-    made.on("error", (error: Error) => {
-      this.trouble = finalOf(error);
-    });
-    made.on("ready", () => {
-      this.trouble = null;
-    });
-    this.#others.push(made);
-    return made;
-  }
-
-  async #ready(address: string): Promise<void> {
-    try {
-      await this.redis.time();
-      await this.redis.eval("return 1", 0);
-    } catch (error) {
-      const never = finalOf(error) ?? this.trouble;
-      if (never !== null) throw refused(address, never, error);
-      throw new SymphonyError(
-        "engine_unavailable",
-        `the engine at ${address} does not answer: ${messageOf(error)}`,
-        {
-          cause: error,
-          hint: "start Redis there, or correct the address",
-        },
-      );
-    }
-  }
-
-  /** Locks expire by themselves, so every policy but one may evict a lease. A policy that may not be read is taken as it is. */
-  async #requirePolicy(address: string): Promise<void> {
-    const policy = await this.redis.config("GET", "maxmemory-policy").catch(() => null);
-    const value = Array.isArray(policy) ? String(policy[1]) : "noeviction";
-    if (value === "noeviction") return;
-    throw new SymphonyError(
-      "engine_refused",
-      `the engine at ${address} evicts keys when its memory is full (maxmemory-policy ${value}): a lease could vanish`,
-      {
-        hint: "redis-cli config set maxmemory-policy noeviction",
-      },
-    );
-  }
+  facts(): Promise<EngineFacts>;
 }
 
-function finalOf(error: unknown): string | null {
-  const text = messageOf(error);
-  return final.find(([form]) => form.test(text))?.[1] ?? null;
+/** How a process comes to its engine. */
+export interface Opening {
+  /** Of the URL, for people. */
+  readonly address: string;
+  readonly fleet: string;
+  /** It makes the tables of a database that has none: the server, and nothing else. */
+  readonly makes: boolean;
 }
 
-function refused(address: string, why: string, cause: unknown): SymphonyError {
+/** The wall clock of this machine minus that of the engine, ms. */
+export async function skewOf(
+  engine: Pick<Engine, "wall">,
+  clock: Pick<Clock, "wall">,
+): Promise<number> {
+  const before = clock.wall();
+  const wall = await engine.wall();
+  return (before + clock.wall()) / 2 - wall;
+}
+
+/** What no wait mends; `why` says it of the engine. */
+export function refused(address: string, why: string, cause: unknown): SymphonyError {
   return new SymphonyError("engine_refused", `the engine at ${address} refuses symphony: ${why}`, {
     cause,
     hint: "correct the URL of the engine, then start again",
   });
 }
 
-/**
- * The address of the engine without user and password, for people. Throws `invalid_config` for a URL that no fleet can use.
- */
-export function addressOf(text: string): string {
-  const url = URL.parse(text);
-  if (url === null || !/^rediss?:$/.test(url.protocol) || url.hostname === "") {
-    throw new SymphonyError(
-      "invalid_config",
-      "the URL of the engine must begin with redis:// or rediss:// and name a host",
-      {
-        hint: "such as rediss://user:password@redis.example.com:6379/0, kept in a secret: symphony secrets add FLEET_URL",
-      },
-    );
-  }
-  if (url.search !== "" || url.hash !== "") {
-    throw new SymphonyError(
-      "invalid_config",
-      "the URL of the engine may have no query: each parameter would be an option of its client",
-      { hint: "leave out what follows the number of the database" },
-    );
-  }
-  return `${url.protocol}//${url.host}${url.pathname === "/" ? "" : url.pathname}`;
+export function unavailable(address: string, what: string, cause: unknown): SymphonyError {
+  const message = `the engine at ${address} does not answer: ${messageOf(cause)}`;
+  return new SymphonyError("engine_unavailable", message, {
+    cause,
+    hint: `start ${what} there, or correct the address`,
+  });
 }

@@ -7,24 +7,17 @@ import type { WorkerHost } from "../model/worker.ts";
 import { admitWorkers } from "./admission.ts";
 import { listFor, type WantedAgent } from "./agents.ts";
 import { copySize } from "./copy.ts";
-import { Engine, type Queue } from "./engine.ts";
+import type { Engine, Queue } from "./engine.ts";
 import { isSettled, LeadTime } from "./judging.ts";
-import {
-  type LeaseTimes,
-  leadOf,
-  leaseTimes,
-  leaveLead,
-  observe,
-  readLead,
-  readPresence,
-} from "./lease.ts";
+import { type LeaseTimes, leadOf, leaseTimes, readLead, readPresence } from "./lease.ts";
 import { lettersKey, type Member, Members, type MembersOptions } from "./members.ts";
+import { openEngine } from "./opening.ts";
 import { orderChecks, orderEnd, orderWorker } from "./orders.ts";
 import type { Placement } from "./remote.ts";
 import { judge, lost, type Run } from "./runs.ts";
 import { type Sighting, sighted } from "./sighting.ts";
 import { whyNothing } from "./standing.ts";
-import { type Listener, type Part, readStreams, Talk } from "./talk.ts";
+import { type Listener, readStreams, Talk } from "./talk.ts";
 
 type Say = (message: string, fields?: Readonly<Record<string, unknown>>) => void;
 
@@ -79,10 +72,10 @@ export class Fleet {
     this.#mine = new LeadTime(options.clock);
   }
 
-  /** Connects; nothing is placed yet. Rejects as `Engine.open` and `Members.open`. */
+  /** Connects; nothing is placed yet. Rejects as `openEngine` and `Members.open`. */
   static async open(options: FleetOptions): Promise<Fleet> {
     const members = await Members.open(options);
-    const engine = await Engine.open(options.url, members.fleet);
+    const engine = await openEngine(options.url, { fleet: members.fleet, makes: true });
     const fleet = new Fleet(options, engine, members);
     fleet.#loops = Promise.all([fleet.#watch(), fleet.#read(), fleet.#admit()]);
     return fleet;
@@ -171,7 +164,7 @@ export class Fleet {
     this.#stop.abort();
     await within(this.#loops, this.#times.renewMs);
     await within(
-      leaveLead(this.#engine, this.#lead).catch(() => {}),
+      this.#engine.leave(this.#lead).catch(() => {}),
       this.#times.renewMs,
     );
     for (const queue of this.#queues.values())
@@ -185,9 +178,12 @@ export class Fleet {
   #talk(name: string, run: Run, listener: Listener): Talk {
     const { id } = run.member;
     const key = lettersKey(run.member);
-    const stream = this.#engine.key("down", id);
     const ways = { sends: `down|${id}`, receives: `up|${id}` };
-    run.talk = new Talk(name, { redis: this.#engine.redis, key, stream, ...ways }, listener);
+    run.talk = new Talk(
+      name,
+      { engine: this.#engine, key, stream: { way: "down", worker: id }, ...ways },
+      listener,
+    );
     return run.talk;
   }
 
@@ -264,9 +260,11 @@ export class Fleet {
     const known = [...new Map(members.map((member) => [member.id, member])).values()];
     const ordered = [...this.#runs.values()].filter(({ endOrder }) => endOrder === "given");
     const from = clock.now();
-    const { lead, presences } = await observe(this.#engine, {
-      ...{ lead: this.#lead, leaseMs: this.#times.leaseMs, workers: known.map(({ id }) => id) },
-    });
+    const { lead, presences } = await this.#engine.observe(
+      this.#lead,
+      this.#times.leaseMs,
+      known.map(({ id }) => id),
+    );
     const now = clock.now();
     const isGap = now - this.#answeredAt > this.#times.awayMs / 2;
     this.#answeredAt = now;
@@ -383,15 +381,14 @@ export class Fleet {
   }
 
   #read(): Promise<void> {
-    const { waiting, redis } = this.#engine;
     return readStreams({
-      ...{ redis: waiting, trim: redis, signal: this.#stop.signal },
+      ...{ engine: this.#engine, signal: this.#stop.signal },
       // What is read is deleted: another server's may not be.
       streams: () =>
         this.#leadsSince === null
           ? []
-          : this.#members.all.map(({ id }) => this.#engine.key("up", id)),
-      received: (_, { run, seq, isLast, data }: Part) =>
+          : this.#members.all.map(({ id }) => ({ way: "up", worker: id })),
+      received: ({ run, seq, isLast, data }) =>
         this.#runs.get(run)?.talk?.received(seq, isLast, data),
     });
   }

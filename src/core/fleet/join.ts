@@ -83,20 +83,16 @@ export async function joinFleet(
   const identity = { ...stored, secret: Buffer.from(stored.secret, "base64url") };
   const own = { id: stored.id, name, secret: stored.secret, host: hostname() };
   const sealed = seal(key, `join|${invitation}`, Buffer.from(JSON.stringify(own)));
-  const inbox = engine.key("joins");
-  const entry = ["invitation", invitation, "request", sealed] as const;
-  const id = String(await engine.redis.xadd(inbox, "MAXLEN", "~", 1_000, "*", ...entry));
-  await engine.redis.expire(inbox, 3_600);
-  const answerKey = engine.key("joined", identity.id);
+  const id = await engine.ask(invitation, sealed);
   await using _ = {
     // Nothing is admitted after it was given up.
     async [Symbol.asyncDispose]() {
-      await engine.redis.xdel(inbox, id).catch(() => {});
+      await engine.deleteRequest(id).catch(() => {});
     },
   };
   for (const end = performance.now() + replyLimitMs; performance.now() < end; ) {
-    const answer = await engine.redis.getBuffer(answerKey);
-    if (answer !== null) {
+    const [answer] = await engine.notes("joined", [identity.id]);
+    if (answer) {
       const plain = unseal(key, `joined|${identity.id}`, answer);
       const reply = Reply.safeParse(parseJson(plain?.toString() ?? "")).data;
       if (!reply) throw refused("its answer cannot be read");

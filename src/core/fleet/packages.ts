@@ -1,4 +1,5 @@
 import { SymphonyError } from "../model/errors.ts";
+import type { Job } from "./engine.ts";
 
 // The optional packages of a fleet, and what is used of them. They are described here, not imported by their types:
 // symphony is checked and built without them.
@@ -7,8 +8,7 @@ import { SymphonyError } from "../model/errors.ts";
 export interface Redis {
   time(): Promise<readonly (string | number)[]>;
   get(key: string): Promise<string | null>;
-  mget(...keys: readonly string[]): Promise<readonly (string | null)[]>;
-  getBuffer(key: string): Promise<Buffer | null>;
+  mgetBuffer(...keys: readonly string[]): Promise<readonly (Buffer | null)[]>;
   set(
     key: string,
     value: string | Buffer,
@@ -49,14 +49,6 @@ interface Pipeline {
   exec(): Promise<readonly (readonly [Error | null, unknown])[] | null>;
 }
 
-/** A job of `bullmq`. */
-export interface Job {
-  readonly id?: string | undefined;
-  readonly data: Readonly<Record<string, unknown>>;
-  /** Resolves with 0 when the lock is not this token's any more. */
-  extendLock(token: string, ms: number): Promise<number>;
-}
-
 interface BullQueue {
   add(name: string, data: object, options: object): Promise<Job>;
   getJob(id: string): Promise<Job | undefined>;
@@ -72,34 +64,43 @@ interface BullWorker {
   on(event: "error", listener: () => void): unknown;
 }
 
-export interface Packages {
-  readonly bullmq: {
-    readonly Queue: new (name: string, options: object) => BullQueue;
-    readonly Worker: new (
-      name: string,
-      take: (job: Job, token?: string) => Promise<void>,
-      options: object,
-    ) => BullWorker;
-  };
+/** Keeps jobs elsewhere than in Redis. */
+export type Backend = (name: string, options: object, more?: object) => unknown;
+
+export interface Bull {
+  readonly Queue: new (name: string, options: object, backend?: Backend) => BullQueue;
+  readonly Worker: new (
+    name: string,
+    take: (job: Job, token?: string) => Promise<void>,
+    options: object,
+    backend?: Backend,
+  ) => BullWorker;
+}
+
+export interface RedisPackages {
+  readonly bullmq: Bull;
   readonly ioredis: { readonly Redis: new (url: string, options: object) => Redis };
 }
 
 /** Names in variables: neither the compiler nor the bundler looks for them. */
 const names = { bullmq: "bullmq", ioredis: "ioredis" };
 
-/** What `npm install` gets for a fleet. */
-const wanted = "bullmq@6.7 ioredis@6";
-
 /** Rejects with `engine_missing` when the packages are not installed. */
-export async function loadPackages(): Promise<Packages> {
+export async function loadRedis(): Promise<RedisPackages> {
   try {
     const [bullmq, ioredis] = await Promise.all([import(names.bullmq), import(names.ioredis)]);
     return { bullmq, ioredis };
   } catch (cause) {
-    const message = "a fleet needs the packages bullmq and ioredis, which are not installed";
-    throw new SymphonyError("engine_missing", message, {
-      cause,
-      hint: `npm install --global ${wanted}, next to symphony itself`,
-    });
+    throw missing("a fleet", "bullmq@6.7 ioredis@6", cause);
   }
+}
+
+/** `wanted`: what `npm install` gets. */
+function missing(who: string, wanted: string, cause: unknown): SymphonyError {
+  const packages = wanted.replaceAll(/@\S+/g, "").replace(" ", " and ");
+  const message = `${who} needs the packages ${packages}, which are not installed`;
+  return new SymphonyError("engine_missing", message, {
+    cause,
+    hint: `npm install --global ${wanted}, next to symphony itself`,
+  });
 }

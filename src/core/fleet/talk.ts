@@ -1,8 +1,7 @@
 import { type Clock, pause, systemClock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { isObject, type JsonObject, parseJson } from "../text/text.ts";
-import { answerMs } from "./engine.ts";
-import type { Redis } from "./packages.ts";
+import type { Engine, Part, Stream } from "./engine.ts";
 import { seal, unseal } from "./sealing.ts";
 
 /** A message of one side of an attempt to the other; `data` is bytes such as a bundle. */
@@ -24,15 +23,13 @@ const partBytes = 256 * 1024;
 const maxLetterBytes = 300 * 1024 * 1024;
 /** What may wait for the engine before the attempt ends. */
 const maxUnsentBytes = 320 * 1024 * 1024;
-/** A stream that no reader trims ends by itself. */
-const streamSeconds = 3_600;
 const againMs = 500;
 
 interface Talks {
-  readonly redis: Redis;
+  readonly engine: Pick<Engine, "append">;
   readonly key: Buffer;
   /** Where this side writes. */
-  readonly stream: string;
+  readonly stream: Stream;
   /** The names of the two directions, so that no letter can be sent back. */
   readonly sends: string;
   readonly receives: string;
@@ -166,20 +163,12 @@ export class Talk {
 
   /** Repeated until the engine has it: a part that it has twice is dropped by its number. */
   async #put(plain: Buffer, isLast: boolean): Promise<void> {
-    const { redis, key, stream, sends } = this.#talks;
+    const { engine, key, stream, sends } = this.#talks;
     const seq = ++this.#sent;
-    const sealed = seal(key, this.#place(sends, seq, isLast), plain);
+    const data = seal(key, this.#place(sends, seq, isLast), plain);
     while (!this.isOver) {
       try {
-        await redis
-          .pipeline()
-          .xadd(stream, "*", "r", this.run, "s", seq, "l", isLast ? 1 : 0, "d", sealed)
-          .expire(stream, streamSeconds)
-          .exec()
-          .then((answers) => {
-            const refused = answers?.find(([error]) => error !== null)?.[0];
-            if (refused) throw refused;
-          });
+        await engine.append(stream, { run: this.run, seq, isLast, data });
         return;
       } catch {
         await pause(systemClock, againMs, this.#over.signal).catch(() => {});
@@ -190,14 +179,6 @@ export class Talk {
   #place(direction: string, seq: number, isLast: boolean): string {
     return `${direction}|${this.run}|${seq}|${isLast ? 1 : 0}`;
   }
-}
-
-/** One entry of a stream. */
-export interface Part {
-  readonly run: string;
-  readonly seq: number;
-  readonly isLast: boolean;
-  readonly data: Buffer;
 }
 
 /** What may wait for jobs that have not come yet, and how long. */
@@ -256,85 +237,32 @@ export class EarlyParts {
   }
 }
 
-const waitMs = 1_000;
-const readAtOnce = 64;
+const noneMs = 1_000;
 
 interface Reading {
-  readonly redis: Redis;
-  /** For what does not wait. */
-  readonly trim: Redis;
+  readonly engine: Pick<Engine, "reader">;
   /** Asked before each read, so that streams may come and go. */
-  streams(): readonly string[];
-  received(stream: string, part: Part): void;
+  streams(): readonly Stream[];
+  received(part: Part): void;
   readonly signal: AbortSignal;
 }
 
-/**
- * Reads streams from their beginning until `signal` aborts, and deletes what was read. A connection that says nothing
- * although it should is given up and made anew. Never rejects.
- */
-export async function readStreams({
-  redis,
-  trim,
-  streams,
-  received,
-  signal,
-}: Reading): Promise<void> {
-  const last = new Map<string, string>();
+/** Reads streams from their beginning until `signal` aborts, and deletes what was read. Never rejects. */
+export async function readStreams({ engine, streams, received, signal }: Reading): Promise<void> {
+  const reader = engine.reader();
   while (!signal.aborted) {
-    const names = streams();
-    if (names.length === 0) {
-      await pause(systemClock, waitMs, signal).catch(() => {});
+    const wanted = streams();
+    if (wanted.length === 0) {
+      await pause(systemClock, noneMs, signal).catch(() => {});
       continue;
     }
-    const from = names.map((name) => last.get(name) ?? "0-0");
-    const late = setTimeout(() => redis.disconnect(true), waitMs + answerMs);
     try {
-      const places = [...names, ...from];
-      const found: unknown = await redis.xreadBuffer(
-        ...(["COUNT", readAtOnce, "BLOCK", waitMs, "STREAMS"] as const),
-        ...places,
-      );
-      for (const [name, entries] of foundIn(found)) {
-        for (const { id, part } of entries) {
-          last.set(name, id);
-          if (part) received(name, part);
-        }
-        const id = last.get(name);
-        if (id !== undefined) await trim.xtrim(name, "MINID", after(id)).catch(() => {});
-      }
+      for (const part of await reader.next(wanted)) received(part);
+      await reader.done();
     } catch {
-      // An engine that came back empty counts from the beginning again.
-      last.clear();
       await pause(systemClock, againMs, signal).catch(() => {});
-    } finally {
-      clearTimeout(late);
     }
   }
-}
-
-function after(id: string): string {
-  const [time = "0", count = "0"] = id.split("-");
-  return `${time}-${Number(count) + 1}`;
-}
-
-function foundIn(found: unknown): [string, { id: string; part: Part | null }[]][] {
-  if (!Array.isArray(found)) return [];
-  return found.map((stream: unknown) => {
-    const [name, entries] = Array.isArray(stream) ? stream : [];
-    const read = (Array.isArray(entries) ? entries : []).map((entry: unknown) => {
-      const [id, fields] = Array.isArray(entry) ? entry : [];
-      return { id: String(id), part: partIn(fields) };
-    });
-    return [String(name), read];
-  });
-}
-
-function partIn(fields: unknown): Part | null {
-  if (!Array.isArray(fields)) return null;
-  const [, run, , seq, , isLast, , data] = fields;
-  if (!Buffer.isBuffer(data)) return null;
-  return { run: String(run), seq: Number(String(seq)), isLast: String(isLast) === "1", data };
 }
 
 function bytesOf({ body, data }: Letter): Buffer {

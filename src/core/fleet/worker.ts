@@ -9,7 +9,7 @@ import { Guardian } from "../process/guardian.ts";
 import { hasProc, killRun, runIdOf } from "../process/table.ts";
 import { deleteTree } from "../workspace/deletion.ts";
 import { WorkerAgents } from "./agents.ts";
-import type { Engine } from "./engine.ts";
+import { type Engine, type Job, type Part, skewOf } from "./engine.ts";
 import { Hosted, type HostedDeps } from "./hosted.ts";
 import type { Identity } from "./join.ts";
 import { afterRenewal, Deadline } from "./judging.ts";
@@ -23,11 +23,10 @@ import {
   renewLease,
 } from "./lease.ts";
 import { checksFor, endOrders, orderOf } from "./orders.ts";
-import type { Job } from "./packages.ts";
 import { lost as workerLost } from "./runs.ts";
 import { keyFor } from "./sealing.ts";
 import { Taking } from "./taking.ts";
-import { EarlyParts, type Part, readStreams, Talk } from "./talk.ts";
+import { EarlyParts, readStreams, Talk } from "./talk.ts";
 
 export interface WorkerOptions {
   readonly engine: Engine;
@@ -114,19 +113,19 @@ class FleetWorker {
     const ends = AbortSignal.any([signal, this.#stop.signal]);
     this.#taking = new Taking({
       open: () =>
-        engine.taker(
-          identity.id,
-          (job, token) => this.#take(job, token),
-          leaseRange.usual,
-          this.#options.capacity,
-        ),
-      waiting: () => engine.redis.llen(engine.key(identity.id, "wait")),
+        engine.taker({
+          worker: identity.id,
+          take: (job, token) => this.#take(job, token),
+          lockMs: leaseRange.usual,
+          concurrency: this.#options.capacity,
+        }),
+      waiting: () => engine.waiting(identity.id),
       log: this.#options.log,
     });
     const reading = readStreams({
-      ...{ redis: engine.waiting, trim: engine.redis, signal: ends },
-      streams: () => [engine.key("down", identity.id)],
-      received: (_, part) => this.#received(part),
+      ...{ engine, signal: ends },
+      streams: () => [{ way: "down", worker: identity.id }],
+      received: (part) => this.#received(part),
     });
     const tried = (work: Promise<unknown>) =>
       within(
@@ -202,7 +201,7 @@ class FleetWorker {
 
   async #claim(from: number): Promise<void> {
     const { engine, identity, clock, log } = this.#options;
-    const lead = readLead(await engine.redis.get(engine.key("lead")));
+    const lead = readLead(await engine.lead());
     if (lead === null) return;
     if (lead.epoch !== this.#epoch) this.#taken.clear();
     this.#epoch = lead.epoch;
@@ -305,7 +304,7 @@ class FleetWorker {
     const talk = new Talk(
       run,
       {
-        ...{ redis: engine.redis, key: this.#key, stream: engine.key("up", identity.id) },
+        ...{ engine, key: this.#key, stream: { way: "up", worker: identity.id } },
         ...{ sends: `up|${identity.id}`, receives: `down|${identity.id}` },
       },
       hosted,
@@ -367,7 +366,7 @@ class FleetWorker {
   }
 
   async #checkClock(): Promise<void> {
-    this.#skewMs = Math.round(await this.#options.engine.skewMs(this.#options.clock));
+    this.#skewMs = Math.round(await skewOf(this.#options.engine, this.#options.clock));
   }
 
   #presence(): Presence {

@@ -5,9 +5,9 @@ import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { AgentEvent } from "../../../src/core/agent/agent.ts";
-import { addressOf, Engine } from "../../../src/core/fleet/engine.ts";
 import { leadOf, leaseTimes, type Presence, readLead } from "../../../src/core/fleet/lease.ts";
 import { Members } from "../../../src/core/fleet/members.ts";
+import { addressOf, openEngine } from "../../../src/core/fleet/opening.ts";
 import { reportedEvent } from "../../../src/core/fleet/reported.ts";
 import { readToken } from "../../../src/core/fleet/sealing.ts";
 import { sighted } from "../../../src/core/fleet/sighting.ts";
@@ -246,7 +246,7 @@ test("each event of an agent on a worker is taken over whole, and what is none i
 
 test("an id that the engine has already is told as a bug, and the job that is there stays the only one", async (t) => {
   await using redis = await RedisServer.start();
-  await using engine = await Engine.open(redis.url, "f");
+  await using engine = await openEngine(redis.url, { fleet: "f" });
   const queue = engine.queue("w");
   t.after(() => queue.close());
   await queue.add("att_1-7", "one");

@@ -1,0 +1,61 @@
+import { randomUUID } from "node:crypto";
+import type { Queue, QueueWorker, Taker } from "./engine.ts";
+import type { Backend, Bull } from "./packages.ts";
+
+// The queues of workers: BullMQ, on whichever engine.
+
+/** One attempt at a job, and nothing of it is left when it has ended. */
+const kept = { attempts: 1, removeOnComplete: true, removeOnFail: true };
+const retryTakingMs = 500;
+
+/** Where BullMQ keeps its jobs; without a backend in Redis. */
+export interface JobsPlace {
+  readonly options: object;
+  readonly backend?: Backend;
+}
+
+export function openQueue({ Queue }: Bull, worker: string, { options, backend }: JobsPlace): Queue {
+  const queue = new Queue(worker, options, backend);
+  queue.on("error", () => {});
+  return {
+    async add(run, instance) {
+      // References only: what an attempt needs travels sealed.
+      const mark = randomUUID();
+      await queue.add("attempt", { mark, instance }, { ...kept, jobId: run });
+      // An id that exists already is dropped silently, and the job that comes back looks new.
+      const there = await queue.getJob(run);
+      if (there === undefined) throw new Error(`the engine has no job ${run}`);
+      if (there.data["mark"] !== mark)
+        throw new Error(`the engine has another job ${run}: an id came twice, which is a bug`);
+    },
+    async drop(run) {
+      await queue.remove(run).catch(() => {});
+    },
+    close: () => queue.close(),
+  };
+}
+
+export function openTaker(
+  { Worker }: Bull,
+  { worker, take, lockMs, concurrency }: Taker,
+  { options, backend }: JobsPlace,
+): QueueWorker {
+  const settings = {
+    ...options,
+    concurrency,
+    autorun: false,
+    // By a monotonic timer of its own: BullMQ reckons by the wall clock.
+    skipLockRenewal: true,
+    // A job belongs to one worker; what becomes of it is decided by the orchestrator alone.
+    skipStalledCheck: true,
+    // After the engine was away it waits this long, 15 s by default: a whole lease.
+    runRetryDelay: retryTakingMs,
+    // Seconds: a wake-up that an engine lost with its data delays a job by no more.
+    drainDelay: 1,
+    lockDuration: lockMs,
+    maxStalledCount: 0,
+  };
+  const taker = new Worker(worker, async (job, token) => take(job, token ?? ""), settings, backend);
+  taker.on("error", () => {});
+  return taker;
+}

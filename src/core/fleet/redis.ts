@@ -1,0 +1,334 @@
+import { messageOf, SymphonyError } from "../model/errors.ts";
+import {
+  answerMs,
+  type Engine,
+  type EngineFacts,
+  type JoinRequest,
+  type Lease,
+  type LeaseAnswer,
+  type Note,
+  type Observed,
+  type Opening,
+  type Part,
+  type Queue,
+  type QueueWorker,
+  type Reader,
+  refused,
+  type Stream,
+  type Taker,
+  unavailable,
+} from "./engine.ts";
+import { type JobsPlace, openQueue, openTaker } from "./jobs.ts";
+import { loadRedis, type Redis, type RedisPackages } from "./packages.ts";
+import { claimScript, giveBackScript, leaveScript, observeScript, renewScript } from "./scripts.ts";
+
+const connectMs = 10_000;
+const longestPauseMs = 3_000;
+/** A stream that no reader trims ends by itself. */
+const streamSeconds = 3_600;
+const waitMs = 1_000;
+const readAtOnce = 64;
+const maxRequests = 1_000;
+
+/** Errors that no wait mends, and what does. */
+const final: readonly (readonly [RegExp, string])[] = [
+  [
+    /WRONGPASS|NOAUTH|invalid password|without any password/i,
+    "the user or the password of its URL is wrong",
+  ],
+  [/NOPERM/i, "its user may not run a command that a fleet needs"],
+  [
+    /certificate|self[- ]signed|ERR_TLS/i,
+    "its certificate is not trusted: set NODE_EXTRA_CA_CERTS to the file of its authority",
+  ],
+];
+
+/** The connections of one process to a Redis: one for commands, one that waits, and those of BullMQ. */
+export class RedisEngine implements Engine {
+  readonly #redis: Redis;
+  /** For commands that wait: nothing else passes on it. */
+  readonly #waiting: Redis;
+  /** All keys begin with it; the braces keep them in one slot of a cluster. */
+  readonly #prefix: string;
+  readonly #loaded: RedisPackages;
+  readonly #url: string;
+  readonly #all: Redis[] = [];
+  trouble: string | null = null;
+
+  private constructor(loaded: RedisPackages, url: string, fleet: string) {
+    this.#loaded = loaded;
+    this.#url = url;
+    this.#prefix = `{symphony:${fleet}}`;
+    this.#redis = this.#connection({ commandTimeout: answerMs });
+    this.#waiting = this.#connection({});
+  }
+
+  /** Rejects as `openEngine`; `address` is the URL's, for people. */
+  static async open(
+    url: string,
+    { address, fleet }: Pick<Opening, "address" | "fleet">,
+  ): Promise<RedisEngine> {
+    const engine = new RedisEngine(await loadRedis(), url, fleet);
+    try {
+      await engine.#ready(address);
+      await engine.#requirePolicy(address);
+      return engine;
+    } catch (error) {
+      await engine[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async wall(): Promise<number> {
+    const [seconds = 0, micros = 0] = (await this.#redis.time()).map(Number);
+    return seconds * 1_000 + micros / 1_000;
+  }
+
+  lead(): Promise<string | null> {
+    return this.#redis.get(this.#key("lead"));
+  }
+
+  async observe(lead: string, leaseMs: number, workers: readonly string[]): Promise<Observed> {
+    const keys = [this.#key("lead"), ...workers.map((id) => this.#key("worker", id))];
+    const found = await this.#redis.evalBuffer(observeScript, keys.length, ...keys, lead, leaseMs);
+    const [answer, ...presences] = Array.isArray(found) ? found : [];
+    return {
+      lead: String(answer),
+      presences: workers.map((_, at) => (Buffer.isBuffer(presences[at]) ? presences[at] : null)),
+    };
+  }
+
+  async leave(lead: string): Promise<void> {
+    await this.#evaluated(leaveScript, [this.#key("lead")], [lead]);
+  }
+
+  claim(lease: Lease, before: string): Promise<LeaseAnswer> {
+    const { worker, epoch, instance, leaseMs, presence } = lease;
+    const keys = [this.#key("lead"), this.#key("worker", worker)];
+    return this.#evaluated(claimScript, keys, [epoch, instance, leaseMs, presence, before]);
+  }
+
+  renew({ worker, epoch, instance, leaseMs, presence }: Lease): Promise<LeaseAnswer> {
+    const keys = [this.#key("lead"), this.#key("worker", worker)];
+    return this.#evaluated(renewScript, keys, [epoch, instance, leaseMs, presence]);
+  }
+
+  giveBack({ worker, instance, leaseMs, presence }: Lease): Promise<LeaseAnswer> {
+    const keys = [this.#key("worker", worker)];
+    return this.#evaluated(giveBackScript, keys, [instance, leaseMs, presence]);
+  }
+
+  async note(kind: Note, of: string, value: string | Buffer | null, keptMs?: number) {
+    const at = this.#key(kind, of);
+    if (value === null) await this.#redis.del(at);
+    else if (keptMs === undefined) await this.#redis.set(at, value);
+    else await this.#redis.set(at, value, "PX", keptMs);
+  }
+
+  async notes(kind: Note, of: readonly string[]): Promise<readonly (Buffer | null)[]> {
+    if (of.length === 0) return [];
+    return this.#redis.mgetBuffer(...of.map((one) => this.#key(kind, one)));
+  }
+
+  async append(stream: Stream, { run, seq, isLast, data }: Part): Promise<void> {
+    const name = this.#nameOf(stream);
+    const answers = await this.#redis
+      .pipeline()
+      .xadd(name, "*", "r", run, "s", seq, "l", isLast ? 1 : 0, "d", data)
+      .expire(name, streamSeconds)
+      .exec();
+    const error = answers?.find(([failure]) => failure !== null)?.[0];
+    if (error) throw error;
+  }
+
+  reader(): Reader {
+    const last = new Map<string, string>();
+    let read: readonly string[] = [];
+    return {
+      next: async (streams) => {
+        const names = streams.map((stream) => this.#nameOf(stream));
+        const found = await this.#read(names, last).catch((error: unknown) => {
+          // An engine that came back empty counts from the beginning again.
+          last.clear();
+          throw error;
+        });
+        read = found.map(([name]) => name);
+        return found.flatMap(([name, entries]) => {
+          for (const { id } of entries) last.set(name, id);
+          return entries.flatMap(({ part }) => part ?? []);
+        });
+      },
+      done: async () => {
+        for (const name of read) {
+          const id = last.get(name);
+          if (id !== undefined) await this.#redis.xtrim(name, "MINID", after(id)).catch(() => {});
+        }
+      },
+    };
+  }
+
+  async ask(invitation: string, sealed: Buffer): Promise<string> {
+    const inbox = this.#key("joins");
+    const entry = ["invitation", invitation, "request", sealed] as const;
+    const id = String(await this.#redis.xadd(inbox, "MAXLEN", "~", maxRequests, "*", ...entry));
+    await this.#redis.expire(inbox, streamSeconds);
+    return id;
+  }
+
+  async requests(): Promise<readonly JoinRequest[]> {
+    const found = await this.#redis.xrangeBuffer(this.#key("joins"), "-", "+", "COUNT", 20);
+    return found.map(([id, [, invitation, , sealed]]) => {
+      const none = Buffer.alloc(0);
+      return { id: String(id), invitation: String(invitation ?? ""), sealed: sealed ?? none };
+    });
+  }
+
+  async deleteRequest(id: string): Promise<void> {
+    await this.#redis.xdel(this.#key("joins"), id);
+  }
+
+  queue(worker: string): Queue {
+    return openQueue(this.#loaded.bullmq, worker, this.#jobs());
+  }
+
+  taker(of: Taker): QueueWorker {
+    return openTaker(this.#loaded.bullmq, of, this.#jobs());
+  }
+
+  waiting(worker: string): Promise<number> {
+    return this.#redis.llen(this.#key(worker, "wait"));
+  }
+
+  /** A user without the right to read them is no fault. */
+  async facts(): Promise<EngineFacts> {
+    const info = await this.#redis.info().catch(() => "");
+    const fact = (key: string) => new RegExp(`^${key}:(.*?)\\r?$`, "m").exec(info)?.[1] ?? null;
+    const faults: (readonly [string, string])[] = [];
+    if (fact("aof_enabled") === "0" && (await this.#setting("save")) === "") {
+      const what = "keeps nothing on disk: after its restart every attempt on a worker runs again";
+      faults.push([what, "redis-cli config set appendonly yes"]);
+    }
+    if (fact("rdb_last_bgsave_status") === "err") {
+      const what = "could not save its file, and may refuse every write until it can";
+      faults.push([what, "redis-cli lastsave; then look at the disk of the engine"]);
+    }
+    const needed = await this.#setting("min-replicas-to-write");
+    if (Number(fact("connected_slaves") ?? 0) > 0 && needed === "0") {
+      const what =
+        "has replicas and writes without them: a failover may lose what it has acknowledged";
+      faults.push([what, "redis-cli config set min-replicas-to-write 1"]);
+    }
+    return { name: `Redis ${fact("redis_version") ?? "of an unknown version"}`, faults };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const one of this.#all) one.disconnect();
+  }
+
+  #key(...parts: readonly string[]): string {
+    return [this.#prefix, ...parts].join(":");
+  }
+
+  #nameOf({ way, worker }: Stream): string {
+    return this.#key(way, worker);
+  }
+
+  async #evaluated(
+    script: string,
+    keys: readonly string[],
+    args: readonly (string | number | Buffer)[],
+  ): Promise<string> {
+    return String(await this.#redis.eval(script, keys.length, ...keys, ...args));
+  }
+
+  /** A connection that says nothing although it should is given up and made anew. */
+  async #read(names: readonly string[], last: ReadonlyMap<string, string>): Promise<Entries> {
+    const places = [...names, ...names.map((name) => last.get(name) ?? "0-0")];
+    const late = setTimeout(() => this.#waiting.disconnect(true), waitMs + answerMs);
+    try {
+      const how = ["COUNT", readAtOnce, "BLOCK", waitMs, "STREAMS"] as const;
+      return foundIn(await this.#waiting.xreadBuffer(...how, ...places));
+    } finally {
+      clearTimeout(late);
+    }
+  }
+
+  #jobs(): JobsPlace {
+    const connection = this.#connection({ maxRetriesPerRequest: null });
+    return { options: { connection, prefix: this.#prefix } };
+  }
+
+  /** null: its user may not read it. */
+  async #setting(name: string): Promise<string | null> {
+    const found = await this.#redis.config("GET", name).catch(() => null);
+    return Array.isArray(found) ? String(found[1]) : null;
+  }
+
+  #connection(options: Readonly<Record<string, unknown>>): Redis {
+    const made = new this.#loaded.ioredis.Redis(this.#url, {
+      ...{ connectTimeout: connectMs, keepAlive: 10_000, maxRetriesPerRequest: 1, ...options },
+      // Workers of one fleet do not come back in the same instant.
+      retryStrategy: (times: number) =>
+        Math.min(100 * 2 ** Math.min(times, 5), longestPauseMs) * (0.5 + Math.random()),
+    });
+    made.on("error", (error: Error) => {
+      this.trouble = finalOf(error);
+    });
+    made.on("ready", () => {
+      this.trouble = null;
+    });
+    this.#all.push(made);
+    return made;
+  }
+
+  async #ready(address: string): Promise<void> {
+    try {
+      await this.#redis.time();
+      await this.#redis.eval("return 1", 0);
+    } catch (error) {
+      const never = finalOf(error) ?? this.trouble;
+      throw never === null ? unavailable(address, "Redis", error) : refused(address, never, error);
+    }
+  }
+
+  /** Locks expire by themselves, so every policy but one may evict a lease. A policy that may not be read is taken as it is. */
+  async #requirePolicy(address: string): Promise<void> {
+    const policy = (await this.#setting("maxmemory-policy")) ?? "noeviction";
+    if (policy === "noeviction") return;
+    const message = `the engine at ${address} evicts keys when its memory is full (maxmemory-policy ${policy}): a lease could vanish`;
+    throw new SymphonyError("engine_refused", message, {
+      hint: "redis-cli config set maxmemory-policy noeviction",
+    });
+  }
+}
+
+function finalOf(error: unknown): string | null {
+  const text = messageOf(error);
+  return final.find(([form]) => form.test(text))?.[1] ?? null;
+}
+
+function after(id: string): string {
+  const [time = "0", count = "0"] = id.split("-");
+  return `${time}-${Number(count) + 1}`;
+}
+
+type Entries = readonly (readonly [string, readonly { id: string; part: Part | null }[]])[];
+
+function foundIn(found: unknown): Entries {
+  if (!Array.isArray(found)) return [];
+  return found.map((stream: unknown) => {
+    const [name, entries] = Array.isArray(stream) ? stream : [];
+    const read = (Array.isArray(entries) ? entries : []).map((entry: unknown) => {
+      const [id, fields] = Array.isArray(entry) ? entry : [];
+      return { id: String(id), part: partIn(fields) };
+    });
+    return [String(name), read] as const;
+  });
+}
+
+function partIn(fields: unknown): Part | null {
+  if (!Array.isArray(fields)) return null;
+  const [, run, , seq, , isLast, , data] = fields;
+  if (!Buffer.isBuffer(data)) return null;
+  return { run: String(run), seq: Number(String(seq)), isLast: String(isLast) === "1", data };
+}
