@@ -5,7 +5,7 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { after, before, test } from "node:test";
 import { FleetWorld } from "../../support/worlds/fleet.ts";
-import { eventually, symphony } from "../../support/worlds/symphony.ts";
+import { symphony, eventually as until } from "../../support/worlds/symphony.ts";
 
 // A second agent, whose program one of the workers has: `~` is the home of the worker.
 const section = (line: string) => `agent:
@@ -14,6 +14,8 @@ agents: { special: { kind: command, provider: { line: ~/special-agent, output: t
 command: { line: "${line}", output: text }`;
 
 let world: FleetWorld;
+const eventually = <T>(what: string, ask: () => Promise<T | null | undefined | false>) =>
+  until(() => `${what}\n${world.logs}`, ask);
 before(async () => {
   // It works until it may go; what it was told is in its file.
   world = await FleetWorld.open(

@@ -216,7 +216,7 @@ ${agent}
 
   async isReady(name: string, worker?: WorkerProcess): Promise<void> {
     await eventually(
-      `${name} is ready: ${worker?.log ?? ""}`,
+      () => `${name} is ready: ${worker?.log ?? ""}`,
       async () => (await this.seen(name))?.ready === true,
       60_000,
     );
@@ -230,6 +230,15 @@ ${agent}
   /** Every worker that was started. */
   get started(): readonly WorkerProcess[] {
     return this.#workers;
+  }
+
+  /** What the server and the workers have logged, for a test that fails. */
+  get logs(): string {
+    const all = [
+      ["server", this.server?.log],
+      ...this.#workers.map(({ name, log }) => [name, log]),
+    ];
+    return all.map(([name, log]) => `${name}:\n${log ?? ""}`).join("\n");
   }
 
   get wasTwice(): boolean {

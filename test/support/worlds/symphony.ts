@@ -123,9 +123,12 @@ export class Served implements AsyncDisposable {
 /** A condition that can no longer come true. */
 class Stopped extends Error {}
 
-/** Polls until there is an answer; a journey through real processes has no clock that a test can move. */
+/**
+ * Polls until there is an answer; a journey through real processes has no clock that a test can move. `what`: for the error,
+ * as it is then.
+ */
 export async function eventually<T>(
-  what: string,
+  what: string | (() => string),
   ask: () => Promise<T | null | undefined | false>,
   limitMs = 40_000,
 ): Promise<T> {
@@ -141,7 +144,8 @@ export async function eventually<T>(
     }
     await delay(50);
   }
-  throw new Error(`not in ${limitMs} ms: ${what}`, { cause: last });
+  const text = typeof what === "string" ? what : what();
+  throw new Error(`not in ${limitMs} ms: ${text}`, { cause: last });
 }
 
 /** A real `symphony` process with piped output, and no input unless `stdin` is piped too. */
