@@ -1,10 +1,9 @@
 // Whatever single thing fails, no agent of an issue runs beside another, and the issue is worked on in the end.
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { cpSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { FleetWorld, type WorkerProcess } from "../../support/worlds/fleet.ts";
+import { agentsIn, FleetWorld, type WorkerProcess } from "../../support/worlds/fleet.ts";
 import { eventually, Served } from "../../support/worlds/symphony.ts";
 
 let world: FleetWorld;
@@ -141,10 +140,4 @@ function isAlive(pid: number): boolean {
   } catch {
     return false;
   }
-}
-
-/** Processes with a directory below `dir`. */
-function agentsIn(dir: string): number {
-  const script = `n=0; for d in /proc/[0-9]*/cwd; do case $(readlink "$d" 2>/dev/null) in "$1"/*) n=$((n+1)); esac; done; echo $n`;
-  return Number(execFileSync("bash", ["-c", script, "count", dir], { encoding: "utf8" }));
 }

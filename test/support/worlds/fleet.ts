@@ -1,5 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readdirSync, readlinkSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -11,28 +12,50 @@ const bin = fileURLToPath(new URL("../../../bin/symphony.js", import.meta.url));
 /** The workers have a key of the provider; the server has none. */
 export const workerKey = "sk-worker-0123456789abcdef";
 
-/** A real redis-server on a free port; `extra`: further arguments of it. */
+/** Where the programs of a fleet run. */
+export interface Site {
+  address(host: string): string;
+  /** The command line that runs `command` on the host; the process is that of `command`. */
+  on(host: string, command: readonly string[]): readonly string[];
+}
+
+const thisMachine: Site = { address: () => "127.0.0.1", on: (_, command) => command };
+
+/** A real redis-server on a free port of the host `engine`; `extra`: further arguments of it. */
 export class RedisServer implements AsyncDisposable {
   readonly port: number;
   readonly #dir: string;
+  readonly #site: Site;
   #child: ChildProcess | null = null;
 
-  private constructor(port: number, dir: string) {
+  private constructor(port: number, dir: string, site: Site) {
     this.port = port;
     this.#dir = dir;
+    this.#site = site;
   }
 
   static async start(...extra: readonly string[]): Promise<RedisServer> {
-    const server = new RedisServer(
-      await freePort(),
-      await mkdtemp(join(tmpdir(), "symphony-redis-")),
-    );
+    return RedisServer.at(thisMachine, ...extra);
+  }
+
+  static async at(site: Site, ...extra: readonly string[]): Promise<RedisServer> {
+    const dir = await mkdtemp(join(tmpdir(), "symphony-redis-"));
+    const server = new RedisServer(await freePort(), dir, site);
     await server.up(...extra);
     return server;
   }
 
   get url(): string {
-    return `redis://127.0.0.1:${this.port}`;
+    return `redis://${this.#site.address("engine")}:${this.port}`;
+  }
+
+  get pid(): number {
+    return this.#child?.pid ?? 0;
+  }
+
+  /** It answers there too, whatever becomes of its network. */
+  get #socket(): string {
+    return join(this.#dir, "socket");
   }
 
   /** The keys and their values are gone, as after a crash without a file. */
@@ -42,17 +65,11 @@ export class RedisServer implements AsyncDisposable {
   }
 
   async up(...extra: readonly string[]): Promise<void> {
-    const args = [
-      "--port",
-      String(this.port),
-      "--dir",
-      this.#dir,
-      "--save",
-      "",
-      "--appendonly",
-      "no",
-    ];
-    this.#child = spawn("redis-server", [...args, ...extra], { stdio: "ignore" });
+    const args = ["redis-server", "--port", String(this.port), "--unixsocket", this.#socket];
+    args.push("--dir", this.#dir, "--save", "", "--appendonly", "no");
+    args.push("--bind", this.#site.address("engine"), "--protected-mode", "no", ...extra);
+    const [program = "", ...rest] = this.#site.on("engine", args);
+    this.#child = spawn(program, rest, { stdio: "ignore" });
     await eventually("redis answers", async () => this.cli("ping") === "PONG");
   }
 
@@ -67,7 +84,7 @@ export class RedisServer implements AsyncDisposable {
 
   cli(...args: readonly string[]): string {
     try {
-      const all = ["-p", String(this.port), ...args];
+      const all = ["-s", this.#socket, ...args];
       return execFileSync("redis-cli", all, { encoding: "utf8", stdio: "pipe" }).trim();
     } catch {
       return "";
@@ -77,7 +94,7 @@ export class RedisServer implements AsyncDisposable {
   /** Every command that it gets from now on; ends with it. */
   monitor(): { readonly text: string } {
     const seen = { text: "" };
-    const child = spawn("redis-cli", ["-p", String(this.port), "monitor"]);
+    const child = spawn("redis-cli", ["-s", this.#socket, "monitor"]);
     child.stdout.setEncoding("latin1").on("data", (text: string) => {
       seen.text += text;
     });
@@ -105,16 +122,19 @@ export class WorkerProcess implements AsyncDisposable {
       join: joinToken,
       args = [],
       env: own = {},
+      site = thisMachine,
     }: {
       url: string;
       join: string | null;
       args?: readonly string[];
       env?: Readonly<Record<string, string>>;
+      site?: Site;
     },
   ) {
     this.name = name;
     this.dir = dir;
-    const all = [bin, "worker", "--join", url, "--name", name, "--dir", dir, ...args];
+    const line = [process.execPath, bin, "worker", "--join", url, "--name", name, "--dir", dir];
+    const [program = "", ...all] = site.on(name, [...line, ...args]);
     const env = {
       PATH: process.env["PATH"],
       HOME: dir,
@@ -122,7 +142,7 @@ export class WorkerProcess implements AsyncDisposable {
       ...own,
       ...(joinToken !== null && { SYMPHONY_WORKER_TOKEN: joinToken }),
     };
-    this.child = spawn(process.execPath, all, { env, stdio: ["ignore", "pipe", "pipe"] });
+    this.child = spawn(program, all, { env, stdio: ["ignore", "pipe", "pipe"] });
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream?.on("data", (chunk: Buffer) => {
         this.log += chunk;
@@ -152,6 +172,8 @@ export interface FleetPlace {
   readonly leaseMs: number;
   /** The engine refuses commands whose keys are in several slots. */
   readonly isCluster: boolean;
+  /** The hosts `engine` and, by their names, those of the workers. */
+  readonly site: Site;
 }
 
 /**
@@ -161,30 +183,36 @@ export interface FleetPlace {
 export class FleetWorld extends ServedProject implements AsyncDisposable {
   readonly redis: RedisServer;
   readonly #workers: WorkerProcess[] = [];
-  readonly #workerEnv: FleetPlace["workerEnv"];
+  readonly #place: Pick<FleetPlace, "workerEnv" | "site">;
 
-  private constructor(dir: string, redis: RedisServer, workerEnv: FleetPlace["workerEnv"]) {
+  private constructor(
+    dir: string,
+    redis: RedisServer,
+    place: Pick<FleetPlace, "workerEnv" | "site">,
+  ) {
     super(dir, { FLEET_URL: redis.url });
     this.redis = redis;
-    this.#workerEnv = workerEnv;
+    this.#place = place;
   }
 
   /** `agent`: the shell line that the agent runs once it holds its lock. */
   static async open(
     agent: string,
     section: string | ((line: string) => string) = commandSection,
-    { under = tmpdir(), workerEnv, leaseMs = 15_000, isCluster = false }: Partial<FleetPlace> = {},
+    place: Partial<FleetPlace> = {},
   ): Promise<FleetWorld> {
+    const { under = tmpdir(), workerEnv, leaseMs = 15_000, isCluster = false } = place;
+    const { site = thisMachine } = place;
     const dir = await mkdtemp(join(under, "symphony-fleet-"));
-    const redis = await RedisServer.start(...(isCluster ? ["--cluster-enabled", "yes"] : []));
+    const redis = await RedisServer.at(site, ...(isCluster ? ["--cluster-enabled", "yes"] : []));
     if (isCluster) redis.cli("cluster", "addslotsrange", "0", "16383");
-    const world = new FleetWorld(dir, redis, workerEnv);
+    const world = new FleetWorld(dir, redis, { workerEnv, site });
     await mkdir(join(dir, "shared"));
     const script = `#!/bin/bash
 shared='${dir}/shared'
 exec 9>"$shared/lock-$(basename "$PWD")"
 flock -n 9 || echo "$PWD" >> "$shared/twice"
-echo "$PWD $$" >> "$shared/started"
+echo "$PWD $$ $EPOCHREALTIME" >> "$shared/started"
 ${agent}
 `;
     await writeFile(join(dir, "agent.sh"), script, { mode: 0o755 });
@@ -208,7 +236,8 @@ ${agent}
     const dir = join(this.dir, "workers", name);
     const worker = new WorkerProcess(name, dir, {
       ...{ url: this.redis.url, join: invitation, args },
-      env: this.#workerEnv?.(name) ?? {},
+      env: this.#place.workerEnv?.(name) ?? {},
+      site: this.#place.site,
     });
     this.#workers.push(worker);
     return worker;
@@ -251,6 +280,17 @@ ${agent}
     await this.redis[Symbol.asyncDispose]();
     await rm(this.dir, { recursive: true, force: true, maxRetries: 5 });
   }
+}
+
+/** How many processes have a directory below `dir`: what is left of the agents of a worker. */
+export function agentsIn(dir: string): number {
+  return readdirSync("/proc").filter((pid) => {
+    try {
+      return /^\d/.test(pid) && readlinkSync(`/proc/${pid}/cwd`).startsWith(`${dir}/`);
+    } catch {
+      return false;
+    }
+  }).length;
 }
 
 function commandSection(line: string): string {
