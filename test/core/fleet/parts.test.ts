@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { AgentEvent } from "../../../src/core/agent/agent.ts";
+import { skewOf } from "../../../src/core/fleet/engine.ts";
 import { leadOf, leaseTimes, type Presence, readLead } from "../../../src/core/fleet/lease.ts";
 import { Members } from "../../../src/core/fleet/members.ts";
 import { addressOf, openEngine } from "../../../src/core/fleet/opening.ts";
@@ -261,4 +262,18 @@ test("an id that the engine has already is told as a bug, and the job that is th
   await queue.add("att_1-7", "one");
   await queue.drop("att_1-7");
   assert.equal(redis.cli("llen", "{symphony:f}:w:wait"), "0");
+});
+
+test("an engine that answers slowly makes no clock wrong; what no delay explains is told", async () => {
+  const skew = (off: number, tookMs: number) => {
+    let now = 1_000_000;
+    const wall = async () => {
+      now += tookMs;
+      return now - tookMs - off;
+    };
+    return skewOf({ wall }, { wall: () => now });
+  };
+  assert.equal(await skew(0, 20_000), 0);
+  assert.equal(await skew(3_600_000, 2), 3_600_000);
+  assert.equal(await skew(-3_600_000, 2_000), -3_598_000);
 });
