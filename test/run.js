@@ -1,5 +1,5 @@
 // Runs one of the suites on the project's Node: `npm test`, `npm run test:integration`, or `npm run contract`, which is the
-// contract of agents with every real one, whole.
+// contract of agents with every real one, whole. Names of files after `--`: only these, one after the other.
 import { spawnSync } from "node:child_process";
 import { globSync, mkdirSync } from "node:fs";
 import { resolve } from "node:path";
@@ -30,7 +30,9 @@ const all = contract
   : globSync("test/**/*.test.ts")
       .filter((file) => file.startsWith("test/integration/") === integration)
       .sort();
-const files = all.filter((file) => !missing.some((one) => file.startsWith(one.files)));
+const named = process.argv.slice(2).filter((word) => word.endsWith(".test.ts"));
+const chosen = named.length > 0 ? all.filter((file) => named.includes(file)) : all;
+const files = chosen.filter((file) => !missing.some((one) => file.startsWith(one.files)));
 
 // A private home: no login profile, git settings or symphony folder of a user may influence a test.
 const home = resolve("node_modules/.cache/home");
@@ -45,11 +47,16 @@ const env = {
 const timeoutMs = integration ? 300_000 : 120_000;
 const { status } = spawnSync(
   process.execPath,
-  ["--test", "--test-concurrency=3", `--test-timeout=${timeoutMs}`, ...files],
+  [
+    "--test",
+    `--test-concurrency=${named.length > 0 ? 1 : 3}`,
+    `--test-timeout=${timeoutMs}`,
+    ...files,
+  ],
   { stdio: "inherit", env },
 );
-if (files.length < all.length) {
+if (files.length < chosen.length) {
   const names = missing.map(({ name }) => name).join(", ");
-  console.log(`\n${all.length - files.length} test files were skipped. They need: ${names}`);
+  console.log(`\n${chosen.length - files.length} test files were skipped. They need: ${names}`);
 }
 process.exitCode = status ?? 1;
