@@ -12,7 +12,10 @@ export const WorkspaceView = z
   .object({
     key: z.string(),
     path: z.string(),
-    host: z.string().nullable().describe("null: this machine"),
+    host: z
+      .string()
+      .nullable()
+      .describe("The host of worker.ssh_hosts that has it as well; null: this machine alone"),
     issue_identifier: z.string().nullable().describe("null: the issue is not known"),
     status: Status.nullable().describe("symphony's view of the issue"),
     in_use: z.boolean().describe("A live attempt uses it"),

@@ -5,7 +5,15 @@ import { join } from "node:path";
 import { commitId } from "../config/git.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { openProtectedGit, type ProtectedGit } from "../repository/git.ts";
-import { installIndex, installPacks, moveRef, putRef, putStashes } from "../repository/install.ts";
+import {
+  dropRef,
+  installIndex,
+  installPacks,
+  moveRef,
+  putRef,
+  putStashes,
+} from "../repository/install.ts";
+import { refsOf } from "../repository/refs.ts";
 import { sizeText } from "../text/text.ts";
 import { readBaseline } from "../workspace/baseline.ts";
 import {
@@ -197,6 +205,7 @@ export async function installCopy(
     const names = await replaceFiles(git, files ?? head, { to: path, names: before.names });
     if (head !== before.head) await moveHead(gitDir, { before, facts });
     if (head !== before.head || index !== before.index) await stage(git, gitDir, index ?? head);
+    await makeRoom(git, gitDir, { others, tips: all, own: `refs/heads/${branch}` });
     for (const [name, id] of others) await putRef(gitDir, name, id);
     if (stashes.join() !== before.stashes.join()) await putStashes(gitDir, stashes);
     return { branch, head, names, index, refs, stashes };
@@ -215,6 +224,33 @@ function newRefs(
   return refs.filter(
     ([name, id]) => /^refs\/(?:heads|tags)\//.test(name) && name !== own && known.get(name) !== id,
   );
+}
+
+/**
+ * git keeps a name as a file or as a directory: a branch or tag that is gone on the worker makes room for `fix/part` in the
+ * place of `fix`, or the reverse. A commit that nothing else leads to stays, as `fix-COMMIT`.
+ */
+async function makeRoom(
+  git: ProtectedGit,
+  gitDir: string,
+  of: {
+    readonly others: readonly (readonly [string, string])[];
+    readonly tips: readonly string[];
+    readonly own: string;
+  },
+): Promise<void> {
+  if (of.others.length === 0) return;
+  const { all } = await refsOf({ gitDir, store: gitDir, linked: false });
+  for (const [name, id] of all) {
+    const isInWay = of.others.some(
+      ([other]) => other.startsWith(`${name}/`) || name.startsWith(`${other}/`),
+    );
+    if (!isInWay || name === of.own) continue;
+    const only = ["rev-list", "--max-count=1", id, "--not", ...of.tips];
+    if ((await git.run(only, limits)).trim() !== "")
+      await putRef(gitDir, `${name}-${id.slice(0, 12)}`, id);
+    await dropRef(gitDir, name);
+  }
 }
 
 async function moveHead(

@@ -1,7 +1,18 @@
 import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { copyFile, lstat, mkdir, open, readdir, rename, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import {
+  copyFile,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  rmdir,
+  writeFile,
+} from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { commitId } from "../config/git.ts";
 import { SymphonyError, systemCodeOf } from "../model/errors.ts";
 import { syncDirectory } from "../store/durable.ts";
@@ -179,6 +190,7 @@ export async function putRef(gitDir: string, raw: string, id: string): Promise<v
   );
   if (!isRef || !isSafe) throw failed("the name of a ref cannot be written");
   await requireParents(gitDir, name);
+  for (const at of [name, join("logs", name)]) await removeEmpty(join(gitDir, at));
   const temporary = join(gitDir, `symphony-${randomUUID()}`);
   try {
     await writeFile(temporary, `${id}\n`, { flag: "wx" });
@@ -186,6 +198,32 @@ export async function putRef(gitDir: string, raw: string, id: string): Promise<v
   } finally {
     await rm(temporary, { force: true });
   }
+}
+
+/** Deletes a ref of `refs/`, whose name is raw and that is not checked out, with its log; loose or packed. */
+export async function dropRef(gitDir: string, raw: string): Promise<void> {
+  const name = Buffer.from(raw, "latin1").toString();
+  await requireParents(gitDir, name);
+  const file = join(gitDir, "packed-refs");
+  const packed = await readFile(file, "latin1").catch(() => "");
+  const kept = packed
+    .split(/^(?=[0-9a-f#])/m)
+    .filter((entry) => entry.split("\n", 1)[0]?.replace(/^\S+ /, "") !== raw);
+  if (kept.join("") !== packed) {
+    const temporary = join(gitDir, `symphony-${randomUUID()}`);
+    await writeFile(temporary, kept.join(""), { flag: "wx", encoding: "latin1" });
+    await rename(temporary, file);
+  }
+  await rm(join(gitDir, name), { force: true });
+  const log = join(gitDir, "logs", name);
+  if (await isDirectory(dirname(log))) await rm(log, { force: true });
+}
+
+/** Directories of which nothing is left but directories. */
+async function removeEmpty(path: string): Promise<void> {
+  if (!(await isDirectory(path))) return;
+  for (const name of await readdir(path)) await removeEmpty(join(path, name));
+  await rmdir(path).catch(() => {});
 }
 
 /** Makes these the stashes, oldest first. */

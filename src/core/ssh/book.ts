@@ -22,6 +22,10 @@ const Place = z.object({
 });
 export type Place = Readonly<z.output<typeof Place>>;
 
+/** A directory on a host whose issue was removed here while the host could not say what is in it. */
+const Left = Place.pick({ host: true, remotePath: true, seen: true });
+export type Left = Readonly<z.output<typeof Left>>;
+
 const Stored = z.object({
   /** In the cookies of this server's agents: another server may use the same host. */
   server: z.string(),
@@ -29,6 +33,7 @@ const Stored = z.object({
   places: z.record(z.string(), Place),
   /** Hosts with an agent that is not known to have ended, by the id of its attempt. */
   open: z.record(z.string(), z.object({ host: z.string(), issueId: z.string() })),
+  left: z.array(Left).default([]),
 });
 type Stored = Readonly<z.output<typeof Stored>>;
 
@@ -46,7 +51,7 @@ export class Book {
   static async open(dataDir: string): Promise<Book> {
     const file = join(dataDir, fileName);
     await removeLeftovers(file);
-    const empty = { server: randomBytes(8).toString("hex"), places: {}, open: {} };
+    const empty = { server: randomBytes(8).toString("hex"), places: {}, open: {}, left: [] };
     const document = new Low<Stored>(durableJson(file, 1, Stored), empty);
     await document.read();
     const stored = new OneByOne(document);
@@ -75,7 +80,11 @@ export class Book {
   }
 
   async put(issueId: string, place: Place): Promise<Place> {
-    await this.#stored.change((all) => ({ ...all, places: { ...all.places, [issueId]: place } }));
+    await this.#stored.change((all) => ({
+      ...all,
+      places: { ...all.places, [issueId]: place },
+      left: all.left.filter((one) => !isSame(one, place)),
+    }));
     return place;
   }
 
@@ -88,6 +97,25 @@ export class Book {
     await this.#stored.change(({ places: { [issueId]: _, ...places }, ...all }) => ({
       ...all,
       places,
+    }));
+  }
+
+  /** Its issue has no workspace any more, and the directory on the host is looked at when that answers. */
+  async leave(issueId: string): Promise<void> {
+    await this.#stored.change(({ places: { [issueId]: place, ...places }, left, ...all }) => ({
+      ...{ ...all, places },
+      left: place ? [...left.filter((one) => !isSame(one, place)), Left.parse(place)] : left,
+    }));
+  }
+
+  leftOn(host: string): readonly Left[] {
+    return this.#stored.current.left.filter((one) => one.host === host);
+  }
+
+  async settle(of: Left): Promise<void> {
+    await this.#stored.change(({ left, ...all }) => ({
+      ...all,
+      left: left.filter((one) => !isSame(one, of)),
     }));
   }
 
@@ -115,4 +143,8 @@ export class Book {
   hostOf(attemptId: string): string | null {
     return this.#stored.current.open[attemptId]?.host ?? null;
   }
+}
+
+function isSame(one: Left, other: Left): boolean {
+  return one.host === other.host && one.remotePath === other.remotePath;
 }

@@ -22,6 +22,8 @@ export interface HostsDeps {
   programs(): readonly string[];
   /** Attempts that run on it now. */
   running(host: string): number;
+  /** It answers, and nothing of an earlier server runs there. */
+  greeted(host: string): Promise<void>;
   /** null: attempts run on this machine. */
   changed(workers: readonly WorkerHost[] | null): void;
 }
@@ -191,6 +193,7 @@ export class SshHosts {
         const left = book.openOn({ host }).filter((id) => !this.live.has(id));
         await this.endAll(host, left);
       }
+      await this.#deps.greeted(host);
       this.#note(host, { why: null, facts });
       if (before?.why !== null) log.info("a host takes attempts", { host, root: facts.root });
     } catch (error) {

@@ -31,11 +31,28 @@ export const endRuns = `run=$1${endRun}
 end_run; say "$left"`;
 
 /**
- * `$1` root, `$2` key, `$3` the path that is known. Says whether it made the directory, its physical path, and where it moved
- * an unknown directory that was in its place. What an earlier bootstrap left half made is made anew.
+ * Before a script whose `$1` is a workspace: says `foreign` and the other server where the directory has another one's mark.
+ * The id of this server has no character that a shell knows.
+ */
+export const ifOwn = (server: string) => `
+case $(cat -- "\${1%/*}/.symphony-ssh/\${1##*/}.owner" 2>/dev/null) in
+  "" | "${server} "*) ;;
+  *) say foreign "$(cat -- "\${1%/*}/.symphony-ssh/\${1##*/}.owner")"; exit;;
+esac
+`;
+
+/**
+ * `$1` root, `$2` key, `$3` the path that is known, `$4` the id of this server, `$5` its name. Says whether it made the
+ * directory, its physical path, and where it moved an unknown directory that was in its place; or which other server has it.
+ * What an earlier bootstrap left half made is made anew.
  */
 export const prepare = `${findRoot}
-ws=$root/$2; aside=; mark=$root/.symphony-ssh/$2.pending
+ws=$root/$2; aside=; mark=$root/.symphony-ssh/$2.pending; owner=$root/.symphony-ssh/$2.owner
+by=$(cat -- "$owner" 2>/dev/null)
+if [ "\${by%% *}" != "$4" ]; then
+  if [ -n "$by" ] && [ -e "$ws" ]; then say foreign "$by"; exit; fi
+  rm -f -- "$owner" && ( set -C; echo "$4 $5" >"$owner" ) || exit 1
+fi
 [ -e "$mark" ] && { rm -rf -- "$ws" "$root/.symphony-ssh/$2.git" || exit 1; }
 if [ -L "$ws" ]; then say refused "a link is in its place: $ws"; exit; fi
 if [ -d "$ws" ] && [ "$ws" = "$3" ]; then say 0 "$ws"; exit; fi
@@ -44,12 +61,15 @@ if [ -d "$ws" ]; then
   mv -T -- "$ws" "$aside" && rm -rf -- "$root/.symphony-ssh/$2.git" || exit 1
 fi
 if [ -e "$ws" ]; then say refused "something else is in its place: $ws"; exit; fi
-: >"$mark" && mkdir -m 700 -- "$ws" && say 1 "$ws" "$aside"`;
+: >"$mark" && mkdir -m 700 -- "$ws" || exit 1
+by=$(cat -- "$owner")
+[ "\${by%% *}" = "$4" ] || { rmdir -- "$ws"; say foreign "$by"; exit; }
+say 1 "$ws" "$aside"`;
 
 /** `$1` workspace, `$2` whether the bootstrap failed: then it is removed. */
 export const bootstrapped = `
 own=\${1%/*}/.symphony-ssh/\${1##*/}
-[ "$2" = failed ] && { rm -rf -- "$1" "$own.git" || exit 1; }
+[ "$2" = failed ] && { rm -rf -- "$1" "$own.git" "$own.owner" || exit 1; }
 rm -f -- "$own.pending" && say ok`;
 
 /** `$1` workspace, `$2` cookie, `$3` the hook. Its variables, one NUL after each, are its stdin. Says its status. */
@@ -142,7 +162,7 @@ say work "$head" "$branch" "$tree"`;
 export const discard = `ws=$1 known=$2${readWork}
 read_work
 case $why in
-  gone) say removed; exit;;
+  gone) rm -f -- "\${ws%/*}/.symphony-ssh/\${ws##*/}.owner"; say removed; exit;;
   empty) why=;;
   "") [ "$head $branch $tree" = "$known" ] || why="its last changes are only there";;
   *) why="what it holds is only there ($why)";;
@@ -155,4 +175,4 @@ if [ -n "$head" ] && [ -z "$why" ]; then
   [ -z "$more" ] || why="\${why:-a branch or stash of it is only there}"
 fi
 if [ -n "$why" ]; then say kept "$why"; exit; fi
-cd / && rm -rf -- "$ws" "$own" "\${own%.git}.pending" && say removed`;
+cd / && rm -rf -- "$ws" "$own" "\${own%.git}.pending" "\${own%.git}.owner" && say removed`;

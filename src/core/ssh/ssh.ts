@@ -5,7 +5,7 @@ import { type HostsDeps, SshHosts } from "./hosts.ts";
 import { type SshRuntimeOptions, sshRuntime } from "./runtime.ts";
 import { SshWorkspaces } from "./workspaces.ts";
 
-type Options = Omit<HostsDeps, "book"> & { readonly dataDir: string };
+type Options = Omit<HostsDeps, "book" | "greeted"> & { readonly dataDir: string };
 
 /** The attempts that run on hosts, as the server connects them. */
 export class Ssh {
@@ -17,7 +17,10 @@ export class Ssh {
   private constructor(options: Options, book: Book) {
     this.#options = options;
     this.#book = book;
-    this.hosts = new SshHosts({ ...options, book });
+    this.hosts = new SshHosts({
+      ...{ ...options, book },
+      greeted: (host) => this.workspaces.sweep(host),
+    });
     this.workspaces = new SshWorkspaces({ ...options, hosts: this.hosts, book });
   }
 
@@ -30,6 +33,12 @@ export class Ssh {
   placeOf(issueId: string): { readonly host: string; readonly path: string } | null {
     const place = this.#book.placeOf(issueId);
     return place && { host: place.host, path: place.remotePath };
+  }
+
+  /** The host that has the workspace whose directory here is `path`; null: it is on this machine alone. */
+  hostAt(path: string): string | null {
+    const id = this.#book.issueAt(path);
+    return id === null ? null : (this.#book.placeOf(id)?.host ?? null);
   }
 
   workspacesOn(host: string, local: Workspaces): Workspaces {

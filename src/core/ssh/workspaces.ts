@@ -1,4 +1,5 @@
 import { lstat, rmdir } from "node:fs/promises";
+import { hostname } from "node:os";
 import { basename, join } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
@@ -8,19 +9,20 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
 import { withoutCredentials } from "../repository/checkout.ts";
 import { gitHead } from "../repository/survey.ts";
-import { sizeText } from "../text/text.ts";
 import { readBaseline } from "../workspace/baseline.ts";
 import { type AwayRun, hookFailed, hookVariables } from "../workspace/hooks.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
-import type { Book, Place } from "./book.ts";
-import { lost } from "./command-line.ts";
+import type { Book, Left, Place } from "./book.ts";
+import { type Call, lost, type Reply } from "./command-line.ts";
 import { requireRemote, type SshHosts } from "./hosts.ts";
-import { bootstrapped, bringBack, discard, hook, prepare, takeWork } from "./scripts.ts";
+import { foreign, linesOf, nameOf, notPrepared, notSent, tooLarge } from "./refusals.ts";
+import { bootstrapped, bringBack, discard, hook, ifOwn, prepare, takeWork } from "./scripts.ts";
 
 export interface SshWorkspacesDeps {
   readonly clock: Clock;
   readonly hosts: SshHosts;
   readonly book: Book;
+  readonly dataDir: string;
   config(): Config;
   readonly log: {
     warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
@@ -76,6 +78,29 @@ export class SshWorkspaces {
     throw new SymphonyError("workspace_error", "the issue has no workspace on a host");
   }
 
+  /** A call about a directory there; rejects with `workspace_error` when that has the mark of another server. */
+  async #call(host: string, call: Call): Promise<Reply> {
+    const { hosts, book } = this.#deps;
+    const reply = await hosts.call(host, { ...call, script: ifOwn(book.server) + call.script });
+    const [word, by = ""] = reply.words;
+    if (word === "foreign") throw foreign(host, call.args[0] ?? "", by);
+    return reply;
+  }
+
+  /** Removes what was left on a host that answers again, unless something is only there. Never rejects. */
+  async sweep(host: string): Promise<void> {
+    const { book, log } = this.#deps;
+    for (const left of book.leftOn(host)) {
+      try {
+        await this.#discard(left, prepareMs);
+        await book.settle(left);
+      } catch (error) {
+        const facts = { place: nameOf(left), reason: messageOf(error) };
+        log.warn("a directory that is not needed any more stays on its host", facts);
+      }
+    }
+  }
+
   /** Runs a hook on the host that has the workspace; null: it is on this machine alone. */
   hook(run: AwayRun): Promise<string> | null {
     const { book } = this.#deps;
@@ -109,7 +134,7 @@ export class SshWorkspaces {
     if (here.head === head && here.digest === place.here?.digest) return;
     const on = facts.branch === null ? "-" : `${branchPrefix}${facts.branch}`;
     await this.#deps.book.change(issueId, { sending: here });
-    const { words } = await this.#deps.hosts.call(place.host, {
+    const { words } = await this.#call(place.host, {
       script: takeWork,
       args: [
         place.remotePath,
@@ -136,11 +161,11 @@ export class SshWorkspaces {
   /** Brings back what has changed there. Rejects with what is in the way; then it stays there, and is tried again. */
   async back(issueId: string, tell: (line: string) => void): Promise<void> {
     const place = this.requirePlace(issueId);
-    const { book, hosts, config } = this.#deps;
+    const { book, config } = this.#deps;
     const head = (await gitHead(place.path))?.head ?? null;
     const known = [head ?? "", place.seen.split(" ")[0] ?? ""].filter((id) => commitId.test(id));
     const maxBytes = config().fleet.maxCopyBytes;
-    const { words, data } = await hosts.call(place.host, {
+    const { words, data } = await this.#call(place.host, {
       script: bringBack,
       args: [place.remotePath, place.seen, String(maxBytes), ...new Set(known)],
       ...{ timeoutMs: copyMs, maxBytes },
@@ -234,7 +259,7 @@ export class SshWorkspaces {
     // What cannot come back is not lost: it stays where it is.
     const isStuck = this.requirePlace(issue.id).isBehind;
     if (isStuck) this.#deps.log.warn("a workspace stays on its host", { place: nameOf(place) });
-    else await this.#discard(issue.id, prepareMs).catch(() => {});
+    else await this.#discard(place, prepareMs).catch(() => {});
     await book.drop(issue.id);
   }
 
@@ -244,16 +269,19 @@ export class SshWorkspaces {
     { key, path }: Pick<Workspace, "key" | "path">,
     { signal, issue, run = null }: { signal: AbortSignal; issue?: Issue; run?: AwayRun | null },
   ): Promise<void> {
-    const { book, hosts, config, log } = this.#deps;
+    const { book, hosts, config, log, dataDir } = this.#deps;
     const { host, tell } = this.#making.get(issueId) ?? { host: "", tell: () => {} };
     const before = book.placeOf(issueId);
     // A directory here that was made anew has nothing to do with what an earlier one had there.
     const known = run === null && before?.host === host ? before.remotePath : "";
-    const args = [config().worker.root, key, known];
+    await this.sweep(host);
+    const name = `${hostname()}:${dataDir}`;
+    const args = [config().worker.root, key, known, book.server, name];
     const { words } = await hosts.call(host, {
       ...{ script: prepare, args, timeoutMs: prepareMs, signal },
     });
     const [created = "", remote = "", aside = ""] = words;
+    if (created === "foreign") throw foreign(host, key, remote);
     if (created === "refused") throw notPrepared(host, remote);
     if (!/^[01]$/.test(created)) throw notPrepared(host, "its answer cannot be read");
     const remotePath = requireRemote(host, remote);
@@ -279,7 +307,7 @@ export class SshWorkspaces {
       throw error;
     } finally {
       const last = { script: bootstrapped, args: [remotePath, end], timeoutMs: prepareMs };
-      await hosts.call(host, last).catch((error: unknown) => {
+      await this.#call(host, last).catch((error: unknown) => {
         if (end === "done") throw error;
       });
     }
@@ -307,7 +335,7 @@ export class SshWorkspaces {
     await book.change(issueId, { isBehind: true });
     hosts.live.add(attempt);
     try {
-      const { words, data } = await hosts.call(place.host, {
+      const { words, data } = await this.#call(place.host, {
         script: hook,
         args: [place.remotePath, book.cookieOf(attempt), script],
         input: linesOf(hookVariables({ ...run, cwd: place.remotePath })),
@@ -337,11 +365,11 @@ export class SshWorkspaces {
     );
     try {
       await this.back(issueId, tell);
-      await this.#discard(issueId, copyMs);
+      await this.#discard(this.requirePlace(issueId), copyMs);
     } catch (error) {
-      // It stays in the book, and there. A workspace made anew does not take it for its own.
       const place = nameOf(this.requirePlace(issueId));
       log.warn("a workspace stays on its host", { place, why: messageOf(error) });
+      await book.leave(issueId);
       throw error;
     }
     await book.drop(issueId);
@@ -349,44 +377,15 @@ export class SshWorkspaces {
   }
 
   /** Removes what is on the host, unless something is only there. */
-  async #discard(issueId: string, timeoutMs: number): Promise<void> {
-    const { hosts, log } = this.#deps;
-    const place = this.requirePlace(issueId);
+  async #discard(place: Left, timeoutMs: number): Promise<void> {
     const args = [place.remotePath, place.seen];
-    const { words } = await hosts.call(place.host, { script: discard, args, timeoutMs });
+    const { words } = await this.#call(place.host, { script: discard, args, timeoutMs });
     const [word = "", why = ""] = words;
-    if (word === "kept") log.warn("a workspace stays on its host", { place: nameOf(place), why });
+    if (word === "kept")
+      this.#deps.log.warn("a workspace stays on its host", { place: nameOf(place), why });
   }
 }
 
 async function hasGit(path: string): Promise<boolean> {
   return (await lstat(join(path, ".git")).catch(() => null)) !== null;
-}
-
-function nameOf({ host, remotePath }: Place): string {
-  return `${remotePath} on ${host}`;
-}
-
-function notPrepared(host: string, why: string): SymphonyError {
-  return new SymphonyError("workspace_prepare_failed", `${host}: ${why}`);
-}
-
-function notSent(place: Place, why: string): SymphonyError {
-  const message = `what changed here cannot be sent to ${nameOf(place)}: ${why}`;
-  return new SymphonyError("workspace_prepare_failed", message);
-}
-
-function tooLarge(place: Place, size: number, maxBytes: number): SymphonyError {
-  const sizes = `it is ${sizeText(size)} as a git bundle, and fleet.max_copy is ${sizeText(maxBytes)}`;
-  const message = `what is in ${nameOf(place)} stays there: ${sizes}`;
-  return new SymphonyError("workspace_error", message, { hint: "raise fleet.max_copy" });
-}
-
-/** For a script that reads its variables from stdin. */
-export function linesOf(variables: Readonly<Record<string, string>>): Buffer {
-  return Buffer.from(
-    Object.entries(variables)
-      .map(([name, value]) => `${name}=${value}\0`)
-      .join(""),
-  );
 }

@@ -24,8 +24,9 @@ const writeConflicts = writerOf(git.conflicts.reply);
 export function workspaceHandlers(core: Core): Handlers<Api["workspaces"]> {
   return {
     async list({ query: { limit, offset } }) {
+      const hostAt = (path: string) => core.ssh()?.hostAt(path) ?? null;
       const { root, totalBytes, total, ...all } = await core.workspaces.list(limit, offset);
-      const workspaces = all.workspaces.map(workspaceView);
+      const workspaces = all.workspaces.map((one) => workspaceView(one, hostAt(one.path)));
       const copies = all.copies.map(copyView);
       return { root, workspaces, copies, total_bytes: totalBytes, total, limit, offset };
     },
@@ -38,9 +39,9 @@ export function workspaceHandlers(core: Core): Handlers<Api["workspaces"]> {
   };
 }
 
-function workspaceView(facts: WorkspaceFacts): z.output<typeof WorkspaceView> {
+function workspaceView(facts: WorkspaceFacts, host: string | null): z.output<typeof WorkspaceView> {
   const { work: holds, kept } = facts;
-  return writeWorkspace({ ...facts, host: null, holds, kept: kept && shownKept(kept) });
+  return writeWorkspace({ ...facts, host, holds, kept: kept && shownKept(kept) });
 }
 
 function copyView(copy: KeptCopy): z.output<typeof CopyView> {

@@ -130,6 +130,48 @@ test("what an agent stages, stashes, branches and tags on a worker comes back, a
   assert.deepEqual(seen(git), seen(agent));
 });
 
+test("a branch or tag that is renamed into a directory of its old name comes back, and so does the reverse; no commit is lost", async (t) => {
+  const { dir, path, git, gitIn } = repository(t);
+  const refs = (at: (args: string) => string) =>
+    at("for-each-ref --format=%(refname) refs/heads refs/tags").split("\n");
+  git("commit -q --allow-empty -m lost");
+  for (const name of ["fix", "deep/a/b", "packed", "only"]) git(`branch ${name}`);
+  git("tag v1");
+  git("reset -q --hard HEAD~1");
+  git("pack-refs --all");
+  const only = git("commit-tree HEAD^{tree} -p only -m only");
+  git(`branch -f only ${only}`);
+  const copy = await copyOf(path, limits);
+  const there = join(dir, "there");
+  await placeCopy(copy, there, signal);
+  const agent = gitIn(there);
+  agent("branch -m fix fix/part1");
+  agent("branch -m deep/a/b deep/a/b/c");
+  agent("branch -m packed packed/one/two");
+  agent("tag -d v1");
+  agent("tag v1/a fix/part1");
+  agent("branch -D only");
+  agent("branch only/new HEAD");
+  const back = await copyOf(there, { ...limits, known: [copy.facts.head] });
+  const after = await installCopy(path, { ...copy.facts, names: copy.names }, back);
+  assert.deepEqual(
+    refs(git).filter((name) => !name.startsWith("refs/heads/only-")),
+    refs(agent),
+  );
+  assert.equal(git(`rev-parse only-${only.slice(0, 12)}`), only);
+  assert.equal(git("log --format=%s fix/part1").split("\n")[0], "lost");
+  agent("branch -m fix/part1 fix");
+  agent("branch -m packed/one/two packed");
+  const last = await copyOf(there, { ...limits, known: [back.facts.head] });
+  await installCopy(path, after, last);
+  assert.deepEqual(
+    refs(git).filter((name) => !name.startsWith("refs/heads/only-")),
+    refs(agent),
+  );
+  git("branch -m fix fix/again");
+  assert.equal(git("fsck --strict --no-dangling"), "");
+});
+
 test("what cannot travel is named beforehand: a size over the limit, and a rebase in progress", async (t) => {
   const { path, git } = repository(t);
   const why = async (says: RegExp, maxBytes = 1e7) => {

@@ -2,8 +2,10 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { appendFileSync, existsSync, rmSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { SshWorld } from "../../support/worlds/ssh-world.ts";
+import { eventually, symphony } from "../../support/worlds/symphony.ts";
 
 let world: SshWorld;
 before(async () => {
@@ -56,4 +58,52 @@ test("Z-2: work that is larger than fleet.max_copy stays on its host, which is n
     [true, true],
   );
   assert.match(JSON.stringify(attempts), /is 3 MiB as a git bundle, and fleet.max_copy is 1 MiB/);
+});
+
+test("Z-8: a host that is away when its issue is removed loses the directory when it is back, unless work is only there", async () => {
+  await world.issue("Three");
+  assert.equal((await world.ended("LOCAL-3", 2)).status, "succeeded", world.server?.log);
+  const { workspaces } = await world.client.workspaces.list({ query: {} });
+  const [large, three] = ["LOCAL-2", "LOCAL-3"].map((name) => {
+    const host = workspaces.find(({ key }) => key === name)?.host ?? "";
+    return `${world.home(host)}/spaces/${name}`;
+  });
+  const homes = ["alpha", "beta"].map((host) => world.home(host));
+  for (const home of homes) writeFileSync(`${home}/exit`, "255\nssh: connect: No route to host\n");
+  for (const id of ["LOCAL-2", "LOCAL-3"]) {
+    const closed = await symphony(world.place, "issue", "close", id);
+    assert.equal(closed.code, 0, closed.stderr);
+  }
+  const here = ["LOCAL-2", "LOCAL-3"].map((name) => `${world.dir}/spaces/${name}`);
+  await eventually("they are gone here", async () => !here.some((path) => existsSync(path)));
+  assert.ok(existsSync(`${three}/kept`));
+  for (const home of homes) rmSync(`${home}/exit`);
+  appendFileSync(world.place.workflowPath, "Again\n");
+  await eventually("what had come back is gone there", async () => !existsSync(`${three}`));
+  await eventually("what had not is named", async () =>
+    /LOCAL-2 on \w+.*its last changes are only there/.test(world.server?.log ?? ""),
+  );
+  assert.ok(existsSync(`${large}/large`));
+});
+
+test("Z-8: two servers with one login, root and identifier do not meet in a directory: the second one is refused by name", async () => {
+  const { workspaces } = await world.client.workspaces.list({ query: {} });
+  const host = workspaces.find(({ key }) => key === "LOCAL-1")?.host ?? "";
+  const there = `${world.home(host)}/spaces/LOCAL-1`;
+  assert.ok(existsSync(`${there}/kept`), host);
+  const agent = `pwd >> "$shared/seen"`;
+  await using other = await SshWorld.open({ hosts: [host], agent, beside: world });
+  await other.serve();
+  await other.isReady(host);
+  await other.issue();
+  const first = await other.ended("LOCAL-1");
+  assert.equal(first.error?.code, "workspace_prepare_failed", other.server?.log);
+  assert.match(first.error?.message ?? "", /LOCAL-1 is that of another server, .*symphony-ssh-/);
+  assert.ok(first.error?.message.includes(world.place.dataDir), first.error?.message);
+  assert.deepEqual(other.shared("seen"), []);
+  assert.ok(existsSync(`${there}/kept`));
+  const closed = await symphony(world.place, "issue", "close", "LOCAL-1");
+  assert.equal(closed.code, 0, closed.stderr);
+  await eventually("the second server has it", async () => other.shared("seen").length > 0);
+  assert.deepEqual(other.shared("seen"), [there]);
 });

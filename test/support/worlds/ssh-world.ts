@@ -16,6 +16,8 @@ interface SshOptions {
   /** Further lines of the hosts' profiles. */
   readonly profile?: string;
   readonly max?: number | null;
+  /** Its hosts are those of this world. */
+  readonly beside?: SshWorld;
 }
 
 /**
@@ -23,18 +25,21 @@ interface SshOptions {
  * machine, in the home of the host and apart from the processes of the server; a file `exit` in that home makes it fail.
  */
 export class SshWorld extends ServedProject implements AsyncDisposable {
-  private constructor(dir: string) {
+  readonly #hosts: string;
+
+  private constructor(dir: string, beside: SshWorld | undefined) {
     super(dir, { SHELL: "/bin/bash" });
+    this.#hosts = join(beside?.dir ?? dir, "hosts");
   }
 
   static async open(options: SshOptions): Promise<SshWorld> {
-    const world = new SshWorld(await mkdtemp(join(tmpdir(), "symphony-ssh-")));
+    const world = new SshWorld(await mkdtemp(join(tmpdir(), "symphony-ssh-")), options.beside);
     const { dir } = world;
     await mkdir(join(dir, "shared"));
     await mkdir(join(dir, "bin"));
     await writeFile(join(dir, ".profile"), `export PATH='${dir}/bin':$PATH\n`);
     if (options.isReal !== true)
-      await writeFile(join(dir, "bin", "ssh"), fakeSsh(dir), { mode: 0o755 });
+      await writeFile(join(dir, "bin", "ssh"), fakeSsh(dir, world.#hosts), { mode: 0o755 });
     Object.assign(world.place.env, options.env);
     for (const host of options.hosts) {
       const home = world.home(host);
@@ -64,8 +69,7 @@ Work on {{ issue.title }}
   /** The home directory of a host. */
   home(host: string): string {
     return join(
-      this.dir,
-      "hosts",
+      this.#hosts,
       host
         .trim()
         .replace(/:\d+$/, "")
@@ -109,11 +113,11 @@ hooks:
 
 const noise = `echo "Welcome to this host"\nexport PATH=$HOME/bin:$PATH`;
 
-function fakeSsh(dir: string): string {
+function fakeSsh(dir: string, hosts: string): string {
   return `#!/bin/bash
 '${process.execPath}' -e 'fs.appendFileSync(process.argv[1], JSON.stringify(process.argv.slice(2)) + "\\n")' '${dir}/shared/argv' "$@"
 host="\${*: -2:1}"; command="\${*: -1}"
-home='${dir}/hosts/'"\${host//[^A-Za-z0-9_.-]/_}"
+home='${hosts}/'"\${host//[^A-Za-z0-9_.-]/_}"
 if [ -e "$home/exit" ]; then tail -n +2 "$home/exit" >&2; exit "$(head -n 1 "$home/exit")"; fi
 [ -d "$home" ] || { echo "ssh: Could not resolve hostname $host" >&2; exit 255; }
 cd "$home" && exec setsid -w env -i HOME="$home" USER=there SHELL=/bin/bash PATH=/usr/local/bin:/usr/bin:/bin HOST_NAME="$host" bash -c "$command"

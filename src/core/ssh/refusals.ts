@@ -1,0 +1,42 @@
+import { SymphonyError } from "../model/errors.ts";
+import { displayText, sizeText } from "../text/text.ts";
+import type { Left, Place } from "./book.ts";
+
+// What is said of a workspace on a host.
+
+export function nameOf({ host, remotePath }: Left): string {
+  return `${remotePath} on ${host}`;
+}
+
+/** `by`: what the other server wrote there. */
+export function foreign(host: string, path: string, by: string): SymphonyError {
+  const [id = "", ...name] = displayText(by, 300).split(" ");
+  const message = `${host}: the workspace ${path} is that of another server, ${name.join(" ")} (${id})`;
+  return new SymphonyError("workspace_prepare_failed", message, {
+    hint: "give this server a workspace.root of its own on that host",
+  });
+}
+
+export function notPrepared(host: string, why: string): SymphonyError {
+  return new SymphonyError("workspace_prepare_failed", `${host}: ${why}`);
+}
+
+export function notSent(place: Place, why: string): SymphonyError {
+  const message = `what changed here cannot be sent to ${nameOf(place)}: ${why}`;
+  return new SymphonyError("workspace_prepare_failed", message);
+}
+
+export function tooLarge(place: Place, size: number, maxBytes: number): SymphonyError {
+  const sizes = `it is ${sizeText(size)} as a git bundle, and fleet.max_copy is ${sizeText(maxBytes)}`;
+  const message = `what is in ${nameOf(place)} stays there: ${sizes}`;
+  return new SymphonyError("workspace_error", message, { hint: "raise fleet.max_copy" });
+}
+
+/** For a script that reads its variables from stdin. */
+export function linesOf(variables: Readonly<Record<string, string>>): Buffer {
+  return Buffer.from(
+    Object.entries(variables)
+      .map(([name, value]) => `${name}=${value}\0`)
+      .join(""),
+  );
+}
