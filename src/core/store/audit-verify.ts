@@ -12,7 +12,7 @@ import {
   noAuditKeys,
   readAuditHead,
 } from "./audit.ts";
-import { translate } from "./database.ts";
+import { translate } from "./sqlite-errors.ts";
 
 /** The fault of an audit log, and where it begins. */
 export interface AuditFault {

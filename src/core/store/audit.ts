@@ -11,8 +11,9 @@ import {
 import { dirname, join } from "node:path";
 import { z } from "zod";
 import { systemCodeOf } from "../model/errors.ts";
-import { type Database, int, type Row, text, textOrNull, translate } from "./database.ts";
+import { type Database, int, type Row, text, textOrNull } from "./database.ts";
 import { isStorageError } from "./durable.ts";
+import { translate } from "./sqlite-errors.ts";
 import type {
   AuditEntry,
   AuditIntent,

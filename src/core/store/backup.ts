@@ -5,10 +5,11 @@ import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { keptFiles } from "../model/gates.ts";
-import { int, text, translate } from "./database.ts";
+import { int, text } from "./database.ts";
 import { storageUnavailable, syncDirectory, writeSynced } from "./durable.ts";
 import { lockDataDir } from "./lock.ts";
 import { notePresent, restoringIn } from "./manifest.ts";
+import { translate } from "./sqlite-errors.ts";
 
 /** The format: an SQLite file with every file in pieces, so that neither making nor reading one needs its size in memory. */
 const formatVersion = 1;

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { closeSync, linkSync, openSync, renameSync, rmSync, statSync } from "node:fs";
-import { basename, dirname } from "node:path";
+import { dirname } from "node:path";
 import {
   DatabaseSync,
   type SQLInputValue,
@@ -8,9 +8,10 @@ import {
   type StatementSync,
 } from "node:sqlite";
 import { pathToFileURL } from "node:url";
-import { SymphonyError, systemCodeOf } from "../model/errors.ts";
-import { newerVersion, storageUnavailable } from "./durable.ts";
+import { systemCodeOf } from "../model/errors.ts";
+import { newerVersion } from "./durable.ts";
 import { noteKept, requireNeverMade, syncNow } from "./manifest.ts";
+import { corrupt, isFaultOfDisk, translate } from "./sqlite-errors.ts";
 import { userVersionIn } from "./user-version.ts";
 
 const defaultBusyTimeoutMs = 5_000;
@@ -152,12 +153,12 @@ export class Database {
   }
 
   run(sql: string, params: Params = {}): void {
-    translate(this.#file, () => this.#prepare(sql).run(params));
+    this.#writing(() => this.#prepare(sql).run(params));
   }
 
   /** As `run`, with the values in the order of the question marks: for rows that are written by the thousand. */
   runEach(sql: string, rows: Iterable<readonly SQLInputValue[]>): void {
-    translate(this.#file, () => {
+    this.#writing(() => {
       const statement = this.#prepare(sql);
       counted.statements -= 1;
       for (const values of rows) {
@@ -207,7 +208,7 @@ export class Database {
   }
 
   #within<T>(begin: string, work: () => T): T {
-    return translate(this.#file, () => {
+    return this.#writing(() => {
       this.#db.exec(begin);
       if (begin !== "BEGIN" && this.#synchronous === "FULL") counted.waits += 1;
       try {
@@ -219,6 +220,27 @@ export class Database {
         throw error;
       }
     });
+  }
+
+  #writing<T>(work: () => T): T {
+    return translate(this.#file, () => {
+      try {
+        return work();
+      } catch (error) {
+        if (isFaultOfDisk(error) && !this.#db.isTransaction) this.#takeBack();
+        throw error;
+      }
+    });
+  }
+
+  /** A commit that could not be synced is in the journal, where a start would find it: one that changes nothing takes its place. */
+  #takeBack(): void {
+    try {
+      this.#db.exec(`PRAGMA synchronous = OFF; PRAGMA user_version = ${userVersion(this.#db)}`);
+    } catch {
+      // The disk refuses that too.
+    }
+    this.#db.exec(`PRAGMA synchronous = ${this.#synchronous}`);
   }
 
   #prepare(sql: string): StatementSync {
@@ -350,37 +372,4 @@ export function int(row: Row, name: string): number {
 
 export function intOrNull(row: Row, name: string): number | null {
   return row[name] === null ? null : int(row, name);
-}
-
-/** Result codes of https://sqlite.org/rescode.html. */
-const corruptCodes = new Set([11, 26]);
-const unavailableCodes = new Set([3, 5, 6, 7, 8, 10, 13, 14]);
-
-/** `work`, with errors of SQLite and the file system as `storage_corrupt` or `storage_unavailable`; a bug stays a bug. */
-export function translate<T>(file: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (error instanceof SymphonyError || !(error instanceof Error)) throw error;
-    if (error instanceof SyntaxError) throw corrupt(file, "a row of it is not JSON", error);
-    if ("syscall" in error) throw storageUnavailable(file, error);
-    const code = "errcode" in error ? Number(error.errcode) & 0xff : -1;
-    if (corruptCodes.has(code)) throw corrupt(file, error.message, error);
-    if (unavailableCodes.has(code)) throw storageUnavailable(file, error);
-    throw error;
-  }
-}
-
-function corrupt(file: string, why: string, cause?: unknown): SymphonyError {
-  return new SymphonyError("storage_corrupt", `Cannot use ${file}: ${why}`, {
-    cause,
-    details: { file },
-    hint: moveAside(file),
-  });
-}
-
-/** A journal that is left there would be applied to the file that replaces this one. */
-function moveAside(file: string): string {
-  const name = basename(file);
-  return `Move ${file} aside, and with it ${name}-wal and ${name}-shm where they exist; then restore a backup, or start without it: symphony serve --accept-loss ${name}`;
 }

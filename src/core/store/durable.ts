@@ -2,7 +2,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { constants, existsSync } from "node:fs";
 import { copyFile, link, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { getSystemErrorMessage } from "node:util";
+import { getSystemErrorMessage, getSystemErrorName } from "node:util";
 import type { Adapter, Low } from "lowdb";
 import { z } from "zod";
 import { messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
@@ -35,10 +35,20 @@ export function durableJson<T>(file: string, version: number, schema: z.ZodType<
       if (earlier !== null) await keepFormat(file, earlier.version, earlier.text);
       earlier = null;
       await writeDurably(file, `${JSON.stringify({ version, sha256: digest(data), data })}\n`);
-      if (!isNoted) noteKept(file);
-      isNoted = true;
+      // It is on disk, whatever becomes of the note: the next write or start makes it.
+      if (!isNoted) isNoted = tryTo(() => noteKept(file));
     },
   };
+}
+
+function tryTo(work: () => void): boolean {
+  try {
+    work();
+    return true;
+  } catch (error) {
+    if (isStorageError(error)) return false;
+    throw error;
+  }
 }
 
 /** A loaded document that is written as a whole, one write after the other. */
@@ -189,13 +199,17 @@ export function backupOf(file: string): string {
  */
 export async function writeDurably(file: string, text: string): Promise<void> {
   const temporary = temporaryFor(file);
+  let replaced: (() => Promise<void>) | null = null;
   try {
     await writeSynced(temporary, text);
-    await keepPrevious(file);
+    const hasPrevious = await keepPrevious(file);
     await rename(temporary, file);
+    replaced = () => (hasPrevious ? replaceByLink(file, backupOf(file)) : rm(file));
     await syncDirectory(dirname(file));
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined);
+    // Refused, so that a start must not find it; unless the disk refuses that too.
+    await replaced?.().catch(() => undefined);
     throw storageUnavailable(file, error);
   }
 }
@@ -211,17 +225,27 @@ export async function writeSynced(file: string, text: string): Promise<void> {
   }
 }
 
-async function keepPrevious(file: string): Promise<void> {
+/** False: there is none. */
+async function keepPrevious(file: string): Promise<boolean> {
+  try {
+    await replaceByLink(backupOf(file), file);
+    return true;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+}
+
+/** `file` is then the same file as `by`, or a copy of it where the file system has no links. */
+async function replaceByLink(file: string, by: string): Promise<void> {
   const temporary = temporaryFor(file);
   try {
-    await link(file, temporary);
+    await link(by, temporary);
   } catch (error) {
-    const code = systemCodeOf(error);
-    if (code === "ENOENT") return;
-    if (!linkRefusals.has(String(code))) throw error;
-    await copyFile(file, temporary);
+    if (!linkRefusals.has(String(systemCodeOf(error)))) throw error;
+    await copyFile(by, temporary);
   }
-  await rename(temporary, backupOf(file));
+  await rename(temporary, file);
   // rename(2) keeps both names when they already are the same file, as after a crash between two renames.
   await rm(temporary, { force: true });
 }
@@ -243,15 +267,46 @@ function temporaryFor(file: string): string {
   return join(dirname(file), `.${basename(file)}.${randomUUID()}.tmp`);
 }
 
-/** https://sqlite.org/rescode.html#full: it has no errno. */
-const sqliteFull = 13;
+/** Errors of SQLite have no errno: those of https://sqlite.org/rescode.html that are the disk's. */
+const sqliteCodes: Readonly<Record<number, string>> = {
+  8: "EACCES",
+  10: "EIO",
+  13: "ENOSPC",
+  14: "EACCES",
+};
+
+const ownership = "its files and their directory must be writable for the user that runs symphony";
+const remedies: Readonly<Record<string, string>> = {
+  ENOSPC: "free space on the disk of the data directory",
+  EDQUOT: "free space on the disk of the data directory, or raise the quota of the user",
+  EFBIG: "raise the limit for the size of a file (ulimit -f)",
+  EROFS: "the disk is read-only: mount it writable, or use another --data-dir",
+  EACCES: ownership,
+  EPERM: ownership,
+  EIO: "the disk is failing: see the log of the system (dmesg), and move the data directory to another disk",
+};
+
+/** The errno of what the disk refused; empty: it is not known. */
+function diskCodeOf(error: unknown): string {
+  let cause = error;
+  while (cause instanceof SymphonyError) cause = cause.cause;
+  if (!(cause instanceof Error)) return "";
+  if ("errcode" in cause) return sqliteCodes[Number(cause.errcode) & 0xff] ?? "";
+  return "errno" in cause ? getSystemErrorName(Number(cause.errno)) : "";
+}
+
+/** What to do about a disk that refused a write. */
+export function remedyFor(error: unknown): string {
+  const known = remedies[diskCodeOf(error)];
+  return known ?? "Check free space, permissions and that the disk is writable";
+}
 
 /** `storage_unavailable`: the file system refused; the content on disk is unchanged. */
 export function storageUnavailable(file: string, cause: unknown): SymphonyError {
   return new SymphonyError("storage_unavailable", `Cannot use ${file}: ${messageOf(cause)}`, {
     cause,
     details: { file },
-    hint: "Check free space, permissions and that the disk is writable",
+    hint: remedyFor(cause),
   });
 }
 
@@ -265,14 +320,15 @@ export class SavedLater extends SymphonyError {
     super("storage_unavailable", message, {
       cause,
       details: { ...(file !== undefined && { file }), reason: reasonOf(cause), savedLater: true },
-      hint: "free space on the disk of the data directory; symphony state says whether writes still wait",
+      hint: `${remedyFor(cause)}; symphony state says whether writes still wait`,
     });
     this.saved = saved;
   }
 
   /** The same error with a message for the caller: `what` took effect. */
   as(what: string): SavedLater {
-    const message = `${what} took effect but is not saved yet (${reasonOf(this.cause)}); it is saved as soon as there is room`;
+    const when = diskCodeOf(this.cause) === "ENOSPC" ? "there is room" : "the disk takes it";
+    const message = `${what} took effect but is not saved yet (${reasonOf(this.cause)}); it is saved as soon as ${when}`;
     return new SavedLater(message, this.cause, this.saved);
   }
 }
@@ -284,7 +340,7 @@ export function nothingChanged(cause: unknown): SymphonyError {
   return new SymphonyError("storage_unavailable", message, {
     cause,
     details,
-    hint: "free space on the disk of the data directory, and try again",
+    hint: `${remedyFor(cause)}, and try again`,
   });
 }
 
@@ -300,8 +356,7 @@ export function reasonOf(error: unknown): string {
   if (!(cause instanceof Error)) return messageOf(cause);
   if ("errno" in cause && typeof cause.errno === "number")
     return getSystemErrorMessage(cause.errno);
-  const isFull = "errcode" in cause && (Number(cause.errcode) & 0xff) === sqliteFull;
-  return isFull ? "no space left on device" : messageOf(cause);
+  return diskCodeOf(cause) === "ENOSPC" ? "no space left on device" : messageOf(cause);
 }
 
 /** `storage_corrupt` for a file that a later release of symphony wrote. */

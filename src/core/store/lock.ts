@@ -1,13 +1,14 @@
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { readdir, readlink, realpath, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
+import { SymphonyError, systemCodeOf } from "../model/errors.ts";
 import { readPlain, storageUnavailable } from "./durable.ts";
 
 /** Long enough for a previous process that is about to exit, short enough to reply within a second. */
 const waitMs = 200;
 const busyCode = 5;
+const notADatabase = 26;
 
 /** A directory held exclusively by this process until `release` or until the process ends in any way. */
 export interface DirectoryLock {
@@ -66,12 +67,18 @@ async function lockIn(dir: string, owner: object, refusal: Refusal): Promise<Dir
   return { release: () => release(db, file) };
 }
 
-/** Neither file holds anything that is needed later. */
 function unusable(file: string, cause: unknown): SymphonyError {
-  return new SymphonyError("storage_unavailable", `Cannot use ${file}: ${messageOf(cause)}`, {
-    cause,
-    details: { file },
-    hint: `Check permissions and free space; a damaged one can be removed while no symphony serves this directory: rm -r '${file}'`,
+  const error = storageUnavailable(file, cause);
+  const isDatabase = !(
+    cause instanceof Error &&
+    "errcode" in cause &&
+    cause.errcode === notADatabase
+  );
+  if (isDatabase && statSync(file, { throwIfNoEntry: false })?.isFile() !== false) return error;
+  return new SymphonyError("storage_unavailable", error.message, {
+    ...{ cause, details: { file } },
+    // Neither file holds anything that is needed later.
+    hint: `it is damaged; while no symphony serves this directory: rm -r '${file}'`,
   });
 }
 

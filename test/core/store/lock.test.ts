@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { storageUnavailable } from "../../../src/core/store/durable.ts";
 import { lockDataDir } from "../../../src/core/store/lock.ts";
 import { coded, temporaryDir } from "../../support/makers/storage.ts";
 
@@ -135,4 +136,14 @@ test("FAULT-9: a file at the path of the directory is storage_unavailable", asyn
   const file = join(temporaryDir(t), "file");
   writeFileSync(file, "");
   await assert.rejects(lockDataDir(join(file, "data")), coded("storage_unavailable"));
+});
+
+test("FAULT-9: only a damaged lock is to be removed; a disk that cannot be written to is to be mended", async (t) => {
+  const dir = temporaryDir(t);
+  mkdirSync(join(dir, "lock.json"));
+  await assert.rejects(lockDataDir(dir), { hint: /^it is damaged; .*rm -r '.*lock\.json'$/ });
+  const refused = (code: string, errno: number) =>
+    storageUnavailable("lock.json", Object.assign(new Error(code), { code, errno })).hint;
+  assert.match(refused("EROFS", -30) ?? "", /^the disk is read-only: mount it writable/);
+  assert.match(refused("EIO", -5) ?? "", /^the disk is failing/);
 });

@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { canFail, FailingDisk, failingCalls } from "../../support/makers/failing-disk.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
+
+const child = join(import.meta.dirname, "../../support/fakes/failing-disk-child.ts");
+
+interface Found {
+  readonly name: string;
+  readonly call: string;
+  readonly refusal: string | null;
+  readonly inForce: string;
+  readonly afterKill: string;
+  readonly later: string;
+}
+
+test("FAULT-9: a write that a failing disk refuses changes no store, and is not there after a kill either", {
+  skip: !canFail && "needs cc and Linux",
+}, (t) => {
+  const dir = temporaryDir(t);
+  const [data, tmp] = [join(dir, "data"), join(dir, "tmp")];
+  for (const one of [data, tmp]) mkdirSync(one);
+  const disk = new FailingDisk(data, dir);
+  const { stdout, stderr } = spawnSync(process.execPath, [child, data, disk.switchFile], {
+    env: { ...process.env, ...disk.env, TMPDIR: tmp },
+    encoding: "utf8",
+  });
+  assert.ok(stdout !== "", stderr);
+  const found: readonly Found[] = JSON.parse(stdout);
+  const wrong = found.filter(({ refusal, inForce, afterKill, later }) => {
+    const value = refusal === null ? "v2" : "v1";
+    const isKnown = refusal === null || refusal === "storage_unavailable";
+    return !isKnown || inForce !== value || afterKill !== value || later !== "v3";
+  });
+  assert.deepEqual(wrong, []);
+  const refused = found.filter(({ refusal }) => refusal !== null);
+  const names = new Set(found.map(({ name }) => name));
+  assert.equal(found.length, names.size * failingCalls.length);
+  // Each store has at least one call that it cannot do without.
+  assert.deepEqual(new Set(refused.map(({ name }) => name)), names);
+});
