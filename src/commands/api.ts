@@ -1,10 +1,11 @@
 import { open, refusal, type Server, textOf } from "../client/client.ts";
-import { SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext } from "./context.ts";
-import { exitCodes } from "./failure.ts";
+import { exitCodes, requireWord } from "./failure.ts";
 import { textOrStdin } from "./input.ts";
 import { jsonText } from "./output.ts";
 import { row } from "./table.ts";
+
+const methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as const;
 
 /** Sends one request and prints the answer: JSON indented, anything else unchanged. */
 export const apiCommand = row({
@@ -28,8 +29,7 @@ interface Request {
 }
 
 async function send({ method: typed, path, body }: Request, context: CommandContext) {
-  const method = typed.toUpperCase();
-  if (!/^[A-Z]+$/.test(method)) throw new SymphonyError("usage", `"${method}" is not a method`);
+  const method = requireWord(typed.toUpperCase(), methods, `"${typed}" is not a method of HTTP`);
   const text = body === undefined ? undefined : await textOrStdin(body, context);
   const server = await context.server();
   const signal = context.interrupted();

@@ -1,5 +1,5 @@
 import { SymphonyError } from "../core/model/errors.ts";
-import { exitCodes, exitCodeTable, hintAt } from "./failure.ts";
+import { exitCodeTable, hintAt } from "./failure.ts";
 import { helpText, type Item, usualWidth } from "./output.ts";
 import {
   type ArgumentRow,
@@ -114,10 +114,10 @@ export function helpCommand(catalogue: readonly CommandEntry[]): CommandRow {
         completion: "commands",
       },
     ],
-    async stream({ topic }, { stdout }) {
-      stdout.write(await helpOn(topic, catalogue, stdout.columns));
-      return exitCodes.done;
-    },
+    call: async ({ topic }, { stdout }) => ({
+      text: await helpOn(topic, catalogue, stdout.columns),
+    }),
+    print: ({ text }, { stdout }) => void stdout.write(text),
   });
 }
 

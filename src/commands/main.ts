@@ -23,7 +23,7 @@ async function runCommand(argv: readonly string[]): Promise<number> {
   if (done !== null) return done;
   const { createProgram, loadNamed } = await import("./program.ts");
   let exitCode: number = exitCodes.done;
-  const program = createProgram();
+  const program = createProgram(argv);
   const run: Run = async (work) => {
     exitCode = await work(createContext(program.opts(), process));
   };

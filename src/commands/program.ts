@@ -20,11 +20,13 @@ import {
 } from "./table.ts";
 
 /** The program with its own options and the names of its commands, none of which is loaded yet. */
-export function createProgram(): Command {
+export function createProgram(argv: readonly string[] = []): Command {
+  // A group without one of its commands is answered with its help, and under --json with the error alone.
+  const silent = argv.includes("--json") ? { writeErr: () => {} } : {};
   const program = new Command("symphony")
     .exitOverride()
     .helpCommand(false)
-    .configureOutput({ outputError: () => {} })
+    .configureOutput({ ...silent, outputError: () => {} })
     .configureHelp({ formatHelp: (_, { helpWidth }) => rootHelp(catalogue, helpWidth) });
   for (const one of globalOptions) {
     if (one.name === "help") program.helpOption(flagsOf(one), one.summary);

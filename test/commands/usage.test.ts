@@ -51,8 +51,17 @@ test("an unknown command or option is wrong usage, and a similar one is suggeste
   assert.match(nothing.stderr, /Usage: symphony COMMAND/);
 });
 
+test("help, and a group without one of its commands, are one document under --json", async () => {
+  const help = await symphony(["help", "state", "--json"]);
+  assert.equal(JSON.parse(help.stdout).text, (await symphony(["help", "state"])).stdout);
+  const group = await symphony(["issue", "--json"]);
+  assert.deepEqual([group.code, group.stdout], [2, ""]);
+  assert.equal(JSON.parse(group.stderr).error.hint, "symphony issue --help");
+});
+
 test("a wrong argument is refused before any request to a server", async () => {
   const wrong = [
+    ["api", "BREW", "/api/v1/state"],
     ["wait", "ENG-1"],
     ["wait", "ENG-1", "--for", "complete"],
     ["wait", "ENG-1", "--for", "held", "--timeout", "soon"],

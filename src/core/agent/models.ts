@@ -115,7 +115,10 @@ export class ModelList {
   async #models(config: Config, signal: AbortSignal): Promise<readonly Model[]> {
     const models = this.#row(config)?.models;
     const { use } = config.agent;
-    if (!models) throw providerError("unsupported", `the agent ${use} has no list of them`);
+    if (!models) {
+      const hint = "symphony model ISSUE MODEL passes any name on to the agent";
+      throw providerError("unsupported", `the agent ${use} has no list of them`, { hint });
+    }
     return models.list(settingsOf(config, use), this.#deps, signal);
   }
 

@@ -154,6 +154,7 @@ export function invalidConfig(problems: readonly Problem[]): SymphonyError {
   const shown = problems.map(({ path, message }) => ({ path, message }));
   return new SymphonyError("invalid_config", `the configuration cannot be used: ${list}`, {
     details: { problems: shown },
+    hint: "symphony config check says where; symphony config get lists every key",
   });
 }
 

@@ -33,7 +33,7 @@ export function openingAt(hours: ActiveHours, wall: number): Opening {
     const steps = mayChangeWithin(hours, at) ? 60 : 1;
     const length = steps === 1 ? 60 * minuteMs : minuteMs;
     for (let step = 0; step < steps; step++, at += length) {
-      if (steps > 1 && isOpen(hours, at) !== open) return { open, untilWall: at };
+      if (isOpen(hours, at) !== open) return { open, untilWall: at };
     }
   }
   return { open, untilWall: at };

@@ -25,6 +25,15 @@ export function nextCommand(step: NextStep, identifier: string): string {
   return `symphony ${commands[step].replace("ISSUE", () => identifier)}`;
 }
 
+/** The step of a hold by an earlier release, which has it only in the words of its reason; null: another run. */
+export function heldStepIn(reason: string): HeldNext | null {
+  if (reason === "done, and waits for a person (tracker.on_success)") return "look";
+  const said = reason.split("next: ").at(-1) ?? "";
+  const [, step, to] = /symphony (deliver|transition) \S+( completed)?/.exec(said) ?? [];
+  if (step === "deliver") return step;
+  return to === undefined ? null : "complete";
+}
+
 /** What answers a question. */
 export function answerStep(kind: unknown): NextStep {
   return kind === "approval" ? "approve" : "answer";

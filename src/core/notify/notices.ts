@@ -52,6 +52,8 @@ const retryWaits: readonly number[] = [2_000, 10_000];
 const maxTries = retryWaits.length + 1;
 /** What needs a person does not wait for a whole batch. */
 const needsBatchMs = 5_000;
+/** A machine that sleeps stops its timers, and its clock may be set, so that a long wait is looked at again. */
+const recheckMs = 60_000;
 /** After the disk refused something. */
 const diskWaitMs = 5_000;
 const closeGraceMs = 2_000;
@@ -200,7 +202,7 @@ export class Notices {
       if (due === null) return null;
       const wall = clock.wall();
       const waitMs = Math.max(due, this.#quietUntil(rule) ?? 0) - wall;
-      if (waitMs > 0) return waitMs;
+      if (waitMs > 0) return Math.min(waitMs, recheckMs);
       await this.#try(rule, open ?? store.collect(rule.name, `ntc_${randomUUID()}`, wall), store);
     }
   }

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { Low } from "lowdb";
 import { z } from "zod";
+import { heldStepIn } from "../model/next-step.ts";
 import { durableJson, removeLeftovers } from "./durable.ts";
 import type { IssueRecord, IssueRecords } from "./store.ts";
 
@@ -185,6 +186,10 @@ const IssueRecordSchema = z.strictObject({
         .optional(),
       templateId: z.string().optional(),
       next: z.enum(["deliver", "complete", "look"]).optional(),
+    })
+    .transform((held) => {
+      const next = held.next ?? heldStepIn(held.reason);
+      return next === null ? held : { ...held, next };
     })
     .nullable(),
   failed: z

@@ -62,6 +62,10 @@ test("when clocks go forward a window is an hour shorter, and one inside the gap
   assert.deepEqual(at(gap, "2026-03-28T02:00:00Z"), [false, "2026-03-30T00:10"]);
   const cut = { ...berlin, from: "02:30", to: "05:00" };
   assert.deepEqual(at(cut, "2026-03-28T23:00:00Z"), [false, "2026-03-29T01:00"]);
+  // The end is inside the gap, asked in the last minute before it, and in that of any hour before.
+  const over = { ...berlin, from: "22:00", to: "02:30" };
+  assert.deepEqual(at(over, "2026-03-28T21:59:30Z"), [true, "2026-03-29T01:00"]);
+  assert.deepEqual(at(over, "2026-03-29T00:59:30Z"), [true, "2026-03-29T01:00"]);
 });
 
 test("when clocks go back a window is an hour longer, and one in the repeated hour opens twice", () => {

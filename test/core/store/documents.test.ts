@@ -54,6 +54,24 @@ test("a record from before brakes is read as one without an allowance", () => {
   assert.deepEqual(IssueRecordPairs.parse([["b", waiting]]), [["b", waiting]]);
 });
 
+test("a hold from before next commands has the one that its reason names", () => {
+  const reasons = {
+    "pull request #7 was closed; next: symphony transition ENG-1 completed, or symphony deliver ENG-1 to open it again":
+      "complete",
+    "not pushed: r is empty; next: push a first commit to its default branch, then symphony deliver ENG-1":
+      "deliver",
+    "push refused: c0ffee was pushed to b; next: git pull, then symphony transition ENG-1 queued":
+      undefined,
+    "done, and waits for a person (tracker.on_success)": "look",
+    'aborted: see "next: symphony help"': undefined,
+  };
+  for (const [reason, next] of Object.entries(reasons)) {
+    const held = { reason, since: 5 };
+    const [[, read] = []] = IssueRecordPairs.parse([["a", record("ENG-1", { held })]]);
+    assert.equal(read?.held?.next, next, reason);
+  }
+});
+
 test("THREAT-22: files are readable by the owner only", async (t) => {
   const dir = temporaryDir(t);
   const records = await openIssueRecords(dir);
