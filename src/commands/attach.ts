@@ -52,7 +52,11 @@ export const attachCommand = row({
   },
   print(reply, { note }) {
     if ("path" in reply) return;
-    const { issue_identifier: name, changed_files: count, truncated } = reply;
+    const { issue_identifier: name, attached, changed_files: count, truncated } = reply;
+    if (!attached) {
+      note(`${plainLine(name)} was handed back before: your note will be in the agent's next turn`);
+      return;
+    }
     const files = `${count} changed ${count === 1 ? "file" : "files"}`;
     const what = count === null ? "your note" : files;
     const cut = truncated ? "; the diff is long, so the agent reads its beginning" : "";
@@ -83,13 +87,17 @@ async function attach(
     `${name} is held. You are in ${attached.path}, with your own rights on an agent's files.`,
   );
   context.note(`Leave ${given.with ?? "with exit"}: what you change is the agent's next turn`);
+  let note = given.note;
   try {
     await open(attached, given.with, context);
     const question = { message: "A note for the agent (empty: none)" };
-    const note = given.note ?? (await askOptional(question, context));
+    note ??= await askOptional(question, context);
     return await detach({ ...given, note }, client);
   } catch (error) {
-    context.note(`${name} is still held: ${back} hands it back`);
+    const isOver = error instanceof SymphonyError && error.code === "not_attached";
+    if (isOver) context.note(`${name} was handed back, or moved, by another request meanwhile`);
+    else context.note(`${name} is still held: ${back} hands it back`);
+    if (note?.trim()) context.note(`Your note, to give again: ${plainLine(note)}`);
     throw error;
   }
 }

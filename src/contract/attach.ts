@@ -52,11 +52,14 @@ export const detach = route({
   status: 200,
   reply: z.object({
     issue_identifier: z.string(),
+    attached: z
+      .boolean()
+      .describe("false: another request had queued it before, and only the note was added"),
     changed_files: z
       .number()
       .int()
       .nullable()
-      .describe("null: the workspace has no commit to compare with"),
+      .describe("null: not known here, or the workspace has no commit to compare with"),
     truncated: z.boolean().describe("The agent reads only the first 16,000 characters of the diff"),
   }),
   errors: ["issue_not_found", "not_attached", "no_repository"],

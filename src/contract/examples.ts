@@ -378,7 +378,12 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     agent_kind: "codex",
     agent_home: "/home/ada/.symphony/codex/6f1d2c3b4a596877/home",
   },
-  "issues.detach": { issue_identifier: identifier, changed_files: 2, truncated: false },
+  "issues.detach": {
+    issue_identifier: identifier,
+    attached: true,
+    changed_files: 2,
+    truncated: false,
+  },
   "issues.repro": {
     format: "symphony-repro-1",
     version: "1.0.0",

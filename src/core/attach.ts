@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "./clock.ts";
 import type { Deliveries } from "./delivery/delivery.ts";
 import { SymphonyError } from "./model/errors.ts";
-import type { Attached, Issue } from "./model/issue.ts";
+import type { Attached, Issue, IssueStatus } from "./model/issue.ts";
 import type { Input } from "./orchestrator/messages.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import { gitHead } from "./repository/survey.ts";
@@ -13,9 +13,9 @@ import type { WorkspaceOverview } from "./workspace/overview.ts";
 
 export interface AttachDeps {
   readonly orchestrator: Orchestrator;
-  readonly history: Pick<History, "addSteer" | "dropSteer" | "latestAttempt">;
+  readonly history: Pick<History, "addSteer" | "dropSteer" | "undelivered" | "latestAttempt">;
   readonly workspaces: Pick<WorkspaceOverview, "pathOf" | "git">;
-  readonly deliveries: Pick<Deliveries, "settled">;
+  readonly deliveries: Pick<Deliveries, "settled" | "ready">;
   readonly clock: Clock;
   /** The kind of an agent, and where its program keeps the sessions of a workspace; null: unknown. */
   sessionsOf(agent: string, workspace: string): Promise<Sessions>;
@@ -48,6 +48,8 @@ interface Handed {
 
 interface DetachedFrom {
   readonly identifier: string;
+  /** False: another request had queued the issue before, and only the note was added. */
+  readonly attached: boolean;
   /** How many files the person changed; null: the workspace has no commit to compare with. */
   readonly changedFiles: number | null;
   /** The end of the diff is left out of the agent's next turn. */
@@ -57,6 +59,8 @@ interface DetachedFrom {
 /** The part of a diff that an agent reads, in characters. */
 const maxPatchChars = 16_000;
 const maxNamed = 100;
+/** An agent works on the issue, or will without a person. */
+const agentComes: ReadonlySet<IssueStatus> = new Set(["queued", "running", "retrying"]);
 
 /**
  * People who work in an issue's workspace themselves: the issue is held meanwhile, and what they
@@ -87,6 +91,7 @@ export class Attachments {
     // Held first: from then on no update of the branch begins, and one that runs is waited for.
     await this.#saved({ ...input, interrupt: false, attached: unknown });
     await deliveries.settled(issue.id);
+    await deliveries.ready(issue.id);
     const at = await gitHead(path);
     const head = at?.head ?? null;
     const dirty = head !== null && (await this.#since(path, head)).files.length > 0;
@@ -105,12 +110,16 @@ export class Attachments {
 
   /**
    * Queues the issue again; what the person changed since `attach`, and their note, open the next turn.
-   * Durable when it resolves. Rejects with `not_attached`, `workspace_not_found`, `no_repository` when
+   * Where another request has queued it meanwhile, the note alone is added, once. Durable when it resolves. Rejects with `not_attached`, `workspace_not_found`, `no_repository` when
    * the commit to compare with is gone; then nothing has changed.
    */
-  async detach(issue: Named, note: string | null): Promise<DetachedFrom> {
+  async detach(
+    issue: Named,
+    note: string | null,
+    status: IssueStatus | null,
+  ): Promise<DetachedFrom> {
     const attached = this.#attached(issue.id);
-    if (attached === null) throw notAttached(issue.identifier);
+    if (attached === null) return this.#noteOnly(issue, note, status);
     const { path, head } = attached;
     const work = head === null ? null : await this.#since(path, head);
     const { truncated, undo } = this.#hand(issue, { attached, work, note });
@@ -122,7 +131,21 @@ export class Attachments {
       throw error;
     }
     const { identifier } = issue;
-    return { identifier, changedFiles: work?.files.length ?? null, truncated };
+    return { identifier, attached: true, changedFiles: work?.files.length ?? null, truncated };
+  }
+
+  /** What the person changed went to the agent with the request that queued the issue. */
+  #noteOnly(
+    { id, identifier }: Named,
+    note: string | null,
+    status: IssueStatus | null,
+  ): DetachedFrom {
+    const { history } = this.#deps;
+    if (note === null || status === null || !agentComes.has(status)) throw notAttached(identifier);
+    const message = `A person who worked in your workspace, and has left it, says: ${note}`;
+    const isKnown = history.undelivered(id).some((one) => one.message === message);
+    if (!isKnown) this.#add(id, message);
+    return { identifier, attached: false, changedFiles: null, truncated: false };
   }
 
   /**
@@ -138,23 +161,22 @@ export class Attachments {
   }
 
   #hand(issue: Named, { attached, work, note }: Handed) {
-    const { history, clock, redact } = this.#deps;
+    const { history, redact } = this.#deps;
     // Redacted before it is cut: half a secret would not be recognized.
     const patch = redact(work?.patch ?? "");
     const truncated = work !== null && (work.truncated || patch.length > maxPatchChars);
     const shown = work && { ...work, patch: cut(patch, maxPatchChars), truncated };
-    const id = `str_${randomUUID()}`;
-    history.addSteer({
-      id,
-      issueId: issue.id,
-      attemptId: "",
-      turnId: "",
-      message: messageOf(attached, shown, note),
-      key: null,
-      at: clock.wall(),
-      delivered: false,
-    });
+    const id = this.#add(issue.id, messageOf(attached, shown, note));
     return { truncated, undo: () => history.dropSteer(id) };
+  }
+
+  /** Resolves with the id of guidance for the next turn. */
+  #add(issueId: string, message: string): string {
+    const { history, clock } = this.#deps;
+    const id = `str_${randomUUID()}`;
+    const rest = { key: null, at: clock.wall(), delivered: false };
+    history.addSteer({ id, issueId, attemptId: "", turnId: "", message, ...rest });
+    return id;
   }
 
   #saved(input: Extract<Input, { type: "operator.attached" }>): Promise<void> {

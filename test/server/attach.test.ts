@@ -104,7 +104,8 @@ describe("POST :id/detach", () => {
     await until(() => at.scheduler.run("ENG-1").stopReason !== null);
     await at.scheduler.run("ENG-1").end({ kind: "stopped" });
     await stop;
-    assert.deepEqual(codeOf(await at.ask("/api/v1/ENG-1/detach", post())), [409, "not_attached"]);
+    const late = await at.ask("/api/v1/ENG-1/detach", post({ note: "add tests" }));
+    assert.deepEqual(codeOf(late), [409, "not_attached"]);
     assert.equal(at.status(), "held");
     assert.deepEqual(at.core.history.undelivered("id-ENG-1"), []);
   });
@@ -165,6 +166,16 @@ describe("a transition of an attached issue", () => {
     assert.deepEqual(others, []);
     assert.match(steer?.message ?? "", /A person worked in your workspace[\s\S]*\n\+by hand\n/);
     assert.deepEqual(codeOf(await at.ask("/api/v1/ENG-1/detach", post())), [409, "not_attached"]);
+    for (let time = 0; time < 2; time++) {
+      const late = await at.ask("/api/v1/ENG-1/detach", post({ note: "add tests" }));
+      const left = api.issues.detach.reply.parse(late.json());
+      assert.deepEqual([left.attached, left.changed_files], [false, null]);
+    }
+    const messages = at.core.history.undelivered("id-ENG-1").map(({ message }) => message);
+    assert.deepEqual(messages, [
+      steer?.message,
+      "A person who worked in your workspace, and has left it, says: add tests",
+    ]);
   });
 
   test("to queued is possible when the commit to compare with is gone: the turn says so", async () => {

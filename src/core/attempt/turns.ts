@@ -8,10 +8,12 @@ import {
   continuationPrompt,
   type Feedback,
   feedbackPrompt,
+  leftOutPrompt,
   steerPrompt,
 } from "../prompt/prompt.ts";
 import type { Steer } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
+import { readLeftOut } from "../workspace/baseline.ts";
 import { isSameContent, type WorkspaceMark, workspaceMark } from "../workspace/mark.ts";
 import type { Workspace } from "../workspace/workspaces.ts";
 import type { Pictures } from "./pictures.ts";
@@ -111,7 +113,8 @@ export async function turns(
       await progress.begin();
       const { images, note, given } = await pictures.of({ issue: texts, news: opening.texts });
       opening.pictured(given);
-      await session.turn(note === "" ? prompt : `${prompt}\n\n${note}`, {
+      const parts = [prompt, leftOutPrompt(await readLeftOut(workspace.path)), note];
+      await session.turn(parts.filter((part) => part !== "").join("\n\n"), {
         ...deps.choice(issue.id),
         ...(images.length > 0 && { images }),
       });

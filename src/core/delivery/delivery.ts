@@ -123,6 +123,7 @@ export class Deliveries implements BranchBook {
 
   /** Continues after a restart: waiting writes, open pull requests, and offers that a crash cut off. */
   start(open: readonly OfferOrder[]): void {
+    this.#updates?.start();
     for (const order of open) {
       if (this.of(order.issue.id)?.attemptId !== order.attemptId) this.offer(order);
     }
@@ -198,7 +199,7 @@ export class Deliveries implements BranchBook {
   /** By hand: everything that was refused is tried again at once, and the rounds begin anew. */
   async deliver(issueId: string): Promise<Delivered> {
     const { store, clock } = this.#deps;
-    await this.settled(issueId);
+    await Promise.all([this.settled(issueId), this.#updates?.ready(issueId)]);
     await this.#held.offer(issueId);
     const known = this.of(issueId);
     if (known === null || known.head === null || known.mode === "none") {
@@ -330,7 +331,7 @@ export class Deliveries implements BranchBook {
     return this.#outbox.idle();
   }
 
-  /** Before an agent starts in the issue's workspace. */
+  /** Before an agent or a person starts in the issue's workspace. */
   async ready(issueId: string): Promise<void> {
     await this.#held.settled(issueId);
     await this.#updates?.ready(issueId);

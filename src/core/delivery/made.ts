@@ -14,7 +14,7 @@ import { type Signer, SigningFailure } from "../repository/signing.ts";
 import { gitHead } from "../repository/survey.ts";
 import type { EventSink } from "../store/store.ts";
 import { oneLine, plainName } from "../text/text.ts";
-import { readBaseline, readMerging, writeMerging } from "../workspace/baseline.ts";
+import { readBaseline, readMerging, writeLeftOut, writeMerging } from "../workspace/baseline.ts";
 import type { BranchBook } from "../workspace/fill.ts";
 import { findingsIn, workIn } from "../workspace/work.ts";
 import type { Checked, FailedCheck } from "./checks.ts";
@@ -191,6 +191,7 @@ async function commit(
   });
   // The commit has the base now.
   if (merge !== null && result.outcome !== "unfinished") await writeMerging(workspace.path, null);
+  if (result.outcome !== "unfinished") await writeLeftOut(workspace.path, [...result.leftOut]);
   switch (result.outcome) {
     case "clean":
       return { kind: "committed", head: result.head, leftOut: result.leftOut };

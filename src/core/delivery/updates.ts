@@ -8,13 +8,12 @@ import { repositoryNamed } from "../repository/routing.ts";
 import type { Signer } from "../repository/signing.ts";
 import { gitHead } from "../repository/survey.ts";
 import { finishUpdate, type UpdateResult, updateWorkspace } from "../repository/update.ts";
-import { plainName } from "../text/text.ts";
 import { readBaseline, readMerging, writeMerging } from "../workspace/baseline.ts";
 import { findingsIn } from "../workspace/work.ts";
 import type { Checked, FailedCheck } from "./checks.ts";
+import { conflictText, feedbackOf, keyOf, type Wanted } from "./conflict-turn.ts";
 import { carriedInto, type Delivered, type Reach, updateStep } from "./delivered.ts";
 import { commandsFor, isGenerated } from "./generated.ts";
-import { conflictSource, hashOf } from "./judge.ts";
 import type { DeliveryStore, Feedback, NewEntry } from "./store.ts";
 
 export interface MirrorWish {
@@ -49,16 +48,9 @@ interface UpdatesDeps extends Reach {
   tellFeedback(issueId: string): void;
 }
 
-export interface Wanted {
-  /** The tip of the base branch. */
-  readonly base: string;
-  /** The site's own word that the branch conflicts; the turn reads it if nothing better is known. */
-  readonly conflict: Feedback | null;
-  /** A branch that merges is left as it is. */
-  readonly onlyConflicts: boolean;
-}
+/** `base`: of an update that was begun for an earlier commit of the base. */
+type Result = UpdateResult & { readonly base?: string };
 
-const namedAtMost = 50;
 const maxFailures = 3;
 const noWorkspace = "it has no workspace";
 
@@ -82,7 +74,22 @@ export class Updates {
     await this.#busy.get(issueId);
   }
 
-  /** Before an agent starts in the workspace: nothing is half written. */
+  /** After a restart: finishes at once what a crash cut off, before a person or an agent writes there. */
+  start(): void {
+    for (const known of this.#deps.store.all()) {
+      const { issueId, issueIdentifier, workspacePath: path, base, over } = known;
+      if (over || path === null || this.#deps.isRunning(issueId)) continue;
+      const work = this.#recover(known, path, base)
+        .catch((error: unknown) => {
+          const why = { issue_identifier: issueIdentifier, reason: messageOf(error) };
+          this.#deps.log.warn("a merge that was cut off is not finished", why);
+        })
+        .finally(() => this.#busy.delete(issueId));
+      this.#busy.set(issueId, work);
+    }
+  }
+
+  /** Before an agent or a person starts in the workspace: nothing is half written. */
   async ready(issueId: string): Promise<void> {
     await this.settled(issueId);
     const { workspacePath = null, base = null } = this.#deps.store.of(issueId) ?? {};
@@ -150,8 +157,10 @@ export class Updates {
   async #update(known: Delivered, rule: RepositoryConfig, wanted: Wanted): Promise<void> {
     const result = await this.#merge(known, rule, wanted);
     switch (result.outcome) {
-      case "updated":
-        return this.#updated(known, wanted, { head: result.head, isClean: true });
+      case "updated": {
+        const { head, base = wanted.base } = result;
+        return this.#updated(known, { ...wanted, base }, { head, isClean: true });
+      }
       case "conflicts":
         return this.#conflicts(known, wanted, result.conflicts);
       case "unknown":
@@ -168,14 +177,17 @@ export class Updates {
     if (wanted.conflict !== null) this.#tell(wanted.conflict);
   }
 
-  async #merge(known: Delivered, rule: RepositoryConfig, wanted: Wanted): Promise<UpdateResult> {
+  async #merge(known: Delivered, rule: RepositoryConfig, wanted: Wanted): Promise<Result> {
     const { workspacePath: path, head, base: baseName } = known;
     const isThere = path !== null && (await gitHead(path)) !== null;
     if (!isThere || head === null || baseName === null)
       return { outcome: "refused", why: noWorkspace };
     await this.#recover(known, path, baseName);
-    if ((await readMerging(path)) !== null)
-      return { outcome: "refused", why: "an earlier merge is not finished" };
+    const begun = await readMerging(path);
+    // A restart came before the merge was saved, as while its checks ran.
+    if (begun?.commit && begun.commit === (await gitHead(path))?.head && begun.head === head)
+      return { outcome: "updated", head: begun.commit, base: begun.base };
+    if (begun !== null) return { outcome: "refused", why: "an earlier merge is not finished" };
     const { ports, clock, config } = this.#deps;
     const { delivery } = config();
     const { signal } = this.#leaving;
@@ -209,12 +221,6 @@ export class Updates {
     const now = triedFor(store.of(issueId) ?? known, keyOf(known, wanted));
     const about = `${base} (${wanted.base.slice(0, 10)})`;
     const failed = await ports.check(this.#place(workspacePath ?? ""), config().delivery.checks);
-    if (failed !== null) {
-      const { command, output } = failed;
-      const text = `${about} was merged into the branch, and then the check \`${command}\` fails:\n\n${output}`;
-      save(now);
-      return this.#tell(feedbackOf(known, wanted, text));
-    }
     const push: NewEntry = {
       kind: "push",
       key: `push:${issueId}:update:${known.head}:${wanted.base}`,
@@ -225,9 +231,17 @@ export class Updates {
     // A review of the work still holds when nothing but the base came in.
     const carried =
       isClean && known.head !== null ? [...carriedInto(now, known.head), known.head] : [];
+    if (failed !== null) save(now);
     // It was merged or closed meanwhile: nothing more is pushed.
-    if (now.over) return save({ ...now, head });
-    save({ ...now, head, carried, carriedTo: head }, [push]);
+    else if (now.over) save({ ...now, head });
+    else save({ ...now, head, carried, carriedTo: head }, [push]);
+    await writeMerging(workspacePath ?? "", null);
+    if (failed !== null) {
+      const { command, output } = failed;
+      const text = `${about} was merged into the branch, and then the check \`${command}\` fails:\n\n${output}`;
+      return this.#tell(feedbackOf(known, wanted, text));
+    }
+    if (now.over) return;
     bus.publish({
       type: "work.committed",
       ...{ issueId, issueIdentifier },
@@ -252,12 +266,12 @@ export class Updates {
         const head = await this.#commit(known);
         return this.#updated(known, wanted, { head, isClean: false });
       }
-      const text = `${textOf(known, wanted, conflicts)}\n\nThe command that writes them failed: ${failed.command}\n\n${failed.output}`;
+      const text = `${conflictText(known, wanted, conflicts)}\n\nThe command that writes them failed: ${failed.command}\n\n${failed.output}`;
       this.#tried(known, wanted);
       return this.#tell(feedbackOf(known, wanted, text));
     }
     this.#tried(known, wanted);
-    this.#tell(feedbackOf(known, wanted, textOf(known, wanted, conflicts)));
+    this.#tell(feedbackOf(known, wanted, conflictText(known, wanted, conflicts)));
   }
 
   /** Ends a merge in which only generated files were in conflict. */
@@ -340,45 +354,8 @@ export class Updates {
   }
 }
 
-function keyOf({ head }: Delivered, { base }: Wanted): string {
-  return `${head} ${base}`;
-}
-
 /** Once an update was tried, an earlier one's problem is over. */
 function triedFor(now: Delivered, updatedFor: string): Delivered {
   const mended = now.problemWith === updateStep ? { problem: null, problemWith: null } : {};
   return { ...now, ...mended, updatedFor };
-}
-
-function feedbackOf(known: Delivered, wanted: Wanted, text: string): Omit<Feedback, "at"> {
-  return {
-    issueId: known.issueId,
-    source: conflictSource,
-    hash: hashOf(keyOf(known, wanted)),
-    text,
-    author: null,
-    url: known.pullRequest?.url ?? null,
-    byPerson: false,
-    replyTo: null,
-  };
-}
-
-/** What the agent has to do about each file. */
-function textOf({ base }: Delivered, wanted: Wanted, conflicts: readonly Conflict[]): string {
-  const of = (kind: Conflict["kind"]) => {
-    const paths = conflicts.flatMap((one) => (one.kind === kind ? [plainName(one.path)] : []));
-    const more = paths.length > namedAtMost ? `, and ${paths.length - namedAtMost} more` : "";
-    return paths.length === 0 ? null : `${paths.slice(0, namedAtMost).join(", ")}${more}`;
-  };
-  const [marks, whole, generated] = [of("marks"), of("whole"), of("generated")];
-  const parts = [
-    `The branch conflicts with ${base} (${wanted.base.slice(0, 10)}). Both sides are in the files of the workspace now, and the commit after this turn is the merge.`,
-    marks && `With conflict markers: ${marks}. Keep what both sides meant, and remove the markers.`,
-    whole &&
-      `Without markers, because one side removed or replaced the file: ${whole}. Decide which version is right.`,
-    generated &&
-      `Generated, and at the version of ${base}: ${generated}. Do not edit them by hand: run the program that writes them, and keep the versions that ${base} has pinned.`,
-    "Leave everything else that came from the base as it is.",
-  ];
-  return parts.filter((part) => part !== null).join("\n");
 }

@@ -8,6 +8,7 @@ import { Forms } from "./forms.ts";
 import { type Identity, openProtectedGit, type ProtectedGit } from "./git.ts";
 import { noteUnchanged } from "./index-file.ts";
 import {
+  clearLocks,
   installIndex,
   installPacks,
   moveRef,
@@ -19,9 +20,10 @@ import {
 } from "./install.ts";
 import { pointersAmong, unchangedOf } from "./lfs-files.ts";
 import { type LfsStore, pointerText } from "./lfs-store.ts";
-import { type Entry, entriesIn, listed, split, wholeCall } from "./lists.ts";
+import { type Entry, entriesIn, listed, wholeCall } from "./lists.ts";
 import { isUndone, type MergeParts, openMerge } from "./merging.ts";
 import { repositoryAt } from "./refs.ts";
+import { attributesFile, attributesOf, layRules } from "./rules.ts";
 import { type Signer, SigningFailure } from "./signing.ts";
 import { type Cone, leaveOut } from "./sparse.ts";
 import { type Copied, Copier, conflictsIn } from "./stage.ts";
@@ -78,8 +80,8 @@ export type CommitResult =
 const maxFiles = 50_000;
 const maxTotalBytes = 2 * 1024 ** 3;
 const maxConfigBytes = 256 * 1024;
-/** Each costs some calls of git. */
-const maxLeftOut = 100;
+/** Each costs some calls of git; beyond it all files under the same rule are left out. */
+const maxTried = 40;
 /** What git says of a file that it cannot convert to UTF-8. */
 const otherEncoding =
   /^fatal: (?:failed to encode '.*' from |BOM is \w+ in '.*' if encoded as )(\S+)/;
@@ -95,8 +97,9 @@ export async function commitWork(order: CommitOrder): Promise<CommitResult> {
   const place = await placeOf(path);
   const what = await unfinishedIn(place.gitDir);
   if (what !== null) return { outcome: "unfinished", what: `${what} is in progress` };
-  const { head, gitDir, format } = place;
+  const { head, branch, gitDir, format } = place;
   try {
+    await clearLocks(gitDir, branch);
     await using git = await openProtectedGit(gitDir, { head, worktree: path, format, signal });
     const merge = head === null ? null : await openMerge(git, order.merge ?? null, head);
     const found = await differingIn(git, {
@@ -143,6 +146,8 @@ class Work {
   readonly #copied = new Map<string, Copied>();
   /** Raw names of files whose pointer is in the index, and whose content is in the workspace. */
   readonly #contents = new Set<string>();
+  /** How many files were found not to be in the encoding of their rule. */
+  #tried = 0;
   /** What the base had, by name. */
   #ofBase: ReadonlyMap<string, Entry> = new Map();
   readonly #found: Differing;
@@ -191,7 +196,9 @@ class Work {
     const tree = join(this.#git.dir, "tree");
     const plain = join(this.#git.dir, "plain");
     await mkdir(plain);
-    const filters = await this.#readRules(tree, names);
+    const base = this.#order.base ?? (this.#place.head === null ? null : "HEAD");
+    this.#ofBase = await layRules(this.#git, { tree, base, tracked: this.#found.tracked });
+    const filters = await attributesOf(this.#git, { tree, attribute: "filter", names });
     const gone: string[] = [];
     const there: string[] = [];
     const conflicts: string[] = [];
@@ -224,8 +231,14 @@ class Work {
       await this.#update(tree, ["--add", "--replace"], names);
     } catch (error) {
       const [, encoding] = otherEncoding.exec(messageOf(error)) ?? [];
-      if (encoding === undefined || this.#left.size >= maxLeftOut) throw error;
+      if (encoding === undefined) throw error;
+      if (this.#tried >= maxTried) {
+        const rest = await this.#leaveOutRule(tree, names, encoding);
+        if (rest.length === names.length) throw error;
+        return this.#add(tree, rest);
+      }
       if (names.length === 1) {
+        this.#tried += 1;
         const rule = `working-tree-encoding=${plainName(encoding)}`;
         this.#left.set(names[0] ?? "", `it is not in the encoding of .gitattributes (${rule})`);
         return;
@@ -236,48 +249,27 @@ class Work {
     }
   }
 
+  /** Leaves out all files that a rule puts into this encoding; resolves with the others. */
+  async #leaveOutRule(
+    tree: string,
+    names: readonly string[],
+    encoding: string,
+  ): Promise<readonly string[]> {
+    const rule = "working-tree-encoding";
+    const rules = await attributesOf(this.#git, { tree, attribute: rule, names });
+    return names.filter((name) => {
+      if (rules.get(name)?.toUpperCase() !== encoding.toUpperCase()) return true;
+      const why = `it is under ${rule}=${plainName(encoding)} like ${maxTried} files that are not so encoded, and was not tried`;
+      this.#left.set(name, why);
+      return false;
+    });
+  }
+
   async #update(tree: string, flags: readonly string[], names: readonly string[]): Promise<void> {
     if (names.length === 0) return;
     const place = tree === "" ? [] : [`--work-tree=${tree}`];
     const args = [...place, "update-index", ...flags, "-z", "--stdin"];
     await this.#git.run(args, { ...wholeCall, input: listed(names) });
-  }
-
-  /**
-   * Fills `tree` with the `.gitattributes` of the base alone, for git to read; resolves with the
-   * filter that they name for each of `names`.
-   */
-  async #readRules(tree: string, names: readonly string[]): Promise<ReadonlyMap<string, string>> {
-    const git = this.#git;
-    await rm(join(git.dir, "info", "attributes"));
-    await mkdir(tree);
-    const base = this.#order.base ?? (this.#place.head === null ? null : "HEAD");
-    const index = join(git.dir, "base-index");
-    await git.run(["read-tree", base ?? "--empty"], { ...wholeCall, index });
-    const staged = entriesIn(await git.run(["ls-files", "--stage", "-z"], { ...wholeCall, index }));
-    this.#ofBase = staged;
-    const isRule = ([name, { mode }]: readonly [string, Entry]) =>
-      attributesFile.test(name) && mode.startsWith("100");
-    const rules = [...staged].filter(isRule).map(([name]) => name);
-    const checkOut = [`--work-tree=${tree}`, "checkout-index", "--quiet", "-z", "--stdin"];
-    if (rules.length > 0) await git.run(checkOut, { ...wholeCall, index, input: listed(rules) });
-    // Git would read those of HEAD from its index in place of a missing one.
-    for (const [name] of [...this.#found.tracked].filter(isRule)) {
-      if (staged.has(name)) continue;
-      await mkdir(fileAt(tree, name.slice(0, Math.max(name.lastIndexOf("/"), 0))), {
-        recursive: true,
-      });
-      await writeFile(fileAt(tree, name), "");
-    }
-    if (names.length === 0) return new Map();
-    const check = [`--work-tree=${tree}`, "check-attr", "-z", "--stdin", "filter"];
-    const answer = split(await git.run(check, { ...wholeCall, input: listed(names) }));
-    const filters = new Map<string, string>();
-    for (let at = 0; at + 2 < answer.length; at += 3) {
-      const [name = "", , value = ""] = answer.slice(at, at + 3);
-      if (value !== "unspecified" && value !== "unset") filters.set(name, value);
-    }
-    return filters;
   }
 
   /** Whether a file must not be committed as it is: its filter, which symphony does not run, would change it. */
@@ -396,5 +388,3 @@ class Work {
     await installIndex(this.#place.gitDir, join(this.#git.dir, "index"));
   }
 }
-
-const attributesFile = /(?:^|\/)\.gitattributes$/;

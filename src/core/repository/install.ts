@@ -13,6 +13,7 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { commitId } from "../config/git.ts";
 import { SymphonyError, systemCodeOf } from "../model/errors.ts";
 import { syncDirectory } from "../store/durable.ts";
@@ -90,6 +91,26 @@ export interface Move {
 }
 
 const maxHeadBytes = 4_096;
+/** Git holds a lock for the time of one write. */
+const staleLockMs = 3_000;
+
+/**
+ * Removes the locks of the index, of HEAD and of `branch` that a killed git or server left, and waits for those of a
+ * git that still runs: each goes once it is 3 s old and has not changed. Call it where no agent works.
+ */
+export async function clearLocks(gitDir: string, branch: string | null): Promise<void> {
+  const names = ["index", "HEAD", ...(branch === null ? [] : [`refs/heads/${branch}`])];
+  await Promise.all(names.map((name) => clearLock(join(gitDir, `${name}.lock`))));
+}
+
+async function clearLock(lock: string): Promise<void> {
+  const found = await lstat(lock).catch(() => null);
+  if (!found?.isFile()) return;
+  const left = found.ctimeMs + staleLockMs - Date.now();
+  await setTimeout(Math.min(Math.max(left, 0), staleLockMs));
+  const now = await lstat(lock).catch(() => null);
+  if (now?.ino === found.ino && now.ctimeMs === found.ctimeMs) await rm(lock, { force: true });
+}
 
 /**
  * Moves the packs that git made in `packs` into the object store of `gitDir`. A pack is complete

@@ -7,6 +7,7 @@ import { differingIn } from "./differing.ts";
 import { GitFailure, type Identity, openProtectedGit, type ProtectedGit } from "./git.ts";
 import { noteUnchanged } from "./index-file.ts";
 import {
+  clearLocks,
   installIndex,
   installPacks,
   moveRef,
@@ -58,7 +59,7 @@ export interface UpdateOrder {
   readonly submodules?: readonly string[];
   /** As in `MergeQuestion`. */
   isGenerated(path: string): boolean;
-  /** Keeps what was begun, where no agent writes; null: nothing is. Durable when it resolves. */
+  /** Keeps what was begun, where no agent writes; null: nothing is. Whoever takes an update's head ends it. Durable when it resolves. */
   remember(merging: Merging | null): Promise<void>;
   readonly signal: AbortSignal;
 }
@@ -213,6 +214,7 @@ export async function finishUpdate(
     await remember(null);
     throw failed("another commit is checked out");
   }
+  await clearLocks(gitDir, at.branch);
   await using git = await openProtectedGit(gitDir, { head, worktree: path, signal });
   await git.run(["read-tree", "HEAD"], wholeCall);
   const added = await useSparse(git, { path, cone });
@@ -233,7 +235,7 @@ export async function finishUpdate(
   }
   await installIndex(gitDir, join(git.dir, "index"));
   await noteRemote(gitDir, baseName, base);
-  await remember(commit === null ? { ...merging, moving: false } : null);
+  await remember({ ...merging, moving: false });
 }
 
 /** Fetches the contents that the tree needs. Rejects when that is not possible now. */

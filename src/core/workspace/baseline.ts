@@ -7,7 +7,7 @@ import type { Known } from "../repository/commits.ts";
 import type { Merging } from "../repository/merging.ts";
 import type { Loan } from "../repository/mirrors.ts";
 import { fileAt } from "../text/text.ts";
-import { baselineFile, mergingFile, openGitMarker } from "./place.ts";
+import { baselineFile, leftOutFile, mergingFile, openGitMarker } from "./place.ts";
 
 /**
  * The state of a workspace when it had just been made: what it contained then is not work. It is
@@ -100,13 +100,13 @@ async function replace(file: string, content: unknown): Promise<void> {
 
 export async function dropBaseline(path: string): Promise<void> {
   await rm(baselineFile(path), { force: true });
-  await rm(mergingFile(path), { force: true });
-  await rm(openGitMarker(path), { force: true });
+  for (const fileOf of [mergingFile, leftOutFile, openGitMarker])
+    await rm(fileOf(path), { force: true });
 }
 
 /** Moves the baseline, and a merge that was begun, along with their workspace. */
 export async function moveBaseline(from: string, to: string): Promise<void> {
-  for (const fileOf of [baselineFile, mergingFile, openGitMarker]) {
+  for (const fileOf of [baselineFile, mergingFile, leftOutFile, openGitMarker]) {
     try {
       await rename(fileOf(from), fileOf(to));
     } catch (error) {
@@ -140,6 +140,24 @@ export async function readMerging(path: string): Promise<Merging | null> {
 export async function writeMerging(path: string, merging: Merging | null): Promise<void> {
   if (merging === null) await rm(mergingFile(path), { force: true });
   else await replace(mergingFile(path), merging);
+}
+
+const LeftOut = z.array(z.object({ path: z.string(), why: z.string() }));
+
+/** What differs and the last commit did not take, for the agent; empty where that cannot be read. */
+export async function readLeftOut(path: string): Promise<z.output<typeof LeftOut>> {
+  const text = await readFile(leftOutFile(path), "utf8").catch(() => "[]");
+  try {
+    return LeftOut.parse(JSON.parse(text));
+  } catch {
+    return [];
+  }
+}
+
+/** Replaces it; empty: everything was taken. */
+export async function writeLeftOut(path: string, all: z.output<typeof LeftOut>): Promise<void> {
+  if (all.length === 0) await rm(leftOutFile(path), { force: true });
+  else await replace(leftOutFile(path), all);
 }
 
 /** The state of these files, by raw name; null if there are too many. */

@@ -55,6 +55,11 @@ export function mergingFile(workspacePath: string): string {
   return stateFileOf(workspacePath, "merging.json");
 }
 
+/** The file with what the last commit of the workspace did not take. */
+export function leftOutFile(workspacePath: string): string {
+  return stateFileOf(workspacePath, "left-out.json");
+}
+
 /** The marker file of a workspace that an operator restored and no attempt has used since. */
 export function restoredMarker(workspacePath: string): string {
   return stateFileOf(workspacePath, "restored");

@@ -198,13 +198,10 @@ export function issueHandlers(core: Core, clock: Clock): Handlers<Api["issues"]>
       };
     },
     async detach({ params, body }) {
-      const { issue } = await findStatus(core, params.id);
-      const left = await core.attachments.detach(issue, body.note ?? null);
-      return {
-        issue_identifier: left.identifier,
-        changed_files: left.changedFiles,
-        truncated: left.truncated,
-      };
+      const { issue, status } = await findStatus(core, params.id);
+      const left = await core.attachments.detach(issue, body.note ?? null, status);
+      const { identifier, changedFiles, ...rest } = left;
+      return { issue_identifier: identifier, changed_files: changedFiles, ...rest };
     },
     async steer({ params, headers, body }) {
       const key = headers["idempotency-key"] ?? null;

@@ -9,7 +9,7 @@ import { type Delivered, fresh } from "../../../src/core/delivery/delivered.ts";
 import { commandsFor, isGenerated } from "../../../src/core/delivery/generated.ts";
 import { type NewEntry, openDeliveryStore } from "../../../src/core/delivery/store.ts";
 import { Updates } from "../../../src/core/delivery/updates.ts";
-import { writeBaseline } from "../../../src/core/workspace/baseline.ts";
+import { writeBaseline, writeMerging } from "../../../src/core/workspace/baseline.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";
 import { gitIn, origin } from "../../support/makers/git-repository.ts";
 import { config, issue } from "../../support/makers/issue.ts";
@@ -58,6 +58,7 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
   store.save({ ...fresh(issue("A-1")), ...where, mode: "branch", head, pushed: head });
   let isRunning = false;
   let isAttached = false;
+  let isInterrupted = false;
   const told: string[] = [];
   const pushes: NewEntry[] = [];
   const refused: string[] = [];
@@ -94,6 +95,10 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
       signer: async () => ({ settings: [], env: {} }),
       mirror: async () => mirror,
       check: async ({ workspace }: Checked, commands: readonly string[]) => {
+        if (isInterrupted) {
+          isInterrupted = false;
+          throw new Error("the server is stopping");
+        }
         for (const command of commands) {
           const end = spawnSync("bash", ["-c", command], { cwd: workspace.path, encoding: "utf8" });
           if (end.status !== 0) return { command, output: end.stdout };
@@ -116,6 +121,9 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
     },
     attach: (attached: boolean) => {
       isAttached = attached;
+    },
+    interrupt: () => {
+      isInterrupted = true;
     },
   };
 }
@@ -239,6 +247,47 @@ test("delivery.checks that fail on the merge keep it from being pushed: the next
   );
   assert.deepEqual(pushes, []);
   assert.equal(store.of(id)?.head, head);
+});
+
+test("an update that a restart cut off while its checks ran is checked again and pushed", async (t) => {
+  const { git, head, store, advance, update, pushes, refused, interrupt } = await bench(t, {
+    checks: ["true"],
+  });
+  const base = advance({ "two.txt": "theirs\n" });
+  interrupt();
+  await update(base);
+  const merge = git("rev-parse", "HEAD");
+  assert.equal(git("log", "-1", "--format=%P"), `${head} ${base}`);
+  assert.deepEqual([pushes, store.of(id)?.head], [[], head]);
+  await update(base);
+  assert.deepEqual(refused, []);
+  assert.deepEqual(
+    pushes.map(({ payload }) => payload["commit"]),
+    [merge],
+  );
+  assert.equal(store.of(id)?.head, merge);
+});
+
+test("what a kill left of a merge is finished at the start, so that what a person writes there later stays", async (t) => {
+  const { path, git, head, advance, update, updates, read } = await bench(t);
+  const base = advance({ "new.txt": "theirs\n" });
+  await update(base);
+  const commit = git("rev-parse", "HEAD");
+  const tree = git("rev-parse", "HEAD^{tree}");
+  // As if the kill had come before the branch moved, with half of a file.
+  git("reset", "--soft", head);
+  git("rm", "--cached", "-q", "new.txt");
+  writeFileSync(join(path, "new.txt"), "the");
+  await writeMerging(path, {
+    ...{ base, head, tree, commit, marked: [], generated: [], moving: true },
+  });
+  updates.start();
+  await updates.ready(id);
+  assert.deepEqual([git("rev-parse", "HEAD"), git("status", "--porcelain")], [commit, ""]);
+  assert.equal(read("new.txt"), "theirs\n");
+  writeFileSync(join(path, "one.txt"), "a person's\n");
+  await updates.ready(id);
+  assert.equal(read("one.txt"), "a person's\n");
 });
 
 test("patterns of delivery.regenerate", () => {

@@ -89,6 +89,21 @@ test("a file in another encoding than the base's .gitattributes name is left out
   assert.equal(git("cat-file", "blob", "HEAD:right.u16"), "right");
 });
 
+test("however many files are in another encoding, the rest is committed and each of them is named", async (t) => {
+  const { git, write, commit } = bench(t);
+  write(".gitattributes", "*.u16 working-tree-encoding=utf-16\n");
+  git("add", "-A");
+  git("commit", "-q", "-m", "first");
+  for (let at = 0; at < 50; at++) write(`dir/${at}.u16`, "no byte order mark\n");
+  write("z.txt", "z\n");
+  const made = await commit();
+  assert.ok(made.outcome === "committed");
+  assert.equal(made.leftOut.length, 50);
+  assert.ok(made.leftOut.every(({ why }) => why.includes("working-tree-encoding=utf-16")));
+  assert.equal(made.leftOut.filter(({ why }) => why.endsWith("was not tried")).length, 10);
+  assert.equal(git("show", "--name-only", "--format="), "z.txt");
+});
+
 test("rules that an agent adds do not decide how its other files are committed", async (t) => {
   const { git, write, first, commit } = bench(t);
   first();
@@ -303,14 +318,27 @@ test("files that were so from the start are no work; the rules of .git/info/excl
   assert.equal(git("status", "--porcelain"), "M one.txt\n?? env");
 });
 
-test("a link in place of the object store or a branch, a lock, and a moved branch are refused", async (t) => {
+test("locks that a killed git or server left are removed, also a half-written one; what is no file stays and is said", async (t) => {
   const { path, git, write, first, commit } = bench(t);
   first();
   write("new", "x\n");
-  const lock = join(path, ".git", "refs", "heads", "main.lock");
-  writeFileSync(lock, "");
-  await assert.rejects(commit(), coded("workspace_error"));
-  rmSync(lock);
+  const locks = ["index.lock", "HEAD.lock", "refs/heads/main.lock"];
+  for (const name of locks) writeFileSync(join(path, ".git", name), "0123");
+  assert.equal((await commit()).outcome, "committed");
+  assert.equal(git("status", "--porcelain"), "");
+  assert.deepEqual(
+    locks.filter((name) => existsSync(join(path, ".git", name))),
+    [],
+  );
+  write("newer", "x\n");
+  mkdirSync(join(path, ".git", "refs", "heads", "main.lock"));
+  await assert.rejects(commit(), /main is locked/);
+});
+
+test("a link in place of the object store or a branch, and a moved branch are refused", async (t) => {
+  const { path, git, write, first, commit } = bench(t);
+  first();
+  write("new", "x\n");
   const elsewhere = join(path, "..", "objects");
   renameSync(join(path, ".git", "objects"), elsewhere);
   symlinkSync(elsewhere, join(path, ".git", "objects"));

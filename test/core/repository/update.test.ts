@@ -127,7 +127,7 @@ test("a base that merges becomes a merge commit, and files, index and branch are
   );
   assert.equal(git("rev-parse", "symphony/a-1"), result.outcome === "updated" && result.head);
   assert.equal(git("fsck", "--no-dangling"), "");
-  assert.equal(merging(), null);
+  assert.deepEqual([merging()?.commit, merging()?.moving], [git("rev-parse", "HEAD"), false]);
   assert.deepEqual(await update(git("rev-parse", "HEAD"), base), { outcome: "current" });
 });
 
@@ -260,7 +260,7 @@ test("what a crash cut off is finished later, whatever part of it was done", asy
   assert.equal(read("x/new.txt"), "new\n");
   assert.equal(git("log", "-1", "--format=%P"), `${head} ${base}`);
   assert.equal(git("status", "--porcelain"), "");
-  assert.equal(merging(), null);
+  assert.equal(merging()?.moving, false, "it stays until its head is saved");
 });
 
 test("THREAT-15: nothing that the workspace configures is run", async (t) => {
