@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { readFile, stat } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { liveProcesses, signalProcess } from "../../src/core/process/table.ts";
@@ -38,7 +39,7 @@ describe("codex.process: shared", () => {
     });
     const daemons = await world.daemons();
     assert.equal(daemons.length, 1);
-    const socket = join(world.dataDir, "codex-shared", `${daemons[0]?.id}.sock`);
+    const socket = join(world.dataDir, "codex-shared", daemons[0]?.id ?? "", "sock");
     assert.equal((await stat(socket)).mode & 0o777, 0o600);
     assert.equal((await stat(join(world.dataDir, "codex-shared"))).mode & 0o777, 0o700);
     const [one, two] = await Promise.all([attemptOf(server, first), attemptOf(server, second)]);
@@ -254,25 +255,38 @@ describe("codex.process: shared", () => {
     assert.deepEqual(attempts.map(outcomeOf), ["succeeded", "interrupted"]);
   });
 
-  test("an approval that waits is asked again after the restart, and answered", async () => {
+  test("an approval that waits is asked again after the restart, and what is approved runs in its workspace and sees no other", async () => {
     const extra = { sandbox_permissions: "require_escalated", justification: "May I leave?" };
+    const seen =
+      '{ pwd; ls -A ..; for dir in "$DATA" "$DATA"/codex-shared/*; do ls -A "$dir"; done; } 2>&1';
+    const look = (file: string) =>
+      `DATA=$(cat data.txt); ${seen} > ${file}; touch ../outside.txt "$DATA"/outside.txt`;
+    const script = [
+      { type: "shell", cmd: "sleep 1; touch ../outside.txt" },
+      { type: "shell", cmd: look("confined.txt") },
+      { type: "shell", cmd: look("approved.txt"), extra },
+      ...finish,
+    ];
     await using world = await sharedWorld(
-      [{ type: "shell", cmd: "touch ../outside.txt", extra }, ...finish],
+      script,
       "",
       "  approvals: ask\n  approval_timeout_ms: 600000",
+      `hooks: { before_run: "printf %s '$ROOT/data' > data.txt" }`,
     );
     const issue = await world.issue("one");
+    const other = await world.issue("two");
     const waits = (server: Served) =>
-      eventually("a question is in the inbox", async () => {
-        const { running } = await server.client.issues.detail({ params: { id: issue } });
+      eventually("both questions are in the inbox", async () => {
         const { blocked } = await server.client.system.state({});
-        return running && blocked.some((row) => row.issue_identifier === issue);
+        const shown = blocked.map((row) => row.issue_identifier);
+        return [issue, other].every((id) => shown.includes(id));
       });
     let before: Attempt;
     {
       await using server = await Served.start(world);
       await waits(server);
       before = await attemptOf(server, issue);
+      assert.equal((await world.daemons()).length, 2, "each workspace has a codex of its own");
       await server.crash();
     }
     await using server = await Served.start(world);
@@ -284,7 +298,22 @@ describe("codex.process: shared", () => {
     const events = await server.events(issue);
     assert.equal(events.filter(({ type }) => type === "approval.requested").length, 2);
     assert.ok(events.some((e) => e.type === "approval.resolved" && /approved/.test(e.message)));
-    assert.ok(events.some((e) => /a command that you approve starts in your home/.test(e.message)));
+    assert.ok(!events.some((e) => /a command that you approve starts/.test(e.message)));
+    const workspace = join(world.workspaces, issue);
+    for (const file of ["confined.txt", "approved.txt"]) {
+      const text = await readFile(join(workspace, file), "utf8");
+      assert.equal(text.split("\n")[0], workspace, text);
+      assert.doesNotMatch(text, new RegExp(`${other}|sock|\\.json`), text);
+    }
+    assert.ok(!existsSync(join(world.workspaces, "outside.txt")));
+    assert.ok(!existsSync(join(world.dataDir, "outside.txt")));
+    const ids = (await world.daemons()).map(({ id }) => id);
+    assert.equal(ids.length, 1, "it ends with its issue");
+    const left = await readdir(join(world.dataDir, "codex-shared"));
+    assert.deepEqual(
+      left.filter((name) => !/\.|^attempts$/.test(name)).sort(),
+      [...ids, "heartbeat"].sort(),
+    );
   });
 
   test("without a server for longer than the limit, codex exits with everything that it runs", async () => {

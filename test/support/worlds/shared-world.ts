@@ -29,6 +29,7 @@ export async function sharedWorld(
   script: unknown,
   settings = "",
   agent = "",
+  more = "",
 ): Promise<SharedWorld> {
   const codex = process.env["SYMPHONY_CODEX"];
   assert.ok(codex, "set SYMPHONY_CODEX to the codex binary");
@@ -36,8 +37,15 @@ export async function sharedWorld(
   const home = await codexHome(openai.url);
   const root = await mkdtemp(join(tmpdir(), "symphony-shared-"));
   const [workflowPath, dataDir] = [join(root, "WORKFLOW.md"), join(root, "data")];
-  await writeFile(workflowPath, workflow(codex, home.workspaces, { settings, agent }));
-  const around = { workflowPath, dataDir, env: { HOME: home.userHome, CODEX_HOME: home.path } };
+  await writeFile(
+    workflowPath,
+    workflow(codex, home.workspaces, { settings, agent, more: more.replace("$ROOT", root) }),
+  );
+  const around = {
+    workflowPath,
+    dataDir,
+    env: { HOME: home.userHome, CODEX_HOME: home.path, FAKE_MODEL_KEY: "k" },
+  };
   const marked = async () =>
     (await liveProcesses()).filter(({ daemon }) => daemon?.startsWith(runIdOf(dataDir, "codex-")));
   return {
@@ -82,11 +90,12 @@ export async function sharedWorld(
 function workflow(
   codex: string,
   workspaces: string,
-  { settings, agent }: { settings: string; agent: string },
+  { settings, agent, more }: Readonly<Record<"settings" | "agent" | "more", string>>,
 ): string {
   return `---
 tracker: { kind: local }
 polling: { interval_ms: 500 }
+host: { min_memory: 0, max_load: 0 }
 workspace: { root: ${JSON.stringify(workspaces)} }
 agent:
   max_concurrent_agents: 30
@@ -94,10 +103,12 @@ agent:
   max_retry_backoff_ms: 1000
 ${agent}
 codex:
-  command: ${JSON.stringify(`FAKE_MODEL_KEY=k '${codex}' app-server`)}
+  command: ${JSON.stringify(`'${codex}' app-server`)}
+  env_passthrough: [FAKE_MODEL_KEY]
   process: shared
   read_timeout_ms: 30000
 ${settings}
+${more}
 ---
 Work on {{ issue.identifier }}: {{ issue.title }}
 `;

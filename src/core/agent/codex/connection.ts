@@ -37,6 +37,7 @@ export interface ConnectionOptions {
   readonly command?: string;
   /** As `OpenOptions` has it. */
   readonly hidden?: readonly string[];
+  readonly denied?: readonly string[];
   /** The temporary folder of the run; null for the server's. */
   readonly scratch: string | null;
   /** An agent that is already running; without it a process is started. */

@@ -35,6 +35,8 @@ export interface OpenOptions {
   readonly command?: string;
   /** What a mount around codex hides, except the workspace and what it borrows. */
   readonly hidden?: readonly string[];
+  /** Of what the mount keeps, what no command may read: codex obeys whoever reaches its socket. */
+  readonly denied?: readonly string[];
   probedOnce(key: string, probe: () => Promise<void>): Promise<void>;
   onNotice(reason: string): void;
 }
@@ -134,6 +136,7 @@ async function permittedParams(
     home,
     command = config.command,
     hidden = [],
+    denied = [],
     probedOnce,
     onNotice,
   }: OpenOptions,
@@ -154,7 +157,7 @@ async function permittedParams(
     cwd: spec.workspace,
     approvalPolicy: config.approvalPolicy,
     ...(spec.model === null ? {} : { model: spec.model }),
-    ...(await permitParams(permit, spec, { config, hidden })),
+    ...(await permitParams(permit, spec, { config, hidden, denied })),
   };
 }
 
@@ -228,6 +231,8 @@ async function permitOf(options: PermitOptions): Promise<Permit> {
   return { type: "profile", name: profileName(spec.level, git), home };
 }
 
+type Mount = Readonly<Record<"hidden" | "denied", readonly string[]>>;
+
 /**
  * Sent with a thread, at its start and at every resume, because codex does not store the thread's
  * `config`.
@@ -235,7 +240,7 @@ async function permitOf(options: PermitOptions): Promise<Permit> {
 async function permitParams(
   permit: Permit,
   spec: SessionSpec,
-  { config, hidden }: { config: CodexConfig; hidden: readonly string[] },
+  { config, ...mount }: { config: CodexConfig } & Mount,
 ): Promise<JsonObject> {
   const settings: Record<string, unknown> = {
     // A login shell for each command would read the profile, and what it exports, again.
@@ -249,7 +254,7 @@ async function permitParams(
   }
   if (permit.type === "profile") {
     if (spec.level === "safe") settings["web_search"] = "disabled";
-    Object.assign(settings, await placeSettings(permit.name, spec, hidden));
+    Object.assign(settings, await placeSettings(permit.name, spec, mount));
     return { permissions: permit.name, config: settings };
   }
   const usual = config.threadSandbox === defaultSandbox;
@@ -269,13 +274,14 @@ async function permitParams(
 async function placeSettings(
   profile: string,
   { borrowed = [], workspace }: SessionSpec,
-  hidden: readonly string[],
+  { hidden, denied }: Mount,
 ): Promise<JsonObject> {
   const guarded = await guardedIn(workspace, profile.endsWith("-git") ? [] : [".git"]);
   const inside = guarded.filter((path) => path !== join(workspace, ".git"));
   const rules = [
     // A denial would also hide the workspace from an approved command.
     ...hidden.map((path) => [path, "read"]),
+    ...denied.map((path) => [path, "deny"]),
     ...borrowed.flatMap((path) => [
       [dirname(path), "write"],
       [path, "read"],

@@ -221,7 +221,7 @@ export class CodexHomes {
   ): Promise<readonly string[]> {
     const { env, dataDir, workspaceRoot } = this.#options;
     const isAsked = config.approvalPolicy !== "never";
-    const never = { ...config, approvalPolicy: "never" };
+    const never = { ...config, approvalPolicy: "never", process: "per_issue" as const };
     if (!home || !isAsked || spec.level === "danger" || !(await nestingOf(never, "", env))) {
       return [];
     }

@@ -4,7 +4,7 @@ import type { Clock } from "../../clock.ts";
 import { type Environment, loginEnvironment } from "../../process/login.ts";
 import { hidingLine, sandboxLine } from "../../process/sandbox.ts";
 import { type AgentRuntime, openOrClose, type SessionSpec } from "../agent.ts";
-import type { CodexHome, CodexHomes } from "./home.ts";
+import type { CodexHomes } from "./home.ts";
 import { CodexSession } from "./session.ts";
 import type { CodexConfig } from "./settings.ts";
 
@@ -49,7 +49,7 @@ export function createCodexRuntime({
         const hidden = (await homes?.hiddenAround(settings, spec, home)) ?? [];
         const command = outer
           ? await sandboxLine(settings.command, outer)
-          : await hiding(settings.command, { hidden, spec, home });
+          : await hiding(settings.command, { hidden, spec, keep: home && [dirname(home.path)] });
         const session = new CodexSession({
           ...{ spec, config: settings, clock, home, scratch, command, hidden },
           env: { ...(await environment(settings)) },
@@ -63,18 +63,19 @@ export function createCodexRuntime({
   };
 }
 
-async function hiding(
+/** The line in a mount that hides what `hiddenAround` says, except the workspace, what it borrows, and `keep`. */
+export async function hiding(
   line: string,
   {
     hidden,
     spec: { workspace, borrowed = [] },
-    home,
-  }: { hidden: readonly string[]; spec: SessionSpec; home: CodexHome | null },
+    keep,
+  }: { hidden: readonly string[]; spec: SessionSpec; keep: readonly string[] | null },
 ): Promise<string> {
-  if (hidden.length === 0 || home === null) return line;
+  if (hidden.length === 0 || keep === null) return line;
   // What is hidden is canonical: a mount through a link into it would have no place.
   const real = (path: string) => realpath(path).catch(() => path);
-  const writable = await Promise.all([workspace, dirname(home.path)].map(real));
+  const writable = await Promise.all([workspace, ...keep].map(real));
   const readable = await Promise.all(borrowed.map(real));
   return hidingLine(line, { cwd: workspace, hidden, writable, readable });
 }

@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 import type { Clock } from "../../../clock.ts";
@@ -87,9 +87,11 @@ export class Daemons {
 
   /** The run's thread has ended, or continues without this server. */
   async release(daemon: Daemon, runId: string, configHash: string): Promise<void> {
-    daemon.runs.delete(runId);
-    // An agent with an old configuration gets no new threads.
-    if (daemon.runs.size === 0 && daemon.record.config_hash !== configHash) await this.end(daemon);
+    const { runs, record } = daemon;
+    runs.delete(runId);
+    // An agent with an old configuration, or in a mount around one workspace, gets no new threads.
+    const isOver = record.config_hash !== configHash || record.hidden.length > 0;
+    if (runs.size === 0 && isOver) await this.end(daemon);
   }
 
   remember(threadId: string, daemon: Daemon): void {
@@ -212,6 +214,8 @@ const Record = z.object({
   codex_version: z.string().nullable(),
   config_hash: z.string(),
   orphan_limit_ms: z.number(),
+  /** As `Launch` has it; records of earlier versions have none. */
+  hidden: z.array(z.string()).default([]),
 });
 
 /** The record of one shared agent in the data directory. */
@@ -219,11 +223,13 @@ type DaemonRecord = z.infer<typeof Record>;
 
 export interface Launch {
   /** The shell line that starts the agent with `mark`, listening on `socket`. */
-  lineWith(mark: string, socket: string): string;
+  lineWith(mark: string, socket: string): Promise<string>;
   readonly env: Readonly<Record<string, string>>;
   /** Agents with another configuration get no further threads. */
   readonly configHash: string;
   readonly orphanLimitMs: number;
+  /** What a mount around it hides, except one workspace and what that borrows; empty without a mount. */
+  readonly hidden: readonly string[];
 }
 
 export interface DaemonPaths {
@@ -238,11 +244,12 @@ export interface DaemonPaths {
 /** Starts an agent that outlives this process. Rejects with `codex_not_found` or `port_exit`. */
 async function startDaemon(launch: Launch, place: DaemonPaths): Promise<DaemonRecord> {
   const { dir, id, mark } = place;
-  const socket = join(dir, `${id}.sock`);
+  const socket = join(dir, id, "sock");
   requireShort(socket);
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  // A directory of its own: a mount that hides the others keeps this one.
+  mkdirSync(dirname(socket), { recursive: true, mode: 0o700 });
   const { heartbeat } = place;
-  const line = launch.lineWith(mark, socket);
+  const line = await launch.lineWith(mark, socket);
   const { pid, ended } = startDetached({
     argv: ["bash", ...watchdogArgs({ line, heartbeat, mark, limitMs: launch.orphanLimitMs })],
     cwd: dir,
@@ -256,6 +263,7 @@ async function startDaemon(launch: Launch, place: DaemonPaths): Promise<DaemonRe
     codex_version: null,
     config_hash: launch.configHash,
     orphan_limit_ms: launch.orphanLimitMs,
+    hidden: [...launch.hidden],
   };
   await saveRecord(dir, record);
   if (await comesUp(record, ended)) return record;
@@ -303,6 +311,7 @@ async function endDaemon(dir: string, { id, pid, mark, socket }: DaemonRecord): 
   const leads = live.some(({ groupId }) => groupId === pid);
   await endTree({ group: leads ? pid : null, leads, isMember }, killLimitMs);
   await rm(socket, { force: true });
+  await rm(join(dir, id), { recursive: true, force: true });
   await rm(join(dir, `${id}.json`), { force: true });
 }
 

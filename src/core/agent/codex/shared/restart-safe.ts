@@ -11,8 +11,8 @@ import type { CodexConfig } from "../settings.ts";
 const maxSocketPathBytes = 100;
 const probeLimitMs = 30_000;
 const probeBytes = 1_048_576;
-/** Stands in for a name of eight characters. */
-const sampleName = "00000000.sock";
+/** Stands in for a directory with a name of eight characters. */
+const sampleName = "00000000/sock";
 
 interface Problem {
   readonly message: string;

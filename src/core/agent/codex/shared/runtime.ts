@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { dirname } from "node:path";
 import type { Clock } from "../../../clock.ts";
 import { SymphonyError } from "../../../model/errors.ts";
 import { boundLines } from "../../../process/bounds.ts";
@@ -23,7 +24,7 @@ import { environmentOf } from "../../stored-values.ts";
 import type { AgentHost, Transport } from "../connection.ts";
 import { type CodexHome, CodexHomes } from "../home.ts";
 import { requireProviderKey } from "../provider.ts";
-import { createCodexRuntime, onceFor } from "../runtime.ts";
+import { createCodexRuntime, hiding, onceFor } from "../runtime.ts";
 import { CodexSession } from "../session.ts";
 import type { CodexConfig } from "../settings.ts";
 import { type Daemon, Daemons, daemonGone, type Launch } from "./daemons.ts";
@@ -31,9 +32,9 @@ import { sharedDir } from "./restart-safe.ts";
 import { openSocket, type Socket, silenceThread, versionOf } from "./socket.ts";
 
 const connectLimitMs = 5_000;
-/** codex keeps only the denials of its profile for such a command, and one mount around many issues could not make up for it. */
+/** codex keeps only the denials of its profile for such a command; a mount around codex makes up for it, where there is one. */
 const approvedElsewhere =
-  "with codex.process shared a command that you approve starts in your home and does not see the workspace (docs/agents/codex.md, approvals and questions)";
+  "a command that you approve starts in your home and does not see the workspace (docs/agents/codex.md, approvals and questions)";
 
 export interface SharedRuntimeOptions {
   readonly daemons: Daemons;
@@ -63,11 +64,16 @@ export function createSharedRuntime(options: SharedRuntimeOptions): AgentRuntime
       const host = new SharedHost(daemon, configHash, { spec, options });
       try {
         await host.open();
-        const own = { ...options, spec, config, home, host, probedOnce, scratch: null };
+        const { hidden, socket } = daemon.record;
+        const own = {
+          ...{ ...options, spec, config, home, host, probedOnce, scratch: null },
+          ...{ hidden, denied: hidden.length > 0 ? [dirname(socket)] : [] },
+        };
         const session = await openOrClose(new CodexSession(own), signal);
         options.daemons.remember(session.threadId, daemon);
         const isAsked = config.approvalPolicy !== "never" && spec.level !== "danger";
-        if (isAsked && home !== null) spec.onEvent(noticeEvent(approvedElsewhere));
+        if (isAsked && home !== null && hidden.length === 0)
+          spec.onEvent(noticeEvent(approvedElsewhere));
         return session;
       } catch (error) {
         await host.release();
@@ -124,7 +130,9 @@ export class CodexHosts implements OutlivingHosts {
     run: { readonly threadId: string; readonly runId: string },
   ): Promise<void> {
     const daemon = this.daemons.find(host);
-    if (daemon) await endThread(daemon, run, { ...this.#deps, daemons: this.daemons });
+    if (!daemon) return;
+    await endThread(daemon, run, { ...this.#deps, daemons: this.daemons });
+    await this.daemons.release(daemon, run.runId, daemon.record.config_hash);
   }
 
   async restore(isOn: boolean, signal: AbortSignal | undefined): Promise<void> {
@@ -168,10 +176,13 @@ async function hostFor(
   return daemon;
 }
 
-/** The command that starts each of these agents: no part of it belongs to one issue. */
+/**
+ * The command that starts each of these agents. Where commands may be approved, and a mount around codex is possible, it
+ * belongs to one workspace; else no part of it belongs to one issue.
+ */
 async function launchOf(
   { spec, config, home }: Wish & { readonly home: CodexHome | null },
-  { env: outer, environment = loginEnvironment.bind(null, outer) }: SharedRuntimeOptions,
+  { env: outer, homes, environment = loginEnvironment.bind(null, outer) }: SharedRuntimeOptions,
 ): Promise<Launch> {
   const { secretEnvNames: secretNames } = spec;
   const passthrough = [...config.envPassthrough, ...openProxies(outer)];
@@ -182,15 +193,19 @@ async function launchOf(
     env: { ...login, ...own },
   });
   const limits = spec.bounds ? boundLines(spec.bounds).join("\n") : ":";
-  const lineWith = (mark: string, socket: string) =>
-    launchLine(
-      `${limits}\nexport ${daemonMark}='${mark}'\n${config.command} --listen 'unix://${socket}'`,
+  const hidden = await homes.hiddenAround(config, spec, home);
+  const lineWith = async (mark: string, socket: string) => {
+    const keep = home && [dirname(home.path), dirname(socket)];
+    const command = `${config.command} --listen 'unix://${socket}'`;
+    return launchLine(
+      `${limits}\nexport ${daemonMark}='${mark}'\n${await hiding(command, { hidden, spec, keep })}`,
       secretNames,
       { path: login["PATH"], passthrough },
     );
-  const rules = [lineWith("", ""), Object.entries(env).sort(), home?.fingerprint ?? null];
+  };
+  const rules = [await lineWith("", "/"), Object.entries(env).sort(), home?.fingerprint ?? null];
   const configHash = createHash("sha256").update(JSON.stringify(rules)).digest("hex");
-  return { lineWith, configHash, env, orphanLimitMs: config.orphanLimitMs };
+  return { lineWith, configHash, env, hidden, orphanLimitMs: config.orphanLimitMs };
 }
 
 interface SharedDeps {
