@@ -62,8 +62,13 @@ function isInterruption(error: unknown): boolean {
 }
 
 function asText({ message, details, hint }: SymphonyError): string {
-  const next = hint === null ? [] : [`  next: ${hint}`];
+  const { warnings } = details;
   const problems = problemLines(details);
+  const isSaid = problems.some((line) => line.trim() === `next: ${hint}`);
+  const next = [
+    ...(Array.isArray(warnings) ? warnings.map((one) => `  warning: ${one}`) : []),
+    ...(hint === null || isSaid ? [] : [`  next: ${hint}`]),
+  ];
   if (problems.length > 1) {
     const [what] = message.split(": ", 1);
     return `${plain([`symphony: ${what}:`, ...problems, ...next].join("\n"))}\n`;

@@ -116,6 +116,8 @@ export function parseFindings(error: SymphonyError, file: string): readonly Find
 /** The error that refuses a file: with one fault its code, with several `invalid_config`. */
 export function refusal(findings: readonly Finding[], file: string): SymphonyError {
   const faults = findings.filter(({ severity }) => severity === "error");
+  // A mistyped name may be why another key is missing.
+  const warnings = findings.filter((one) => !faults.includes(one)).map(findingText);
   const codes = new Set(faults.map(({ code }) => code));
   const [only] = codes;
   const code = codes.size === 1 && only !== undefined ? only : "invalid_config";
@@ -128,6 +130,7 @@ export function refusal(findings: readonly Finding[], file: string): SymphonyErr
       ...(faults.length === 1 && { ...first?.details, path: first?.path }),
       ...(place && { line: place.line, column: place.column }),
       problems: faults.map(shownProblem),
+      ...(warnings.length > 0 && { warnings }),
     },
     hint: own ?? `correct it, then: symphony config check ${file}`,
   });

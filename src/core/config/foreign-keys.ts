@@ -2,8 +2,20 @@
 
 import { isMap } from "./schema.ts";
 
-/** What ignoring the key would change. The first four stop the start: more would run than its author meant, or another agent. */
-type Effect = "narrows" | "caps" | "slots" | "agent" | "moves" | "structure" | "limit" | "other";
+/**
+ * What ignoring the key would change. The first five stop the start: more would run than its author meant, another agent, or
+ * one with more rights.
+ */
+type Effect =
+  | "narrows"
+  | "caps"
+  | "slots"
+  | "agent"
+  | "confines"
+  | "moves"
+  | "structure"
+  | "limit"
+  | "other";
 
 /** A value translated for another key; several keys where one is not enough. */
 export type Translation = Readonly<Record<string, unknown>>;
@@ -251,7 +263,7 @@ export const foreignKeys: readonly ForeignKey[] = [
 ];
 
 /** Effects that stop the start when the key is ignored. */
-const stopping: ReadonlySet<Effect> = new Set(["narrows", "caps", "slots", "agent"]);
+const stopping: ReadonlySet<Effect> = new Set(["narrows", "caps", "slots", "agent", "confines"]);
 
 export function stopsStart({ effect }: Pick<ForeignKey, "effect">): boolean {
   return stopping.has(effect);
@@ -262,6 +274,7 @@ const effectWords: Readonly<Record<Effect, string>> = {
   caps: "limits what may be spent",
   slots: "limits how many agents run at once",
   agent: "chooses the agent",
+  confines: "limits what agents may do",
   moves: "moves issues between states",
   structure: "divides the work",
   limit: "limits the agent",
@@ -345,6 +358,19 @@ const guesses: readonly (Omit<ForeignKey, "paths" | "translate"> & { readonly at
     to: ["git.repositories"],
   },
 ];
+
+/** Keys of this version whose names say less than they do. */
+const own: readonly (readonly [RegExp, Effect])[] = [
+  [/^agent\.(?:kind|by_state|by_label|use|fallback)\b|^agents\b/, "agent"],
+  [/^agent\.(?:level|network|approvals)$|^codex\.(?:\w*sandbox\w*|approval_policy)$/, "confines"],
+];
+
+/** What a mistyped key was meant to do; null: nothing whose loss stops a start. */
+export function meantBy(path: string): ForeignKey | null {
+  const [, effect = null] = own.find(([at]) => at.test(path)) ?? [];
+  const meant = effect === null ? guessedKey(path) : { paths: [path], effect, to: [] };
+  return meant !== null && stopsStart(meant) ? meant : null;
+}
 
 /** A key that no table has, by what its name says; null for a name that says nothing. */
 export function guessedKey(path: string): ForeignKey | null {

@@ -8,6 +8,7 @@ import {
   type ForeignKey,
   foreignKeys,
   guessedKey,
+  meantBy,
   replacementText,
   stopsStart,
   translationOf,
@@ -74,19 +75,17 @@ export function refusedStrangers(
   values: Readonly<Record<string, unknown>>,
   known: Known,
 ): readonly Problem[] {
-  const shown = (path: string) => path;
   const ofFiles = Object.keys(values).filter(isChainKey);
   const misplaced = ofFiles.map((path) => ({
     ...{ path, isKey: true, isRule: true, message: "is read from workflow files alone" },
   }));
   const unknown = strangers(values, known)
     .filter(({ path }) => !path.startsWith("tracker.provider."))
-    .map((one) => ({
-      path: one.path,
-      isKey: true,
-      isRule: true,
-      message: `is not a known key${guess(one, known, shown)}`,
-    }));
+    .map((one) => {
+      const near = nearKey(one, known);
+      const guess = near === null ? "" : `; did you mean ${near}?`;
+      return { path: one.path, isKey: true, isRule: true, message: `is not a known key${guess}` };
+    });
   return [...misplaced, ...unknown];
 }
 
@@ -98,7 +97,7 @@ interface Unread {
 }
 
 interface Stranger extends Unread {
-  /** Its row in the table of foreign keys, or what its name says. */
+  /** Its row in the table of foreign keys, or what its name says, or that of the key that was meant. */
   readonly foreign: ForeignKey | null;
 }
 
@@ -119,8 +118,27 @@ export function strangers(
           )
           .map((one) => ({ path: one, siblings: [], foreign: row })),
       );
-      return rows.length > 0 ? rows : [{ path, siblings, foreign: guessedKey(path) }];
+      if (rows.length > 0) return rows;
+      const foreign = guessedKey(path) ?? typedFor(path, values, known);
+      return [{ path, siblings, foreign }];
     });
+}
+
+/** What a mistyped key, or a key of a mistyped section, was meant to do. */
+function typedFor(
+  path: string,
+  values: Readonly<Record<string, unknown>>,
+  { keys, names }: Known,
+): ForeignKey | null {
+  if (path.includes(".")) {
+    const near = nearest(path, keys.keys());
+    return near === null ? null : meantBy(near);
+  }
+  const section = nearest(path, names);
+  const value = values[path];
+  if (section === null || !isMap(value)) return null;
+  const all = Object.keys(value).map((key) => meantBy(`${section}.${key}`));
+  return all.find((one) => one !== null) ?? null;
 }
 
 function messageOf(
@@ -128,8 +146,14 @@ function messageOf(
   { known, shown }: Pick<Rules, "known" | "shown">,
 ): string {
   const isInTable = foreign !== null && foreignKeys.includes(foreign);
-  const typing = guess({ path, siblings }, known, shown);
   const instead = foreign && replacementText(foreign, (key) => isKnownKey(key, known));
+  const ignored = stops ? ", and nothing here reads it" : " and is ignored";
+  const near = nearKey({ path, siblings }, known);
+  const [meant = path] = foreign?.paths ?? [];
+  if (foreign !== null && stops && meant !== path && near !== null) {
+    const does = meant === near ? "which" : `where ${meant.slice(near.length + 1)}`;
+    return `${shown(path)} is not a known key${ignored}; did you mean ${shown(near)}, ${does} ${effectText(foreign)}?`;
+  }
   const what = isInTable
     ? `is a key of another tool that ${effectText(foreign)}`
     : "is not a known key";
@@ -137,8 +161,12 @@ function messageOf(
     !isInTable && stops
       ? `, and its name says that it ${effectText(foreign ?? { effect: "other" })}`
       : "";
-  const ignored = stops ? ", and nothing here reads it" : " and is ignored";
-  const next = typing !== "" && !isInTable ? typing : instead === null ? "" : `; ${instead}`;
+  const next =
+    near !== null && !isInTable
+      ? `; did you mean ${shown(near)}?`
+      : instead === null
+        ? ""
+        : `; ${instead}`;
   return `${shown(path)} ${what}${why}${ignored}${next}`;
 }
 
@@ -274,18 +302,14 @@ function isExtension(path: string): boolean {
   return path.split(".").some((part) => part.startsWith("x-"));
 }
 
-/** `; did you mean tracker?`, or nothing. */
-function guess(
-  { path, siblings }: Unread,
-  { keys, names }: Known,
-  shown: (path: string) => string,
-): string {
+/** The known key that was meant; null: none is near. */
+function nearKey({ path, siblings }: Unread, { keys, names }: Known): string | null {
   const last = path.slice(path.lastIndexOf(".") + 1);
   const near = nearest(last, siblings);
-  if (near !== null) return `; did you mean ${shown(path.slice(0, -last.length) + near)}?`;
-  const found =
+  if (near !== null) return path.slice(0, -last.length) + near;
+  return (
     nearest(path, path.includes(".") ? keys.keys() : names) ??
     [...keys.keys()].find((one) => one.endsWith(`.${last}`)) ??
-    null;
-  return found === null ? "" : `; did you mean ${shown(found)}?`;
+    null
+  );
 }

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type CheckDeps, checkConfig } from "../../../src/core/config/check.ts";
-import { type Finding, findingText } from "../../../src/core/config/finding.ts";
+import { type Finding, findingText, refusal } from "../../../src/core/config/finding.ts";
 import { fileChecks } from "../../../src/core/file-checks.ts";
 import { kinds, sections } from "../../../src/core/kinds.ts";
 import { loadTracker } from "../../../src/core/tracker/kinds.ts";
@@ -91,6 +91,29 @@ test("S6: a misspelt key is answered with the key that was meant, at every depth
     "? 5:27 workspace.retention.max_agee | workspace.retention.max_agee is not a known key and is ignored; did you mean workspace.retention.max_age?",
     "? 6:1 max_retries | max_retries is not a known key and is ignored; did you mean agent.max_retries?",
   ]);
+});
+
+test("S5, S6: a mistyped key or section that would narrow, cap, confine or choose stops the start; others are told with the fault", async () => {
+  const front = (...lines: string[]) =>
+    ["---", "tracker: { kind: local }", ...lines, "---", "hi"].join("\n");
+  const says = async (...lines: string[]) => (await told(front(...lines))).join("\n");
+  assert.match(
+    await says("agnet: { kind: command }"),
+    /^! 3:1 agnet \| .*did you mean agent, where kind chooses the agent\?$/,
+  );
+  assert.match(
+    await says("braks: { tokens_per_issue: 5 }"),
+    /^! .*did you mean brakes, where tokens_per_issue limits what may be spent\?$/,
+  );
+  assert.match(
+    await says("agent: { lvel: safe }"),
+    /^! .*did you mean agent\.level, which limits what agents may do\?$/,
+  );
+  assert.match(await says("agent: { knd: command }"), /^! .*agent\.kind, which chooses the agent/);
+  assert.match(await says("hoks: { after_create: ls }"), /^\? .*did you mean hooks\?$/);
+  const found = await check("---\ntrakcer: { kind: local }\n---\nhi");
+  const { details } = refusal(found, "WORKFLOW.md");
+  assert.match(JSON.stringify(details["warnings"]), /did you mean tracker\?/);
 });
 
 test("S6: a tracker in capitals, a file without settings and a variable that is not there say what there is", async () => {
