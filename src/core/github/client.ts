@@ -24,7 +24,7 @@ import {
   shaped,
 } from "./answers.ts";
 import { type AppCredential, GithubCredentials } from "./credentials.ts";
-import { KeptAnswers } from "./kept-answers.ts";
+import { KeptAnswers, keptMs } from "./kept-answers.ts";
 import { type Api, RateLimits } from "./rate-limits.ts";
 import type { GithubSettings } from "./settings.ts";
 
@@ -231,7 +231,8 @@ export class GithubClient {
     const filled = route.includes("{owner}") ? { ...this.place, ...parameters } : parameters;
     const address = `${route} ${JSON.stringify(filled)}`;
     const found = this.#kept.get(address, await this.credentials.token());
-    const kept = found?.schema === form.schema ? found : null;
+    const at = this.#options.clock.now();
+    const kept = found?.schema === form.schema && at - found.at < keptMs ? found : null;
     const condition = kept === null ? {} : { "if-none-match": kept.etag };
     const answer = await this.#send("rest", route, filled, condition);
     if (answer.status === 304 && kept !== null) return kept;
@@ -242,7 +243,7 @@ export class GithubClient {
     // octokit hands out a text where JSON is cut off, and GitHub would confirm it as unchanged for ever.
     const isWhole = typeof answer.data === "object" && answer.data !== null;
     if (typeof etag === "string" && isWhole) {
-      this.#kept.put(address, { ...fresh, etag, schema: form.schema });
+      this.#kept.put(address, { ...fresh, at, etag, schema: form.schema });
     }
     return fresh;
   }

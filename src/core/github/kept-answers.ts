@@ -2,6 +2,8 @@ import type { z } from "zod";
 
 /** An answer that GitHub confirms with 304 as long as it has not changed. */
 export interface KeptAnswer {
+  /** When it was read, ms of the monotonic clock. */
+  readonly at: number;
   readonly data: unknown;
   readonly hasNext: boolean;
   readonly etag: string;
@@ -10,6 +12,8 @@ export interface KeptAnswer {
 }
 
 const maxChars = 32 * 1024 * 1024;
+/** An older one is read once more: a cache on the way, or a tag that missed a change, would hide it for ever. */
+export const keptMs = 30 * 60_000;
 
 /** The last answer of each address, for conditional reads; the oldest are dropped above 32 million characters in all. */
 export class KeptAnswers {

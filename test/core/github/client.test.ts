@@ -179,3 +179,24 @@ test("writes go one after the other", async () => {
     titles,
   );
 });
+
+test("an answer that a cache on the way confirms for ever is read once more after half an hour", async () => {
+  await using github = await startFakeGithub();
+  let passedMs = 0;
+  let whole = 0;
+  github.on("GET /repos/acme/app", ({ headers }) => {
+    if (headers["if-none-match"] !== undefined) return { status: 304 };
+    whole += 1;
+    return { headers: { etag: '"1"' }, body: repository };
+  });
+  const forge = github.forge({ ...systemClock, now: () => systemClock.now() + passedMs });
+  const readsOf = async () => {
+    await forge.look();
+    return whole;
+  };
+  const first = await readsOf();
+  assert.equal(await readsOf(), first, "it is unchanged");
+  passedMs = 31 * 60_000;
+  assert.equal(await readsOf(), first + 1);
+  assert.equal(await readsOf(), first + 1);
+});

@@ -12,6 +12,8 @@ export class SmallBoard {
   readonly cards = new Map<number, SmallCard>();
   options = ["Todo", "In Progress", "Done"];
   title = "Roadmap";
+  /** The name of the repository. */
+  repository = "acme/app";
   /** Items of other things than issues of this repository. */
   foreign: readonly (Values | null)[] = [];
   /** Numbers of issues that are null where they are read by id. */
@@ -57,7 +59,7 @@ export class SmallBoard {
     if (query.includes("nodes(ids:")) return { nodes: this.#nodes(variables["ids"]) };
     if (query.includes("node(id:")) {
       const number = numberIn(variables["id"]);
-      return { node: { number, repository: { nameWithOwner: "acme/app" } } };
+      return { node: { number, repository: { nameWithOwner: this.repository } } };
     }
     return {
       repositoryOwner: { projectV2: variables["number"] === 1 ? this.#page(variables) : null },
@@ -76,7 +78,7 @@ export class SmallBoard {
   #page({ after }: Values): Values {
     const own = [...this.cards.keys()].map((number) => ({
       ...this.#item(number),
-      content: { id: `I_${number}`, repository: { nameWithOwner: "acme/app" } },
+      content: { id: `I_${number}`, repository: { nameWithOwner: this.repository } },
     }));
     const all = [...this.foreign, ...own];
     const from = Number(after ?? 0);

@@ -10,7 +10,6 @@ import {
   closingReason,
   hasRelations,
   type IssueRow,
-  isSamePlace,
   issueOf,
   noRelations,
   type Relations,
@@ -133,7 +132,7 @@ export class GithubReader {
     if (!found) return null;
     await this.#deps.discover();
     const [owner = "", repo = ""] = found.place.split("/");
-    const home = this.#deps.repositories.find(({ place }) => isSamePlace({ owner, repo }, place));
+    const home = this.#deps.repositories.find((one) => one.isAt({ owner, repo }));
     return home ? issueIdOf((await home.facts()).id, found.number) : null;
   }
 
@@ -178,7 +177,7 @@ export class GithubReader {
     let others = 0;
     for (const [name, count] of board.places ?? []) {
       const [owner = "", repo = ""] = name.split("/");
-      if (!repositories.some(({ place }) => isSamePlace({ owner, repo }, place))) others += count;
+      if (!repositories.some((one) => one.isAt({ owner, repo }))) others += count;
     }
     const counts = [...Object.entries(board.others), ["issue of another repository", others]];
     const words = (counts as [string, number][]).flatMap(([what, count]) =>
@@ -313,7 +312,9 @@ export class GithubReader {
     }
     const cardOf = (row: IssueRow) => this.#cardOf(row);
     const parentOf = (row: IssueRow) => repository.parentOf(row);
-    return { settings, repository: { ...repository.place, id }, assignee, parentOf, cardOf };
+    const own = { ...repository.place, id };
+    const isOwn: RowContext["isOwn"] = (place) => repository.isAt(place);
+    return { settings, repository: own, isOwn, assignee, parentOf, cardOf };
   }
 
   #named(text: string): { readonly repository: RepositoryIssues; readonly number: number } | null {
@@ -323,9 +324,10 @@ export class GithubReader {
     const [, owner, name, digits] = form.exec(text) ?? [];
     if (digits === undefined) return null;
     // A name that two of them have stands for neither.
-    const [repository, ...others] = repositories.filter(({ place }) => {
+    const [repository, ...others] = repositories.filter((one) => {
+      const { place } = one;
       if (name === undefined) return repositories.length === 1;
-      if (owner !== undefined) return isSamePlace({ owner, repo: name }, place);
+      if (owner !== undefined) return one.isAt({ owner, repo: name });
       return [place.prefix, place.repo].some((one) => one.toLowerCase() === name.toLowerCase());
     });
     if (repository === undefined || others.length > 0) return null;

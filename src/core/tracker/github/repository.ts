@@ -66,6 +66,7 @@ export class RepositoryIssues {
   /** Grows with every change of an open issue. */
   version = 0;
   #facts: Facts | null = null;
+  #askedAt = 0;
 
   constructor(deps: RepositoryDeps) {
     this.#deps = deps;
@@ -74,15 +75,26 @@ export class RepositoryIssues {
 
   /** The repository's id, which never changes, and its name as it was when it was asked last. */
   async facts(): Promise<Facts> {
-    this.#facts ??= await this.#ask();
+    this.#facts ??= await this.ask();
     return this.#facts;
+  }
+
+  /** Whether this is its name: as configured, or as it was when it was asked last. */
+  isAt(place: Pick<ScopeRepository, "owner" | "repo">): boolean {
+    const [owner = "", repo = ""] = this.#facts?.full_name.split("/") ?? [];
+    return isSamePlace(place, this.place) || isSamePlace(place, { owner, repo });
   }
 
   /** The open issues now, in the order of their numbers. Rejects with a ForgeError. */
   async open(): Promise<readonly IssueRow[]> {
+    const { clock, fullPassMs } = this.#deps;
     const isLong = this.#pages > 1;
-    const isDue = this.#deps.clock.now() - this.#fullAt >= this.#deps.fullPassMs;
-    if (!isLong || isDue || !(await this.#changes())) await this.#all();
+    const isDue = (since: number) => clock.now() - since >= fullPassMs;
+    if (!isLong || isDue(this.#fullAt) || !(await this.#changes())) await this.#all();
+    const [first] = this.#rows.values();
+    const at = placeIn(first?.url ?? "");
+    // The name may be that of another repository by now.
+    if (this.#facts !== null && (isDue(this.#askedAt) || (at && !this.isAt(at)))) await this.ask();
     return [...this.#rows.values()].sort((a, b) => a.number - b.number);
   }
 
@@ -96,7 +108,7 @@ export class RepositoryIssues {
   /** The parent of an issue of this repository, if it is an open one here that was read; costs no request. */
   parentOf({ parent_issue_url: url }: IssueRow): IssueRow | null {
     const at = placeIn(url ?? "");
-    if (at === null || !isSamePlace(at, this.place)) return null;
+    if (at === null || !this.isAt(at)) return null;
     return this.#rows.get(at.number) ?? null;
   }
 
@@ -121,8 +133,10 @@ export class RepositoryIssues {
     };
   }
 
-  async #ask(): Promise<Facts> {
+  /** The facts as they are now. */
+  async ask(): Promise<Facts> {
     const { owner, repo } = this.place;
+    this.#askedAt = this.#deps.clock.now();
     this.#facts = await this.#deps.client.read(facts, "GET /repos/{owner}/{repo}", { owner, repo });
     return this.#facts;
   }
@@ -232,12 +246,12 @@ export class RepositoryIssues {
     } catch (error) {
       if (isCategory(error, "gone")) {
         // Every issue of a repository whose issues are switched off is answered so; they come back with the switch.
-        if ((await this.#ask()).has_issues === false) throw error;
+        if ((await this.ask()).has_issues === false) throw error;
         return { gone: "deleted" };
       }
       if (!isCategory(error, "not_found")) throw error;
       // A credential that lost its access must not look like issues that are gone.
-      await this.#ask();
+      await this.ask();
       return { gone: "deleted, or transferred to a repository that cannot be read" };
     }
   }
@@ -246,9 +260,9 @@ export class RepositoryIssues {
   async #elsewhere(row: IssueRow): Promise<Gone | null> {
     if (row.pull_request) return { gone: "a pull request, not an issue" };
     const at = placeIn(row.url);
-    if (at === null || isSamePlace(at, this.place)) return null;
-    const [owner = "", repo = ""] = (await this.#ask()).full_name.split("/");
-    if (isSamePlace(at, { owner, repo })) return null;
+    if (at === null || this.isAt(at)) return null;
+    await this.ask();
+    if (this.isAt(at)) return null;
     return { gone: `transferred to ${at.owner}/${at.repo}#${at.number}` };
   }
 }

@@ -66,6 +66,8 @@ export const noRelations: Relations = { blockedBy: [], subIssues: [] };
 export interface RowContext {
   readonly settings: GithubTrackerSettings;
   readonly repository: ScopeRepository & { readonly id: number };
+  /** Whether it is the repository, by its configured or its present name. */
+  readonly isOwn: (place: { readonly owner: string; readonly repo: string }) => boolean;
   /** The login of `assignee`; null: issues of all people. */
   readonly assignee: string | null;
   /** The parent of an issue, where it is known. */
@@ -199,12 +201,11 @@ function withheldFor(
 }
 
 /** A blocker of another repository has the states of an issue without labels: whether it is closed. */
-function linkOf(row: IssueRow, { settings, repository, cardOf }: RowContext): Blocker {
-  const { owner, repo } = placeIn(row.url) ?? { owner: "", repo: "" };
-  const isOwn = isSamePlace({ owner, repo }, repository);
+function linkOf(row: IssueRow, context: RowContext): Blocker {
+  const { settings, cardOf } = context;
+  const place = placeIn(row.url) ?? { owner: "", repo: "" };
   return {
-    id: isOwn ? issueIdOf(repository.id, row.number) : null,
-    identifier: identifierOf({ owner, repo }, row.number, settings),
+    ...nameOf(place, row.number, context),
     title: row.title,
     state: stateOf(row, settings.states, cardOf(row)),
     url: row.html_url,
@@ -217,10 +218,7 @@ function parentLinkOf(row: IssueRow, context: RowContext): IssueLink | null {
   if (known !== null) return linkOf(known, context);
   const place = placeIn(row.parent_issue_url ?? "");
   if (place === null) return null;
-  const { settings, repository } = context;
-  const id = isSamePlace(place, repository) ? issueIdOf(repository.id, place.number) : null;
-  const identifier = identifierOf(place, place.number, settings);
-  return { id, identifier, title: null, state: null, url: null };
+  return { ...nameOf(place, place.number, context), title: null, state: null, url: null };
 }
 
 interface Place {
@@ -238,11 +236,11 @@ export function isSamePlace(a: Place, b: Place): boolean {
   return `${a.owner}/${a.repo}`.toLowerCase() === `${b.owner}/${b.repo}`.toLowerCase();
 }
 
-function identifierOf(
-  place: Place,
-  number: number,
-  { repositories }: GithubTrackerSettings,
-): string {
-  const known = repositories.find((one) => isSamePlace(one, place));
-  return known ? `${known.prefix}-${number}` : `${place.owner}/${place.repo}#${number}`;
+function nameOf(place: Place, number: number, { settings, repository, isOwn }: RowContext) {
+  if (isOwn(place)) {
+    return { id: issueIdOf(repository.id, number), identifier: `${repository.prefix}-${number}` };
+  }
+  const known = settings.repositories.find((one) => isSamePlace(one, place));
+  const identifier = known ? `${known.prefix}-${number}` : `${place.owner}/${place.repo}#${number}`;
+  return { id: null, identifier };
 }

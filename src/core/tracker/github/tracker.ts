@@ -1,5 +1,6 @@
 // Issues of GitHub: polls that cost nothing while nothing changes, moves, and the agent's tools.
 
+import { z } from "zod";
 import type { Clock } from "../../clock.ts";
 import type { TrackerConfig } from "../../config/config.ts";
 import { GithubAccount } from "../../github/account.ts";
@@ -15,7 +16,6 @@ import { newestComments, oneComment, timedComments } from "./comments.ts";
 import { tracked } from "./errors.ts";
 import { GithubReader } from "./reader.ts";
 import { RepositoryIssues } from "./repository.ts";
-import { isSamePlace } from "./rows.ts";
 import {
   type GithubTrackerSettings,
   githubTrackerSettings,
@@ -38,6 +38,7 @@ export interface GithubTrackerOptions
 
 const defaultFullPassMs = 300_000;
 const done = Promise.resolve();
+const anyRepository = z.object({ id: z.number() });
 
 /** The tracker for one configuration. Sends no request yet. Throws as `githubTrackerSettings` does. */
 export function createGithubTracker(options: GithubTrackerOptions): Tracker {
@@ -188,12 +189,27 @@ class Connection {
     for (const name of [...(board?.places?.keys() ?? [])].sort()) {
       const [theirs = "", repo = ""] = name.split("/");
       const place = { owner: theirs, repo };
-      if (this.scope.some((one) => isSamePlace(one, place))) continue;
+      if (this.repositories.some((one) => one.isAt(place))) continue;
       const isOwn = theirs.toLowerCase() === owner.toLowerCase();
       const prefix = isOwn ? repo : `${theirs}-${repo}`;
       if (this.scope.some((one) => one.prefix.toLowerCase() === prefix.toLowerCase())) continue;
+      if (await this.#isRenamed(place)) continue;
       this.#add({ ...place, prefix });
     }
+  }
+
+  /** Whether one that is known has this name now. */
+  async #isRenamed({ owner, repo }: Pick<ScopeRepository, "owner" | "repo">): Promise<boolean> {
+    const [first] = this.repositories;
+    if (first === undefined) return false;
+    const route = "GET /repos/{owner}/{repo}";
+    const { id } = await this.#client(first).read(anyRepository, route, { owner, repo });
+    for (const one of this.repositories)
+      if ((await one.facts()).id === id) {
+        await one.ask();
+        return true;
+      }
+    return false;
   }
 
   async comment(id: string) {

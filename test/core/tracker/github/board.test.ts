@@ -158,6 +158,14 @@ test("without repositories those of the board count: its issues are found, polle
   );
   const made = await driven(clock, tracker.editor?.create({ title: "New" }) ?? never());
   assert.deepEqual([made.identifier, made.state], ["app-3", "Todo"]);
+  fake.repository.full_name = "acme/renamed";
+  fake.board.repository = "acme/renamed";
+  assert.deepEqual(
+    (await tracker.fetchIssuesByStates(["Todo"])).map(({ identifier }) => identifier),
+    ["app-1", "app-3"],
+    "a repository that is renamed is the same one",
+  );
+  assert.equal(await tracker.idOfNode?.("I_1", null), "7#1");
   tracker.close();
 });
 

@@ -76,7 +76,7 @@ test("an issue that closes while a long list is read hides none: the list is rea
   later();
   fake.taken();
   assert.equal((await tracker.fetchIssuesByStates(["Open"])).length, 248);
-  assert.equal(fake.taken().length, 4, "three pages, and what has closed meanwhile");
+  assert.equal(fake.taken().length, 5, "three pages, what has closed meanwhile, the name");
   tracker.close();
 });
 
@@ -179,11 +179,21 @@ test("a name that two repositories have stands for neither", async () => {
 test("a renamed repository keeps its issues and their names", async () => {
   await using fake = await startSmallGithub();
   fake.add();
-  const { tracker } = githubTracker(fake.url);
+  const { tracker, clock } = githubTracker(fake.url);
   const [before] = await tracker.fetchIssuesByStates(["Open"]);
   fake.repository.full_name = "acme/renamed";
-  const [after] = await tracker.fetchIssuesByIds(["7#1"]);
+  fake.add({ blockedBy: [1] });
+  const [after, blocked] = await tracker.fetchIssuesByStates(["Open"]);
   assert.deepEqual([after?.id, after?.identifier], [before?.id, "app-1"]);
+  const [blocker] = blocked?.blockedBy ?? [];
+  assert.deepEqual([blocker?.id, blocker?.identifier], [before?.id, "app-1"]);
+  assert.equal((await tracker.fetchIssuesByIds(["7#1"]))[0]?.identifier, "app-1");
+  // Another repository takes the name.
+  Object.assign(fake.repository, { id: 8, full_name: "acme/app" });
+  clock.advance(300_000);
+  await tracker.fetchIssuesByStates(["Open"]);
+  assert.deepEqual(await tracker.fetchIssuesByIds(["7#1"]), []);
+  assert.match(tracker.whyGone?.("7#1") ?? "", /of a repository that/);
   tracker.close();
 });
 
