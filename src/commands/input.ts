@@ -141,13 +141,25 @@ export interface Program {
   readonly hint: string;
 }
 
-/** Runs `program` until the person leaves it, with whatever status. Rejects with `usage` when it cannot be started. */
-export async function openProgram({ file, args, cwd, env, hint }: Program): Promise<void> {
+/**
+ * Runs `program` until the person leaves it, with whatever status; it is never one that an agent has put into `cwd`.
+ * Rejects with `usage` when it cannot be started.
+ */
+export async function openProgram({
+  file: named,
+  args,
+  cwd,
+  env: own,
+  hint,
+}: Program): Promise<void> {
   const { spawn } = process.getBuiltinModule("node:child_process");
   const { once } = process.getBuiltinModule("node:events");
   // Ctrl-C is for the program and what it runs: this process has to be there when it ends.
   const ignore = () => {};
   process.on("SIGINT", ignore);
+  const { resolve } = process.getBuiltinModule("node:path");
+  const file = named.includes("/") ? resolve(named) : named;
+  const env = guarded(own, cwd);
   try {
     await once(spawn(file, args, { stdio: "inherit", cwd, env }), "close");
   } catch (cause) {
@@ -158,6 +170,24 @@ export async function openProgram({ file, args, cwd, env, hint }: Program): Prom
   } finally {
     process.off("SIGINT", ignore);
   }
+}
+
+/**
+ * Places of PATH that are relative, empty or within `dir` would be the agent's; git, which prompts of shells ask, starts no
+ * monitor that a repository names (https://git-scm.com/docs/git-config#Documentation/git-config.txt-corefsmonitor).
+ */
+function guarded(env: Program["env"], dir: string): Program["env"] {
+  const { isAbsolute, resolve } = process.getBuiltinModule("node:path");
+  const isForeign = (place: string) =>
+    isAbsolute(place) && !`${resolve(place)}/`.startsWith(`${dir}/`);
+  const count = Number(env["GIT_CONFIG_COUNT"]) || 0;
+  return {
+    ...env,
+    PATH: env["PATH"]?.split(":").filter(isForeign).join(":"),
+    GIT_CONFIG_COUNT: String(count + 1),
+    [`GIT_CONFIG_KEY_${count}`]: "core.fsmonitor",
+    [`GIT_CONFIG_VALUE_${count}`]: "false",
+  };
 }
 
 const openers: Readonly<Record<string, string>> = { darwin: "open", linux: "xdg-open" };

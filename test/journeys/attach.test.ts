@@ -136,7 +136,11 @@ test("attach: the person's own agent opens, on the thread where the agent was th
   const thread = latest[0]?.thread_id ?? "";
   const typing = [["A note", "\r"]] as const;
   const attach = async (name: string) => {
-    const own = { PATH: await ownProgram(place, name) };
+    // What an agent may have put where a PATH with relative places finds it.
+    const planted = join(place.workspace("LOCAL-1"), ".git", "bin");
+    await mkdir(planted, { recursive: true });
+    await writeFile(join(planted, name), "#!/bin/sh\nexit 7\n", { mode: 0o755 });
+    const own = { PATH: [".git/bin", "", planted, await ownProgram(place, name)].join(":") };
     const done = await onItsTerminal(place, { typing, own }, "attach", "LOCAL-1", "--with", name);
     assert.equal(done.code, 0, done.shown);
     assert.match(done.shown, /1 changed file will be in the agent's next turn/);
