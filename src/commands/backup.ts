@@ -40,7 +40,7 @@ export const restoreCommand = row({
   examples: ["symphony restore symphony-2026-07-27.backup"],
   arguments: [{ ...fileArgument, summary: "a file that symphony backup wrote" }],
   async call({ file }, context) {
-    const dataDir = await filesFor("symphony restore FILE", context);
+    const dataDir = await filesFor("symphony restore FILE", context, true);
     const { restoreUnlocked } = await import("../core/store/backup.ts");
     const { requireReadable } = await import("../core/doctor/data-checks.ts");
     const backup = resolve(context.where.cwd, file);

@@ -1,19 +1,29 @@
 import { SymphonyError } from "../core/model/errors.ts";
-import { type CommandContext, findDataDir, runtimeIn } from "./context.ts";
+import { type CommandContext, findDataDir, findProject, runtimeIn } from "./context.ts";
 import { withHint } from "./failure.ts";
 
 /**
  * The data directory of a command that works on its files: `--data-dir`, else that of the server that was named (`--url`,
  * SYMPHONY_URL), else the project's. Rejects with `usage` where there is none, and where the server's files are on another
- * machine: the project here is another one. `command` is what to type instead, without the directory.
+ * machine: the project here is another one. `command` is what to type instead, without the directory; `isNew`: the directory
+ * of a project need not be there.
  */
-export async function filesFor(command: string, context: CommandContext): Promise<string> {
+export async function filesFor(
+  command: string,
+  context: CommandContext,
+  isNew = false,
+): Promise<string> {
   const { where } = context;
   const url = where.url ?? (where.env["SYMPHONY_URL"] || undefined);
   if (where.dataDir === undefined && url !== undefined) return filesOf(url, command, context);
   const dataDir = findDataDir(where);
-  if (dataDir !== null) return dataDir;
-  throw new SymphonyError("usage", "there is no data directory here", {
+  const project = findProject(where);
+  // That of a directory above, or of the home, belongs to another project.
+  const isElsewhere = project?.workflowPath != null && project.dataDir !== dataDir;
+  if (isElsewhere && isNew) return project.dataDir;
+  if (dataDir !== null && !isElsewhere) return dataDir;
+  const why = isElsewhere ? `: no server has run for ${project.workflowPath} yet` : "";
+  throw new SymphonyError("usage", `there is no data directory here${why}`, {
     hint: `${command} --data-dir DIR, on the machine of the server`,
   });
 }

@@ -47,6 +47,27 @@ test("the data directory is private and stays out of version control", async () 
   assert.equal(readFileSync(join(dataDir, ".gitignore"), "utf8"), "*\n");
 });
 
+test("S16: a project that no server has run for does not use the files of a directory above, and a backup is restored into it", async () => {
+  using outer = project();
+  await symphony(["issue", "create", "--title", "Outer"], { cwd: outer.path });
+  const inner = join(outer.path, "inner");
+  mkdirSync(inner);
+  writeFileSync(join(inner, "WORKFLOW.md"), localWorkflow);
+  const backup = join(outer.path, "of-inner.backup");
+  for (const words of [
+    ["audit", "verify"],
+    ["backup", backup],
+  ]) {
+    const { code, stderr } = await symphony(words, { cwd: inner });
+    assert.equal(code, 2, stderr);
+    assert.ok(stderr.includes(`no server has run for ${join(inner, "WORKFLOW.md")} yet`), stderr);
+  }
+  await symphony(["backup", backup], { cwd: outer.path });
+  assert.equal((await symphony(["restore", backup], { cwd: inner })).code, 0);
+  const { stdout } = await symphony(["issue", "list", "--json"], { cwd: inner });
+  assert.equal(JSON.parse(stdout).issues[0].title, "Outer");
+});
+
 test("a read command creates no files", async () => {
   using dir = project();
   const { code, stdout } = await symphony(["issue", "list", "--json"], { cwd: dir.path });
