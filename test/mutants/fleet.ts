@@ -27,4 +27,9 @@ export const ofTheFleet: readonly Mutant[] = [
       'if (answer === "no lead" || answer === "gone") return "extend";',
     ],
   ),
+  ...faults({ file: "src/core/orchestrator/losses.ts", tests }, [
+    "16: an attempt that kills its worker goes round the fleet",
+    "if (names.length < maxWorkers && losses.length < maxDeaths) return null;",
+    "if (losses.length < 1_000) return null;",
+  ]),
 ];

@@ -250,7 +250,7 @@ async function followedBy(session: AgentSession, live: LiveAttempt): Promise<boo
 type AttemptOutcome =
   | { kind: "completed"; made: Made | null; issue: Issue | null }
   | { kind: "stopped" }
-  | { kind: "failed"; code: string; message: string; untilWall?: number | null }
+  | { kind: "failed"; code: string; message: string; untilWall?: number | null; workerDied?: true }
   | { kind: "needs"; needs: Needs; code: string };
 
 /** Turns the error that ended the work into the attempt's outcome. */
@@ -262,6 +262,7 @@ function outcomeOf(error: unknown): AttemptOutcome {
   if (isNeeds(needs)) return { kind: "needs", needs, code: error.code };
   // The message includes the hint, because an operator who reads why it failed needs the next step.
   const outcome = { kind: "failed", code: error.code, message: adviceOf(error) } as const;
+  if (error.details["workerDied"] === true) return { ...outcome, workerDied: true };
   if (error.code !== "provider_limited") return outcome;
   const until = error.details["untilWall"];
   return { ...outcome, untilWall: typeof until === "number" ? until : null };

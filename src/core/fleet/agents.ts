@@ -70,6 +70,7 @@ export interface WorkerAgentsDeps {
 }
 
 interface Held {
+  readonly since: number;
   readonly hits: number;
   readonly until: number;
   readonly trouble: string;
@@ -135,8 +136,12 @@ export class WorkerAgents {
     return made;
   }
 
-  started(agent: string): void {
-    if (this.#held.delete(agent)) this.#deps.changed();
+  /** Something that began at `from` (monotonic ms) went well: what failed since then counts on. */
+  started(agent: string, from: number): void {
+    const held = this.#held.get(agent);
+    if (held === undefined || held.since >= from) return;
+    this.#held.delete(agent);
+    this.#deps.changed();
   }
 
   /** An agent was not started, or its login was refused: nothing more is started with it here for a while. */
@@ -148,7 +153,8 @@ export class WorkerAgents {
     const holdMs = Math.min(firstHoldMs * 2 ** (hits - 1), longestHoldMs);
     const next = new Date(clock.wall() + holdMs).toISOString();
     const trouble = `${oneLine(error.message, troubleChars)}, tried again at ${next}`;
-    this.#held.set(agent, { hits, until: clock.now() + holdMs, trouble });
+    const since = clock.now();
+    this.#held.set(agent, { since, hits, until: since + holdMs, trouble });
     this.#found.set(agent, this.#found.get(agent) ?? null);
     log("an agent cannot be started here", { agent, reason: trouble });
     changed();

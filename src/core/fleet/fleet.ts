@@ -132,7 +132,8 @@ export class Fleet {
     }
     const name_ = `${attemptId}-${this.#members.epoch}`;
     const run: Run = {
-      ...{ member, instance: presence.instance, gone: Promise.withResolvers<SymphonyError>() },
+      ...{ member, instance: presence.instance, sinceWall: presence.sinceWall },
+      ...{ gone: Promise.withResolvers<SymphonyError>() },
       ...{ talk: null, dispatchedAt: null, wasSeen: false, isWithdrawn: false, endOrder: "none" },
     };
     this.#runs.set(name_, run);

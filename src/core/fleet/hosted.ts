@@ -284,9 +284,10 @@ export class Hosted implements Listener {
 
   async #turn(session: AgentSession, body: JsonObject): Promise<JsonObject> {
     this.#isDirty = true;
+    const from = this.#deps.clock.now();
     try {
       await session.turn(String(body["prompt"]), body["options"] as TurnOptions);
-      this.#deps.agents.started(this.#agent);
+      this.#deps.agents.started(this.#agent, from);
     } catch (error) {
       this.#deps.agents.failed(this.#agent, error);
       await this.#bringBack().catch(() => {});

@@ -8,6 +8,8 @@ import type { Sighting } from "./sighting.ts";
 export interface JudgedRun {
   /** The process of the worker that it was given to. */
   readonly instance: string;
+  /** When that process began, epoch ms. */
+  readonly sinceWall: number;
   /** Monotonic ms; null: no worker can have it yet. */
   readonly dispatchedAt: number | null;
   /** The worker has said once that it runs it. */
@@ -19,6 +21,8 @@ export interface JudgedRun {
 /** `gone`: the worker certainly has no agent of it any more; `failed`: it is given up. Both as the end of a sentence. */
 export interface Verdict {
   readonly gone?: string;
+  /** The process of the worker died with it, as far as that can be seen from here. */
+  readonly died?: true;
   readonly failed?: string;
   readonly isSeen?: boolean;
 }
@@ -26,21 +30,27 @@ export interface Verdict {
 /** Whether the run `name` is certainly over on its worker at `now` (monotonic ms). */
 export function verdictOf(
   name: string,
-  { instance, dispatchedAt, wasSeen, endOrder }: JudgedRun,
+  { instance, sinceWall, dispatchedAt, wasSeen, endOrder }: JudgedRun,
   { sighting, now, leaseMs }: { sighting: Sighting | null; now: number; leaseMs: number },
 ): Verdict {
   const { presence = null, missingWall = null, beat = 0, lastBeatAt = now } = sighting ?? {};
-  if (presence && presence.instance !== instance) return { gone: "has ended its agents" };
+  if (presence && presence.instance !== instance) {
+    // A process that lives on has another instance after it could not renew its lease.
+    const hasDied = presence.afterDeath && presence.sinceWall !== sinceWall;
+    return hasDied ? { gone: "was killed", died: true } : { gone: "has ended its agents" };
+  }
   if (presence?.left) return { gone: "has stopped" };
   if (missingWall !== null) {
     // The engine may have lost it: by our own time it cannot have been renewed for a whole lease.
-    return now - lastBeatAt >= leaseMs ? { gone: "was lost" } : {};
+    return now - lastBeatAt >= leaseMs ? { gone: "was lost", died: true } : {};
   }
   if (presence?.runs.includes(name)) return { isSeen: true };
   // The second beat after the order was seen was made with the order in force.
   if (wasSeen || (typeof endOrder === "number" && beat >= endOrder + 2))
     return { gone: "has ended the agent" };
-  if (dispatchedAt !== null && now - dispatchedAt > leaseMs)
+  // One that says nothing any more may have died with it: then its lease tells.
+  const isThere = now - lastBeatAt <= leaseMs / 3;
+  if (dispatchedAt !== null && now - dispatchedAt > leaseMs && isThere)
     return { failed: `did not take the attempt within ${leaseMs / 1_000} s` };
   return {};
 }

@@ -68,6 +68,8 @@ export const Presence = z.object({
   takes: z.boolean().default(true),
   /** It has ended every agent and stopped: the last that it says. */
   left: z.boolean().default(false),
+  /** The process before this one was killed, or its machine died. */
+  afterDeath: z.boolean().default(false),
 });
 export type Presence = z.output<typeof Presence>;
 

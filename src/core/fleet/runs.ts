@@ -31,12 +31,17 @@ interface Look {
 export function judge(run: Run, { name: id, isMember, sighting, now, leaseMs }: Look): void {
   const { name } = run.member;
   if (!isMember) run.talk?.fail(lost(`the worker ${name} was removed`));
-  const { gone, failed, isSeen } = verdictOf(id, run, { sighting, now, leaseMs });
+  const { gone, failed, isSeen, died } = verdictOf(id, run, { sighting, now, leaseMs });
   if (isSeen) run.wasSeen = true;
-  if (gone) run.gone.resolve(lost(`the worker ${name} ${gone}`));
+  // It may not have been taken yet; what kills a worker at once is not seen either.
+  const workerDied = died === true && run.dispatchedAt !== null;
+  if (gone) run.gone.resolve(lost(`the worker ${name} ${gone}`, workerDied));
   if (failed) run.talk?.fail(lost(`the worker ${name} ${failed}`));
 }
 
-export function lost(why: string): SymphonyError {
-  return new SymphonyError("worker_lost", why, { hint: "symphony workers list" });
+export function lost(why: string, workerDied = false): SymphonyError {
+  return new SymphonyError("worker_lost", why, {
+    hint: "symphony workers list",
+    ...(workerDied && { details: { workerDied } }),
+  });
 }

@@ -1,13 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
-import { join } from "node:path";
 import type { AgentKind } from "../agent/kinds.ts";
 import { type Clock, pause, within } from "../clock.ts";
 import { leaseRange } from "../config/fleet.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { Guardian } from "../process/guardian.ts";
-import { hasProc, killRun, runIdOf } from "../process/table.ts";
-import { deleteTree } from "../workspace/deletion.ts";
+import { hasProc } from "../process/table.ts";
 import { WorkerAgents } from "./agents.ts";
 import { type Engine, type Job, type Part, skewOf } from "./engine.ts";
 import { Hosted, type HostedDeps } from "./hosted.ts";
@@ -23,6 +21,7 @@ import {
   renewLease,
 } from "./lease.ts";
 import { checksFor, endOrders, orderOf } from "./orders.ts";
+import { OwnDir } from "./own-dir.ts";
 import { lost as workerLost } from "./runs.ts";
 import { keyFor } from "./sealing.ts";
 import { Taking } from "./taking.ts";
@@ -76,6 +75,7 @@ class FleetWorker {
   readonly #taken = new Set<string>();
   readonly #early: EarlyParts;
   readonly #agents: WorkerAgents;
+  readonly #dir: OwnDir;
   /** Aborted: the next renewal comes at once. */
   #soon = new AbortController();
   #guardian: Guardian;
@@ -97,19 +97,18 @@ class FleetWorker {
     this.#sinceWall = options.clock.wall();
     this.#early = new EarlyParts(options.clock);
     const { kinds, clock, env, dir, hide, log, identity } = options;
+    this.#dir = new OwnDir(dir);
     this.#agents = new WorkerAgents({
       ...{ kinds, clock, env, dir, hide, log, key: this.#key, worker: identity.id },
-      workspaceRoot: this.#workspaceRoot,
+      workspaceRoot: this.#dir.workspaceRoot,
       changed: () => this.#soon.abort(),
     });
-    this.#guardian = new Guardian(runIdOf(this.#options.dir, "").slice(0, -1));
+    this.#guardian = new Guardian(this.#dir.runId);
   }
 
   async run(): Promise<void> {
     const { engine, identity, signal, clock } = this.#options;
-    // What an earlier process of this directory has left.
-    await killRun(runIdOf(this.#options.dir, "").slice(0, -1));
-    await this.#sweep();
+    await this.#dir.enter(this.#options.log);
     const ends = AbortSignal.any([signal, this.#stop.signal]);
     this.#taking = new Taking({
       open: () =>
@@ -159,20 +158,9 @@ class FleetWorker {
       await within(this.#taking.close(), this.#times.renewMs);
       await within(reading, this.#times.renewMs);
       this.#guardian.dismiss();
+      await this.#dir.leave();
     }
     if (this.#failure !== null) throw this.#failure;
-  }
-
-  get #workspaceRoot(): string {
-    return join(this.#options.dir, "workspaces");
-  }
-
-  /** The copies of an earlier process; nothing in them was promised to anyone. */
-  async #sweep(): Promise<void> {
-    await deleteTree(this.#workspaceRoot).catch((error: unknown) => {
-      const facts = { path: this.#workspaceRoot, reason: messageOf(error) };
-      this.#options.log("old workspaces could not be deleted", facts);
-    });
   }
 
   /** One renewal; everything that was renewed counts from the moment before it was asked for. */
@@ -241,8 +229,7 @@ class FleetWorker {
   #extend(from: number): void {
     const { clock } = this.#options;
     this.#deadline.extend(from, this.#times);
-    if (!this.#guardian.isAlive)
-      this.#guardian = new Guardian(runIdOf(this.#options.dir, "").slice(0, -1));
+    if (!this.#guardian.isAlive) this.#guardian = new Guardian(this.#dir.runId);
     this.#guardian.extend(this.#deadline.at - clock.now());
   }
 
@@ -282,7 +269,7 @@ class FleetWorker {
     const ended = [...this.#runs.values()].map(({ hosted }) => hosted.end(lost(why)));
     if (ended.length > 0) log("agents are ended", { reason: why, agents: ended.length });
     await Promise.all(ended);
-    await killRun(runIdOf(this.#options.dir, "").slice(0, -1));
+    await this.#dir.endProcesses();
     this.#guardian.rest();
     this.#early.clear();
     if (this.#instance !== "") this.#before = this.#instance;
@@ -328,7 +315,7 @@ class FleetWorker {
     const { kinds, clock, env, dir, hide, log, prepare } = this.#options;
     return {
       ...{ kinds, clock, env, hide, log, dir, prepare, agents: this.#agents },
-      workspaceRoot: this.#workspaceRoot,
+      workspaceRoot: this.#dir.workspaceRoot,
       requireLease: () => this.requireLease(),
     };
   }
@@ -379,7 +366,7 @@ class FleetWorker {
       runs: [...this.#runs.keys()],
       leaseMs: this.#times.leaseMs,
       agents: this.#agents.found,
-      left: false,
+      ...{ left: false, afterDeath: this.#dir.afterDeath },
       takes: this.#instance === "" || this.#taking?.isRunning === true,
     };
   }

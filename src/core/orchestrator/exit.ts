@@ -2,6 +2,7 @@ import type { AttemptStatus } from "../model/attempt.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
 import { standingOf } from "./dispatch.ts";
 import type { Dismissal, Ended, Running } from "./issues.ts";
+import { heldAsPoison, lossesAfter, lossesOf } from "./losses.ts";
 import type { Effect, Exit, Input } from "./messages.ts";
 import { movedOn } from "./move.ts";
 import { wellEnded } from "./offer.ts";
@@ -79,9 +80,9 @@ function stopped(
   const { issue, stopping } = entry;
   switch (stopping?.leadsTo) {
     case "retry":
-      return failed(state, entry, { error: stopping.reason, context });
+      return failed(state, entry, { error: stopping.reason, exit, context });
     case "move":
-      return movedOn(state, entry, context);
+      return movedOn(state, entry, { exit, context });
     case "shutdown":
       return decided(state);
     case "hold": {
@@ -181,7 +182,7 @@ function finished(
       return failed(state, entry, {
         error:
           exit.code === "spawn_failed" ? "failed to spawn agent" : `worker exited: ${exit.message}`,
-        context,
+        ...{ exit, context },
       });
     case "stopped":
       return release(state, entry.issue, { why: "stopped", wall: context.wall });
@@ -202,7 +203,10 @@ function notBegun(
   const { issue, attempt, failures, workspacePath } = entry;
   const save: Effect = { type: "saveRecord", issueId: issue.id };
   if (attempt === null) return decided(relisted(state, issue, context), save);
-  const retry = { issue, attempt, failures, error, workspacePath, after: null };
+  const retry = {
+    ...{ issue, attempt, failures, error, workspacePath, after: null },
+    ...lossesOf(entry),
+  };
   return andThen(waitForStorage(state, retry, { error, now, wall }), (next) => decided(next, save));
 }
 
@@ -210,9 +214,12 @@ function notBegun(
 function failed(
   state: State,
   entry: Running,
-  { error, context }: { error: string; context: Context },
+  { error, exit, context }: { error: string; exit: Exit; context: Context },
 ): Decision {
   const { issue, workspacePath } = entry;
+  const losses = lossesAfter(entry, exit);
+  const held = heldAsPoison(state, entry, { ...losses, context });
+  if (held !== null) return held;
   const failures = entry.failures + 1;
   const { maxRetries } = context.config.agent;
   if (maxRetries !== null && failures > maxRetries) {
@@ -226,7 +233,7 @@ function failed(
   const attempt = (entry.attempt ?? 0) + 1;
   return queueFailure(
     state,
-    { issue, attempt, failures, error, workspacePath, after: null },
+    { issue, attempt, failures, ...losses, error, workspacePath, after: null },
     context,
   );
 }

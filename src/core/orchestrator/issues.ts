@@ -58,6 +58,8 @@ export interface Running extends Claimed {
   readonly detached?: boolean;
   /** The worker that runs it; absent: this machine. */
   readonly worker?: string;
+  /** As `Losses`, before this attempt. */
+  readonly losses?: readonly string[];
 }
 
 /** An ordered stop: its reason, and what follows for the issue once the agent is gone. */
@@ -80,6 +82,8 @@ export interface Retry extends Claimed {
   readonly claim: "retrying";
   readonly attempt: number;
   readonly failures: number;
+  /** As `Losses`. */
+  readonly losses?: readonly string[];
   readonly dueAt: number;
   readonly dueWall: number;
   readonly error: string | null;

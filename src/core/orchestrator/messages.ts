@@ -255,6 +255,8 @@ export type Exit = (
       readonly message: string;
       /** When a limited provider accepts turns again, if it says so. */
       readonly untilWall?: number | null;
+      /** The process of its worker, or its machine, died while it ran there. */
+      readonly workerDied?: true;
     }
   | { readonly kind: "needs"; readonly needs: Needs; readonly code: string }
   | { readonly kind: "stopped" }

@@ -1,6 +1,7 @@
 import { type Context, type Decision, decided, tell } from "./decision.ts";
 import type { Running } from "./issues.ts";
-import type { Input } from "./messages.ts";
+import { heldAsPoison, lossesAfter, lossesOf } from "./losses.ts";
+import type { Exit, Input } from "./messages.ts";
 import { queueRetry } from "./retry.ts";
 import type { State } from "./state.ts";
 import { orderStop } from "./stop.ts";
@@ -37,14 +38,24 @@ export function moved(
 }
 
 /** The attempt that was stopped for a move is gone: the next one begins, with no failure counted. */
-export function movedOn(state: State, entry: Running, { now, wall }: Context): Decision {
+export function movedOn(
+  state: State,
+  entry: Running,
+  { exit, context }: { exit: Exit; context: Context },
+): Decision {
   const { issue, attempt, failures, workspacePath, stopping } = entry;
+  const { now, wall } = context;
+  const next = lossesAfter(entry, exit);
+  const losses = next.losses === undefined ? lossesOf(entry) : next;
+  const held = heldAsPoison(state, entry, { ...losses, context });
+  if (held !== null) return held;
   return queueRetry(
     state,
     {
       issue,
       attempt: attempt ?? 1,
       failures,
+      ...losses,
       error: stopping?.reason ?? null,
       workspacePath,
       after: null,

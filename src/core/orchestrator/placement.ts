@@ -2,6 +2,7 @@ import type { Config } from "../config/config.ts";
 import type { Issue } from "../model/issue.ts";
 import type { WorkerHost } from "../model/worker.ts";
 import { choiceFor } from "./choice.ts";
+import { suspectedOn } from "./losses.ts";
 import type { State } from "./state.ts";
 
 /** What an attempt needs of its worker. */
@@ -9,6 +10,8 @@ interface Wanted {
   readonly agent: string;
   /** The worker to which a person has moved the issue; null: any. */
   readonly only: string | null;
+  /** Its last worker died: it runs on none that has another such attempt. */
+  readonly apart?: boolean;
 }
 
 type Places = Pick<State, "workers" | "issues">;
@@ -30,8 +33,10 @@ function open(places: Places, config: Config, wanted: Wanted | null) {
   const workers = workersOf(places, config);
   if (workers === null) return null;
   const running = [...issues.of("running").values()];
+  const suspected = suspectedOn(places);
+  const fits = (worker: WorkerHost) => wanted === null || why(worker, wanted, suspected) === null;
   return workers
-    .filter((worker) => isOpen(worker, config) && (wanted === null || why(worker, wanted) === null))
+    .filter((worker) => isOpen(worker, config) && fits(worker))
     .map((worker) => {
       const taken = running.filter((entry) => entry.worker === worker.name).length;
       return { name: worker.name, taken, free: Math.max(worker.capacity - taken, 0) };
@@ -43,8 +48,13 @@ function isOpen({ ready, labels }: WorkerHost, { fleet }: Config): boolean {
 }
 
 /** Why the worker does not run the attempt, as a part of a sentence; null: it can, or it is not known. */
-function why({ name, agents }: WorkerHost, { agent, only }: Wanted): string | null {
+function why(
+  { name, agents }: WorkerHost,
+  { agent, only, apart = false }: Wanted,
+  suspected: ReadonlySet<string>,
+): string | null {
   if (only !== null && only !== name) return `is not ${only}, to which it was moved`;
+  if (apart && suspected.has(name)) return "runs another attempt whose last worker died";
   if (agents === null) return null;
   const found = agents.find((one) => one.agent === agent);
   if (found === undefined) return `has not checked ${agent} yet`;
@@ -53,8 +63,10 @@ function why({ name, agents }: WorkerHost, { agent, only }: Wanted): string | nu
 
 /** What the issue's next attempt needs of its worker; `agent`: another one than it would start with now. */
 export function wantedFor(state: State, issue: Issue, config: Config, agent?: string): Wanted {
-  const only = state.issues.get(issue.id)?.choices.worker ?? null;
-  return { agent: agent ?? choiceFor(state, issue, config).agent, only };
+  const row = state.issues.get(issue.id);
+  const only = row?.choices.worker ?? null;
+  const apart = row?.claim === "retrying" && row.losses !== undefined;
+  return { agent: agent ?? choiceFor(state, issue, config).agent, only, apart };
 }
 
 /** Free slots of all workers; null: attempts run on this machine. */
@@ -72,7 +84,7 @@ const places = new WeakMap<
 export function hasPlace(state: State, issue: Issue, config: Config): boolean {
   if (workersOf(state, config) === null) return true;
   const wanted = wantedFor(state, issue, config);
-  const key = `${wanted.agent} ${wanted.only}`;
+  const key = `${wanted.agent} ${wanted.only} ${wanted.apart}`;
   const kept = places.get(state);
   const known = kept?.config === config ? kept : { config, has: new Map<string, boolean>() };
   places.set(state, known);
@@ -114,14 +126,21 @@ export function whyNoWorker(state: Places, config: Config, wanted: Wanted): stri
   const { only } = wanted;
   const named = only === null ? workers : workers.filter(({ name }) => name === only);
   if (named.length === 0) return `it was moved to ${only}, which is no worker: move it --to any`;
-  return named.map((worker) => `${worker.name} ${standing(worker, config, wanted)}`).join("; ");
+  const suspected = suspectedOn(state);
+  return named
+    .map((worker) => `${worker.name} ${standing(worker, config, { ...wanted, suspected })}`)
+    .join("; ");
 }
 
-function standing(worker: WorkerHost, { fleet }: Config, wanted: Wanted): string {
+function standing(
+  worker: WorkerHost,
+  { fleet }: Config,
+  { suspected, ...wanted }: Wanted & { readonly suspected: ReadonlySet<string> },
+): string {
   if (!worker.ready) return `takes nothing: ${worker.why ?? "not ready"}`;
   const missing = fleet.labels.filter((label) => !worker.labels.includes(label));
   if (missing.length > 0) return `lacks the label ${missing.join(", ")}`;
-  return why(worker, wanted) ?? `is full (${worker.capacity})`;
+  return why(worker, wanted, suspected) ?? `is full (${worker.capacity})`;
 }
 
 /**

@@ -12,6 +12,7 @@ import {
 import { hasSlot, slotsFor, standingOf } from "./dispatch.ts";
 import { type Gate, shutGate, storageGate } from "./gates.ts";
 import type { Retry } from "./issues.ts";
+import { lossesOf } from "./losses.ts";
 import type { Input } from "./messages.ts";
 import { wantedFor, whyNoWorker } from "./placement.ts";
 import { startVerified } from "./poll.ts";
@@ -198,7 +199,12 @@ function relaunch(state: State, entry: Retry, issue: Issue, context: Context): D
   // A full or lost pool of workers is no failure, and counts none.
   if (noWorker !== null) return queueForSlot(state, { ...entry, issue, error: noWorker }, context);
   if (hasSlot(slotsFor(state, config), issue)) {
-    return startAttempt(state, issue, { attempt, failures: entry.failures }, context);
+    return startAttempt(
+      state,
+      issue,
+      { attempt, failures: entry.failures, ...lossesOf(entry) },
+      context,
+    );
   }
   const error = "no available orchestrator slots";
   return queueForSlot(state, { ...entry, issue, attempt: attempt + 1, error }, context);

@@ -25,6 +25,7 @@ import {
   type Retry,
   type Running,
 } from "./issues.ts";
+import { lossesOf } from "./losses.ts";
 import type { AttemptOrder } from "./messages.ts";
 import { revisionOf } from "./offer.ts";
 import { rowsListed } from "./reconcile.ts";
@@ -79,7 +80,7 @@ function savedClaimOf(row: IssueRow): Partial<SavedClaim> | null {
       const { attempt, failures, dueWall, error, waits, stays } = row;
       const kept = waits?.gate === "storage" ? null : waits;
       const retry = { attempt, failures, dueAt: dueWall, error, waits: kept };
-      return { retry: { ...retry, ...(stays !== undefined && { stays }) } };
+      return { retry: { ...retry, ...(stays !== undefined && { stays }), ...lossesOf(row) } };
     }
     case "running":
       return savedRunOf(row);
@@ -89,17 +90,14 @@ function savedClaimOf(row: IssueRow): Partial<SavedClaim> | null {
 }
 
 /** A live attempt that is a retry is saved as one that is due: a crash must not reset the count. */
-function savedRunOf({
-  attempt,
-  failures,
-  startedWall,
-  stopping,
-}: Running): Partial<SavedClaim> | null {
+function savedRunOf(entry: Running): Partial<SavedClaim> | null {
+  const { attempt, failures, startedWall, stopping } = entry;
   if (stopping?.leadsTo === "hold")
     return { held: { reason: stopping.reason, since: stopping.sinceWall } };
   if (stopping?.leadsTo === "dismiss") return { dismissed: savedDismissal(stopping.dismissed) };
-  if (attempt === null || (stopping && stopping.leadsTo !== "shutdown")) return null;
-  return { retry: { attempt, failures, dueAt: startedWall, error: null, waits: null } };
+  if (attempt === null || stopping?.leadsTo === "release") return null;
+  const retry = { attempt, failures, dueAt: startedWall, error: null, waits: null };
+  return { retry: { ...retry, ...lossesOf(entry) } };
 }
 
 function savedHold({ reason, sinceWall: since, attached, templateId, next }: Held) {

@@ -14,6 +14,7 @@ import {
 import { type Context, type Decision, decided, type Prior, tell } from "./decision.ts";
 import { gateOf } from "./gates.ts";
 import { type Running, workspacePathOf } from "./issues.ts";
+import { type Losses, lossesOf } from "./losses.ts";
 import type { Effect } from "./messages.ts";
 import { wantedFor, whyNoWorker, workerFor, workersOf } from "./placement.ts";
 import { queueRetry } from "./retry.ts";
@@ -23,7 +24,7 @@ import { attemptOf, claimed, type State } from "./state.ts";
 const shortestWaitMs = 1_000;
 const openWaitMs = 10 * 60_000;
 
-export interface Birth {
+export interface Birth extends Losses {
   /** The retry number; null on a first run. */
   readonly attempt: number | null;
   readonly failures: number;
@@ -81,6 +82,7 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
     number: prior.count + 1,
     attempt: birth.attempt,
     failures: birth.failures,
+    ...lossesOf(birth),
     agent,
     model: choice.model,
     templateId,
@@ -131,6 +133,7 @@ function waitForWorker(
     state,
     {
       ...{ issue, attempt: birth.attempt ?? 1, failures: birth.failures, after: null },
+      ...lossesOf(birth),
       error: whyNoWorker(state, config, wantedFor(state, issue, config, agent)),
       workspacePath: workspacePathOf(state.issues.get(issue.id)),
       ...(begun === agent && { stays: agent }),
@@ -194,6 +197,7 @@ function waitForAgent(
       issue,
       attempt: attempt ?? 1,
       failures,
+      ...lossesOf(birth),
       error: gate?.detail ?? null,
       workspacePath: workspacePathOf(state.issues.get(issue.id)),
       after: null,

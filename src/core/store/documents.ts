@@ -203,6 +203,7 @@ const IssueRecordSchema = z.strictObject({
       error: z.string().nullable(),
       waits: wait.nullable().default(null),
       stays: z.string().min(1).exactOptional(),
+      losses: z.array(z.string()).exactOptional(),
     })
     .nullable(),
   dismissed: z.strictObject({ state: z.string(), since: time }).nullable(),

@@ -48,6 +48,8 @@ export interface IssueRecord {
     readonly waits: Wait | null;
     /** The agent that has begun the work. */
     readonly stays?: string;
+    /** Workers that died in a row while it ran on them. */
+    readonly losses?: readonly string[];
   } | null;
   /** Completed by an operator while the tracker's state is still active: not started while `state` is unchanged. */
   readonly dismissed: { readonly state: string; readonly since: number } | null;

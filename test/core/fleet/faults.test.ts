@@ -1,17 +1,18 @@
 // Whatever single thing fails, no agent of an issue runs beside another, and the issue is worked on in the end.
 
 import assert from "node:assert/strict";
-import { cpSync } from "node:fs";
+import { cpSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { agentsIn, FleetWorld, type WorkerProcess } from "../../support/worlds/fleet.ts";
-import { eventually, Served } from "../../support/worlds/symphony.ts";
+import { eventually, Served, symphony } from "../../support/worlds/symphony.ts";
 
 let world: FleetWorld;
 let first: WorkerProcess;
 let number = 0;
 before(async () => {
   // A part of it leaves the group, forks twice and would live for ever.
-  const agent = `(setsid bash -c 'while :; do sleep 1; done' &)
+  const agent = `case $SYMPHONY_ISSUE_TITLE in Deadly) kill -9 $(cat "$shared/pid-$(basename "\${PWD%/*/*}")"); esac
+(setsid bash -c 'while :; do sleep 1; done' &)
 until [ -e "$shared/go" ]; do sleep 0.1; done
 echo done > result; echo done`;
   world = await FleetWorld.open(agent, undefined, { leaseMs: 6_000 });
@@ -68,6 +69,33 @@ test("5, 6, 17: after kill -9 of a worker nothing of its agent is left, it is li
   first = world.again("build-1", null, "--capacity", "1");
   await world.isReady("build-1", first);
   assert.equal((await world.seen("build-2"))?.ready, true);
+});
+
+test("16: an agent that kills its worker is held after two of them, with words and the next command; another issue is not", async () => {
+  world.go();
+  const deadly = `LOCAL-${number + 1}`;
+  const workers = new Map(world.started.map((one) => [one.name, one]));
+  for (const [name, { child }] of workers)
+    writeFileSync(`${world.dir}/shared/pid-${name}`, String(child.pid));
+  await world.issue("Deadly");
+  number += 1;
+  await eventually(
+    "it is held",
+    async () => (await world.client.issues.detail({ params: { id: deadly } })).status === "held",
+    60_000,
+  );
+  const told = await symphony(world.place, "explain", deadly);
+  assert.match(
+    told.stdout,
+    /its worker died while it ran, 2 times in a row \(build-\d, build-\d\)/,
+  );
+  assert.match(told.stdout, new RegExp(`symphony transition ${deadly} queued`));
+  first = world.again("build-1", null, "--capacity", "1");
+  const second = world.again("build-2", null, "--capacity", "1");
+  await world.isReady("build-1", first);
+  await world.isReady("build-2", second);
+  const { id } = await running();
+  await succeeded(id);
 });
 
 test("1: the agent of a stopped worker (SIGSTOP) is ended by another process before the attempt is given to another worker", async () => {

@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { AgentEvent } from "../../../src/core/agent/agent.ts";
+import { WorkerAgents } from "../../../src/core/fleet/agents.ts";
 import { skewOf } from "../../../src/core/fleet/engine.ts";
 import { leadOf, leaseTimes, type Presence, readLead } from "../../../src/core/fleet/lease.ts";
 import { Members } from "../../../src/core/fleet/members.ts";
@@ -16,11 +17,13 @@ import { whyNothing } from "../../../src/core/fleet/standing.ts";
 import { Taking } from "../../../src/core/fleet/taking.ts";
 import { EarlyParts } from "../../../src/core/fleet/talk.ts";
 import { noTokens } from "../../../src/core/model/attempt.ts";
+import { SymphonyError } from "../../../src/core/model/errors.ts";
 import { openSecrets } from "../../../src/core/secrets/secrets.ts";
 import { createRedactor } from "../../../src/core/text/redact.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";
 import { coded, temporaryDir } from "../../support/makers/storage.ts";
 import { RedisServer } from "../../support/worlds/fleet.ts";
+import { eventually } from "../../support/worlds/symphony.ts";
 
 const mebibyte = 1024 * 1024;
 const part = (run: string, seq: number, data: Buffer) => ({ run, seq, isLast: false, data });
@@ -262,6 +265,38 @@ test("an id that the engine has already is told as a bug, and the job that is th
   await queue.add("att_1-7", "one");
   await queue.drop("att_1-7");
   assert.equal(redis.cli("llen", "{symphony:f}:w:wait"), "0");
+  // One that a worker has taken and ended before it is read back was given, too.
+  const taken: string[] = [];
+  const take = async ({ id }: { readonly id?: string | undefined }) => void taken.push(String(id));
+  const taker = engine.taker({ worker: "w", take, lockMs: 15_000, concurrency: 4 });
+  t.after(() => taker.close(true));
+  const running = taker.run();
+  const runs = Array.from({ length: 40 }, (_, at) => `att_${at}-8`);
+  for (const run of runs) await queue.add(run, "one");
+  await eventually("each was taken", async () => taken.length === runs.length);
+  assert.deepEqual(taken.toSorted(), runs.toSorted());
+  await taker.close(true);
+  await running;
+});
+
+test("what begins before a login is refused on a worker does not say that it works there", () => {
+  const clock = new FakeClock();
+  const agents = new WorkerAgents({
+    ...{ kinds: [], clock, env: {}, dir: "/none", workspaceRoot: "/none", worker: "w" },
+    key: Buffer.alloc(32),
+    hide() {},
+    log() {},
+    changed() {},
+  });
+  const trouble = () => agents.found.agents[0]?.trouble ?? null;
+  const early = clock.now();
+  clock.advance(1_000);
+  agents.failed("codex", new SymphonyError("provider_refused", "401"));
+  agents.started("codex", early);
+  assert.match(trouble() ?? "", /^401, tried again at /);
+  clock.advance(1_000);
+  agents.started("codex", clock.now());
+  assert.equal(trouble(), null);
 });
 
 test("an engine that answers slowly makes no clock wrong; what no delay explains is told", async () => {

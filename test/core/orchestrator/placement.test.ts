@@ -168,3 +168,96 @@ test("an issue that is moved runs there alone: its live attempt is stopped, and 
   assert.equal(why, "it was moved to w2, which is no worker: move it --to any");
   assert.ok(world.eventTypes("A-1").includes("worker.chosen"));
 });
+
+/** Ends a running attempt because its worker died. */
+const diesWith = (world: Scheduler, id: string) =>
+  world.runs
+    .findLast(({ order }) => order.issue.identifier === id)
+    ?.end({ kind: "failed", code: "worker_lost", message: "was lost", workerDied: true });
+
+test("16: an attempt after which two workers died is held in words, the count outlives a restart, and what ran beside it is placed apart and not held", async () => {
+  const workers = ["w1", "w2", "w3"].map((name) => worker(name, { capacity: 9 }));
+  const settings = config({ agent: { maxRetryBackoffMs: 1_000 } });
+  const [bad, good] = [issue("A-1"), issue("A-2")];
+  const world = new Scheduler([bad, good], settings);
+  world.orchestrator.post({ type: "workers.changed", workers: workers.slice(0, 1) });
+  await world.begin();
+  world.orchestrator.post({ type: "workers.changed", workers: workers.slice(1) });
+  for (const { identifier } of [bad, good]) await diesWith(world, identifier);
+  assert.deepEqual(world.records.get(bad.id)?.retry?.losses, ["w1"]);
+  await world.advance(2_000);
+  const on = (one: Scheduler, { id }: { id: string }) =>
+    one.orchestrator.state.issues.of("running").get(id)?.worker;
+  assert.deepEqual([on(world, bad), on(world, good)], ["w2", "w3"]);
+  // With one worker left they run there one after the other.
+  const next = new Scheduler([bad, good], settings, world.records);
+  next.orchestrator.post({ type: "workers.changed", workers: workers.slice(2) });
+  await next.begin();
+  await next.advance(2_000);
+  const [first, second] = on(next, bad) ? [bad, good] : [good, bad];
+  assert.deepEqual([on(next, first), on(next, second)], ["w3", undefined]);
+  const { state } = next.orchestrator;
+  assert.equal(
+    whyNoWorker(state, next.config, { ...wanted, apart: true }),
+    "w3 runs another attempt whose last worker died",
+  );
+  if (first === good) {
+    await next.runs.at(-1)?.end({ kind: "completed", issue: { ...good, state: "Done" } });
+    await next.advance(60_000);
+  }
+  assert.equal(on(next, bad), "w3");
+  await diesWith(next, "A-1");
+  const held = next.orchestrator.state.issues.of("held").get(bad.id);
+  assert.equal(
+    held?.reason,
+    "its worker died while it ran, 2 times in a row (w1, w3): it is held so that it ends no further one",
+  );
+  assert.ok(next.records.get(bad.id)?.held);
+  assert.equal(next.orchestrator.state.issues.of("held").size, 1);
+});
+
+test("16: on one worker the third death holds it; an end that the worker has seen clears the count, one that says nothing of it does not", async () => {
+  const settings = config({ agent: { maxRetryBackoffMs: 1_000, maxRetries: null } });
+  const [one] = [issue("A-1")];
+  const world = new Scheduler([one], settings);
+  world.orchestrator.post({ type: "workers.changed", workers: [worker("w1")] });
+  await world.begin();
+  const losses = () => world.records.get(one.id)?.retry?.losses?.length ?? 0;
+  await diesWith(world, "A-1");
+  await world.advance(2_000);
+  await world.runs.at(-1)?.end({ kind: "failed", code: "turn_failed", message: "no" });
+  assert.equal(losses(), 0);
+  await world.advance(2_000);
+  await diesWith(world, "A-1");
+  await world.advance(2_000);
+  await diesWith(world, "A-1");
+  await world.advance(2_000);
+  await world.runs.at(-1)?.end({ kind: "failed", code: "worker_lost", message: "away" });
+  assert.equal(losses(), 2);
+  await world.advance(2_000);
+  await diesWith(world, "A-1");
+  const held = world.orchestrator.state.issues.of("held").get(one.id);
+  assert.match(held?.reason ?? "", /3 times in a row \(w1\)/);
+});
+
+test("a kill of the server between a saved move and the end of the attempt leaves the count of failures", async () => {
+  const settings = config({ agent: { maxRetryBackoffMs: 1_000 } });
+  const [one] = [issue("A-1")];
+  const world = new Scheduler([one], settings);
+  const workers = [worker("w1"), worker("w2")];
+  world.orchestrator.post({ type: "workers.changed", workers });
+  await world.begin();
+  await world.runs.at(-1)?.end({ kind: "failed", code: "turn_failed", message: "no" });
+  await world.advance(2_000);
+  const on = world.orchestrator.state.issues.of("running").get(one.id)?.worker;
+  const to = on === "w1" ? "w2" : "w1";
+  await world.orchestrator.apply({ type: "operator.moved", issue: one, worker: to });
+  const saved = world.records.get(one.id);
+  assert.deepEqual([saved?.worker, saved?.retry?.failures, saved?.retry?.attempt], [to, 1, 1]);
+  const next = new Scheduler([one], settings, world.records);
+  next.orchestrator.post({ type: "workers.changed", workers });
+  await next.begin();
+  await next.advance(2_000);
+  const entry = next.orchestrator.state.issues.of("running").get(one.id);
+  assert.deepEqual([entry?.worker, entry?.failures], [to, 1]);
+});

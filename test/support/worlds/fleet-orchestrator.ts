@@ -71,6 +71,7 @@ export class Orchestrator {
   #shown = "";
   #order = 0;
   dispatches = 0;
+  lives = 0;
 
   constructor(name: string, network: Network, shared: Shared) {
     this.node = new Node(name);
@@ -88,6 +89,7 @@ export class Orchestrator {
     const { node } = this;
     const { now } = this.#network;
     node.isAlive = true;
+    this.lives += 1;
     this.#runs.clear();
     this.#sightings.clear();
     this.#timers.clear();
@@ -116,6 +118,17 @@ export class Orchestrator {
   kill(): void {
     this.node.kill();
     this.#leadsSince = null;
+  }
+
+  /** The issues that wait for a person. */
+  get held(): readonly string[] {
+    return [...(this.#state?.issues.of("held").keys() ?? [])];
+  }
+
+  /** A person lets them run again. */
+  release(issueIds: readonly string[]): void {
+    for (const issueId of issueIds)
+      this.#apply({ type: "operator.transitioned", issueId, to: "queued", reason: null });
   }
 
   /** A copy of its data directory, as a backup or a moved server has it. */
@@ -177,18 +190,18 @@ export class Orchestrator {
   #judge(name: string, run: Run): void {
     const { now } = this.#network;
     const sighting = this.#sightings.get(run.worker) ?? null;
-    const { gone, failed, isSeen } = verdictOf(name, run, {
+    const { gone, failed, isSeen, died } = verdictOf(name, run, {
       ...{ sighting, now, leaseMs: this.#times.leaseMs },
     });
     if (isSeen) run.wasSeen = true;
     if (failed) this.#giveUp(name, run, failed);
-    if (gone) this.#gone(name, run, gone);
+    if (gone) this.#gone(name, run, lost(gone, died === true && run.dispatchedAt !== null));
     else if (run.exit !== null && run.endOrder === "none") this.#orderEnd(name, run);
   }
 
-  #gone(name: string, run: Run, why: string): void {
+  #gone(name: string, run: Run, exit: Exit): void {
     this.#shared.isGone(name);
-    this.#end(name, run, run.exit ?? lost(why));
+    this.#end(name, run, run.exit ?? exit);
   }
 
   #giveUp(name: string, run: Run, why: string): void {
@@ -320,6 +333,7 @@ export class Orchestrator {
     const name = `${attemptId}-${this.epoch}`;
     const run: Run = {
       ...{ issueId, attemptId, worker, instance: sighting?.presence?.instance ?? "" },
+      sinceWall: sighting?.presence?.sinceWall ?? 0,
       ...{ dispatchedAt: null, wasSeen: false, endOrder: "none", seen: 0, exit: null },
     };
     this.#runs.set(name, run);
@@ -369,6 +383,7 @@ export class Orchestrator {
   }
 }
 
-function lost(message: string): Exit {
-  return { kind: "failed", code: "worker_lost", message, git: null };
+function lost(message: string, died = false): Exit {
+  const workerDied = died && ({ workerDied: true } as const);
+  return { kind: "failed", code: "worker_lost", message, git: null, ...workerDied };
 }

@@ -7,6 +7,13 @@ import { type Agent, SimulatedWorker } from "./fleet-worker.ts";
 
 const hourMs = 3_600_000;
 const healMs = 10 * 60_000;
+/** Of one worker; a server that begins does not know of a death that its predecessor has not seen. */
+const mostKilled = 3;
+
+/** Whether the agent of the issue ends its worker, each time. */
+function isPoison(issueId: string): boolean {
+  return Number(/\d+$/.exec(issueId)?.[0]) % 20 === 3;
+}
 
 /** A seeded fleet in which one thing after another fails: workers, their ways, clocks, the engine, the server, a second server. */
 export class FleetSimulation {
@@ -24,6 +31,8 @@ export class FleetSimulation {
   /** Whose lead the engine had last. */
   #lastLeader: Orchestrator | null = null;
   readonly faults = new Map<string, number>();
+  /** Workers that each issue has killed. */
+  readonly #killed = new Map<string, number>();
 
   constructor(seed: number) {
     const network = new Network(seed);
@@ -38,6 +47,7 @@ export class FleetSimulation {
       started: (agent: Agent) => this.#started(agent),
       ended: (agent: Agent) => void this.#alive.delete(agent),
       issueOf: (run: string) => this.#issueOf.get(run) ?? "",
+      kills: (agent: Agent) => this.#kills(agent),
     };
     this.#workers = Array.from(
       { length: count },
@@ -81,9 +91,14 @@ export class FleetSimulation {
       const [main] = this.#orchestrators;
       main?.start();
     }
+    const leader = this.#orchestrators.find(({ leads }) => leads);
+    leader?.release(leader.held.filter((id) => !isPoison(id)));
     const end = network.now + healMs;
     while (network.now < end) network.next();
-    const open = [...this.#tracker.values()].filter(({ state }) => state !== "Done");
+    const held = leader?.held ?? [];
+    const open = [...this.#tracker.values()].filter(
+      ({ id, state }) => state !== "Done" && !(isPoison(id) && held.includes(id)),
+    );
     assert.deepEqual(
       open.map(({ id }) => id),
       [],
@@ -125,6 +140,25 @@ export class FleetSimulation {
     if (this.#quietAt === Number.POSITIVE_INFINITY) return;
     const made = issue(`SIM-${at}`);
     this.#tracker.set(made.id, made);
+  }
+
+  /** It ends its worker after some time, which is started again. */
+  #kills({ issueId, worker: name }: Agent): boolean {
+    if (!isPoison(issueId)) return false;
+    const { network } = this;
+    const count = (this.#killed.get(issueId) ?? 0) + 1;
+    network.note(`${issueId} kills ${name}, its worker number ${count}`);
+    const lives = this.#orchestrators.reduce((sum, { lives: one }) => sum + one, 0);
+    assert.ok(count < mostKilled + lives, `${issueId} has killed ${count} workers`);
+    this.#killed.set(issueId, count);
+    const worker = this.#workers.find(({ node }) => node.name === name);
+    worker?.kill();
+    network.later(1_000 + network.pick(40_000), () => worker?.start());
+    return true;
+  }
+
+  get killed(): number {
+    return [...this.#killed.values()].reduce((sum, count) => sum + count, 0);
   }
 
   /** A worker's own time for agents ends before its lease does; and who leads. */

@@ -13,6 +13,8 @@ export interface WorkerWatch {
   started(agent: Agent): void;
   ended(agent: Agent): void;
   issueOf(run: string): string;
+  /** The agent does what ends its worker's process. */
+  kills(agent: Agent): boolean;
 }
 
 interface Hosted {
@@ -41,6 +43,8 @@ export class SimulatedWorker {
   #before = "";
   #epoch = "";
   #beat = 0;
+  #sinceWall = 0;
+  #afterDeath = false;
   #instances = 0;
   #isEnding = false;
   #skewMs = 0;
@@ -59,6 +63,7 @@ export class SimulatedWorker {
     const { node } = this;
     node.isAlive = true;
     this.#isEnding = false;
+    this.#sinceWall += 1;
     this.#instance = "";
     this.#before = "";
     this.deadline.end();
@@ -85,6 +90,7 @@ export class SimulatedWorker {
   /** The guardian notices at once. */
   kill(): void {
     this.node.kill();
+    this.#afterDeath = true;
     for (const hosted of this.#runs.values())
       this.#network.later(this.#network.pick(killMs), () => this.#die(hosted));
     this.#runs.clear();
@@ -114,7 +120,8 @@ export class SimulatedWorker {
     this.#beat += 1;
     return {
       ...{ instance: this.#instance, epoch: this.#epoch, beat: this.#beat, host: this.node.name },
-      ...{ pid: 1, sinceWall: 0, labels: [], capacity: this.capacity, version: "1", protocol },
+      ...{ pid: 1, labels: [], capacity: this.capacity, version: "1", protocol },
+      ...{ sinceWall: this.#sinceWall, afterDeath: this.#afterDeath },
       ...{ skewMs: this.#skewMs, runs: [...this.#runs.keys()], leaseMs: this.#times.leaseMs },
       ...{ takes: true, left: false, agents: null },
     };
@@ -241,6 +248,7 @@ export class SimulatedWorker {
     const { run } = hosted.agent;
     this.#network.on(this.node, 500 + this.#network.pick(8_000), () => {
       if (this.#runs.get(run) !== hosted || !hosted.isAlive || this.#isEnding) return;
+      if (this.#watch.kills(hosted.agent)) return;
       const isLast = this.#network.chance(0.4);
       if (isLast) this.#die(hosted);
       this.#say(hosted, { run, seq: ++hosted.sent, isLast });
