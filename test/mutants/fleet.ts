@@ -13,8 +13,8 @@ export const ofTheFleet: readonly Mutant[] = [
     ],
     [
       "9: a lease that the engine has lost counts as over at once",
-      'now - lastBeatAt >= leaseMs ? { gone: "was lost" } : {}',
-      '{ gone: "was lost" }',
+      'now - lastBeatAt >= leaseMs ? { gone: "was lost", died: true } : {}',
+      '{ gone: "was lost", died: true }',
     ],
     [
       "28: a server places at once what may still run for its predecessor",

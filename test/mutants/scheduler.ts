@@ -95,8 +95,8 @@ export const ofTheScheduler: readonly Mutant[] = [
     ],
     [
       "O-23: a retry that starts loses its number",
-      "{ attempt, failures: entry.failures }",
-      "{ attempt: null, failures: entry.failures }",
+      "{ attempt, failures: entry.failures, ...lossesOf(entry) }",
+      "{ attempt: null, failures: entry.failures, ...lossesOf(entry) }",
     ],
     [
       "O-25: a retry whose read fails keeps its number",
@@ -302,8 +302,8 @@ export const ofTheScheduler: readonly Mutant[] = [
   ),
   ...faults({ file: `${orchestrator}/records.ts`, tests: [effects], only: "R-2" }, [
     "R-2: a first attempt that a stop interrupted counts as a retry",
-    'if (attempt === null || (stopping && stopping.leadsTo !== "shutdown")) return null;\n  return { retry: { attempt, failures,',
-    'if (stopping && stopping.leadsTo !== "shutdown") return null;\n  return { retry: { attempt: attempt ?? 1, failures,',
+    'if (attempt === null || stopping?.leadsTo === "release") return null;\n  const retry = { attempt, failures,',
+    'if (stopping?.leadsTo === "release") return null;\n  const retry = { attempt: attempt ?? 1, failures,',
   ]),
   ...faults({ file: `${orchestrator}/exit.ts`, tests: [effects], only: "P-8" }, [
     "P-8: a template that cannot be rendered is tried again",
