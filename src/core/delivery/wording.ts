@@ -31,8 +31,8 @@ export async function pullRequestTexts(
   { delivery }: Pick<Config, "delivery">,
   told: Told & { readonly marker: string; readonly frame: string | null },
 ): Promise<Texts> {
-  const title = visible(await rendered(delivery.titleTemplate, told), told.issue);
-  const own = await rendered(delivery.bodyTemplate ?? defaultBody, told);
+  const title = visible(await rendered(delivery.titleTemplate, told, "plain"), told.issue);
+  const own = await rendered(delivery.bodyTemplate ?? defaultBody, told, "markdown");
   // A template of the operator is the whole text.
   const body = delivery.bodyTemplate === null ? framed(own, told.frame) : own;
   return {
@@ -80,7 +80,7 @@ export async function commitMessage(
   { delivery }: Pick<Config, "delivery">,
   told: Told & { readonly author: { readonly name: string; readonly email: string } },
 ): Promise<string> {
-  const text = visible(await rendered(delivery.commitTemplate, told), told.issue).trim();
+  const text = visible(await rendered(delivery.commitTemplate, told, "plain"), told.issue).trim();
   const trailer = `Signed-off-by: ${told.author.name} <${told.author.email}>`;
   if (!delivery.signOff || text.includes(trailer)) return `${text}\n`;
   // Trailers are one block: https://git-scm.com/docs/git-interpret-trailers
@@ -94,13 +94,19 @@ function visible(text: string, { identifier }: Issue): string {
   return /[\p{L}\p{N}\p{P}\p{S}]/u.test(text) ? text : identifier;
 }
 
-async function rendered(template: string, { issue, summary, branch }: Told): Promise<string> {
+async function rendered(
+  template: string,
+  { issue, summary, branch }: Told,
+  form: "markdown" | "plain",
+): Promise<string> {
+  const short = { maxChars: maxTitleChars, form };
+  const long = { maxChars: maxSummaryChars, form };
   const shown = {
     ...issue,
-    title: defuse(issue.title, { maxChars: maxTitleChars }),
-    description: issue.description && defuse(issue.description, { maxChars: maxSummaryChars }),
+    title: defuse(issue.title, short),
+    description: issue.description && defuse(issue.description, long),
   };
-  const said = summary === null ? "" : defuse(summary, { maxChars: maxSummaryChars });
+  const said = summary === null ? "" : defuse(summary, long);
   const variables = { work: { summary: said || shown.title, branch } };
   // A blank template would be the default prompt.
   if (template.trim() === "") return "";

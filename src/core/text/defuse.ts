@@ -2,6 +2,8 @@
 export interface DefuseOptions {
   /** Length of the whole, the sentence about the cut included; UTF-16 units. */
   readonly maxChars: number;
+  /** `plain`: a title or the message of a commit, in which marks of code protect nothing. Default `markdown`. */
+  readonly form?: "markdown" | "plain";
 }
 
 /** A word joiner: it takes no room, breaks no line, and ends a name for every forge and tracker. */
@@ -15,10 +17,11 @@ const hidden =
 /**
  * Text of an agent or an issue, for a forge or a tracker, that reads the same but does nothing there:
  * handles notify nobody, references link and close nothing, and HTML is shown as text, so that no
- * hidden mark of symphony can be forged. Code spans and fences stay as they are, apart from control
- * characters. A longer text is cut, and says so. To defuse a text twice changes nothing.
+ * hidden mark of symphony can be forged; commands of bots at the beginning of a line, and words that skip
+ * checks, are text. Code spans and fences of Markdown stay as they are, apart from control characters. A longer text is cut, and says so. To defuse a text twice changes nothing.
  */
-export function defuse(text: string, { maxChars }: DefuseOptions): string {
+export function defuse(text: string, { maxChars, form = "markdown" }: DefuseOptions): string {
+  const withoutLife = form === "plain" ? plainOf : proseAndCodeOf;
   const clean = text
     .slice(0, maxScannedChars)
     .toWellFormed()
@@ -57,7 +60,7 @@ function fenceAfter(line: string, open: string | null): string | null {
 /** A fence in a list, a quote or a footnote, or an indented one. */
 const innerFence = /^(?![`~])((?:[ \t]|>|[*+-]|\d{1,9}[.)]|\[\^[^\]\n]*\]:)*)(?=`{3}|~{3})/;
 
-function withoutLife(text: string): string {
+function proseAndCodeOf(text: string): string {
   const parts: string[] = [];
   let prose: string[] = [];
   let code: string[] = [];
@@ -137,8 +140,15 @@ function plainOf(text: string): string {
     .replaceAll(/@(?=[\p{L}\p{N}_-])/gu, `@${joiner}`)
     .replaceAll(/([#!])(?=\d)/g, `$1${joiner}`)
     .replaceAll(references, `$1${joiner}`)
+    .replaceAll(commands, `$1${joiner}`)
+    .replaceAll(skips, `$1${joiner}`)
     .replaceAll(/\b([A-Za-z][A-Za-z0-9_]{0,19}\\?-)(?=\d)/g, `$1${joiner}`);
 }
+
+/** `/approve` and the like: what bots of a forge obey, whoever wrote it. */
+const commands = /^([ \t>]*\/)(?=[a-z][a-z_-]*(?:[ \t]|$))/gim;
+/** https://docs.github.com/en/actions/how-tos/manage-workflow-runs/skip-workflow-runs, and the words of other services. */
+const skips = /(\[|\*\*\*|skip-checks)(?=(?:skip|no|ci|actions)[ _-][^\]\n]{1,30}|: *true)/gi;
 
 /** The beginning of an address that names an issue, a pull request or a person. */
 const references = /(\/(?:issues?|pulls?|merge_requests|discussions|profiles)\\?\/)(?=\\?[\w-])/gi;

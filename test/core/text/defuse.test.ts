@@ -15,6 +15,8 @@ const live = [
   /\/(?:issues|pull)\/\d/,
   /<[a-z/!?]/i,
   /&(?:#0*64|#x0*40|commat|num|#0*35|#x0*23);?/i,
+  /^[ \t>]*\/(?:approve|close)(?:[ \t]|$)/im,
+  /\[(?:skip|no) ci\]|\[ci skip\]|\*\*\*NO_CI|skip-checks: *true/i,
 ];
 
 const pieces = fc.constantFrom(
@@ -29,6 +31,9 @@ const pieces = fc.constantFrom(
   "#5",
   "GH-12",
   "acme/app#4",
+  "/approve",
+  "[skip ci]",
+  "skip-checks: true",
   "ENG-12",
   "https://github.com/a/b/issues/7",
   "<!-- symphony:1 -->",
@@ -65,6 +70,12 @@ test("handles, references and HTML are shown and do nothing", () => {
     "Fixes ENG-12",
     "https://github.com/a/b/issues/7",
     "a/b!3",
+    "/approve",
+    "  /close now",
+    "> /approve",
+    "[skip ci] [ci skip] [no ci] [skip actions]",
+    "***NO_CI***",
+    "skip-checks: true",
   ];
   for (const line of lines) {
     assert.equal(seen(line), line);
@@ -75,6 +86,18 @@ test("handles, references and HTML are shown and do nothing", () => {
   assert.match(all("&amp;#64;acme"), new RegExp(`;${joiner}acme`), "decoded twice it names nobody");
   assert.equal(all("a < b, c > d & e"), "a < b, c > d & e");
   assert.equal(all("a\u0000b\u202ec\u200bd\r\ne\tf"), "abcd\ne\tf");
+});
+
+test("DELIVERY-6: in a title or the message of a commit marks of code protect nothing", () => {
+  for (const text of ["`fixes #5` `@mallory`", "```\n@mallory fixes #5\n```\n", "``[skip ci]``"]) {
+    const plain = defuse(text, { maxChars: 1_000, form: "plain" });
+    assert.equal(plain.replaceAll(joiner, ""), text);
+    for (const pattern of live) assert.doesNotMatch(plain, pattern, text);
+  }
+  assert.equal(
+    all("see /usr/bin/x, [no docs](a) and a/b"),
+    `see /usr/bin/x, [${joiner}no docs](a) and a/b`,
+  );
 });
 
 test("code stays as it is", () => {
