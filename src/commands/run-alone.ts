@@ -1,6 +1,7 @@
 import { mkdtemp, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { systemClock } from "../core/clock.ts";
 import { understandVariable } from "../core/config/config.ts";
 import type { Core } from "../core/core.ts";
@@ -236,10 +237,13 @@ async function recordOf(
     aborted(stop).then(() => false),
   ]);
   const delivered = core.deliveries.of(issue.id);
+  const { repositories } = core.config.current.config.git;
+  const rule = repositories.find(({ name }) => name === delivered?.repository);
   const path = core.history.latestAttempt(issue.id)?.workspacePath ?? null;
   return {
     ...{ issue, isExamined, path, pushed: delivered?.pushed ?? null },
     branch: delivered?.pushed == null ? null : delivered.branch,
+    address: rule?.address.address ?? "",
     pullRequest: delivered?.pullRequest?.url ?? null,
   };
 }
@@ -290,6 +294,13 @@ async function resultOf(
         ? null
         : [reasonOf(id, status, outcome), ...(why === null ? [] : [why])].join(": "),
     ...{ branch, pull_request: record?.pullRequest ?? null },
-    next: branch === null ? [] : [`git fetch && git log ${shellQuoted(`origin/${branch}`)}`],
+    next: branch === null ? [] : [logOf(branch, record?.address ?? "")],
   };
+}
+
+/** A repository of this machine has the branch itself, and perhaps is no remote of the one at hand. */
+function logOf(branch: string, address: string): string {
+  const path = address.startsWith("file:") ? fileURLToPath(address) : address;
+  if (path.startsWith("/")) return `git -C ${shellQuoted(path)} log ${shellQuoted(branch)}`;
+  return `git fetch && git log ${shellQuoted(`origin/${branch}`)}`;
 }

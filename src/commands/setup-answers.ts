@@ -10,6 +10,7 @@ import {
 } from "../core/tracker/kinds.ts";
 import type { ScopeProject } from "../core/tracker/tracker.ts";
 import type { CommandContext } from "./context.ts";
+import { withHint } from "./failure.ts";
 import { offered } from "./setup-facts.ts";
 import { type AgentChoice, builtIn, type FoundRepository, type SetupChoice } from "./setup-file.ts";
 import { providerAddress, withProvider } from "./setup-provider.ts";
@@ -169,7 +170,11 @@ async function chooseProject(
       },
     );
   }
-  const found = await projectsOf(tracker, asking);
+  const found = await projectsOf(tracker, asking).catch((error: unknown) => {
+    if (!(error instanceof SymphonyError) || error.hint !== null) throw error;
+    const hint = `check the network and HTTPS_PROXY, or name the ${wordOf(tracker)}: --project ID`;
+    throw withHint(error, hint);
+  });
   const own = found.find(({ id }) => isAddressOf(asking.repository, id));
   const projects = own === undefined ? found : [own, ...found.filter((one) => one !== own)];
   const plain = projects.filter(({ isBoard }) => isBoard !== true);

@@ -1,4 +1,5 @@
-import { basename } from "node:path";
+import { basename, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { type InstalledAgent, installedAgents } from "../core/agent/installed.ts";
 import { isGitAddress, parseGitAddress } from "../core/config/git.ts";
 import { GitFailure, runGit } from "../core/repository/git.ts";
@@ -67,6 +68,13 @@ export function offered(
 
 type Found = Pick<SetupFacts, "repository" | "remark">;
 
+/** The branch that is checked out; with a detached head the only one there is. */
+async function localBranch(git: (...args: string[]) => Promise<string | null>) {
+  const current = await git("branch", "--show-current");
+  const all = current ?? (await git("for-each-ref", "--format=%(refname:short)", "refs/heads"));
+  return all === null || all.includes("\n") ? null : all;
+}
+
 async function repositoryIn(cwd: string, env: Env, has: (name: string) => boolean): Promise<Found> {
   const git = async (...args: string[]) => {
     try {
@@ -84,13 +92,21 @@ async function repositoryIn(cwd: string, env: Env, has: (name: string) => boolea
   if (top === null) return { repository: null, remark: "this is no git repository" };
   const remote = await git("remote", "get-url", "origin");
   const head = await git("symbolic-ref", "--short", "refs/remotes/origin/HEAD");
-  const branch = head?.replace(/^origin\//, "") ?? (await git("branch", "--show-current"));
+  const branch = head?.replace(/^origin\//, "") ?? (await localBranch(git));
   const name = nameOf(remote ?? top);
   if (remote === null) {
+    const isEmpty = (await git("rev-parse", "--verify", "--quiet", "HEAD")) === null;
     const remark = "it has no remote: finished work becomes branches of this very repository";
-    return { repository: { name, url: top, branch, keyName: null }, remark };
+    return { repository: { name, url: addressOf(top), branch, keyName: null, isEmpty }, remark };
   }
-  return addressed({ name, branch }, remote, has);
+  // git takes a path as it is from the top of the work tree.
+  const isPath = /^[./]/.test(remote);
+  return addressed({ name, branch }, isPath ? addressOf(resolve(top, remote)) : remote, has);
+}
+
+/** A workflow file takes a path without blanks, and any other as a URL. */
+function addressOf(path: string): string {
+  return isGitAddress(parseGitAddress(path)) ? path : pathToFileURL(path).href;
 }
 
 /** The remote as a workflow file may name it: without a credential, and with the name of one that is known. */

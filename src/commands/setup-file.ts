@@ -6,7 +6,10 @@ export interface FoundRepository {
   readonly name: string;
   /** Without a credential; one is named as `$NAME`. */
   readonly url: string;
+  /** null: none is checked out. */
   readonly branch: string | null;
+  /** It has no commit to start from. */
+  readonly isEmpty?: boolean;
   /** The secret that `url` names; null: none. */
   readonly keyName: string | null;
 }
@@ -87,7 +90,9 @@ function repositoryLines(repository: FoundRepository | null): readonly string[] 
     "  repositories:",
     `    - name: ${yamlText(name)}`,
     `      url: ${yamlText(url)}`,
-    ...(branch === null ? [] : [`      base_branch: ${yamlText(branch)}`]),
+    branch === null
+      ? "      # base_branch: none is checked out here; name the one to start from"
+      : `      base_branch: ${yamlText(branch)}`,
     "",
   ];
 }

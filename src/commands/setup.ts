@@ -130,7 +130,10 @@ async function knownKeys(dataDir: string, env: CommandContext["env"]): Promise<K
 }
 
 function sayFound({ repository, remark, installed }: SetupFacts, { note }: CommandContext): void {
-  const where = repository === null ? "none" : `${repository.url}, branch ${repository.branch}`;
+  const where =
+    repository === null
+      ? "none, each issue gets an empty directory"
+      : `${repository.url}, ${repository.branch === null ? "no branch is checked out" : `branch ${repository.branch}`}`;
   note(`repository: ${remark === null ? where : `${where}; ${remark}`}`);
   const agents = installed.map(
     ({ program, login }) => `${program.name}${login === null ? " (no login)" : ""}`,
@@ -250,13 +253,20 @@ function nextOf(
 }
 
 /** What is typed once the file is right. Only the issues of the local tracker are made without a server. */
-function firstSteps({ agent, tracker }: SetupChoice, { installed }: SetupFacts): readonly string[] {
+function firstSteps(
+  { agent, tracker, repository }: SetupChoice,
+  { installed }: SetupFacts,
+): readonly string[] {
   const own = installed.find(({ program }) => program.name === agent.name);
+  const commit = repository?.isEmpty
+    ? ["git commit --allow-empty -m First   # agents need a commit to start from"]
+    : [];
   const login = own?.login === null ? [`${own.program.login}   # ${agent.name} has no login`] : [];
   const { first, keyName } = tracker.setup;
   const serve = "symphony serve";
-  if (first === null) return [...login, serve];
+  if (first === null) return [...commit, ...login, serve];
   return [
+    ...commit,
     ...login,
     ...(keyName === null ? [first, serve] : [serve, `${first}   # in another terminal`]),
   ];

@@ -9,6 +9,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -410,6 +411,22 @@ test("doctor --bundle: a support file without any secret, which is never written
   const again = await symphony({ ...place, env }, "doctor", place.workflowPath, "--bundle", file);
   assert.equal(again.code, 2);
   assert.equal(readFileSync(file, "utf8"), text);
+});
+
+test("push: a repository without a commit, and one without its base branch, are warnings that say what mends it", async (t) => {
+  const place = project(t);
+  const checkPush = async () => {
+    const { report } = await doctor(place);
+    return report.checks.find(({ name }) => name === "push");
+  };
+  const text = readFileSync(place.workflowPath, "utf8");
+  writeFileSync(place.workflowPath, text.replace("url:", "base_branch: gone, url:"));
+  const gone = await checkPush();
+  assert.deepEqual([gone?.status, gone?.next], ["warn", "set its base_branch to one of main"]);
+  rmSync(place.repository, { recursive: true });
+  spawnSync("git", ["init", "-q", "--bare", place.repository]);
+  const empty = await checkPush();
+  assert.match(`${empty?.status}: ${empty?.message}`, /^warn: .* has no commit yet/);
 });
 
 test("THREAT-14: the data directory of a stranger's repository: doctor waits for nothing, reads no device, and puts no file of a link into the bundle", async (t) => {

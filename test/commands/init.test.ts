@@ -17,7 +17,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { parse } from "yaml";
 import { startFakeLinear } from "../support/fakes/fake-linear.ts";
 import { startSmallGithub } from "../support/fakes/small-github.ts";
@@ -253,6 +253,26 @@ test("init with a tracker that has projects: takes the key's only one, and store
     [existsSync(wrong.workflowPath), existsSync(join(wrong.cwd, ".symphony"))],
     [false, false],
   );
+});
+
+test("a repository without a commit, without a branch, behind a relative remote, and at a path with a blank", async (t) => {
+  const place = project(t, "codex");
+  const { cwd, git } = place;
+  const plan = async () => {
+    const { stderr, stdout } = await symphony(place, "init", ...quick, "--dry-run");
+    return `${stderr}${stdout}`;
+  };
+  git("checkout", "-q", "--detach");
+  git("remote", "add", "origin", "../a b/c.git");
+  const only = await plan();
+  assert.match(only, /base_branch: trunk\n/, "the only branch");
+  assert.ok(only.includes(pathToFileURL(join(cwd, "../a b/c.git")).href));
+  git("branch", "other");
+  assert.match(await plan(), /no branch is checked out[^]*# base_branch: /);
+  rmSync(join(cwd, ".git"), { recursive: true });
+  git("init", "-q", "-b", "trunk");
+  const { stderr } = await symphony(place, "init", ...quick);
+  assert.match(stderr, /next: git commit --allow-empty -m First /);
 });
 
 test("init lists the GitHub repositories of the token; with --yes it takes that of the directory", async (t) => {

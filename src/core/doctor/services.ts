@@ -182,7 +182,8 @@ async function tryRepository(
       ? `git ls-remote ${rule.address.address}`
       : `symphony secrets add ${login.secret}`;
   try {
-    const { head } = await readRemote(order);
+    const { head, heads } = await readRemote(order);
+    const base = rule.baseBranch ?? head;
     if (delivery.mode === "none") {
       return ok(`${rule.name} can be read; nothing is pushed (delivery.mode none)`);
     }
@@ -190,7 +191,16 @@ async function tryRepository(
     if (refusal !== null) {
       return fail(null, `${rule.name} would refuse a push: ${refusal.reason}`, next);
     }
-    return ok(`${rule.name} can be read (${head ?? "no default branch"}) and would take a push`);
+    if (heads.size === 0) {
+      const first = "push a first commit to it, such as: git commit --allow-empty -m First";
+      return warn(`${rule.name} has no commit yet, and work needs one to start from`, first);
+    }
+    if (base === null || !heads.has(base)) {
+      const what = base === null ? "no default branch" : `no branch ${base}`;
+      const branches = [...heads.keys()].slice(0, 5).join(", ");
+      return warn(`${rule.name} has ${what}`, `set its base_branch to one of ${branches}`);
+    }
+    return ok(`${rule.name} can be read (${base}) and would take a push`);
   } catch (error) {
     if (error instanceof RemoteFailure) {
       return fail("clone_failed", `${rule.name} cannot be read: ${error.message}`, next);
