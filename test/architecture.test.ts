@@ -218,6 +218,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   ],
   "src/core/fleet": [
     "lowdb",
+    "src/core/package.ts",
     "src/core/secrets",
     ...base,
     "src/core/agent",

@@ -1,3 +1,4 @@
+import { version as ownVersion } from "../package.ts";
 import { type LeaseTimes, protocol } from "./lease.ts";
 import type { Member } from "./members.ts";
 import type { Sighting } from "./sighting.ts";
@@ -32,10 +33,12 @@ export function whyNothing(
   if (cordoned) return "cordoned";
   if (!presence.takes) return "its queue has stopped: restart the worker";
   const { protocol: its, leaseMs, skewMs, version } = presence;
-  if (its !== protocol || leaseMs !== times.leaseMs) {
-    const what = its === protocol ? `a lease of ${times.leaseMs} ms` : "this server";
-    return `its version ${version} does not understand ${what}`;
+  if (its !== protocol) {
+    const own = ownVersion();
+    return `its version ${version} speaks protocol ${its}, and this server's ${own} protocol ${protocol}: on its machine npm install --global ./symphony-${own}.tgz, then start the worker again`;
   }
+  if (leaseMs !== times.leaseMs)
+    return `its version ${version} does not understand a lease of ${times.leaseMs} ms`;
   if (Math.abs(skewMs) <= times.maxSkewMs) return null;
   const seconds = Math.round(skewMs / 1_000);
   return `its clock is ${Math.abs(seconds)} s ${seconds > 0 ? "ahead of" : "behind"} the engine's`;

@@ -123,17 +123,19 @@ export class WorkerProcess implements AsyncDisposable {
       args = [],
       env: own = {},
       site = thisMachine,
+      program: start = bin,
     }: {
       url: string;
       join: string | null;
       args?: readonly string[];
       env?: Readonly<Record<string, string>>;
       site?: Site;
+      program?: string;
     },
   ) {
     this.name = name;
     this.dir = dir;
-    const line = [process.execPath, bin, "worker", "--join", url, "--name", name, "--dir", dir];
+    const line = [process.execPath, start, "worker", "--join", url, "--name", name, "--dir", dir];
     const [program = "", ...all] = site.on(name, [...line, ...args]);
     const env = {
       PATH: process.env["PATH"],
@@ -182,6 +184,8 @@ export interface FleetPlace {
  */
 export class FleetWorld extends ServedProject implements AsyncDisposable {
   readonly redis: RedisServer;
+  /** What the next workers run. */
+  program = bin;
   readonly #workers: WorkerProcess[] = [];
   readonly #place: Pick<FleetPlace, "workerEnv" | "site">;
 
@@ -238,6 +242,7 @@ ${agent}
       ...{ url: this.redis.url, join: invitation, args },
       env: this.#place.workerEnv?.(name) ?? {},
       site: this.#place.site,
+      program: this.program,
     });
     this.#workers.push(worker);
     return worker;
