@@ -85,9 +85,13 @@ async function send(
 }
 
 function pathOf(pattern: string, call: AnyCall): string {
-  return pattern.replaceAll(/:(\w+)/g, (_, name: string) =>
-    encodeURIComponent(String(call.params?.[name])),
-  );
+  return pattern.replaceAll(/:(\w+)/g, (_, name: string) => {
+    const value = String(call.params?.[name]);
+    // A path has no such part: it would be that of another route.
+    if (/^\.{0,2}$/.test(value))
+      throw new SymphonyError("usage", `"${value}" is the name of nothing`);
+    return encodeURIComponent(value);
+  });
 }
 
 /** `?a=1&b=2`, or an empty string; a list repeats its name, and undefined values are omitted. */

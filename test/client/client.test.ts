@@ -46,6 +46,12 @@ test("the client escapes the parameters of a path", async () => {
   assert.equal(server.seen[0]?.path, "/api/v1/..%2Fa%20b%2F%C3%BC%3Fx%3D1");
 });
 
+test("a name that a path cannot have is refused before any request", async () => {
+  const client = createClient({ baseUrl: "http://127.0.0.1:1" });
+  for (const id of ["", ".", ".."])
+    await assert.rejects(client.issues.detail({ params: { id } }), refusedWith("usage"));
+});
+
 test("the client keeps a path prefix of the server's address, as behind a proxy", async () => {
   await using server = await startApiDouble();
   const client = createClient({ baseUrl: `${server.url}/symphony/` });

@@ -157,7 +157,13 @@ class WatchedConfig implements ConfigService {
     }
     const overlay = change(this.#overlay);
     checkOverlay(overlay, this.sections);
-    const after = await this.#load(overlay);
+    const after = await this.#load(overlay).catch((error: unknown) => {
+      const isOnlyNew = error instanceof SymphonyError && this.#problem === null;
+      if (!isOnlyNew) throw error;
+      const { code, message, details } = error;
+      const hint = "nothing was changed; symphony config get shows what is in force";
+      throw new SymphonyError(code, message, { cause: error, details, hint });
+    });
     await saveOverlay(overlay);
     this.#overlay = overlay;
     this.#accept(this.#require(), after);

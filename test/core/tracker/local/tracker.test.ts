@@ -102,6 +102,9 @@ test("an invalid change is refused with its reason, and leaves nothing behind", 
   issues.create({ title: "one" });
   issues.create({ title: "two", blockedBy: ["LOCAL-1"] });
   const version = issues.version();
+  assert.throws(() => issues.edit("LOCAL-1", { state: "in progess" }), {
+    hint: "did you mean In Progress?",
+  });
   const refused: [() => unknown, RegExp][] = [
     [() => issues.create({ title: " " }), /title/],
     [() => issues.create({ title: "x", priority: 7 }), /priority/],
