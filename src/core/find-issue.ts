@@ -26,10 +26,18 @@ export async function findStatus(core: Core, identifier: string): Promise<IssueS
  * tracker that does not answer leaves `status` as it is, without a time.
  */
 export async function freshStatus(core: Core, status: IssueStatusView): Promise<IssueStatusView> {
+  const isRead = status.review !== null || status.stopped !== null;
+  const why = isRead ? (core.tracker().whyGone?.(status.issue.id) ?? null) : null;
+  if (why !== null) return { ...status, explain: [goneGate(why), ...status.explain] };
   if (!isStale(core, status)) return status;
   const { id, identifier } = status.issue;
   const found = await lookUp(core, identifier).catch(() => null);
   return found?.issue.id === id ? core.orchestrator.statusWith(status, found) : status;
+}
+
+/** Work that is offered or stopped stays so, whether or not the tracker shows its issue. */
+function goneGate(detail: string): IssueStatusView["explain"][number] {
+  return { gate: "in_scope", pass: false, detail, opens: "its return in the tracker" };
 }
 
 /** Whether the tracker may say something newer of it: memory may be older than the last poll, and the tracker answers. */
@@ -104,7 +112,9 @@ export async function commentsOf(core: Core, issue: Issue): Promise<CommentList>
 
 function notFound(core: Core, identifier: string): SymphonyError {
   const { kind } = core.tracker();
-  const message = `the ${kind} tracker has no issue ${identifier}`;
+  const id = core.history.issueIdOf(identifier);
+  const why = id === null ? null : (core.tracker().whyGone?.(id) ?? null);
+  const message = `the ${kind} tracker has no issue ${identifier}${why === null ? "" : `: ${why}`}`;
   return new SymphonyError("issue_not_found", message, {
     details: { tracker: kind },
     hint: "symphony issue list",

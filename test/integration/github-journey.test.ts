@@ -102,7 +102,7 @@ test("an issue of a board that is transferred in mid-run ends its run, and says 
   const where = `transferred to acme/docs#${number}`;
   await eventually("its run is ended", async () => world.server.log.includes(where));
   await eventually("nothing runs", async () => {
-    const { stdout } = await world.symphony("explain", "app-1");
-    return !/^status +running/m.test(stdout);
+    const { stderr } = await world.symphony("explain", "app-1");
+    return stderr.includes(`has no issue app-1: ${where}`);
   });
 });

@@ -152,6 +152,20 @@ test("S3: an issue that the tracker does not have is 404 with the tracker's name
   assert.equal(finds(it), 1, "also that answer is used again");
 });
 
+test("S3: a held issue that left the scope stays held, and explain says where it went", async () => {
+  await using it = await world();
+  const { stderr, code } = await symphony(["transition", "ENG-6", "held"], { cwd: it.dir });
+  assert.equal(code, 0, stderr);
+  it.fake.change("ENG-6", { project: "b00000000001" });
+  assert.equal((await it.server.ask("/api/v1/refresh", { method: "POST" })).status, 202);
+  const gates = await eventually("it is read", async () => {
+    const found = await shut(it, "ENG-6");
+    return found.gates[0]?.startsWith("in_scope") ? found.gates : null;
+  });
+  assert.equal(gates[0], "in_scope: moved to the project Project b00000000001");
+  assert.ok(gates.some((one) => one.startsWith("not_held")));
+});
+
 test("S3: when the tracker cannot be asked, the answer is 502 with what is last known and its age", async () => {
   await using it = await world();
   await shut(it, "ENG-2");
