@@ -162,19 +162,26 @@ const kinds: Readonly<Record<string, (dir: string) => Promise<Cell> | Cell>> = {
   },
 };
 
-/** An input or output error. */
-const eio = 5;
+/** The calls of `failing-disk.c`, and EIO or ENOSPC. */
+const faults = [
+  ["w", 5],
+  ["w", 28],
+  ["s", 5],
+  ["d", 5],
+  ["r", 5],
+  ["o", 5],
+] as const;
 const turn = (bytes: readonly number[]) =>
   writeFileSync(switchFile, Buffer.from(bytes), { flag: "r+" });
 
 const found = [];
 for (const [name, open] of Object.entries(kinds)) {
-  for (const call of ["w", "s", "d", "r", "o"]) {
-    const at = join(dir, `${name}-${call}`);
+  for (const [call, errno] of faults) {
+    const at = join(dir, `${name}-${call}-${errno}`);
     mkdirSync(at);
     const cell = await open(at);
     await cell.write("v1");
-    turn([call.charCodeAt(0), eio]);
+    turn([call.charCodeAt(0), errno]);
     let refusal: string | null = null;
     try {
       await cell.write("v2");
@@ -191,7 +198,7 @@ for (const [name, open] of Object.entries(kinds)) {
     await cell.write("v3");
     const later = cell.read();
     await cell.close?.();
-    found.push({ name, call, refusal, inForce, afterKill, later });
+    found.push({ name, call, errno, refusal, inForce, afterKill, later });
   }
 }
 writeSync(1, JSON.stringify(found));

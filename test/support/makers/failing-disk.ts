@@ -1,15 +1,13 @@
 import { spawnSync } from "node:child_process";
-import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** Which calls fail: writes, syncs of files and of directories, renames and links, files that are made. */
-export const failingCalls = ["w", "s", "d", "r", "o"] as const;
 const source = join(import.meta.dirname, "failing-disk.c");
 
 /** Whether programs can be run with other calls of the C library than its own. */
 export const canFail = process.platform === "linux" && spawnSync("cc", ["--version"]).status === 0;
 
-/** Files below `dir` on a disk that refuses what it is told to, for programs with `env`. */
+/** Files below `dir` on a disk that refuses the calls that `switchFile` names (`failing-disk.c`), for programs with `env`. */
 export class FailingDisk {
   readonly env: Readonly<Record<string, string>>;
   readonly switchFile: string;
@@ -26,12 +24,5 @@ export class FailingDisk {
       FAILING_DIR: dir,
       FAILING_SWITCH: this.switchFile,
     };
-  }
-
-  /** From now on; null: nothing fails. `errno` is a number of the system, such as 5 (EIO). */
-  fail(call: (typeof failingCalls)[number] | null, errno = 5): void {
-    const file = openSync(this.switchFile, "r+");
-    writeSync(file, Buffer.from([call === null ? 0 : call.charCodeAt(0), errno]));
-    closeSync(file);
   }
 }
