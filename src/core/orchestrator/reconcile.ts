@@ -97,7 +97,10 @@ const knownOpen = new WeakMap<
   { readonly tracker: TrackerConfig; readonly rows: readonly Completed[] }
 >();
 
-/** The completed issues that are not closed; computed when one is completed, not in each poll. */
+/**
+ * The completed issues that are not closed, or were when a person completed them: an overtaken answer may have shown such a one
+ * as closed, which decides nothing. Computed when one is completed, not in each poll.
+ */
 function openOf(
   completed: ReadonlyMap<string, Completed>,
   tracker: TrackerConfig,
@@ -105,7 +108,7 @@ function openOf(
   const known = knownOpen.get(completed);
   if (known?.tracker === tracker) return known.rows;
   const rows = [...completed.values()].filter(
-    ({ issue }) => standingOf(issue, tracker) !== "terminal",
+    ({ issue, dismissed }) => dismissed !== null || standingOf(issue, tracker) !== "terminal",
   );
   knownOpen.set(completed, { tracker, rows });
   return rows;

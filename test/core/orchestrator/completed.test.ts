@@ -3,10 +3,11 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { priorOf } from "../../../src/core/attempt/recovery.ts";
 import { noTokens } from "../../../src/core/model/attempt.ts";
+import { watched } from "../../../src/core/orchestrator/reconcile.ts";
 import { restoredState } from "../../../src/core/orchestrator/records.ts";
 import { openHistory } from "../../../src/core/store/history.ts";
 import type { CompletedRecord } from "../../../src/core/store/store.ts";
-import { issue } from "../../support/makers/issue.ts";
+import { config, issue } from "../../support/makers/issue.ts";
 import { attempt, record, temporaryDir } from "../../support/makers/storage.ts";
 import { freshProject, openReal, type RealServer } from "../../support/worlds/real-server.ts";
 import { eventually } from "../../support/worlds/symphony.ts";
@@ -56,6 +57,16 @@ test("an issue that was started again, waits or is held is not restored as compl
   };
   assert.deepEqual(restored(new Map()), [issue("A-3").id]);
   assert.deepEqual(restored(new Map([[issue("A-3").id, held]])), []);
+});
+
+test("INV-21: an issue that a person completed is read again although an overtaken answer has shown it as closed", () => {
+  const closed = issue("A-1", { state: "Done" });
+  const rows = [record("A-1", { issue: closed, dismissed: { state: "todo", since: 1 } })];
+  const records = new Map(rows.map((row) => [row.issue.id, row]));
+  const totals = { tokens: noTokens, seconds: 0 };
+  const from = { records, totals, lastAttemptId: null, completed: [] };
+  const state = restoredState(from, { now: 0, wall: 0 });
+  assert.deepEqual(watched(state, { config: config() }).ids, [closed.id]);
 });
 
 test("after a restart the state shows what was completed before it", async () => {
