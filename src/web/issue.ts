@@ -70,7 +70,9 @@ export function IssuePage({ issue, store }: { issue: string; store: Store }): VN
   }, [issue]);
   const moves = useMoves(detail);
   if (detail === null)
-    return html`<section class="empty">${fault ?? `Reading ${issue} …`}</section>`;
+    return html`<section class="empty">
+      ${fault ?? `Reading ${issue} …`} <p><a href="#/">All issues</a></p>
+    </section>`;
   return html`<article>
     ${fault !== null && html`<div class="alert" role="alert">${fault}</div>`}
     <${Heading} detail=${detail} />

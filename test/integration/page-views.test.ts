@@ -234,6 +234,9 @@ describe("the views of the page", () => {
     const { page } = shown;
     await page.locator(".badge.live").waitFor();
     await picture(page, "page-phone");
+    const labels = ["web", "l".repeat(90)];
+    await made.server.client.issues.edit({ params: { id: "LOCAL-6" }, body: { labels } });
+    await page.locator("#lane-queued").getByText(/l{90}/).waitFor();
     for (const { hash, ready } of views) {
       await page.goto(`${url}/${hash}`);
       await page.locator(ready).first().waitFor();
