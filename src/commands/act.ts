@@ -2,6 +2,7 @@ import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import type { Reply } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
+import { oneLine } from "../core/text/text.ts";
 import type { CommandContext } from "./context.ts";
 import { closest, onServerIssue, withHint } from "./failure.ts";
 import { ask, textOrStdin } from "./input.ts";
@@ -156,19 +157,29 @@ export const respondCommand = row({
       summary: "one answer; repeat it for several questions, in order",
       repeats: true,
     },
+    {
+      name: "id",
+      value: "request",
+      summary: "only if this is asked: `id` of inbox --json",
+    },
   ],
   async call(given, context) {
     const { issue: id } = given;
-    const body = await bodyOf(given, context);
+    const asked = given.id === undefined ? {} : { id: given.id };
+    const body = { ...(await bodyOf(given, context)), ...asked };
     return onServerIssue(id, context, (client) => client.issues.respond({ params: { id }, body }));
   },
-  print: ({ applies, issue_identifier: issue }, { note }) =>
+  print: ({ applies, asked, issue_identifier: issue }, { note }) =>
     note(
       applies === "now"
-        ? `The agent on ${issue} has the answer and continues; ${following(issue)}`
-        : `${issue} is started again and continues with the answer; ${following(issue)}`,
+        ? `The agent on ${issue} has the answer${toWhat(asked)} and continues; ${following(issue)}`
+        : `${issue} is started again and continues with the answer${toWhat(asked)}; ${following(issue)}`,
     ),
 });
+
+function toWhat(asked: string | null): string {
+  return asked === null ? "" : ` to "${oneLine(asked, 120)}"`;
+}
 
 function following(issue: string): string {
   return `symphony events --follow --issue ${issue} shows what it does`;
@@ -226,16 +237,22 @@ interface Item {
   readonly since: string;
   /** When a waiting agent gives up; null when nothing waits. */
   readonly until: string | null;
+  /** Of the request, for `respond --id`; null: nothing waits for an answer. */
+  readonly id: string | null;
+  /** What the same agent asks besides. */
+  readonly further: readonly string[];
   readonly next: string;
   /** Of its pull request; null: it has none. */
   readonly url: string | null;
 }
 
+const notAsked = { options: [], until: null, id: null, further: [] };
+
 function itemsOf({ blocked, review, held, failed }: SnapshotView): readonly Item[] {
   const questions = blocked.map(({ issue_identifier, title, needs, next }): Item => {
-    const { kind, prompt, options, since: start, until } = needs;
-    const url = null;
-    return { issue_identifier, title, kind, prompt, options, since: start, until, next, url };
+    const { since: start, until, kind, prompt, options, id, further } = needs;
+    const base = { issue_identifier, title, kind, prompt, options, id, further };
+    return { ...base, since: start, until, next, url: null };
   });
   const offered = review.flatMap((row): Item[] => {
     const { issue_identifier, title, delivery, since: start, next } = row;
@@ -244,9 +261,8 @@ function itemsOf({ blocked, review, held, failed }: SnapshotView): readonly Item
       issue_identifier,
       title,
       kind: "review",
-      options: [],
+      ...notAsked,
       since: start,
-      until: null,
     };
     const prompt = delivery?.summary ?? "waits for a person";
     return [{ ...base, prompt, next, url: addressOf(delivery) }];
@@ -256,7 +272,7 @@ function itemsOf({ blocked, review, held, failed }: SnapshotView): readonly Item
     const url = addressOf(delivery);
     const what = error === null ? reason : `${reason}: ${error}`;
     const prompt = url === null || what.includes(url) ? what : `${what} (${url})`;
-    const base = { issue_identifier, title, prompt, options: [], since: row.since, until: null };
+    const base = { issue_identifier, title, prompt, ...notAsked, since: row.since };
     return { ...base, kind: status, next, url };
   });
   return [...questions, ...offered, ...stopped];
@@ -266,6 +282,12 @@ type Delivered = SnapshotView["review"][number]["delivery"];
 
 function addressOf(delivery: Delivered): string | null {
   return delivery?.pull_request?.url ?? null;
+}
+
+function whatOf({ prompt, options, further }: Item): string {
+  const choices = options.length > 0 ? ` (${options.join(", ")})` : "";
+  const then = further.map((one) => `; then: ${one}`).join("");
+  return `${prompt}${choices}${then}`;
 }
 
 function printItems(items: readonly Item[], context: CommandContext): Promise<void> {
@@ -283,7 +305,7 @@ function printItems(items: readonly Item[], context: CommandContext): Promise<vo
     item.kind,
     since(item.since, nowMs),
     item.until === null ? "-" : relative(item.until, nowMs),
-    item.options.length > 0 ? `${item.prompt} (${item.options.join(", ")})` : item.prompt,
+    whatOf(item),
     item.next,
   ]);
   return printPage({ columns, rows }, context);

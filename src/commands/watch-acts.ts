@@ -117,12 +117,9 @@ export class Acts {
       await issues.transition({ params, body: { to: deed.to } });
     } else if (deed.type === "respond") {
       // An answer must not reach another question, such as after a lost reply.
-      const { needs } = await issues.detail({ params });
-      if (row !== null && "needs" in row && needs?.since !== row.needs.since) {
-        throw new SymphonyError("nothing_asked", `${issue} no longer asks this: it was answered`);
-      }
-      const body = "answer" in deed ? { answers: [deed.answer] } : { decision: deed.decision };
-      await issues.respond({ params, body });
+      const asked = row !== null && "needs" in row ? { id: row.needs.id } : {};
+      const given = "answer" in deed ? { answers: [deed.answer] } : { decision: deed.decision };
+      await issues.respond({ params, body: { ...given, ...asked } });
     } else {
       const name = `${issue} ${deed.message}`;
       const key = this.#keys.get(name) ?? crypto.randomUUID();
@@ -143,7 +140,7 @@ export class Acts {
 function looksOf(row: Row | null): string {
   if (row === null) return "";
   const stopping = "stopping" in row ? row.stopping : "";
-  const asked = "needs" in row ? row.needs.since : "";
+  const asked = "needs" in row ? row.needs.id : "";
   return [row.status, row.state, stopping, asked].join("\n");
 }
 

@@ -102,7 +102,7 @@ class Lines {
     const isFirst = this.#snapshot === null;
     this.#snapshot = snapshot;
     for (const row of snapshot.blocked) {
-      const name = `${row.issue_identifier} ${row.needs.since}`;
+      const name = `${row.issue_identifier} ${row.needs.id}`;
       if (this.#asked.has(name)) continue;
       this.#asked.add(name);
       if (!isFirst) this.#ask(row);

@@ -37,6 +37,11 @@ const respond = route({
         .max(20)
         .optional()
         .describe("For a question: one answer to each of its parts, in order"),
+      id: z
+        .string()
+        .max(100)
+        .optional()
+        .describe("`needs.id` of the request that is meant: another one is not answered"),
     })
     .refine(({ decision, answers }) => (decision === undefined) !== (answers === undefined), {
       path: ["decision"],

@@ -37,6 +37,10 @@ export const NeedsView = z
     kind: z.enum(["approval", "question"]),
     prompt: z.string(),
     options: z.array(z.string()),
+    id: z.string().describe("Names this request, for `respond`"),
+    further: z
+      .array(z.string())
+      .describe("What the same agent asks besides; each is answered in its turn"),
     since: Time,
     until: Time.nullable().describe("When the live agent stops waiting; null: its run has ended"),
     attempt_id: z

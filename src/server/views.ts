@@ -36,7 +36,7 @@ import type { WorkerHost } from "../core/model/worker.ts";
 import type { TemplateChoice } from "../core/orchestrator/choice.ts";
 import { reviewOpens } from "../core/orchestrator/explain.ts";
 import type { Completed, Retry, Review, Running, Stopped } from "../core/orchestrator/issues.ts";
-import type { IssueStatusView, Waiting } from "../core/orchestrator/snapshot.ts";
+import { endedAsk, type IssueStatusView, type Waiting } from "../core/orchestrator/snapshot.ts";
 import type { View } from "../core/orchestrator/view.ts";
 import type { Kept } from "../core/workspace/kept.ts";
 
@@ -145,7 +145,8 @@ function retryingRow(
 
 function needsOf(wait: Waiting): Unwritten<typeof BlockedRow>["needs"] {
   const { needs, sinceWall: since, untilWall: until = null, attemptId = null } = wait;
-  return { ...needs, since, until, attemptId };
+  const { askId: id = endedAsk(wait), further = [] } = wait;
+  return { ...needs, id, further, since, until, attemptId };
 }
 
 function stoppedRow(

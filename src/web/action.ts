@@ -66,14 +66,8 @@ interface Needs {
   readonly kind: "approval" | "question";
   readonly prompt: string;
   readonly options: readonly string[];
-  readonly since: string;
-}
-
-/** Rejects when this question is not asked any more: an answer must not reach another one. */
-async function requireAsked(issue: string, { since }: Needs): Promise<void> {
-  const { needs } = await call<{ needs: Needs | null }>("GET", issuePath(issue));
-  if (needs?.since === since) return;
-  throw new Refusal(409, { message: `${issue} no longer asks this: it was answered` });
+  readonly id: string;
+  readonly further: readonly string[];
 }
 
 /** The question of an agent, with the answers as buttons. It is answered once; the next question has its own. */
@@ -82,12 +76,11 @@ export function Answer({ issue, needs }: { issue: string; needs: Needs }): VNode
   const [isAnswered, setAnswered] = useState(false);
   const body = useRef<object>({});
   const [progress, start] = useAction(async () => {
-    await requireAsked(issue, needs);
-    const reply = await call<{ applies: string }>(
-      "POST",
-      issuePath(issue, "respond"),
-      body.current,
-    );
+    // An answer must not reach another question.
+    const reply = await call<{ applies: string }>("POST", issuePath(issue, "respond"), {
+      ...body.current,
+      id: needs.id,
+    });
     return reply.applies === "now"
       ? "Answered; the agent continues."
       : "Answered; the next attempt begins with it.";
@@ -125,6 +118,7 @@ export function Answer({ issue, needs }: { issue: string; needs: Needs }): VNode
       <button disabled=${isClosed || text.trim() === ""}>Send</button>
     </form>`
     }
+    ${needs.further.map((prompt) => html`<p class="muted">It also asks: ${prompt}</p>`)}
     <${Outcome} result=${progress.result} />
     <${Command} words=${words} />
   </div>`;

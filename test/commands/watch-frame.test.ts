@@ -43,6 +43,7 @@ function stateOf(titles: readonly string[]): SnapshotView {
     kind: "question" as const,
     ...{ prompt: "Which colour?", options: ["Blue", "Green"] },
     ...{ since: "2026-11-23T10:00:00.000Z", until: null, attempt_id: null },
+    ...{ id: "ended_1", further: [] },
   };
   const counts = { ...base.counts, blocked: 1, running: running.length };
   return {

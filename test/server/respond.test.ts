@@ -36,6 +36,33 @@ describe("POST :id/respond", () => {
     assert.match(steer?.message ?? "", /Run rm\?\nThe answer: No, declined/);
   });
 
+  test("shows what an agent asks at once, and an answer reaches only the request that it names", async () => {
+    await using at = await asking();
+    const { scheduler } = at.world;
+    const sinceWall = scheduler.clock.wall();
+    const ask = { id: "ask_2", sinceWall, untilWall: sinceWall + 60_000 };
+    const second = { ...needs, prompt: "Run dd?" };
+    scheduler.run("ENG-1").say({ type: "approval.requested", needs: second, ask });
+    const asked = async () =>
+      api.issues.detail.reply.parse((await at.server.ask("/api/v1/ENG-1")).json()).needs;
+    const first = await asked();
+    assert.deepEqual([first?.prompt, first?.further], ["Run rm?", ["Run dd?"]]);
+    const approve = async (id: string | undefined) =>
+      (await at.server.ask("/api/v1/ENG-1/respond", post({ decision: "approve", id }))).status;
+    assert.equal(await approve("ask_2"), 409, "it is not the one that is answered next");
+    assert.equal(await approve(first?.id), 200);
+    assert.equal(
+      await approve(first?.id),
+      409,
+      "a second answer does not approve the next request",
+    );
+    const next = await asked();
+    assert.deepEqual([next?.id, next?.prompt, next?.further], ["ask_2", "Run dd?", []]);
+    await scheduler.run("ENG-1").end({ kind: "needs", needs: second, code: "approval_required" });
+    assert.equal(await approve("ask_2"), 409);
+    assert.equal(await approve((await asked())?.id), 200);
+  });
+
   test("refuses an issue without a question, unknown issues and empty bodies, and stores nothing", async () => {
     await using at = await asking();
     for (const [path, body, status, code] of [

@@ -148,7 +148,13 @@ export type Input =
       /** null: any worker. */
       readonly worker: string | null;
     }
-  | { readonly type: "operator.responded"; readonly issueId: string; readonly answer: Answer }
+  | {
+      readonly type: "operator.responded";
+      readonly issueId: string;
+      readonly answer: Answer;
+      /** What is answered; left out: what the issue asks first, whatever it is. */
+      readonly askId?: string | undefined;
+    }
   | {
       readonly type: "operator.attached";
       readonly issueId: string;

@@ -228,14 +228,14 @@ export class Operations {
 
   /**
    * Answers the agent's question. Rejects with `issue_not_found`, `nothing_asked`, `invalid_request`. If the run has ended with
-   * its question, the answer is durable and opens the next turn of its thread.
+   * its question, the answer is durable and opens the next turn of its thread. No other request than `askId` gets it.
    */
-  async respond(identifier: string, answer: Answer): Promise<Responded> {
+  async respond(identifier: string, answer: Answer, askId?: string): Promise<Responded> {
     const { orchestrator, history, clock } = this.#deps;
     const issue = this.#require(identifier);
     const wait = this.statusOf(identifier)?.blocked ?? null;
     const answered = { identifier: issue.identifier, needs: wait?.needs ?? null };
-    const input = { type: "operator.responded", issueId: issue.id, answer } as const;
+    const input = { type: "operator.responded", issueId: issue.id, answer, askId } as const;
     if (!wait || wait.attemptId !== undefined) {
       await orchestrator.apply(input);
       return { ...answered, applies: "now" };

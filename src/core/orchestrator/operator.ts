@@ -9,7 +9,7 @@ import { runAgain } from "./offer.ts";
 import { recheckRequested } from "./poll.ts";
 import { relisted } from "./queue.ts";
 import { complete } from "./retry.ts";
-import { knownIssue, statusOf } from "./snapshot.ts";
+import { endedAsk, knownIssue, statusOf } from "./snapshot.ts";
 import { attemptIdOf } from "./start.ts";
 import { claimed, type State } from "./state.ts";
 import { hold, stopFor } from "./stop.ts";
@@ -173,10 +173,10 @@ export function questionsAfter(
   }
 }
 
-/** Publishes that an issue has begun to wait for a person. */
+/** Publishes that an issue has begun to wait for a person, or waits for a further answer. */
 export function blockedNow(before: Running, after: Running): Decision["effects"] {
   const [first] = after.questions;
-  if (before.questions.length > 0 || !first) return [];
+  if (!first || first.id === before.questions[0]?.id) return [];
   const { kind, prompt, options } = first.needs;
   return [
     tell("issue.blocked", after.issue, {
@@ -196,6 +196,7 @@ export function responded(state: State, input: Responded, context: Context): Dec
   const [first] = entry?.questions ?? [];
   if (entry && first && !entry.stopping) {
     const { answer } = input;
+    requireAsked(input, first.id);
     return decided(state, {
       type: "answerAttempt",
       attemptId: entry.attemptId,
@@ -209,7 +210,15 @@ export function responded(state: State, input: Responded, context: Context): Dec
       hint: "symphony inbox",
     });
   }
+  requireAsked(input, endedAsk(blocked));
   return requeue(state, blocked.issue, { reason: "answered by a person", context });
+}
+
+/** An answer must not reach another question than the one that the person saw. */
+function requireAsked({ askId }: Responded, open: string): void {
+  if (askId === undefined || askId === open) return;
+  const message = "this is not what the issue asks now: it was answered, or its agent has ended";
+  throw new SymphonyError("nothing_asked", message, { hint: "symphony inbox" });
 }
 
 const attachedReason = "attached by an operator: symphony attach ISSUE --done continues it";

@@ -53,6 +53,10 @@ export interface Paused {
 export interface Waiting extends Omit<Blocked, "claim"> {
   readonly untilWall?: number;
   readonly attemptId?: string;
+  /** Of the live agent's request. */
+  readonly askId?: string;
+  /** What the live agent asks next to it, and gets an answer to afterwards. */
+  readonly further?: readonly string[];
 }
 
 const completedShown = 50;
@@ -127,12 +131,18 @@ function isAsking(entry: Running): boolean {
   return entry.questions.length > 0 && !entry.stopping;
 }
 
+/** Names what an issue asks whose run has ended with it, as the id of a live agent's request does. */
+export function endedAsk({ sinceWall }: Pick<Blocked, "sinceWall">): string {
+  return `ended_${sinceWall}`;
+}
+
 /** A live agent's question, in the form of one whose run has ended with it. */
 export function waitOf({ issue, questions, workspacePath, attemptId }: Running): Waiting[] {
-  const [first] = questions;
+  const [first, ...others] = questions;
   if (!first) return [];
-  const { needs, sinceWall, untilWall } = first;
-  return [{ issue, needs, sinceWall, untilWall, workspacePath, attemptId }];
+  const { id: askId, needs, sinceWall, untilWall } = first;
+  const further = others.map((one) => one.needs.prompt);
+  return [{ issue, needs, sinceWall, untilWall, workspacePath, attemptId, askId, further }];
 }
 
 /** Ended attempts plus the elapsed time of live ones (E-10). */

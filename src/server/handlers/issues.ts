@@ -220,7 +220,7 @@ export function issueHandlers(core: Core, clock: Clock): Handlers<Api["issues"]>
         body.answers === undefined
           ? { type: "decision", approve: body.decision === "approve" }
           : { type: "answers", answers: body.answers };
-      const work = orchestrator.respond(params.id, answer);
+      const work = orchestrator.respond(params.id, answer, body.id);
       const done = await orIdle(core, params.id, work, "nothing_asked");
       return {
         issue_identifier: done.identifier,

@@ -51,6 +51,8 @@ test("answers reach the live agent in the order of its requests, and the issue r
       ?.questions.map(({ id }) => id),
     ["ask_2"],
   );
+  const told = world.eventTypes("A-1").filter((type) => type === "issue.blocked").length;
+  assert.equal(told, 2, "the further request is told when it is the next");
   await world.orchestrator.apply(approve);
   assert.deepEqual(counts(world), { running: 1, blocked: 0, queued: 0 });
   assert.deepEqual(
