@@ -26,7 +26,9 @@ export interface ChecksDeps {
 
 /** Of the configuration, what commands run with. */
 interface PrepareConfig {
-  readonly agent: Pick<AgentConfig, "level" | "readable"> & Parameters<typeof boundsOf>[0];
+  readonly agent: Pick<AgentConfig, "level" | "readable"> &
+    Partial<Pick<AgentConfig, "stallTimeoutMs">> &
+    Parameters<typeof boundsOf>[0];
   readonly hooks: Pick<Config["hooks"], "envPassthrough">;
   readonly workspace: Pick<Config["workspace"], "root">;
 }
@@ -65,6 +67,7 @@ export interface FailedCheck {
 
 const maxOutputBytes = 256 * 1024;
 const maxOutputChars = 8_000;
+const toldEveryMs = 120_000;
 
 /**
  * Runs commands one after the other in the workspace, which is at the commit that is to be offered,
@@ -125,6 +128,11 @@ async function failedCommand(
   if (level !== "danger") await probeSandbox(level, deps.env);
   for (const command of commands) {
     tell(`${name}: ${command}`);
+    using _ = whileItRuns(clock, agent.stallTimeoutMs, (minutes) =>
+      tell(
+        `${name}: ${command}: it has run for ${minutes} min, of at most ${inMinutes(timeoutMs)}`,
+      ),
+    );
     const confined = {
       ...{ spec, lines: [command], env: deps.env, path, dataDir, workspaceRoot: place.root },
       readable: { key, paths: [] },
@@ -150,6 +158,28 @@ async function failedCommand(
     return { command, output: `${displayTail(end.output, maxOutputChars)}${late}` };
   }
   return null;
+}
+
+const inMinutes = (ms: number) => Math.ceil(ms / 60_000);
+
+/** Calls `tell` until it is disposed: an attempt that says nothing for `stallMs` would count as stalled; 0 or less, or omitted: none does. */
+function whileItRuns(
+  clock: Clock,
+  stallMs: number | undefined,
+  tell: (minutes: number) => void,
+): Disposable {
+  const begun = clock.now();
+  const limitMs = stallMs !== undefined && stallMs > 0 ? stallMs / 3 : toldEveryMs;
+  const everyMs = Math.min(limitMs, toldEveryMs);
+  let cancel = () => {};
+  const next = () => {
+    cancel = clock.after(everyMs, () => {
+      tell(inMinutes(clock.now() - begun));
+      next();
+    });
+  };
+  next();
+  return { [Symbol.dispose]: () => cancel() };
 }
 
 /** A check reaches what its agent reaches: it runs what the agent wrote. */

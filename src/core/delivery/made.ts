@@ -2,6 +2,7 @@ import type { EndedTurn, Unready } from "../attempt/turns.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import type { RepositoryConfig } from "../config/git.ts";
+import { messageOf } from "../model/errors.ts";
 import type { Made } from "../orchestrator/messages.ts";
 import { gitDirOf, remotesOf, withoutCredentials } from "../repository/checkout.ts";
 import { commitWork, type LeftOut } from "../repository/commit.ts";
@@ -16,7 +17,7 @@ import type { EventSink } from "../store/store.ts";
 import { oneLine, plainName } from "../text/text.ts";
 import { readBaseline, readMerging, writeLeftOut, writeMerging } from "../workspace/baseline.ts";
 import type { BranchBook } from "../workspace/fill.ts";
-import { findingsIn, workIn } from "../workspace/work.ts";
+import { findingsIn, requireLentObjects, workIn } from "../workspace/work.ts";
 import type { Checked, FailedCheck } from "./checks.ts";
 import type { Delivered } from "./delivered.ts";
 import { commandsFor } from "./generated.ts";
@@ -67,6 +68,13 @@ export async function madeBy(turn: LeftWork, deps: MadeDeps): Promise<Made | Unr
   if (delivery.mode === "none" || repository === null || known?.branch == null) {
     const work = await workIn(workspace.path, signal);
     return work.length > 0 ? { kind: "changed", head: null } : { kind: "unchanged" };
+  }
+  try {
+    await requireLentObjects(workspace.path);
+  } catch (error) {
+    const how = "take what is foreign out of its .git/objects/info/alternates";
+    const reason = `not committed, the work stays in its workspace: ${messageOf(error)}; next: ${how}, ${thenDeliver}`;
+    return { kind: "refused", reason, next: "deliver" };
   }
   const lfs = await deps.contentsOf(repository, workspace.path);
   const committed = await commit(turn, known, deps, lfs?.store ?? null).catch((error: unknown) => {

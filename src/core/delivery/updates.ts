@@ -9,7 +9,7 @@ import type { Signer } from "../repository/signing.ts";
 import { gitHead } from "../repository/survey.ts";
 import { finishUpdate, type UpdateResult, updateWorkspace } from "../repository/update.ts";
 import { readBaseline, readMerging, writeMerging } from "../workspace/baseline.ts";
-import { findingsIn } from "../workspace/work.ts";
+import { findingsIn, requireLentObjects } from "../workspace/work.ts";
 import type { Checked, FailedCheck } from "./checks.ts";
 import { conflictText, feedbackOf, keyOf, type Wanted } from "./conflict-turn.ts";
 import { carriedInto, type Delivered, type Reach, updateStep } from "./delivered.ts";
@@ -183,6 +183,7 @@ export class Updates {
     if (!isThere || head === null || baseName === null)
       return { outcome: "refused", why: noWorkspace };
     await this.#recover(known, path, baseName);
+    await requireLentObjects(path);
     const begun = await readMerging(path);
     // A restart came before the merge was saved, as while its checks ran.
     if (begun?.commit && begun.commit === (await gitHead(path))?.head && begun.head === head)
@@ -279,6 +280,7 @@ export class Updates {
     const { ports, clock, config } = this.#deps;
     const { signal } = this.#leaving;
     const path = known.workspacePath ?? "";
+    await requireLentObjects(path);
     const merge = await readMerging(path);
     const { settled, cone } = await findingsIn(path, signal);
     const lfs = (await this.#contentsOf(known, path))?.store ?? null;

@@ -133,26 +133,7 @@ class Examiner implements Findings {
     if (isElsewhere && baseline !== null && baseline.repository !== "linked")
       throw new Error("it is not the one that the workspace was made with");
     if (this.repository !== null && baseline !== null)
-      await this.#requireLent(this.repository, baseline);
-  }
-
-  /**
-   * What is shown and kept could hold the objects of another repository, where an agent made this one
-   * borrow them. A mirror is known by its name, because its directory may have been moved.
-   */
-  async #requireLent({ store, linked }: Repository, baseline: Baseline): Promise<void> {
-    const { borrows, loan, mirrors } = baseline;
-    if (linked || (borrows === null && loan === null)) return;
-    const root = dirname(this.#path);
-    const mirror = loan === null ? null : join(mirrorIn("/", loan.mirror), "objects");
-    const known = new Set(borrows);
-    if (mirror !== null && mirrors !== null) known.add(join(mirrors, mirror));
-    const lent: string[] = [];
-    for (const line of await borrowsOf(store)) {
-      const isMirror = mirror !== null && line.startsWith("/") && line.endsWith(mirror);
-      if (known.has(line) || (isMirror && (await isOutside(root, line)))) lent.push(line);
-    }
-    await requireOwnObjects(store, lent.map(dirname), loan === null);
+      await requireLent(this.#path, this.repository, baseline);
   }
 
   async #readRefs(repository: Repository): Promise<void> {
@@ -341,6 +322,28 @@ class Examiner implements Findings {
       return false;
     }
   }
+}
+
+/**
+ * What is shown, kept and committed could hold the objects of another repository, where an agent made this one
+ * borrow them: rejects then. A mirror is known by its name, because its directory may have been moved.
+ */
+export async function requireLent(
+  path: string,
+  { store, linked }: Repository,
+  { borrows, loan, mirrors }: Baseline,
+): Promise<void> {
+  if (linked || (borrows === null && loan === null)) return;
+  const root = dirname(path);
+  const mirror = loan === null ? null : join(mirrorIn("/", loan.mirror), "objects");
+  const known = new Set(borrows);
+  if (mirror !== null && mirrors !== null) known.add(join(mirrors, mirror));
+  const lent: string[] = [];
+  for (const line of await borrowsOf(store)) {
+    const isMirror = mirror !== null && line.startsWith("/") && line.endsWith(mirror);
+    if (known.has(line) || (isMirror && (await isOutside(root, line)))) lent.push(line);
+  }
+  await requireOwnObjects(store, lent.map(dirname), loan === null);
 }
 
 /** Whether a directory of objects is where no agent writes, and takes no objects from another one. */

@@ -3,10 +3,11 @@ import { basename } from "node:path";
 import type { Work } from "../model/work.ts";
 import { borrowsOf, refsBelow } from "../repository/checkout.ts";
 import { mirrorIn } from "../repository/mirror.ts";
+import { repositoryAt } from "../repository/refs.ts";
 import type { GitHead } from "../repository/survey.ts";
 import { oneLine, plainName } from "../text/text.ts";
 import { type Baseline, readBaseline, statesOf } from "./baseline.ts";
-import { examine, type Findings, kindOf, type RemoteCommits } from "./examine.ts";
+import { examine, type Findings, kindOf, type RemoteCommits, requireLent } from "./examine.ts";
 import { findAt, openGitMarker } from "./place.ts";
 
 const maxExamples = 10;
@@ -42,13 +43,19 @@ export function beyondPushed(
 export async function findingsIn(path: string, signal?: AbortSignal): Promise<Findings> {
   const limit = AbortSignal.timeout(examinationLimitMs);
   const baseline = await readBaseline(path);
-  // Whether an agent could write the refs of a workspace of an earlier version is not known.
-  const isUnknown = baseline?.remote === null;
+  // Whether an agent could write the refs of a workspace of an earlier version, or take the baseline away, is not known.
+  const isUnknown = baseline === null || baseline.remote === null;
   const isOpen = isUnknown || (await findAt(openGitMarker(path))) !== "nothing";
   return examine(path, {
     ...{ baseline, isNew: false, ...(isOpen && { remote: await remoteOf(baseline) }) },
     signal: signal ? AbortSignal.any([signal, limit]) : limit,
   });
+}
+
+/** Rejects where an agent made the workspace's repository take objects that it was not lent: git must not read them for it. */
+export async function requireLentObjects(path: string): Promise<void> {
+  const [repository, baseline] = await Promise.all([repositoryAt(path), readBaseline(path)]);
+  if (repository !== null && baseline !== null) await requireLent(path, repository, baseline);
 }
 
 /** What the remotes have: at least what they had when the workspace was made, and what the mirrors have now. */
