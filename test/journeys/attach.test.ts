@@ -38,14 +38,17 @@ echo 'echo "Good day, $1!"' > greet.sh
 exit 3
 `;
 
-test("attach: what a person changed in the workspace, and their note, are the agent's next turn", {
+test("attach: what a person changed in the workspace, their note, and what the commit left out are the agent's next turn", {
   skip: noTerminal,
 }, async () => {
   const second = [
     { do: "edit", path: "told.txt", content: "{{prompt}}" },
     { do: "say", text: "Built on the change." },
   ] as const;
-  await using place = await deliveryProject({ issues: { "LOCAL-1": [greet, second] } });
+  const nested =
+    "git init -q tool && touch tool/x && git -C tool add x && git -C tool -c user.name=a -c user.email=a@b commit -qm x";
+  const first = [{ do: "run", command: nested } as const, ...greet];
+  await using place = await deliveryProject({ issues: { "LOCAL-1": [first, second] } });
   await using server = await Served.start(place);
   await inReview(place, server);
   const shell = join(place.root, "shell");
@@ -63,6 +66,7 @@ test("attach: what a person changed in the workspace, and their note, are the ag
   assert.match(told, /Their note: Keep my greeting\./);
   assert.match(told, /\+by hand, for LOCAL-1/);
   assert.match(told, /\+echo "Good day, \$1!"/);
+  assert.match(told, /did not take these files[\s\S]*\n- tool: it is a repository of its own\n/);
 });
 
 test("attach: without a terminal it holds, survives a crash of the server, and is handed back with --done", async () => {

@@ -43,8 +43,8 @@ export function beyondPushed(
 export async function findingsIn(path: string, signal?: AbortSignal): Promise<Findings> {
   const limit = AbortSignal.timeout(examinationLimitMs);
   const baseline = await readBaseline(path);
-  // Whether an agent could write the refs of a workspace of an earlier version, or take the baseline away, is not known.
-  const isUnknown = baseline === null || baseline.remote === null;
+  // Whether an agent could write the refs of a workspace of an earlier version is not known.
+  const isUnknown = baseline?.remote === null;
   const isOpen = isUnknown || (await findAt(openGitMarker(path))) !== "nothing";
   return examine(path, {
     ...{ baseline, isNew: false, ...(isOpen && { remote: await remoteOf(baseline) }) },

@@ -290,6 +290,19 @@ test("what a kill left of a merge is finished at the start, so that what a perso
   assert.equal(read("one.txt"), "a person's\n");
 });
 
+test("a base is not merged where an agent made the repository borrow foreign objects", async (t) => {
+  const { path, git, head, advance, update, refused } = await bench(t);
+  const file = join(path, ".git", "objects", "info", "alternates");
+  writeFileSync(
+    file,
+    `${readFileSync(file, "utf8")}${join(path, "..", "..", "seed/.git/objects")}\n`,
+  );
+  const base = advance({ "two.txt": "theirs\n" });
+  for (let time = 0; time < 3; time++) await update(base);
+  assert.match(refused.join(), /borrows objects of another repository; next: symphony attach A-1/);
+  assert.equal(git("rev-parse", "HEAD"), head);
+});
+
 test("patterns of delivery.regenerate", () => {
   const rules = { "src/**/*.gen.ts": "a", "*.snap": "b", "./dist/?.js": "c" };
   const at = (path: string) => commandsFor([path], rules).commands[0] ?? null;

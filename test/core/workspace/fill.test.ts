@@ -7,7 +7,7 @@ import { createLogger } from "../../../src/core/events/log.ts";
 import { diffOf } from "../../../src/core/workspace/diff.ts";
 import { fillWorkspace } from "../../../src/core/workspace/fill.ts";
 import { Prepared } from "../../../src/core/workspace/prepared.ts";
-import { workIn } from "../../../src/core/workspace/work.ts";
+import { requireLentObjects, workIn } from "../../../src/core/workspace/work.ts";
 import { createWorkspaces } from "../../../src/core/workspace/workspaces.ts";
 import { gitIn } from "../../support/makers/git-repository.ts";
 import { config, issue } from "../../support/makers/issue.ts";
@@ -92,6 +92,7 @@ test("S-10: a workspace is cloned before after_create runs; a failed clone leave
   writeFileSync(alternates, `${mirror}/objects\n${secret}\n`);
   const foreign = /borrows objects of another repository/;
   await assert.rejects(diffOf(made.path, null), foreign);
+  await assert.rejects(requireLentObjects(made.path), foreign);
   const name = (mirror ?? "").slice(dir.length + 1);
   mkdirSync(join(root, "x", name, "objects"), { recursive: true });
   const nested = join(dir, "y", name, "objects");
@@ -114,6 +115,7 @@ test("S-10: a workspace is cloned before after_create runs; a failed clone leave
   writeFileSync(alternates, "/moved/objects\n");
   await workspaces.ensure(issue("ENG-1"), none);
   assert.equal(readFileSync(alternates, "utf8"), `${mirror}/objects\n`);
+  await requireLentObjects(made.path);
   afterCreate = "exit 1";
   assert.equal((await refusalOf(workspaces.ensure(issue("ENG-3"), none))).code, "hook_failed");
   afterCreate = "true";
