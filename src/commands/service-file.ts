@@ -15,6 +15,26 @@ export interface ServiceFacts {
   readonly home: string;
   /** The PATH of the shell that installs it: agents are found as that shell finds them. */
   readonly path: string;
+  /** What else of that shell it takes along, by name. */
+  readonly variables: Readonly<Record<string, string>>;
+}
+
+/** Ways out, certificates and places of logins: without them the service finds less than the shell. */
+const carried =
+  /^(?:(?:HTTPS?|NO)_PROXY|NODE_EXTRA_CA_CERTS|CODEX_HOME|CLAUDE_CONFIG_DIR|XDG_(?:CONFIG|DATA)_HOME)$/i;
+const secrets = /^SYMPHONY_(?:MASTER_KEY|TOKEN)$/;
+
+/** The variables that a service takes along, and the names of those that it would need but that hold a secret. */
+export function carriedOf(env: Readonly<Record<string, string | undefined>>) {
+  const variables: Record<string, string> = {};
+  const left: string[] = [];
+  for (const [name, value = ""] of Object.entries(env)) {
+    if (value === "") continue;
+    if (secrets.test(name) || (carried.test(name) && /_PROXY$/i.test(name) && value.includes("@")))
+      left.push(name);
+    else if (carried.test(name)) variables[name] = value;
+  }
+  return { variables, left };
 }
 
 /** The first line of each file: what `uninstall` may remove. */
@@ -46,7 +66,8 @@ export function servicePath(
 /** Throws `invalid_request` for a value that the format cannot hold. */
 export function serviceText(manager: Manager, facts: ServiceFacts): string {
   const values = { ...facts, path: pathOf(facts) };
-  for (const [name, value] of Object.entries(values)) {
+  const { variables, ...rest } = values;
+  for (const [name, value] of Object.entries({ ...rest, ...variables })) {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: they end a line or are not allowed in XML
     if (!/[\u0000-\u001f\u007f]/.test(value)) continue;
     throw new SymphonyError(
@@ -71,7 +92,7 @@ function argumentsOf({ node, program, workflowPath, dataDir }: ServiceFacts): re
 }
 
 function unit(facts: ServiceFacts): string {
-  const environment = { PATH: facts.path, HOME: facts.home };
+  const environment = { PATH: facts.path, HOME: facts.home, ...facts.variables };
   const variables = Object.entries(environment).map(
     ([name, value]) => `Environment=${quoted(`${name}=${value}`)}`,
   );
@@ -126,7 +147,9 @@ function plist(facts: ServiceFacts): string {
   <key>EnvironmentVariables</key>
   <dict>
     <key>PATH</key>${text(facts.path)}
-    <key>HOME</key>${text(facts.home)}
+    <key>HOME</key>${text(facts.home)}${Object.entries(facts.variables)
+      .map(([name, value]) => `\n    <key>${xml(name)}</key>${text(value)}`)
+      .join("")}
   </dict>
   <key>RunAtLoad</key><true/>
   <key>KeepAlive</key><dict><key>SuccessfulExit</key><false/></dict>

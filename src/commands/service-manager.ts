@@ -8,6 +8,7 @@ import { runCommand } from "../core/process/run.ts";
 import { shellQuoted } from "../core/text/text.ts";
 import { type CommandContext, servedProject } from "./context.ts";
 import {
+  carriedOf,
   type Manager,
   madeBy,
   type ServiceFacts,
@@ -39,7 +40,9 @@ export async function manage(request: Request, context: CommandContext): Promise
   const { env } = context;
   const home = env["HOME"] || userInfo().homedir;
   const manager = request.manager ?? managerHere();
-  const facts = { ...project, node: process.execPath, program, home, path: env["PATH"] ?? "" };
+  const { variables } = carriedOf(env);
+  const path = env["PATH"] ?? "";
+  const facts = { ...project, node: process.execPath, program, home, path, variables };
   const name = serviceName(facts);
   const config = env["XDG_CONFIG_HOME"] || join(home, ".config");
   const file = servicePath(manager, name, { home, config });
@@ -84,7 +87,9 @@ async function install({ service, facts, context }: Work): Promise<Outcome> {
   if (existsSync(file) && !isOurs(file)) throw notOurs(file);
   await mkdir(dirname(file), { recursive: true });
   await writeWhole(file, text, { mode: 0o600 });
-  const steps = stepsOf(service).start;
+  const { start: steps, stop } = stepsOf(service);
+  // launchd refuses to load what is loaded.
+  if (manager === "launchd") for (const argv of stop) await run(argv, context);
   for (const argv of steps) {
     const failure = await failureOf(argv, context);
     if (failure === null) continue;
@@ -106,9 +111,18 @@ async function install({ service, facts, context }: Work): Promise<Outcome> {
       `${name} is installed and started: ${file}`,
       ...stays,
       "Keys of your shell are not in it: symphony secrets add NAME stores them",
+      ...leftLine(service, context),
       `next: symphony service status; its log: ${join(facts.dataDir, "log", "symphony.log")}`,
     ],
   };
+}
+
+/** What the service needs and must not stand in its file. */
+function leftLine({ manager, name, file }: Work["service"], { env }: CommandContext) {
+  const { left } = carriedOf(env);
+  if (left.length === 0) return [];
+  const how = manager === "systemd" ? `systemctl --user edit ${name}` : `an edit of ${file}`;
+  return [`Neither is ${left.join(", ")}, which may hold a secret: ${how} adds it`];
 }
 
 /** Without linger, systemd ends a user's services at logout. */

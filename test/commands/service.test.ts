@@ -38,6 +38,9 @@ function project(t: TestContext) {
     HOME: home,
     XDG_CONFIG_HOME: join(home, ".config"),
     PATH: `${bin}:${strange}:${process.env["PATH"]}`,
+    CODEX_HOME: strange,
+    NO_PROXY: "*",
+    HTTPS_PROXY: "http://me:not-to-be-written@127.0.0.1:1",
   };
   const place = {
     workflowPath,
@@ -91,7 +94,9 @@ test("D7: the unit holds the PATH of the moment and the folder of the Node in us
   const path = unit.env["PATH"]?.split(":") ?? [];
   assert.equal(path[0], dirname(process.execPath));
   assert.ok(unit.env["PATH"]?.includes(strange), unit.env["PATH"]);
-  assert.deepEqual(Object.keys(unit.env), ["PATH", "HOME"]);
+  assert.deepEqual([unit.env["CODEX_HOME"], unit.env["NO_PROXY"]], [strange, "*"]);
+  assert.match(installed.stdout, /Neither is HTTPS_PROXY, .*systemctl --user edit symphony-/);
+  assert.ok(!readFileSync(file, "utf8").includes("not-to-be-written"));
   assert.equal(unit.argv[3], place.workflowPath);
   const name =
     file
@@ -128,6 +133,7 @@ test("D7: the plist survives a round trip through a parser of its format", { ski
   assert.equal(read.status, 0, String(read.stderr));
   const plist = JSON.parse(String(read.stdout));
   assert.ok(plist.EnvironmentVariables.PATH.includes(strange));
+  assert.equal(plist.EnvironmentVariables.CODEX_HOME, strange);
   assert.equal(plist.ProgramArguments[3], place.workflowPath);
   // D8: launchd's own limits are 256 open files and 20 s.
   assert.ok(plist.SoftResourceLimits.NumberOfFiles > 10_000 && plist.ExitTimeOut >= 30);
@@ -141,6 +147,7 @@ test("D8: a unit waits longer than a drain, and ends its restarts when a lock or
     program: "/p",
     home: "/h",
     path: "/bin",
+    variables: {},
   };
   const unit = readUnit(serviceText("systemd", facts));
   assert.ok(Number(unit.one("TimeoutStopSec")) >= 30);
