@@ -12,6 +12,8 @@ export class SmallBoard {
   readonly cards = new Map<number, SmallCard>();
   options = ["Todo", "In Progress", "Done"];
   title = "Roadmap";
+  /** The name of the field for the status; the tracker asks for `Status`. */
+  statusField = "Status";
   /** The name of the repository. */
   repository = "acme/app";
   /** Items of other things than issues of this repository. */
@@ -86,7 +88,9 @@ export class SmallBoard {
     const options = this.options.map((name) => ({ id: `option ${name}`, name }));
     return {
       ...{ id: "PVT_1", title: this.title },
-      fields: { nodes: [{ id: "F_1", name: "Title" }, { id: "F_2", name: "Status", options }, {}] },
+      fields: {
+        nodes: [{ id: "F_1", name: "Title" }, { id: "F_2", name: this.statusField, options }, {}],
+      },
       items: {
         pageInfo: {
           hasNextPage: all.length > to,
@@ -103,7 +107,7 @@ export class SmallBoard {
     const { status, archived = false, priority } = card;
     return {
       ...{ id: `PVTI_${number}`, isArchived: archived, estimate: null },
-      status: status === null ? null : { name: status },
+      status: status === null || this.statusField !== "Status" ? null : { name: status },
       priority: priority === undefined ? null : { name: priority },
     };
   }

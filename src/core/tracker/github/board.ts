@@ -136,6 +136,7 @@ export class Board {
       }
       const { hasNextPage, endCursor } = found.items.pageInfo;
       if (!hasNextPage) {
+        await this.#confirm(cards);
         // Any of those that are missing may be the one that is null. One that left is dropped by its next read.
         if (nulls > 0)
           for (const [id, card] of this.#cards) if (!cards.has(id)) cards.set(id, card);
@@ -156,6 +157,7 @@ export class Board {
   async refresh(nodeIds: readonly string[]): Promise<void> {
     if (nodeIds.length === 0) return;
     const { id: projectId } = await this.facts();
+    const read = new Map<string, Card | null>();
     for (let at = 0; at < nodeIds.length; at += idsPerQuery) {
       const ids = nodeIds.slice(at, at + idsPerQuery);
       const variables = { ids, ...this.#names() };
@@ -170,12 +172,22 @@ export class Board {
         const own = items.find((one) => one?.project?.id === projectId);
         // Of an issue in more than 100 projects, or in one that may not be seen, the board itself is asked.
         const isWhole = !more.hasNextPage && items.every((one) => one?.project);
-        if (own) this.#cards.set(node.id, this.#same(node.id, own));
-        else if (isWhole && this.#cards.delete(node.id)) {
-          this.version += 1;
-        }
+        if (own) read.set(node.id, this.#same(node.id, own));
+        else if (isWhole) read.set(node.id, null);
       }
     }
+    await this.#confirm(read);
+    for (const [id, card] of read) {
+      if (card !== null) this.#cards.set(id, card);
+      else if (this.#cards.delete(id)) this.version += 1;
+    }
+  }
+
+  /** A field that was renamed looks like cards without a status, whose runs would be stopped: then the fields are read again. */
+  async #confirm(read: ReadonlyMap<string, Card | null>): Promise<void> {
+    const isLost = ([id, card]: [string, Card | null]) =>
+      card?.status === null && (this.card(id)?.status ?? null) !== null;
+    if ([...read].some(isLost)) await this.#page({ after: null, items: false, fields: true });
   }
 
   /** The project and its fields, at most a minute old. */

@@ -20,7 +20,9 @@ export async function tracked<T>(work: () => Promise<T>): Promise<T> {
 /** A failure of GitHub as the tracker's error (T-9). */
 export function trackerError(error: ForgeError): SymphonyError {
   const { category, status, retryAt } = error;
-  const hint = hints[category];
+  // The permission is there, the issue takes nothing.
+  const isShut = /archived|locked/i.test(error.message);
+  const hint = isShut ? undefined : hints[category];
   return new SymphonyError(codeOf(error), error.message, {
     cause: error,
     details: {

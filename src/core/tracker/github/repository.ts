@@ -137,8 +137,20 @@ export class RepositoryIssues {
   async ask(): Promise<Facts> {
     const { owner, repo } = this.place;
     this.#askedAt = this.#deps.clock.now();
-    this.#facts = await this.#deps.client.read(facts, "GET /repos/{owner}/{repo}", { owner, repo });
+    const route = "GET /repos/{owner}/{repo}";
+    this.#facts = await this.#deps.client.read(facts, route, { owner, repo }).catch((error) => {
+      throw this.#named(error);
+    });
     return this.#facts;
+  }
+
+  /** What one of several repositories refuses names it. */
+  #named(error: unknown): unknown {
+    if (!(error instanceof ForgeError) || error.status === null) return error;
+    const { category, message, status } = error;
+    if (category !== "not_found" && category !== "forbidden" && category !== "gone") return error;
+    const { owner, repo } = this.place;
+    return new ForgeError(category, `${owner}/${repo}: ${message}`, { status });
   }
 
   /**
@@ -220,7 +232,9 @@ export class RepositoryIssues {
   ): Promise<Listed> {
     const { owner, repo } = this.place;
     const parameters = { owner, repo, ...query, maxPages: pages };
-    const read = await this.#deps.client.list(listedRow, route, parameters);
+    const read = await this.#deps.client.list(listedRow, route, parameters).catch((error) => {
+      throw this.#named(error);
+    });
     const known = read.filter((row) => row !== null);
     if (known.length < read.length) this.#deps.onMalformed(read.length - known.length);
     const rows = known.filter((row) => !row.pull_request);

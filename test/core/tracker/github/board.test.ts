@@ -117,6 +117,13 @@ test("partial answers of a board move and stop nothing: null items, a field with
   await assert.rejects(failing({}), { code: "tracker_status", message: /not this field/ });
   fake.board.errors = [];
   assert.deepEqual(await todo(), ["app-1", "app-2"]);
+  fake.board.statusField = "State";
+  const renamed = { code: "invalid_tracker_config", message: /has no field Status.*has State$/ };
+  await assert.rejects(tracker.fetchIssuesByIds(["7#1"]), renamed, "a renamed field is no move");
+  fake.board.statusField = "Status";
+  fake.board.cards.set(1, { status: null });
+  assert.equal((await tracker.fetchIssuesByIds(["7#1"]))[0]?.state, "No Status");
+  fake.board.cards.set(1, { status: "Todo" });
   fake.board.perPage = 1;
   fake.board.endCursor = null;
   await assert.rejects(driven(clock, tracker.fetchIssuesByStates(["Todo"])), {
