@@ -2,13 +2,18 @@ import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { openEngine } from "../src/core/fleet/opening.ts";
 import { FleetWorld } from "../test/support/worlds/fleet.ts";
+import { PostgresServer } from "../test/support/worlds/postgres.ts";
 import { cpuMs, quantile, report, residentMb } from "./kit.ts";
 
-// A server, its engine (redis-server) and workers on one machine, with agents in C that say ten messages a second each:
-// dispatch, guidance and abort through the engine, what is stored, and what it costs. `node bench/fleet.ts [WORKERS AGENTS]`
+// A server, its engine and workers on one machine, with agents in C that say ten messages a second each: dispatch, guidance
+// and abort through the engine, what is stored, what it costs, and how long a worker's death takes.
+// `node bench/fleet.ts [WORKERS AGENTS [redis|postgres]]`
 
-const [workers = 2, agents = 40] = process.argv.slice(2).map(Number);
+const [workers = 2, agents = 40] = process.argv.slice(2, 4).map(Number);
+const postgres =
+  process.argv[4] === "postgres" ? await PostgresServer.start({ fsync: "on" }) : null;
 const perSecond = 10;
 const seconds = 15;
 const rounds = 30;
@@ -20,12 +25,15 @@ await using world = await FleetWorld.open(
   "exit 0",
   `agent: { kind: codex, level: danger, max_concurrent_agents: ${agents} }
 codex: { command: "exec ${program} ${perSecond}", read_timeout_ms: 600000, stall_timeout_ms: 0 }`,
+  postgres === null ? {} : { engine: postgres },
 );
 const server = await world.serve();
 const { client } = server;
 for (let at = 1; at <= workers; at++)
   await world.worker(`build-${at}`, "--capacity", String(Math.ceil(agents / workers)));
-const name = (what: string) => `${workers} workers, ${agents} agents: ${what}`;
+const engine = postgres === null ? "Redis" : "PostgreSQL";
+const name = (what: string) => `${engine}, ${workers} workers, ${agents} agents: ${what}`;
+await dispatches();
 
 const began = performance.now();
 for (let at = 1; at <= agents; at++)
@@ -90,6 +98,18 @@ report({
   note: `p99 ${quantile(ended, 0.99).toFixed(0)} ms of ${ended.length}`,
 });
 
+// A worker dies with all of its agents; how long until the server knows that none of them can be alive.
+const [dead] = world.started;
+const killedAt = performance.now();
+dead?.child.kill("SIGKILL");
+while ((await world.seen(dead?.name ?? ""))?.why !== "lost") await delay(20);
+report({
+  name: name("kill -9 of a worker until it counts as lost"),
+  value: performance.now() - killedAt,
+  unit: "ms",
+  note: "with a lease of 15 s",
+});
+
 async function timed(times: number, work: (at: number) => Promise<unknown>): Promise<number[]> {
   const all: number[] = [];
   for (let at = 0; at < times; at++) {
@@ -109,11 +129,46 @@ async function lastSeq(): Promise<number> {
   return (await client.system.state()).seq;
 }
 
+/** From the engine's queue to the worker that takes it, alone. */
+async function dispatches(): Promise<void> {
+  const url = postgres?.url ?? world.redis.url;
+  await using open = await openEngine(url, { fleet: "bench" });
+  const taken = new Map<string, number>();
+  const taker = open.taker({
+    worker: "bench",
+    lockMs: 15_000,
+    concurrency: 1,
+    take: async ({ id }) => {
+      taken.set(String(id), performance.now());
+    },
+  });
+  void taker.run();
+  const queue = open.queue("bench");
+  const all: number[] = [];
+  for (let at = 0; at < 200; at++) {
+    const from = performance.now();
+    await queue.add(`r-${at}`, "one");
+    while (!taken.has(`r-${at}`)) await delay(0);
+    all.push((taken.get(`r-${at}`) ?? 0) - from);
+  }
+  report({
+    name: name("a job from the server to the worker"),
+    value: quantile(all, 0.5),
+    unit: "ms",
+    note: `p99 ${quantile(all, 0.99).toFixed(1)} ms of ${all.length}`,
+  });
+  await Promise.all([taker.close(true), queue.close()]);
+}
+
 function calls(): number {
+  if (postgres !== null)
+    return Number(postgres.sql("SELECT xact_commit FROM pg_stat_database WHERE datname = 'fleet'"));
   return Number(/total_commands_processed:(\d+)/.exec(world.redis.cli("info", "stats"))?.[1]);
 }
 
 function memoryMb(): string {
+  if (postgres !== null)
+    return (Number(postgres.sql("SELECT pg_database_size('fleet')")) / 2 ** 20).toFixed(1);
   const used = /used_memory:(\d+)/.exec(world.redis.cli("info", "memory"))?.[1];
   return (Number(used) / 2 ** 20).toFixed(1);
 }

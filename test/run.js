@@ -16,6 +16,11 @@ const wanted = [
   },
   { files: "test/sandbox/", name: "a working bubblewrap", probe: sandbox },
   { files: "test/core/fleet/", name: "redis-server", probe: ["redis-server", "--version"] },
+  {
+    files: "test/core/fleet/postgres",
+    name: "PostgreSQL of Debian",
+    probe: ["bash", "-c", "ls /usr/lib/postgresql/*/bin/initdb && id postgres"],
+  },
   { files: "test/contract/user-lines", name: "curl", probe: ["curl", "--version"] },
   { files: "test/contract/user-lines", name: "jq", probe: ["jq", "--version"] },
 ];

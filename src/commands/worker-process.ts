@@ -1,6 +1,7 @@
 import { availableParallelism, homedir, hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { systemClock } from "../core/clock.ts";
+import { passwordsIn } from "../core/config/fleet.ts";
 import { createLogger, streamSink } from "../core/events/log.ts";
 import type { PreparePlace } from "../core/fleet/hosted.ts";
 import { fleetOf, type Identity, joinFleet, storedIdentity } from "../core/fleet/join.ts";
@@ -38,7 +39,7 @@ export async function workerProcess(given: Given, io: CommandContext): Promise<n
   const redactor = createRedactor();
   const url = urlOf(given.join, env);
   const token = env[tokenVariable]?.trim() || null;
-  for (const secret of [token, URL.parse(url)?.password]) if (secret) redactor.add(secret);
+  for (const secret of [token, ...passwordsIn(url)]) if (secret) redactor.add(secret);
   const address = addressOf(url);
   const log = createLogger({
     level: io.debug ? "debug" : io.quiet ? "warn" : "info",

@@ -2,7 +2,7 @@
 
 import { type AgentKind, commandKey, rowOf, settingsKey } from "./agent/kinds.ts";
 import { agentsInUse, type Config, settingsOf } from "./config/config.ts";
-import { engineUrlOf, fleetSecretNames } from "./config/fleet.ts";
+import { engineUrlOf, fleetSecretNames, passwordsIn } from "./config/fleet.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { CoreOptions } from "./core.ts";
 import type { Fleet } from "./fleet/fleet.ts";
@@ -35,8 +35,7 @@ export async function openFleet(
   const url = engineUrlOf(settings, lookup);
   if (url === null) return null;
   const isSecret = fleetSecretNames(settings).length > 0;
-  for (const secret of [isSecret && url, URL.parse(url)?.password])
-    if (secret) redactor.add(secret);
+  for (const secret of [...(isSecret ? [url] : []), ...passwordsIn(url)]) redactor.add(secret);
   const { Fleet } = await import("./fleet/fleet.ts");
   const fleet = await Fleet.open({
     ...{ url, dataDir, clock, log, secrets, leaseMs: settings.leaseMs },

@@ -75,7 +75,7 @@ test("a server loads neither an agent's nor a tracker's library before it needs 
   const { files, packages, said } = await loadedBy(["serve", "--port", "0"], dir, "server.started");
   assert.ok(files > 0 && files <= 1_000, `${files} files\n${said}`);
   const lazy =
-    /^(openai|ws|bullmq|ioredis|eventsource|ora|chalk|koa2-swagger-ui|swagger.*|@(linear|octokit|modelcontextprotocol|agentclientprotocol|inquirer)\/.*)$/;
+    /^(openai|ws|bullmq|ioredis|pg|pg-[^/]*|eventsource|ora|chalk|koa2-swagger-ui|swagger.*|@(linear|octokit|modelcontextprotocol|agentclientprotocol|inquirer)\/.*)$/;
   assert.deepEqual(
     packages.filter((name) => lazy.test(name)),
     [],

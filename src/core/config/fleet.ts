@@ -22,8 +22,9 @@ export const leaseRange = { shortest: 5_000, usual: 15_000, longest: 300_000 } a
 const nameForm = /^\$([A-Za-z_]\w*)$/;
 
 const engineUrl = text.refine(
-  (value) => nameForm.test(value) || /^rediss?:\/\/[^@]+$/.test(value),
-  "must name a secret, as in $FLEET_URL, or be redis://host:port without a password",
+  (value) =>
+    nameForm.test(value) || /^(rediss?:\/\/|postgres(ql)?:\/\/([^@:/]+@)?)[^@]+$/.test(value),
+  "must name a secret, as in $FLEET_URL, or be redis://host:port or postgres://user@host/database without a password",
 );
 
 export const fleetSection = section({
@@ -53,6 +54,19 @@ export function fleetConfigOf(written: z.output<typeof fleetSection>): FleetConf
 export function fleetSecretNames({ url }: FleetConfig): readonly string[] {
   const name = nameForm.exec(url ?? "")?.[1];
   return name === undefined ? [] : [name];
+}
+
+/** What of an engine's URL no output may show: its password, as it is written there and as it is meant. */
+export function passwordsIn(url: string): readonly string[] {
+  const written = URL.parse(url)?.password ?? "";
+  if (written === "") return [];
+  const meant = Buffer.from(
+    written.replaceAll(/%([0-9a-f]{2})/gi, (_, hex) =>
+      String.fromCharCode(Number.parseInt(hex, 16)),
+    ),
+    "latin1",
+  ).toString();
+  return [...new Set([written, meant])];
 }
 
 /** The engine's URL; null without a fleet. Throws `invalid_config` for a secret that is not there. */

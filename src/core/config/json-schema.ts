@@ -146,7 +146,7 @@ const meanings: Readonly<Record<string, string>> = {
   "host.max_load":
     "Highest load average of five minutes for each CPU at which new work starts; 0: no limit",
   "fleet.url":
-    "Attempts run on workers: the engine between this server and them, redis://host:port or $NAME of a secret that holds such a URL; default: attempts run on this machine; a change needs a restart",
+    "Attempts run on workers: the engine between this server and them, redis://host:port, postgres://user@host/database, or $NAME of a secret that holds such a URL; default: attempts run on this machine; a change needs a restart",
   "fleet.labels": "Labels that a worker must have to get attempts of this project",
   "fleet.max_copy":
     "Largest copy of a workspace that goes to a worker or comes back, bytes or such as 256MiB",

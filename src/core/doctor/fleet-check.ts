@@ -1,5 +1,5 @@
 import { systemClock } from "../clock.ts";
-import { engineUrlOf } from "../config/fleet.ts";
+import { engineUrlOf, passwordsIn } from "../config/fleet.ts";
 import type { Engine } from "../fleet/engine.ts";
 import { inTime } from "./in-time.ts";
 import type { Project } from "./project.ts";
@@ -14,11 +14,11 @@ export async function checkFleet({ checked, lookup, redactor }: Project): Promis
     const { fleet } = checked.effective.config;
     const url = engineUrlOf(fleet, lookup);
     if (url === null) return notAsked("there is no fleet.url");
-    const password = URL.parse(url)?.password;
-    if (password) for (const secret of [url, password]) redactor.add(secret);
+    const passwords = passwordsIn(url);
+    for (const secret of passwords.length > 0 ? [url, ...passwords] : []) redactor.add(secret);
     const { addressOf, openEngine } = await import("../fleet/opening.ts");
     const address = addressOf(url);
-    const asked = openEngine(url, { fleet: "doctor" }).then(async (engine) => {
+    const asked = openEngine(url, { fleet: "doctor", tables: "any" }).then(async (engine) => {
       await using open = engine;
       // Awaited here: the engine is closed as this returns.
       return await answerOf(open, { address, leaseMs: fleet.leaseMs });

@@ -147,8 +147,8 @@ export interface Opening {
   /** Of the URL, for people. */
   readonly address: string;
   readonly fleet: string;
-  /** It makes the tables of a database that has none: the server, and nothing else. */
-  readonly makes: boolean;
+  /** Of a database that has none: the server makes them, a worker needs them. */
+  readonly tables: "make" | "need" | "any";
 }
 
 /**

@@ -75,7 +75,7 @@ export class Fleet {
   /** Connects; nothing is placed yet. Rejects as `openEngine` and `Members.open`. */
   static async open(options: FleetOptions): Promise<Fleet> {
     const members = await Members.open(options);
-    const engine = await openEngine(options.url, { fleet: members.fleet, makes: true });
+    const engine = await openEngine(options.url, { fleet: members.fleet, tables: "make" });
     const fleet = new Fleet(options, engine, members);
     fleet.#loops = Promise.all([fleet.#watch(), fleet.#read(), fleet.#admit()]);
     return fleet;

@@ -1,5 +1,5 @@
 import { SymphonyError } from "../model/errors.ts";
-import type { Engine } from "./engine.ts";
+import type { Engine, Opening } from "./engine.ts";
 
 /**
  * Connects to the engine at `url` and checks it. Rejects with `engine_missing` (no package), `engine_refused` (what no wait
@@ -7,9 +7,13 @@ import type { Engine } from "./engine.ts";
  */
 export async function openEngine(
   url: string,
-  { fleet, makes = false }: { fleet: string; makes?: boolean },
+  { fleet, tables = "need" }: { fleet: string; tables?: Opening["tables"] },
 ): Promise<Engine> {
-  const opening = { address: addressOf(url), fleet, makes };
+  const opening = { address: addressOf(url), fleet, tables };
+  if (url.startsWith("postgres")) {
+    const { PostgresEngine } = await import("./postgres.ts");
+    return PostgresEngine.open(url, opening);
+  }
   const { RedisEngine } = await import("./redis.ts");
   return RedisEngine.open(url, opening);
 }
@@ -19,15 +23,16 @@ export async function openEngine(
  */
 export function addressOf(text: string): string {
   const url = URL.parse(text);
-  if (url === null || !/^rediss?:$/.test(url.protocol) || url.hostname === "") {
+  if (url === null || !/^(rediss?|postgres(ql)?):$/.test(url.protocol) || url.hostname === "") {
     throw new SymphonyError(
       "invalid_config",
-      "the URL of the engine must begin with redis:// or rediss:// and name a host",
+      "the URL of the engine must begin with redis://, rediss:// or postgres:// and name a host",
       {
         hint: "such as rediss://user:password@redis.example.com:6379/0, kept in a secret: symphony secrets add FLEET_URL",
       },
     );
   }
+  if (url.protocol.startsWith("postgres")) return databaseOf(url);
   if (url.search !== "" || url.hash !== "") {
     throw new SymphonyError(
       "invalid_config",
@@ -36,4 +41,28 @@ export function addressOf(text: string): string {
     );
   }
   return `${url.protocol}//${url.host}${url.pathname === "/" ? "" : url.pathname}`;
+}
+
+/** `sslmode` is the one parameter that is known: what else a client takes from there could send the password elsewhere. */
+function databaseOf({ host, username, password, pathname, search, hash }: URL): string {
+  const known = ["", "?sslmode=disable", "?sslmode=verify-full"];
+  if (!known.includes(search) || hash !== "") {
+    throw new SymphonyError(
+      "invalid_config",
+      "the URL of the engine may have no parameter but sslmode=verify-full",
+      {
+        hint: "with it the certificate is checked; NODE_EXTRA_CA_CERTS names the file of an authority of your own",
+      },
+    );
+  }
+  if (/%(?![0-9a-f]{2})/i.test(`${username}${password}${pathname}`)) {
+    const message = "the URL of the engine has a % that begins no code of a character";
+    throw new SymphonyError("invalid_config", message, { hint: "write it as %25" });
+  }
+  if (!/^\/[^/]+$/.test(pathname)) {
+    throw new SymphonyError("invalid_config", "the URL of the engine must name a database", {
+      hint: `such as postgres://user:password@${host}/symphony?sslmode=verify-full`,
+    });
+  }
+  return `postgres://${host}${pathname}`;
 }

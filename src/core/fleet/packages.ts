@@ -82,8 +82,36 @@ export interface RedisPackages {
   readonly ioredis: { readonly Redis: new (url: string, options: object) => Redis };
 }
 
+export interface Row {
+  readonly [column: string]: unknown;
+}
+
+/** Of `pg`: a connection, or a pool of them. */
+export interface Pg {
+  query(text: string, values?: readonly unknown[]): Promise<{ readonly rows: readonly Row[] }>;
+  end(): Promise<void>;
+  on(event: "error", listener: (error: Error) => void): unknown;
+  on(event: "end", listener: () => void): unknown;
+  on(event: "notification", listener: (message: { channel: string }) => void): unknown;
+}
+
+export interface PgClient extends Pg {
+  connect(): Promise<unknown>;
+}
+
+export interface PostgresPackages {
+  readonly bullmq: Bull & {
+    readonly createPostgresBackend: Backend;
+    runMigrations(client: Pg, schema: string): Promise<number>;
+  };
+  readonly pg: {
+    readonly Pool: new (settings: object) => Pg;
+    readonly Client: new (settings: object) => PgClient;
+  };
+}
+
 /** Names in variables: neither the compiler nor the bundler looks for them. */
-const names = { bullmq: "bullmq", ioredis: "ioredis" };
+const names = { bullmq: "bullmq", ioredis: "ioredis", pg: "pg" };
 
 /** Rejects with `engine_missing` when the packages are not installed. */
 export async function loadRedis(): Promise<RedisPackages> {
@@ -92,6 +120,16 @@ export async function loadRedis(): Promise<RedisPackages> {
     return { bullmq, ioredis };
   } catch (cause) {
     throw missing("a fleet", "bullmq@6.7 ioredis@6", cause);
+  }
+}
+
+/** Rejects with `engine_missing` when the packages are not installed. */
+export async function loadPostgres(): Promise<PostgresPackages> {
+  try {
+    const [bullmq, pg] = await Promise.all([import(names.bullmq), import(names.pg)]);
+    return { bullmq, pg: pg.default };
+  } catch (cause) {
+    throw missing("a fleet on PostgreSQL", "bullmq@6.7 pg@8", cause);
   }
 }
 

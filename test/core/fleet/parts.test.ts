@@ -5,8 +5,10 @@ import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { AgentEvent } from "../../../src/core/agent/agent.ts";
+import { passwordsIn } from "../../../src/core/config/fleet.ts";
 import { WorkerAgents } from "../../../src/core/fleet/agents.ts";
 import { skewOf } from "../../../src/core/fleet/engine.ts";
+import { Floor } from "../../../src/core/fleet/floor.ts";
 import { leadOf, leaseTimes, type Presence, readLead } from "../../../src/core/fleet/lease.ts";
 import { Members } from "../../../src/core/fleet/members.ts";
 import { addressOf, openEngine } from "../../../src/core/fleet/opening.ts";
@@ -197,10 +199,44 @@ function secretOf(text: string): string {
   return Buffer.alloc(32, text).toString("base64url");
 }
 
+test("no part is looked for below one that every writer has settled since, unless the database counts anew", () => {
+  let now = 0;
+  const floor = new Floor({ now: () => now });
+  floor.saw([7, 9]);
+  now = 9_000;
+  floor.saw([8, 12]);
+  assert.equal(floor.at, 0);
+  now = 10_000;
+  floor.saw([]);
+  now = 20_000;
+  floor.saw([13]);
+  assert.equal(floor.at, 12);
+  floor.saw([1, 2]);
+  assert.equal(floor.at, 0);
+  now = 30_000;
+  floor.saw([]);
+  assert.equal(floor.at, 2);
+});
+
 test("the engine's URL sets no option of its client", () => {
   assert.equal(addressOf("rediss://u:p@h:6380/2"), "rediss://h:6380/2");
   for (const query of ["?keyPrefix=a", "?family=6", "?tls=false", "#a"])
     assert.throws(() => addressOf(`redis://h:6379/0${query}`), /no query/);
+  assert.equal(
+    addressOf("postgres://u:p%40@[::1]:5/d?sslmode=verify-full"),
+    "postgres://[::1]:5/d",
+  );
+  for (const [wrong, says] of [
+    ["h", /must name a database/],
+    ["h/a/b", /must name a database/],
+    ["u:50%@h/d", /a % that begins no code/],
+    ["h/d?sslmode=require", /no parameter but sslmode=verify-full/],
+    ["h/d?sslmode=verify-full&host=other", /no parameter but/],
+    ["h/d?options=-c%20x", /no parameter but/],
+    ["h/d#a", /no parameter but/],
+  ] as const)
+    assert.throws(() => addressOf(`postgresql://${wrong}`), says, wrong);
+  assert.deepEqual(passwordsIn("postgres://u:p%40s%C3%A9@h/d"), ["p%40s%C3%A9", "p@sé"]);
 });
 
 /** One of each type; the compiler requires all of them. */

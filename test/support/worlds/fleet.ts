@@ -12,6 +12,11 @@ const bin = fileURLToPath(new URL("../../../bin/symphony.js", import.meta.url));
 /** The workers have a key of the provider; the server has none. */
 export const workerKey = "sk-worker-0123456789abcdef";
 
+/** What stands between a server and its workers. */
+export interface EngineServer extends AsyncDisposable {
+  readonly url: string;
+}
+
 /** Where the programs of a fleet run. */
 export interface Site {
   address(host: string): string;
@@ -22,7 +27,7 @@ export interface Site {
 const thisMachine: Site = { address: () => "127.0.0.1", on: (_, command) => command };
 
 /** A real redis-server on a free port of the host `engine`; `extra`: further arguments of it. */
-export class RedisServer implements AsyncDisposable {
+export class RedisServer implements EngineServer {
   readonly port: number;
   readonly #dir: string;
   readonly #site: Site;
@@ -176,6 +181,8 @@ export interface FleetPlace {
   readonly isCluster: boolean;
   /** The hosts `engine` and, by their names, those of the workers. */
   readonly site: Site;
+  /** Instead of a Redis; ends with the world. */
+  readonly engine: EngineServer;
 }
 
 /**
@@ -183,7 +190,7 @@ export interface FleetPlace {
  * seen: `wasTwice`.
  */
 export class FleetWorld extends ServedProject implements AsyncDisposable {
-  readonly redis: RedisServer;
+  readonly #engine: EngineServer;
   /** What the next workers run. */
   program = bin;
   readonly #workers: WorkerProcess[] = [];
@@ -191,12 +198,17 @@ export class FleetWorld extends ServedProject implements AsyncDisposable {
 
   private constructor(
     dir: string,
-    redis: RedisServer,
+    engine: EngineServer,
     place: Pick<FleetPlace, "workerEnv" | "site">,
   ) {
-    super(dir, { FLEET_URL: redis.url });
-    this.redis = redis;
+    super(dir, { FLEET_URL: engine.url });
+    this.#engine = engine;
     this.#place = place;
+  }
+
+  get redis(): RedisServer {
+    if (this.#engine instanceof RedisServer) return this.#engine;
+    throw new Error("the engine of this world is no Redis");
   }
 
   /** `agent`: the shell line that the agent runs once it holds its lock. */
@@ -208,9 +220,11 @@ export class FleetWorld extends ServedProject implements AsyncDisposable {
     const { under = tmpdir(), workerEnv, leaseMs = 15_000, isCluster = false } = place;
     const { site = thisMachine } = place;
     const dir = await mkdtemp(join(under, "symphony-fleet-"));
-    const redis = await RedisServer.at(site, ...(isCluster ? ["--cluster-enabled", "yes"] : []));
-    if (isCluster) redis.cli("cluster", "addslotsrange", "0", "16383");
-    const world = new FleetWorld(dir, redis, { workerEnv, site });
+    const engine =
+      place.engine ??
+      (await RedisServer.at(site, ...(isCluster ? ["--cluster-enabled", "yes"] : [])));
+    const world = new FleetWorld(dir, engine, { workerEnv, site });
+    if (isCluster) world.redis.cli("cluster", "addslotsrange", "0", "16383");
     await mkdir(join(dir, "shared"));
     const script = `#!/bin/bash
 shared='${dir}/shared'
@@ -239,7 +253,7 @@ ${agent}
   again(name: string, invitation: string | null = null, ...args: readonly string[]): WorkerProcess {
     const dir = join(this.dir, "workers", name);
     const worker = new WorkerProcess(name, dir, {
-      ...{ url: this.redis.url, join: invitation, args },
+      ...{ url: this.#engine.url, join: invitation, args },
       env: this.#place.workerEnv?.(name) ?? {},
       site: this.#place.site,
       program: this.program,
@@ -282,7 +296,7 @@ ${agent}
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#workers.map((one) => one[Symbol.asyncDispose]()));
     await this.server?.[Symbol.asyncDispose]();
-    await this.redis[Symbol.asyncDispose]();
+    await this.#engine[Symbol.asyncDispose]();
     await rm(this.dir, { recursive: true, force: true, maxRetries: 5 });
   }
 }

@@ -1,0 +1,95 @@
+import { messageOf } from "../model/errors.ts";
+import { answerMs, type EngineFacts } from "./engine.ts";
+import type { Row } from "./packages.ts";
+import { jobsSchema } from "./tables.ts";
+
+// A PostgreSQL as a fleet sees it: how it is reached, what its errors mean, and what endangers its tables.
+
+/** SQLSTATE of errors that no wait mends, and what does: https://www.postgresql.org/docs/15/errcodes-appendix.html */
+const final: readonly (readonly [RegExp, string])[] = [
+  [/^28/, "the user or the password of its URL is wrong"],
+  [/^3D000$/, "it has no database of the name in its URL"],
+  [/^42501$/, "its user may not do what a fleet needs: GRANT CREATE ON DATABASE … TO …"],
+];
+/** Errors before there is a session have no SQLSTATE. */
+const ofTls: readonly (readonly [RegExp, string])[] = [
+  [/does not support SSL/, "it has no TLS: set ssl to on there, or leave sslmode out"],
+  [/ALTNAME/, "its certificate is for another name than that in its URL"],
+  [
+    /certificate|self[- ]signed|ERR_TLS/i,
+    "its certificate is not trusted: set NODE_EXTRA_CA_CERTS to the file of its authority",
+  ],
+];
+
+/** For `pg`: nothing of a URL but what is named here becomes an option of it. */
+export function settingsOf(url: string): object {
+  const { hostname, port, username, password, pathname, searchParams } = new URL(url);
+  const part = (text: string) => decodeURIComponent(text) || undefined;
+  return {
+    host: hostname.replaceAll(/[[\]]/g, ""),
+    port: Number(port || 5432),
+    user: part(username),
+    password: part(password),
+    database: part(pathname.slice(1)),
+    ssl: searchParams.get("sslmode") === "verify-full",
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+    application_name: "symphony",
+    connectionTimeoutMillis: answerMs,
+    query_timeout: answerMs,
+    statement_timeout: answerMs,
+  };
+}
+
+/** Why no wait mends it; null: it may pass. */
+export function finalOf(error: unknown): string | null {
+  const code = codeOf(error);
+  const found =
+    final.find(([form]) => form.test(code)) ??
+    ofTls.find(([form]) => form.test(`${messageOf(error)} ${code}`));
+  return found?.[1] ?? null;
+}
+
+/** The SQLSTATE, or the system's code. */
+function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "";
+}
+
+/** There is no such schema, table or function. */
+export function isEmptied(error: unknown): boolean {
+  return /^(3F000|42P01|42883)$/.test(codeOf(error));
+}
+
+export const factsQuery = `
+SELECT current_setting('server_version') AS version, current_setting('fsync') AS fsync,
+  current_setting('full_page_writes') AS full_page_writes, current_setting('max_connections') AS most,
+  current_setting('max_connections')::int - (SELECT count(*) FROM pg_stat_activity) AS free,
+  (SELECT sum(n_dead_tup) FROM pg_stat_user_tables WHERE schemaname IN ('symphony', '${jobsSchema}')) AS dead,
+  oldest.pid AS oldest_pid, oldest.usename AS oldest_user, extract(epoch FROM clock_timestamp() - oldest.xact_start) AS oldest_s
+FROM (SELECT 1) AS one LEFT JOIN (
+  SELECT pid, usename, xact_start FROM pg_stat_activity
+  WHERE xact_start IS NOT NULL AND pid <> pg_backend_pid() AND backend_type = 'client backend' ORDER BY xact_start LIMIT 1
+) AS oldest ON true`;
+
+export function factsIn(row: Row): EngineFacts {
+  const fact = (name: string) => (row[name] == null ? null : String(row[name]));
+  const faults: (readonly [string, string])[] = [];
+  if (fact("fsync") === "off" || fact("full_page_writes") === "off") {
+    const what =
+      "does not wait for its disk (fsync, full_page_writes): a crash may lose or break its tables";
+    faults.push([what, "set both to on in postgresql.conf"]);
+  }
+  const oldest = Number(fact("oldest_s") ?? 0);
+  if (oldest > 600) {
+    const who = `a transaction of ${fact("oldest_user")} (process ${fact("oldest_pid")}) that is ${Math.round(oldest / 60)} minutes old`;
+    faults.push([
+      `cannot clean its tables up because of ${who}: it becomes slower (${fact("dead") ?? 0} dead rows)`,
+      `select pg_terminate_backend(${fact("oldest_pid")}), if nothing needs it`,
+    ]);
+  }
+  if (Number(fact("free") ?? 100) < 20) {
+    const what = `has ${fact("free")} of ${fact("most")} connections left; a worker needs five`;
+    faults.push([what, "raise max_connections in postgresql.conf"]);
+  }
+  return { name: `PostgreSQL ${fact("version")}`, faults };
+}

@@ -1,0 +1,347 @@
+import { SymphonyError } from "../model/errors.ts";
+import { factsIn, factsQuery, finalOf, isEmptied, settingsOf } from "./database.ts";
+import {
+  type Engine,
+  type EngineFacts,
+  type JoinRequest,
+  type Lease,
+  type LeaseAnswer,
+  type Note,
+  type Observed,
+  type Opening,
+  type Part,
+  type Queue,
+  type QueueWorker,
+  type Reader,
+  refused,
+  type Stream,
+  type Taker,
+  unavailable,
+} from "./engine.ts";
+import { Floor } from "./floor.ts";
+import { type JobsPlace, openQueue, openTaker } from "./jobs.ts";
+import { loadPostgres, type Pg, type PostgresPackages, type Row } from "./packages.ts";
+import { jobsSchema, makeTables, tablesVersion } from "./tables.ts";
+import { Wakeups } from "./wakeups.ts";
+
+const waitMs = 1_000;
+const readAtOnce = 64;
+const maxRequests = 1_000;
+const sweepMs = 60_000;
+
+/** The connections of one process to a PostgreSQL: two for commands, one that waits, and those of BullMQ. */
+export class PostgresEngine implements Engine {
+  readonly #loaded: PostgresPackages;
+  readonly #settings: object;
+  readonly #fleet: string;
+  readonly #tables: Opening["tables"];
+  readonly #pool: Pg;
+  readonly #wakeups: Wakeups;
+  #sweptAt = performance.now();
+  trouble: string | null = null;
+
+  private constructor(loaded: PostgresPackages, url: string, { fleet, tables }: Opening) {
+    this.#loaded = loaded;
+    this.#fleet = fleet;
+    this.#tables = tables;
+    this.#settings = settingsOf(url);
+    this.#pool = new loaded.pg.Pool({ ...this.#settings, max: 2, idleTimeoutMillis: 0 });
+    this.#pool.on("error", () => {});
+    this.#wakeups = new Wakeups(() => new loaded.pg.Client(this.#settings));
+  }
+
+  /** Rejects as `openEngine`. */
+  static async open(url: string, opening: Opening): Promise<PostgresEngine> {
+    const engine = new PostgresEngine(await loadPostgres(), url, opening);
+    try {
+      await engine.#ready(opening.address);
+      return engine;
+    } catch (error) {
+      await engine[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async wall(): Promise<number> {
+    const [row] = await this.#query("SELECT extract(epoch FROM clock_timestamp()) * 1000 AS ms");
+    return Number(row?.["ms"]);
+  }
+
+  async lead(): Promise<string | null> {
+    const [row] = await this.#query("SELECT symphony.lead_of($1) AS lead", [this.#fleet]);
+    return textOf(row?.["lead"]);
+  }
+
+  async observe(lead: string, leaseMs: number, workers: readonly string[]): Promise<Observed> {
+    const look = () =>
+      this.#query("SELECT * FROM symphony.observe($1, $2, $3, $4)", [
+        ...[this.#fleet, lead, leaseMs, workers],
+      ]);
+    const [row] = await look().catch(async (error: unknown) => {
+      if (this.#tables !== "make" || !isEmptied(error)) throw error;
+      // The database came back without its tables.
+      await this.#make();
+      return look();
+    });
+    void this.#sweep();
+    const presences = Array.isArray(row?.["presences"]) ? row["presences"] : [];
+    return {
+      lead: String(row?.["answer"]),
+      presences: workers.map((_, at) => bytesOf(presences[at])),
+    };
+  }
+
+  async leave(lead: string): Promise<void> {
+    await this.#query("DELETE FROM symphony.lead WHERE fleet = $1 AND lead = $2", [
+      ...[this.#fleet, lead],
+    ]);
+  }
+
+  claim(lease: Lease, before: string): Promise<LeaseAnswer> {
+    return this.#hold(lease, before);
+  }
+
+  renew(lease: Lease): Promise<LeaseAnswer> {
+    return this.#hold(lease, null);
+  }
+
+  giveBack({ worker, instance, leaseMs, presence }: Lease): Promise<LeaseAnswer> {
+    const values = [worker, instance, leaseMs, presence];
+    return this.#answer("SELECT symphony.give_back($1, $2, $3, $4, $5) AS answer", values);
+  }
+
+  async note(kind: Note, of: string, value: string | Buffer | null, keptMs?: number) {
+    const where = [this.#fleet, kind, of];
+    if (value === null) {
+      await this.#query("DELETE FROM symphony.note WHERE (fleet, kind, of) = ($1, $2, $3)", where);
+      return;
+    }
+    await this.#query(
+      `INSERT INTO symphony.note VALUES ($1, $2, $3, $4, symphony.after($5))
+       ON CONFLICT (fleet, kind, of) DO UPDATE SET value = excluded.value, until = excluded.until`,
+      [...where, Buffer.from(value), keptMs ?? null],
+    );
+  }
+
+  async notes(kind: Note, of: readonly string[]): Promise<readonly (Buffer | null)[]> {
+    if (of.length === 0) return [];
+    const rows = await this.#query(
+      `SELECT of, value FROM symphony.note WHERE fleet = $1 AND kind = $2 AND of = ANY($3)
+       AND (until IS NULL OR until > clock_timestamp())`,
+      [this.#fleet, kind, of],
+    );
+    const found = new Map(rows.map((row) => [row["of"], bytesOf(row["value"])]));
+    return of.map((one) => found.get(one) ?? null);
+  }
+
+  async append(stream: Stream, { run, seq, isLast, data }: Part): Promise<void> {
+    const values = [this.#fleet, nameOf(stream), run, seq, isLast, data, this.#channel(stream)];
+    await this.#query("SELECT symphony.append($1, $2, $3, $4, $5, $6, $7)", values);
+  }
+
+  reader(): Reader {
+    let read: readonly unknown[] = [];
+    const floor = new Floor();
+    const look = async (streams: readonly Stream[]) => {
+      const rows = await this.#query(
+        `SELECT id, run, seq, is_last, data FROM symphony.part
+         WHERE fleet = $1 AND stream = ANY($2)
+         AND id > CASE WHEN (SELECT last_value FROM symphony.part_id_seq) < $3 THEN 0 ELSE $3 END
+         ORDER BY id LIMIT ${readAtOnce}`,
+        [this.#fleet, streams.map(nameOf), floor.at],
+      );
+      floor.saw(rows.map((row) => Number(row["id"])));
+      return rows;
+    };
+    return {
+      next: async (streams) => {
+        const channels = streams.map((stream) => this.#channel(stream));
+        let rows = await look(streams);
+        if (rows.length === 0) {
+          const isTold = await this.#wakeups.wait(new Set(channels), waitMs);
+          rows = await look(streams);
+          if (!isTold && rows.length > 0) this.#wakeups.doubt();
+        }
+        read = rows.map((row) => row["id"]);
+        return rows.map(partOf);
+      },
+      done: async () => {
+        if (read.length === 0) return;
+        await this.#query("DELETE FROM symphony.part WHERE id = ANY($1::bigint[])", [read]);
+      },
+    };
+  }
+
+  async ask(invitation: string, sealed: Buffer): Promise<string> {
+    const values = [this.#fleet, invitation, sealed, maxRequests];
+    const [row] = await this.#query("SELECT symphony.ask($1, $2, $3, $4) AS id", values);
+    return String(row?.["id"]);
+  }
+
+  async requests(): Promise<readonly JoinRequest[]> {
+    const rows = await this.#query(
+      "SELECT id, invitation, sealed FROM symphony.request WHERE fleet = $1 ORDER BY id LIMIT 20",
+      [this.#fleet],
+    );
+    return rows.map((row) => ({
+      id: String(row["id"]),
+      invitation: String(row["invitation"]),
+      sealed: bytesOf(row["sealed"]) ?? Buffer.alloc(0),
+    }));
+  }
+
+  async deleteRequest(id: string): Promise<void> {
+    await this.#query("DELETE FROM symphony.request WHERE id = $1", [id]);
+  }
+
+  /** Opened anew after a failure: one that began while the database was away stays so. */
+  queue(worker: string): Queue {
+    const { bullmq } = this.#loaded;
+    let open: Queue | null = null;
+    const queue = () => {
+      open ??= openQueue(bullmq, worker, this.#jobs());
+      return open;
+    };
+    return {
+      add: async (run, instance) => {
+        const used = queue();
+        await used.add(run, instance).catch((error: unknown) => {
+          open = null;
+          void used.close().catch(() => {});
+          throw error;
+        });
+      },
+      drop: (run) => queue().drop(run),
+      close: async () => open?.close(),
+    };
+  }
+
+  taker(of: Taker): QueueWorker {
+    return openTaker(this.#loaded.bullmq, of, this.#jobs());
+  }
+
+  async waiting(worker: string): Promise<number> {
+    const [row] = await this.#query(
+      `SELECT count(*) AS n FROM ${jobsSchema}.job WHERE queue = $1 AND state = 'waiting'`,
+      [worker],
+    );
+    return Number(row?.["n"]);
+  }
+
+  async facts(): Promise<EngineFacts> {
+    const [row] = await this.#query(factsQuery);
+    return factsIn(row ?? {});
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#wakeups.close();
+    await this.#pool.end().catch(() => {});
+  }
+
+  #hold({ worker, epoch, instance, leaseMs, presence }: Lease, before: string | null) {
+    const values = [worker, epoch, instance, leaseMs, presence, before];
+    return this.#answer("SELECT symphony.hold($1, $2, $3, $4, $5, $6, $7) AS answer", values);
+  }
+
+  async #answer(text: string, values: readonly unknown[]): Promise<LeaseAnswer> {
+    const [row] = await this.#query(text, [this.#fleet, ...values]);
+    return String(row?.["answer"]);
+  }
+
+  async #query(text: string, values: readonly unknown[] = []): Promise<readonly Row[]> {
+    try {
+      const { rows } = await this.#pool.query(text, values);
+      this.trouble = null;
+      return rows;
+    } catch (error) {
+      this.trouble = finalOf(error);
+      throw error;
+    }
+  }
+
+  #jobs(): JobsPlace {
+    const connection = { ...this.#settings, schema: jobsSchema, max: 1, idleTimeoutMillis: 0 };
+    return {
+      options: { connection, streams: { events: { maxLen: 256 } } },
+      backend: this.#loaded.bullmq.createPostgresBackend,
+    };
+  }
+
+  #channel({ way, worker }: Stream): string {
+    return `symphony_${this.#fleet}_${way === "up" ? way : worker}`.slice(0, 63);
+  }
+
+  async #ready(address: string): Promise<void> {
+    try {
+      const [row] = await this.#query(
+        "SELECT to_regclass('symphony.request') IS NOT NULL AND to_regclass($1) IS NOT NULL AS made, obj_description(to_regnamespace('symphony'), 'pg_namespace') AS version",
+        [`${jobsSchema}.job`],
+      );
+      if (row?.["made"] === true && row["version"] === String(tablesVersion)) return;
+      if (row?.["made"] !== true) {
+        if (this.#tables === "make") return await this.#make();
+        if (this.#tables === "any") return;
+        const message = `the engine at ${address} has no tables of a fleet yet`;
+        throw new SymphonyError("engine_unavailable", message, {
+          hint: "start the server of the fleet first: it makes them",
+        });
+      }
+    } catch (error) {
+      if (error instanceof SymphonyError) throw error;
+      const never = finalOf(error);
+      throw never === null
+        ? unavailable(address, "PostgreSQL", error)
+        : refused(address, never, error);
+    }
+    throw new SymphonyError(
+      "engine_refused",
+      `the engine at ${address} has tables of another version of symphony`,
+      { hint: "install the version of symphony that the server of this fleet has" },
+    );
+  }
+
+  /** The tables of a database that has none. The server alone makes them. */
+  async #make(): Promise<void> {
+    const client = new this.#loaded.pg.Client(this.#settings);
+    client.on("error", () => {});
+    try {
+      await client.connect();
+      await this.#loaded.bullmq.runMigrations(client, jobsSchema);
+      await client.query("BEGIN");
+      await client.query("SELECT pg_advisory_xact_lock(hashtext('symphony'), 0)");
+      const { rows } = await client.query("SELECT to_regnamespace('symphony') AS made");
+      if (rows[0]?.["made"] == null) await client.query(makeTables);
+      await client.query("COMMIT");
+    } finally {
+      await client.end().catch(() => {});
+    }
+  }
+
+  async #sweep(): Promise<void> {
+    if (performance.now() - this.#sweptAt < sweepMs) return;
+    this.#sweptAt = performance.now();
+    await this.#query("SELECT symphony.sweep()").catch(() => {});
+  }
+}
+
+function nameOf({ way, worker }: Stream): string {
+  return `${way}:${worker}`;
+}
+
+function partOf(row: Row): Part {
+  const data = bytesOf(row["data"]) ?? Buffer.alloc(0);
+  return {
+    run: String(row["run"]),
+    seq: Number(row["seq"]),
+    isLast: row["is_last"] === true,
+    data,
+  };
+}
+
+function bytesOf(value: unknown): Buffer | null {
+  return Buffer.isBuffer(value) ? value : null;
+}
+
+function textOf(value: unknown): string | null {
+  return value == null ? null : String(value);
+}
