@@ -13,7 +13,7 @@ test("inbox shows the waiting question and how to answer it; respond answers it"
   assert.ok(listed.items[0].until);
   const approved = await symphony(["respond", "eng-1", "approve"], { env });
   assert.deepEqual([approved.code, approved.stdout], [0, ""]);
-  assert.match(approved.stderr, /The agent on ENG-1 has the answer and continues/);
+  assert.match(approved.stderr, /The agent on ENG-1 has the answer to "Run rm\?" and continues/);
   assert.ok(at.world.scheduler.calls.some((call) => call.startsWith("answer ")));
   const empty = await symphony(["inbox"], { env });
   assert.match(empty.stderr, /Nothing needs you/);

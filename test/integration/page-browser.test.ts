@@ -134,7 +134,7 @@ describe("the page in a browser", () => {
     await lane(page, "needs")
       .getByText(/^LOCAL-1 no longer asks this/)
       .waitFor();
-    assert.equal(sent, 1);
+    assert.equal(sent, 2);
     assert.match(await asked(), /Which size\?/);
     await page.unroute("**/state?*");
     await question("Which size?");

@@ -196,7 +196,7 @@ export function responded(state: State, input: Responded, context: Context): Dec
   const [first] = entry?.questions ?? [];
   if (entry && first && !entry.stopping) {
     const { answer } = input;
-    requireAsked(input, first.id);
+    requireAsked(input, { open: first.id, ...entry });
     return decided(state, {
       type: "answerAttempt",
       attemptId: entry.attemptId,
@@ -210,14 +210,17 @@ export function responded(state: State, input: Responded, context: Context): Dec
       hint: "symphony inbox",
     });
   }
-  requireAsked(input, endedAsk(blocked));
+  requireAsked(input, { open: endedAsk(blocked), ...blocked });
   return requeue(state, blocked.issue, { reason: "answered by a person", context });
 }
 
 /** An answer must not reach another question than the one that the person saw. */
-function requireAsked({ askId }: Responded, open: string): void {
+function requireAsked(
+  { askId }: Responded,
+  { open, issue }: { readonly open: string; readonly issue: Issue },
+): void {
   if (askId === undefined || askId === open) return;
-  const message = "this is not what the issue asks now: it was answered, or its agent has ended";
+  const message = `${issue.identifier} no longer asks this: it was answered, or its agent has ended`;
   throw new SymphonyError("nothing_asked", message, { hint: "symphony inbox" });
 }
 
