@@ -190,7 +190,8 @@ export async function offlineDiff(
 /** Restores a kept copy of the project into `to`, which must be empty or not exist. */
 export async function offlineRestore(project: Project, key: string, to: string) {
   const copies = copiesOf(project);
-  const copy = await copies.find(key);
+  const { recorded } = await pastOf(project.dataDir, key, false);
+  const copy = await copies.find(key, recorded?.issueId ?? null);
   await copies.restore(copy, to);
   return { key: copy.key, path: to };
 }

@@ -79,7 +79,7 @@ const restoreRow = subcommand({
     {
       name: "key",
       summary:
-        "key of the copy, as `symphony workspaces list` prints it, or of a workspace with one copy",
+        "key of the copy, as `symphony workspaces list` prints it, or workspace or issue with one copy",
     },
   ],
   options: [

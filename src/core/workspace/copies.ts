@@ -113,14 +113,18 @@ export class KeptCopies {
   }
 
   /**
-   * The copy with this key, or the only one of the workspace with this key. Rejects with
-   * `workspace_not_found` or `workspace_ambiguous`.
+   * The copy with this key, or the only one of the workspace with this key, else of the issue with this
+   * id or identifier. Rejects with `workspace_not_found` or `workspace_ambiguous`.
    */
-  async find(key: string): Promise<KeptCopy> {
+  async find(key: string, issueId: string | null = null): Promise<KeptCopy> {
     const all = await this.list();
     const exact = all.find((one) => one.key === key);
     if (exact) return exact;
-    const [one, ...others] = all.filter(({ workspace }) => basename(workspace) === key);
+    const ofPlace = all.filter(({ workspace }) => basename(workspace) === key);
+    const isNamed = ({ issue }: KeptCopy) =>
+      issue !== null &&
+      (issue.id === issueId || issue.identifier.toLowerCase() === key.toLowerCase());
+    const [one, ...others] = ofPlace.length > 0 ? ofPlace : all.filter(isNamed);
     const hint = "symphony workspaces list";
     if (one === undefined) {
       throw new SymphonyError("workspace_not_found", `there is no kept copy ${key}`, { hint });

@@ -159,8 +159,8 @@ export class WorkspaceOverview {
    * `workspace_in_use` and `workspace_…` of the disk.
    */
   async restore(key: string): Promise<{ readonly key: string; readonly path: string }> {
-    const { workspaces, copies, kept } = this.#deps;
-    const copy = await copies.find(key);
+    const { workspaces, copies, kept, history } = this.#deps;
+    const copy = await copies.find(key, history.issueIdOf(key));
     const { workspace: path, issue } = copy;
     this.#requireIdle(path);
     await workspaces.restore(path, (to) => copies.restore(copy, to));
@@ -264,13 +264,15 @@ export class WorkspaceOverview {
   }
 
   /**
-   * The one workspace with this key; if there are several, the one at `chosen`. It is never a path
+   * The one workspace with this key, else of the issue that has or had this identifier; if there are several, the one at `chosen`. It is never a path
    * that only the caller knows.
    */
   async #require(key: string, chosen: string | null, command: string): Promise<string> {
-    const paths = (await this.#places())
-      .filter((place) => place.key === key)
-      .map(({ path }) => path);
+    const places = await this.#places();
+    const keyed = places.filter((place) => place.key === key);
+    const id = keyed.length > 0 ? null : this.#deps.history.issueIdOf(key);
+    const named = id === null ? keyed : places.filter(({ recorded }) => recorded?.issueId === id);
+    const paths = named.map(({ path }) => path);
     const meant = chosen === null ? paths : paths.filter((path) => path === chosen);
     const [path, ...more] = meant;
     if (path === undefined) throw notFound(chosen ?? key);

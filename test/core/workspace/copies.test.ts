@@ -249,6 +249,7 @@ test("a copy is restored only whole, only where nothing is, and stays; one that 
   await copies.restore(copy, back);
   assert.equal(readFileSync(join(back, "file"), "utf8"), "work\n");
   assert.deepEqual(await copies.find("ENG-1"), copy);
+  assert.deepEqual(await copies.find("OPS-8", options.issue.id), copy, "its issue was renamed");
   const second = await copies.keep(path, options);
   assert.notEqual(second.key, copy.key);
   await assert.rejects(copies.find("ENG-1"), coded("workspace_ambiguous", /several copies/));

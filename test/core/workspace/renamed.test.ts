@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { findIssueId, findStatus, namesOf } from "../../../src/core/find-issue.ts";
 import { config, issue } from "../../support/makers/issue.ts";
-import { temporaryDir } from "../../support/makers/storage.ts";
+import { coded, temporaryDir } from "../../support/makers/storage.ts";
 import { createWorld } from "../../support/worlds/core.ts";
 import { serve } from "../../support/worlds/server.ts";
 
@@ -58,6 +58,8 @@ test("an issue keeps its directory when its identifier changes, and its earlier 
   assert.equal(aborted.status < 300, true, JSON.stringify(aborted.json()));
   await scheduler.run("OPS-7").end({ kind: "stopped" });
   assert.equal((await findStatus(core, "ENG-1")).status, "held");
+  const removal = core.workspaces.remove("OPS-7", { force: false });
+  await assert.rejects(removal, coded("workspace_dirty"));
   assert.deepEqual(
     readdirSync(root).filter((name) => !name.startsWith(".")),
     ["ENG-1"],
