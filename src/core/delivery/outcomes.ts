@@ -19,9 +19,14 @@ interface OutcomesDeps extends Reach {
   look(issueId: string): Promise<void>;
 }
 
+/** Writes to the tracker that every issue has. */
+const moves: ReadonlySet<string> = new Set(["start", "move", "finish", "link"]);
+
 /** What each try of a write leads to: what is shown, and what is read next. */
 export class Outcomes {
   readonly #deps: OutcomesDeps;
+  /** What the tracker last refused for good: a credential that may not write is refused for every issue, and said once. */
+  #refusal: string | null = null;
 
   constructor(deps: OutcomesDeps) {
     this.#deps = deps;
@@ -38,7 +43,9 @@ export class Outcomes {
     if (known === null) return;
     const { issueId, issueIdentifier } = known;
     if (entry.kind === commentKind) return this.#deps.comments?.written(known, written);
+    const isMove = moves.has(entry.kind);
     if (written.outcome === "done" || written.outcome === "dropped") {
+      if (isMove && written.outcome === "done") this.#refusal = null;
       // A merge that is dropped is ordered again when it is due.
       const isOver = written.outcome === "done" || entry.kind === "merge";
       const isMended = isOver && known.problemWith === entry.kind;
@@ -52,7 +59,9 @@ export class Outcomes {
     const problem = written.reason.includes("; next: ")
       ? written.reason
       : `${written.reason}; next: symphony deliver ${issueIdentifier}`;
-    const isNews = known.problem !== problem;
+    const isSaid = isMove && written.reason === this.#refusal;
+    const isNews = known.problem !== problem && !isSaid;
+    if (isMove && written.outcome === "final") this.#refusal = written.reason;
     this.#deps.save({ ...known, problem, problemWith: entry.kind });
     if (!isNews) return;
     log.warn("delivery", { issue_identifier: issueIdentifier, reason: written.reason });

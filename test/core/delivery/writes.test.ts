@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { type Delivered, fresh } from "../../../src/core/delivery/delivered.ts";
+import type { Written } from "../../../src/core/delivery/outbox.ts";
+import { Outcomes } from "../../../src/core/delivery/outcomes.ts";
 import { openDeliveryStore, startKey } from "../../../src/core/delivery/store.ts";
 import { Writes } from "../../../src/core/delivery/writes.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
@@ -155,4 +157,36 @@ test("a push that the site redirects names the line of the configuration to chan
       `a/shop is b/store now; next: write b/store instead of a/shop in the url ${next}`,
     ].map((what) => ({ outcome: "final", reason: `push refused: ${what}` })),
   );
+});
+
+test("a credential that may not move issues is said once, stands in the delivery of each issue, and is said again after a move that worked", (t) => {
+  const clock = new FakeClock();
+  const store = openDeliveryStore(temporaryDir(t), () => clock.wall());
+  t.after(() => store.close());
+  const said: string[] = [];
+  const deps = {
+    ...{ store, clock, comments: null, save: (known: Delivered) => store.save(known, []) },
+    log: {
+      warn: (_: string, fields: { issue_identifier: string }) => said.push(fields.issue_identifier),
+    },
+    bus: { publish: ({ type }: { type: string }) => said.push(type) },
+  };
+  const outcomes = new Outcomes(deps as unknown as ConstructorParameters<typeof Outcomes>[0]);
+  const take = (name: string, kind: string, written: Written) => {
+    const known = issue(name);
+    if (store.of(known.id) === null) store.save(fresh(known), []);
+    const target = `${kind}:${known.id}`;
+    store.add([{ kind, key: target, target, issueId: known.id, payload: {} }]);
+    const entry = store.due(clock.wall()).find(({ key }) => key === target);
+    assert.ok(entry);
+    outcomes.take(entry, written);
+    return store.of(known.id)?.problem ?? "";
+  };
+  const refused = { outcome: "final", reason: "Must have triage access" } as const;
+  for (const name of ["ENG-1", "ENG-2"])
+    for (const kind of ["start", "move"]) assert.match(take(name, kind, refused), /^Must have/);
+  assert.deepEqual(said, ["ENG-1", "delivery.refused"]);
+  take("ENG-3", "start", { outcome: "done" });
+  take("ENG-4", "start", refused);
+  assert.deepEqual(said.slice(2), ["ENG-4", "delivery.refused"]);
 });
