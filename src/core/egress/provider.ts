@@ -61,7 +61,7 @@ export async function toProvider(
   outgoing.on("error", (error) => {
     const status = tunnelRefusal(error);
     if (status !== null) {
-      const message = `the proxy ${proxy?.host ?? ""} does not lead to ${upstream.host} (${status}): proxy authentication required, or a host that it must allow`;
+      const message = `the proxy ${proxy?.host ?? ""} does not lead to ${upstream.host}${status === 407 ? "" : ` (${status})`}: proxy authentication required, or a host that it must allow`;
       return refuse(response, 407, message);
     }
     refuse(

@@ -422,7 +422,10 @@ describe("the way to other hosts", () => {
     await using shut = await world(echo, { provider: secure, resolve });
     const answer = await shut.ask({});
     assert.equal(answer.status, 407);
-    assert.match(answer.body, /the proxy 127\.0\.0\.1:\d+ does not lead to provider\.test \(407\)/);
+    assert.match(
+      answer.body,
+      /the proxy 127\.0\.0\.1:\d+ does not lead to provider\.test: proxy authentication required/,
+    );
     assert.doesNotMatch(answer.body, /pass@|user:/);
     socket.destroy();
   });

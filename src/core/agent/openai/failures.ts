@@ -196,7 +196,9 @@ function refusedBy(
   message: string,
   { hint, isTold, ...details }: { status: number; code: string; isTold: boolean; hint: string },
 ): SymphonyError {
-  const said = `the provider refused${isTold ? ` (${details.status})` : ""}: ${message}`;
+  // The client's words often begin with the status.
+  const words = message.replace(new RegExp(`^${details.status} `), "");
+  const said = `the provider refused${isTold ? ` (${details.status})` : ""}: ${words}`;
   return new SymphonyError("provider_refused", said, { details, hint });
 }
 

@@ -442,7 +442,7 @@ describe("A12, A18: the same answer in another stream", () => {
       "a proxy that wants a login",
       json(407, "<html><title>Proxy</title>", "text/html"),
       "provider_refused",
-      /\(407\)/,
+      /^the provider refused \(407\): a web page/,
     ],
     [
       "a page as a stream",
