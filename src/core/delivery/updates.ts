@@ -188,7 +188,9 @@ export class Updates {
     // A restart came before the merge was saved, as while its checks ran.
     if (begun?.commit && begun.commit === (await gitHead(path))?.head && begun.head === head)
       return { outcome: "updated", head: begun.commit, base: begun.base };
-    if (begun !== null) return { outcome: "refused", why: "an earlier merge is not finished" };
+    // It was saved, and only its record was left.
+    if (begun?.commit === head) await writeMerging(path, null);
+    else if (begun !== null) return { outcome: "refused", why: "an earlier merge is not finished" };
     const { ports, clock, config } = this.#deps;
     const { delivery } = config();
     const { signal } = this.#leaving;

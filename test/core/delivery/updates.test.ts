@@ -250,7 +250,7 @@ test("delivery.checks that fail on the merge keep it from being pushed: the next
 });
 
 test("an update that a restart cut off while its checks ran is checked again and pushed", async (t) => {
-  const { git, head, store, advance, update, pushes, refused, interrupt } = await bench(t, {
+  const { path, git, head, store, advance, update, pushes, refused, interrupt } = await bench(t, {
     checks: ["true"],
   });
   const base = advance({ "two.txt": "theirs\n" });
@@ -266,6 +266,15 @@ test("an update that a restart cut off while its checks ran is checked again and
     [merge],
   );
   assert.equal(store.of(id)?.head, merge);
+  // A kill between the two: the head is saved, and the record of the merge is still there.
+  store.save({ ...(store.of(id) as Delivered), pushed: merge });
+  const tree = git("rev-parse", "HEAD^{tree}");
+  const left = { base, head, tree, commit: merge, marked: [], generated: [], moving: false };
+  await writeMerging(path, left);
+  const newer = advance({ "three.txt": "theirs\n" });
+  await update(newer);
+  assert.deepEqual(refused, []);
+  assert.equal(git("log", "-1", "--format=%P"), `${merge} ${newer}`);
 });
 
 test("what a kill left of a merge is finished at the start, so that what a person writes there later stays", async (t) => {
