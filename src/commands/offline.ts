@@ -190,8 +190,14 @@ export async function offlineDiff(
 /** Restores a kept copy of the project into `to`, which must be empty or not exist. */
 export async function offlineRestore(project: Project, key: string, to: string) {
   const copies = copiesOf(project);
-  const { recorded } = await pastOf(project.dataDir, key, false);
-  const copy = await copies.find(key, recorded?.issueId ?? null);
+  const copy = await copies.find(key).catch(async (error: unknown) => {
+    // The history, which a running server has, knows what else the issue was called.
+    const { recorded } = await pastOf(project.dataDir, key, false).catch(() => {
+      throw error;
+    });
+    if (recorded === null) throw error;
+    return copies.find(key, recorded.issueId);
+  });
   await copies.restore(copy, to);
   return { key: copy.key, path: to };
 }
