@@ -54,6 +54,8 @@ export class RedisEngine implements Engine {
   readonly #url: string;
   readonly #all: Redis[] = [];
   trouble: string | null = null;
+  /** What a connection ended with last; a command says only how often it was tried. */
+  #ended: unknown = null;
 
   private constructor(loaded: RedisPackages, url: string, fleet: string) {
     this.#loaded = loaded;
@@ -273,6 +275,7 @@ export class RedisEngine implements Engine {
     });
     made.on("error", (error: Error) => {
       this.trouble = finalOf(error);
+      this.#ended = error;
     });
     made.on("ready", () => {
       this.trouble = null;
@@ -287,7 +290,12 @@ export class RedisEngine implements Engine {
       await this.#redis.eval("return 1", 0);
     } catch (error) {
       const never = finalOf(error) ?? this.trouble;
-      throw never === null ? unavailable(address, "Redis", error) : refused(address, never, error);
+      if (never !== null) throw refused(address, never, error);
+      const ended = this.#ended ?? error;
+      // What it says before it closes a connection is often not read any more.
+      const isClosed = /EPIPE|ECONNRESET|max number of clients/.test(messageOf(ended));
+      const full = "it closes new connections: it may have as many as its maxclients allows";
+      throw unavailable(address, "Redis", isClosed ? new Error(full, { cause: ended }) : ended);
     }
   }
 
