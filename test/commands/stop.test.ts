@@ -81,7 +81,7 @@ workspace: { root: workspaces }`,
   child.kill("SIGTERM");
   assert.equal(await endOf(child), 130);
   await eventually("the hook is gone", async () => !isAlive(Number(pid)));
-  assert.ok(!(await readdir(join(dir, ".symphony"))).includes("runtime.json"));
+  assert.deepEqual(runFiles(await readdir(join(dir, ".symphony"))), []);
 });
 
 /** Resolves when the output contains `text`. */

@@ -27,6 +27,11 @@ export const ofTheFleet: readonly Mutant[] = [
       'if (answer === "no lead" || answer === "gone") return "extend";',
     ],
   ),
+  ...faults({ file: "src/core/fleet/judging.ts", tests: ["test/core/fleet/parts.test.ts"] }, [
+    "an attempt is lost at the first beat without it, before its last word is read",
+    "if (wasSeen && (missedAt === null || beat === missedAt)) return { missedAt: beat };",
+    "",
+  ]),
   ...faults({ file: "src/core/orchestrator/losses.ts", tests }, [
     "16: an attempt that kills its worker goes round the fleet",
     "if (names.length < maxWorkers && losses.length < maxDeaths) return null;",

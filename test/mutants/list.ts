@@ -8,6 +8,7 @@ import { ofTheScheduler } from "./scheduler.ts";
 
 const kept = "test/core/workspace/kept.test.ts";
 const removal = "test/core/workspace/removal.test.ts";
+const failing = "test/core/store/failing-disk.test.ts";
 const effects = "test/core/effects.test.ts";
 
 /** Every fault. have none, because they do not apply (docs/requirements.md). */
@@ -18,6 +19,32 @@ export const mutants: readonly Mutant[] = [
   ...ofTheAgents,
   ...ofTheEgress,
   ...ofTheFleet,
+  ...faults({ file: "src/core/store/database.ts", tests: [failing] }, [
+    "FAULT-9: a commit that could not be synced stays in the journal",
+    "if (isFaultOfDisk(error) && !this.#db.isTransaction) this.#takeBack();",
+    "",
+  ]),
+  ...faults({ file: "src/core/store/durable.ts", tests: [failing] }, [
+    "FAULT-9: a document that was refused after its rename stays in its place",
+    "await replaced?.().catch(() => undefined);",
+    "",
+  ]),
+  ...faults({ file: "src/core/text/defuse.ts", tests: ["test/core/text/defuse.test.ts"] }, [
+    "DELIVERY-6: marks of code protect a reference in a commit's message",
+    'form === "plain" ? plainOf : proseAndCodeOf',
+    "proseAndCodeOf",
+  ]),
+  ...faults(
+    {
+      file: "src/core/orchestrator/reconcile.ts",
+      tests: ["test/core/orchestrator/completed.test.ts"],
+    },
+    [
+      "INV-21: what a person completed and an overtaken answer shows as closed is not read again",
+      'dismissed !== null || standingOf(issue, tracker) !== "terminal"',
+      'dismissed === undefined || standingOf(issue, tracker) !== "terminal"',
+    ],
+  ),
   ...faults(
     { file: "src/core/followers.ts", tests: [kept], only: "O-36" },
     [

@@ -134,7 +134,8 @@ export class Fleet {
     const run: Run = {
       ...{ member, instance: presence.instance, sinceWall: presence.sinceWall },
       ...{ gone: Promise.withResolvers<SymphonyError>() },
-      ...{ talk: null, dispatchedAt: null, wasSeen: false, isWithdrawn: false, endOrder: "none" },
+      ...{ talk: null, dispatchedAt: null, wasSeen: false, missedAt: null },
+      ...{ isWithdrawn: false, endOrder: "none" },
     };
     this.#runs.set(name_, run);
     return {

@@ -14,6 +14,8 @@ export interface JudgedRun {
   readonly dispatchedAt: number | null;
   /** The worker has said once that it runs it. */
   readonly wasSeen: boolean;
+  /** The beat that was the first without it after that; null: none was. */
+  readonly missedAt: number | null;
   /** The worker was ordered to end it, or not to take it; then the beat that was seen first after that. */
   readonly endOrder: "none" | "given" | number;
 }
@@ -25,12 +27,14 @@ export interface Verdict {
   readonly died?: true;
   readonly failed?: string;
   readonly isSeen?: boolean;
+  /** The beat that says no more of it. */
+  readonly missedAt?: number;
 }
 
 /** Whether the run `name` is certainly over on its worker at `now` (monotonic ms). */
 export function verdictOf(
   name: string,
-  { instance, sinceWall, dispatchedAt, wasSeen, endOrder }: JudgedRun,
+  { instance, sinceWall, dispatchedAt, wasSeen, missedAt, endOrder }: JudgedRun,
   { sighting, now, leaseMs }: { sighting: Sighting | null; now: number; leaseMs: number },
 ): Verdict {
   const { presence = null, missingWall = null, beat = 0, lastBeatAt = now } = sighting ?? {};
@@ -46,8 +50,10 @@ export function verdictOf(
   }
   if (presence?.runs.includes(name)) return { isSeen: true };
   // The second beat after the order was seen was made with the order in force.
-  if (wasSeen || (typeof endOrder === "number" && beat >= endOrder + 2))
-    return { gone: "has ended the agent" };
+  if (typeof endOrder === "number" && beat >= endOrder + 2) return { gone: "has ended the agent" };
+  // Its last word, which it said before the first beat without it, is read by the next one.
+  if (wasSeen && (missedAt === null || beat === missedAt)) return { missedAt: beat };
+  if (wasSeen) return { gone: "has ended the agent" };
   // One that says nothing any more may have died with it: then its lease tells.
   const isThere = now - lastBeatAt <= leaseMs / 3;
   if (dispatchedAt !== null && now - dispatchedAt > leaseMs && isThere)

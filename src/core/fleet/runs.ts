@@ -11,6 +11,7 @@ export interface Run extends JudgedRun {
   talk: Talk | null;
   dispatchedAt: number | null;
   wasSeen: boolean;
+  missedAt: number | null;
   /** Nothing of it is wanted any more. */
   isWithdrawn: boolean;
   endOrder: JudgedRun["endOrder"];
@@ -31,8 +32,10 @@ interface Look {
 export function judge(run: Run, { name: id, isMember, sighting, now, leaseMs }: Look): void {
   const { name } = run.member;
   if (!isMember) run.talk?.fail(lost(`the worker ${name} was removed`));
-  const { gone, failed, isSeen, died } = verdictOf(id, run, { sighting, now, leaseMs });
+  const verdict = verdictOf(id, run, { sighting, now, leaseMs });
+  const { gone, failed, isSeen, died } = verdict;
   if (isSeen) run.wasSeen = true;
+  run.missedAt = verdict.missedAt ?? null;
   // It may not have been taken yet; what kills a worker at once is not seen either.
   const workerDied = died === true && run.dispatchedAt !== null;
   if (gone) run.gone.resolve(lost(`the worker ${name} ${gone}`, workerDied));

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { readdir, readlink, realpath, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -64,7 +64,15 @@ async function lockIn(dir: string, owner: object, refusal: Refusal): Promise<Dir
     db.close();
     throw unusable(file, error);
   }
-  return { release: () => release(db, file) };
+  // Also at an exit without a release, as after a second signal.
+  const leave = () => rmSync(file, { force: true });
+  process.on("exit", leave);
+  return {
+    async release() {
+      process.off("exit", leave);
+      await release(db, file);
+    },
+  };
 }
 
 function unusable(file: string, cause: unknown): SymphonyError {

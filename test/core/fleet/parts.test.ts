@@ -9,6 +9,7 @@ import { passwordsIn } from "../../../src/core/config/fleet.ts";
 import { WorkerAgents } from "../../../src/core/fleet/agents.ts";
 import { skewOf } from "../../../src/core/fleet/engine.ts";
 import { Floor } from "../../../src/core/fleet/floor.ts";
+import { verdictOf } from "../../../src/core/fleet/judging.ts";
 import { leadOf, leaseTimes, type Presence, readLead } from "../../../src/core/fleet/lease.ts";
 import { Members } from "../../../src/core/fleet/members.ts";
 import { addressOf, openEngine } from "../../../src/core/fleet/opening.ts";
@@ -50,6 +51,24 @@ test("parts that wait for their job are counted while they wait; a run that noth
   early.close("other");
   early.add(part("other", 2, data));
   assert.equal(early.bytes, 0);
+});
+
+test("an attempt that its worker says no more of is over at the next beat, when its last word has been read", () => {
+  const run = {
+    instance: "a",
+    sinceWall: 0,
+    dispatchedAt: 0,
+    wasSeen: true,
+    endOrder: "none",
+  } as const;
+  const presence = { instance: "a", runs: [] as string[], left: false } as never;
+  const verdict = (missedAt: number | null, beat: number) => {
+    const sighting = { presence, missingWall: null, beat, lastBeatAt: 0 } as never;
+    return verdictOf("run", { ...run, missedAt }, { sighting, now: 0, leaseMs: 15_000 });
+  };
+  assert.deepEqual(verdict(null, 7), { missedAt: 7 });
+  assert.deepEqual(verdict(7, 7), { missedAt: 7 });
+  assert.deepEqual(verdict(7, 8), { gone: "has ended the agent" });
 });
 
 test("a lease that vanished counts from its last new beat, and anew when the engine was not read in between", () => {

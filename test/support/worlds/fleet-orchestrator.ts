@@ -41,6 +41,7 @@ interface Run extends JudgedRun {
   readonly worker: string;
   dispatchedAt: number | null;
   wasSeen: boolean;
+  missedAt: number | null;
   endOrder: JudgedRun["endOrder"];
   seen: number;
   /** Given up: how it ends once it is gone. */
@@ -190,10 +191,12 @@ export class Orchestrator {
   #judge(name: string, run: Run): void {
     const { now } = this.#network;
     const sighting = this.#sightings.get(run.worker) ?? null;
-    const { gone, failed, isSeen, died } = verdictOf(name, run, {
+    const verdict = verdictOf(name, run, {
       ...{ sighting, now, leaseMs: this.#times.leaseMs },
     });
+    const { gone, failed, isSeen, died } = verdict;
     if (isSeen) run.wasSeen = true;
+    run.missedAt = verdict.missedAt ?? null;
     if (failed) this.#giveUp(name, run, failed);
     if (gone) this.#gone(name, run, lost(gone, died === true && run.dispatchedAt !== null));
     else if (run.exit !== null && run.endOrder === "none") this.#orderEnd(name, run);
@@ -334,7 +337,8 @@ export class Orchestrator {
     const run: Run = {
       ...{ issueId, attemptId, worker, instance: sighting?.presence?.instance ?? "" },
       sinceWall: sighting?.presence?.sinceWall ?? 0,
-      ...{ dispatchedAt: null, wasSeen: false, endOrder: "none", seen: 0, exit: null },
+      ...{ dispatchedAt: null, wasSeen: false, missedAt: null },
+      ...{ endOrder: "none", seen: 0, exit: null },
     };
     this.#runs.set(name, run);
     this.#shared.placed(name, issueId);

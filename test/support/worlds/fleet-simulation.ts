@@ -93,8 +93,13 @@ export class FleetSimulation {
     }
     const leader = this.#orchestrators.find(({ leads }) => leads);
     leader?.release(leader.held.filter((id) => !isPoison(id)));
-    const end = network.now + healMs;
-    while (network.now < end) network.next();
+    // From one end to the next: many issues may wait for one slot.
+    let end = network.now + healMs;
+    for (let done = this.completed; network.now < end; network.next()) {
+      if (this.completed === done) continue;
+      done = this.completed;
+      end = network.now + healMs;
+    }
     const held = leader?.held ?? [];
     const open = [...this.#tracker.values()].filter(
       ({ id, state }) => state !== "Done" && !(isPoison(id) && held.includes(id)),

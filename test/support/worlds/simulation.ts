@@ -53,7 +53,10 @@ export class Simulation {
   readonly #settings;
   readonly #tracker = new Map<string, Issue>();
   readonly #processes = new Map<string, Process>();
-  readonly #usedIds = new Set<string>();
+  /** Of all processes. */
+  #lastId = "";
+  /** Of this process: answers do not outlive it. */
+  #lastRequest = 0;
   readonly #timers = new Map<string, number>();
   readonly #slots: SlotWatch;
   readonly gates: GateWatch;
@@ -342,6 +345,10 @@ export class Simulation {
     this.disk.look(this.#state, this.#tracker.keys());
     assert.ok(this.#state.fences.size <= this.#tracker.size, "INV-29: fences grow");
     assert.ok(this.#state.openRequests.size < 60, "INV-29: requests leak");
+    const known = this.#tracker.size;
+    assert.ok(this.#state.issues.size <= known, "INV-29: rows of issues grow");
+    assert.ok(this.#state.candidates.length <= known, "INV-29: the list grows");
+    assert.ok(this.#state.pauses.size <= this.agents.agents.length, "INV-29: pauses grow");
   }
 
   /** An attempt that has reached a limit is stopped at once. */
@@ -414,8 +421,8 @@ export class Simulation {
     const { id } = order.issue;
     this.dispatches++;
     this.disk.mayStart(id);
-    assert.ok(!this.#usedIds.has(attemptId), "INV-4: an attempt id is used twice");
-    this.#usedIds.add(attemptId);
+    assert.ok(attemptId > this.#lastId, "INV-4: an attempt id does not grow, or is used twice");
+    this.#lastId = attemptId;
     for (const process of this.#processes.values()) {
       assert.notEqual(process.issueId, id, `INV-1: two processes for ${id}`);
     }
@@ -511,6 +518,8 @@ export class Simulation {
   #answer(effect: Effect & { readonly request: number }): void {
     if (effect.type === "verifyIssues") this.#slots.asked(effect);
     const { request } = effect;
+    assert.ok(request > this.#lastRequest, "INV-4: the number of a request is used again");
+    this.#lastRequest = request;
     const late = this.#faults ? this.#pick(8_000) : 1;
     const fails = this.#faults && this.#chance(0.15);
     const error = { code: "tracker_request", message: "down" };
@@ -680,6 +689,7 @@ export class Simulation {
     this.agents.interrupted();
     this.agents.restarted();
     this.disk.restarted();
+    this.#lastRequest = 0;
     this.#said = [];
     this.#epoch++;
     this.#processes.clear();
@@ -693,7 +703,7 @@ export class Simulation {
   }
 
   #restored(): State {
-    const lastAttemptId = [...this.#usedIds].sort().at(-1) ?? null;
+    const lastAttemptId = this.#lastId || null;
     const totals = { tokens: noTokens, seconds: 0 };
     return restoredState(
       {
