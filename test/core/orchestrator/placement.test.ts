@@ -261,3 +261,43 @@ test("a kill of the server between a saved move and the end of the attempt leave
   const entry = next.orchestrator.state.issues.of("running").get(one.id);
   assert.deepEqual([entry?.worker, entry?.failures], [to, 1]);
 });
+
+test("26: retries that came due while no worker was there start at its slots, the urgent ones first, and the last one without any other event", async () => {
+  const settings = config({ agent: { maxRetryBackoffMs: 1_000, maxConcurrentAgents: 50 } });
+  const issues = Array.from({ length: 20 }, (_, at) =>
+    issue(`A-${at + 1}`, { priority: at < 10 ? 4 : 1 }),
+  );
+  const world = new Scheduler(issues, settings);
+  world.orchestrator.post({
+    type: "workers.changed",
+    workers: [worker("w1", { capacity: 50 })],
+  });
+  await world.begin();
+  const live = () => [...world.orchestrator.state.issues.of("running").values()];
+  assert.equal(live().length, 20);
+  const away = [worker("w1", { capacity: 50, ready: false, why: "the engine does not answer" })];
+  world.orchestrator.post({ type: "workers.changed", workers: away });
+  for (const run of [...world.runs])
+    await run.end({ kind: "failed", code: "worker_lost", message: "away" });
+  for (let at = 0; at < 60; at++) await world.advance(60_000);
+  assert.equal(live().length, 0);
+  const begun = world.runs.length;
+  world.orchestrator.post({ type: "workers.changed", workers: [worker("w1", { capacity: 3 })] });
+  const order: string[] = [];
+  let most = 0;
+  for (let round = 0; round < 200 && order.length < 20; round++) {
+    await world.advance(1_000);
+    most = Math.max(most, live().length);
+    for (const run of world.runs.slice(begun + order.length)) {
+      const { id, identifier } = run.order.issue;
+      order.push(identifier);
+      const done = { ...run.order.issue, state: "Done" };
+      world.issues.set(id, done);
+      await run.end({ kind: "completed", issue: done });
+    }
+  }
+  assert.equal(most <= 3, true, `${most} ran at once`);
+  assert.equal(order.length, 20, order.join());
+  const urgent = order.slice(0, 10).map((name) => Number(name.slice(2)) > 10);
+  assert.ok(urgent.every(Boolean), order.join());
+});
