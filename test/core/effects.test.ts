@@ -64,6 +64,7 @@ function recordingPrompts(prompts: string[], hangs: (prompt: string) => boolean)
 const workflow = `---
 tracker: { kind: tiny, board: main }
 polling: { interval_ms: 100 }
+host: { min_memory: 0, max_load: 0 }
 workspace: { root: workspaces }
 agent: { kind: tiny-agent }
 hooks: { after_create: "echo made >> ../../made.txt" }
