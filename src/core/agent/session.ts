@@ -206,9 +206,9 @@ export class Questions {
 
   /**
    * Resolves with the person's answer. Rejects after the time limit, or immediately when the settings
-   * do not allow waiting.
+   * do not allow waiting, or the agent no longer waits (`withdrawn`).
    */
-  ask(needs: Needs, questions: number): Promise<Answer> {
+  ask(needs: Needs, questions: number, withdrawn?: AbortSignal): Promise<Answer> {
     const { askPolicy, clock, emit } = this.#options;
     const { timeoutMs } = askPolicy;
     if (timeoutMs <= 0 || (needs.kind === "question" && askPolicy.approvals === "decline")) {
@@ -222,6 +222,7 @@ export class Questions {
       settle.reject(unanswered(needs));
     });
     this.#open.set(id, { needs, questions, settle, cancel });
+    withdrawn?.addEventListener("abort", () => this.#withdraw(id));
     emit({
       type: "approval.requested",
       needs,
@@ -248,6 +249,17 @@ export class Questions {
       askId: id,
     });
     open.settle.resolve(answer);
+  }
+
+  /** No answer reaches the agent any more, so no person is asked. */
+  #withdraw(id: string): void {
+    const open = this.#open.get(id);
+    if (!open) return;
+    this.#open.delete(id);
+    open.cancel();
+    const decision = "withdrawn by the agent";
+    this.#options.emit({ type: "approval.resolved", decision, automatic: true, askId: id });
+    open.settle.reject(unanswered(open.needs));
   }
 
   /** Drops all open asks; they neither resolve nor reject. */

@@ -55,7 +55,7 @@ export class ClaudeSession extends Session<LiveTurn> {
   readonly #outcomes: Outcomes;
   readonly #guidance: Guidance;
   /** Requests of the agent that wait for a person or a tool, by id. */
-  readonly #waiting = new Set<string>();
+  readonly #waiting = new Map<string, AbortController>();
   #preface: string;
   #model: string | null;
   #effort: string | null = null;
@@ -200,6 +200,8 @@ export class ClaudeSession extends Session<LiveTurn> {
       case "result":
         return this.#ended(message);
       case "control_cancel_request":
+        // Such as after an interrupt.
+        this.#waiting.get(message.request_id)?.abort();
         this.#waiting.delete(message.request_id);
         return;
     }
@@ -310,19 +312,19 @@ export class ClaudeSession extends Session<LiveTurn> {
       const decision = isGranted ? "allow" : "deny";
       return this.emit({ type: "approval.resolved", decision, automatic: true });
     }
-    this.#waiting.add(id);
+    const withdrawn = new AbortController();
+    this.#waiting.set(id, withdrawn);
     try {
       const questions = wanted.type === "question" ? wanted.questions : [];
-      const answer = await this.questions.ask(wanted.needs, questions.length);
+      const answer = await this.questions.ask(wanted.needs, questions.length, withdrawn.signal);
       this.received();
-      // The agent no longer waits for it, for example after an interrupt.
-      if (!this.#waiting.delete(id)) return;
+      this.#waiting.delete(id);
       if (answer.type === "answers") {
         return this.#connection.reply(id, answered(input, questions, answer.answers));
       }
       this.#connection.reply(id, answer.approve ? allow(input) : deny(declined));
     } catch (error) {
-      this.live?.fail(error);
+      if (this.#waiting.delete(id)) this.live?.fail(error);
     }
   }
 }

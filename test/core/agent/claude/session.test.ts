@@ -58,6 +58,52 @@ describe("agent.kind claude", () => {
     assert.deepEqual(left, []);
   });
 
+  test("a request that the agent withdraws is not asked any more, and what the version does not know is passed over", async () => {
+    const request = { subtype: "can_use_tool", tool_name: "Bash", input: { command: "make" } };
+    const lines = [
+      { type: "control_request", request_id: "r1", request: { ...request, tool_use_id: "t1" } },
+      { type: "control_cancel_request", request_id: "r1" },
+      { type: "control_cancel_request", request_id: "never" },
+      { type: "news", subtype: "of_a_later_version", list: [1] },
+      { type: "system", subtype: "of_a_later_version", text: null },
+      { type: "assistant", message: { id: "m9", content: null } },
+      { type: "assistant", message: { id: "m9", content: [{ type: "hologram", data: {} }] } },
+      { type: "user", message: { role: "user", content: "a text in place of a list" } },
+      { type: "rate_limit_event", rate_limit_info: null },
+      ...[
+        '"x"',
+        "[]",
+        "null",
+        "7",
+        "",
+        "{}\r",
+        '\ufeff{"type":"news"}',
+        '{"type":"assistant","mess',
+      ],
+    ];
+    await using b = await claudeBench({
+      turns: [
+        {
+          steps: [
+            ...lines.map((line) => ({ do: "write", line }) as const),
+            { do: "say", text: "Done." },
+          ],
+          result: used(1, 1),
+        },
+      ],
+    });
+    await using session = await b.start({ askPolicy: { approvals: "ask", timeoutMs: 600_000 } });
+    await session.turn("please", plain);
+    assert.deepEqual(b.said, ["Done."]);
+    const [asked, ...more] = b.events.filter((event) => event.type === "approval.requested");
+    assert.deepEqual(more, []);
+    const resolved = b.events.find((event) => event.type === "approval.resolved");
+    assert.equal(resolved?.askId, asked?.ask?.id);
+    assert.equal(resolved?.decision, "withdrawn by the agent");
+    const late = () => session.answer(asked?.ask?.id ?? "", { type: "decision", approve: true });
+    assert.throws(late, { code: "nothing_asked" });
+  });
+
   test("the tracker's tools are offered on the same pipe, and an unknown one is an answer", async () => {
     const calls: unknown[] = [];
     const tools: AgentTools = {
