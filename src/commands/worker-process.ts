@@ -108,7 +108,7 @@ export async function prepareCopy(
 function urlOf(text: string, env: CommandContext["env"]): string {
   const variable = variableIn(text);
   if (variable === null) {
-    if (!URL.parse(text)?.password) return text;
+    if (passwordsIn(text).length === 0) return text;
     throw new SymphonyError(
       "usage",
       "--join has a password, which every user of this machine could see",

@@ -8,8 +8,8 @@ export const ofTheFleet: readonly Mutant[] = [
     { file: "src/core/fleet/judging.ts", tests },
     [
       "4: a worker runs agents until the end of its lease, without a margin",
-      "this.#at = from + leaseMs - marginMs;",
-      "this.#at = from + leaseMs + marginMs;",
+      "this.#at = from + Math.min(leaseMs, leadMs) - marginMs;",
+      "this.#at = from + Math.min(leaseMs, leadMs) + marginMs;",
     ],
     [
       "9: a lease that the engine has lost counts as over at once",
@@ -24,7 +24,7 @@ export const ofTheFleet: readonly Mutant[] = [
     [
       "9: a worker whose lease has vanished from the engine runs its agents on",
       'if (answer === "no lead") return "wait";',
-      'if (answer === "no lead" || answer === "gone") return "extend";',
+      'if (answer === "no lead" || answer === "gone") return { leadMs: 60_000 };',
     ],
   ),
   ...faults({ file: "src/core/fleet/judging.ts", tests: ["test/core/fleet/parts.test.ts"] }, [

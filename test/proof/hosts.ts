@@ -1,6 +1,7 @@
-// `npm run hosts [-- --short] [--rounds N] [--seed N]`: a server, an engine (redis-server) and workers, each a host of its own
+// `npm run hosts [-- --short|--split] [--rounds N] [--seed N]`: a server, an engine (redis-server) and workers, each a host of its own
 // (a network namespace), whose links fail: cut, deaf, mute or slow. Ends with 1 when two agents of an issue ran at one moment, an
 // agent outlived its lease, work was lost, or a host that is back did not work on; with 2 where no namespaces can be made.
+// With `--split` the engine is a master with a replica and sentinels, and the network falls apart into two halves.
 import assert from "node:assert/strict";
 import { cpSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -9,12 +10,14 @@ import { fileURLToPath } from "node:url";
 import { inspect, parseArgs } from "node:util";
 import { agentsIn, FleetWorld } from "../support/worlds/fleet.ts";
 import { type Fault, faults, Hosts, isInside, runInside } from "../support/worlds/hosts.ts";
+import { Sentinels } from "../support/worlds/sentinels.ts";
 import { randomFrom } from "../support/worlds/simulation.ts";
 import { eventually } from "../support/worlds/symphony.ts";
 
 const { values: given } = parseArgs({
   options: {
     short: { type: "boolean", default: false },
+    split: { type: "boolean", default: false },
     rounds: { type: "string", default: "6" },
     seed: { type: "string", default: "1" },
   },
@@ -33,11 +36,20 @@ const limitMs = 120_000;
 const kinds = Object.keys(faults) as Fault[];
 /** Each has one place, so that as many issues run on as many of them; `spare` takes what they lose. */
 const names = ["build-1", "build-2", "build-3"];
-const hosts = Hosts.add("engine", ...names, "spare", "clone");
+const hosts = Hosts.add("engine", "replica", ...names, "spare", "clone");
 const agent = `(setsid bash -c 'while :; do sleep 1; done' &)
 until [ -e "$shared/go" ]; do sleep 0.1; done
 hostname > result; echo done`;
-await using world = await FleetWorld.open(agent, undefined, { leaseMs, site: hosts });
+const sentinels = given.split
+  ? await Sentinels.start({
+      site: hosts,
+      hosts: ["engine", "replica", "replica", "spare", "server"],
+    })
+  : null;
+await using world = await FleetWorld.open(agent, undefined, {
+  ...{ leaseMs, site: hosts },
+  ...(sentinels && { engine: sentinels }),
+});
 process.stdout.write(`hosts: server, engine, ${names.join(", ")}, spare\n`);
 await world.serve();
 await Promise.all([
@@ -55,6 +67,8 @@ if (given.short) {
     isolated(["unplugged", "deaf", "mute"]),
   );
   await step("the server cut off", () => withoutMiddle("server", "unplugged"));
+} else if (sentinels) {
+  for (let at = 1; at <= rounds; at++) await step("two halves, each with a master", halves);
 } else {
   await step("links away for a third of the lease", blink);
   for (const kind of kinds) await step(`a worker ${kind}`, () => isolated([kind]));
@@ -225,6 +239,45 @@ async function blink(): Promise<void> {
   }
   world.go();
   for (const attempts of await allSucceeded(running)) assert.equal(attempts.length, 1);
+}
+
+/** The old master and a worker on the one side; on the other the sentinels make the replica a master. */
+async function halves(): Promise<string> {
+  assert.ok(sentinels);
+  const [old, next] =
+    sentinels.master === sentinels.first.port && sentinels.first.address === hosts.address("engine")
+      ? ["engine", "replica"]
+      : ["replica", "engine"];
+  const running = await runningOn(["build-1"]);
+  const before = started().length;
+  const minority = [old ?? "", "build-1"];
+  hosts.split(minority);
+  const from = Date.now();
+  let ended = Number.NaN;
+  const again = await eventually(
+    "the issue runs elsewhere",
+    async () => {
+      const isOver = agentsIn(`${world.dir}/workers/build-1/workspaces`) === 0;
+      if (isOver && Number.isNaN(ended)) ended = Date.now();
+      return started()
+        .slice(before)
+        .find(({ issue }) => issue === running[0]?.issue);
+    },
+    limitMs,
+  );
+  const gap = again.atMs - ended;
+  assert.ok(gap > 0, "the second agent started before the first ended");
+  world.go();
+  await allSucceeded(running);
+  hosts.join(minority);
+  for (const name of [...names, "spare"]) await world.isReady(name);
+  await eventually("the old master follows", async () =>
+    [sentinels.first, sentinels.second].some((one) =>
+      /master_link_status:up/.test(one.cli("info", "replication")),
+    ),
+  );
+  const seconds = [ended - from, gap].map((ms) => (ms / 1_000).toFixed(1));
+  return `${next} took over; the agent ended after ${seconds[0]} s, the next one began ${seconds[1]} s later`;
 }
 
 async function slow(): Promise<string> {

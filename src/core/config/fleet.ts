@@ -23,7 +23,10 @@ const nameForm = /^\$([A-Za-z_]\w*)$/;
 
 const engineUrl = text.refine(
   (value) =>
-    nameForm.test(value) || /^(rediss?:\/\/|postgres(ql)?:\/\/([^@:/]+@)?)[^@]+$/.test(value),
+    nameForm.test(value) ||
+    /^(rediss?:\/\/|rediss?\+sentinel:\/\/(?!.*[?])|postgres(ql)?:\/\/([^@:/]+@)?)[^@]+$/.test(
+      value,
+    ),
   "must name a secret, as in $FLEET_URL, or be redis://host:port or postgres://user@host/database without a password",
 );
 
@@ -56,17 +59,21 @@ export function fleetSecretNames({ url }: FleetConfig): readonly string[] {
   return name === undefined ? [] : [name];
 }
 
-/** What of an engine's URL no output may show: its password, as it is written there and as it is meant. */
+/** What of an engine's URL no output may show: its passwords, as they are written there and as they are meant. */
 export function passwordsIn(url: string): readonly string[] {
-  const written = URL.parse(url)?.password ?? "";
-  if (written === "") return [];
-  const meant = Buffer.from(
+  const [, ofServers = ""] = /^rediss?\+sentinel:\/\/[^@/?#:]*:([^@/?#]*)@/i.exec(url) ?? [];
+  const [, ofSentinels = ""] = /[?&]sentinel_password=([^&#]*)/.exec(url) ?? [];
+  const all = [URL.parse(url)?.password || ofServers, ofSentinels];
+  return [...new Set(all.filter(Boolean).flatMap((written) => [written, meantBy(written)]))];
+}
+
+function meantBy(written: string): string {
+  return Buffer.from(
     written.replaceAll(/%([0-9a-f]{2})/gi, (_, hex) =>
       String.fromCharCode(Number.parseInt(hex, 16)),
     ),
     "latin1",
   ).toString();
-  return [...new Set([written, meant])];
 }
 
 /** The engine's URL; null without a fleet. Throws `invalid_config` for a secret that is not there. */

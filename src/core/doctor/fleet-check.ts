@@ -31,13 +31,14 @@ export async function checkFleet({ checked, lookup, redactor }: Project): Promis
 
 async function answerOf(
   engine: Engine,
-  { address, leaseMs }: { address: string; leaseMs: number },
+  { address: written, leaseMs }: { address: string; leaseMs: number },
 ): Promise<Answer> {
   // A worker whose clock is further off gets nothing; so the server's may not be either.
   const { leaseTimes } = await import("../fleet/lease.ts");
   const { skewOf } = await import("../fleet/engine.ts");
   const skewMs = await skewOf(engine, systemClock);
-  const { name, faults } = await engine.facts();
+  const { name, master, faults } = await engine.facts();
+  const address = master === undefined ? written : `${written} (its master is ${master})`;
   const found = faults.map(([what, next]) => warn(`the engine at ${address} ${what}`, next));
   if (Math.abs(skewMs) > leaseTimes(leaseMs).maxSkewMs) {
     const message = `the clock of this machine is ${Math.round(skewMs / 1_000)} s off that of the engine at ${address}`;

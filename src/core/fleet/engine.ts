@@ -47,7 +47,10 @@ export interface Lease {
   readonly presence: Buffer;
 }
 
-/** `ok`, `no lead`, `lead EPOCH` (another one leads), `gone` (it has expired), or `held` (by another process). */
+/**
+ * `ok` or `ok MS` (the lead lasts for MS yet), `no lead`, `lead EPOCH` (another one leads), `gone` (it has expired), or `held`
+ * (by another process).
+ */
 export type LeaseAnswer = string;
 
 /** What the engine had at one moment. */
@@ -95,6 +98,8 @@ export type Note = "order" | "agents" | "joined" | "end";
 /** For people: what the engine is, and what of it endangers a fleet. */
 export interface EngineFacts {
   readonly name: string;
+  /** Its address, where the URL names those that know it. */
+  readonly master?: string;
   /** What follows `the engine at ADDRESS`, and the command that mends it. */
   readonly faults: readonly (readonly [what: string, next: string])[];
 }

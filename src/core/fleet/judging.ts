@@ -78,9 +78,12 @@ export function isSettled(
 export class Deadline {
   #at = Number.NEGATIVE_INFINITY;
 
-  /** The lease was renewed; `from`: the moment before that was asked for. */
-  extend(from: number, { leaseMs, marginMs }: LeaseTimes): void {
-    this.#at = from + leaseMs - marginMs;
+  /**
+   * The lease was renewed; `from`: the moment before that was asked for. `leadMs`: the lead lasted for so long then. A master
+   * that was replaced without knowing it renews on, but no orchestrator renews the lead there.
+   */
+  extend(from: number, { leaseMs, marginMs }: LeaseTimes, leadMs = leaseMs): void {
+    this.#at = from + Math.min(leaseMs, leadMs) - marginMs;
   }
 
   /** Agents may run until then, monotonic ms. */
@@ -123,9 +126,18 @@ export class LeadTime {
   }
 }
 
+/** How long the lead lasts after a renewal or a claim that was granted, ms; null: it was not. */
+export function grantedMs(answer: string): number | null {
+  const [word, ms = "Infinity"] = answer.split(" ");
+  return word === "ok" ? Number(ms) : null;
+}
+
 /** What a worker does after the engine's answer to a renewal: a text is why it ends its agents. */
-export function afterRenewal(answer: string): "extend" | "wait" | { readonly ends: string } {
-  if (answer === "ok") return "extend";
+export function afterRenewal(
+  answer: string,
+): "wait" | { readonly leadMs: number } | { readonly ends: string } {
+  const leadMs = grantedMs(answer);
+  if (leadMs !== null) return { leadMs };
   // Without an orchestrator the lease runs out; all else says that it is not this process's any more.
   if (answer === "no lead") return "wait";
   return { ends: answer === "gone" ? "its lease has expired" : "another one leads the fleet" };

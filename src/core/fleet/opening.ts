@@ -1,5 +1,6 @@
 import { SymphonyError } from "../model/errors.ts";
 import type { Engine, Opening } from "./engine.ts";
+import { namesSentinels, sentinelAddress } from "./sentinel.ts";
 
 /**
  * Connects to the engine at `url` and checks it. Rejects with `engine_missing` (no package), `engine_refused` (what no wait
@@ -22,11 +23,12 @@ export async function openEngine(
  * The address of the engine without user and password, for people. Throws `invalid_config` for a URL that no fleet can use.
  */
 export function addressOf(text: string): string {
+  if (namesSentinels(text)) return sentinelAddress(text);
   const url = URL.parse(text);
   if (url === null || !/^(rediss?|postgres(ql)?):$/.test(url.protocol) || url.hostname === "") {
     throw new SymphonyError(
       "invalid_config",
-      "the URL of the engine must begin with redis://, rediss:// or postgres:// and name a host",
+      "the URL of the engine must begin with redis://, rediss://, redis+sentinel:// or postgres:// and name a host",
       {
         hint: "such as rediss://user:password@redis.example.com:6379/0, kept in a secret: symphony secrets add FLEET_URL",
       },

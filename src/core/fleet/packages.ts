@@ -39,7 +39,8 @@ export interface Redis {
   xreadBuffer(...args: readonly (string | number)[]): Promise<unknown>;
   pipeline(): Pipeline;
   disconnect(reconnect?: boolean): void;
-  on(event: "error", listener: (error: Error) => void): unknown;
+  readonly stream?: { readonly remoteAddress?: string; readonly remotePort?: number };
+  on(event: "error" | "sentinelError", listener: (error: Error) => void): unknown;
   on(event: "ready", listener: () => void): unknown;
 }
 
@@ -79,7 +80,7 @@ export interface Bull {
 
 export interface RedisPackages {
   readonly bullmq: Bull;
-  readonly ioredis: { readonly Redis: new (url: string, options: object) => Redis };
+  readonly ioredis: { readonly Redis: new (...given: readonly (string | object)[]) => Redis };
 }
 
 export interface Row {

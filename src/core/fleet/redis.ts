@@ -21,6 +21,7 @@ import {
 import { type JobsPlace, openQueue, openTaker } from "./jobs.ts";
 import { loadRedis, type Redis, type RedisPackages } from "./packages.ts";
 import { claimScript, giveBackScript, leaveScript, observeScript, renewScript } from "./scripts.ts";
+import { namesSentinels, sentinelOptions } from "./sentinel.ts";
 
 const connectMs = 10_000;
 const longestPauseMs = 3_000;
@@ -56,6 +57,8 @@ export class RedisEngine implements Engine {
   trouble: string | null = null;
   /** What a connection ended with last; a command says only how often it was tried. */
   #ended: unknown = null;
+  /** What its sentinels have answered, if they name no master. */
+  #noMaster: Error | null = null;
 
   private constructor(loaded: RedisPackages, url: string, fleet: string) {
     this.#loaded = loaded;
@@ -220,7 +223,10 @@ export class RedisEngine implements Engine {
         "has replicas and writes without them: a failover may lose what it has acknowledged";
       faults.push([what, "redis-cli config set min-replicas-to-write 1"]);
     }
-    return { name: `Redis ${fact("redis_version") ?? "of an unknown version"}`, faults };
+    const name = `Redis ${fact("redis_version") ?? "of an unknown version"}`;
+    const { remoteAddress, remotePort } = this.#redis.stream ?? {};
+    const master = `${remoteAddress}:${remotePort}`;
+    return { name, faults, ...(namesSentinels(this.#url) && { master }) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -267,18 +273,30 @@ export class RedisEngine implements Engine {
   }
 
   #connection(options: Readonly<Record<string, unknown>>): Redis {
-    const made = new this.#loaded.ioredis.Redis(this.#url, {
+    const all = {
       ...{ connectTimeout: connectMs, keepAlive: 10_000, maxRetriesPerRequest: 1, ...options },
+      // A way that is lost silently: TCP itself would notice after a quarter of an hour. No command waits for longer.
+      socketTimeout: answerMs,
+      // A master that is one no more: the next connection finds the new one.
+      reconnectOnError: ({ message }: Error) => /READONLY/.test(message),
       // Workers of one fleet do not come back in the same instant.
       retryStrategy: (times: number) =>
         Math.min(100 * 2 ** Math.min(times, 5), longestPauseMs) * (0.5 + Math.random()),
-    });
+    };
+    const { Redis } = this.#loaded.ioredis;
+    const made = namesSentinels(this.#url)
+      ? new Redis({ ...all, ...sentinelOptions(this.#url) })
+      : new Redis(this.#url, all);
     made.on("error", (error: Error) => {
       this.trouble = finalOf(error);
       this.#ended = error;
     });
     made.on("ready", () => {
       this.trouble = null;
+    });
+    made.on("sentinelError", ({ message }) => {
+      const isUnknown = /invalid reply|No such master/.test(message);
+      this.#noMaster = new Error(isUnknown ? "its sentinels know no such master" : message);
     });
     this.#all.push(made);
     return made;
@@ -289,9 +307,9 @@ export class RedisEngine implements Engine {
       await this.#redis.time();
       await this.#redis.eval("return 1", 0);
     } catch (error) {
-      const never = finalOf(error) ?? this.trouble;
+      const never = finalOf(error) ?? this.trouble ?? finalOf(this.#noMaster);
       if (never !== null) throw refused(address, never, error);
-      const ended = this.#ended ?? error;
+      const ended = this.#noMaster ?? this.#ended ?? error;
       // What it says before it closes a connection is often not read any more.
       const isClosed = /EPIPE|ECONNRESET|max number of clients/.test(messageOf(ended));
       const full = "it closes new connections: it may have as many as its maxclients allows";
@@ -301,7 +319,10 @@ export class RedisEngine implements Engine {
 
   /** Locks expire by themselves, so every policy but one may evict a lease. A policy that may not be read is taken as it is. */
   async #requirePolicy(address: string): Promise<void> {
-    const policy = (await this.#setting("maxmemory-policy")) ?? "noeviction";
+    // A user with few rights reads it there, and may not ask for the setting.
+    const info = await this.#redis.info().catch(() => "");
+    const [, told = null] = /^maxmemory_policy:([\w-]+)/m.exec(info) ?? [];
+    const policy = told ?? (await this.#setting("maxmemory-policy")) ?? "noeviction";
     if (policy === "noeviction") return;
     const message = `the engine at ${address} evicts keys when its memory is full (maxmemory-policy ${policy}): a lease could vanish`;
     throw new SymphonyError("engine_refused", message, {
@@ -311,6 +332,7 @@ export class RedisEngine implements Engine {
 }
 
 function finalOf(error: unknown): string | null {
+  if (error === null) return null;
   const text = messageOf(error);
   return final.find(([form]) => form.test(text))?.[1] ?? null;
 }

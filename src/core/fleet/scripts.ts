@@ -9,7 +9,7 @@ if not holder then return 'gone' end
 if holder ~= ARGV[2] then return 'held' end
 redis.call('HSET', KEYS[2], 'presence', ARGV[4])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
-return 'ok'`;
+return 'ok ' .. redis.call('PTTL', KEYS[1])`;
 
 export const claimScript = `
 local lead = redis.call('GET', KEYS[1])
@@ -21,7 +21,7 @@ if holder and holder ~= '' and holder ~= ARGV[5] then return 'held' end
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[2], 'instance', ARGV[2], 'presence', ARGV[4])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
-return 'ok'`;
+return 'ok ' .. redis.call('PTTL', KEYS[1])`;
 
 /** The same holder may lead on with another lease. */
 const leadScript = `

@@ -10,7 +10,7 @@ import { WorkerAgents } from "./agents.ts";
 import { type Engine, type Job, type Part, skewOf } from "./engine.ts";
 import { Hosted, type HostedDeps } from "./hosted.ts";
 import type { Identity } from "./join.ts";
-import { afterRenewal, Deadline } from "./judging.ts";
+import { afterRenewal, Deadline, grantedMs } from "./judging.ts";
 import {
   claimLease,
   giveBackLease,
@@ -179,8 +179,8 @@ class FleetWorker {
     if (this.#ending !== null || renewal.presence.instance !== this.#instance) return;
     const next = afterRenewal(answer);
     if (next === "wait") return;
-    if (next !== "extend") return this.#endAll(next.ends);
-    this.#extend(from);
+    if ("ends" in next) return this.#endAll(next.ends);
+    this.#extend(from, next.leadMs);
     this.#taking?.keep();
     await this.#endOrdered();
     await this.#renewJobs();
@@ -188,7 +188,7 @@ class FleetWorker {
   }
 
   async #claim(from: number): Promise<void> {
-    const { engine, identity, clock, log } = this.#options;
+    const { engine, identity, clock, log, capacity } = this.#options;
     const lead = readLead(await engine.lead());
     if (lead === null) return;
     if (lead.epoch !== this.#epoch) this.#taken.clear();
@@ -201,16 +201,14 @@ class FleetWorker {
       ...{ worker: identity.id, key: this.#key, before: this.#before },
       presence: { ...this.#presence(), instance, takes: true },
     }).catch(() => "");
-    if (answer === "ok" && this.#instance !== "") return;
-    if (answer === "ok") {
+    const leadMs = grantedMs(answer);
+    if (leadMs !== null && this.#instance !== "") return;
+    if (leadMs !== null) {
       this.#instance = instance;
       this.#heldSince = null;
-      this.#extend(from);
+      this.#extend(from, leadMs);
       this.#taking?.keep();
-      return log("the worker is ready", {
-        worker: identity.name,
-        capacity: this.#options.capacity,
-      });
+      return log("the worker is ready", { worker: identity.name, capacity });
     }
     // Not answered: it may have been taken, and the next claim replaces it.
     if (answer === "") this.#before = instance;
@@ -226,9 +224,9 @@ class FleetWorker {
   /** The instance that this process was before. */
   #before = "";
 
-  #extend(from: number): void {
+  #extend(from: number, leadMs: number): void {
     const { clock } = this.#options;
-    this.#deadline.extend(from, this.#times);
+    this.#deadline.extend(from, this.#times, leadMs);
     if (!this.#guardian.isAlive) this.#guardian = new Guardian(this.#dir.runId);
     this.#guardian.extend(this.#deadline.at - clock.now());
   }

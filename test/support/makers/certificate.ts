@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { isIP } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -8,6 +9,7 @@ export interface Certificate extends Disposable {
   readonly cert: string;
   /** The certificate's file, for `NODE_EXTRA_CA_CERTS`. */
   readonly path: string;
+  readonly keyPath: string;
 }
 
 /** A certificate that signs itself, for these names; null without openssl. */
@@ -19,7 +21,7 @@ export function certificate(...names: readonly string[]): Certificate | null {
     "-subj",
     "/CN=symphony test",
     "-addext",
-    `subjectAltName=${names.map((name) => `DNS:${name}`)}`,
+    `subjectAltName=${names.map((name) => `${isIP(name) === 0 ? "DNS" : "IP"}:${name}`)}`,
   ];
   const files = ["-nodes", "-days", "2", "-keyout", keyFile, "-out", path];
   try {
@@ -32,6 +34,7 @@ export function certificate(...names: readonly string[]): Certificate | null {
     key: readFileSync(keyFile, "utf8"),
     cert: readFileSync(path, "utf8"),
     path,
+    keyPath: keyFile,
     [Symbol.dispose]: () => rmSync(dir, { recursive: true, force: true }),
   };
 }

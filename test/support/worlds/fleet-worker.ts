@@ -139,7 +139,7 @@ export class SimulatedWorker {
         if (this.#isEnding || presence.instance !== this.#instance) return;
         const next = afterRenewal(answer);
         if (next === "wait") return;
-        if (next !== "extend") return this.#endAll(next.ends);
+        if ("ends" in next) return this.#endAll(next.ends);
         this.#extend(from);
         this.#endOrdered();
       },

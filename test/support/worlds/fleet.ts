@@ -24,34 +24,49 @@ export interface Site {
   on(host: string, command: readonly string[]): readonly string[];
 }
 
-const thisMachine: Site = { address: () => "127.0.0.1", on: (_, command) => command };
+export const thisMachine: Site = { address: () => "127.0.0.1", on: (_, command) => command };
 
-/** A real redis-server on a free port of the host `engine`; `extra`: further arguments of it. */
+/** A real redis-server on a free port of its host; `extra`: further arguments of it. */
 export class RedisServer implements EngineServer {
   readonly port: number;
   readonly #dir: string;
   readonly #site: Site;
+  readonly #host: string;
+  readonly #extra: readonly string[];
   #child: ChildProcess | null = null;
 
-  private constructor(port: number, dir: string, site: Site) {
+  private constructor(
+    port: number,
+    dir: string,
+    { site, host, extra }: { site: Site; host: string; extra: readonly string[] },
+  ) {
     this.port = port;
     this.#dir = dir;
     this.#site = site;
+    this.#host = host;
+    this.#extra = extra;
   }
 
   static async start(...extra: readonly string[]): Promise<RedisServer> {
-    return RedisServer.at(thisMachine, ...extra);
+    return RedisServer.at({ site: thisMachine, host: "engine" }, ...extra);
   }
 
-  static async at(site: Site, ...extra: readonly string[]): Promise<RedisServer> {
+  static async at(
+    { site, host }: { site: Site; host: string },
+    ...extra: readonly string[]
+  ): Promise<RedisServer> {
     const dir = await mkdtemp(join(tmpdir(), "symphony-redis-"));
-    const server = new RedisServer(await freePort(), dir, site);
-    await server.up(...extra);
+    const server = new RedisServer(await freePort(), dir, { site, host, extra });
+    await server.up();
     return server;
   }
 
+  get address(): string {
+    return this.#site.address(this.#host);
+  }
+
   get url(): string {
-    return `redis://${this.#site.address("engine")}:${this.port}`;
+    return `redis://${this.address}:${this.port}`;
   }
 
   get pid(): number {
@@ -69,11 +84,14 @@ export class RedisServer implements EngineServer {
     await this.up();
   }
 
-  async up(...extra: readonly string[]): Promise<void> {
-    const args = ["redis-server", "--port", String(this.port), "--unixsocket", this.#socket];
+  async up(): Promise<void> {
+    // With TLS there is no other port.
+    const isSecure = this.#extra.includes("--tls-cert-file");
+    const ports = isSecure ? ["--port", "0", "--tls-port"] : ["--port"];
+    const args = ["redis-server", ...ports, String(this.port), "--unixsocket", this.#socket];
     args.push("--dir", this.#dir, "--save", "", "--appendonly", "no");
-    args.push("--bind", this.#site.address("engine"), "--protected-mode", "no", ...extra);
-    const [program = "", ...rest] = this.#site.on("engine", args);
+    args.push("--bind", this.address, "--protected-mode", "no", ...this.#extra);
+    const [program = "", ...rest] = this.#site.on(this.#host, args);
     this.#child = spawn(program, rest, { stdio: "ignore" });
     await eventually("redis answers", async () => this.cli("ping") === "PONG");
   }
@@ -90,7 +108,9 @@ export class RedisServer implements EngineServer {
   cli(...args: readonly string[]): string {
     try {
       const all = ["-s", this.#socket, ...args];
-      return execFileSync("redis-cli", all, { encoding: "utf8", stdio: "pipe" }).trim();
+      const at = this.#extra.indexOf("--requirepass");
+      const env = { ...process.env, ...(at >= 0 && { REDISCLI_AUTH: this.#extra[at + 1] }) };
+      return execFileSync("redis-cli", all, { encoding: "utf8", stdio: "pipe", env }).trim();
     } catch {
       return "";
     }
@@ -222,7 +242,10 @@ export class FleetWorld extends ServedProject implements AsyncDisposable {
     const dir = await mkdtemp(join(under, "symphony-fleet-"));
     const engine =
       place.engine ??
-      (await RedisServer.at(site, ...(isCluster ? ["--cluster-enabled", "yes"] : [])));
+      (await RedisServer.at(
+        { site, host: "engine" },
+        ...(isCluster ? ["--cluster-enabled", "yes"] : []),
+      ));
     const world = new FleetWorld(dir, engine, { workerEnv, site });
     if (isCluster) world.redis.cli("cluster", "addslotsrange", "0", "16383");
     await mkdir(join(dir, "shared"));
@@ -253,8 +276,9 @@ ${agent}
   again(name: string, invitation: string | null = null, ...args: readonly string[]): WorkerProcess {
     const dir = join(this.dir, "workers", name);
     const worker = new WorkerProcess(name, dir, {
-      ...{ url: this.#engine.url, join: invitation, args },
-      env: this.#place.workerEnv?.(name) ?? {},
+      // A password is not typed.
+      ...{ url: "$FLEET_URL", join: invitation, args },
+      env: { FLEET_URL: this.#engine.url, ...this.#place.workerEnv?.(name) },
       site: this.#place.site,
       program: this.program,
     });

@@ -69,7 +69,7 @@ export const faults = {
   /** The router's end of its link is down: what it sends goes nowhere, and others learn that it cannot be reached. */
   unplugged: (host: string) => ip("-n", "router", "link", "set", host, "down"),
   /** Its own end is down: it learns so at once. */
-  down: (host: string) => ip("-n", host, "link", "set", "lan", "down"),
+  down: (host: string) => ip(...at(host), "link", "set", "lan", "down"),
   /** What is sent to it is lost silently on the way; what it sends arrives. */
   deaf: (host: string) => ip("-n", "router", "rule", "add", "to", addressOf(host), "blackhole"),
   /** What it sends is lost silently on the way; what is sent to it arrives. */
@@ -84,6 +84,11 @@ function addressOf(host: string): string {
   return `10.77.0.${places.indexOf(host) + 1}`;
 }
 
+/** This process is on the host `server`, whose network has no name. */
+function at(host: string): readonly string[] {
+  return host === "server" ? [] : ["-n", host];
+}
+
 /** The hosts; this process itself is on the host `server`. */
 export class Hosts implements Site {
   /** Adds the host `server` and `others`. */
@@ -92,10 +97,21 @@ export class Hosts implements Site {
     for (const host of ["server", ...others]) {
       places.push(host);
       if (host !== "server") ip("netns", "add", host);
-      const at = host === "server" ? [] : ["-n", host];
-      if (host !== "server") ip(...at, "link", "set", "lo", "up");
-      ip(...at, "link", "add", "lan", "type", "veth", "peer", "name", host, "netns", "router");
-      ip(...at, "address", "add", `${addressOf(host)}/32`, "dev", "lan");
+      if (host !== "server") ip(...at(host), "link", "set", "lo", "up");
+      ip(
+        ...at(host),
+        "link",
+        "add",
+        "lan",
+        "type",
+        "veth",
+        "peer",
+        "name",
+        host,
+        "netns",
+        "router",
+      );
+      ip(...at(host), "address", "add", `${addressOf(host)}/32`, "dev", "lan");
       ip("-n", "router", "address", "add", `${router}/32`, "dev", host);
       ip("-n", "router", "link", "set", host, "up");
     }
@@ -112,6 +128,7 @@ export class Hosts implements Site {
 
   /** The command line that runs `command` on the host; the process is that of `command`. */
   on(host: string, command: readonly string[]): readonly string[] {
+    if (host === "server") return command;
     const name = 'hostname "$0" && exec "$@"';
     const enter = ["nsenter", `--net=/run/netns/${host}`, "unshare", "--uts", "sh", "-c", name];
     return [...enter, host, ...command];
@@ -123,30 +140,48 @@ export class Hosts implements Site {
 
   /** Undoes every fault of the host. */
   mend(host: string): void {
-    const at = host === "server" ? [] : ["-n", host];
     for (const [kind, what] of [
       ["to", addressOf(host)],
       ["iif", host],
     ] as const)
       spawnSync("ip", ["-n", "router", "rule", "delete", kind, what, "blackhole"]);
     ip("-n", "router", "link", "set", host, "up");
-    ip(...at, "link", "set", "lan", "up");
+    ip(...at(host), "link", "set", "lan", "up");
     // Routes go with a link that is down.
-    ip(...at, "route", "replace", "default", "via", router, "dev", "lan", "onlink");
+    ip(...at(host), "route", "replace", "default", "via", router, "dev", "lan", "onlink");
     ip("-n", "router", "route", "replace", addressOf(host), "dev", host);
+  }
+
+  /** Nothing passes between the hosts of `some` and all others, in neither direction; `join` undoes it. */
+  split(some: readonly string[]): void {
+    for (const rule of between(some)) ip("-n", "router", "rule", "add", ...rule);
+  }
+
+  join(some: readonly string[]): void {
+    for (const rule of between(some)) ip("-n", "router", "rule", "delete", ...rule);
   }
 
   /** Both directions carry `rate`, such as `64kbit`; what waits longer than a second is dropped. */
   slow(host: string, rate: string): void {
     const shape = ["root", "tbf", "rate", rate, "burst", "2kb", "latency", "1s"];
-    execFileSync("tc", ["-n", host, "qdisc", "replace", "dev", "lan", ...shape]);
+    execFileSync("tc", [...at(host), "qdisc", "replace", "dev", "lan", ...shape]);
     execFileSync("tc", ["-n", "router", "qdisc", "replace", "dev", host, ...shape]);
   }
 
   quicken(host: string): void {
-    execFileSync("tc", ["-n", host, "qdisc", "delete", "dev", "lan", "root"]);
+    execFileSync("tc", [...at(host), "qdisc", "delete", "dev", "lan", "root"]);
     execFileSync("tc", ["-n", "router", "qdisc", "delete", "dev", host, "root"]);
   }
+}
+
+function between(some: readonly string[]): readonly (readonly string[])[] {
+  const others = places.filter((host) => !some.includes(host));
+  return some.flatMap((one) =>
+    others.flatMap((other) => [
+      ["iif", one, "to", addressOf(other), "blackhole"],
+      ["iif", other, "to", addressOf(one), "blackhole"],
+    ]),
+  );
 }
 
 function ip(...args: readonly string[]): void {
