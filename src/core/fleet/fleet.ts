@@ -141,6 +141,7 @@ export class Fleet {
     return {
       run: name_,
       gone: run.gone.promise,
+      leads: () => this.leads,
       talk: (listener) => this.#talk(name_, run, listener),
       dispatch: () => this.#dispatch(name_, run),
       withdraw: () => this.#withdraw(name_, run),

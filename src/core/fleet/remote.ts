@@ -23,6 +23,8 @@ export interface Placement {
   dispatch(): Promise<void>;
   /** Takes it back, unless the worker has it already. */
   withdraw(): Promise<void>;
+  /** Whether no other orchestrator can lead now. */
+  leads(): boolean;
   /** Resolves when the worker certainly runs no agent of this run any more, and why. */
   readonly gone: Promise<SymphonyError>;
   /** Nothing of it is needed any more. */
@@ -229,6 +231,9 @@ class RemoteSession implements AgentSession, Listener {
   async asked({ body, data }: Letter): Promise<JsonObject> {
     switch (body["type"]) {
       case "tool":
+        // A server that stood still may have been overtaken: what it writes then is not its own to write.
+        if (!this.#placement.leads())
+          throw new SymphonyError("worker_lost", "the server does not lead the fleet now");
         return { ...(await this.#spec.tools.call(String(body["name"]), body["args"])) };
       case "unfinished":
         return { text: (await this.#spec.unfinished?.()) ?? null };
