@@ -1,4 +1,6 @@
+import { dirname, join, resolve } from "node:path";
 import { SymphonyError } from "../core/model/errors.ts";
+import { shellQuoted } from "../core/text/text.ts";
 import { type CommandContext, findDataDir, findProject, runtimeIn } from "./context.ts";
 import { withHint } from "./failure.ts";
 
@@ -38,4 +40,25 @@ async function filesOf(url: string, command: string, context: CommandContext): P
   if (runtimeIn(dataDir)?.pid === pid) return dataDir;
   const message = `the files of the server at ${url} are not on this machine`;
   throw new SymphonyError("usage", message, { details: { url, dataDir }, hint });
+}
+
+/** A workflow file that need not be there yet, and its data directory. */
+interface Place {
+  readonly workflowPath: string;
+  readonly dataDir: string;
+}
+
+/** The place of a workflow file that was named, or of `./WORKFLOW.md`. */
+export function placeOf(workflow: string | undefined, { where }: CommandContext): Place {
+  const workflowPath = resolve(where.cwd, workflow ?? "WORKFLOW.md");
+  const given = where.dataDir ?? (where.env["SYMPHONY_DATA_DIR"] || undefined);
+  const dataDir = given ? resolve(where.cwd, given) : join(dirname(workflowPath), ".symphony");
+  return { workflowPath, dataDir };
+}
+
+/** The command line that serves it, as it is typed in `cwd`. */
+export function serveLine({ workflowPath, dataDir }: Place, cwd: string): string {
+  const file = workflowPath === join(cwd, "WORKFLOW.md") ? "" : ` ${shellQuoted(workflowPath)}`;
+  const isOwn = dataDir === join(dirname(workflowPath), ".symphony");
+  return `symphony serve${file}${isOwn ? "" : ` --data-dir ${shellQuoted(dataDir)}`}`;
 }

@@ -1,5 +1,5 @@
 import { writeFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { supportBundle } from "../core/doctor/bundle.ts";
 import { examine } from "../core/doctor/doctor.ts";
 import type { CheckResult, CheckStatus } from "../core/doctor/result.ts";
@@ -7,6 +7,7 @@ import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { version } from "../core/package.ts";
 import { tryListen } from "../server/listen.ts";
 import type { CommandContext } from "./context.ts";
+import { placeOf, serveLine } from "./data-dir.ts";
 import { foldLines, type Paint, plainLine, type Style } from "./output.ts";
 import { tokenFor } from "./serve.ts";
 
@@ -51,14 +52,6 @@ export async function diagnose(request: DoctorRequest, context: CommandContext) 
 
 type Report = Awaited<ReturnType<typeof diagnose>>;
 
-/** A missing workflow file is a result here, and not an error. */
-function placeOf(workflow: string | undefined, { where }: CommandContext) {
-  const workflowPath = resolve(where.cwd, workflow ?? "WORKFLOW.md");
-  const given = where.dataDir ?? (where.env["SYMPHONY_DATA_DIR"] || undefined);
-  const dataDir = given ? resolve(where.cwd, given) : join(dirname(workflowPath), ".symphony");
-  return { workflowPath, dataDir };
-}
-
 /** It holds texts of this machine, so it is for its owner alone. */
 function writeBundle(file: string, bundle: unknown): void {
   try {
@@ -97,7 +90,7 @@ function resultLines(
 }
 
 export async function printSummary(
-  { counts, fixed, bundle, checks, server }: Report,
+  { counts, fixed, bundle, checks, server, workflow_path, data_dir }: Report,
   context: CommandContext,
 ) {
   const { ok, warn, fail, not_asked: notAsked } = counts;
@@ -106,6 +99,7 @@ export async function printSummary(
   context.print(`\n${parts.join(", ")}`);
   if (bundle !== null) context.note(`Written to ${bundle}: read it before you send it`);
   const workflow = checks.find(({ name }) => name === "workflow");
-  if (fail === 0) context.note(`next: symphony ${server === null ? "serve" : "state"}`);
+  const serve = serveLine({ workflowPath: workflow_path, dataDir: data_dir }, context.where.cwd);
+  if (fail === 0) context.note(`next: ${server === null ? serve : "symphony state"}`);
   else if (workflow?.code === "missing_workflow_file") context.note("next: symphony init");
 }

@@ -1,13 +1,15 @@
 import { existsSync, lstatSync, statSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join } from "node:path";
 import { diff } from "node:util";
 import { systemClock } from "../core/clock.ts";
 import { readWorkflow } from "../core/config/workflow.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { openSecrets } from "../core/secrets/secrets.ts";
 import { createRedactor } from "../core/text/redact.ts";
+import { shellQuoted } from "../core/text/text.ts";
 import { checkFile, printCheck } from "./config-check.ts";
 import type { CommandContext, Project } from "./context.ts";
+import { placeOf, serveLine } from "./data-dir.ts";
 import { openOfflineSecrets } from "./offline-secrets.ts";
 import { foldLines, plain, plainLine } from "./output.ts";
 import { type Answers, chooseAll, type Keys, requireAnswers } from "./setup-answers.ts";
@@ -32,7 +34,9 @@ export async function setUp(request: SetupRequest, context: CommandContext) {
     context.note(`${workflowPath} exists: without --force it stays as it is`);
   }
   const keys = await knownKeys(dataDir, context.env);
-  const facts = await lookAround(context.where.cwd, context.env, keys.has);
+  const dir = dirname(workflowPath);
+  const around = existsSync(dir) ? dir : context.where.cwd;
+  const facts = await lookAround(around, context.env, keys.has);
   sayFound(facts, context);
   const { installed, repository } = facts;
   const { dryRun } = request;
@@ -40,8 +44,10 @@ export async function setUp(request: SetupRequest, context: CommandContext) {
   const choice: SetupChoice = { ...(await chooseAll(asking)), repository };
   if (request.issue !== undefined) requireOwn(request.issue, choice);
   const text = workflowText(choice);
+  const { tracker } = choice;
   const base = { ...facts, workflow_path: workflowPath, ...summaryOf(choice), text };
-  const first = firstSteps(choice, facts);
+  const { cwd } = context.where;
+  const first = firstSteps(choice, facts, { workflowPath, dataDir, cwd });
   const nothing = { written: false, copy: null, stored: [], check: null, issue: null };
   const difference = old === null ? [] : differenceOf(old, text);
   if (dryRun) return shown({ ...base, ...nothing, refused: false, difference }, first);
@@ -62,7 +68,7 @@ export async function setUp(request: SetupRequest, context: CommandContext) {
   const done = { written: true, refused: false, ...written, stored, check, difference, issue };
   return shown(
     { ...base, ...done },
-    issue === null ? first : first.filter((one) => one !== choice.tracker.setup.first),
+    issue === null ? first : first.filter((one) => !one.startsWith(String(tracker.setup.first))),
   );
 }
 
@@ -99,13 +105,6 @@ async function earlierIn(path: string): Promise<string | null> {
     const hint = `look at it (ls -l ${path}), move it away, then: symphony init`;
     throw new SymphonyError("missing_workflow_file", message, { cause, hint });
   }
-}
-
-function placeOf(workflow: string | undefined, { where }: CommandContext) {
-  const workflowPath = resolve(where.cwd, workflow ?? "WORKFLOW.md");
-  const given = where.dataDir ?? (where.env["SYMPHONY_DATA_DIR"] || undefined);
-  const dataDir = given ? resolve(where.cwd, given) : join(dirname(workflowPath), ".symphony");
-  return { workflowPath, dataDir };
 }
 
 interface KnownKeys extends Keys {
@@ -252,18 +251,27 @@ function nextOf(
   return check !== null && !check.ok ? ["symphony doctor"] : first;
 }
 
+interface Place extends Project {
+  readonly workflowPath: string;
+  readonly cwd: string;
+}
+
 /** What is typed once the file is right. Only the issues of the local tracker are made without a server. */
 function firstSteps(
   { agent, tracker, repository }: SetupChoice,
   { installed }: SetupFacts,
+  { workflowPath, dataDir, cwd }: Place,
 ): readonly string[] {
   const own = installed.find(({ program }) => program.name === agent.name);
   const commit = repository?.isEmpty
     ? ["git commit --allow-empty -m First   # agents need a commit to start from"]
     : [];
   const login = own?.login === null ? [`${own.program.login}   # ${agent.name} has no login`] : [];
-  const { first, keyName } = tracker.setup;
-  const serve = "symphony serve";
+  const { keyName } = tracker.setup;
+  const serve = serveLine({ workflowPath, dataDir }, cwd);
+  const isHere = dataDir === join(cwd, ".symphony");
+  const where = isHere ? "" : ` --data-dir ${shellQuoted(dataDir)}`;
+  const first = tracker.setup.first && `${tracker.setup.first}${where}`;
   if (first === null) return [...commit, ...login, serve];
   return [
     ...commit,

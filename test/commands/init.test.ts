@@ -273,6 +273,15 @@ test("a repository without a commit, without a branch, behind a relative remote,
   git("init", "-q", "-b", "trunk");
   const { stderr } = await symphony(place, "init", ...quick);
   assert.match(stderr, /next: git commit --allow-empty -m First /);
+  const elsewhere = await symphony(
+    { ...place, cwd: place.root },
+    "init",
+    "work/agents.md",
+    ...quick,
+  );
+  const [file, dir] = [join(cwd, "agents.md"), join(cwd, ".symphony")];
+  assert.ok(elsewhere.stderr.includes(`repository: ${cwd}, `), "that of the file");
+  assert.ok(elsewhere.stderr.endsWith(` --data-dir ${dir}\nnext: symphony serve ${file}\n`));
 });
 
 test("init lists the GitHub repositories of the token; with --yes it takes that of the directory", async (t) => {

@@ -375,7 +375,7 @@ test("delivery: while an issue is in review, every command says what it waits fo
   await using server = await Served.start(place);
   const waited = await symphony(place, "wait", "LOCAL-1", "--for", "review", "--timeout", "60s");
   assert.equal(waited.code, 0, waited.stderr);
-  assert.match(waited.stderr, /LOCAL-1 is review/);
+  assert.match(waited.stderr, /LOCAL-1 is in review/);
   await eventually("it is pushed", async () => {
     const { delivery } = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
     return delivery?.pushed != null;
