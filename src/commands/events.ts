@@ -216,7 +216,8 @@ export const waitCommand = row({
   async call({ issue: id, for: wanted, timeout: timeoutMs }, context) {
     return { issue_identifier: id, status: await waitFor({ id, wanted, timeoutMs }, context) };
   },
-  print: ({ issue_identifier: id, status }, { note }) => note(`${id} is ${status === "review" ? "in review" : status}`),
+  print: ({ issue_identifier: id, status }, { note }) =>
+    note(`${id} is ${status === "review" ? "in review" : status}`),
 });
 
 /** 24 days; Node fires a longer timer at once. */
