@@ -131,7 +131,7 @@ test("P-8, S7: a template that fails for one issue holds only that issue, which 
   });
   assert.match(
     held.reason,
-    /WORKFLOW\.md line 8, column \d+: .*issue\.labels\.0.*; it continues when the template changes$/,
+    /WORKFLOW\.md line 9, column \d+: .*issue\.labels\.0.*; it continues when the template changes$/,
   );
   assert.deepEqual(prompts, ["TINY-1 first"]);
   await writeFile(join(project.dir, "WORKFLOW.md"), workflow.replace("labels[0]", "labels"));
