@@ -1,0 +1,116 @@
+// Each engine gives the same answers, and two fleets on one engine see nothing of each other.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import type { Engine, Part, Reader, Stream } from "../../../src/core/fleet/engine.ts";
+import { openEngine } from "../../../src/core/fleet/opening.ts";
+import { type EngineServer, RedisServer } from "../../support/worlds/fleet.ts";
+import { PostgresServer } from "../../support/worlds/postgres.ts";
+import { eventually } from "../../support/worlds/symphony.ts";
+
+const servers: Record<string, EngineServer> = {};
+before(async () => {
+  servers["Redis"] = await RedisServer.start();
+  servers["PostgreSQL"] = await PostgresServer.start();
+});
+after(async () => {
+  for (const one of Object.values(servers)) await one[Symbol.asyncDispose]();
+});
+
+const text = (value: Buffer | null | undefined) => value?.toString() ?? null;
+const up: Stream = { way: "up", worker: "w" };
+
+async function read(reader: Reader, least: number): Promise<readonly Part[]> {
+  const all: Part[] = [];
+  await eventually("the parts are there", async () => {
+    all.push(...(await reader.next([up])));
+    await reader.done();
+    return all.length >= least;
+  });
+  return all;
+}
+
+for (const name of ["Redis", "PostgreSQL"]) {
+  test(`${name}: leads, leases, notes, letters and requests are those of one fleet, and expire by the engine's clock`, async () => {
+    const open = (fleet: string): Promise<Engine> =>
+      openEngine(servers[name]?.url ?? "", { fleet, tables: "make" });
+    await using one = await open("one");
+    await using other = await open("other");
+    const lead = "7|h|/a|b|6000";
+    const led = async (engine: Engine, mine: string, ms = 60_000) =>
+      (await engine.observe(mine, ms, ["v", "w"])).lead;
+
+    assert.equal(await led(one, lead), "taken");
+    assert.equal(await led(one, lead), "kept");
+    assert.equal(await led(one, "9|i|/a|b|6000"), `held ${lead}`);
+    assert.equal(await led(one, "6|h|/a|b|6000"), `held ${lead}`);
+    assert.equal(await led(one, "8|h|/a|b|9000"), "taken");
+    assert.equal(await other.lead(), null);
+    assert.equal(await led(other, "1|i|/|6000"), "taken");
+
+    const lease = { worker: "w", epoch: "8", instance: "i", leaseMs: 60_000 };
+    const as = (instance: string, more = {}) => ({
+      ...{ ...lease, instance, presence: Buffer.from(`of ${instance}`), ...more },
+    });
+    assert.equal(await one.renew(as("i")), "gone");
+    assert.equal(await one.claim(as("i"), ""), "ok");
+    assert.equal(await one.claim(as("j"), ""), "held");
+    assert.equal(await one.claim(as("j"), "i"), "ok");
+    assert.equal(await one.renew(as("i")), "held");
+    assert.equal(await one.renew(as("j")), "ok");
+    assert.equal(await one.renew(as("j", { epoch: "7" })), "lead 8");
+    assert.equal(await one.giveBack(as("i")), "held");
+    assert.equal(await one.giveBack(as("j")), "ok");
+    assert.equal(await one.renew(as("j")), "held");
+    const { presences } = await one.observe("8|h|/a|b|9000", 60_000, ["v", "w"]);
+    assert.deepEqual(presences.map(text), [null, "of j"]);
+    assert.equal(await one.claim(as("k", { leaseMs: 50 }), ""), "ok");
+    await eventually("the lease expires", async () => {
+      return (await one.observe("8|h|/a|b|9000", 60_000, ["w"])).presences[0] === null;
+    });
+    assert.equal(await one.renew(as("k")), "gone");
+    assert.equal(await other.claim(as("i"), ""), "lead 1");
+
+    await one.note("order", "w", "drain");
+    await one.note("joined", "x", Buffer.from("yes"), 50);
+    assert.deepEqual((await one.notes("order", ["v", "w"])).map(text), [null, "drain"]);
+    assert.deepEqual(await other.notes("order", ["w"]), [null]);
+    await eventually("it expires", async () => (await one.notes("joined", ["x"]))[0] === null);
+    await one.note("order", "w", null);
+    assert.deepEqual(await one.notes("order", ["w"]), [null]);
+
+    const parts = Array.from({ length: 70 }, (_, at) => ({
+      ...{ run: "r", seq: at + 1, isLast: at === 69, data: Buffer.from([0, 255, at]) },
+    }));
+    for (const part of parts) await one.append(up, part);
+    const reader = one.reader();
+    assert.deepEqual(await read(reader, 70), parts);
+    assert.deepEqual(await other.reader().next([up]), []);
+    assert.deepEqual(await one.reader().next([up]), [], "what was read is deleted");
+
+    const id = await one.ask("invitation", Buffer.from("sealed"));
+    assert.deepEqual(await other.requests(), []);
+    const [request] = await one.requests();
+    assert.deepEqual(
+      [request?.id, request?.invitation, text(request?.sealed)],
+      [...[id, "invitation", "sealed"]],
+    );
+    await one.deleteRequest(id);
+    assert.deepEqual(await one.requests(), []);
+
+    const queue = one.queue("w");
+    await queue.add("run", "i");
+    await assert.rejects(queue.add("run", "i"), /an id came twice, which is a bug/);
+    assert.equal(await one.waiting("w"), 1);
+    await queue.drop("run");
+    assert.equal(await one.waiting("w"), 0);
+    await queue.close();
+
+    await other.leave(lead);
+    await one.leave(lead);
+    assert.equal(await one.lead(), "8|h|/a|b|9000");
+    await one.leave("8|h|/a|b|9000");
+    assert.deepEqual([await one.lead(), await other.lead()], [null, "1|i|/|6000"]);
+    assert.equal(await one.claim(as("i"), ""), "no lead");
+  });
+}
