@@ -89,7 +89,8 @@ BEGIN
   INSERT INTO symphony.lease VALUES (f, w, mine, said, symphony.after(ms))
     ON CONFLICT (fleet, worker) DO UPDATE
     SET instance = excluded.instance, presence = excluded.presence, until = excluded.until;
-  RETURN 'ok';
+  RETURN 'ok ' || coalesce((SELECT ceil(extract(epoch FROM until - ${now}) * 1000)::bigint
+    FROM symphony.lead WHERE fleet = f), 0);
 END $$;
 CREATE FUNCTION symphony.give_back(f text, w text, mine text, ms bigint, said bytea)
 RETURNS text LANGUAGE plpgsql AS $$
