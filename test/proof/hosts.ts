@@ -187,6 +187,8 @@ async function isolated(of: readonly Fault[]): Promise<string> {
   const before = started().length;
   for (const [at, host] of cutOff.entries()) hosts.cut(host, of[at] ?? "unplugged");
   const ended = await endedInTime(running);
+  // Any of them may have been what its worker died of, so `spare` takes one after another.
+  world.go();
   const again = await eventually(
     "the issues run elsewhere",
     async () => {
@@ -201,7 +203,6 @@ async function isolated(of: readonly Fault[]): Promise<string> {
     again.filter(({ host }) => cutOff.includes(host)),
     [],
   );
-  world.go();
   await allSucceeded(running);
   for (const host of cutOff) hosts.mend(host);
   for (const name of cutOff) await world.isReady(name);
