@@ -41,12 +41,16 @@ export async function sharedDirOf(gitDir: string): Promise<string> {
  * The text of a regular file of at most `maxBytes`; null for anything else: a link, a pipe, a
  * larger file.
  */
-export async function readSmall(path: string, maxBytes: number): Promise<string | null> {
+export async function readSmall(
+  path: string,
+  maxBytes: number,
+  encoding: BufferEncoding = "utf8",
+): Promise<string | null> {
   const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
   try {
     await using file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     const found = await file.stat();
-    return found.isFile() && found.size <= maxBytes ? await file.readFile("utf8") : null;
+    return found.isFile() && found.size <= maxBytes ? await file.readFile(encoding) : null;
   } catch {
     return null;
   }

@@ -6,13 +6,12 @@ import {
   mkdir,
   open,
   readdir,
-  readFile,
   rename,
   rm,
   rmdir,
   writeFile,
 } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { commitId } from "../config/git.ts";
 import { SymphonyError, systemCodeOf } from "../model/errors.ts";
@@ -91,25 +90,40 @@ export interface Move {
 }
 
 const maxHeadBytes = 4_096;
-/** Git holds a lock for the time of one write. */
+const maxPackedBytes = 256 * 1024 * 1024;
+/** Longer than git takes for one write. */
 const staleLockMs = 3_000;
 
 /**
  * Removes the locks of the index, of HEAD and of `branch` that a killed git or server left, and waits for those of a
- * git that still runs: each goes once it is 3 s old and has not changed. Call it where no agent works.
+ * git that still runs: each goes once it is 3 s old and has not changed. Call it where no agent works: a git of a person who
+ * has not attached may hold its lock longer, and then loses what it has staged. Behind a link nothing is touched.
  */
 export async function clearLocks(gitDir: string, branch: string | null): Promise<void> {
   const names = ["index", "HEAD", ...(branch === null ? [] : [`refs/heads/${branch}`])];
-  await Promise.all(names.map((name) => clearLock(join(gitDir, `${name}.lock`))));
+  await Promise.all(names.map((name) => clearLock(gitDir, name)));
 }
 
-async function clearLock(lock: string): Promise<void> {
-  const found = await lstat(lock).catch(() => null);
+async function clearLock(gitDir: string, name: string): Promise<void> {
+  const lock = join(gitDir, `${name}.lock`);
+  const find = async () =>
+    (await isInOwnDirectory(gitDir, name)) ? await lstat(lock).catch(() => null) : null;
+  const found = await find();
   if (!found?.isFile()) return;
   const left = found.ctimeMs + staleLockMs - Date.now();
   await setTimeout(Math.min(Math.max(left, 0), staleLockMs));
-  const now = await lstat(lock).catch(() => null);
+  const now = await find();
   if (now?.ino === found.ino && now.ctimeMs === found.ctimeMs) await rm(lock, { force: true });
+}
+
+/** Whether everything on the way from `gitDir` to `name` is a directory, and no link out of the repository. */
+async function isInOwnDirectory(gitDir: string, name: string): Promise<boolean> {
+  let at = gitDir;
+  for (const part of name.split("/").slice(0, -1)) {
+    at = join(at, part);
+    if (!(await isDirectory(at))) return false;
+  }
+  return true;
 }
 
 /**
@@ -211,7 +225,8 @@ export async function putRef(gitDir: string, raw: string, id: string): Promise<v
   );
   if (!isRef || !isSafe) throw failed("the name of a ref cannot be written");
   await requireParents(gitDir, name);
-  for (const at of [name, join("logs", name)]) await removeEmpty(join(gitDir, at));
+  for (const at of [name, `logs/${name}`])
+    if (await isInOwnDirectory(gitDir, at)) await removeEmpty(join(gitDir, at));
   const temporary = join(gitDir, `symphony-${randomUUID()}`);
   try {
     await writeFile(temporary, `${id}\n`, { flag: "wx" });
@@ -226,7 +241,7 @@ export async function dropRef(gitDir: string, raw: string): Promise<void> {
   const name = Buffer.from(raw, "latin1").toString();
   await requireParents(gitDir, name);
   const file = join(gitDir, "packed-refs");
-  const packed = await readFile(file, "latin1").catch(() => "");
+  const packed = (await readSmall(file, maxPackedBytes, "latin1")) ?? "";
   const kept = packed
     .split(/^(?=[0-9a-f#])/m)
     .filter((entry) => entry.split("\n", 1)[0]?.replace(/^\S+ /, "") !== raw);
@@ -236,8 +251,8 @@ export async function dropRef(gitDir: string, raw: string): Promise<void> {
     await rename(temporary, file);
   }
   await rm(join(gitDir, name), { force: true });
-  const log = join(gitDir, "logs", name);
-  if (await isDirectory(dirname(log))) await rm(log, { force: true });
+  const log = `logs/${name}`;
+  if (await isInOwnDirectory(gitDir, log)) await rm(join(gitDir, log), { force: true });
 }
 
 /** Directories of which nothing is left but directories. */

@@ -335,6 +335,24 @@ test("locks that a killed git or server left are removed, also a half-written on
   await assert.rejects(commit(), /main is locked/);
 });
 
+test("THREAT-2: no lock is removed behind a link, and no file elsewhere that is named like one", async (t) => {
+  const { path, git, write, first, commit } = bench(t);
+  first();
+  write("new", "x\n");
+  const elsewhere = join(path, "..", "elsewhere");
+  mkdirSync(elsewhere);
+  writeFileSync(join(elsewhere, "Cargo.lock"), "of a person");
+  git("symbolic-ref", "HEAD", "refs/heads/x/Cargo");
+  symlinkSync(elsewhere, join(path, ".git", "refs", "heads", "x"));
+  await assert.rejects(commit(), coded("no_repository"));
+  rmSync(join(path, ".git", "refs", "heads", "x"));
+  git("symbolic-ref", "HEAD", "refs/heads/Cargo");
+  renameSync(join(path, ".git", "refs", "heads"), join(path, ".git", "refs", "own"));
+  symlinkSync(elsewhere, join(path, ".git", "refs", "heads"));
+  await assert.rejects(commit(), coded("no_repository"));
+  assert.equal(readFileSync(join(elsewhere, "Cargo.lock"), "utf8"), "of a person");
+});
+
 test("a link in place of the object store or a branch, and a moved branch are refused", async (t) => {
   const { path, git, write, first, commit } = bench(t);
   first();
