@@ -36,6 +36,11 @@ const all = contract
       .filter((file) => file.startsWith("test/integration/") === integration)
       .sort();
 const named = process.argv.slice(2).filter((word) => word.endsWith(".test.ts"));
+const strange = named.filter((file) => !all.includes(file));
+if (strange.length > 0) {
+  console.error(`no test file of this suite: ${strange.join(", ")}`);
+  process.exit(2);
+}
 const chosen = named.length > 0 ? all.filter((file) => named.includes(file)) : all;
 const files = chosen.filter((file) => !missing.some((one) => file.startsWith(one.files)));
 

@@ -113,7 +113,7 @@ function Facts({ row, said }: Omit<RowProps, "others">): VNode {
   const issue = row.issue_identifier;
   if ("needs" in row) {
     return html`<p class="prompt">${cut(what, 2_000)}</p><p class="soft">${about}</p>
-      <${Answer} key=${`${issue}-${row.needs.since}`} issue=${issue} needs=${row.needs} />`;
+      <${Answer} key=${`${issue}-${row.needs.id ?? row.needs.since}`} issue=${issue} needs=${row.needs} />`;
   }
   const delivery = "delivery" in row ? row.delivery : null;
   const isOffered = row.status === "review" && delivery !== null;

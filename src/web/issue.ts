@@ -76,7 +76,7 @@ export function IssuePage({ issue, store }: { issue: string; store: Store }): VN
   return html`<article>
     ${fault !== null && html`<div class="alert" role="alert">${fault}</div>`}
     <${Heading} detail=${detail} />
-    ${detail.needs !== null && html`<section class="lane needs"><h2>Needs you</h2><div class="padded"><p class="prompt">${detail.needs.prompt}</p><${Answer} key=${detail.needs.since} issue=${issue} needs=${detail.needs} /></div></section>`}
+    ${detail.needs !== null && html`<section class="lane needs"><h2>Needs you</h2><div class="padded"><p class="prompt">${detail.needs.prompt}</p><${Answer} key=${detail.needs.id ?? detail.needs.since} issue=${issue} needs=${detail.needs} /></div></section>`}
     <section class="controls"><h2>Act</h2><div class="grid">
       ${detail.running !== null && html`<${Steer} issue=${issue} />`}
       ${detail.running !== null && html`<${Abort} issue=${issue} />`}

@@ -362,7 +362,10 @@ const guesses: readonly (Omit<ForeignKey, "paths" | "translate"> & { readonly at
 /** Keys of this version whose names say less than they do. */
 const own: readonly (readonly [RegExp, Effect])[] = [
   [/^agent\.(?:kind|by_state|by_label|use|fallback)\b|^agents\b/, "agent"],
-  [/^agent\.(?:level|network|approvals)$|^codex\.(?:\w*sandbox\w*|approval_policy)$/, "confines"],
+  [
+    /^agent\.(?:level|network|approvals|active_hours)$|^codex\.(?:\w*sandbox\w*|approval_policy)$/,
+    "confines",
+  ],
 ];
 
 /** What a mistyped key was meant to do; null: nothing whose loss stops a start. */

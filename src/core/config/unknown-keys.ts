@@ -119,26 +119,44 @@ export function strangers(
           .map((one) => ({ path: one, siblings: [], foreign: row })),
       );
       if (rows.length > 0) return rows;
-      const foreign = guessedKey(path) ?? typedFor(path, values, known);
+      const foreign = guessedKey(path) ?? typedFor({ path, siblings }, values, known);
       return [{ path, siblings, foreign }];
     });
 }
 
 /** What a mistyped key, or a key of a mistyped section, was meant to do. */
 function typedFor(
-  path: string,
+  { path, siblings }: Unread,
   values: Readonly<Record<string, unknown>>,
   { keys, names }: Known,
 ): ForeignKey | null {
-  if (path.includes(".")) {
-    const near = nearest(path, keys.keys());
-    return near === null ? null : meantBy(near);
+  const parts = path.split(".");
+  const last = parts.at(-1) ?? "";
+  const [first = "", name = "", middle] = parts;
+  if (first === "agents" && middle === "provider" && parts.length === 4) {
+    const kind = valueAt(values, [first, name, "kind"]) ?? name;
+    const near = typed(last, siblings);
+    return near === null ? null : meantBy(`${String(kind)}.${near}`);
+  }
+  if (parts.length > 1) {
+    const above = path.slice(0, -last.length);
+    const own = [...keys.keys()].flatMap((key) =>
+      key.startsWith(above) ? [key.slice(above.length)] : [],
+    );
+    const near = typed(last, own);
+    return near === null ? null : meantBy(`${above}${near}`);
   }
   const section = nearest(path, names);
   const value = values[path];
   if (section === null || !isMap(value)) return null;
   const all = Object.keys(value).map((key) => meantBy(`${section}.${key}`));
   return all.find((one) => one !== null) ?? null;
+}
+
+/** Strictly: a word of its own, such as `user` or `callback`, is no typing error of another one. */
+function typed(word: string, known: readonly string[]): string | null {
+  const near = nearest(word, known);
+  return near !== null && near.length > 3 && near[0] === word[0] ? near : null;
 }
 
 function messageOf(
@@ -151,7 +169,8 @@ function messageOf(
   const near = nearKey({ path, siblings }, known);
   const [meant = path] = foreign?.paths ?? [];
   if (foreign !== null && stops && meant !== path && near !== null) {
-    const does = meant === near ? "which" : `where ${meant.slice(near.length + 1)}`;
+    const isSection = !near.includes(".");
+    const does = isSection ? `where ${meant.slice(near.length + 1)}` : "which";
     return `${shown(path)} is not a known key${ignored}; did you mean ${shown(near)}, ${does} ${effectText(foreign)}?`;
   }
   const what = isInTable

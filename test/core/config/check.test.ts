@@ -110,6 +110,12 @@ test("S5, S6: a mistyped key or section that would narrow, cap, confine or choos
     /^! .*did you mean agent\.level, which limits what agents may do\?$/,
   );
   assert.match(await says("agent: { knd: command }"), /^! .*agent\.kind, which chooses the agent/);
+  assert.match(
+    await says("agents: { r: { kind: codex, provider: { thread_sandbx: x } } }"),
+    /^! .*provider\.thread_sandbox, which limits what agents may do\?/m,
+  );
+  for (const line of ["agent: { user: x, callback: y, find: z }", "code: { a: 1 }"])
+    assert.doesNotMatch(await says(line), /^!/m, line);
   assert.match(await says("hoks: { after_create: ls }"), /^\? .*did you mean hooks\?$/);
   const found = await check("---\ntrakcer: { kind: local }\n---\nhi");
   const { details } = refusal(found, "WORKFLOW.md");
