@@ -227,24 +227,34 @@ export async function writeSynced(file: string, text: string): Promise<void> {
 
 /** False: there is none. */
 async function keepPrevious(file: string): Promise<boolean> {
+  const twin = temporaryFor(file);
   try {
-    await replaceByLink(backupOf(file), file);
-    return true;
+    await makeTwin(twin, file);
   } catch (error) {
     if (isMissing(error)) return false;
     throw error;
   }
+  await putInPlace(twin, backupOf(file));
+  return true;
 }
 
 /** `file` is then the same file as `by`, or a copy of it where the file system has no links. */
 async function replaceByLink(file: string, by: string): Promise<void> {
-  const temporary = temporaryFor(file);
+  const twin = temporaryFor(file);
+  await makeTwin(twin, by);
+  await putInPlace(twin, file);
+}
+
+async function makeTwin(twin: string, of: string): Promise<void> {
   try {
-    await link(by, temporary);
+    await link(of, twin);
   } catch (error) {
     if (!linkRefusals.has(String(systemCodeOf(error)))) throw error;
-    await copyFile(by, temporary);
+    await copyFile(of, twin);
   }
+}
+
+async function putInPlace(temporary: string, file: string): Promise<void> {
   await rename(temporary, file);
   // rename(2) keeps both names when they already are the same file, as after a crash between two renames.
   await rm(temporary, { force: true });
