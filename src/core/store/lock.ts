@@ -65,7 +65,13 @@ async function lockIn(dir: string, owner: object, refusal: Refusal): Promise<Dir
     throw unusable(file, error);
   }
   // Also at an exit without a release, as after a second signal.
-  const leave = () => rmSync(file, { force: true });
+  const leave = () => {
+    try {
+      rmSync(file, { force: true });
+    } catch {
+      // The lock ends with the process, and an error here would replace its exit code.
+    }
+  };
   process.on("exit", leave);
   return {
     async release() {
@@ -82,12 +88,20 @@ function unusable(file: string, cause: unknown): SymphonyError {
     "errcode" in cause &&
     cause.errcode === notADatabase
   );
-  if (isDatabase && statSync(file, { throwIfNoEntry: false })?.isFile() !== false) return error;
+  if (isDatabase && isFileOrUnknown(file)) return error;
   return new SymphonyError("storage_unavailable", error.message, {
     ...{ cause, details: { file } },
     // Neither file holds anything that is needed later.
     hint: `it is damaged; while no symphony serves this directory: rm -r '${file}'`,
   });
+}
+
+function isFileOrUnknown(file: string): boolean {
+  try {
+    return statSync(file, { throwIfNoEntry: false })?.isFile() !== false;
+  } catch {
+    return true;
+  }
 }
 
 /** An open exclusive transaction is a lock of the operating system: it ends with the process. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
   mkdirSync,
@@ -8,12 +8,13 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { storageUnavailable } from "../../../src/core/store/durable.ts";
-import { lockDataDir } from "../../../src/core/store/lock.ts";
+import { lockDataDir, lockRoot } from "../../../src/core/store/lock.ts";
 import { coded, temporaryDir } from "../../support/makers/storage.ts";
 
 test("FAULT-11: a second process is refused within a second, with the pid and url of the first", async (t) => {
@@ -66,6 +67,24 @@ async function holderOf(t: TestContext, dir: string): Promise<ChildProcess> {
   await once(holder.stdout, "data");
   return holder;
 }
+
+test("FAULT-9: a lock.json that cannot be removed leaves the exit code and prints nothing; one that cannot be looked at is named", async (t) => {
+  const dir = temporaryDir(t);
+  const module = join(import.meta.dirname, "../../../src/core/store/lock.ts");
+  const file = JSON.stringify(join(dir, "lock.json"));
+  const program = `const { lockDataDir } = await import(${JSON.stringify(module)});
+    const { mkdirSync, rmSync } = await import("node:fs");
+    await lockDataDir(${JSON.stringify(dir)});
+    rmSync(${file});
+    mkdirSync(${file});
+    process.exit(3);`;
+  const args = ["--input-type=module", "-e", program];
+  const { status, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
+  assert.deepEqual({ status, stderr }, { status: 3, stderr: "" });
+  const root = temporaryDir(t);
+  symlinkSync("lock.json", join(root, "lock.json"));
+  await assert.rejects(lockRoot(root, dir), coded("storage_unavailable", /lock\.json/));
+});
 
 test("FAULT-11: the lock is free at once after kill -9", async (t) => {
   const dir = temporaryDir(t);
