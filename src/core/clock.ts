@@ -57,8 +57,9 @@ export const systemClock: Clock = {
   },
 };
 
-/** The header counts in whole seconds, and an answer takes a moment. */
 const agreeMs = 2_000;
+/** The header counts in whole seconds. */
+const dateMs = 1_000;
 
 /** How far this machine's clock is ahead of a server's, as the `date` of its answers says. */
 export class ClockGap {
@@ -70,11 +71,18 @@ export class ClockGap {
     this.#clock = clock;
   }
 
-  /** `date`: the header of an answer that came just now. */
-  learn(date: unknown): void {
-    const theirs = Date.parse(String(date ?? "")) + 500;
+  /**
+   * `date`: the header of an answer that came just now, to what was sent at `sentAt` by this clock. The answer may have been made at
+   * any time between: the gap changes only as far as all these times demand, so that a slow answer is no clock that is wrong.
+   */
+  learn(date: unknown, sentAt: number): void {
+    const theirs = Date.parse(String(date ?? ""));
     if (Number.isNaN(theirs)) return;
-    const ahead = this.#clock.wall() - theirs;
+    const least = sentAt - theirs - dateMs;
+    const most = this.#clock.wall() - theirs;
+    // A clock that was set back meanwhile says nothing.
+    if (least > most) return;
+    const ahead = Math.min(Math.max(this.aheadMs, least), most);
     this.aheadMs = Math.abs(ahead) < agreeMs ? 0 : ahead;
   }
 }

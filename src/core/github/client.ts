@@ -271,14 +271,18 @@ export class GithubClient {
       const token = await this.credentials.token();
       const octokit = await this.#octokit(null);
       const headers = { ...condition, authorization: `Bearer ${token}` };
+      const sentAt = this.#options.clock.wall();
       try {
         const answer = await octokit.request(route, { ...parameters, headers });
         this.#rate.passed();
+        this.gap.learn(answer.headers.date, sentAt);
         this.#count(api, answer, "ok");
         return answer;
       } catch (thrown) {
         const refusal = answerIn(thrown);
+        // A refusal may be that of a program on the way, with another clock.
         if (refusal?.status === 304) {
+          this.gap.learn(refusal.headers["date"], sentAt);
           this.#count(api, refusal, "ok");
           return refusal;
         }
@@ -291,7 +295,6 @@ export class GithubClient {
   }
 
   #count(api: Api, answer: Refusal | null, outcome: "ok" | ForgeError): void {
-    this.gap.learn(answer?.headers["date"]);
     const left = this.#rate.count(api, answer);
     this.#options.onRequest?.(outcome, left);
   }

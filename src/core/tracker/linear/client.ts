@@ -183,7 +183,9 @@ export class LinearClient {
     const signal = AbortSignal.any([late.signal, how.signal]);
     try {
       const { endpoint } = this.#options;
+      const sentAt = this.#options.clock.wall();
       const answer = await sdkRequest(sdk, request, { ...how, endpoint, signal });
+      this.gap.learn(answer.headers.get("date"), sentAt);
       this.#learn(answer.headers);
       return { ok: true, data: answer.data, complexity: this.#budget.lastComplexity ?? 0 };
     } catch (cause) {
@@ -207,7 +209,6 @@ export class LinearClient {
 
   /** Records what the response says about the budget, and returns only that: earlier values may be out of date. */
   #learn(headers: Headers): LinearBudget {
-    this.gap.learn(headers.get("date"));
     this.#budget = budgetFrom(headers, this.#budget);
     const { requests, complexity } = this.#spent;
     const cost = Number(headers.get("x-complexity") ?? 0) || 0;

@@ -77,6 +77,13 @@ test("an issue that closes while a long list is read hides none: the list is rea
   fake.taken();
   assert.equal((await tracker.fetchIssuesByStates(["Open"])).length, 248);
   assert.equal(fake.taken().length, 5, "three pages, what has closed meanwhile, the name");
+  const ahead = () => Math.round((tracker.aheadMs?.() ?? 0) / 10_000) * 10_000;
+  assert.equal(ahead(), 3_600_000);
+  // A program on the way that refuses has a clock of its own.
+  fake.headers["date"] = new Date(0).toUTCString();
+  fake.fail({ status: 403 });
+  await assert.rejects(tracker.fetchIssuesByStates(["Open"]));
+  assert.equal(ahead(), 3_600_000);
   tracker.close();
 });
 
