@@ -37,6 +37,8 @@ export interface GithubClientOptions {
   readonly timeoutMs?: number;
   /** Shortest time between two writes. Default 1 s, as GitHub asks for. */
   readonly writeGapMs?: number;
+  /** Shared by the clients of one site. */
+  readonly gap?: ClockGap;
   /** How much of one answer is read. Default `forge`. */
   readonly answers?: AnswerKind;
   /** Called with the outcome of each request, and what is left of the hour. */
@@ -92,7 +94,7 @@ export class GithubClient {
   constructor(options: GithubClientOptions) {
     this.#options = options;
     this.#rate = new RateLimits(options.clock);
-    this.gap = new ClockGap(options.clock);
+    this.gap = options.gap ?? new ClockGap(options.clock);
     this.#limits = {
       timeoutMs: options.timeoutMs ?? defaultTimeoutMs,
       closed: this.#closed.signal,

@@ -1,7 +1,7 @@
 // Issues of GitHub: polls that cost nothing while nothing changes, moves, and the agent's tools.
 
 import { z } from "zod";
-import type { Clock } from "../../clock.ts";
+import { type Clock, ClockGap } from "../../clock.ts";
 import type { TrackerConfig } from "../../config/config.ts";
 import { GithubAccount } from "../../github/account.ts";
 import type { GithubBudget } from "../../github/answers.ts";
@@ -56,7 +56,7 @@ export function createGithubTracker(options: GithubTrackerOptions): Tracker {
     comments: (issue) => tracked(() => connection.comments(issue.id)),
     newComments: ({ id }, since) => tracked(() => connection.newComments(id, since)),
     ownLogin: () => connection.ownLogin(),
-    aheadMs: () => connection.clients.find(({ gap }) => gap.aheadMs !== 0)?.gap.aheadMs ?? 0,
+    aheadMs: () => connection.gap.aheadMs,
     budgetLeft: () => leftOf(connection),
     scopeNames: ({ labels }) => tracked(() => scopeNames(labels)),
     pollPace: paceOf(connection),
@@ -110,6 +110,7 @@ class Connection {
   readonly reader: GithubReader;
   readonly writer: GithubWriter;
   readonly board: Board | null;
+  readonly gap: ClockGap;
   readonly #byOwner: ReadonlyMap<string, { readonly client: GithubClient }>;
   readonly #add: (place: ScopeRepository) => void;
   readonly #accounts = new Map<RepositoryIssues, GithubAccount>();
@@ -123,6 +124,8 @@ class Connection {
     const { clock, fullPassMs = defaultFullPassMs } = options;
     const { onMalformed = () => {}, onLeftOut = () => {} } = options;
     this.scope = [...settings.repositories];
+    const gap = new ClockGap(clock);
+    this.gap = gap;
     const byOwner = new Map<string, { client: GithubClient; account: GithubAccount }>();
     const clientOf = (owner: string, name: string) => {
       const key = owner.toLowerCase();
@@ -130,7 +133,7 @@ class Connection {
       if (found) return found;
       const client = new GithubClient({
         ...options,
-        ...{ settings: site, clock, repository: { owner, name }, answers: "page of issues" },
+        ...{ settings: site, clock, gap, repository: { owner, name }, answers: "page of issues" },
       });
       const known = { client, account: new GithubAccount(client) };
       byOwner.set(key, known);
