@@ -79,9 +79,10 @@ export class CommentPoll {
     if (asked.newComments === undefined) return;
     for (const issue of this.#next(hasWebhook() ? besideWebhookMs : 0)) {
       try {
-        const startedAt = this.#theirs(this.#deps.clock.wall());
-        const since = this.#read.get(issue.id)?.since ?? this.#from(issue);
-        await this.#take(issue, await asked.newComments(issue, since), { startedAt, since });
+        const wall = this.#deps.clock.wall();
+        const since = this.#read.get(issue.id)?.since ?? this.#from(issue, asked);
+        const comments = await asked.newComments(issue, since);
+        await this.#take(issue, comments, { asked, wall, since });
       } catch (error) {
         log.debug("comments not read", { issue: issue.identifier, reason: messageOf(error) });
       }
@@ -104,23 +105,22 @@ export class CommentPoll {
       .slice(0, mostAtOnce);
   }
 
-  #from(issue: Issue): number {
-    return this.#theirs(this.#deps.deliveries.commentsFrom(issue)) - skewMs;
-  }
-
-  /** A time of this machine by the tracker's clock. */
-  #theirs(wall: number): number {
-    return wall - (this.#deps.tracker().aheadMs?.() ?? 0);
+  #from(issue: Issue, asked: Tracker): number {
+    return theirs(asked, this.#deps.deliveries.commentsFrom(issue)) - skewMs;
   }
 
   async #take(
     issue: Issue,
     comments: readonly TimedComment[],
-    { startedAt, since }: { readonly startedAt: number; readonly since: number },
+    { asked, wall, since: askedSince }: Pass,
   ): Promise<void> {
     const { clock, steering } = this.#deps;
-    const from = this.#from(issue);
-    const before = this.#read.get(issue.id)?.seen ?? new Set();
+    // By the gap that these answers have told, which an earlier request may not have known.
+    const from = this.#from(issue, asked);
+    const next = theirs(asked, wall) - skewMs;
+    const known = this.#read.get(issue.id);
+    const since = known === undefined ? Math.min(askedSince, from) : askedSince;
+    const before = known?.seen ?? new Set();
     const keyOf = ({ id, body }: TimedComment) => `${id} ${body}`;
     const seen = new Set<string>();
     this.#read.set(issue.id, { at: clock.now(), since, seen });
@@ -131,9 +131,22 @@ export class CommentPoll {
     }
     // Those that are not done are asked for again, however many come after them.
     const isAllDone = comments.every((comment) => seen.has(keyOf(comment)));
-    if (!isAllDone) return;
-    this.#read.set(issue.id, { at: clock.now(), since: startedAt - skewMs, seen });
+    // So is what a first request left out, because its time was too late by the tracker's clock.
+    if (!isAllDone || since < askedSince) return;
+    this.#read.set(issue.id, { at: clock.now(), since: next, seen });
   }
+}
+
+/** A time of this machine by the tracker's clock. */
+function theirs(tracker: Tracker, wall: number): number {
+  return wall - (tracker.aheadMs?.() ?? 0);
+}
+
+interface Pass {
+  readonly asked: Tracker;
+  /** When it began, by this machine's clock. */
+  readonly wall: number;
+  readonly since: number;
 }
 
 interface Read {

@@ -137,6 +137,7 @@ test("comments are polled, rarely where a webhook reports them: new ones only, e
   let hasWebhook = false;
   let isClaimed = true;
   let aheadMs = 0;
+  let learned: number | null = null;
   let reads = 0;
   const open = () =>
     new CommentPoll({
@@ -148,6 +149,7 @@ test("comments are polled, rarely where a webhook reports them: new ones only, e
         aheadMs: () => aheadMs,
         async newComments(_issue, since) {
           reads += 1;
+          aheadMs = learned ?? aheadMs;
           const from = comments.findIndex(({ createdAt }) => (createdAt ?? 0) >= since);
           return comments.slice(Math.min(from < 0 ? comments.length : from, comments.length - 1));
         },
@@ -225,6 +227,22 @@ test("comments are polled, rarely where a webhook reports them: new ones only, e
     await ended(wrong);
     assert.equal(status(), "held", `newer, by a clock off by ${hours} h`);
   }
+  // A tracker of a new configuration knows the gap from its first answer on.
+  for (const isNew of [true, false]) {
+    [aheadMs, learned] = [0, 300_000];
+    comments.length = 0;
+    await core.orchestrator.transition(issue("ENG-1"), "queued", null);
+    const poll = open();
+    if (!isNew) await pass(poll);
+    add("/symphony word", now() - learned - 3_600_000);
+    aheadMs = 0;
+    await pass(poll);
+    add("/symphony hold", now() - learned);
+    add("/symphony word", now() - learned - 3_600_000);
+    await ended(poll);
+    assert.equal(status(), "held", `between two reads; the first ones: ${isNew}`);
+  }
+  learned = null;
   aheadMs = 0;
   for (let at = 0; at < 200; at++) add(`/symphony word${at}`, now());
   const many = open();
