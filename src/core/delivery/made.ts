@@ -2,7 +2,7 @@ import type { EndedTurn, Unready } from "../attempt/turns.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import type { RepositoryConfig } from "../config/git.ts";
-import { messageOf } from "../model/errors.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Made } from "../orchestrator/messages.ts";
 import { gitDirOf, remotesOf, withoutCredentials } from "../repository/checkout.ts";
 import { commitWork, type LeftOut } from "../repository/commit.ts";
@@ -72,7 +72,11 @@ export async function madeBy(turn: LeftWork, deps: MadeDeps): Promise<Made | Unr
   try {
     await requireLentObjects(workspace.path);
   } catch (error) {
-    const how = "take what is foreign out of its .git/objects/info/alternates";
+    // What is foreign is refused; anything else is a repository that cannot be read.
+    const how =
+      error instanceof SymphonyError
+        ? "take what is foreign out of its .git/objects (info/alternates and links)"
+        : `mend the .git of ${workspace.path}, as git status there shows`;
     const reason = `not committed, the work stays in its workspace: ${messageOf(error)}; next: ${how}, ${thenDeliver}`;
     return { kind: "refused", reason, next: "deliver" };
   }
