@@ -221,9 +221,17 @@ export class Updates {
   ): Promise<void> {
     const { ports, config, save, store, kick, bus } = this.#deps;
     const { issueId, issueIdentifier, branch, base, workspacePath } = known;
-    const now = triedFor(store.of(issueId) ?? known, keyOf(known, wanted));
     const about = `${base} (${wanted.base.slice(0, 10)})`;
     const failed = await ports.check(this.#place(workspacePath ?? ""), config().delivery.checks);
+    if (failed !== null) {
+      const { command, output } = failed;
+      const text = `${about} was merged into the branch, and then the check \`${command}\` fails:\n\n${output}`;
+      // Said first: a kill after it leads to the same check and the same words, which are kept once.
+      this.#tell(feedbackOf(known, wanted, text));
+      this.#tried(known, wanted);
+      return this.#forget(known);
+    }
+    const now = triedFor(store.of(issueId) ?? known, keyOf(known, wanted));
     const push: NewEntry = {
       kind: "push",
       key: `push:${issueId}:update:${known.head}:${wanted.base}`,
@@ -234,17 +242,12 @@ export class Updates {
     // A review of the work still holds when nothing but the base came in.
     const carried =
       isClean && known.head !== null ? [...carriedInto(now, known.head), known.head] : [];
-    if (failed !== null) save(now);
     // It was merged or closed meanwhile: nothing more is pushed.
-    else if (now.over) save({ ...now, head });
-    else save({ ...now, head, carried, carriedTo: head }, [push]);
-    await writeMerging(workspacePath ?? "", null);
-    if (failed !== null) {
-      const { command, output } = failed;
-      const text = `${about} was merged into the branch, and then the check \`${command}\` fails:\n\n${output}`;
-      return this.#tell(feedbackOf(known, wanted, text));
+    if (now.over) {
+      save({ ...now, head });
+      return this.#forget(known);
     }
-    if (now.over) return;
+    save({ ...now, head, carried, carriedTo: head }, [push]);
     bus.publish({
       type: "work.committed",
       ...{ issueId, issueIdentifier },
@@ -252,6 +255,15 @@ export class Updates {
       data: { commit: head, base: wanted.base, merged: base },
     });
     kick();
+    await this.#forget(known);
+  }
+
+  /** Last: whoever finds the record of a merge whose end is saved ends it then. Never rejects. */
+  async #forget({ issueIdentifier, workspacePath }: Delivered): Promise<void> {
+    await writeMerging(workspacePath ?? "", null).catch((error: unknown) => {
+      const why = { issue_identifier: issueIdentifier, reason: messageOf(error) };
+      this.#deps.log.warn("the record of a merge that is over is not removed", why);
+    });
   }
 
   async #conflicts(
