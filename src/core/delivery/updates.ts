@@ -48,8 +48,8 @@ interface UpdatesDeps extends Reach {
   tellFeedback(issueId: string): void;
 }
 
-/** `base`: of an update that was begun for an earlier commit of the base. */
-type Result = UpdateResult & { readonly base?: string };
+/** `base`: of an update that was begun for an earlier commit of the base; `isClean`: nothing but the base came in. */
+type Result = UpdateResult & { readonly base?: string; readonly isClean?: boolean };
 
 const maxFailures = 3;
 const noWorkspace = "it has no workspace";
@@ -158,8 +158,8 @@ export class Updates {
     const result = await this.#merge(known, rule, wanted);
     switch (result.outcome) {
       case "updated": {
-        const { head, base = wanted.base } = result;
-        return this.#updated(known, { ...wanted, base }, { head, isClean: true });
+        const { head, base = wanted.base, isClean = true } = result;
+        return this.#updated(known, { ...wanted, base }, { head, isClean });
       }
       case "conflicts":
         return this.#conflicts(known, wanted, result.conflicts);
@@ -186,8 +186,10 @@ export class Updates {
     await requireLentObjects(path);
     const begun = await readMerging(path);
     // A restart came before the merge was saved, as while its checks ran.
-    if (begun?.commit && begun.commit === (await gitHead(path))?.head && begun.head === head)
-      return { outcome: "updated", head: begun.commit, base: begun.base };
+    if (begun?.commit && begun.commit === (await gitHead(path))?.head && begun.head === head) {
+      const { commit, base, generated } = begun;
+      return { outcome: "updated", head: commit, base, isClean: generated.length === 0 };
+    }
     // It was saved, and only its record was left.
     if (begun?.commit === head) await writeMerging(path, null);
     else if (begun !== null) return { outcome: "refused", why: "an earlier merge is not finished" };
@@ -307,7 +309,8 @@ export class Updates {
       base: (await readBaseline(path))?.head ?? null,
     });
     if (result.outcome !== "committed") throw new Error(`the merge is ${result.outcome}`);
-    await writeMerging(path, null);
+    // A restart while the checks run continues with this commit.
+    if (merge !== null) await writeMerging(path, { ...merge, commit: result.head, moving: false });
     return result.head;
   }
 
