@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "./clock.ts";
 import type { Deliveries } from "./delivery/delivery.ts";
-import { SymphonyError } from "./model/errors.ts";
+import { messageOf as messageOfError, SymphonyError } from "./model/errors.ts";
 import type { Attached, Issue, IssueStatus } from "./model/issue.ts";
 import type { Input } from "./orchestrator/messages.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
@@ -76,7 +76,8 @@ export class Attachments {
   /**
    * Holds the issue; resolves when nothing of symphony works in its workspace. Attached again, the commit
    * to compare with stays the first one. Rejects with `workspace_not_found`, `transition_not_allowed`,
-   * and without `interrupt` with `turn_running`; then nothing has changed.
+   * and without `interrupt` with `turn_running`; then nothing has changed. Where a merge that was cut off
+   * cannot be finished it rejects too, and the issue stays held.
    */
   async attach(issue: Named, interrupt: boolean): Promise<AttachedTo> {
     const { orchestrator, workspaces, deliveries, history } = this.#deps;
@@ -90,8 +91,12 @@ export class Attachments {
     }
     // Held first: from then on no update of the branch begins, and one that runs is waited for.
     await this.#saved({ ...input, interrupt: false, attached: unknown });
-    await deliveries.settled(issue.id);
-    await deliveries.ready(issue.id);
+    try {
+      await deliveries.settled(issue.id);
+      await deliveries.ready(issue.id);
+    } catch (error) {
+      throw stillHeld(issue, error);
+    }
     const at = await gitHead(path);
     const head = at?.head ?? null;
     const dirty = head !== null && (await this.#since(path, head)).files.length > 0;
@@ -190,6 +195,17 @@ export class Attachments {
   #since(path: string, head: string): Promise<WorkDiff> {
     return this.#deps.workspaces.git.diffSince(path, head);
   }
+}
+
+/** What was begun in the workspace cannot be finished, so a person cannot come yet. */
+function stillHeld({ identifier }: Named, error: unknown): SymphonyError {
+  const { code, hint } =
+    error instanceof SymphonyError ? error : ({ code: "workspace_error", hint: null } as const);
+  const back = `symphony attach ${identifier} --done hands it back to its agent`;
+  return new SymphonyError(code, `${identifier} is held, but not ready: ${messageOfError(error)}`, {
+    cause: error,
+    hint: hint === null ? back : `${hint}; ${back}`,
+  });
 }
 
 function notAttached(identifier: string): SymphonyError {

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { lstat, mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { z } from "zod";
-import { messageOf, systemCodeOf } from "../model/errors.ts";
+import { messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
 import type { Known } from "../repository/commits.ts";
 import type { Merging } from "../repository/merging.ts";
 import type { Loan } from "../repository/mirrors.ts";
@@ -133,7 +133,15 @@ export async function readMerging(path: string): Promise<Merging | null> {
     if (systemCodeOf(error) === "ENOENT") return null;
     throw error;
   });
-  return text === null ? null : Begun.parse(JSON.parse(text));
+  if (text === null) return null;
+  try {
+    return Begun.parse(JSON.parse(text));
+  } catch (cause) {
+    const file = mergingFile(path);
+    const message = `${file}, the record of a merge in the workspace ${path}, cannot be read`;
+    const hint = `look at git status in ${path}, move ${file} away, and try it again`;
+    throw new SymphonyError("workspace_error", message, { cause, hint });
+  }
 }
 
 /** Replaces the record of the merge; null: there is none any more. */
