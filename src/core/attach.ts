@@ -199,10 +199,10 @@ export class Attachments {
 
 /** What was begun in the workspace cannot be finished, so a person cannot come yet. */
 function stillHeld({ identifier }: Named, error: unknown): SymphonyError {
-  const { code, hint } =
-    error instanceof SymphonyError ? error : ({ code: "workspace_error", hint: null } as const);
+  const hint = error instanceof SymphonyError ? error.hint : null;
   const back = `symphony attach ${identifier} --done hands it back to its agent`;
-  return new SymphonyError(code, `${identifier} is held, but not ready: ${messageOfError(error)}`, {
+  const message = `${identifier} is held, but not ready: ${messageOfError(error)}`;
+  return new SymphonyError("transition_not_allowed", message, {
     cause: error,
     hint: hint === null ? back : `${hint}; ${back}`,
   });

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { api } from "../../src/contract/api.ts";
+import { readMerging } from "../../src/core/workspace/baseline.ts";
+import { mergingFile } from "../../src/core/workspace/place.ts";
 import { gitIn } from "../support/makers/git-repository.ts";
 import { gitWorld } from "../support/worlds/git-world.ts";
 import { settled } from "../support/worlds/scheduler.ts";
@@ -77,6 +79,27 @@ describe("POST :id/attach", () => {
     assert.equal(at.status(), "held");
     const again = await at.ask("/api/v1/ENG-1/attach", post());
     assert.deepEqual(api.issues.attach.reply.parse(again.json()), reply);
+  });
+
+  test("names what stands in the way, and how to hand the issue back", async () => {
+    await using at = await running();
+    const record = mergingFile(at.path);
+    mkdirSync(dirname(record), { recursive: true });
+    writeFileSync(record, "{");
+    // This world delivers nothing: what comes before a person reads the record all the same.
+    at.core.deliveries.ready = async () => void (await readMerging(at.path));
+    const answer = at.ask("/api/v1/ENG-1/attach", post({ interrupt: true }));
+    await until(() => at.scheduler.run("ENG-1").stopReason !== null);
+    await at.scheduler.run("ENG-1").end({ kind: "stopped" });
+    assert.deepEqual(codeOf(await answer), [409, "transition_not_allowed"]);
+    const { details, message } = (await answer).json().error;
+    const { hint } = details;
+    assert.match(message, /^ENG-1 is held, but not ready: .* cannot be read/);
+    assert.ok(hint.includes(`move ${record} away`), hint);
+    assert.match(hint, /symphony attach ENG-1 --done hands it back/);
+    assert.equal(at.status(), "held");
+    rmSync(record);
+    assert.equal((await at.ask("/api/v1/ENG-1/attach", post())).status, 200);
   });
 
   test("protects the workspace from its removal", async () => {

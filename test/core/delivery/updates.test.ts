@@ -9,7 +9,7 @@ import { type Delivered, fresh } from "../../../src/core/delivery/delivered.ts";
 import { commandsFor, isGenerated } from "../../../src/core/delivery/generated.ts";
 import { type NewEntry, openDeliveryStore } from "../../../src/core/delivery/store.ts";
 import { Updates } from "../../../src/core/delivery/updates.ts";
-import { writeBaseline, writeMerging } from "../../../src/core/workspace/baseline.ts";
+import { readMerging, writeBaseline, writeMerging } from "../../../src/core/workspace/baseline.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";
 import { gitIn, origin } from "../../support/makers/git-repository.ts";
 import { config, issue } from "../../support/makers/issue.ts";
@@ -58,7 +58,8 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
   store.save({ ...fresh(issue("A-1")), ...where, mode: "branch", head, pushed: head });
   let isRunning = false;
   let isAttached = false;
-  let isInterrupted = false;
+  let checksUntilStop = Number.POSITIVE_INFINITY;
+  let isFull = false;
   const told: string[] = [];
   const pushes: NewEntry[] = [];
   const refused: string[] = [];
@@ -81,6 +82,7 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
     },
     config: () => settings(delivery),
     save: (next: Delivered, entries: readonly NewEntry[] = []) => {
+      if (isFull) throw new Error("the disk is full");
       store.save(next, entries);
       pushes.push(...entries);
     },
@@ -95,8 +97,8 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
       signer: async () => ({ settings: [], env: {} }),
       mirror: async () => mirror,
       check: async ({ workspace }: Checked, commands: readonly string[]) => {
-        if (isInterrupted) {
-          isInterrupted = false;
+        if (checksUntilStop-- === 0) {
+          checksUntilStop = Number.POSITIVE_INFINITY;
           throw new Error("the server is stopping");
         }
         for (const command of commands) {
@@ -122,8 +124,11 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
     attach: (attached: boolean) => {
       isAttached = attached;
     },
-    interrupt: () => {
-      isInterrupted = true;
+    interrupt: (afterChecks = 0) => {
+      checksUntilStop = afterChecks;
+    },
+    fillDisk: (full: boolean) => {
+      isFull = full;
     },
   };
 }
@@ -247,6 +252,34 @@ test("delivery.checks that fail on the merge keep it from being pushed: the next
   );
   assert.deepEqual(pushes, []);
   assert.equal(store.of(id)?.head, head);
+});
+
+test("what a failed check says is kept, once, also when the end of the update cannot be saved", async (t) => {
+  const { store, advance, update, feedback, fillDisk } = await bench(t, { checks: ["false"] });
+  const base = advance({ "two.txt": "theirs\n" });
+  fillDisk(true);
+  await update(base);
+  assert.deepEqual([feedback().length, store.of(id)?.updatedFor ?? null], [1, null]);
+  fillDisk(false);
+  await update(base);
+  assert.equal(feedback().length, 1);
+  assert.ok(store.of(id)?.updatedFor?.endsWith(base));
+  assert.equal(await readMerging(store.of(id)?.workspacePath ?? ""), null);
+});
+
+test("a merge of generated files that a restart cut off in its checks is checked again and pushed, as one to review", async (t) => {
+  const regenerate = { "package-lock.json": "echo regenerated >> package-lock.json" };
+  const { git, head, store, advance, update, pushes, refused, interrupt } = await bench(t, {
+    regenerate,
+  });
+  const base = advance({ "package-lock.json": "lock\npinned by the base\n" });
+  interrupt(1);
+  await update(base);
+  const merge = git("rev-parse", "HEAD");
+  assert.deepEqual([git("log", "-1", "--format=%P"), pushes], [`${head} ${base}`, []]);
+  await update(base);
+  assert.deepEqual([refused, pushes.map(({ payload }) => payload["commit"])], [[], [merge]]);
+  assert.deepEqual([store.of(id)?.head, store.of(id)?.carried ?? []], [merge, []]);
 });
 
 test("an update that a restart cut off while its checks ran is checked again and pushed", async (t) => {
