@@ -78,7 +78,8 @@ export class Updates {
   start(): void {
     for (const known of this.#deps.store.all()) {
       const { issueId, issueIdentifier, workspacePath: path, base, over } = known;
-      if (over || path === null || this.#deps.isRunning(issueId)) continue;
+      const isUsed = this.#deps.isRunning(issueId) || this.#deps.isAttached(issueId);
+      if (over || path === null || isUsed) continue;
       const work = this.#recover(known, path, base)
         .catch((error: unknown) => {
           const why = { issue_identifier: issueIdentifier, reason: messageOf(error) };
@@ -323,8 +324,10 @@ export class Updates {
     const { signal } = this.#leaving;
     const remember = (next: typeof merging | null) => writeMerging(path, next);
     const cone = (await readBaseline(path))?.loan?.sparse ?? [];
+    const { settled } = await findingsIn(path, signal);
     const lfs = await this.#contentsOf(known, path);
-    const order = { path, baseName, cone, lfs, author, wall: clock.wall(), signal, remember };
+    const kept = { path, baseName, cone, settled, lfs };
+    const order = { ...kept, author, wall: clock.wall(), signal, remember };
     await finishUpdate(merging, order, { isRepeated: true });
   }
 

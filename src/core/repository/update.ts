@@ -5,6 +5,7 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import { fileAt, plainName } from "../text/text.ts";
 import { differingIn } from "./differing.ts";
 import { GitFailure, type Identity, openProtectedGit, type ProtectedGit } from "./git.ts";
+import { writtenSince } from "./half-written.ts";
 import { noteUnchanged } from "./index-file.ts";
 import {
   clearLocks,
@@ -196,15 +197,17 @@ async function refreshIn(git: ProtectedGit): Promise<void> {
 type Finish = Pick<
   UpdateOrder,
   "path" | "baseName" | "cone" | "lfs" | "author" | "wall" | "signal" | "remember"
->;
+> &
+  Partial<Pick<UpdateOrder, "settled">>;
 
 /**
  * Puts a merge that was begun into the files, and moves the branch where its commit is made. A crash
- * may have cut it off: `isRepeated` then writes over what it left, as the files held no other work.
+ * may have cut it off: `isRepeated` then writes over what it left. Where a person or a program has written into the files
+ * since, they stay as they are: then it rejects, and the merge is begun anew when their work is committed.
  */
 export async function finishUpdate(
   merging: Merging,
-  { path, baseName, cone = [], lfs = null, author, wall, remember, signal }: Finish,
+  { path, baseName, cone = [], settled = [], lfs = null, author, wall, remember, signal }: Finish,
   { isRepeated }: { readonly isRepeated: boolean },
 ): Promise<void> {
   const { head, base, tree, commit } = merging;
@@ -214,18 +217,27 @@ export async function finishUpdate(
     await remember(null);
     throw failed("another commit is checked out");
   }
+  const looked = { path, gitDir, settled, lfs: lfs !== null, signal };
+  const written = isRepeated ? await writtenSince(merging, looked) : null;
+  // Once the branch had moved, all files were there: what differs is newer.
+  if (written !== null && at.head !== commit) {
+    await remember(null);
+    const next = `next: look at git status in ${path}; what is there stays, and the base comes again once it is committed`;
+    throw failed(`${plainName(written)} was changed after a merge was cut off; ${next}`);
+  }
+  const isKept = written !== null;
   await clearLocks(gitDir, at.branch);
   await using git = await openProtectedGit(gitDir, { head, worktree: path, signal });
   await git.run(["read-tree", "HEAD"], wholeCall);
   const added = await useSparse(git, { path, cone });
   await refreshIn(git);
   if (lfs !== null) await noteContents(git, path, [head, tree]);
-  const how = isRepeated ? ["--reset", "-u"] : ["-m", "-u", "HEAD"];
+  const how = isRepeated ? ["--reset", ...(isKept ? [] : ["-u"])] : ["-m", "-u", "HEAD"];
   await git.run(["read-tree", ...how, tree], wholeCall);
-  await putBack(git, [...added, ...(merging.shown ?? [])]);
+  if (!isKept) await putBack(git, [...added, ...(merging.shown ?? [])]);
   await git.run(["update-index", "-q", "--refresh"], { ...wholeCall, mayExit: 1 });
   if (lfs !== null) {
-    await writeContents(path, await lfsFilesOf(gitDir, tree, signal), lfs.store);
+    if (!isKept) await writeContents(path, await lfsFilesOf(gitDir, tree, signal), lfs.store);
     await noteContents(git, path, null);
   }
   if (commit !== null && at.head !== commit) {

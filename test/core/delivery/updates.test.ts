@@ -311,7 +311,7 @@ test("an update that a restart cut off while its checks ran is checked again and
 });
 
 test("what a kill left of a merge is finished at the start, so that what a person writes there later stays", async (t) => {
-  const { path, git, head, advance, update, updates, read } = await bench(t);
+  const { path, git, head, advance, update, updates, read, attach } = await bench(t);
   const base = advance({ "new.txt": "theirs\n" });
   await update(base);
   const commit = git("rev-parse", "HEAD");
@@ -323,6 +323,11 @@ test("what a kill left of a merge is finished at the start, so that what a perso
   await writeMerging(path, {
     ...{ base, head, tree, commit, marked: [], generated: [], moving: true },
   });
+  attach(true);
+  updates.start();
+  await updates.settled(id);
+  assert.equal(read("new.txt"), "the", "a person is at work there");
+  attach(false);
   updates.start();
   await updates.ready(id);
   assert.deepEqual([git("rev-parse", "HEAD"), git("status", "--porcelain")], [commit, ""]);

@@ -254,13 +254,53 @@ test("what a crash cut off is finished later, whatever part of it was done", asy
   assert.ok(begun);
   assert.equal(git("rev-parse", "HEAD"), head);
   mkdirSync(join(path, "x"));
-  writeFileSync(join(path, "x/new.txt"), "ha");
+  writeFileSync(join(path, "x/new.txt"), "ne");
   writeFileSync(join(path, "list.txt"), lines({ 2: "ours", 25: "theirs" }));
   await finish(begun);
   assert.equal(read("x/new.txt"), "new\n");
   assert.equal(git("log", "-1", "--format=%P"), `${head} ${base}`);
   assert.equal(git("status", "--porcelain"), "");
   assert.equal(merging()?.moving, false, "it stays until its head is saved");
+});
+
+test("what was written after the crash stays: changed, new, and ignored files", async (t) => {
+  for (const name of ["list.txt", "other.txt", "y.log", "x"]) {
+    const { git, advance, work, write, read, update, finish, merging } = bench(t);
+    const head = work({ "list.txt": lines({ 2: "ours" }) });
+    const base = advance({
+      "list.txt": lines({ 25: "theirs" }),
+      "x/new.txt": "new\n",
+      "y.log": "y\n",
+    });
+    let begun: Merging | null = null;
+    const crash = async (next: Merging | null) => {
+      begun ??= next;
+      throw new Error("crash");
+    };
+    await assert.rejects(update(head, base, { remember: crash }), /crash/);
+    assert.ok(begun);
+    write(name, "a person's\n");
+    await assert.rejects(
+      finish(begun),
+      new RegExp(`${name} was changed after .*next: look at git`),
+    );
+    assert.equal(read(name), "a person's\n");
+    assert.deepEqual([git("rev-parse", "HEAD"), merging()], [head, null], "it does not loop");
+  }
+});
+
+test("what was written after the branch had moved stays, on the merge", async (t) => {
+  const { git, advance, work, write, read, update, finish, merging } = bench(t);
+  const head = work({ "list.txt": lines({ 2: "ours" }) });
+  await update(head, advance({ "list.txt": lines({ 25: "theirs" }), "y.txt": "y\n" }));
+  const done = merging();
+  assert.ok(done);
+  git("read-tree", head);
+  write("list.txt", "a person's\n");
+  await finish({ ...done, moving: true });
+  assert.equal(read("list.txt"), "a person's\n");
+  assert.equal(git("status", "--porcelain"), "M list.txt");
+  assert.deepEqual([git("rev-parse", "HEAD"), merging()?.moving], [done.commit, false]);
 });
 
 test("THREAT-15: nothing that the workspace configures is run", async (t) => {
