@@ -178,12 +178,22 @@ export async function openProgram({
  */
 function guarded(env: Program["env"], dir: string): Program["env"] {
   const { isAbsolute, resolve } = process.getBuiltinModule("node:path");
-  const isForeign = (place: string) =>
-    isAbsolute(place) && !`${resolve(place)}/`.startsWith(`${dir}/`);
+  const { realpathSync } = process.getBuiltinModule("node:fs");
+  const real = (place: string) => {
+    try {
+      return realpathSync(place);
+    } catch {
+      return resolve(place);
+    }
+  };
+  const own = `${real(dir)}/`;
+  const isForeign = (place: string) => isAbsolute(place) && !`${real(place)}/`.startsWith(own);
   const count = Number(env["GIT_CONFIG_COUNT"]) || 0;
+  const path = env["PATH"]?.split(":").filter(isForeign).join(":");
   return {
     ...env,
-    PATH: env["PATH"]?.split(":").filter(isForeign).join(":"),
+    // An empty one is the current directory.
+    PATH: path === "" ? undefined : path,
     GIT_CONFIG_COUNT: String(count + 1),
     [`GIT_CONFIG_KEY_${count}`]: "core.fsmonitor",
     [`GIT_CONFIG_VALUE_${count}`]: "false",
