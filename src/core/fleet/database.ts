@@ -55,9 +55,15 @@ function codeOf(error: unknown): string {
   return error instanceof Error && "code" in error ? String(error.code) : "";
 }
 
-/** There is no such schema, table or function. */
+/** There is no such schema, table or function; BullMQ says so of its schema by a name alone. */
 export function isEmptied(error: unknown): boolean {
-  return /^(3F000|42P01|42883)$/.test(codeOf(error));
+  const isOfJobs = error instanceof Error && error.name === "SchemaMigrationRequiredError";
+  return isOfJobs || /^(3F000|42P01|42883)$/.test(codeOf(error));
+}
+
+/** The user may not do it. */
+export function isForbidden(error: unknown): boolean {
+  return codeOf(error) === "42501";
 }
 
 export const factsQuery = `

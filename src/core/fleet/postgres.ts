@@ -1,5 +1,5 @@
 import { SymphonyError } from "../model/errors.ts";
-import { factsIn, factsQuery, finalOf, isEmptied, settingsOf } from "./database.ts";
+import { factsIn, factsQuery, finalOf, isEmptied, isForbidden, settingsOf } from "./database.ts";
 import {
   type Engine,
   type EngineFacts,
@@ -205,9 +205,10 @@ export class PostgresEngine implements Engine {
     return {
       add: async (run, instance) => {
         const used = queue();
-        await used.add(run, instance).catch((error: unknown) => {
+        await used.add(run, instance).catch(async (error: unknown) => {
           open = null;
           void used.close().catch(() => {});
+          if (this.#tables === "make" && isEmptied(error)) await this.#make();
           throw error;
         });
       },
@@ -277,9 +278,12 @@ export class PostgresEngine implements Engine {
         "SELECT to_regclass('symphony.request') IS NOT NULL AND to_regclass($1) IS NOT NULL AS made, obj_description(to_regnamespace('symphony'), 'pg_namespace') AS version",
         [`${jobsSchema}.job`],
       );
-      if (row?.["made"] === true && row["version"] === String(tablesVersion)) return;
-      if (row?.["made"] !== true) {
-        if (this.#tables === "make") return await this.#make();
+      const isMade = row?.["made"] === true;
+      const version = row?.["version"] ?? (isMade ? "" : null);
+      if (version === null || version === String(tablesVersion)) {
+        // Those of BullMQ may be from an earlier version of it.
+        if (this.#tables === "make") return await this.#make(isMade);
+        if (isMade) return;
         if (this.#tables === "any") return;
         const message = `the engine at ${address} has no tables of a fleet yet`;
         throw new SymphonyError("engine_unavailable", message, {
@@ -300,13 +304,19 @@ export class PostgresEngine implements Engine {
     );
   }
 
-  /** The tables of a database that has none. The server alone makes them. */
-  async #make(): Promise<void> {
+  /**
+   * The tables of a database that has none, and what a newer BullMQ changes of its own. The server alone does so; `isMade`: they
+   * are there, and a user who may make nothing works with them as they are.
+   */
+  async #make(isMade = false): Promise<void> {
     const client = new this.#loaded.pg.Client(this.#settings);
     client.on("error", () => {});
     try {
       await client.connect();
-      await this.#loaded.bullmq.runMigrations(client, jobsSchema);
+      await this.#loaded.bullmq.runMigrations(client, jobsSchema).catch((error: unknown) => {
+        if (!isMade || !isForbidden(error)) throw error;
+      });
+      if (isMade) return;
       await client.query("BEGIN");
       await client.query("SELECT pg_advisory_xact_lock(hashtext('symphony'), 0)");
       const { rows } = await client.query("SELECT to_regnamespace('symphony') AS made");

@@ -1,6 +1,8 @@
 // Each engine gives the same answers, and two fleets on one engine see nothing of each other.
 
 import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import type { Engine, Part, Reader, Stream } from "../../../src/core/fleet/engine.ts";
 import { openEngine } from "../../../src/core/fleet/opening.ts";
@@ -9,9 +11,11 @@ import { PostgresServer } from "../../support/worlds/postgres.ts";
 import { eventually } from "../../support/worlds/symphony.ts";
 
 const servers: Record<string, EngineServer> = {};
+let postgres: PostgresServer;
 before(async () => {
   servers["Redis"] = await RedisServer.start();
-  servers["PostgreSQL"] = await PostgresServer.start();
+  postgres = await PostgresServer.start();
+  servers["PostgreSQL"] = postgres;
 });
 after(async () => {
   for (const one of Object.values(servers)) await one[Symbol.asyncDispose]();
@@ -116,3 +120,35 @@ for (const name of ["Redis", "PostgreSQL"]) {
     assert.equal(await one.claim(as("i"), ""), "no lead");
   });
 }
+
+test("PostgreSQL: the tables of BullMQ are brought up to date at each start, and made anew when they alone are gone", async () => {
+  postgres.sql("CREATE DATABASE older", "postgres");
+  const sql = (text: string) => postgres.sql(text, "older");
+  const version = () => sql("SELECT max(version) FROM symphony_jobs.migration");
+  const url = postgres.url.replace("/fleet", "/older");
+  const make = (as = url) => openEngine(as, { fleet: "one", tables: "make" });
+  // What an earlier BullMQ makes.
+  const require = createRequire(import.meta.url);
+  const { MIGRATIONS: steps } = require(
+    join(dirname(require.resolve("bullmq")), "postgres/migrations/index.js"),
+  ) as { MIGRATIONS: unknown[] };
+  const newest = steps.length;
+  const later = steps.splice(9);
+  await using one = await make();
+  steps.push(...later);
+  assert.equal(version(), "9");
+  sql(`CREATE ROLE plain LOGIN; GRANT USAGE ON SCHEMA symphony, symphony_jobs TO plain;
+    GRANT ALL ON ALL TABLES IN SCHEMA symphony, symphony_jobs TO plain`);
+  await using plain = await make(url.replace("symphony@", "plain@"));
+  assert.equal(await plain.lead(), null);
+  assert.equal(version(), "9");
+  await using again = await make();
+  assert.equal(version(), String(newest));
+
+  sql("DROP SCHEMA symphony_jobs CASCADE");
+  const queue = again.queue("w");
+  await assert.rejects(queue.add("run", "i"));
+  await queue.add("run", "i");
+  assert.equal(await one.waiting("w"), 1);
+  await queue.close();
+});
