@@ -259,8 +259,14 @@ export class SshWorkspaces {
     // What cannot come back is not lost: it stays where it is.
     const isStuck = this.requirePlace(issue.id).isBehind;
     if (isStuck) this.#deps.log.warn("a workspace stays on its host", { place: nameOf(place) });
-    else await this.#discard(place, prepareMs).catch(() => {});
-    await book.drop(issue.id);
+    // A host that cannot say it now is asked again when it answers.
+    const isDecided =
+      isStuck ||
+      (await this.#discard(place, prepareMs).then(
+        () => true,
+        () => false,
+      ));
+    await (isDecided ? book.drop(issue.id) : book.leave(issue.id));
   }
 
   /** Makes the workspace on the host, or finds it there, and makes both sides the same. */
