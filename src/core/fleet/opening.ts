@@ -57,9 +57,11 @@ function databaseOf({ host, username, password, pathname, search, hash }: URL): 
       },
     );
   }
-  if (/%(?![0-9a-f]{2})/i.test(`${username}${password}${pathname}`)) {
+  try {
+    decodeURIComponent(`${username}/${password}/${pathname}`);
+  } catch (cause) {
     const message = "the URL of the engine has a % that begins no code of a character";
-    throw new SymphonyError("invalid_config", message, { hint: "write it as %25" });
+    throw new SymphonyError("invalid_config", message, { cause, hint: "write it as %25" });
   }
   if (!/^\/[^/]+$/.test(pathname)) {
     throw new SymphonyError("invalid_config", "the URL of the engine must name a database", {

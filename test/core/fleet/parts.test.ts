@@ -249,6 +249,8 @@ test("the engine's URL sets no option of its client", () => {
     ["h", /must name a database/],
     ["h/a/b", /must name a database/],
     ["u:50%@h/d", /a % that begins no code/],
+    ["h/%FF", /a % that begins no code/],
+    ["u%C3:%A9@h/d", /a % that begins no code/],
     ["h/d?sslmode=require", /no parameter but sslmode=verify-full/],
     ["h/d?sslmode=verify-full&host=other", /no parameter but/],
     ["h/d?options=-c%20x", /no parameter but/],
