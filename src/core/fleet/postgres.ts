@@ -141,7 +141,8 @@ export class PostgresEngine implements Engine {
 
   reader(): Reader {
     let read: readonly unknown[] = [];
-    const floor = new Floor();
+    let from: readonly string[] = [];
+    let floor = new Floor();
     const look = async (streams: readonly Stream[]) => {
       const rows = await this.#query(
         `SELECT id, run, seq, is_last, data FROM symphony.part
@@ -149,7 +150,11 @@ export class PostgresEngine implements Engine {
          AND id > CASE WHEN (SELECT last_value FROM symphony.part_id_seq) < $3 THEN 0 ELSE $3 END
          ORDER BY id LIMIT ${readAtOnce}`,
         [this.#fleet, streams.map(nameOf), floor.at],
-      );
+      ).catch((error: unknown) => {
+        // It may come back with earlier numbers.
+        floor = new Floor();
+        throw error;
+      });
       floor.saw(rows.map((row) => Number(row["id"])));
       return rows;
     };
@@ -163,11 +168,16 @@ export class PostgresEngine implements Engine {
           if (!isTold && rows.length > 0) this.#wakeups.doubt();
         }
         read = rows.map((row) => row["id"]);
+        from = streams.map(nameOf);
         return rows.map(partOf);
       },
       done: async () => {
         if (read.length === 0) return;
-        await this.#query("DELETE FROM symphony.part WHERE id = ANY($1::bigint[])", [read]);
+        // A database that counts anew may have given the numbers to parts of others.
+        await this.#query(
+          "DELETE FROM symphony.part WHERE fleet = $1 AND stream = ANY($2) AND id = ANY($3::bigint[])",
+          [this.#fleet, from, read],
+        );
       },
     };
   }
