@@ -154,6 +154,10 @@ export interface Opening {
   readonly fleet: string;
   /** Of a database that has none: the server makes them, a worker needs them. */
   readonly tables: "make" | "need" | "any";
+  /** What fails there without a caller. */
+  readonly log?:
+    | { warn(message: string, facts: Readonly<Record<string, unknown>>): void }
+    | undefined;
 }
 
 /**

@@ -75,7 +75,8 @@ export class Fleet {
   /** Connects; nothing is placed yet. Rejects as `openEngine` and `Members.open`. */
   static async open(options: FleetOptions): Promise<Fleet> {
     const members = await Members.open(options);
-    const engine = await openEngine(options.url, { fleet: members.fleet, tables: "make" });
+    const how = { fleet: members.fleet, tables: "make", log: options.log } as const;
+    const engine = await openEngine(options.url, how);
     const fleet = new Fleet(options, engine, members);
     fleet.#loops = Promise.all([fleet.#watch(), fleet.#read(), fleet.#admit()]);
     return fleet;

@@ -8,9 +8,9 @@ import { namesSentinels, sentinelAddress } from "./sentinel.ts";
  */
 export async function openEngine(
   url: string,
-  { fleet, tables = "need" }: { fleet: string; tables?: Opening["tables"] },
+  { fleet, tables = "need", log }: Pick<Opening, "fleet" | "log"> & Partial<Opening>,
 ): Promise<Engine> {
-  const opening = { address: addressOf(url), fleet, tables };
+  const opening = { address: addressOf(url), fleet, tables, log };
   if (url.startsWith("postgres")) {
     const { PostgresEngine } = await import("./postgres.ts");
     return PostgresEngine.open(url, opening);

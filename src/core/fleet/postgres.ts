@@ -1,4 +1,4 @@
-import { SymphonyError } from "../model/errors.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
 import { factsIn, factsQuery, finalOf, isEmptied, isForbidden, settingsOf } from "./database.ts";
 import {
   type Engine,
@@ -21,7 +21,7 @@ import {
 import { Floor } from "./floor.ts";
 import { type JobsPlace, openQueue, openTaker } from "./jobs.ts";
 import { loadPostgres, type Pg, type PostgresPackages, type Row } from "./packages.ts";
-import { jobsSchema, makeTables, tablesVersion } from "./tables.ts";
+import { jobsSchema, makeTables, sweeps, sweptAtOnce, tablesVersion } from "./tables.ts";
 import { Wakeups } from "./wakeups.ts";
 
 const waitMs = 1_000;
@@ -37,13 +37,17 @@ export class PostgresEngine implements Engine {
   readonly #tables: Opening["tables"];
   readonly #pool: Pg;
   readonly #wakeups: Wakeups;
+  readonly #log: Opening["log"];
   #sweptAt = performance.now();
+  /** Until one has worked again it is said once. */
+  #saysUnswept = true;
   trouble: string | null = null;
 
-  private constructor(loaded: PostgresPackages, url: string, { fleet, tables }: Opening) {
+  private constructor(loaded: PostgresPackages, url: string, { fleet, tables, log }: Opening) {
     this.#loaded = loaded;
     this.#fleet = fleet;
     this.#tables = tables;
+    this.#log = log;
     this.#settings = settingsOf(url);
     this.#pool = new loaded.pg.Pool({ ...this.#settings, max: 2, idleTimeoutMillis: 0 });
     this.#pool.on("error", () => {});
@@ -245,6 +249,7 @@ export class PostgresEngine implements Engine {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#saysUnswept = false;
     await this.#wakeups.close();
     await this.#pool.end().catch(() => {});
   }
@@ -339,8 +344,19 @@ export class PostgresEngine implements Engine {
 
   async #sweep(): Promise<void> {
     if (performance.now() - this.#sweptAt < sweepMs) return;
+    this.#sweptAt = Number.POSITIVE_INFINITY;
+    let why: string | null = null;
+    for (const one of sweeps) {
+      try {
+        while ((await this.#query(one)).length === sweptAtOnce);
+      } catch (error) {
+        why ??= messageOf(error);
+      }
+    }
     this.#sweptAt = performance.now();
-    await this.#query("SELECT symphony.sweep()").catch(() => {});
+    if (why !== null && this.#saysUnswept)
+      this.#log?.warn("the engine of the fleet keeps what nothing needs any more", { reason: why });
+    this.#saysUnswept = why === null;
   }
 }
 

@@ -121,15 +121,25 @@ BEGIN
   );
   RETURN made;
 END $$;
-
-CREATE FUNCTION symphony.sweep() RETURNS void LANGUAGE sql AS $$
-  DELETE FROM symphony.lead WHERE until < ${now};
-  DELETE FROM symphony.lease WHERE until < ${now};
-  DELETE FROM symphony.note WHERE until < ${now};
-  DELETE FROM symphony.part WHERE at < ${now} - ${kept};
-  DELETE FROM symphony.request WHERE at < ${now} - ${kept};
-  DELETE FROM ${jobsSchema}.event WHERE created_at_ms < extract(epoch FROM ${now} - ${kept}) * 1000;
-  DELETE FROM ${jobsSchema}.job
-    WHERE coalesce(locked_until_ms, added_at_ms) < extract(epoch FROM ${now} - interval '1 day') * 1000;
-$$;
 `;
+
+/** As many parts are swept at once: each may be large. */
+export const sweptAtOnce = 200;
+
+/**
+ * What nothing needs any more. Each is a transaction of its own, which holds no lock on what another one deletes; one that
+ * returns `sweptAtOnce` rows has more to do.
+ */
+export const sweeps: readonly string[] = [
+  `DELETE FROM symphony.lead WHERE until < ${now}`,
+  `DELETE FROM symphony.lease WHERE until < ${now}`,
+  `DELETE FROM symphony.note WHERE until < ${now}`,
+  `DELETE FROM symphony.part WHERE id IN (
+    SELECT id FROM symphony.part WHERE at < ${now} - ${kept} LIMIT ${sweptAtOnce}
+  ) RETURNING id`,
+  `DELETE FROM symphony.request WHERE at < ${now} - ${kept}`,
+  `DELETE FROM ${jobsSchema}.event
+    WHERE created_at_ms < extract(epoch FROM ${now} - ${kept}) * 1000`,
+  `DELETE FROM ${jobsSchema}.job
+    WHERE coalesce(locked_until_ms, added_at_ms) < extract(epoch FROM ${now} - interval '1 day') * 1000`,
+];

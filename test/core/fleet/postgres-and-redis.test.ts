@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import type { Engine, Part, Reader, Stream } from "../../../src/core/fleet/engine.ts";
 import { openEngine } from "../../../src/core/fleet/opening.ts";
+import { sweeps, sweptAtOnce } from "../../../src/core/fleet/tables.ts";
 import { type EngineServer, RedisServer } from "../../support/worlds/fleet.ts";
 import { PostgresServer } from "../../support/worlds/postgres.ts";
 import { eventually } from "../../support/worlds/symphony.ts";
@@ -121,7 +122,7 @@ for (const name of ["Redis", "PostgreSQL"]) {
   });
 }
 
-test("PostgreSQL: the tables of BullMQ are brought up to date at each start, and made anew when they alone are gone", async () => {
+test("PostgreSQL: the tables of BullMQ are brought up to date at each start, and made anew when they alone are gone; what nothing needs is swept in parts", async () => {
   postgres.sql("CREATE DATABASE older", "postgres");
   const sql = (text: string) => postgres.sql(text, "older");
   const version = () => sql("SELECT max(version) FROM symphony_jobs.migration");
@@ -144,6 +145,11 @@ test("PostgreSQL: the tables of BullMQ are brought up to date at each start, and
   assert.equal(version(), "9");
   await using again = await make();
   assert.equal(version(), String(newest));
+
+  sql(`INSERT INTO symphony.part (fleet, stream, run, seq, is_last, data, at)
+    SELECT 'one', 'up:w', 'r', n, false, '', now() - interval '2 hours' FROM generate_series(1, 250) n`);
+  for (const one of sweeps) assert.match(sql(one), /^DELETE \d+$/m, one);
+  assert.equal(sql("SELECT count(*) FROM symphony.part"), String(250 - sweptAtOnce));
 
   sql("DROP SCHEMA symphony_jobs CASCADE");
   const queue = again.queue("w");
