@@ -1,5 +1,5 @@
 import { messageOf } from "../model/errors.ts";
-import { answerMs, type EngineFacts } from "./engine.ts";
+import { answerMs, type EngineFacts, type Opening } from "./engine.ts";
 import type { Row } from "./packages.ts";
 import { jobsSchema } from "./tables.ts";
 
@@ -9,8 +9,12 @@ import { jobsSchema } from "./tables.ts";
 const final: readonly (readonly [RegExp, string])[] = [
   [/^28/, "the user or the password of its URL is wrong"],
   [/^3D000$/, "it has no database of the name in its URL"],
-  [/^42501$/, "its user may not do what a fleet needs: GRANT CREATE ON DATABASE … TO …"],
 ];
+/** The server makes the tables, and everyone else uses them. */
+const forbidden = {
+  make: "its user may not do what a fleet needs: GRANT CREATE ON DATABASE … TO …",
+  use: `its user may not use the tables of the fleet: take that of the server, or GRANT USAGE ON SCHEMA symphony, ${jobsSchema} and ALL ON ALL TABLES and ALL SEQUENCES IN SCHEMA symphony, ${jobsSchema} TO it`,
+};
 /** Errors before there is a session have no SQLSTATE. */
 const ofTls: readonly (readonly [RegExp, string])[] = [
   [/does not support SSL/, "it has no TLS: set ssl to on there, or leave sslmode out"],
@@ -42,8 +46,9 @@ export function settingsOf(url: string): object {
 }
 
 /** Why no wait mends it; null: it may pass. */
-export function finalOf(error: unknown): string | null {
+export function finalOf(error: unknown, tables: Opening["tables"]): string | null {
   const code = codeOf(error);
+  if (isForbidden(error)) return tables === "make" ? forbidden.make : forbidden.use;
   const found =
     final.find(([form]) => form.test(code)) ??
     ofTls.find(([form]) => form.test(`${messageOf(error)} ${code}`));

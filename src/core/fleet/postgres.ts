@@ -270,7 +270,7 @@ export class PostgresEngine implements Engine {
       this.trouble = null;
       return rows;
     } catch (error) {
-      this.trouble = finalOf(error);
+      this.trouble = finalOf(error, this.#tables);
       throw error;
     }
   }
@@ -307,7 +307,7 @@ export class PostgresEngine implements Engine {
       }
     } catch (error) {
       if (error instanceof SymphonyError) throw error;
-      const never = finalOf(error);
+      const never = finalOf(error, this.#tables);
       throw never === null
         ? unavailable(address, "PostgreSQL", error)
         : refused(address, never, error);

@@ -138,7 +138,13 @@ test("PostgreSQL: the tables of BullMQ are brought up to date at each start, and
   await using one = await make();
   steps.push(...later);
   assert.equal(version(), "9");
-  sql(`CREATE ROLE plain LOGIN; GRANT USAGE ON SCHEMA symphony, symphony_jobs TO plain;
+  sql("CREATE ROLE plain LOGIN");
+  const asWorker = openEngine(url.replace("symphony@", "plain@"), { fleet: "one" });
+  await assert.rejects(asWorker, {
+    code: "engine_refused",
+    message: /GRANT USAGE ON SCHEMA symphony/,
+  });
+  sql(`GRANT USAGE ON SCHEMA symphony, symphony_jobs TO plain;
     GRANT ALL ON ALL TABLES IN SCHEMA symphony, symphony_jobs TO plain`);
   await using plain = await make(url.replace("symphony@", "plain@"));
   assert.equal(await plain.lead(), null);
