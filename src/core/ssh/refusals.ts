@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { SymphonyError } from "../model/errors.ts";
 import { displayText, sizeText } from "../text/text.ts";
 import type { Left, Place } from "./book.ts";
@@ -13,7 +14,7 @@ export function foreign(host: string, path: string, by: string): SymphonyError {
   const [id = "", ...name] = displayText(by, 300).split(" ");
   const message = `${host}: the workspace ${path} is that of another server, ${name.join(" ")} (${id})`;
   return new SymphonyError("workspace_prepare_failed", message, {
-    hint: "give this server a workspace.root of its own on that host",
+    hint: `give this server a workspace.root of its own on that host; or, if the other one is no more (its data directory was made anew), end the processes there with SYMPHONY_RUN_ID=ssh-${id}-… and remove .symphony-ssh/${basename(path)}.owner in the root of its workspaces: the directory is then moved aside, never deleted`,
   });
 }
 
