@@ -114,6 +114,7 @@ test("Z-8: two servers with one login, root and identifier do not meet in a dire
   assert.equal(first.error?.code, "workspace_prepare_failed", other.server?.log);
   assert.match(first.error?.message ?? "", /LOCAL-1 is that of another server, .*symphony-ssh-/);
   assert.ok(first.error?.message.includes(world.place.dataDir), first.error?.message);
+  assert.match(first.error?.message ?? "", /remove \.symphony-ssh\/LOCAL-1\.owner in the root/);
   assert.deepEqual(other.shared("seen"), []);
   assert.ok(existsSync(`${there}/kept`));
   const closed = await symphony(world.place, "issue", "close", "LOCAL-1");
