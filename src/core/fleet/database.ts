@@ -48,6 +48,8 @@ export function settingsOf(url: string): object {
 /** Why no wait mends it; null: it may pass. */
 export function finalOf(error: unknown, tables: Opening["tables"]): string | null {
   const code = codeOf(error);
+  if (error instanceof Error && error.name === "SchemaVersionMismatchError")
+    return "its tables are those of a newer symphony: install that version here";
   if (isForbidden(error)) return tables === "make" ? forbidden.make : forbidden.use;
   const found =
     final.find(([form]) => form.test(code)) ??

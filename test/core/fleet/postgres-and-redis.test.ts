@@ -157,6 +157,8 @@ test("PostgreSQL: the tables of BullMQ are brought up to date at each start, and
   for (const one of sweeps) assert.match(sql(one), /^DELETE \d+$/m, one);
   assert.equal(sql("SELECT count(*) FROM symphony.part"), String(250 - sweptAtOnce));
 
+  sql("UPDATE symphony_jobs.migration SET min_client_version = 99");
+  await assert.rejects(make(), { code: "engine_refused", message: /those of a newer symphony/ });
   sql("DROP SCHEMA symphony_jobs CASCADE");
   const queue = again.queue("w");
   await assert.rejects(queue.add("run", "i"));
