@@ -10,7 +10,7 @@ export const answerMs = 5_000;
 export interface Queue {
   /** `instance`: the process of the worker that it is meant for. */
   add(run: string, instance: string): Promise<void>;
-  /** Does nothing for one that a worker has taken. */
+  /** One that a worker has taken stays until its lock has ended: it is tried for a minute. */
   drop(run: string): Promise<void>;
   close(): Promise<void>;
 }

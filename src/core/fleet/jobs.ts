@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { setTimeout } from "node:timers/promises";
 import type { Queue, QueueWorker, Taker } from "./engine.ts";
 import type { Backend, Bull } from "./packages.ts";
 
@@ -7,6 +8,8 @@ import type { Backend, Bull } from "./packages.ts";
 /** One attempt at a job, and nothing of it is left when it has ended. */
 const kept = { attempts: 1, removeOnComplete: true, removeOnFail: true };
 const retryTakingMs = 500;
+const dropTries = 12;
+const dropAgainMs = 5_000;
 
 /** Where BullMQ keeps its jobs; without a backend in Redis. */
 export interface JobsPlace {
@@ -17,6 +20,7 @@ export interface JobsPlace {
 export function openQueue({ Queue }: Bull, worker: string, { options, backend }: JobsPlace): Queue {
   const queue = new Queue(worker, options, backend);
   queue.on("error", () => {});
+  let isClosed = false;
   return {
     async add(run, instance) {
       // References only: what an attempt needs travels sealed.
@@ -29,9 +33,17 @@ export function openQueue({ Queue }: Bull, worker: string, { options, backend }:
         throw new Error(`the engine has another job ${run}: an id came twice, which is a bug`);
     },
     async drop(run) {
-      await queue.remove(run).catch(() => {});
+      // The lock of a worker that died ends by itself; until then its job stays.
+      for (let left = dropTries; left > 0 && !isClosed; left--) {
+        const found = await queue.remove(run).catch(() => null);
+        if (found === 1 || (await queue.getJob(run).catch(() => null)) === undefined) return;
+        await setTimeout(dropAgainMs, undefined, { ref: false });
+      }
     },
-    close: () => queue.close(),
+    close() {
+      isClosed = true;
+      return queue.close();
+    },
   };
 }
 
