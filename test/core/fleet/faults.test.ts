@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { cpSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { agentsIn, FleetWorld, type WorkerProcess } from "../../support/worlds/fleet.ts";
-import { eventually, Served, symphony } from "../../support/worlds/symphony.ts";
+import { eventually, isAlive, Served, symphony } from "../../support/worlds/symphony.ts";
 
 let world: FleetWorld;
 let first: WorkerProcess;
@@ -161,11 +161,3 @@ test("28: of two servers on copies of one data directory one works and the other
   const { id } = await running();
   await succeeded(id);
 });
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-}

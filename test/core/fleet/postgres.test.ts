@@ -8,7 +8,7 @@ import { openEngine } from "../../../src/core/fleet/opening.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import { FleetWorld, type WorkerProcess } from "../../support/worlds/fleet.ts";
 import { PostgresServer } from "../../support/worlds/postgres.ts";
-import { eventually, symphony } from "../../support/worlds/symphony.ts";
+import { eventually, isAlive, symphony } from "../../support/worlds/symphony.ts";
 
 let world: FleetWorld;
 let postgres: PostgresServer;
@@ -191,14 +191,6 @@ test("a drained worker ends by itself, and a removed one with the reason", async
   assert.notEqual(await removed?.exited(), 0);
   assert.match(removed?.log ?? "", /build-2 was removed from the fleet/);
 });
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-}
 
 /** Processes with a directory below `dir`. */
 function agentsIn(dir: string): number {

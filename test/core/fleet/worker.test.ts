@@ -5,7 +5,7 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { after, before, test } from "node:test";
 import { FleetWorld } from "../../support/worlds/fleet.ts";
-import { symphony, eventually as until } from "../../support/worlds/symphony.ts";
+import { isAlive, symphony, eventually as until } from "../../support/worlds/symphony.ts";
 
 // A second agent, whose program one of the workers has: `~` is the home of the worker.
 const section = (line: string) => `agent:
@@ -307,11 +307,3 @@ test("10, 18: doctor says what the engine keeps, and why it refuses", async () =
   assert.match(refused["message"] ?? "", /the user or the password of its URL is wrong/);
   assert.doesNotMatch(JSON.stringify(refused), /a-wrong-password/);
 });
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-}

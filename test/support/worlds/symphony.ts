@@ -148,6 +148,16 @@ export async function eventually<T>(
   throw new Error(`not in ${limitMs} ms: ${text}`, { cause: last });
 }
 
+/** Whether the process runs. One that has ended is there until its parent, or the first process of the machine, asks for it. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
 /** A real `symphony` process with piped output, and no input unless `stdin` is piped too. */
 export function launch(
   { env: own, cwd, through }: Around,
