@@ -55,8 +55,7 @@ const env = {
 };
 // A real agent on a slow machine takes its time; the limit is for tests that hang.
 const timeoutMs = integration ? 300_000 : 120_000;
-// Real agents and sites are waited for most of the time.
-const atOnce = named.length > 0 ? 1 : integration ? 4 : 3;
+const atOnce = named.length > 0 ? 1 : 3;
 const { status } = spawnSync(
   process.execPath,
   ["--test", `--test-concurrency=${atOnce}`, `--test-timeout=${timeoutMs}`, ...files],

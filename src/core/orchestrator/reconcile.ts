@@ -243,8 +243,9 @@ function alignRunning(
     });
   }
   const fresh = { ...entry, issue };
-  // An agent that has just moved its own issue is about to end its turn, or has just ended it.
-  const gently = entry.usedTool;
+  // An agent that has just moved its own issue is about to end its turn, or has just ended it. From a worker the word that it
+  // used a tool may come after the move.
+  const gently = entry.usedTool || entry.worker !== undefined;
   const standing = standingOf(issue, context.config.tracker, entry.offer);
   if (standing === "routable")
     return decided(issue === entry.issue ? state : claimed(state, fresh));

@@ -301,3 +301,13 @@ test("26: retries that came due while no worker was there start at its slots, th
   const urgent = order.slice(0, 10).map((name) => Number(name.slice(2)) > 10);
   assert.ok(urgent.every(Boolean), order.join());
 });
+
+test("30: an agent on a worker may finish its turn when its issue is closed: the word that it did so itself comes later", async () => {
+  const { world } = await fleet([worker("w1")]);
+  world.run("A-1").say({ type: "turn.started", turnId: "1" });
+  world.set(issue("A-1", { state: "Done" }));
+  await world.advance(30_000);
+  assert.ok(world.calls.includes("stop A-1 within 10000"), world.calls.join("; "));
+  await world.run("A-1").end();
+  assert.equal([...world.attempts.values()][0]?.status, "succeeded");
+});
