@@ -1,10 +1,10 @@
 import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import type { Reply } from "../contract/route.ts";
-import { SymphonyError } from "../core/model/errors.ts";
+import { SymphonyError, withHint } from "../core/model/errors.ts";
 import { oneLine } from "../core/text/text.ts";
 import type { CommandContext } from "./context.ts";
-import { closest, onServerIssue, withHint } from "./failure.ts";
+import { closest, onServerIssue } from "./failure.ts";
 import { ask, textOrStdin } from "./input.ts";
 import { reviewFacts, templateText } from "./issue-facts.ts";
 import { keptElsewhereFacts, keptFacts } from "./kept.ts";

@@ -247,27 +247,38 @@ export function findProject(where: Omit<Whereabouts, "url">): Project | null {
   return { dataDir: join(root, ".symphony"), workflowPath: workflowIn(root) };
 }
 
-/**
- * The project of a workflow file, ./WORKFLOW.md by default. Throws `missing_workflow_file`, which names the absolute
- * path (C-2).
- */
-export function servedProject(
+/** A workflow file that need not be there, and its data directory. */
+export interface Place {
+  readonly workflowPath: string;
+  readonly dataDir: string;
+}
+
+/** The place of a workflow file that was named, or of `./WORKFLOW.md`. */
+export function placeOf(
   workflow: string | undefined,
   { where }: Pick<CommandContext, "where">,
-): { readonly dataDir: string; readonly workflowPath: string } {
+): Place {
   const workflowPath = resolve(where.cwd, workflow ?? "WORKFLOW.md");
-  const found = statSync(workflowPath, { throwIfNoEntry: false });
-  if (!found?.isFile()) {
-    const why = found === undefined ? "does not exist" : "is not a file";
-    throw new SymphonyError("missing_workflow_file", `workflow file ${workflowPath} ${why}`, {
-      details: { path: workflowPath },
-      hint: "symphony init writes one, or try symphony demo",
-    });
-  }
   const given = where.dataDir ?? (where.env["SYMPHONY_DATA_DIR"] || undefined);
   // `--data-dir ""` means none.
   const dataDir = given ? resolve(where.cwd, given) : join(dirname(workflowPath), ".symphony");
-  return { dataDir, workflowPath };
+  return { workflowPath, dataDir };
+}
+
+/** The same of a file that is there. Throws `missing_workflow_file`, which names the absolute path (C-2). */
+export function servedProject(
+  workflow: string | undefined,
+  context: Pick<CommandContext, "where">,
+): Place {
+  const place = placeOf(workflow, context);
+  const { workflowPath } = place;
+  const found = statSync(workflowPath, { throwIfNoEntry: false });
+  if (found?.isFile()) return place;
+  const why = found === undefined ? "does not exist" : "is not a file";
+  throw new SymphonyError("missing_workflow_file", `workflow file ${workflowPath} ${why}`, {
+    details: { path: workflowPath },
+    hint: "symphony init writes one, or try symphony demo",
+  });
 }
 
 function workflowIn(dir: string): string | null {

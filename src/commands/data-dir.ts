@@ -1,8 +1,7 @@
-import { dirname, join, resolve } from "node:path";
-import { SymphonyError } from "../core/model/errors.ts";
+import { dirname, join } from "node:path";
+import { SymphonyError, withHint } from "../core/model/errors.ts";
 import { shellQuoted } from "../core/text/text.ts";
-import { type CommandContext, findDataDir, findProject, runtimeIn } from "./context.ts";
-import { withHint } from "./failure.ts";
+import { type CommandContext, findDataDir, findProject, type Place, runtimeIn } from "./context.ts";
 
 /**
  * The data directory of a command that works on its files: `--data-dir`, else that of the server that was named (`--url`,
@@ -40,20 +39,6 @@ async function filesOf(url: string, command: string, context: CommandContext): P
   if (runtimeIn(dataDir)?.pid === pid) return dataDir;
   const message = `the files of the server at ${url} are not on this machine`;
   throw new SymphonyError("usage", message, { details: { url, dataDir }, hint });
-}
-
-/** A workflow file that need not be there yet, and its data directory. */
-interface Place {
-  readonly workflowPath: string;
-  readonly dataDir: string;
-}
-
-/** The place of a workflow file that was named, or of `./WORKFLOW.md`. */
-export function placeOf(workflow: string | undefined, { where }: CommandContext): Place {
-  const workflowPath = resolve(where.cwd, workflow ?? "WORKFLOW.md");
-  const given = where.dataDir ?? (where.env["SYMPHONY_DATA_DIR"] || undefined);
-  const dataDir = given ? resolve(where.cwd, given) : join(dirname(workflowPath), ".symphony");
-  return { workflowPath, dataDir };
 }
 
 /** The command line that serves it, as it is typed in `cwd`. */

@@ -6,8 +6,8 @@ import type { CheckResult, CheckStatus } from "../core/doctor/result.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { version } from "../core/package.ts";
 import { tryListen } from "../server/listen.ts";
-import type { CommandContext } from "./context.ts";
-import { placeOf, serveLine } from "./data-dir.ts";
+import { type CommandContext, placeOf } from "./context.ts";
+import { serveLine } from "./data-dir.ts";
 import { foldLines, type Paint, plainLine, type Style } from "./output.ts";
 import { tokenFor } from "./serve.ts";
 

@@ -1,6 +1,6 @@
 import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
-import { type ErrorCode, messageOf, SymphonyError } from "../core/model/errors.ts";
+import { type ErrorCode, messageOf, SymphonyError, withHint } from "../core/model/errors.ts";
 import { nearest } from "../core/text/nearest.ts";
 import { columnsOf, foldLines, jsonText, plain, type Terminal } from "./output.ts";
 
@@ -265,12 +265,4 @@ export function aboutIssue(error: SymphonyError, issue: unknown): SymphonyError 
     error,
     hint.replaceAll(/\bISSUE\b/g, () => issue),
   );
-}
-
-/** The same error with another hint. */
-export function withHint(
-  { code, message, details, cause }: SymphonyError,
-  hint: string,
-): SymphonyError {
-  return new SymphonyError(code, message, { details, cause, hint });
 }

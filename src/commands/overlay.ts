@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { open, parseObject, refusal, type Server, textOf, unversioned } from "../client/client.ts";
 import { paths } from "../contract/paths.ts";
 import { warningsHeader } from "../contract/route.ts";
-import { SymphonyError } from "../core/model/errors.ts";
+import { SymphonyError, withHint } from "../core/model/errors.ts";
 import { needsRestart } from "../core/model/event.ts";
 import { isObject, objectOf, parseJson } from "../core/text/text.ts";
 import type { CommandContext } from "./context.ts";
@@ -263,9 +263,8 @@ async function editOverlay(context: CommandContext): Promise<Stored | null> {
 
 function keeping(error: unknown, file: string): unknown {
   if (!(error instanceof SymphonyError)) return error;
-  const { code, message, details } = error;
   const hint = `what you wrote is in ${file}; correct it and use symphony config overlay replace ${file}`;
-  return new SymphonyError(code, message, { cause: error, details, hint });
+  return withHint(error, hint);
 }
 
 /** Text without quotes, for a script; anything else as JSON. */

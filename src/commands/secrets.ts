@@ -1,8 +1,8 @@
-import { SymphonyError } from "../core/model/errors.ts";
+import { SymphonyError, withHint } from "../core/model/errors.ts";
 import type { SecretsAccess } from "./access.ts";
 import { type CommandContext, findProject } from "./context.ts";
 import { filesFor } from "./data-dir.ts";
-import { exitCodes, hintAt, withHint } from "./failure.ts";
+import { exitCodes, hintAt } from "./failure.ts";
 import { textOrStdin } from "./input.ts";
 import { row, subcommand } from "./table.ts";
 

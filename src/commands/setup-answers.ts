@@ -1,7 +1,7 @@
 import type { InstalledAgent } from "../core/agent/installed.ts";
 import { knownPrograms } from "../core/agent/installed.ts";
 import { systemClock } from "../core/clock.ts";
-import { SymphonyError } from "../core/model/errors.ts";
+import { SymphonyError, withHint } from "../core/model/errors.ts";
 import {
   loadTracker,
   requireTrackerKind,
@@ -10,7 +10,6 @@ import {
 } from "../core/tracker/kinds.ts";
 import type { ScopeProject } from "../core/tracker/tracker.ts";
 import type { CommandContext } from "./context.ts";
-import { withHint } from "./failure.ts";
 import { offered } from "./setup-facts.ts";
 import { type AgentChoice, builtIn, type FoundRepository, type SetupChoice } from "./setup-file.ts";
 import { providerAddress, withProvider } from "./setup-provider.ts";

@@ -8,8 +8,8 @@ import { openSecrets } from "../core/secrets/secrets.ts";
 import { createRedactor } from "../core/text/redact.ts";
 import { shellQuoted } from "../core/text/text.ts";
 import { checkFile, printCheck } from "./config-check.ts";
-import type { CommandContext, Project } from "./context.ts";
-import { placeOf, serveLine } from "./data-dir.ts";
+import { type CommandContext, type Place, type Project, placeOf } from "./context.ts";
+import { serveLine } from "./data-dir.ts";
 import { openOfflineSecrets } from "./offline-secrets.ts";
 import { foldLines, plain, plainLine } from "./output.ts";
 import { type Answers, chooseAll, type Keys, requireAnswers } from "./setup-answers.ts";
@@ -251,16 +251,11 @@ function nextOf(
   return check !== null && !check.ok ? ["symphony doctor"] : first;
 }
 
-interface Place extends Project {
-  readonly workflowPath: string;
-  readonly cwd: string;
-}
-
 /** What is typed once the file is right. Only the issues of the local tracker are made without a server. */
 function firstSteps(
   { agent, tracker, repository }: SetupChoice,
   { installed }: SetupFacts,
-  { workflowPath, dataDir, cwd }: Place,
+  { workflowPath, dataDir, cwd }: Place & { readonly cwd: string },
 ): readonly string[] {
   const own = installed.find(({ program }) => program.name === agent.name);
   const commit = repository?.isEmpty

@@ -1,6 +1,6 @@
-import { SymphonyError } from "../core/model/errors.ts";
+import { SymphonyError, withHint } from "../core/model/errors.ts";
 import { type Role, roles } from "../core/model/role.ts";
-import { hintAt, withHint } from "./failure.ts";
+import { hintAt } from "./failure.ts";
 import { type Cell, printPage, relative } from "./output.ts";
 import { row, subcommand } from "./table.ts";
 import { parseDuration } from "./when.ts";

@@ -1,6 +1,6 @@
 import type { Context, Middleware } from "koa";
 import type { Logger } from "../core/events/log.ts";
-import { type ErrorCode, messageOf, SymphonyError } from "../core/model/errors.ts";
+import { type ErrorCode, messageOf, SymphonyError, withHint } from "../core/model/errors.ts";
 import { displayText } from "../core/text/text.ts";
 
 /** The status of the reply for every error code. Exhaustive: a new code does not compile until it has one. */
@@ -190,9 +190,10 @@ function aboutIssue(error: SymphonyError, ctx: Context): SymphonyError {
   const isIssue = String(ctx.state["route"]).startsWith("/api/v1/:id");
   const id = isIssue ? params?.["id"] : undefined;
   if (id === undefined || !error.hint?.includes("ISSUE")) return error;
-  const { code, message, details, cause } = error;
-  const hint = error.hint.replaceAll(/\bISSUE\b/g, () => displayText(id, identifierShown));
-  return new SymphonyError(code, message, { details, cause, hint });
+  return withHint(
+    error,
+    error.hint.replaceAll(/\bISSUE\b/g, () => displayText(id, identifierShown)),
+  );
 }
 
 const identifierShown = 200;

@@ -24,7 +24,7 @@ test("4: hosts that are unplugged, deaf or mute end their agents before the leas
   const { code, stdout, stderr } = await finished(
     spawn(process.execPath, [program, "--short"], { env }),
   );
-  if (code === 2) return t.skip(stderr);
+  if (code === 2 && !process.env["CI"]) return t.skip(stderr);
   assert.equal(code, 0, `${stdout}${stderr}`);
   assert.match(stdout, /ok a worker unplugged, one deaf, one mute .*before their lease/);
   assert.match(stdout, /ok the server cut off .*before their lease/);
@@ -40,7 +40,7 @@ test("an interrupt leaves neither files nor processes nor namespaces of the host
   });
   const isReady = async () => said.includes("hosts: server") || child.exitCode === 2;
   await eventually("the hosts are there", isReady, 120_000);
-  if (child.exitCode === 2) return t.skip("no namespaces can be made here");
+  if (child.exitCode === 2 && !process.env["CI"]) return t.skip("no namespaces can be made here");
   child.kill("SIGINT");
   await once(child, "close");
   assert.equal(child.exitCode, 130);

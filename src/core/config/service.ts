@@ -4,7 +4,7 @@ import { type FSWatcher, watch as watchPaths } from "chokidar";
 import { Low } from "lowdb";
 import { z } from "zod";
 import type { Clock } from "../clock.ts";
-import { messageOf, SymphonyError } from "../model/errors.ts";
+import { messageOf, SymphonyError, withHint } from "../model/errors.ts";
 import { durableJson, removeLeftovers } from "../store/durable.ts";
 import { hashOfFiles } from "./chain.ts";
 import { type CheckDeps, type Checked, checkConfig, type Effective } from "./check.ts";
@@ -158,11 +158,10 @@ class WatchedConfig implements ConfigService {
     const overlay = change(this.#overlay);
     checkOverlay(overlay, this.sections);
     const after = await this.#load(overlay).catch((error: unknown) => {
-      const isOnlyNew = error instanceof SymphonyError && this.#problem === null;
-      if (!isOnlyNew) throw error;
-      const { code, message, details } = error;
-      const hint = "nothing was changed; symphony config get shows what is in force";
-      throw new SymphonyError(code, message, { cause: error, details, hint });
+      // Otherwise the file itself is refused.
+      const isOfOverlay = error instanceof SymphonyError && this.#problem === null;
+      if (!isOfOverlay) throw error;
+      throw withHint(error, "nothing was changed; symphony config get shows what is in force");
     });
     await saveOverlay(overlay);
     this.#overlay = overlay;

@@ -227,8 +227,8 @@ function newRefs(
 }
 
 /**
- * git keeps a name as a file or as a directory: a branch or tag that is gone on the worker makes room for `fix/part` in the
- * place of `fix`, or the reverse. A commit that nothing else leads to stays, as `fix-COMMIT`.
+ * Removes branches and tags that are gone on the worker and stand in the way: git cannot have both `fix` and `fix/part`, since
+ * one name would be a file and a directory. A commit that nothing else leads to stays, as `fix-COMMIT`.
  */
 async function makeRoom(
   git: ProtectedGit,

@@ -1,5 +1,5 @@
 import { messageOf } from "../model/errors.ts";
-import { answerMs, type EngineFacts, type Opening } from "./engine.ts";
+import { answerMs, type EngineFacts, type Opening, untrusted } from "./engine.ts";
 import type { Row } from "./packages.ts";
 import { jobsSchema } from "./tables.ts";
 
@@ -19,10 +19,7 @@ const forbidden = {
 const ofTls: readonly (readonly [RegExp, string])[] = [
   [/does not support SSL/, "it has no TLS: set ssl to on there, or leave sslmode out"],
   [/ALTNAME/, "its certificate is for another name than that in its URL"],
-  [
-    /certificate|self[- ]signed|ERR_TLS/i,
-    "its certificate is not trusted: set NODE_EXTRA_CA_CERTS to the file of its authority",
-  ],
+  untrusted,
 ];
 
 /** For `pg`: nothing of a URL but what is named here becomes an option of it. */

@@ -5,6 +5,18 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 
 /** Longest wait for the answer to one command. */
 export const answerMs = 5_000;
+/** Longest wait for the first of the parts that a reader asks for, and how many it gets at once. */
+export const waitMs = 1_000;
+export const readAtOnce = 64;
+/** Of machines that ask to join: the oldest are dropped. Some are answered at once. */
+export const maxRequests = 1_000;
+export const answeredAtOnce = 20;
+
+/** Of an error of TLS, on whichever engine: no wait mends it. */
+export const untrusted: readonly [RegExp, string] = [
+  /certificate|self[- ]signed|ERR_TLS/i,
+  "its certificate is not trusted: set NODE_EXTRA_CA_CERTS to the file of its authority",
+];
 
 /** The jobs of one worker, as the orchestrator sees them. */
 export interface Queue {

@@ -1,11 +1,13 @@
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { factsIn, factsQuery, finalOf, isEmptied, isForbidden, settingsOf } from "./database.ts";
 import {
+  answeredAtOnce,
   type Engine,
   type EngineFacts,
   type JoinRequest,
   type Lease,
   type LeaseAnswer,
+  maxRequests,
   type Note,
   type Observed,
   type Opening,
@@ -13,10 +15,12 @@ import {
   type Queue,
   type QueueWorker,
   type Reader,
+  readAtOnce,
   refused,
   type Stream,
   type Taker,
   unavailable,
+  waitMs,
 } from "./engine.ts";
 import { Floor } from "./floor.ts";
 import { type JobsPlace, openQueue, openTaker } from "./jobs.ts";
@@ -24,9 +28,6 @@ import { loadPostgres, type Pg, type PostgresPackages, type Row } from "./packag
 import { jobsSchema, makeTables, sweeps, sweptAtOnce, tablesVersion } from "./tables.ts";
 import { Wakeups } from "./wakeups.ts";
 
-const waitMs = 1_000;
-const readAtOnce = 64;
-const maxRequests = 1_000;
 const sweepMs = 60_000;
 
 /** The connections of one process to a PostgreSQL: two for commands, one that waits, and those of BullMQ. */
@@ -194,7 +195,7 @@ export class PostgresEngine implements Engine {
 
   async requests(): Promise<readonly JoinRequest[]> {
     const rows = await this.#query(
-      "SELECT id, invitation, sealed FROM symphony.request WHERE fleet = $1 ORDER BY id LIMIT 20",
+      `SELECT id, invitation, sealed FROM symphony.request WHERE fleet = $1 ORDER BY id LIMIT ${answeredAtOnce}`,
       [this.#fleet],
     );
     return rows.map((row) => ({
@@ -298,8 +299,7 @@ export class PostgresEngine implements Engine {
       if (version === null || version === String(tablesVersion)) {
         // Those of BullMQ may be from an earlier version of it.
         if (this.#tables === "make") return await this.#make(isMade);
-        if (isMade) return;
-        if (this.#tables === "any") return;
+        if (isMade || this.#tables === "any") return;
         const message = `the engine at ${address} has no tables of a fleet yet`;
         throw new SymphonyError("engine_unavailable", message, {
           hint: "start the server of the fleet first: it makes them",

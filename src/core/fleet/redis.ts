@@ -1,11 +1,13 @@
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import {
+  answeredAtOnce,
   answerMs,
   type Engine,
   type EngineFacts,
   type JoinRequest,
   type Lease,
   type LeaseAnswer,
+  maxRequests,
   type Note,
   type Observed,
   type Opening,
@@ -13,10 +15,13 @@ import {
   type Queue,
   type QueueWorker,
   type Reader,
+  readAtOnce,
   refused,
   type Stream,
   type Taker,
   unavailable,
+  untrusted,
+  waitMs,
 } from "./engine.ts";
 import { type JobsPlace, openQueue, openTaker } from "./jobs.ts";
 import { loadRedis, type Redis, type RedisPackages } from "./packages.ts";
@@ -27,9 +32,6 @@ const connectMs = 10_000;
 const longestPauseMs = 3_000;
 /** A stream that no reader trims ends by itself. */
 const streamSeconds = 3_600;
-const waitMs = 1_000;
-const readAtOnce = 64;
-const maxRequests = 1_000;
 
 /** Errors that no wait mends, and what does. */
 const final: readonly (readonly [RegExp, string])[] = [
@@ -38,10 +40,7 @@ const final: readonly (readonly [RegExp, string])[] = [
     "the user or the password of its URL is wrong",
   ],
   [/NOPERM/i, "its user may not run a command that a fleet needs"],
-  [
-    /certificate|self[- ]signed|ERR_TLS/i,
-    "its certificate is not trusted: set NODE_EXTRA_CA_CERTS to the file of its authority",
-  ],
+  untrusted,
 ];
 
 /** The connections of one process to a Redis: one for commands, one that waits, and those of BullMQ. */
@@ -181,7 +180,13 @@ export class RedisEngine implements Engine {
   }
 
   async requests(): Promise<readonly JoinRequest[]> {
-    const found = await this.#redis.xrangeBuffer(this.#key("joins"), "-", "+", "COUNT", 20);
+    const found = await this.#redis.xrangeBuffer(
+      this.#key("joins"),
+      "-",
+      "+",
+      "COUNT",
+      answeredAtOnce,
+    );
     return found.map(([id, [, invitation, , sealed]]) => {
       const none = Buffer.alloc(0);
       return { id: String(id), invitation: String(invitation ?? ""), sealed: sealed ?? none };

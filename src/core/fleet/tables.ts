@@ -1,7 +1,7 @@
 // The tables of fleets in a PostgreSQL, and each step on them that has to happen as a whole. `engine.ts` says what they
 // promise. Times are those of the database's clock.
 
-/** The tables of BullMQ; they are beside ours, in a schema that nothing else uses. */
+/** The schema of BullMQ's tables, which holds nothing else. */
 export const jobsSchema = "symphony_jobs";
 /** Counts up with each change of what follows. */
 export const tablesVersion = 1;

@@ -135,6 +135,14 @@ export class SymphonyError extends Error {
   }
 }
 
+/** The same error with another next command. */
+export function withHint(
+  { code, message, details, cause }: SymphonyError,
+  hint: string,
+): SymphonyError {
+  return new SymphonyError(code, message, { details, cause, hint });
+}
+
 /** The code of an error of the operating system or of Node, such as `ENOENT`; null for any other. */
 export function systemCodeOf(error: unknown): unknown {
   return error instanceof Error && "code" in error ? error.code : null;

@@ -13,6 +13,14 @@ export function nearest(
   return best?.name ?? null;
 }
 
+/** As `nearest` for names whose case and outer blanks do not count, such as those of states; the name as it is in `known`. */
+export function nearestName(word: string, known: readonly string[]): string | null {
+  const plain = (name: string) => name.trim().toLowerCase();
+  const forms = known.map(plain);
+  const near = nearest(plain(word), forms);
+  return near === null ? null : (known[forms.indexOf(near)] ?? null);
+}
+
 /**
  * Insertions, deletions, replacements and exchanges of two neighbours from one text to the other (optimal string alignment):
  * `trakcer` is one step from `tracker`.

@@ -18,7 +18,7 @@ import {
 import { type Repro, reproOf } from "../../core/journal/repro.ts";
 import { SymphonyError } from "../../core/model/errors.ts";
 import { type Issue, normalState } from "../../core/model/issue.ts";
-import { nearest } from "../../core/text/nearest.ts";
+import { nearestName } from "../../core/text/nearest.ts";
 import { displayText } from "../../core/text/text.ts";
 import type { IssueEditor } from "../../core/tracker/tracker.ts";
 import type { Exchange, Handlers } from "../mount.ts";
@@ -263,12 +263,11 @@ async function requireState(core: Core, state: string): Promise<void> {
   const known = new Map(names.toReversed().map((name) => [normalState(name), name]));
   if (known.has(normalState(state))) return;
   const all = [...new Set(known.values())].toReversed();
-  const near = nearest(normalState(state), known.keys());
-  const meant = near === null ? null : known.get(near);
+  const meant = nearestName(state, all);
   const message = `the tracker has no state "${displayText(state, stateShown)}"`;
   throw new SymphonyError("not_found", message, {
     details: { states: all },
-    hint: meant == null ? `its states are ${all.join(", ")}` : `did you mean ${meant}?`,
+    hint: meant === null ? `its states are ${all.join(", ")}` : `did you mean ${meant}?`,
   });
 }
 

@@ -237,6 +237,20 @@ test("DELIVERY-28: a shallow history without a commit of both is unknown, and no
   assert.equal(git("rev-parse", "HEAD"), head);
 });
 
+/** What an update had begun when it crashed at the first word of that. */
+async function cutOff(
+  update: (remember: (next: Merging | null) => Promise<void>) => Promise<unknown>,
+): Promise<Merging> {
+  let begun: Merging | null = null;
+  const crash = async (next: Merging | null) => {
+    begun ??= next;
+    throw new Error("crash");
+  };
+  await assert.rejects(update(crash), /crash/);
+  assert.ok(begun);
+  return begun;
+}
+
 test("what a crash cut off is finished later, whatever part of it was done", async (t) => {
   const { path, git, advance, work, read, update, finish, merging } = bench(t);
   const head = work({ "list.txt": lines({ 2: "ours" }) });
@@ -245,13 +259,7 @@ test("what a crash cut off is finished later, whatever part of it was done", asy
     "x/new.txt": "new\n",
     "y.txt": "y\n",
   });
-  let begun: Merging | null = null;
-  const crash = async (next: Merging | null) => {
-    begun ??= next;
-    throw new Error("crash");
-  };
-  await assert.rejects(update(head, base, { remember: crash }), /crash/);
-  assert.ok(begun);
+  const begun = await cutOff((remember) => update(head, base, { remember }));
   assert.equal(git("rev-parse", "HEAD"), head);
   mkdirSync(join(path, "x"));
   writeFileSync(join(path, "x/new.txt"), "ne");
@@ -272,13 +280,7 @@ test("what was written after the crash stays: changed, new, and ignored files", 
       "x/new.txt": "new\n",
       "y.log": "y\n",
     });
-    let begun: Merging | null = null;
-    const crash = async (next: Merging | null) => {
-      begun ??= next;
-      throw new Error("crash");
-    };
-    await assert.rejects(update(head, base, { remember: crash }), /crash/);
-    assert.ok(begun);
+    const begun = await cutOff((remember) => update(head, base, { remember }));
     write(name, "a person's\n");
     await assert.rejects(
       finish(begun),

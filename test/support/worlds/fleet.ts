@@ -6,7 +6,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { eventually, ServedProject } from "./symphony.ts";
+import { eventually, killed, ServedProject } from "./symphony.ts";
 
 const bin = fileURLToPath(new URL("../../../bin/symphony.js", import.meta.url));
 /** The workers have a key of the provider; the server has none. */
@@ -99,10 +99,7 @@ export class RedisServer implements EngineServer {
   async down(): Promise<void> {
     const child = this.#child;
     this.#child = null;
-    if (child === null || child.exitCode !== null) return;
-    const ended = once(child, "exit");
-    child.kill("SIGKILL");
-    await ended;
+    await killed(child);
   }
 
   cli(...args: readonly string[]): string {

@@ -1,11 +1,10 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
 import { chownSync, globSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type EngineServer, freePort } from "./fleet.ts";
-import { eventually } from "./symphony.ts";
+import { eventually, killed } from "./symphony.ts";
 
 /** Of the newest PostgreSQL of Debian here. */
 const bin = globSync("/usr/lib/postgresql/*/bin").sort().at(-1) ?? "";
@@ -67,10 +66,7 @@ export class PostgresServer implements EngineServer {
   async down(): Promise<void> {
     const child = this.#child;
     this.#child = null;
-    if (child === null || child.exitCode !== null) return;
-    const ended = once(child, "exit");
-    child.kill("SIGKILL");
-    await ended;
+    await killed(child);
   }
 
   /** What `psql` prints; empty when it does not answer. */

@@ -174,6 +174,14 @@ export function launch(
   });
 }
 
+/** As `kill -9` ends it; resolves when it has. */
+export async function killed(child: ChildProcess | null): Promise<void> {
+  if (child === null || child.exitCode !== null) return;
+  const exit = once(child, "exit");
+  child.kill("SIGKILL");
+  await exit;
+}
+
 /** Resolves when the process has ended. */
 export async function finished(child: ChildProcess): Promise<Finished> {
   const text = { stdout: "", stderr: "" };

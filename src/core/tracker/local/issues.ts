@@ -6,7 +6,7 @@ import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { type CommentList, type Issue, type IssueName, normalState } from "../../model/issue.ts";
 import { type Database, int, openDatabase } from "../../store/database.ts";
 import { makeDataDir } from "../../store/lock.ts";
-import { nearest } from "../../text/nearest.ts";
+import { nearestName } from "../../text/nearest.ts";
 import { commentList, maxComments, maxNewComments } from "../normalize.ts";
 import type { KeyedComment, TimedComment } from "../tracker.ts";
 import {
@@ -242,11 +242,10 @@ class IssueStore implements LocalIssues {
     const state = stateNamed(this.#options, name);
     if (state) return state.name;
     const allowed = this.#options.states.map((known) => known.name);
-    const known = new Map(allowed.map((one) => [normalState(one), one]));
-    const meant = known.get(nearest(normalState(name), known.keys()) ?? "");
+    const meant = nearestName(name, allowed);
     throw new SymphonyError("invalid_request", `state: must be one of ${allowed.join(", ")}`, {
       details: { allowed },
-      ...(meant !== undefined && { hint: `did you mean ${meant}?` }),
+      ...(meant !== null && { hint: `did you mean ${meant}?` }),
     });
   }
 }
