@@ -15,7 +15,7 @@ const bin = workshop.built();
 const dataDir = workshop.dir;
 
 const server = createServer((request, response) => {
-  response.setHeader("content-type", "application/json");
+  response.setHeader("content-type", "application/json").setHeader("symphony-version", "0");
   response.end(JSON.stringify(answer(request.url ?? "")));
 });
 server.listen(0, "127.0.0.1");

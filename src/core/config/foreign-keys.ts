@@ -327,12 +327,12 @@ const guesses: readonly (Omit<ForeignKey, "paths" | "translate"> & { readonly at
     note: "of a tracker with assignees",
   },
   {
-    at: /^tracker\.(?:.*\.)?(?:\w*labels?|\w*filters?|query|jql|wiql|search|team\w*|projects?|project_\w+|sprints?|epics?|assign\w+|creators?|authors?|reporters?|owners?|cycles?|milestones?|components?|issue_types?|min_priority|max_issues|(?:exclude|include|ignore|skip)\w*|only_\w+|\w+_(?:since|after|before))$|^(?:\w*labels?|\w*filters?|query|jql|team\w*|projects?|project_\w+|sprints?|epics?|milestones?|assign\w+|exclude\w*|only(?:_\w+)?)$/,
+    at: /^tracker\.(?:.*\.)?(?:\w*labels?|\w*filters?|query|jql|wiql|search|team\w*|projects?|project_\w+|sprints?|epics?|assign\w+|creators?|authors?|reporters?|owners?|cycles?|milestones?|components?|issue_types?|min_priority|max_issues|(?:exclude|include|ignore|skip)\w*|only(?:_\w+)?|pickup\w*|\w+_(?:since|after|before))$|^(?:\w*labels?|\w*filters?|query|jql|team\w*|projects?|project_\w+|sprints?|epics?|milestones?|assign\w+|exclude\w*|only(?:_\w+)?)$/,
     effect: "narrows",
     to: ["tracker.labels", "tracker.required_labels", "tracker.provider"],
   },
   {
-    at: /^(?:agent|limits|budgets?|costs?)\.(?:.*\.)?\w*(?:budget|max_tokens|tokens_max|max_cost|cost_limit|cost_max|max_usd|max_spend|spend_limit|spending|token_limit|tokens?_per)\w*$|^brakes\.[\w.]+$|^(?:(?:token_|cost_)?(?:budgets?|limits?)|max_cost\w*|max_tokens\w*|max_spend\w*)$/,
+    at: /^(?:agent|limits|budgets?|costs?)\.(?:.*\.)?\w*(?:budget|max_tokens|tokens_max|max_cost|cost_limit|cost_max|max_usd|max_spend|spend_limit|spending|token_limit|tokens?_per)\w*$|^brakes\.[\w.]+$|^(?:\w*budgets?(?:_\w+)?|(?:\w+_)?(?:limits?|quotas?)|(?:max|limit)_(?:costs?|tokens?|spend|usd|dollars|attempts)(?:_\w+)?|(?:costs?|tokens?|usd|spend|attempts)_(?:max|cap|per\w*))$/,
     effect: "caps",
     to: ["brakes.tokens_per_issue"],
   },
@@ -348,7 +348,7 @@ const guesses: readonly (Omit<ForeignKey, "paths" | "translate"> & { readonly at
     note: "write use: for an agent of the file, kind: for a kind of agent",
   },
   {
-    at: /^agent\.(?:type|name|backend|tool|cli|program|provider)$|^(?:backend|coding_agent|agent_(?:kind|type|name|backend))$/,
+    at: /^agent\.(?:type|name|backend|tool|cli|program|provider)$|^(?:runners?|engines?|runtimes?|executors?|backends?|providers?|coders?|coding_agents?|drivers?|harness|ai|llm|(?:agent|ai|coder|runner|worker|executor)_(?:kind|type|name|backend|engine|provider|command|cli))$/,
     effect: "agent",
     to: ["agent.kind"],
   },

@@ -180,8 +180,11 @@ function messageOf(
     !isInTable && stops
       ? `, and its name says that it ${effectText(foreign ?? { effect: "other" })}`
       : "";
+  // A key that is spelled alike and does something else is no help: tracker.states is not tracker.updates.
+  const isAlike =
+    foreign === null || instead === null || meantBy(near ?? "")?.effect === foreign.effect;
   const next =
-    near !== null && !isInTable
+    near !== null && !isInTable && isAlike
       ? `; did you mean ${shown(near)}?`
       : instead === null
         ? ""

@@ -238,6 +238,18 @@ test("S5: names that no tool of the table has are judged by what they say: a bou
     only: "tracker.labels",
     only_assigned: "tracker.provider.assignee",
     "tracker.assignees": "tracker.provider.assignee",
+    "tracker.only": "tracker.labels",
+    "tracker.pickup": "tracker.labels",
+    "tracker.states": "tracker.active_states",
+    runners: "agent.kind",
+    executor: "agent.kind",
+    provider: "agent.kind",
+    llm: "agent.kind",
+    worker_kind: "agent.kind",
+    budget_usd: "brakes.tokens_per_issue",
+    monthly_budget: "brakes.tokens_per_issue",
+    quota: "brakes.tokens_per_issue",
+    max_attempts: "brakes.tokens_per_issue",
   };
   const warns: Readonly<Record<string, string | null>> = {
     repo: "git.repositories",
