@@ -93,6 +93,8 @@ const listRow = subcommand({
   },
 });
 
+const withTitle = 'symphony issue create --title "Fix the login page"';
+
 const createRow = subcommand({
   name: "create",
   summary: "create an issue in the local tracker, or on GitHub",
@@ -102,8 +104,9 @@ const createRow = subcommand({
     'id=$(symphony issue create --title "Try it" --quiet)',
   ],
   options: fieldOptions,
+  refuseExcess: () => new SymphonyError("usage", "The title is an option", { hint: withTitle }),
   async call(fields, context) {
-    const instead = 'symphony issue create --title "Fix the login page"';
+    const instead = withTitle;
     const title = fields.title ?? (await ask({ message: "Title", instead }, context));
     const draft = { ...(await changeOf(fields, context)), title };
     return withIssues(context, (access) => access.create(draft));

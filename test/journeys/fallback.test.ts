@@ -155,6 +155,13 @@ describe("a program that cannot move an issue", () => {
     });
     assert.match(held.reason, /^done, and waits for a person: its program has not moved the issue/);
     const id = held.issue_identifier;
+    assert.equal(held.next, `symphony diff ${id}`);
+    const { explain } = await server.client.issues.detail({ params: { id } });
+    const opens = explain.find(({ gate }) => gate === "not_held")?.opens ?? "";
+    assert.match(
+      opens,
+      /transition \S+ completed, or symphony transition \S+ queued; symphony diff/,
+    );
     const { attempts } = await server.client.issues.attempts({ params: { id } });
     assert.deepEqual(
       attempts.map(({ status, turn_count }) => [status, turn_count]),

@@ -138,7 +138,7 @@ export async function turns(
     const isActive = fresh && standingOf(fresh, tracker) === "routable";
     if (made === null && isActive && !opening.isWaiting()) {
       if (session.isPlain && !progress.hasCalled) {
-        return { ...end, made: { kind: "refused", reason: notMoved } };
+        return { ...end, made: { kind: "refused", reason: notMoved, next: "look" } };
       }
       if (session.repeats && !moved && !progress.hasTriedToWrite) {
         return { ...end, made: { kind: "unchanged" } };

@@ -1,6 +1,7 @@
 import type { Config, TrackerConfig } from "../config/config.ts";
 import { hoursText } from "../model/hours.ts";
 import { type Issue, normalState } from "../model/issue.ts";
+import { nextCommand } from "../model/next-step.ts";
 import type { PollPace, ScopeLine } from "../tracker/tracker.ts";
 import { choiceFor } from "./choice.ts";
 import {
@@ -120,7 +121,10 @@ function claimGates({ id, identifier }: Issue, state: State): readonly Explained
   const held = heldReason(row);
   const queue = `symphony transition ${identifier} queued`;
   return [
-    gate("not_held", held === null, { detail: held ?? "not held", opens: queue }),
+    gate("not_held", held === null, {
+      detail: held ?? "not held",
+      opens: heldOpens(row, identifier),
+    }),
     gate("not_failed", row?.claim !== "failed", {
       detail: row?.claim === "failed" ? row.reason : "no",
       opens: queue,
@@ -131,6 +135,18 @@ function claimGates({ id, identifier }: Issue, state: State): readonly Explained
       opens: claimOpens(row, identifier),
     }),
   ];
+}
+
+/** What a person types for a held issue; work that is done is accepted, or run again. */
+function heldOpens(row: IssueRow | undefined, identifier: string): string {
+  if (row?.claim !== "held") return nextCommand("requeue", identifier);
+  const step = row.attached ? "leave" : (row.next ?? "requeue");
+  if (step !== "look") return nextCommand(step, identifier);
+  const [accepts, again] = [
+    nextCommand("complete", identifier),
+    nextCommand("requeue", identifier),
+  ];
+  return `${accepts}, or ${again}; ${nextCommand("look", identifier)} shows its work`;
 }
 
 /** An issue that is open again, or that an operator completed although it is open. */
