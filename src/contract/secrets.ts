@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { secretFault } from "../core/model/secret.ts";
 import { paths } from "./paths.ts";
 import { route } from "./route.ts";
 import { Time } from "./values.ts";
@@ -22,8 +23,6 @@ export const key = {
     errors: ["secret_not_found", "needs_person", "storage_unavailable", "secrets_key_invalid"],
   }),
 };
-
-const maxBytes = 65_536;
 
 const byKey = z.object({
   key: z
@@ -51,13 +50,12 @@ export const secrets = {
       .strictObject({
         value: z
           .string()
-          .min(1, "must not be empty")
-          .refine((value) => value.isWellFormed(), "must be Unicode text")
-          .refine(
-            (value) => new TextEncoder().encode(value).length <= maxBytes,
-            `must not be over ${maxBytes} bytes`,
-          )
-          .describe("1 to 65,536 bytes of UTF-8"),
+          .min(1, { error: "must not be empty", abort: true })
+          .superRefine((value, { addIssue }) => {
+            const fault = secretFault(value);
+            if (fault !== null) addIssue(fault);
+          })
+          .describe("1 to 65,536 bytes of UTF-8, without a NUL or a leading byte order mark"),
       })
       .meta({ example: { value: "0123456789abcdef" } }),
     status: 201,

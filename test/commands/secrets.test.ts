@@ -61,3 +61,28 @@ test("without a server the command uses the project's store, and a server starte
   const serve = await symphony(["serve", "--port", "0"], { cwd: project.dir });
   assert.equal(serve.code, 4);
 });
+
+test("a value that no header and no environment can carry is refused, with a server and without one, and nothing is stored", async () => {
+  await using project = await freshProject();
+  const add = (input: string, url: readonly string[] = []) =>
+    symphony(["secrets", "add", "A", ...url], { cwd: project.dir, input });
+  const faults = [
+    [`${canary}\0x`, /NUL byte/],
+    [`\uFEFF${canary}`, /byte order mark/],
+    [canary.repeat(4_000), /over 65536 bytes/],
+  ] as const;
+  for (const [value, why] of faults) {
+    const { code, stderr } = await add(value);
+    assert.equal(code, 2);
+    assert.match(stderr, why);
+    assert.ok(!stderr.includes(canary));
+  }
+  await using server = await openReal(project.dir);
+  for (const [value, why] of faults) {
+    const { code, stderr } = await add(value, ["--url", server.url]);
+    assert.equal(code, 2);
+    assert.match(stderr, why);
+    assert.ok(!stderr.includes(canary));
+  }
+  assert.deepEqual(server.core.secrets.names(), []);
+});

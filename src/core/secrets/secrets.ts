@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Low } from "lowdb";
 import type { Clock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
+import { secretFault } from "../model/secret.ts";
 import type { AuditKey, AuditKeys } from "../store/audit.ts";
 import { durableJson, removeLeftovers } from "../store/durable.ts";
 import type { Redactor } from "../text/redact.ts";
@@ -173,6 +174,8 @@ class Vault implements Secrets {
     // Before any step that can fail, so that no error shows the value.
     this.#deps.redactor.add(value);
     return this.#inTurn(async () => {
+      const fault = secretFault(value);
+      if (fault !== null) throw new SymphonyError("invalid_request", `the value ${fault}`);
       const rotated = this.#isUsedUp() ? await this.#rotate() : null;
       const created = !this.#values.has(name);
       const updatedAt = this.#deps.clock.wall();
