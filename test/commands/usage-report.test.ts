@@ -65,7 +65,11 @@ test("usage --by outcome and --outcome say what the tokens led to", async () => 
   });
   const known = world.core.deliveries.of(a.id);
   assert.ok(known);
-  const merged = { ...known, mode: "branch", over: true, offeredAt: 1, pushed: head } as const;
+  const ended = { ...known, mode: "branch", over: true, offeredAt: 1, pushed: head } as const;
+  world.core.deliveries.of = (id) => (id === a.id ? ended : null);
+  const unmerged = await symphony(["usage", "--by", "outcome"], { env });
+  assert.doesNotMatch(unmerged.stdout, /merged/, "its issue ended, and its branch was not merged");
+  const merged = { ...ended, merged: head };
   world.core.deliveries.of = (id) => (id === a.id ? merged : null);
   const outcomes = await symphony(["usage", "--by", "outcome"], { env });
   assert.equal(outcomes.code, 0, outcomes.stderr);

@@ -190,6 +190,7 @@ export function fresh(issue: Issue): Delivered {
     offeredAt: 0,
     seenAt: null,
     over: false,
+    merged: null,
     workspacePath: null,
     from: null,
     loan: null,

@@ -378,8 +378,9 @@ export class Watch {
     const key = `finish:${issueId}:${known.pushed}`;
     const target = `tracker:${issueId}`;
     const finish = { kind: "finish", key, target, issueId, payload: {} };
+    const merged = end === "merged" ? known.pushed : null;
     save(
-      { ...known, over: true, waitingFor: null, problem: null },
+      { ...known, over: true, waitingFor: null, problem: null, merged },
       end === "merged" ? [finish] : [],
     );
     bus.publish({

@@ -20,8 +20,10 @@ export interface Delivery {
   readonly offeredAt: number;
   /** When the pull request, or the base, was last read; null: never. */
   readonly seenAt: number | null;
-  /** It is merged or closed: nothing more is read. */
+  /** It is merged or closed, or its issue has ended: nothing more is read. */
   readonly over: boolean;
+  /** The last pushed commit that was seen merged; null: none was. */
+  readonly merged?: string | null;
 }
 
 export interface PullRequestFacts {
@@ -70,7 +72,10 @@ export interface Overlap {
   readonly files: readonly ChangedByBoth[];
 }
 
-type Stage = Pick<Delivery, "branch" | "pullRequest" | "waitingFor" | "problem" | "pushed">;
+type Stage = Pick<
+  Delivery,
+  "branch" | "pullRequest" | "waitingFor" | "problem" | "pushed" | "merged"
+>;
 
 /** One line: where the work is, and what it waits for. */
 export function deliveryInWords(delivery: Stage): string {
@@ -79,13 +84,14 @@ export function deliveryInWords(delivery: Stage): string {
 
 /** What it waits for, why its last step failed, or how it ended. */
 export function progressOf(delivery: Stage): string {
-  const { waitingFor, problem, branch, pullRequest: pull, pushed } = delivery;
+  const { waitingFor, problem, branch, pullRequest: pull, pushed, merged = pushed } = delivery;
   if (problem !== null) return problem;
   if (waitingFor !== null) {
     const isNamed = branch !== null && placeOf(delivery).includes(branch);
     return `waits for ${isNamed ? waitingFor.replace(branch, () => "it") : waitingFor}`;
   }
   if (pull?.state === "closed") return "it was closed";
+  if (pull === null && merged !== pushed) return "its issue ended before it was merged";
   return pull === null && pushed === null ? "not delivered" : "it is over";
 }
 

@@ -92,8 +92,8 @@ function outcomeOf(
   const isOver = delivery?.over === true && delivery.offeredAt > 0;
   if (isOver && pull === "merged") return "merged";
   if (isOver && pull === "closed") return "closed";
-  // Only a merge ends a branch that was pushed without a pull request.
-  if (isOver && delivery.mode === "branch" && delivery.pushed !== null) return "merged";
+  // A pushed branch without a pull request ends with its issue too, merged or not.
+  if (isOver && delivery.pushed !== null && delivery.merged === delivery.pushed) return "merged";
   const status = orchestrator.statusOf(identifier)?.status ?? null;
   if (status === "review") return "in_review";
   const isUnchanged = history.latestAttempt(id)?.status === "no_changes";

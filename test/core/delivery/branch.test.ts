@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type BranchSeen, readBranch } from "../../../src/core/delivery/branch.ts";
 import { fresh } from "../../../src/core/delivery/delivered.ts";
+import { progressOf } from "../../../src/core/model/delivery.ts";
 import { issue } from "../../support/makers/issue.ts";
 
 const known = { ...fresh(issue("A-1")), branch: "symphony/A-1", base: "main", pushed: "p1" };
@@ -53,4 +54,10 @@ test("a default branch that is renamed stays the base; another base that is gone
   const gone = { end: null, tip: null, now: { base: "main", waitingFor } };
   assert.deepEqual(await read({ heads, head: "trunk", baseBranch: "main" }), gone);
   assert.deepEqual(await read({ heads, head: null }), gone);
+});
+
+test("a branch whose issue ended without it is not said to be merged or over", () => {
+  assert.equal(progressOf(known), "its issue ended before it was merged");
+  assert.equal(progressOf({ ...known, merged: "p1" }), "it is over");
+  assert.equal(progressOf({ ...known, pushed: null }), "not delivered");
 });
