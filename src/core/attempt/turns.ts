@@ -14,7 +14,12 @@ import {
 import type { Steer } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
 import { readLeftOut } from "../workspace/baseline.ts";
-import { isSameContent, type WorkspaceMark, workspaceMark } from "../workspace/mark.ts";
+import {
+  EarlierContents,
+  isSameContent,
+  type WorkspaceMark,
+  workspaceMark,
+} from "../workspace/mark.ts";
 import type { Workspace } from "../workspace/workspaces.ts";
 import type { Pictures } from "./pictures.ts";
 import type { ShownToThread } from "./shown-images.ts";
@@ -246,10 +251,12 @@ export class Progress {
   #wrote = false;
   #called = false;
   #tried = false;
+  readonly #earlier: EarlierContents;
   #mark: WorkspaceMark | null = null;
 
   constructor(path: string) {
     this.#path = path;
+    this.#earlier = new EarlierContents(path);
   }
 
   /** Wraps `tools` so that successful writes count as progress. */
@@ -283,10 +290,13 @@ export class Progress {
     this.#mark ??= await workspaceMark(this.#path);
   }
 
-  /** Call right after a turn: true if it made progress. */
+  /** Call right after a turn: true if it made progress. To undo what an earlier turn did is none. */
   async moved(): Promise<boolean> {
-    const mark = await workspaceMark(this.#path, this.#mark);
-    const moved = this.#wrote || this.#mark === null || !isSameContent(mark, this.#mark);
+    const before = this.#mark;
+    const mark = await workspaceMark(this.#path, before);
+    const isNew = before === null || !isSameContent(mark, before);
+    const moved = this.#wrote || (isNew && !(await this.#earlier.hold(mark)));
+    if (isNew) this.#earlier.add(before ?? mark);
     this.#mark = mark;
     this.#wrote = false;
     return moved;

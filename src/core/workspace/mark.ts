@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { lstat, opendir, readlink } from "node:fs/promises";
 import { join } from "node:path";
@@ -37,7 +38,8 @@ export async function workspaceMark(
   path: string,
   before: WorkspaceMark | null = null,
 ): Promise<WorkspaceMark> {
-  const head = await contentHead(path, before?.head ?? null);
+  const now = (await gitHead(path))?.head ?? null;
+  const head = await contentHead(path, now, before?.head ?? null);
   const entries = new Map<string, Entry>();
   const files: string[] = [];
   const dirs = [path];
@@ -57,8 +59,11 @@ export async function workspaceMark(
 }
 
 /** An empty commit, or one that was written again with the same files, is the previous commit: it adds no content. */
-async function contentHead(path: string, before: string | null): Promise<string | null> {
-  const head = (await gitHead(path))?.head ?? null;
+async function contentHead(
+  path: string,
+  head: string | null,
+  before: string | null,
+): Promise<string | null> {
   if (head === null || before === null || head === before) return head;
   const changes = await gitChanges(path, before, head);
   return changes?.changedFiles === 0 ? before : head;
@@ -74,6 +79,43 @@ export function isSameContent(a: WorkspaceMark, b: WorkspaceMark): boolean {
     if (isRead ? one.content !== other.content : one.changedMs !== other.changedMs) return false;
   }
   return true;
+}
+
+/** Contents that are remembered, the newest: an agent that only undoes what it did returns to one of them. */
+const maxEarlier = 32;
+
+/** The contents that the checkout at `path` had before. */
+export class EarlierContents {
+  readonly #path: string;
+  #all: readonly { readonly head: string | null; readonly digest: string }[] = [];
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  add(mark: WorkspaceMark): void {
+    const one = { head: mark.head, digest: digestOf(mark) };
+    this.#all = [...this.#all, one].slice(-maxEarlier);
+  }
+
+  /** True when the checkout held the same files before, and its commit the same ones. */
+  async hold(mark: WorkspaceMark): Promise<boolean> {
+    const digest = digestOf(mark);
+    for (const earlier of this.#all) {
+      if (earlier.digest !== digest) continue;
+      if ((await contentHead(this.#path, mark.head, earlier.head)) === earlier.head) return true;
+    }
+    return false;
+  }
+}
+
+function digestOf({ entries }: WorkspaceMark): string {
+  const hash = createHash("sha256");
+  for (const file of [...entries.keys()].sort()) {
+    const { size = 0, mode = 0, changedMs = 0, content = null } = entries.get(file) ?? {};
+    hash.update(`${JSON.stringify([file, size, mode, content ?? changedMs])}\n`);
+  }
+  return hash.digest("hex");
 }
 
 interface Reading {

@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { Progress } from "../../../src/core/attempt/turns.ts";
 import { isSameContent, workspaceMark } from "../../../src/core/workspace/mark.ts";
 import { temporaryDir } from "../../support/makers/storage.ts";
 
@@ -87,6 +88,34 @@ test("S34: empty commits and commits written again with the same files are no pr
   last = await workspaceMark(dir, last);
   git("commit", "--quiet", "-am", "the work");
   assert.ok(!isSameContent(await workspaceMark(dir, last), last), "committed work is progress");
+});
+
+test("S34: files that are written and taken back in turns, also by commits, return to earlier contents", async (t) => {
+  const dir = temporaryDir(t);
+  const git = (...args: string[]) =>
+    execFileSync("git", ["-C", dir, "-c", "user.name=a", "-c", "user.email=a@b", ...args]);
+  const progress = new Progress(dir);
+  const turn = async (work: () => void) => {
+    await progress.begin();
+    work();
+    return progress.moved();
+  };
+  const write = (text: string) => () => writeFileSync(join(dir, "file"), text);
+  write("one")();
+  assert.ok(await turn(write("two")));
+  for (const text of ["one", "two", "one"]) assert.ok(!(await turn(write(text))), text);
+  assert.ok(await turn(write("three")), "what was not there before is progress");
+  git("init", "--quiet");
+  git("add", ".");
+  git("commit", "--quiet", "-m", "first");
+  const commit = (text: string) => () => {
+    write(text)();
+    git("commit", "--quiet", "-am", text);
+  };
+  assert.ok(await turn(commit("four")));
+  assert.ok(await turn(commit("five")));
+  for (const text of ["four", "five", "four"]) assert.ok(!(await turn(commit(text))), text);
+  assert.ok(await turn(commit("six")));
 });
 
 test("a file that is too large to read counts by its time", async (t) => {
