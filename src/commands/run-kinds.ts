@@ -43,6 +43,8 @@ function oneIssue(tracker: Tracker, identifier: string): Tracker {
   // Everything else is asked of the tracker itself, which may have private fields.
   return new Proxy(tracker, {
     get(target, name) {
+      // Its reads would list the other issues too.
+      if (name === "partial") return undefined;
       if (name in own) return Reflect.get(own, name);
       const value: unknown = Reflect.get(target, name, target);
       return typeof value === "function" ? value.bind(target) : value;

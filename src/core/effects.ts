@@ -38,6 +38,14 @@ export function portsOf(deps: CoreDeps): Ports {
       return trackers.tracker.pollPace?.(intervalMs) ?? null;
     },
     fetchIssues: sharedReads((ids) => trackers.tracker.fetchIssuesByIds(ids)),
+    partial() {
+      const { partial } = trackers.tracker;
+      if (!partial) return null;
+      return {
+        fetchCandidates: () => partial.byStates(config.current.config.tracker.activeStates),
+        fetchIssues: (ids) => partial.byIds(ids),
+      };
+    },
     whyGone: (id) => trackers.tracker.whyGone?.(id) ?? null,
     runAttempt: (order, reports) => attempts.run(order, attemptDepsOf(deps, order), reports),
     stopAttempt: (id, reason, graceMs) => attempts.stop(id, reason, graceMs),

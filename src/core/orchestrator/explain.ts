@@ -28,6 +28,7 @@ import type { IssueRow } from "./issues.ts";
 import { wantedFor, whyNoWorker } from "./placement.ts";
 import { conflictOf, orderGate } from "./radar.ts";
 import { type Fault, isClaimed, type State } from "./state.ts";
+import { isUnread } from "./tracker-health.ts";
 
 /** One rule that an issue must pass to be started, and its result. */
 export type Explained = ScopeLine;
@@ -111,7 +112,7 @@ function dispatchable(issue: Issue, tracker: TrackerConfig): Explained {
   const ends = isBlocked ? `${names} must end` : "a change in the tracker";
   return gate("dispatchable", issue.dispatchable, {
     detail: issue.dispatchable ? "the tracker allows work" : why,
-    opens: issue.withheld === null ? ends : "assign it in the tracker",
+    opens: issue.withheld?.startsWith("assigned") ? "assign it in the tracker" : ends,
   });
 }
 
@@ -170,7 +171,8 @@ function serverGates(
   const claim = issues.get(id)?.claim;
   const own = claim === "running";
   const hasBegun = poll.phase !== "idle" || poll.lastWall !== null;
-  const failed = trackerError && `its last read failed: ${trackerError.message}`;
+  const fault = trackerError ?? (isUnread(id, poll.unread) ? poll.unread : null);
+  const failed = fault && `its last read failed: ${fault.message}`;
   const notRead = hasBegun ? failed : "it was not read yet";
   const stopping = gate("server", own, {
     detail: "the server is stopping",

@@ -14,6 +14,7 @@ import type { Attached, Issue } from "../model/issue.ts";
 import type { HeldNext } from "../model/next-step.ts";
 import type { WorkerHost } from "../model/worker.ts";
 import type { Used } from "../store/store.ts";
+import type { Unread } from "../tracker/partial.ts";
 import type { PollPace } from "../tracker/tracker.ts";
 import type { Fault } from "./state.ts";
 
@@ -59,6 +60,8 @@ export type Input =
       readonly type: "candidates.fetched";
       readonly request: number;
       readonly issues: readonly Issue[];
+      /** What of the scope could not be read; its issues are older than the read. Absent: nothing. */
+      readonly unread?: Unread;
       /** Absent: the interval of the configuration. */
       readonly pace?: PollPace | null;
     }

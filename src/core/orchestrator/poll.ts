@@ -20,7 +20,7 @@ import { applyRead, isSameList, type SingleRead, takeList } from "./queue.ts";
 import { overtaken, reconcile, rowsListed, seen, stopStalled, watched } from "./reconcile.ts";
 import { startAttempt } from "./start.ts";
 import { isFree, type Poll, type State } from "./state.ts";
-import { recovered, troubled } from "./tracker-health.ts";
+import { partlyRead, recovered, troubled } from "./tracker-health.ts";
 
 type PollInput = Extract<
   Input,
@@ -72,7 +72,9 @@ export function pollAnswered(state: State, input: PollInput, context: Context): 
   switch (input.type) {
     case "running.refreshed":
       return andThen(reconcile(state, input, context), (next) => {
-        const well = recovered(closeRequest(next, input.request));
+        const closed = closeRequest(next, input.request);
+        // An answer about no issue says nothing of the tracker.
+        const well = input.ids.length === 0 ? decided(closed) : recovered(closed);
         return andThen(well, preflight);
       });
     case "running.refreshFailed":
@@ -126,7 +128,7 @@ function candidatesFetched(
     : andThen(rowsListed(state, input, context), (next) => takeList(next, input, context));
   return andThen(listing, (next) => {
     const listed = { ...closeRequest(next, input.request), listFence: input.request };
-    return andThen(recovered(listed), (well) => dispatchNext(well, context));
+    return andThen(partlyRead(listed, input.unread ?? null), (well) => dispatchNext(well, context));
   });
 }
 

@@ -1,5 +1,6 @@
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
+import type { PartialRead } from "../tracker/partial.ts";
 import type { PollPace } from "../tracker/tracker.ts";
 import type { Effect, Gone, Input } from "./messages.ts";
 import type { Fault } from "./state.ts";
@@ -12,8 +13,15 @@ export interface ReadPorts {
   /** What the tracker's budget asks of the next poll. */
   pollPace?(): PollPace | null;
   fetchIssues(ids: readonly string[]): Promise<readonly Issue[]>;
+  /** The same reads where a part of the scope may fail by itself; null: it has no parts. */
+  partial?(): PartialPorts | null;
   /** Why the last read by id left this issue out; null: not known. */
   whyGone?(id: string): string | null;
+}
+
+export interface PartialPorts {
+  fetchCandidates(): Promise<PartialRead>;
+  fetchIssues(ids: readonly string[]): Promise<PartialRead>;
 }
 
 type ReadType = "refreshRunning" | "preflight" | "fetchCandidates" | "verifyIssues" | "checkIssue";
@@ -25,19 +33,23 @@ export async function readFrom(ports: ReadPorts, effect: Read): Promise<Input> {
   try {
     switch (effect.type) {
       case "refreshRunning": {
-        const issues = await ports.fetchIssues(effect.ids);
-        const gone = goneOf(ports, effect.ids, issues);
-        return { type: "running.refreshed", request, ids: effect.ids, issues, ...gone };
+        const { ids, issues } = partOf(effect.ids, await fetchSome(ports, effect.ids));
+        const gone = goneOf(ports, ids, issues);
+        return { type: "running.refreshed", request, ids, issues, ...gone };
       }
       case "preflight":
         return { type: "preflight.ended", request, problem: await ports.preflight() };
       case "fetchCandidates": {
-        const issues = await ports.fetchCandidates();
-        return { type: "candidates.fetched", request, issues, pace: ports.pollPace?.() ?? null };
+        const partial = ports.partial?.() ?? null;
+        const { issues, unread } = partial
+          ? await partial.fetchCandidates()
+          : { issues: await ports.fetchCandidates(), unread: null };
+        const pace = ports.pollPace?.() ?? null;
+        return { type: "candidates.fetched", request, issues, pace, ...(unread && { unread }) };
       }
       case "verifyIssues": {
-        const issues = await ports.fetchIssues(effect.ids);
-        return { type: "issues.verified", request, ids: effect.ids, issues };
+        const read = partOf(effect.ids, await fetchSome(ports, effect.ids));
+        return { type: "issues.verified", request, ...read };
       }
       case "checkIssue": {
         const { issueId } = effect;
@@ -49,6 +61,17 @@ export async function readFrom(ports: ReadPorts, effect: Read): Promise<Input> {
   } catch (error) {
     return failedRead(ports, effect, faultOf(error));
   }
+}
+
+function fetchSome(ports: ReadPorts, ids: readonly string[]) {
+  return ports.partial?.()?.fetchIssues(ids) ?? ports.fetchIssues(ids);
+}
+
+/** The issues, and which of the ids were read. */
+function partOf(ids: readonly string[], read: readonly Issue[] | PartialRead) {
+  if (!("issues" in read)) return { ids, issues: read };
+  const left = new Set(read.unread?.ids);
+  return { ids: ids.filter((id) => !left.has(id)), issues: read.issues };
 }
 
 /** What the tracker says about the issues that its answer leaves out. */

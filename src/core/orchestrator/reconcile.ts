@@ -23,6 +23,7 @@ import { close, dropRetry, invisible, release } from "./retry.ts";
 import { candidateOf } from "./snapshot.ts";
 import { claimed, type State } from "./state.ts";
 import { orderStop } from "./stop.ts";
+import { isUnread } from "./tracker-health.ts";
 
 /** Limit of issues without a claim that one poll reads in addition: a page of the tracker. */
 const restingAtOnce = 50;
@@ -153,13 +154,13 @@ export function overtaken(
 /** Aligns the rows of the issues in the list; other issues are read by id. */
 export function rowsListed(
   state: State,
-  { issues, request }: Pick<Extract<Input, { type: "candidates.fetched" }>, "issues" | "request">,
+  { issues, request, unread }: Omit<Extract<Input, { type: "candidates.fetched" }>, "type">,
   context: Seeing,
 ): Decision {
   if (state.issues.size === 0) return decided(state);
   const ids = new Set(state.issues.keys());
   return issues
-    .filter(({ id }) => ids.has(id) && !isStale(state, id, request))
+    .filter(({ id }) => ids.has(id) && !isStale(state, id, request) && !isUnread(id, unread))
     .reduce(
       (decision, issue) =>
         andThen(decision, (next) => seen(next, { id: issue.id, issue }, context)),

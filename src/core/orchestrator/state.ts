@@ -17,6 +17,7 @@ import type {
 import type { ActiveHours } from "../model/hours.ts";
 import type { Issue } from "../model/issue.ts";
 import type { WorkerHost } from "../model/worker.ts";
+import type { Unread } from "../tracker/partial.ts";
 import type { PollPace } from "../tracker/tracker.ts";
 import { type Claim, IssueMap, type Running } from "./issues.ts";
 
@@ -106,6 +107,8 @@ export interface Poll {
   readonly nextWall: number | null;
   /** The tracker's budget runs out, so that polls are slower than configured. */
   readonly pace: PollPace | null;
+  /** What of the scope the last list could not read; null: nothing. */
+  readonly unread: Unread | null;
 }
 
 /** Starts issues of the known queue when a slot becomes free between two polls. */
@@ -179,6 +182,7 @@ export function emptyState(): State {
       lastWall: null,
       nextWall: null,
       pace: null,
+      unread: null,
     },
     refill: { isDue: false, request: null, unblocked: new Set(), falseStarts: 0 },
     lastAttemptStamp: 0,

@@ -47,7 +47,8 @@ export function viewIn(
   { config, problem, warnings }: InForce,
   moment: { readonly now: number; readonly limit: number },
 ): View {
-  const { poll, trackerError } = state;
+  const { poll } = state;
+  const lastError = state.trackerError ?? poll.unread;
   return {
     snapshot: snapshot(state, config, moment),
     polling: {
@@ -55,12 +56,12 @@ export function viewIn(
       lastWall: poll.lastWall,
       nextWall: poll.nextWall,
       slowed: poll.pace,
-      lastError: trackerError,
+      lastError,
     },
     tracker: {
       kind: config.tracker.kind,
       ...healthOf(state),
-      lastError: trackerError,
+      lastError,
     },
     problem,
     warnings,

@@ -7,6 +7,7 @@ import type { TrackerConfig } from "../config/config.ts";
 import type { Problem } from "../config/finding.ts";
 import type { Meter } from "../events/meter.ts";
 import type { CommentList, Issue, IssueName, TrackerState } from "../model/issue.ts";
+import type { PartialReads } from "./partial.ts";
 
 /**
  * Where issues come from. The scheduler uses only the two reads (T-1). Every rejection is a
@@ -22,6 +23,8 @@ export interface Tracker {
   fetchIssuesByStates(states: readonly string[]): Promise<readonly Issue[]>;
   /** Complete snapshots in the order of the ids, each id once; an omitted id is gone from the scope. */
   fetchIssuesByIds(ids: readonly string[]): Promise<readonly Issue[]>;
+  /** The two reads for polls, where one of several repositories may fail by itself. Absent where none can. */
+  readonly partial?: PartialReads;
   /**
    * One issue by its identifier or an earlier one, in the scope or not; null: the tracker has none. One
    * request, for people who ask and never for a poll. Absent when the tracker cannot be asked for one.
@@ -137,10 +140,7 @@ export interface ScopeProject {
 /** Below this share of the tracker's budget the rest is left to moves and polls: the work's steps are not shown. */
 export const writeReserve = 0.1;
 
-/**
- * A comment that contains this never steers: for symphony's own, and for an agent that writes comments with a key other than
- * the server's.
- */
+/** A comment with this never steers: symphony's own, and one of an agent that has a key other than the server's. */
 export const ownMarker = "<!-- symphony -->";
 
 /** A comment, and whether it is by the `own` credential, by a `machine` (bot, app, integration), or by a `person`. */

@@ -342,3 +342,34 @@ test("S8: a failed read is also followed by the slower interval, and a refresh i
   await world.advance(0);
   assert.ok(world.calls.includes("candidates"));
 });
+
+test("what a list shows of a repository that cannot be read starts nothing and stops nothing, and the others' issues start", async () => {
+  const running = issue("B-1");
+  const world = await new Scheduler([running, issue("B-2", { dispatchable: false })]).begin();
+  assert.deepEqual(world.live, ["B-1"]);
+  const why = { code: "tracker_status", message: "acme/b: Not Found" };
+  const withheld = { dispatchable: false, withheld: why.message };
+  world.parts = {
+    fetchCandidates: async () => ({
+      issues: [issue("A-1"), { ...running, ...withheld }, issue("B-2", withheld)],
+      unread: { ...why, ids: ["id-B"] },
+    }),
+    fetchIssues: async (ids) => ({
+      issues: ids.includes("id-A-1") ? [issue("A-1")] : [],
+      unread: { ...why, ids: ["id-B-1", "id-B-2"] },
+    }),
+  };
+  await world.advance(30_000);
+  assert.deepEqual(world.live, ["B-1", "A-1"]);
+  await world.advance(60_000);
+  assert.deepEqual(world.live, ["B-1", "A-1"]);
+  const said = () => world.events.filter(({ type }) => type.startsWith("tracker."));
+  assert.deepEqual(
+    said().map(({ type, message }) => `${type}: ${message}`),
+    ["tracker.error: acme/b: Not Found"],
+  );
+  world.parts = null;
+  world.set(issue("A-1"));
+  await world.advance(30_000);
+  assert.equal(said().at(-1)?.type, "tracker.recovered");
+});

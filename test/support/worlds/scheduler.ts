@@ -14,6 +14,7 @@ import {
   Orchestrator,
   type Ports,
 } from "../../../src/core/orchestrator/orchestrator.ts";
+import type { PartialPorts } from "../../../src/core/orchestrator/reads.ts";
 import { restoredState } from "../../../src/core/orchestrator/records.ts";
 import type { Fault } from "../../../src/core/orchestrator/state.ts";
 import { step } from "../../../src/core/orchestrator/step.ts";
@@ -51,6 +52,8 @@ export class Scheduler implements Omit<Ports, "config"> {
   readFails: string | null = null;
   /** What the tracker asks of the next poll. */
   pace: PollPace | null = null;
+  /** The reads of a tracker whose parts fail by themselves. */
+  parts: PartialPorts | null = null;
   gate: Promise<void> | null = null;
   /** Delays only candidate lists; their content is from the time of the request. */
   listGate: Promise<void> | null = null;
@@ -86,6 +89,7 @@ export class Scheduler implements Omit<Ports, "config"> {
       preflight: async () => this.preflight(),
       fetchCandidates: () => this.fetchCandidates(),
       pollPace: () => this.pollPace(),
+      partial: () => this.parts,
       fetchIssues: (ids) => this.fetchIssues(ids),
       whyGone: (id) => this.gone.get(id) ?? null,
       runAttempt: (order, reports) => this.runAttempt(order, reports),

@@ -5,18 +5,30 @@ import { type Issue, normalState } from "../../model/issue.ts";
 import type { FoundIssue, ScopeLine } from "../tracker.ts";
 import type { Board, Card } from "./board.ts";
 import { tracked } from "./errors.ts";
+import { counted, hiddenItem, leftOutOf } from "./left-out.ts";
+import { namedIn } from "./named.ts";
 import type { RepositoryIssues } from "./repository.ts";
 import {
   closingReason,
   hasRelations,
   type IssueRow,
   issueOf,
+  nodeIdsOf,
   noRelations,
   type Relations,
   type RowContext,
   stateOf,
 } from "./rows.ts";
 import type { GithubTrackerSettings } from "./settings.ts";
+import {
+  type Failed,
+  failedAlone,
+  homesOf,
+  LastIssues,
+  partOf,
+  type ReadOfSeveral,
+  whole,
+} from "./unread.ts";
 
 export interface ReaderDeps {
   readonly settings: GithubTrackerSettings;
@@ -46,7 +58,6 @@ interface Made {
 
 const nothing: readonly Issue[] = [];
 const maxGone = 1_000;
-const hiddenItem = "item that the token may not see";
 /** As `issueIdOf` writes it. */
 const idForm = /^(\d+)#(\d+)$/;
 
@@ -56,6 +67,7 @@ export class GithubReader {
   readonly #made = new Map<string, Made>();
   readonly #lists = new Map<string, readonly Issue[]>();
   readonly #gone = new Map<string, string>();
+  readonly #last = new LastIssues();
   #saidLeftOut: string | null = null;
   /** Lists are read one after the other, so that no answer is older than its request. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -64,17 +76,24 @@ export class GithubReader {
     this.#deps = deps;
   }
 
-  byStates(states: readonly string[]): Promise<readonly Issue[]> {
-    const wanted = new Set(states.map(normalState).filter(Boolean));
-    if (wanted.size === 0) return Promise.resolve(nothing);
-    const answer = this.#turn.then(() => tracked(() => this.#byStates(wanted)));
-    this.#turn = answer.catch(() => {});
-    return answer;
+  async byStates(states: readonly string[]): Promise<readonly Issue[]> {
+    return tracked(async () => whole(await this.#listed(states, false)));
   }
 
-  byIds(ids: readonly string[]): Promise<readonly Issue[]> {
-    return ids.length === 0 ? Promise.resolve(nothing) : tracked(() => this.#byIds(ids));
+  async byIds(ids: readonly string[]): Promise<readonly Issue[]> {
+    return ids.length === 0 ? nothing : tracked(async () => whole(await this.#byIds(ids)));
   }
+
+  /** One repository of several that cannot be read fails no other. */
+  readonly partial = {
+    byStates: (states: readonly string[]) =>
+      tracked(async () => {
+        const read = await this.#listed(states, true);
+        if (read.failed.length === this.#deps.repositories.length) whole(read);
+        return partOf(read);
+      }),
+    byIds: (ids: readonly string[]) => tracked(async () => partOf(await this.#byIds(ids))),
+  };
 
   whyGone(id: string): string | null {
     return this.#gone.get(id) ?? null;
@@ -84,7 +103,7 @@ export class GithubReader {
   find(identifier: string): Promise<FoundIssue | null> {
     return tracked(async () => {
       await this.#deps.discover();
-      const named = this.#named(identifier.trim());
+      const named = namedIn(this.#deps.repositories, identifier.trim());
       if (named === null) return null;
       const { repository, number } = named;
       const row = await this.#row(repository, number);
@@ -100,13 +119,20 @@ export class GithubReader {
 
   /** Where an issue is. Rejects with `issue_not_found` for one of another repository. */
   async home(id: string): Promise<{ repository: RepositoryIssues; number: number }> {
-    const [, home, number] = idForm.exec(id) ?? [];
-    await this.#deps.discover();
-    for (const repository of this.#deps.repositories) {
-      if (String((await repository.facts()).id) === home)
-        return { repository, number: Number(number) };
-    }
+    const [, home = "", number] = idForm.exec(id) ?? [];
+    const repository = await this.homeOf(home);
+    if (repository !== null) return { repository, number: Number(number) };
     throw new SymphonyError("issue_not_found", `${id} is of no repository of the scope`);
+  }
+
+  /** The repository of an id; null: there is none. Rejects if it may be one that cannot be asked. */
+  async homeOf(id: string): Promise<RepositoryIssues | null> {
+    await this.#deps.discover();
+    const { byId, failed } = await homesOf(this.#deps.repositories);
+    const repository = byId.get(id);
+    if (repository !== undefined) return repository;
+    if (failed[0] !== undefined) throw failed[0].error;
+    return null;
   }
 
   /** Rejects with `issue_not_found`. */
@@ -120,7 +146,7 @@ export class GithubReader {
   /** As `find` names it. Rejects with `invalid_request`. */
   async rowNamed(identifier: string): Promise<IssueRow> {
     await this.#deps.discover();
-    const named = this.#named(identifier.trim());
+    const named = namedIn(this.#deps.repositories, identifier.trim());
     const row = named === null ? null : await named.repository.one(named.number);
     if (row !== null && !("gone" in row)) return row;
     throw new SymphonyError("invalid_request", `blockedBy: there is no issue ${identifier}`);
@@ -136,54 +162,67 @@ export class GithubReader {
     return home ? issueIdOf((await home.facts()).id, found.number) : null;
   }
 
-  async #byStates(wanted: ReadonlySet<string>): Promise<readonly Issue[]> {
-    const { board, settings } = this.#deps;
-    const isClosed = (state: string) => closingReason(state) !== undefined;
-    const mayBeClosed = (state: string) =>
-      isClosed(state) || (board !== null && settings.states.terminal.has(state));
-    const closed = [...wanted].some(mayBeClosed);
-    const open = [...wanted].some((state) => !isClosed(state));
+  #listed(states: readonly string[], keeps: boolean): Promise<ReadOfSeveral> {
+    const wanted = new Set(states.map(normalState).filter(Boolean));
+    if (wanted.size === 0) return Promise.resolve({ issues: nothing, failed: [], left: [] });
+    const answer = this.#turn.then(() => this.#byStates(wanted, keeps));
+    this.#turn = answer.catch(() => {});
+    return answer;
+  }
+
+  /** With `keeps` the issues of a repository that cannot be read are those of the last such read, withheld. */
+  async #byStates(wanted: ReadonlySet<string>, keeps: boolean): Promise<ReadOfSeveral> {
+    const { board, repositories } = this.#deps;
     await board?.read();
     await this.#deps.discover();
     this.#sayLeftOut();
     const found: Issue[] = [];
-    let malformed = 0;
-    for (const repository of this.#deps.repositories) {
-      const rows = [
-        ...(open ? await repository.open() : []),
-        ...(closed ? await repository.closed() : []),
-      ];
-      const context = await this.#context(repository);
-      for (const row of rows) {
-        // Only those that are asked for are looked at closely: it can cost two requests each.
-        const card = this.#cardOf(row);
-        if (board !== null && (card === null || card.isArchived)) continue;
-        const state = stateOf(row, settings.states, card);
-        if (!wanted.has(normalState(state))) continue;
-        const issue = await this.#issue(repository, row, context);
-        if (issue === null) malformed += 1;
-        else found.push(issue);
+    const failed: Failed[] = [];
+    for (const repository of repositories) {
+      try {
+        const issues = await this.#ofOne(repository, wanted);
+        if (keeps) this.#last.read(repository, issues);
+        found.push(...issues);
+      } catch (error) {
+        const failure = failedAlone(repository, error);
+        failed.push(failure);
+        if (keeps) found.push(...this.#last.withheld(failure));
       }
     }
-    if (malformed > 0) this.#deps.onMalformed(malformed);
     if (this.#made.size > 2 * found.length + maxGone) this.#made.clear();
-    return this.#sameList([...wanted].sort().join("\n"), found);
+    const issues = this.#sameList([...wanted].sort().join("\n"), found);
+    const left = failed.flatMap(({ repository }) => repository.knownId ?? []).map((id) => `${id}#`);
+    return { issues, failed, left };
+  }
+
+  async #ofOne(repository: RepositoryIssues, wanted: ReadonlySet<string>) {
+    const { board, settings } = this.#deps;
+    const isClosed = (state: string) => closingReason(state) !== undefined;
+    const mayBeClosed = (state: string) =>
+      isClosed(state) || (board !== null && settings.states.terminal.has(state));
+    const open = [...wanted].some((state) => !isClosed(state)) ? await repository.open() : [];
+    const closed = [...wanted].some(mayBeClosed) ? await repository.closed() : [];
+    const context = await this.#context(repository);
+    const found: Issue[] = [];
+    let malformed = 0;
+    for (const row of [...open, ...closed]) {
+      // Only those that are asked for are looked at closely: it can cost two requests each.
+      const card = this.#cardOf(row);
+      if (board !== null && (card === null || card.isArchived)) continue;
+      const state = stateOf(row, settings.states, card);
+      if (!wanted.has(normalState(state))) continue;
+      const issue = await this.#issue(repository, row, context);
+      if (issue === null) malformed += 1;
+      else found.push(issue);
+    }
+    if (malformed > 0) this.#deps.onMalformed(malformed);
+    return found;
   }
 
   /** What the last read of the board left out, such as `2 drafts`; null: nothing. */
   leftOut(): string | null {
     const { board, repositories } = this.#deps;
-    if (board === null) return null;
-    let others = 0;
-    for (const [name, count] of board.places ?? []) {
-      const [owner = "", repo = ""] = name.split("/");
-      if (!repositories.some((one) => one.isAt({ owner, repo }))) others += count;
-    }
-    const counts = [...Object.entries(board.others), ["issue of another repository", others]];
-    const words = (counts as [string, number][]).flatMap(([what, count]) =>
-      count === 0 ? [] : counted(count, what),
-    );
-    return words.join(", ") || null;
+    return board && leftOutOf(board, repositories);
   }
 
   #sayLeftOut(): void {
@@ -194,21 +233,31 @@ export class GithubReader {
     this.#saidLeftOut = what;
   }
 
-  async #byIds(ids: readonly string[]): Promise<readonly Issue[]> {
+  async #byIds(ids: readonly string[]): Promise<ReadOfSeveral> {
     await this.#deps.discover();
-    const homes = await Promise.all(
-      this.#deps.repositories.map(async (one) => [(await one.facts()).id, one] as const),
-    );
-    const byRepository = new Map(homes.map(([id, one]) => [String(id), one]));
+    const { byId, failed } = await homesOf(this.#deps.repositories);
+    const left: string[] = [];
+    const leave = (id: string, failure: Failed) => {
+      left.push(id);
+      if (!failed.some((one) => one.repository === failure.repository)) failed.push(failure);
+    };
     const read = [...new Set(ids)].map(async (id) => {
       const [, home = "", number] = idForm.exec(id) ?? [];
-      const repository = byRepository.get(home);
+      const repository = byId.get(home);
       if (repository === undefined) {
-        this.#leave(id, "of a repository that tracker.provider.repositories does not name");
+        // It may be of one whose id is not known yet.
+        const [first] = failed;
+        if (first !== undefined) leave(id, first);
+        else this.#leave(id, "of a repository that tracker.provider.repositories does not name");
         return null;
       }
-      const row = await this.#row(repository, Number(number));
-      return row && { id, repository, row };
+      try {
+        const row = await this.#row(repository, Number(number));
+        return row && { id, repository, row };
+      } catch (error) {
+        leave(id, failedAlone(repository, error));
+        return null;
+      }
     });
     const found = (await Promise.all(read)).filter((one) => one !== null);
     const { board } = this.#deps;
@@ -219,9 +268,13 @@ export class GithubReader {
         this.#leave(id, line.detail);
         return null;
       }
-      return this.#required(repository, row);
+      return this.#required(repository, row).catch((error: unknown) => {
+        leave(id, failedAlone(repository, error));
+        return null;
+      });
     });
-    return (await Promise.all(issues)).filter((issue) => issue !== null);
+    const known = (await Promise.all(issues)).filter((issue) => issue !== null);
+    return { issues: known, failed: left.length === 0 ? [] : failed, left };
   }
 
   /** null: it is gone. */
@@ -317,23 +370,6 @@ export class GithubReader {
     return { settings, repository: own, isOwn, assignee, parentOf, cardOf };
   }
 
-  #named(text: string): { readonly repository: RepositoryIssues; readonly number: number } | null {
-    const { repositories } = this.#deps;
-    const form =
-      /^(?:https:\/\/[^/]+\/)?(?:(?:([^/#\s]+)\/)?([^/#\s]+?))??(?:\/issues\/|[#-]|^)(\d{1,9})$/;
-    const [, owner, name, digits] = form.exec(text) ?? [];
-    if (digits === undefined) return null;
-    // A name that two of them have stands for neither.
-    const [repository, ...others] = repositories.filter((one) => {
-      const { place } = one;
-      if (name === undefined) return repositories.length === 1;
-      if (owner !== undefined) return one.isAt({ owner, repo: name });
-      return [place.prefix, place.repo].some((one) => one.toLowerCase() === name.toLowerCase());
-    });
-    if (repository === undefined || others.length > 0) return null;
-    return { repository, number: Number(digits) };
-  }
-
   #sameList(key: string, found: readonly Issue[]): readonly Issue[] {
     const known = this.#lists.get(key);
     if (known && isEqualList(known, found)) return known;
@@ -347,14 +383,6 @@ export class GithubReader {
     const [oldest] = this.#gone.keys();
     if (oldest !== undefined && this.#gone.size > maxGone) this.#gone.delete(oldest);
   }
-}
-
-function nodeIdsOf(rows: readonly IssueRow[]): readonly string[] {
-  return rows.flatMap((row) => row.node_id ?? []);
-}
-
-function counted(count: number, what: string): string {
-  return `${count} ${count === 1 ? what : what.replace(/^(draft|pull request|item|issue)/, "$1s")}`;
 }
 
 function isEqualList<T>(a: readonly T[], b: readonly T[]): boolean {

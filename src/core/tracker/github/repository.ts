@@ -79,6 +79,11 @@ export class RepositoryIssues {
     return this.#facts;
   }
 
+  /** Its id, if it was asked. */
+  get knownId(): number | null {
+    return this.#facts?.id ?? null;
+  }
+
   /** Whether this is its name: as configured, or as it was when it was asked last. */
   isAt(place: Pick<ScopeRepository, "owner" | "repo">): boolean {
     const [owner = "", repo = ""] = this.#facts?.full_name.split("/") ?? [];

@@ -56,6 +56,10 @@ export interface Relations {
   readonly subIssues: readonly IssueRow[];
 }
 
+export function nodeIdsOf(rows: readonly IssueRow[]): readonly string[] {
+  return rows.flatMap((row) => row.node_id ?? []);
+}
+
 export function hasRelations(row: IssueRow): boolean {
   const { issue_dependencies_summary: blocked, sub_issues_summary: subs } = row;
   return (blocked?.total_blocked_by ?? 0) > 0 || (subs?.total ?? 0) > 0;

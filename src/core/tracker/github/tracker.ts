@@ -49,6 +49,7 @@ export function createGithubTracker(options: GithubTrackerOptions): Tracker {
     kind: "github",
     fetchIssuesByStates: (states) => reader.byStates(states),
     fetchIssuesByIds: (ids) => reader.byIds(ids),
+    ...(repositories.length > 1 && { partial: reader.partial }),
     find: (identifier) => reader.find(identifier),
     whyGone: (id) => reader.whyGone(id),
     idOfNode: (nodeId, projectId) => tracked(() => reader.idOfNode(nodeId, projectId)),
@@ -218,13 +219,10 @@ class Connection {
   async comment(id: string) {
     await this.discover();
     const [, home, number = ""] = /^(\d+)\/(\d+)$/.exec(id) ?? [];
-    for (const repository of this.repositories) {
-      const { id: repositoryId } = await repository.facts();
-      if (String(repositoryId) !== home) continue;
-      const of = { id: number, at: repository.place, repositoryId };
-      return oneComment(this.#client(repository), this.#account(repository), of);
-    }
-    return null;
+    const repository = await this.reader.homeOf(home ?? "");
+    if (repository === null) return null;
+    const of = { id: number, at: repository.place, repositoryId: Number(home) };
+    return oneComment(this.#client(repository), this.#account(repository), of);
   }
 
   async comments(id: string) {
