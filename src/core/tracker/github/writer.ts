@@ -53,8 +53,22 @@ export class GithubWriter {
 
   /** These, and those that the labels of the issue's repository name. */
   async statesOf({ id }: Pick<Issue, "id">): Promise<readonly TrackerState[]> {
+    return this.#statesIn((await this.#home(id)).repository);
+  }
+
+  async #statesIn(repository: RepositoryIssues): Promise<readonly TrackerState[]> {
     if (this.#deps.settings.states.from === "project") return this.statesOfBoard();
-    return this.statesWith(await this.labelsOf((await this.#home(id)).repository));
+    return this.statesWith(await this.labelsOf(repository));
+  }
+
+  /** As it is spelled there. Rejects with `transition_not_allowed`. */
+  async #stateNamed(repository: RepositoryIssues, name: string, who: string): Promise<string> {
+    const states = await this.#statesIn(repository);
+    const state = states.find((one) => normalState(one.name) === normalState(name))?.name;
+    if (state !== undefined) return state;
+    const allowed = states.map((one) => one.name);
+    const message = `${who} cannot move to ${name}; it can to ${allowed.join(", ")}`;
+    throw new SymphonyError("transition_not_allowed", message, { details: { allowed } });
   }
 
   /** The options of the board, as they are now. */
@@ -97,13 +111,7 @@ export class GithubWriter {
   /** Safe to repeat. Rejects with `transition_not_allowed`. */
   async move(moved: IssueName, name: string): Promise<void> {
     const home = await this.#home(moved.id);
-    const states = await this.statesOf(moved);
-    const state = states.find((one) => normalState(one.name) === normalState(name))?.name;
-    if (state === undefined) {
-      const allowed = states.map((one) => one.name);
-      const message = `${moved.identifier} cannot move to ${name}; it can to ${allowed.join(", ")}`;
-      throw new SymphonyError("transition_not_allowed", message, { details: { allowed } });
-    }
+    const state = await this.#stateNamed(home.repository, name, moved.identifier);
     const row = await this.#row(home, moved);
     if (await this.#onBoard(home, row, state)) return;
     const reason = closingReason(state);
@@ -172,6 +180,9 @@ export class GithubWriter {
       throw new SymphonyError("invalid_request", message, { hint });
     }
     const { owner, repo } = repository.place;
+    // What would be refused afterwards leaves no issue.
+    if (draft.state !== undefined) await this.#stateNamed(repository, draft.state, "a new issue");
+    await this.#blockers(draft.blockedBy ?? [], null);
     const ranked = await this.#priority(repository, draft.priority);
     const labels = [...(draft.labels ?? []), ...ranked];
     const { title, description: body } = draft;
@@ -197,6 +208,8 @@ export class GithubWriter {
     const home = await this.#home(edited.id);
     const { title, description, labels, priority, blockedBy, state } = change;
     const row = await this.#row(home, edited);
+    const blockers = blockedBy && (await this.#blockers(blockedBy, row));
+    if (state !== undefined) await this.#stateNamed(home.repository, state, edited.identifier);
     const wanted = await this.#labelsFor(home, row, { labels, priority });
     const fields = {
       ...(title !== undefined && { title }),
@@ -208,7 +221,7 @@ export class GithubWriter {
       requireLabels(after.labels, wanted ?? []);
     }
     await this.#rank(row, priority);
-    if (blockedBy !== undefined) await this.#block(home, row, blockedBy);
+    if (blockers !== undefined) await this.#block(home, row, blockers);
     if (state !== undefined) await this.move(edited, state);
     return this.#deps.reader.require(home.repository, home.at.number);
   }
@@ -293,9 +306,15 @@ export class GithubWriter {
     throw noPriority("the repository has no label", priority);
   }
 
-  async #block({ client, at, repository }: Home, row: IssueRow, blockers: readonly string[]) {
+  /** Rejects with `invalid_request` for one that does not exist, and for the issue itself. */
+  async #blockers(names: readonly string[], own: IssueRow | null): Promise<readonly IssueRow[]> {
     const { reader } = this.#deps;
-    const wanted = await Promise.all(blockers.map((one) => reader.rowNamed(one)));
+    const rows = await Promise.all(names.map((one) => reader.rowNamed(one)));
+    if (!rows.some(({ id }) => id === own?.id)) return rows;
+    throw new SymphonyError("invalid_request", "blockedBy: the issue would block itself");
+  }
+
+  async #block({ client, at, repository }: Home, row: IssueRow, wanted: readonly IssueRow[]) {
     const { blockedBy } = await repository.relations(row);
     const route = `${issue}/dependencies/blocked_by`;
     for (const { id } of wanted) {
