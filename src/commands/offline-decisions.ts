@@ -29,12 +29,11 @@ export function replayFile(path: string) {
 }
 
 function readRepro(path: string): Repro {
-  if (!existsSync(path)) throw new SymphonyError("not_found", `there is no file ${path}`);
+  const hint = "symphony repro ISSUE --out FILE makes one";
+  if (!existsSync(path)) throw new SymphonyError("not_found", `there is no file ${path}`, { hint });
   const parsed = Head.safeParse(parseJson(readFileSync(path, "utf8")));
   if (!parsed.success) {
-    throw new SymphonyError("invalid_request", `${path} is not a file of symphony repro`, {
-      hint: "symphony repro ISSUE --out FILE makes one",
-    });
+    throw new SymphonyError("invalid_request", `${path} is not a file of symphony repro`, { hint });
   }
   // Its parts were written by `reproOf`; what cannot be read of them is said by the replay.
   return parsed.data as unknown as Repro;

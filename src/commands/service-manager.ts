@@ -6,7 +6,7 @@ import { SymphonyError } from "../core/model/errors.ts";
 import { program } from "../core/package.ts";
 import { runCommand } from "../core/process/run.ts";
 import { shellQuoted } from "../core/text/text.ts";
-import { type CommandContext, servedProject } from "./context.ts";
+import { type CommandContext, placeOf, servedProject } from "./context.ts";
 import {
   carriedOf,
   type Manager,
@@ -36,7 +36,9 @@ const managerMs = 20_000;
 
 /** Prints, installs, looks at or removes the service of one project. */
 export async function manage(request: Request, context: CommandContext): Promise<Report> {
-  const project = servedProject(request.workflow, context);
+  // A service is looked at and removed also when its workflow file is gone.
+  const isMade = request.what === "install" || request.what === "print";
+  const project = (isMade ? servedProject : placeOf)(request.workflow, context);
   const { env } = context;
   const home = env["HOME"] || userInfo().homedir;
   const manager = request.manager ?? managerHere();
@@ -151,9 +153,11 @@ async function status({ service, facts, context }: Work): Promise<Outcome> {
       ...(written === now || gone.length > 0
         ? []
         : ["It was installed with another PATH, Node.js or place"]),
-      ...(runs && written === now
-        ? []
-        : ["next: symphony service install writes it anew and starts it"]),
+      ...(gone.includes(facts.workflowPath)
+        ? ["next: symphony service uninstall, or bring the workflow file back"]
+        : runs && written === now
+          ? []
+          : ["next: symphony service install writes it anew and starts it"]),
     ],
   };
 }

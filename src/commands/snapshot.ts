@@ -108,8 +108,9 @@ export function alertLines(snapshot: SnapshotView, view: ViewOptions): readonly 
 
 function alertsOf(snapshot: SnapshotView, { paint, nowMs }: ViewOptions): readonly string[] {
   const { polling, tracker, problem, storage, unrecorded } = snapshot;
-  const paused = snapshot.paused.map(({ agent, until, reason }) => {
+  const paused = snapshot.paused.map(({ gate, agent, until, reason }) => {
     const who = agent === null ? "nothing new is started" : `nothing new is started with ${agent}`;
+    if (gate === "paused") return `${who}: ${reason}; symphony resume ends it`;
     return until === null
       ? `${who}: ${reason}`
       : `${who}, on again ${relative(until, nowMs)}: ${reason}`;

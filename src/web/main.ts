@@ -90,10 +90,11 @@ function Alerts({ state }: { state: State }): VNode {
     problem && `Nothing new is started: ${problem.message}`,
     storage && `Nothing new is started: ${storage.reason}`,
     tracker.last_error && `The ${tracker.kind} tracker fails: ${tracker.last_error.message}`,
-    ...paused.map(
-      (gate) =>
-        `Nothing new is started${gate.agent === null ? "" : ` with ${gate.agent}`}: ${gate.reason}`,
-    ),
+    ...paused.map(({ gate, agent, until, reason }) => {
+      const who = agent === null ? "" : ` with ${agent}`;
+      const when = until === null ? "" : ` until ${new Date(until).toLocaleString()}`;
+      return `Nothing new is started${who}${when}: ${reason}${gate === "paused" ? "; symphony resume ends it" : ""}`;
+    }),
     ...warnings.map((warning) => `Configuration: ${warning}`),
   ].filter((text) => text !== null);
   return html`<div>${texts.map((text) => html`<div key=${text} class="alert" role="alert">${text}</div>`)}</div>`;

@@ -85,6 +85,8 @@ test("repro writes one private file; replay decides again: 0 as recorded, 1 with
   const none = await symphony(["replay", file]);
   assert.match(none.stderr, /is not a file of symphony repro/);
   assert.equal(none.code, 2);
+  const missing = await symphony(["replay", `${file}.gone`]);
+  assert.deepEqual([missing.code, /next: symphony repro ISSUE/.test(missing.stderr)], [3, true]);
   const unknown = await symphony(["repro", "ENG-9"], { env });
   assert.equal(unknown.code, 3);
 });

@@ -236,7 +236,10 @@ test("a pause is set and ended by the command line, and a dry run and serve --on
     // Only now: an agent that had begun before the pause would continue.
     assert.equal((await run("issue", "create", "--title", "One")).code, 0);
     const state = await run("state");
-    assert.match(state.stdout, /nothing new is started: dispatch is paused \(cli, .*release day/);
+    assert.match(
+      state.stdout,
+      /nothing new is started: dispatch is paused \(cli, .*release day; symphony resume ends it/,
+    );
     await server.stop();
   }
   const plan = await run("serve", "--dry-run");

@@ -3,7 +3,14 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { serviceText } from "../../src/commands/service-file.ts";
@@ -189,6 +196,14 @@ test("status says what is gone, uninstall undoes only its own, and a manager tha
   assert.equal(removed.code, 0, removed.stderr);
   assert.ok(!existsSync(file) && existsSync(place.workflowPath));
   assert.match(calls().at(-2) ?? "", /^systemctl --user disable --now symphony-my-shop-/);
+  await run("install");
+  renameSync(place.workflowPath, `${place.workflowPath}.away`);
+  const lost = await run("status");
+  assert.equal(lost.code, 1, lost.stderr);
+  assert.match(lost.stdout, /^gone: .*WORKFLOW\.md\nnext: symphony service uninstall/m);
+  assert.equal((await run("uninstall")).code, 0);
+  assert.ok(!existsSync(file), "it is removed also without its workflow file");
+  renameSync(`${place.workflowPath}.away`, place.workflowPath);
   writeFileSync(file, "[Service]\nExecStart=/mine\n");
   for (const what of ["install", "uninstall"]) {
     const foreign = await run(what);

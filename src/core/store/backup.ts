@@ -207,7 +207,7 @@ export async function restoreUnlocked(dataDir: string, backup: string, inspect: 
 /**
  * Puts the files of a backup into `dataDir`, whose lock the caller holds. Nothing is changed before all of them were read,
  * checked and inspected; what was there is moved to the directory that is returned, never deleted. A restore that is interrupted
- * refuses every start until it is made again. Rejects with `storage_corrupt`, `storage_unavailable`.
+ * refuses every start until it is made again. Rejects with `not_found`, `storage_corrupt`, `storage_unavailable`.
  */
 export async function restore(
   dataDir: string,
@@ -215,7 +215,9 @@ export async function restore(
   { inspect, wall }: { readonly inspect: Inspect; readonly wall: number },
 ): Promise<{ readonly files: readonly BackedUp[]; readonly aside: string }> {
   if (!existsSync(backup)) {
-    throw new SymphonyError("usage", `${backup} does not exist`, { hint: "symphony restore FILE" });
+    throw new SymphonyError("not_found", `${backup} does not exist`, {
+      hint: "symphony restore FILE",
+    });
   }
   const fresh = join(dataDir, "restored.tmp");
   const aside = join(

@@ -106,6 +106,8 @@ test("a backup whose files a later release wrote is refused before anything is c
   assert.deepEqual(names(), before);
   const empty = temporaryDir(t);
   await assert.rejects(backUp(empty, `${file}.2`), coded("usage", /nothing to back up/));
+  const absent = restoreUnlocked(empty, `${file}.2`, requireReadable);
+  await assert.rejects(absent, coded("not_found", /does not exist/));
   assert.deepEqual(readdirSync(join(file, "..")), ["one.backup"]);
 });
 
