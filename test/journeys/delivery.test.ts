@@ -214,6 +214,39 @@ test("delivery: a turn that changed nothing holds its issue with what to do", as
   assert.equal(gitIn(place.bare)("branch", "--list", "symphony/*"), "");
 });
 
+test("delivery: a repository that git cannot use any more holds the issue after one attempt, with what to type", async () => {
+  const broken: Readonly<Record<string, readonly [command: string, reason: RegExp]>> = {
+    "LOCAL-1": ["rm -rf .git", /no repository of its own; next: mend the \.git of .*LOCAL-1/],
+    "LOCAL-2": [
+      "echo x > new.txt; find .git/objects -type f -delete",
+      /nothing was committed: .*; next: mend the \.git of .*LOCAL-2/,
+    ],
+    "LOCAL-3": ["echo garbage > .git/HEAD", /no repository of its own; next: mend/],
+    "LOCAL-4": [
+      'rm -rf "$PWD"',
+      /its workspace is gone, .*; next: symphony transition LOCAL-4 queued/,
+    ],
+  };
+  const issues = Object.fromEntries(
+    Object.entries(broken).map(([id, [command]]) => [id, [[{ do: "run", command }]]]),
+  );
+  await using place = await deliveryProject({ issues });
+  for (const id of Object.keys(broken)) await create(place, `Break ${id}`);
+  await using server = await Served.start(place);
+  for (const [id, [, reason]] of Object.entries(broken)) {
+    const held = await eventually(`${id} is held`, async () => {
+      const state = await server.client.system.state({});
+      return state.held.find(({ issue_identifier }) => issue_identifier === id);
+    });
+    assert.match(held.reason, reason);
+    const { attempts } = await server.client.issues.attempts({ params: { id } });
+    assert.deepEqual(
+      attempts.map(({ turn_count }) => turn_count),
+      [1],
+    );
+  }
+});
+
 test("delivery: a file with a secret is not pushed; the issue is held with its path, and the file stays", async () => {
   const leak = [
     [{ do: "edit", path: ".env", content: "TOKEN=canary-6f1d2c3b4a\n" }, ...greet],

@@ -1,3 +1,4 @@
+import { lstat } from "node:fs/promises";
 import type { EndedTurn, Unready } from "../attempt/turns.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
@@ -73,16 +74,14 @@ export async function madeBy(turn: LeftWork, deps: MadeDeps): Promise<Made | Unr
     await requireLentObjects(workspace.path);
   } catch (error) {
     // What is foreign is refused; anything else is a repository that cannot be read.
-    const how =
-      error instanceof SymphonyError
-        ? "take what is foreign out of its .git/objects (info/alternates and links)"
-        : `mend the .git of ${workspace.path}, as git status there shows`;
-    const reason = `not committed, the work stays in its workspace: ${messageOf(error)}; next: ${how}, ${thenDeliver}`;
-    return { kind: "refused", reason, next: "deliver" };
+    if (!(error instanceof SymphonyError)) return notReadable(error, turn);
+    const how = "take what is foreign out of its .git/objects (info/alternates and links)";
+    return notCommitted(error, `${how}, ${thenDeliver}`);
   }
   const lfs = await deps.contentsOf(repository, workspace.path);
   const committed = await commit(turn, known, deps, lfs?.store ?? null).catch((error: unknown) => {
     if (error instanceof SigningFailure) return notSigned(error, thenDeliver);
+    if (isBroken(error)) return notReadable(error, turn);
     throw error;
   });
   if (committed.kind !== "committed") return committed;
@@ -167,6 +166,38 @@ function notSigned({ message }: SigningFailure, thenDeliver: string): Refused {
     reason: `not committed, the work stays in its workspace: it cannot be signed: ${message}; ${next}`,
     next: "deliver",
   };
+}
+
+function notCommitted(error: unknown, next: string): Refused {
+  const reason = `not committed, the work stays in its workspace: ${messageOf(error)}; next: ${next}`;
+  return { kind: "refused", reason, next: "deliver" };
+}
+
+/** Another attempt would let the agent do its work once more, in the same repository that git cannot use. */
+function isBroken(error: unknown): boolean {
+  if (!(error instanceof SymphonyError)) return false;
+  return (
+    error.code === "no_repository" || /: (?:fatal|error): (?!.*No space left)/.test(error.message)
+  );
+}
+
+async function notReadable(
+  error: unknown,
+  { issue, workspace: { path } }: LeftWork,
+): Promise<Refused> {
+  const { identifier } = issue;
+  const found = await lstat(path).catch(() => null);
+  if (!found?.isDirectory()) {
+    const first = found === null ? "" : `remove ${path}, then `;
+    const next = `next: ${first}symphony transition ${identifier} queued, to begin in a new one`;
+    return {
+      kind: "refused",
+      reason: `its workspace is gone, and the agent's work with it: ${path} is no directory any more; ${next}`,
+    };
+  }
+  const how = `mend the .git of ${path}, as git status there shows, then symphony deliver ${identifier}`;
+  const anew = `symphony workspaces remove ${identifier} --force, then symphony transition ${identifier} queued, to begin anew`;
+  return notCommitted(error, `${how}; or ${anew}`);
 }
 
 type Committed = Commit | Unready;
