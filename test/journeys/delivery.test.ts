@@ -228,7 +228,7 @@ test("delivery: a repository that git cannot use any more holds the issue after 
     ],
   };
   const issues = Object.fromEntries(
-    Object.entries(broken).map(([id, [command]]) => [id, [[{ do: "run", command }]]]),
+    Object.entries(broken).map(([id, [command]]) => [id, [[{ do: "run", command } as const]]]),
   );
   await using place = await deliveryProject({ issues });
   for (const id of Object.keys(broken)) await create(place, `Break ${id}`);
@@ -245,6 +245,34 @@ test("delivery: a repository that git cannot use any more holds the issue after 
       [1],
     );
   }
+});
+
+test("delivery: a history of its own, which nothing could merge, is the agent's next turn", async () => {
+  const commit = "git -c user.name=a -c user.email=a@b commit -q -m anew";
+  const turns = [
+    [
+      {
+        do: "run",
+        command: `echo x > new.txt; git checkout -q --orphan fresh; git add -A; ${commit}`,
+      },
+    ],
+    [{ do: "run", command: "git reset -q --soft symphony/LOCAL-1-start-anew" }],
+  ] as const;
+  await using place = await deliveryProject({ issues: { "LOCAL-1": turns } });
+  await create(place, "Start anew");
+  await using server = await Served.start(place);
+  await eventually("it is pushed", async () => {
+    const { delivery } = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
+    return delivery?.pushed;
+  });
+  const git = gitIn(place.bare);
+  assert.ok(git("merge-base", "main", "symphony/LOCAL-1-start-anew"));
+  assert.equal(git("show", "symphony/LOCAL-1-start-anew:new.txt"), "x");
+  const { attempts } = await server.client.issues.attempts({ params: { id: "LOCAL-1" } });
+  assert.deepEqual(
+    attempts.map(({ turn_count }) => turn_count),
+    [2],
+  );
 });
 
 test("delivery: a file with a secret is not pushed; the issue is held with its path, and the file stays", async () => {

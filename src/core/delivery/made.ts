@@ -115,6 +115,7 @@ export async function madeBy(turn: LeftWork, deps: MadeDeps): Promise<Made | Unr
     const reason = `${refusalOf(offered.objections)}; ${how}`;
     return { kind: "refused", reason, next: "deliver" };
   }
+  if (offered.isUnrelated) return unrelated(turn, known.base ?? base, baseline?.head ?? base);
   const failed = await deps.check(turn, delivery.checks);
   if (failed !== null) return redCheck(failed, turn);
   return { kind: "changed", head, from: offered.base };
@@ -276,6 +277,16 @@ function refusalOf(objections: readonly Objection[]): string {
 /** Where a person mends what no turn did. */
 function mendIt({ issue: { identifier: name }, workspace }: LeftWork): string {
   return `next: mend it in ${workspace.path}, then symphony deliver ${name}, or symphony transition ${name} queued for more turns`;
+}
+
+/** `from`: the commit that the work began with. */
+function unrelated(turn: LeftWork, base: string, from: string): Unready {
+  const what = `its commits have no history in common with ${base}, so they cannot be merged`;
+  return {
+    kind: "unready",
+    reason: `the work cannot be offered: ${what}; ${mendIt(turn)}`,
+    prompt: `Your work cannot be offered yet: ${what}. Put it on top of that history again, for example with git reset --soft ${from} and a new commit. Then end the turn.`,
+  };
 }
 
 function redCheck({ command, output }: FailedCheck, turn: LeftWork): Unready {

@@ -39,6 +39,8 @@ export interface Objection {
 
 /** What a push of `head` would offer. */
 export interface Offered {
+  /** The whole history is here, and the base has no part of it: nobody could merge the branch. */
+  readonly isUnrelated: boolean;
   readonly base: string | null;
   readonly head: string;
   readonly branch: string | null;
@@ -100,8 +102,10 @@ export async function examineOffer(order: OfferOrder): Promise<Offered> {
     await examineOffered(pointers, rules, { objections, signal });
     const from = await mergeBase(git, [base, head], timeoutMs);
     const stat = from === null ? [] : await numstat(git, from, head);
+    const [isShallow] = lines(await git.run(["rev-parse", "--is-shallow-repository"], call));
     return {
       base: from,
+      isUnrelated: from === null && isShallow === "false",
       head,
       branch,
       commits: ids.length,
