@@ -29,6 +29,7 @@ export function takeList(state: State, input: Listed, context: Context): Decisio
   const known = new Set(state.queue.map((issue) => issue.id));
   const fresh = queue.filter((issue) => !known.has(issue.id));
   const events: Effect[] = fresh
+    .filter(({ id }) => mayQueue(state.issues.get(id)?.claim))
     .slice(0, maxListed)
     .map((issue) =>
       tell("issue.queued", issue, { message: issue.title, data: { state: issue.state } }),
@@ -51,6 +52,11 @@ export function takeList(state: State, input: Listed, context: Context): Decisio
     ...events,
     ...changed,
   );
+}
+
+/** The first list after a start also has issues that run, wait or are stopped: those are not queued by it. */
+function mayQueue(claim: string | undefined): boolean {
+  return claim === undefined || claim === "free" || claim === "completed";
 }
 
 export interface SingleRead {

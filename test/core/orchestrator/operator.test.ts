@@ -24,6 +24,7 @@ test("INV-22: an aborted issue stays held over polls and over a restart", async 
   assert.deepEqual(world.live, []);
   const next = await new Scheduler([issue("A-1")], config(), world.records).begin();
   assert.deepEqual(next.live, []);
+  assert.ok(!next.events.some(({ type }) => type === "issue.queued"), "and is not said to queue");
   await next.orchestrator.apply(to("queued"));
   await next.advance(0);
   assert.deepEqual(next.live, ["A-1"]);
