@@ -63,18 +63,24 @@ export class LinearTokens {
     const wall = this.#deps.clock.wall();
     if (this.#unsaved.length > 0) await this.#save(this.#unsaved);
     this.#access ??= this.#stored();
-    if (this.#access === null || wall >= this.#access.until) {
-      this.#renewing ??= this.#renew().finally(() => {
+    if (this.#access !== null && wall < this.#access.until) return `Bearer ${this.#access.token}`;
+    this.#renewing ??= this.#renew()
+      .then((access) => {
+        // Before those who wait continue: one of them would ask for another.
+        this.#access = access;
+        return access;
+      })
+      .finally(() => {
         this.#renewing = null;
       });
-      this.#access = await this.#renewing;
-    }
-    return `Bearer ${this.#access.token}`;
+    return `Bearer ${(await this.#renewing).token}`;
   };
 
   /** After a 401: true if another token is worth one more try. A new token that is refused means that the app is. */
   readonly recover = (authorization: string): boolean => {
     if (this.#access === null || `Bearer ${this.#access.token}` !== authorization) return true;
+    // Another request has asked for a new one, which is not in use yet.
+    if (this.#renewing !== null) return true;
     if (this.#deps.clock.now() < this.#renewedAt + youngMs) return false;
     this.#access = { ...this.#access, until: 0 };
     return true;

@@ -5,6 +5,7 @@ import { type TestContext, test } from "node:test";
 import { SymphonyError } from "../../../../src/core/model/errors.ts";
 import { openSecrets } from "../../../../src/core/secrets/secrets.ts";
 import { createRedactor } from "../../../../src/core/text/redact.ts";
+import { LinearTokens } from "../../../../src/core/tracker/linear/oauth.ts";
 import type { CredentialKeeper } from "../../../../src/core/tracker/tracker.ts";
 import { FakeClock } from "../../../support/fakes/fake-clock.ts";
 import { startFakeLinear } from "../../../support/fakes/fake-linear.ts";
@@ -12,6 +13,7 @@ import { driven, linearTracker } from "../../../support/fakes/linear-tracker.ts"
 import { startTokenEndpoint } from "../../../support/fakes/token-endpoint.ts";
 import { issue } from "../../../support/makers/issue.ts";
 import { temporaryDir } from "../../../support/makers/storage.ts";
+import { eventually } from "../../../support/worlds/symphony.ts";
 
 const hourMs = 3_600_000;
 
@@ -125,6 +127,37 @@ test("a token that Linear does not accept any more is renewed once, for a read, 
   assert.match(`${error.message} ${error.hint}`, /the app's token.*client_id.*installed/);
   await refused(tracker.fetchIssuesByStates(["Todo"]));
   assert.equal(asked(), 2);
+});
+
+test("a request that is refused while another one saves the new token is sent again with it", async (t) => {
+  await using it = await arrange(t);
+  const saving = Promise.withResolvers<void>();
+  let isSaving = false;
+  const keeper = {
+    ...it.keeper,
+    async keep(name: string, value: string) {
+      if (it.tokens.asked.length === 2) isSaving = true;
+      if (isSaving) await saving.promise;
+      await it.keeper.keep(name, value);
+    },
+  };
+  const clock = new FakeClock();
+  const settings = {
+    ...{ clientId: "app", clientSecret: () => "app-secret", tokenUrl: it.tokens.url },
+    ...{ scope: "read,write", refreshName: "LINEAR_REFRESH_TOKEN" },
+  };
+  const lookup = (name: string) => it.secrets.lookup(name);
+  const app = new LinearTokens(settings, { clock, lookup, keeper });
+  const old = await app.authorization();
+  clock.advance(2 * 60_000);
+  assert.equal(app.recover(old), true);
+  const first = app.authorization();
+  await eventually("the new token is being saved", async () => isSaving);
+  assert.equal(app.recover(old), true);
+  const second = app.authorization();
+  saving.resolve();
+  assert.deepEqual([await first, await second], Array(2).fill(`Bearer ${it.tokens.access}`));
+  assert.equal(it.tokens.asked.length, 2);
 });
 
 test("a disk that refuses the new refresh token does not stop the work: it is saved with a later request", async (t) => {
