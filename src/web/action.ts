@@ -53,6 +53,11 @@ export function Outcome({ result }: { result: Progress["result"] }): VNode | nul
   return html`<p class=${result.ok ? "done" : "refused"} role="status">${result.text}</p>`;
 }
 
+/** A text as an argument; a long one is read from stdin. */
+function typed(text: string): string {
+  return text.length > 500 ? "-" : text.trim();
+}
+
 /** The command that does the same. */
 export function Command({ words }: { words: readonly string[] }): VNode {
   return html`<${CommandLine} line=${words.map(shellWord).join(" ")} />`;
@@ -107,7 +112,7 @@ export function Answer({ issue, needs }: { issue: string; needs: Needs }): VNode
     "symphony",
     "respond",
     issue,
-    needs.kind === "approval" ? "approve" : text.trim() || "ANSWER",
+    needs.kind === "approval" ? "approve" : typed(text) || "ANSWER",
   ];
   return html`<div class="answer">
     <div class="buttons">${buttons}</div>
@@ -151,13 +156,15 @@ export function Steer({ issue }: { issue: string }): VNode {
   });
   const send = async (event: Event) => {
     event.preventDefault();
-    if (text.trim() !== "" && (await start())) keep("");
+    if (text.trim() === "" || !(await start())) return;
+    // What was typed meanwhile is not sent yet.
+    if (sessionStorage.getItem(draft) === text) keep("");
   };
   return html`<form class="control" onSubmit=${send}>
     <label>Guidance for the agent<textarea rows="2" value=${text} onInput=${(event: InputEvent) => keep((event.target as HTMLTextAreaElement).value)}></textarea></label>
     <button disabled=${progress.pending || text.trim() === ""}>${progress.pending ? "Sending …" : "Steer"}</button>
     <${Outcome} result=${progress.result} />
-    <${Command} words=${["symphony", "steer", issue, text.trim() || "MESSAGE"]} />
+    <${Command} words=${["symphony", "steer", issue, typed(text) || "MESSAGE"]} />
   </form>`;
 }
 

@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import type { Snapshot } from "../contract/system.ts";
-import { distance, thousands, words } from "./words.ts";
+import { ago, distance, thousands, words } from "./words.ts";
 
 // What the page and `symphony watch` show of the state, in the same lanes, order and words.
 
@@ -87,7 +87,7 @@ export function wordsOf(row: Row, now: number): Words {
     ...{ what, about, fault },
   });
   if ("needs" in row) {
-    return said(row.needs.prompt, `${row.needs.kind} asked ${distance(row.needs.since, now)}`);
+    return said(row.needs.prompt, `${row.needs.kind} asked ${ago(row.needs.since, now)}`);
   }
   if ("turn_count" in row) {
     const model = row.model === null ? "" : ` · ${row.model}`;
@@ -95,7 +95,7 @@ export function wordsOf(row: Row, now: number): Words {
     const tokens = `${thousands(row.tokens.total_tokens)} tokens`;
     return said(
       row.stopping ?? row.last_message ?? words(row.last_event ?? row.phase),
-      `${row.agent}${model}${host} · ${words(row.phase)} · ${tokens} · began ${distance(row.started_at, now)}`,
+      `${row.agent}${model}${host} · ${words(row.phase)} · ${tokens} · began ${ago(row.started_at, now)}`,
     );
   }
   if ("due_at" in row) {
@@ -106,15 +106,15 @@ export function wordsOf(row: Row, now: number): Words {
   }
   if ("waiting_for" in row) return said(row.waiting_for, "");
   if ("reason" in row) {
-    return said(row.reason, `${row.status} ${distance(row.since, now)}`, row.error);
+    return said(row.reason, `${row.status} ${ago(row.since, now)}`, row.error);
   }
   if ("outcome" in row) {
     const tokens = `${thousands(row.tokens.total_tokens)} tokens`;
-    return said(words(row.outcome), `${tokens} · ${distance(row.ended_at, now)}`);
+    return said(words(row.outcome), `${tokens} · ${ago(row.ended_at, now)}`);
   }
   const { delivery, since } = row;
   const what = delivery === null ? "waits for a person" : (delivery.problem ?? delivery.summary);
-  return said(what, distance(since, now));
+  return said(what, ago(since, now));
 }
 
 /** Whether a search for `text` finds the issue. */

@@ -24,6 +24,11 @@ export function distance(at: string | number | null, now: number): string {
   return ms > 0 ? `in ${span}` : `${span} ago`;
 }
 
+/** How long ago it was: a clock that is a little behind makes no future of it. */
+export function ago(at: string | number | null, now: number): string {
+  return distance(at === null ? null : Math.min(new Date(at).getTime(), now), now);
+}
+
 function spanOf(seconds: number): string {
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 90 * 60) return `${Math.round(seconds / 60)} min`;

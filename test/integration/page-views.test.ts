@@ -263,7 +263,26 @@ describe("the views of the page", () => {
     });
     await page.setViewportSize({ width: 640, height: 360 });
     assert.equal(await text.inputValue(), "half a wo");
+    const held = Promise.withResolvers<void>();
+    await page.route("**/steer", (route) => held.promise.then(() => route.continue()));
     await button.tap();
+    await page.getByRole("button", { name: "Sending …" }).waitFor();
+    await text.fill("half a word more");
+    held.resolve();
     await page.getByText(/^(The agent has it|Accepted)/).waitFor();
+    assert.equal(await text.inputValue(), "half a word more", "typed meanwhile, and not sent");
+  });
+
+  test("D25: on a phone a title and a guidance of one long word do not hide or push away anything", async () => {
+    const { url, client } = made.server;
+    await using shown = await openPage(browser, url, { viewport: { width: 360, height: 640 } });
+    const { page } = shown;
+    await client.issues.edit({ params: { id: "LOCAL-2" }, body: { title: "t".repeat(400) } });
+    await page.goto(`${url}/#/issue/LOCAL-2`);
+    const title = page.locator("h2 bdi", { hasText: "tttt" });
+    const box = await title.boundingBox();
+    assert.ok(box !== null && box.x + box.width <= 360, JSON.stringify(box));
+    await page.getByLabel("Guidance for the agent").fill("y".repeat(9_000));
+    await page.getByText("symphony steer LOCAL-2 -", { exact: true }).waitFor();
   });
 });

@@ -5,7 +5,7 @@ import { changesIn, filesOf, kindOf } from "../../src/web/diff.ts";
 import { lanesOf, type Row, type State, wordsOf } from "../../src/web/lanes.ts";
 import { coloured, languageOf } from "../../src/web/syntax.ts";
 import { tokenPoints, withinAttempt } from "../../src/web/usage.ts";
-import { cut, distance, plural, shellWord, webAddress } from "../../src/web/words.ts";
+import { ago, cut, distance, plural, shellWord, webAddress } from "../../src/web/words.ts";
 import { config } from "../support/makers/issue.ts";
 import { createWorld } from "../support/worlds/core.ts";
 import { serve } from "../support/worlds/server.ts";
@@ -173,6 +173,8 @@ test("times, counts, addresses and words of a command", () => {
   assert.equal(distance("2026-01-01T00:00:00.000Z", Date.UTC(2026, 0, 1, 0, 2)), "2 min ago");
   assert.equal(distance(90_000, 0), "in 2 min");
   assert.equal(distance(null, 0), "–");
+  assert.equal(ago(3_000, 0), "0 s ago", "the server's clock is ahead");
+  assert.equal(ago(0, 120_000), "2 min ago");
   assert.deepEqual([plural(1, "turn"), plural(1_200, "turn")], ["1 turn", "1,200 turns"]);
   assert.deepEqual(
     ["https://a.example/", "javascript:alert(1)", "//a.example", null].map(webAddress),
