@@ -112,8 +112,9 @@ export async function commentsOf(core: Core, issue: Issue): Promise<CommentList>
 
 function notFound(core: Core, identifier: string): SymphonyError {
   const { kind } = core.tracker();
-  const id = core.history.issueIdOf(identifier);
-  const why = id === null ? null : (core.tracker().whyGone?.(id) ?? null);
+  // One that was never worked on is known to the tracker alone.
+  const id = core.history.issueIdOf(identifier) ?? identifier;
+  const why = core.tracker().whyGone?.(id) ?? null;
   const message = `the ${kind} tracker has no issue ${identifier}${why === null ? "" : `: ${why}`}`;
   return new SymphonyError("issue_not_found", message, {
     details: { tracker: kind },

@@ -30,7 +30,7 @@ export interface Tracker {
    * request, for people who ask and never for a poll. Absent when the tracker cannot be asked for one.
    */
   find?(identifier: string): Promise<FoundIssue | null>;
-  /** Why the last read by id left this issue out, such as `moved to the project Billing`; null: not known. */
+  /** Why the last read of this issue found none, such as `moved to the project Billing`; null: not known. Takes what `find` does. */
   whyGone?(id: string): string | null;
   /** The id of the issue that a webhook names by another id of the tracker; null: of none in the scope. Absent without such. */
   idOfNode?(nodeId: string, projectId: string | null): Promise<string | null>;

@@ -95,8 +95,12 @@ export class GithubReader {
     byIds: (ids: readonly string[]) => tracked(async () => partOf(await this.#byIds(ids))),
   };
 
+  /** Of an id, or of a name that `find` takes. */
   whyGone(id: string): string | null {
-    return this.#gone.get(id) ?? null;
+    const named = idForm.test(id) ? null : namedIn(this.#deps.repositories, id);
+    const home = named?.repository.knownId ?? null;
+    const known = named === null || home === null ? id : issueIdOf(home, named.number);
+    return this.#gone.get(known) ?? null;
   }
 
   /** `app-12`, `app#12`, `acme/app#12`, `#12` where there is one repository, or the address of the issue. */

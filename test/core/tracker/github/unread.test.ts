@@ -51,3 +51,14 @@ test("a limit, a token and a lost connection are of all repositories, and so is 
   await assert.rejects(tracker.partial?.byStates(["Open"]) ?? Promise.resolve());
   tracker.close();
 });
+
+test("an issue that is gone and was never worked on is told by its name why", async () => {
+  await using fake = await startSmallGithub();
+  fake.add({ movedTo: "https://x/repos/acme/docs/issues/5" });
+  const { tracker } = githubTracker(fake.url);
+  assert.equal(await tracker.find?.("app-1"), null);
+  assert.equal(tracker.whyGone?.("app-1"), "transferred to acme/docs#5");
+  assert.equal(tracker.whyGone?.("acme/app#1"), "transferred to acme/docs#5");
+  assert.equal(tracker.whyGone?.("app-2"), null);
+  tracker.close();
+});
