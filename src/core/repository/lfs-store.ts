@@ -251,12 +251,14 @@ export async function hashOf(
   { to, atMost = Number.POSITIVE_INFINITY, signal }: Hashing = {},
 ): Promise<Pointer> {
   const hash = createHash("sha256");
-  const buffer = Buffer.allocUnsafe(chunkBytes);
+  const stats = await from.stat();
   let bytes = 0;
-  if (!(await from.stat()).isFile()) return { oid: "", bytes };
+  if (!stats.isFile()) return { oid: "", bytes };
+  // One byte more shows the end of a small file without a second buffer.
+  const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, stats.size + 1));
   for (;;) {
     signal?.throwIfAborted();
-    const { bytesRead } = await from.read(buffer, 0, chunkBytes, null);
+    const { bytesRead } = await from.read(buffer, 0, buffer.length, null);
     if (bytesRead === 0 || bytes > atMost) return { oid: hash.digest("hex"), bytes };
     const chunk = buffer.subarray(0, bytesRead);
     hash.update(chunk);

@@ -28,6 +28,7 @@ export interface Copied {
   readonly conflicts: number;
 }
 
+const firstBytes = 16 * 1024;
 const chunkBytes = 1024 * 1024;
 /** A conflict in a larger file is not searched for: people do not merge such files as text. */
 const maxScannedBytes = 16 * 1024 * 1024;
@@ -145,16 +146,18 @@ const outside = "it is not inside the workspace";
 
 async function pour(from: FileHandle, to: FileHandle) {
   const hash = createHash("sha256");
-  const buffer = Buffer.allocUnsafe(chunkBytes);
+  // Most files are small: a large buffer for each would cost more than to copy it.
+  let buffer = Buffer.allocUnsafe(firstBytes);
   let kept: Buffer[] = [];
   let bytes = 0;
   for (;;) {
-    const { bytesRead } = await from.read(buffer, 0, chunkBytes, null);
+    const { bytesRead } = await from.read(buffer, 0, buffer.length, null);
     if (bytesRead === 0) break;
     const chunk = Buffer.from(buffer.subarray(0, bytesRead));
     hash.update(chunk);
     await to.writeFile(chunk);
     bytes += bytesRead;
+    if (bytesRead === firstBytes) buffer = Buffer.allocUnsafe(chunkBytes);
     if (bytes <= maxScannedBytes) kept.push(chunk);
     else kept = [];
   }

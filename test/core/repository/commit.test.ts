@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
 import {
   chmodSync,
   existsSync,
@@ -14,6 +15,7 @@ import {
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { type CommitOrder, commitWork } from "../../../src/core/repository/commit.ts";
+import { fileDigest } from "../../../src/core/workspace/tree-digest.ts";
 import { gitIn, setTraps } from "../../support/makers/git-repository.ts";
 import { coded, temporaryDir } from "../../support/makers/storage.ts";
 
@@ -47,6 +49,25 @@ function bench(t: TestContext, init: readonly string[] = []) {
     });
   return { path, git, write, first, commit };
 }
+
+test("files of every size around the buffers of copies and digests are committed as they are", async (t) => {
+  const { path, git, write, first, commit } = bench(t);
+  first();
+  const sizes = [0, 1, 16_383, 16_384, 16_385, 1_064_959, 1_064_960, 1_064_961, 2_200_000];
+  const contents = sizes.map((size) => Buffer.alloc(size, randomBytes(1_009)));
+  for (const [index, content] of contents.entries()) write(`size-${index}.bin`, content);
+  assert.equal((await commit()).outcome, "committed");
+  assert.equal(git("status", "--porcelain"), "");
+  for (const [index, content] of contents.entries()) {
+    const name = `size-${index}.bin`;
+    const stored = execFileSync("git", ["-C", path, "cat-file", "blob", `HEAD:${name}`], {
+      maxBuffer: 4_000_000,
+    });
+    assert.ok(stored.equals(content), name);
+    const sha256 = createHash("sha256").update(content).digest("hex");
+    assert.equal(await fileDigest(join(path, name)), sha256, name);
+  }
+});
 
 test("a file in another encoding than the base's .gitattributes name is left out by name, and the rest is committed", async (t) => {
   const { git, write, commit } = bench(t);
