@@ -17,6 +17,19 @@ export async function tracked<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
+/** As `tracked`, for what a person writes: after a lost answer it may have been done. `look` shows whether it was. */
+export async function written<T>(look: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof ForgeError)) throw error;
+    const { code, message, details, hint } = trackerError(error);
+    const unknown = `whether it was done is not known: look with ${look} before you try again`;
+    const next = error.category === "unavailable" ? unknown : hint;
+    throw new SymphonyError(code, message, { cause: error, details, ...(next && { hint: next }) });
+  }
+}
+
 /** A failure of GitHub as the tracker's error (T-9). */
 export function trackerError(error: ForgeError): SymphonyError {
   const { category, status, retryAt } = error;

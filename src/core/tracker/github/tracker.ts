@@ -13,7 +13,7 @@ import { issueTools } from "../issue-tools.ts";
 import type { Lookup, PollPace, ScopeNames, Tracker } from "../tracker.ts";
 import { Board } from "./board.ts";
 import { newestComments, oneComment, timedComments } from "./comments.ts";
-import { tracked } from "./errors.ts";
+import { tracked, written } from "./errors.ts";
 import { GithubReader } from "./reader.ts";
 import { RepositoryIssues } from "./repository.ts";
 import {
@@ -72,9 +72,13 @@ export function createGithubTracker(options: GithubTrackerOptions): Tracker {
         options,
       }),
     editor: {
-      create: (draft) => tracked(() => writer.create(draft)),
-      edit: (issue, change) => tracked(() => writer.edit(issue, change)),
-      comment: (issue, body) => tracked(() => writer.comment(issue, { key: null, body })),
+      create: (draft) => written("symphony issue list", () => writer.create(draft)),
+      edit: (issue, change) =>
+        written(`symphony issue show ${issue.identifier}`, () => writer.edit(issue, change)),
+      comment: (issue, body) =>
+        written(`symphony issue comments ${issue.identifier}`, () =>
+          writer.comment(issue, { key: null, body }),
+        ),
     },
     secretEnvNames: settings.site.secretEnvNames,
     workflow: {

@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { Clock } from "../../clock.ts";
 import type { GithubClient } from "../../github/client.ts";
 import { SymphonyError } from "../../model/errors.ts";
+import { ForgeError } from "../../model/forge-error.ts";
 import { type Issue, type IssueName, normalState, type TrackerState } from "../../model/issue.ts";
 import type { IssueChange, IssueDraft } from "../tracker.ts";
 import type { Board, Option } from "./board.ts";
@@ -188,7 +189,10 @@ export class GithubWriter {
     const { title, description: body } = draft;
     const route = "POST /repos/{owner}/{repo}/issues";
     const order = { owner, repo, title, body: body ?? "", labels };
-    const row = await clientOf(repository).write(oneRow, route, order);
+    const startedAt = this.#deps.clock.wall();
+    const row = await clientOf(repository)
+      .write(oneRow, route, order)
+      .catch((error: unknown) => this.#made(repository, { ...order, startedAt }, error));
     requireLabels(row.labels, labels);
     if (row.node_id) await this.#deps.board?.add(row.node_id);
     const made = await reader.require(repository, row.number);
@@ -201,6 +205,25 @@ export class GithubWriter {
       blockedBy: draft.blockedBy,
       state: draft.state ?? begin ?? undefined,
     });
+  }
+
+  /** The issue of a request whose answer was lost, if GitHub has made it; else throws the error. */
+  async #made(
+    repository: RepositoryIssues,
+    order: { readonly title: string; readonly body: string; readonly startedAt: number },
+    error: unknown,
+  ): Promise<IssueRow> {
+    if (!(error instanceof ForgeError) || error.category !== "unavailable") throw error;
+    const { aheadMs } = this.#deps.clientOf(repository).gap;
+    // GitHub counts in seconds.
+    const since = order.startedAt - aheadMs - 1_000;
+    const rows = await repository.open().catch((): readonly IssueRow[] => []);
+    const made = rows.find(
+      ({ title, body, created_at: at }) =>
+        title === order.title && (body ?? "") === order.body && Date.parse(at) >= since,
+    );
+    if (made === undefined) throw error;
+    return made;
   }
 
   /** Omitted fields stay as they are; labels of a state or a priority stay unless that is what changes. */

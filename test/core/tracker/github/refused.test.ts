@@ -29,3 +29,26 @@ test("an issue whose state or blocker is refused is neither created nor changed"
   assert.equal(fake.issues.get(1)?.title, "New");
   tracker.close();
 });
+
+test("an issue whose answer is lost is made once, and what else may have been done is said", async () => {
+  await using fake = await startSmallGithub();
+  const { tracker, clock } = githubTracker(fake.url);
+  const { editor } = tracker;
+  assert.ok(editor);
+  // The clocks of both are far apart: an answer says by how much.
+  fake.headers["date"] = new Date(Date.parse("2026-11-26T08:00:00Z")).toUTCString();
+  await tracker.fetchIssuesByStates(["Open"]);
+  fake.fail({ match: /^POST .*\/issues$/, lost: true });
+  const made = await driven(clock, editor.create({ title: "New", description: "Text" }));
+  assert.deepEqual([made.identifier, fake.issues.size], ["app-1", 1]);
+  // An earlier one of the same words is another issue.
+  fake.headers["date"] = new Date(Date.parse("2026-11-26T09:00:00Z")).toUTCString();
+  await tracker.fetchIssuesByIds(["7#1"]);
+  fake.fail({ match: /^POST .*\/issues$/, status: 502 });
+  const again = driven(clock, editor.create({ title: "New", description: "Text" }));
+  await assert.rejects(again, { code: "tracker_status", hint: /look with symphony issue list/ });
+  fake.fail({ match: /comments$/, lost: true });
+  const comment = driven(clock, editor.comment(made, "A word"));
+  await assert.rejects(comment, { hint: /look with symphony issue comments app-1/ });
+  tracker.close();
+});
