@@ -28,7 +28,7 @@ import {
 } from "./retry.ts";
 import { startAttempt } from "./start.ts";
 import { claimed, type State } from "./state.ts";
-import { recovered, troubled } from "./tracker-health.ts";
+import { isUnread, recovered, troubled } from "./tracker-health.ts";
 
 /** The wall clock, which opens gates, may be some milliseconds behind the monotonic one. */
 const shortestWaitMs = 1_000;
@@ -143,7 +143,9 @@ export function issueCheckFailed(
 ): Decision {
   const closed = closeRequest(state, input.request);
   const entry = state.issues.of("retrying").get(input.issueId);
-  const noted = troubled(closed, input.error);
+  // The last list has said it of the whole repository, and the others can be read.
+  const isKnown = isUnread(input.issueId, state.poll.unread);
+  const noted = isKnown ? decided(closed) : troubled(closed, input.error);
   if (entry?.checking !== input.request) return noted;
   return andThen(noted, (next) =>
     queueFailure(

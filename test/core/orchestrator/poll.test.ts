@@ -368,6 +368,13 @@ test("what a list shows of a repository that cannot be read starts nothing and s
     said().map(({ type, message }) => `${type}: ${message}`),
     ["tracker.error: acme/b: Not Found"],
   );
+  // A read of one of its issues says nothing new, and keeps no free slot from the others.
+  world.readFails = "acme/b: Not Found";
+  world.orchestrator.post({ type: "issue.hinted", issueId: "id-B-2" });
+  await world.advance(0);
+  assert.equal(said().length, 1);
+  assert.equal(world.orchestrator.state.trackerError, null);
+  world.readFails = null;
   world.parts = null;
   world.set(issue("A-1"));
   await world.advance(30_000);
