@@ -53,6 +53,14 @@ const typesWhenAsked = {
     });
   },
 };
+/** prom-client brings two clients of other programs, one of which loads HTTPS, TLS and zlib at its import. No code of src uses them. */
+const withoutPushing = {
+  name: "without-pushing",
+  setup(plugin) {
+    const filter = /\/prom-client\/lib\/(?:pushgateway|cluster)\.js$/;
+    plugin.onLoad({ filter }, () => ({ contents: "" }));
+  },
+};
 for (const name of joined) {
   const { outputFiles: files, metafile } = await build({
     ...shared,
@@ -60,7 +68,7 @@ for (const name of joined) {
     outfile: `dist/vendor/${name}.js`,
     metafile: true,
     write: false,
-    plugins: [typesWhenAsked],
+    plugins: [typesWhenAsked, withoutPushing],
     // For packages that are no modules yet.
     banner: {
       js: 'import{createRequire}from"node:module";const require=createRequire(import.meta.url);',
