@@ -1,3 +1,4 @@
+import { createInterface } from "node:readline";
 import type { InstalledAgent } from "../core/agent/installed.ts";
 import { knownPrograms } from "../core/agent/installed.ts";
 import { systemClock } from "../core/clock.ts";
@@ -10,6 +11,7 @@ import {
 } from "../core/tracker/kinds.ts";
 import type { ScopeProject } from "../core/tracker/tracker.ts";
 import type { CommandContext } from "./context.ts";
+import { appendsOnly } from "./output.ts";
 import { offered } from "./setup-facts.ts";
 import { type AgentChoice, builtIn, type FoundRepository, type SetupChoice } from "./setup-file.ts";
 import { providerAddress, withProvider } from "./setup-provider.ts";
@@ -245,7 +247,7 @@ async function typeKey(
   const from = setup.keyFrom === null ? "" : ` (from ${setup.keyFrom})`;
   const message = `${name}${from}, stored as a secret:`;
   const value = await password(
-    { message, mask: true },
+    { message, mask: !appendsOnly(context.env) },
     { input: context.stdin, output: context.stderr },
   );
   if (value.trim() === "") throw new SymphonyError("usage", `${name} is empty`);
@@ -303,11 +305,42 @@ const levelTexts: Readonly<Record<SetupChoice["level"], string>> = {
   danger: "everything that you may do",
 };
 
+interface Choice<T> {
+  readonly name: string;
+  readonly value: T;
+}
+
 async function select<T>(
   message: string,
-  choices: readonly { readonly name: string; readonly value: T }[],
-  { stdin, stderr }: CommandContext,
+  choices: readonly Choice<T>[],
+  context: CommandContext,
 ): Promise<T> {
+  if (appendsOnly(context.env)) return numbered(message, choices, context);
+  const { stdin, stderr } = context;
   const prompts = await import("@inquirer/prompts");
   return prompts.select({ message, choices: [...choices] }, { input: stdin, output: stderr });
+}
+
+/** The choices with numbers, for a screen reader: nothing is drawn twice. Enter takes the first. */
+async function numbered<T>(
+  message: string,
+  choices: readonly Choice<T>[],
+  { stdin, stderr }: CommandContext,
+): Promise<T> {
+  const ask = () => stderr.write(`1 to ${choices.length}, Enter for 1: `);
+  stderr.write(`${message}\n${choices.map(({ name }, at) => `  ${at + 1} ${name}\n`).join("")}`);
+  ask();
+  try {
+    for await (const line of createInterface({ input: stdin, terminal: false })) {
+      const chosen = choices[Number(line.trim() || 1) - 1];
+      if (chosen !== undefined) return chosen.value;
+      ask();
+    }
+  } finally {
+    // A terminal that is still read would keep the process alive.
+    stdin.pause();
+  }
+  throw new SymphonyError("usage", `not answered: ${message}`, {
+    hint: "symphony init --yes asks nothing",
+  });
 }

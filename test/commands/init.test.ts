@@ -231,6 +231,28 @@ test("D4: only agents that were found are offered, those with a login first", {
   assert.match(written(place), /level: networked/);
 });
 
+test("D16: with ACCESSIBLE=1 the choices have numbers, and nothing is drawn twice", {
+  skip: noTerminal,
+}, async (t) => {
+  const place = project(t, "codex", "gemini");
+  const steps = [
+    ["1 to 4, Enter for 1:", "9\r"],
+    ["1 to 4, Enter for 1:", "1\r"],
+    ["1 to 2, Enter for 1:", "\r"],
+    ["1 to 2, Enter for 1:", "2\r"],
+  ];
+  const command = [process.execPath, bin, "init"];
+  const child = spawn("python3", [onTerminal, "--steps", JSON.stringify(steps), ...command], {
+    cwd: place.cwd,
+    env: { ...process.env, ...place.env, NO_COLOR: "1", ACCESSIBLE: "1" },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const shown = (await child.stdout.setEncoding("utf8").toArray()).join("");
+  assert.match(shown, /2 networked: the network/);
+  assert.ok(!shown.includes("\u001b"), shown);
+  assert.match(written(place), /kind: local[\s\S]*kind: codex\n {2}level: networked/);
+});
+
 test("init with a tracker that has projects: takes the key's only one, and stores the key as a secret", async (t) => {
   await using linear = await startFakeLinear();
   const place = project(t, "codex");
