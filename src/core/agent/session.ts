@@ -228,6 +228,7 @@ export class Questions {
       needs,
       ask: { id, sinceWall: clock.wall(), untilWall: clock.wall() + timeoutMs },
     });
+    if (withdrawn?.aborted) this.#withdraw(id);
     return settle.promise;
   }
 

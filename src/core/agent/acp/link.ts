@@ -64,7 +64,8 @@ interface Launch {
 export interface LinkListener {
   received(): void;
   updated(params: JsonObject): void;
-  permissionRequested(params: JsonObject): Promise<Outcome>;
+  /** `withdrawn`: the agent needs no answer any more. */
+  permissionRequested(params: JsonObject, withdrawn: AbortSignal): Promise<Outcome>;
   /** A line that is no message of the protocol. */
   stray(line: string): void;
   ended(error: SymphonyError): void;
@@ -110,8 +111,8 @@ export class AcpLink {
       },
     });
     this.#connection = client({ name: "symphony" })
-      .onRequest("session/request_permission", objectOf, ({ params }) =>
-        listener.permissionRequested(params),
+      .onRequest("session/request_permission", objectOf, ({ params, signal }) =>
+        listener.permissionRequested(params, withdrawal(signal)),
       )
       .connect({ readable, writable });
   }
@@ -201,6 +202,10 @@ export class AcpLink {
     this.#process.write(`${JSON.stringify(message)}\n`);
   }
 
+  #pass(message: JsonObject): void {
+    if (!this.#connection.signal.aborted) this.#inbox?.enqueue(message as AnyMessage);
+  }
+
   /**
    * Notifications are handled in their order, so no part of a message comes after its turn. Lines
    * that the library cannot parse are not passed to it: it would print them.
@@ -217,9 +222,10 @@ export class AcpLink {
     const called = typeof method === "string";
     if (called && !("id" in message)) {
       if (method === "session/update") listener.updated(objectOf(params));
+      if (method === "$/cancel_request") this.#pass(message);
     } else if (isMessage(message) && (called || this.#requested.delete(id))) {
       const read = called ? message : { ...message, id };
-      if (!this.#connection.signal.aborted) this.#inbox?.enqueue(read as AnyMessage);
+      this.#pass(read);
     }
   }
 
@@ -275,4 +281,17 @@ function timedOut(method: string, limitMs: number): SymphonyError {
   return new SymphonyError("response_timeout", `${method}: no answer in ${limitMs} ms`, {
     details: { method, timeoutMs: limitMs },
   });
+}
+
+const requestCancelled = -32_800;
+
+/** Aborted by the agent's `$/cancel_request`, not by the end of the connection. */
+function withdrawal(signal: AbortSignal): AbortSignal {
+  const withdrawn = new AbortController();
+  const aborted = () => {
+    if (Object(signal.reason).code === requestCancelled) withdrawn.abort();
+  };
+  signal.addEventListener("abort", aborted);
+  aborted();
+  return withdrawn.signal;
 }

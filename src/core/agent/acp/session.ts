@@ -71,7 +71,7 @@ export class AcpSession extends Session<Turn> {
     this.#link = new AcpLink(options, {
       received: () => this.received(),
       updated: (params) => this.#updated(params),
-      permissionRequested: (params) => this.#permit(params),
+      permissionRequested: (params, withdrawn) => this.#permit(params, withdrawn),
       stray: (line) => this.#stray(line),
       ended: (error) => {
         this.questions.close();
@@ -345,7 +345,7 @@ export class AcpSession extends Session<Turn> {
     for (const event of this.#updates.permitted(call)) this.emit(event);
   }
 
-  async #permit(params: JsonObject): Promise<Outcome> {
+  async #permit(params: JsonObject, withdrawn: AbortSignal): Promise<Outcome> {
     const call = objectOf(params["toolCall"]);
     if (this.#isTrackerCall(call)) return outcomeOf(params, true);
     const { approvals } = this.#options.spec.askPolicy;
@@ -359,7 +359,7 @@ export class AcpSession extends Session<Turn> {
       return outcome;
     }
     try {
-      const answer = await this.questions.ask(permissionNeeds(params), 0);
+      const answer = await this.questions.ask(permissionNeeds(params), 0, withdrawn);
       this.received();
       const isGranted = answer.type === "decision" && answer.approve;
       const outcome = outcomeOf(params, isGranted);
@@ -367,7 +367,7 @@ export class AcpSession extends Session<Turn> {
       if (isGranted) this.#permitted(call);
       return outcome;
     } catch (error) {
-      this.live?.fail(error);
+      if (!withdrawn.aborted) this.live?.fail(error);
       return unanswered;
     }
   }

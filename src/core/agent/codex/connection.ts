@@ -90,6 +90,8 @@ export class CodexConnection {
   readonly #transport: Transport;
   #hasTotals = false;
   readonly #totals = new ThreadTotals();
+  /** The requests that a person is asked about. */
+  readonly #waiting = new Map<PeerRequest["id"], AbortController>();
   readonly #unwatch: () => void;
 
   constructor(options: ConnectionOptions, listener: ConnectionListener) {
@@ -160,6 +162,7 @@ export class CodexConnection {
 
   #notified(method: string, params: JsonObject): void {
     const { threadId, steers } = this;
+    if (method === "serverRequest/resolved") this.#resolved(params);
     const { workspace } = this.#spec;
     const hasTotals = this.#hasTotals;
     for (const event of translate(method, params, { threadId, workspace, steers, hasTotals })) {
@@ -173,6 +176,14 @@ export class CodexConnection {
     if (needs) this.#needPerson(unanswered(needs), needs);
     const outcome = readOutcome(method, params, threadId);
     if (outcome) this.#listener.turnEnded(outcome);
+  }
+
+  /** codex needs no answer any more: it has one, or it has dropped the request. */
+  #resolved({ requestId: id, threadId }: JsonObject): void {
+    if (threadId !== this.threadId || (typeof id !== "number" && typeof id !== "string")) return;
+    const waiting = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    waiting?.abort();
   }
 
   #counted(reported: Tokens, method: string, params: JsonObject): AgentEvent {
@@ -213,12 +224,15 @@ export class CodexConnection {
       if (!taken) this.peer.replyError(id, methodNotFound, "no turn is in flight");
       return;
     }
+    const withdrawn = new AbortController();
+    this.#waiting.set(id, withdrawn);
     try {
-      const answer = await this.#listener.asks.ask(needs, questions);
+      const answer = await this.#listener.asks.ask(needs, questions, withdrawn.signal);
+      this.#waiting.delete(id);
       this.#listener.received();
       this.peer.reply(id, reply(answer));
     } catch (error) {
-      this.#listener.personNeeded(error);
+      if (this.#waiting.delete(id)) this.#listener.personNeeded(error);
     }
   }
 

@@ -244,6 +244,24 @@ describe("permissions of an ACP agent", () => {
     }
   });
 
+  test("a request that the agent cancels leaves the inbox, and its turn continues", async () => {
+    const params = { sessionId: "$session", toolCall: { toolCallId: "c", title: "rm" }, options };
+    const lines = [
+      { jsonrpc: "2.0", id: "p-1", method: "session/request_permission", params },
+      { jsonrpc: "2.0", method: "$/cancel_request", params: { requestId: "p-1" } },
+    ];
+    const written: AcpStep[] = lines.map((line) => ({ do: "write", line: JSON.stringify(line) }));
+    await using b = await acpBench({ turns: [{ steps: [...written, piece("Done.")] }] });
+    await using session = await b.start({ askPolicy: { approvals: "ask", timeoutMs: 600_000 } });
+    await session.turn("please", plain);
+    const asked = b.events.find((event) => event.type === "approval.requested");
+    const gone = b.events.find((event) => event.type === "approval.resolved");
+    assert.ok(asked?.ask);
+    assert.equal(gone?.askId, asked.ask.id);
+    assert.equal(gone?.decision, "withdrawn by the agent");
+    assert.deepEqual(b.said, ["Done."]);
+  });
+
   test("without an answer the turn ends with the request that was open", async () => {
     const clock = new FakeClock();
     await using b = await acpBench({ turns: [{ steps }] }, { clock });

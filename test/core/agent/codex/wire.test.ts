@@ -31,6 +31,11 @@ async function wired(reactions: Reactions, options: BenchOptions = {}): Promise<
   };
 }
 
+function said(text: string): object {
+  const item = { type: "agentMessage", text };
+  return { method: "item/completed", params: { threadId: "thread-1", item } };
+}
+
 describe("the handshake", () => {
   test("A-3, A-4: initialize, initialized, thread/start and turn/start carry the required fields", async () => {
     await using w = await wired({ "turn/start": turnWith(completed) });
@@ -179,6 +184,37 @@ describe("a turn on the wire", () => {
     await session.turn("go", plain);
     const answer = (await received(w.b)).find(({ result }) => result !== undefined);
     assert.deepEqual(answer, { id: 0, result: { decision: "acceptForSession" } });
+  });
+
+  test("a request that codex no longer waits for leaves the inbox, and its turn continues", async () => {
+    const ask = { id: 0, method: "item/fileChange/requestApproval", params: {} };
+    const resolved = (threadId: string, requestId: number) => ({
+      send: { method: "serverRequest/resolved", params: { threadId, requestId } },
+    });
+    const [foreign, other, own] = [
+      resolved("thread-2", 0),
+      resolved("thread-1", 1),
+      resolved("thread-1", 0),
+    ];
+    await using w = await wired({
+      "turn/start": [
+        reply({ turn: { id: "$turn" } }),
+        { send: ask },
+        ...[foreign, other, { send: said("before") }, own, { send: said("after") }],
+        { send: completed },
+      ],
+    });
+    await using session = await w.start({ askPolicy: { approvals: "ask", timeoutMs: 600_000 } });
+    await session.turn("go", plain);
+    const types = ["session.started", "turn.started", "approval.requested", "message"];
+    const known = w.b.types().filter((type) => type !== "activity");
+    assert.deepEqual(known, [...types, "approval.resolved", "message", "turn.completed"]);
+    const [asked] = w.b.events.filter((event) => event.type === "approval.requested");
+    const [gone] = w.b.events.filter((event) => event.type === "approval.resolved");
+    assert.equal(gone?.askId, asked?.ask?.id);
+    assert.equal(gone?.decision, "withdrawn by the agent");
+    const late = () => session.answer(asked?.ask?.id ?? "", { type: "decision", approve: true });
+    assert.throws(late, { code: "nothing_asked" });
   });
 
   test("A-9: a line of 1.1 MB and a line written byte by byte arrive with every character", async () => {
