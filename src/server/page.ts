@@ -91,7 +91,7 @@ function problemsOf({ problem, tracker, snapshot, storage, warnings }: View): re
     message: `The first read of the ${tracker.kind} tracker has not ended.`,
   };
   const failing = lastError && {
-    title: `The ${tracker.kind} tracker fails`,
+    title: `An error of the ${tracker.kind} tracker`,
     message: lastError.message,
   };
   const paused = snapshot.paused.map(({ agent, untilWall, reason }) => ({

@@ -89,7 +89,7 @@ function Alerts({ state }: { state: State }): VNode {
   const texts = [
     problem && `Nothing new is started: ${problem.message}`,
     storage && `Nothing new is started: ${storage.reason}`,
-    tracker.last_error && `The ${tracker.kind} tracker fails: ${tracker.last_error.message}`,
+    tracker.last_error && `An error of the ${tracker.kind} tracker: ${tracker.last_error.message}`,
     ...paused.map(({ gate, agent, until, reason }) => {
       const who = agent === null ? "" : ` with ${agent}`;
       const when = until === null ? "" : ` until ${new Date(until).toLocaleString()}`;
