@@ -10,7 +10,7 @@ import {
 import { pathToFileURL } from "node:url";
 import { systemCodeOf } from "../model/errors.ts";
 import { newerVersion } from "./durable.ts";
-import { noteKept, requireNeverMade, syncNow } from "./manifest.ts";
+import { noteKept, requireNeverMade, syncAgain, syncNow } from "./manifest.ts";
 import { corrupt, isFaultOfDisk, translate } from "./sqlite-errors.ts";
 import { userVersionIn } from "./user-version.ts";
 
@@ -134,6 +134,8 @@ export class Database {
   readonly #file: string;
   readonly #synchronous: string;
   readonly #statements = new Map<string, StatementSync>();
+  /** A sync failed. The kernel reports that once, and may count as written what never reached the disk. */
+  #isUnsure = false;
 
   constructor(db: DatabaseSync, file: string, synchronous: string) {
     this.#db = db;
@@ -199,7 +201,13 @@ export class Database {
     const journal = `${this.#file}-wal`;
     counted.waits += 1;
     translate(this.#file, () => {
-      if (sizeOf(journal)) syncNow(journal);
+      if (this.#isUnsure) return this.#writeAgain();
+      try {
+        if (sizeOf(journal)) syncNow(journal);
+      } catch (error) {
+        this.#isUnsure = true;
+        throw error;
+      }
     });
   }
 
@@ -219,18 +227,34 @@ export class Database {
         if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
         throw error;
       }
-    });
+    }, begin !== "BEGIN");
   }
 
-  #writing<T>(work: () => T): T {
+  #writing<T>(work: () => T, isWrite = true): T {
     return translate(this.#file, () => {
+      if (isWrite && this.#isUnsure && !this.#db.isTransaction) this.#writeAgain();
       try {
         return work();
       } catch (error) {
-        if (isFaultOfDisk(error) && !this.#db.isTransaction) this.#takeBack();
+        if (isFaultOfDisk(error)) {
+          this.#isUnsure = true;
+          if (!this.#db.isTransaction) this.#takeBack();
+        }
         throw error;
       }
     });
+  }
+
+  /** Writes the journal over itself, so that the next sync is about all of it. No one else writes it meanwhile. */
+  #writeAgain(): void {
+    const journal = `${this.#file}-wal`;
+    this.#db.exec("BEGIN IMMEDIATE");
+    try {
+      if (sizeOf(journal)) syncAgain(journal);
+      this.#isUnsure = false;
+    } finally {
+      this.#db.exec("ROLLBACK");
+    }
   }
 
   /** A commit that could not be synced is in the journal, where a start would find it: one that changes nothing takes its place. */

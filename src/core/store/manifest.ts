@@ -5,9 +5,11 @@ import {
   fsyncSync,
   openSync,
   readFileSync,
+  readSync,
   renameSync,
   statSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
@@ -127,6 +129,23 @@ export function acceptLoss(dir: string, accepted: readonly string[]): readonly s
 export function syncNow(path: string): void {
   const fd = openSync(path, "r");
   try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** As `syncNow` after one that failed: what the kernel gave up is written once more, from what it still has in memory. */
+export function syncAgain(file: string): void {
+  const fd = openSync(file, "r+");
+  try {
+    const chunk = Buffer.allocUnsafe(1024 * 1024);
+    let at = 0;
+    for (;;) {
+      const length = readSync(fd, chunk, 0, chunk.length, at);
+      if (length === 0) break;
+      at += writeSync(fd, chunk, 0, length, at);
+    }
     fsyncSync(fd);
   } finally {
     closeSync(fd);
