@@ -21,7 +21,12 @@ export const mutants: readonly Mutant[] = [
   ...ofTheFleet,
   ...faults({ file: "src/core/store/database.ts", tests: [failing] }, [
     "FAULT-9: a commit that could not be synced stays in the journal",
-    "if (isFaultOfDisk(error) && !this.#db.isTransaction) this.#takeBack();",
+    "if (!this.#db.isTransaction) this.#takeBack();",
+    "",
+  ]),
+  ...faults({ file: "src/core/store/database.ts", tests: [failing] }, [
+    "FAULT-9: after a sync that failed, the next one is believed",
+    "if (sizeOf(journal)) syncAgain(journal);",
     "",
   ]),
   ...faults({ file: "src/core/store/durable.ts", tests: [failing] }, [
