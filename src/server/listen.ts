@@ -26,6 +26,8 @@ export interface ListenOptions {
   readonly clock: Clock;
   /** How to identify callers; tests pass their own. */
   readonly peers?: Peers;
+  /** For a whole request to arrive; then it is answered with 408. Default: 30 s. */
+  readonly requestTimeoutMs?: number;
   /** Aborted when the start is to be canceled: rejects with its reason. */
   readonly signal?: AbortSignal;
 }
@@ -44,15 +46,23 @@ export interface Listening {
 const http = process.getBuiltinModule("node:http");
 
 const drainMs = 5_000;
+/** A megabyte, the largest body, comes in this time over any line that the server is meant for. */
+const requestMs = 30_000;
 const wildcards: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
 
 /** Binds `app` and announces it in `runtime.json`. Rejects with `cannot_listen`; then nothing is left bound. */
 export async function listen(app: Koa, options: ListenOptions): Promise<Listening> {
-  const { host, clock } = options;
+  const { host, clock, requestTimeoutMs = requestMs } = options;
   requireToken(options);
   const handle = app.callback();
-  // A request without a Host header is refused by the guard, with the error envelope.
-  const server = http.createServer({ requireHostHeader: false }, async (request, response) => {
+  const bounds = {
+    // A request without a Host header is refused by the guard, with the error envelope.
+    requireHostHeader: false,
+    requestTimeout: requestTimeoutMs,
+    headersTimeout: requestTimeoutMs,
+    connectionsCheckingInterval: requestTimeoutMs / 6,
+  };
+  const server = http.createServer(bounds, async (request, response) => {
     // Not in the guard: code before it reads the caller's address, which has to happen after this lookup.
     if (!isKnownOwnUser(request.socket)) await isOwnUser(request.socket);
     await handle(request, response);

@@ -5,6 +5,7 @@ import { createServer } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import { isLoopback } from "../../src/server/access.ts";
 import { createApp } from "../../src/server/app.ts";
@@ -183,6 +184,36 @@ describe("runtime.json", () => {
     assert.equal(server.url, `http://127.0.0.1:${server.port}`);
     await server.close();
   });
+});
+
+for (const [what, path, sent] of [
+  ["a body", "/api/v1/refresh", "Content-Length: 100\r\n\r\n{"],
+  ["the body of a webhook", "/webhooks/linear", "Content-Length: 100\r\n\r\n{"],
+  ["a header", "/api/v1/refresh", "X-Slow: "],
+] as const) {
+  test(`${what} that never ends is answered with 408, and the connection is closed`, async () => {
+    await using world = await createWorld();
+    const listening = await start(world, { requestTimeoutMs: 600 });
+    const socket = connect(listening.port, "127.0.0.1");
+    const head = `POST ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n`;
+    socket.write(head + sent);
+    let answer = "";
+    for await (const chunk of socket) answer += chunk;
+    assert.match(answer, /^HTTP\/1\.1 408 /);
+    assert.match(answer, /"code":"invalid_request"/);
+    await listening.close();
+  });
+}
+
+test("a stream outlives the time that a request may take to arrive", async () => {
+  await using world = await createWorld();
+  const listening = await start(world, { requestTimeoutMs: 300 });
+  await using reader = await EventReader.open(listening.port);
+  await delay(700);
+  world.core.bus.publish({ type: "agent.notice", message: "still here" });
+  world.core.bus.flush();
+  await reader.until(({ messages }) => messages.some(({ event }) => event === "agent.notice"));
+  await listening.close();
 });
 
 describe("closing", () => {
