@@ -30,7 +30,7 @@ import {
 import type { SymphonyEvent } from "../core/model/event.ts";
 import type { Issue, IssueStatus } from "../core/model/issue.ts";
 import { type Unwritten, writerOf } from "../core/model/names.ts";
-import { answerStep, type NextStep, nextCommand } from "../core/model/next-step.ts";
+import { answerCommand, type NextStep, nextCommand } from "../core/model/next-step.ts";
 import { workInWords } from "../core/model/work.ts";
 import type { WorkerHost } from "../core/model/worker.ts";
 import type { TemplateChoice } from "../core/orchestrator/choice.ts";
@@ -257,7 +257,7 @@ export function snapshotView(
     blocked: snapshot.blocked.map((entry) => ({
       ...row(entry.issue, "blocked"),
       needs: needsOf(entry),
-      next: nextCommand(answerStep(entry.needs.kind), entry.issue.identifier),
+      next: answerCommand(entry.issue.identifier, needsOf(entry)),
     })),
     review: snapshot.review.map((entry) => reviewRow(entry, deliveryOf(entry.issue.id))),
     held: snapshot.held.map((entry) => stoppedRow(entry, "held", deliveryOf(entry.issue.id))),

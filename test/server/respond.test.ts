@@ -47,6 +47,8 @@ describe("POST :id/respond", () => {
       api.issues.detail.reply.parse((await at.server.ask("/api/v1/ENG-1")).json()).needs;
     const first = await asked();
     assert.deepEqual([first?.prompt, first?.further], ["Run rm?", ["Run dd?"]]);
+    const state = api.system.state.reply.parse((await at.server.ask("/api/v1/state")).json());
+    assert.equal(state.blocked[0]?.next, `symphony respond ENG-1 approve --id ${first?.id}`);
     const approve = async (id: string | undefined) =>
       (await at.server.ask("/api/v1/ENG-1/respond", post({ decision: "approve", id }))).status;
     assert.equal(await approve("ask_2"), 409, "it is not the one that is answered next");

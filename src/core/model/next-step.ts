@@ -34,6 +34,22 @@ export function heldStepIn(reason: string): HeldNext | null {
   return to === undefined ? null : "complete";
 }
 
+/**
+ * The command that answers a request. One that approves names the request, and so does one where further requests wait: it may
+ * be typed after the answer of another person, and must not meet the next one.
+ */
+export function answerCommand(
+  identifier: string,
+  {
+    kind,
+    id,
+    further,
+  }: { readonly kind: unknown; readonly id: string; readonly further: readonly string[] },
+): string {
+  const command = nextCommand(answerStep(kind), identifier);
+  return kind === "approval" || further.length > 0 ? `${command} --id ${id}` : command;
+}
+
 /** What answers a question. */
 export function answerStep(kind: unknown): NextStep {
   return kind === "approval" ? "approve" : "answer";
