@@ -46,7 +46,7 @@ export function probes(prey: Prey): readonly Probe[] {
     "starts too many processes": `for i in $(seq 400); do sleep 60 & done; sleep 20; echo ${breach}`,
     "writes too large a file": `head -c 5000000 /dev/zero > big && echo ${breach}; rm -f big`,
     "reads another user's file": `cat '${prey.neighbour}' && echo ${breach}`,
-    "reads the machine": `ls -A ${machine} | grep -q . && echo ${breach}; cat /etc/shadow /etc/shadow- | grep -q . && echo ${breach}`,
+    "reads the machine": `for dir in ${machine}; do ls -A "$dir" | grep -q . && echo ${breach}; done; cat /etc/shadow /etc/shadow- | grep -q . && echo ${breach}`,
     "reads a service's settings": `find /etc /usr/local/etc -type f ! -perm -o+r -size +0 -readable 2>/dev/null | grep -q . && echo ${breach}`,
     "shares a namespace": `for ns in ${ours}; do [ "$(readlink "/proc/self/ns/\${ns%%:*}")" = "$ns" ] && echo ${breach}; done`,
     "stays in the server's session": `read -r _ _ _ _ _ session _ < /proc/self/stat; [ "$session" = 0 ] && echo ${breach}`,
