@@ -1,9 +1,10 @@
+import { join } from "node:path";
 import type { RepositoryConfig } from "../config/git.ts";
 import { messageOf } from "../model/errors.ts";
 import { commitWork } from "../repository/commit.ts";
 import type { Identity } from "../repository/git.ts";
 import type { Contents } from "../repository/lfs.ts";
-import type { Conflict } from "../repository/merging.ts";
+import { type Conflict, endsMerge, type Merging } from "../repository/merging.ts";
 import { repositoryNamed } from "../repository/routing.ts";
 import type { Signer } from "../repository/signing.ts";
 import { gitHead } from "../repository/survey.ts";
@@ -185,9 +186,10 @@ export class Updates {
       return { outcome: "refused", why: noWorkspace };
     await this.#recover(known, path, baseName);
     await requireLentObjects(path);
-    const begun = await readMerging(path);
+    const at = (await gitHead(path))?.head ?? null;
+    const begun = await this.#begun(path, at);
     // A restart came before the merge was saved, as while its checks ran.
-    if (begun?.commit && begun.commit === (await gitHead(path))?.head && begun.head === head) {
+    if (begun?.commit && begun.commit === at && begun.head === head) {
       const { commit, base, generated } = begun;
       return { outcome: "updated", head: commit, base, isClean: generated.length === 0 };
     }
@@ -215,6 +217,14 @@ export class Updates {
     // A cut history is completed before anything is said about it.
     const whole = await ports.mirror(rule, { fresh: true, whole: true });
     return updateWorkspace({ ...order, mirror: whole });
+  }
+
+  /** The merge that was begun there, with its commit also where a kill came right behind that. */
+  async #begun(path: string, at: string | null): Promise<Merging | null> {
+    const merge = await readMerging(path);
+    if (merge === null || merge.commit !== null || at === null || at === merge.head) return merge;
+    const where = { gitDir: join(path, ".git"), signal: this.#leaving.signal };
+    return (await endsMerge(at, merge, where)) ? { ...merge, commit: at } : merge;
   }
 
   async #updated(

@@ -178,6 +178,17 @@ async function isMarked(git: ProtectedGit, entry: Entry | undefined): Promise<bo
   return conflictsIn((await git.begin(["cat-file", "blob", entry.id], wholeCall)).text) > 0;
 }
 
+/** Whether `commit` of the repository at `gitDir` ends `merge`: a kill may have come before its record said so. */
+export async function endsMerge(
+  commit: string,
+  { head, base }: Pick<Merging, "head" | "base">,
+  { gitDir, signal }: Pick<MergeQuestion, "gitDir" | "signal">,
+): Promise<boolean> {
+  await using git = await openProtectedGit(gitDir, { head: commit, worktree: null, signal });
+  const line = await git.run(["rev-list", "--parents", "-n", "1", commit], wholeCall);
+  return line.trim() === `${commit} ${head} ${base}`;
+}
+
 /** The merge that a commit on `head` has to end; null when there is none, or it has the base already. */
 export async function openMerge(
   git: ProtectedGit,

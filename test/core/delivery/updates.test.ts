@@ -269,7 +269,7 @@ test("what a failed check says is kept, once, also when the end of the update ca
 
 test("a merge of generated files that a restart cut off in its checks is checked again and pushed, as one to review", async (t) => {
   const regenerate = { "package-lock.json": "echo regenerated >> package-lock.json" };
-  const { git, head, store, advance, update, pushes, refused, interrupt } = await bench(t, {
+  const { path, git, head, store, advance, update, pushes, refused, interrupt } = await bench(t, {
     regenerate,
   });
   const base = advance({ "package-lock.json": "lock\npinned by the base\n" });
@@ -277,6 +277,10 @@ test("a merge of generated files that a restart cut off in its checks is checked
   await update(base);
   const merge = git("rev-parse", "HEAD");
   assert.deepEqual([git("log", "-1", "--format=%P"), pushes], [`${head} ${base}`, []]);
+  // As if the kill had come between the commit and its record.
+  const left = await readMerging(path);
+  assert.ok(left?.commit === merge);
+  await writeMerging(path, { ...left, commit: null });
   await update(base);
   assert.deepEqual([refused, pushes.map(({ payload }) => payload["commit"])], [[], [merge]]);
   assert.deepEqual([store.of(id)?.head, store.of(id)?.carried ?? []], [merge, []]);
