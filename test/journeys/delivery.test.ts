@@ -66,6 +66,23 @@ test("delivery: what an agent left is committed and pushed, waits in review, and
   });
 });
 
+test("delivery: symphony refresh looks at delivered branches too, and does not wait for their interval", async () => {
+  await using place = await deliveryProject({ delivery: "  poll_interval_ms: 3600000" });
+  await create(place, "Greet people by name");
+  await using server = await Served.start(place);
+  await eventually("it is pushed", async () => {
+    const { delivery } = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
+    return delivery?.pushed;
+  });
+  gitIn(place.bare)("update-ref", "refs/heads/main", branch);
+  const refreshed = await symphony(place, "refresh", "--wait");
+  assert.equal(refreshed.code, 0, refreshed.stderr);
+  await eventually(
+    "it is completed",
+    async () => (await statusOf(server, "LOCAL-1")) === "completed",
+  );
+});
+
 /** A file that the people of the repository keep in git LFS. */
 function putInLfs(place: DeliveryProject, name: string, content: string): void {
   const seed = join(place.root, "repository/seed");

@@ -58,13 +58,14 @@ export class Deliveries implements BranchBook {
   readonly #comments: LivingComments | null;
   readonly #held: HeldWork;
   #version = 0;
+  /** Reads what every delivery has become, now. Never rejects. */
+  readonly lookAtAll = (): Promise<void> => this.#watch.all();
 
   constructor(deps: DeliveriesDeps) {
-    const { clock, store } = deps;
+    const { clock, store, updates: ports } = deps;
     this.#deps = deps;
     this.#held = new HeldWork(deps);
-    const save = (delivery: Delivered, entries?: readonly NewEntry[]) =>
-      this.#save(delivery, entries);
+    const save = this.#save.bind(this);
     const order = (issue: Issue, entry: Omit<NewEntry, "issueId">) => this.order(issue, entry);
     this.#comments = deps.comments
       ? new LivingComments({ ...deps, ...deps.comments, save, order })
@@ -83,7 +84,6 @@ export class Deliveries implements BranchBook {
     });
     const kick = () => this.#outbox.kick();
     const tellFeedback = (issueId: string) => this.#watch.tellFeedback(issueId);
-    const ports = deps.updates;
     this.#updates = ports ? new Updates({ ...deps, ports, save, kick, tellFeedback }) : null;
     this.#radar = ports ? new Radar({ ...deps, ports, save }) : null;
     this.#watch = new Watch({ ...deps, save, kick, updates: this.#updates });

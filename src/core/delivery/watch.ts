@@ -58,7 +58,7 @@ export class Watch {
     if (this.#stopped) return;
     const { clock, config } = this.#deps;
     this.#cancel = clock.after(config().delivery.pollIntervalMs, () => {
-      void this.#all().finally(() => this.start());
+      void this.all().finally(() => this.start());
     });
   }
 
@@ -105,9 +105,9 @@ export class Watch {
     post({ type: "offer.answered", issueId, byPerson, summary: summaryOf(all) });
   }
 
-  async #all(): Promise<void> {
+  /** Reads every delivery now. Never rejects. */
+  async all(): Promise<void> {
     for (const one of this.#deps.store.all()) {
-      if (this.#stopped) return;
       if (!one.over || this.#mayReopen(one)) await this.look(one.issueId);
     }
   }

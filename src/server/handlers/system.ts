@@ -5,7 +5,7 @@ import type { openApiDocument } from "../../contract/openapi.ts";
 import { models as modelRoutes } from "../../contract/system.ts";
 import { agentCommand, outlivesServer, rowOf } from "../../core/agent/kinds.ts";
 import { asOf } from "../../core/as-of.ts";
-import type { Clock } from "../../core/clock.ts";
+import { type Clock, limited } from "../../core/clock.ts";
 import { kindOf, modelOf, wantsToken } from "../../core/config/config.ts";
 import type { Core } from "../../core/core.ts";
 import { findStatus, namesOf } from "../../core/find-issue.ts";
@@ -37,11 +37,41 @@ const statusTargets = [
   { name: "completed", kind: "status", terminal: true },
 ] as const;
 
+/** A script may refresh in a loop, and each read of a delivery asks the forge. */
+const sharedMs = 5_000;
+
+/** `work`, at most once in 5 s; who asks in between shares the last one. */
+function shared(work: () => Promise<void>, clock: Clock): () => Promise<void> {
+  let last = { wall: Number.NEGATIVE_INFINITY, done: Promise.resolve() };
+  return () => {
+    const wall = clock.wall();
+    if (wall - last.wall >= sharedMs) last = { wall, done: work() };
+    return last.done;
+  };
+}
+
+type Refreshing = Parameters<Handlers<Api["system"]>["refresh"]>[0]["query"];
+
+/** The poll, and with it what no poll of the tracker reads: agents, models, branches and pull requests. */
+function refreshing(core: Core, clock: Clock) {
+  const look = shared(core.deliveries.lookAtAll, clock);
+  return async ({ wait, timeout_ms: limitMs }: Refreshing) => {
+    core.models.forget();
+    const [checked, looked] = [core.checkAgents(), look()];
+    if (wait === "false") return { asked: core.orchestrator.refresh(), refreshed: null };
+    await checked;
+    const refreshed = await core.orchestrator.refreshed(limitMs);
+    await limited(looked, limitMs, () => {}, clock);
+    return { asked: refreshed, refreshed };
+  };
+}
+
 export function systemHandlers(deps: SystemDeps): Handlers<Api["system"]> {
   const { core, clock } = deps;
   // As the server does: a change is applied at the next start.
   const { auth } = core.config.current.config.server;
   const states = new StateAnswer(core, clock);
+  const refresh = refreshing(core, clock);
   let document: { readonly tag: string; readonly reply: Prepared<OpenApi> } | null = null;
   return {
     async state({ query }, exchange) {
@@ -53,14 +83,10 @@ export function systemHandlers(deps: SystemDeps): Handlers<Api["system"]> {
     },
     runtime: (_, exchange) => runtimeView(deps, { port: exchange.localPort, auth }),
     async refresh({ query }, exchange) {
-      core.models.forget();
-      const checked = core.checkAgents();
-      if (query.wait === "false") return refreshView(core.orchestrator.refresh(), null);
-      await checked;
-      const refreshed = await core.orchestrator.refreshed(query.timeout_ms);
+      const { asked, refreshed } = await refresh(query);
       // 202 would say that the work is still to be done.
-      exchange.replaced();
-      return refreshView(refreshed, refreshed);
+      if (refreshed !== null) exchange.replaced();
+      return refreshView(asked, refreshed);
     },
     async pause({ body }, exchange) {
       const reason = body.reason === undefined ? null : core.redact(body.reason);
