@@ -60,8 +60,9 @@ function refreshing(core: Core, clock: Clock) {
     const [checked, looked] = [core.checkAgents(), look()];
     if (wait === "false") return { asked: core.orchestrator.refresh(), refreshed: null };
     await checked;
+    const until = clock.now() + limitMs;
     const refreshed = await core.orchestrator.refreshed(limitMs);
-    await limited(looked, limitMs, () => {}, clock);
+    await limited(looked, Math.max(until - clock.now(), 0), () => {}, clock);
     return { asked: refreshed, refreshed };
   };
 }
