@@ -42,10 +42,10 @@ const sharedMs = 5_000;
 
 /** `work`, at most once in 5 s; who asks in between shares the last one. */
 function shared(work: () => Promise<void>, clock: Clock): () => Promise<void> {
-  let last = { wall: Number.NEGATIVE_INFINITY, done: Promise.resolve() };
+  let last = { at: Number.NEGATIVE_INFINITY, done: Promise.resolve() };
   return () => {
-    const wall = clock.wall();
-    if (wall - last.wall >= sharedMs) last = { wall, done: work() };
+    const at = clock.now();
+    if (at - last.at >= sharedMs) last = { at, done: work() };
     return last.done;
   };
 }
