@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import {
   existsSync,
   mkdirSync,
@@ -20,7 +21,9 @@ const root = fileURLToPath(new URL("../../..", import.meta.url));
  * packages of this checkout, called `version`. null: the history does not reach back to it.
  */
 export function earlierRelease(commit: string, version: string): string | null {
-  const dir = join(tmpdir(), `symphony-release-${commit}-${version}`);
+  // Each checkout has its own: it leads to the packages there, which another one may have lost.
+  const checkout = createHash("sha256").update(root).digest("hex").slice(0, 8);
+  const dir = join(tmpdir(), `symphony-release-${commit}-${version}-${checkout}`);
   if (existsSync(dir)) return dir;
   const git = (...args: readonly string[]) =>
     execFileSync("git", ["-C", root, ...args], { maxBuffer: 2 ** 28, stdio: "pipe" });
