@@ -30,7 +30,7 @@ import {
 import type { SymphonyEvent } from "../core/model/event.ts";
 import type { Issue, IssueStatus } from "../core/model/issue.ts";
 import { type Unwritten, writerOf } from "../core/model/names.ts";
-import { answerCommand, type NextStep, nextCommand } from "../core/model/next-step.ts";
+import { answerCommand, heldStep, type NextStep, nextCommand } from "../core/model/next-step.ts";
 import { workInWords } from "../core/model/work.ts";
 import type { WorkerHost } from "../core/model/worker.ts";
 import type { TemplateChoice } from "../core/orchestrator/choice.ts";
@@ -156,9 +156,8 @@ function stoppedRow(
 ): Unwritten<typeof StoppedRow> {
   const { issue, reason, error, sinceWall: since } = stopped;
   const attached = stopped.claim === "held" && stopped.attached !== undefined;
-  const held = stopped.claim === "held" ? stopped.next : undefined;
-  const step = attached ? "leave" : held === "look" ? lookAt(delivery) : (held ?? "requeue");
-  const next = nextCommand(step, issue.identifier);
+  const step = stopped.claim === "held" ? heldStep(stopped) : "requeue";
+  const next = nextCommand(step === "look" ? lookAt(delivery) : step, issue.identifier);
   const facts = { reason, attached, error, since, next };
   return { ...row(issue, status), ...facts, delivery: delivery && shown(delivery, status) };
 }

@@ -21,6 +21,15 @@ async function statusOf(server: Served, id: string) {
   return (await server.client.issues.detail({ params: { id } })).status;
 }
 
+const completed = (server: Served) =>
+  eventually("it is completed", async () => (await statusOf(server, "LOCAL-1")) === "completed");
+
+const pushed = (server: Served, id = "LOCAL-1") =>
+  eventually(`${id} is pushed`, async () => {
+    const { delivery } = await server.client.issues.detail({ params: { id } });
+    return delivery?.pushed;
+  });
+
 const branch = "symphony/LOCAL-1-greet-people-by-name";
 
 test("delivery: what an agent left is committed and pushed, waits in review, and is done once it is merged", async () => {
@@ -50,10 +59,7 @@ test("delivery: what an agent left is committed and pushed, waits in review, and
   gitIn(place.bare)("update-ref", "refs/heads/main", branch);
   const delivered = await symphony(place, "deliver", "LOCAL-1");
   assert.equal(delivered.code, 0, delivered.stderr);
-  await eventually(
-    "it is completed",
-    async () => (await statusOf(server, "LOCAL-1")) === "completed",
-  );
+  await completed(server);
   await eventually(
     "its workspace is released",
     async () => !existsSync(place.workspace("LOCAL-1")),
@@ -70,17 +76,11 @@ test("delivery: symphony refresh looks at delivered branches too, and does not w
   await using place = await deliveryProject({ delivery: "  poll_interval_ms: 3600000" });
   await create(place, "Greet people by name");
   await using server = await Served.start(place);
-  await eventually("it is pushed", async () => {
-    const { delivery } = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
-    return delivery?.pushed;
-  });
+  await pushed(server);
   gitIn(place.bare)("update-ref", "refs/heads/main", branch);
   const refreshed = await symphony(place, "refresh", "--wait");
   assert.equal(refreshed.code, 0, refreshed.stderr);
-  await eventually(
-    "it is completed",
-    async () => (await statusOf(server, "LOCAL-1")) === "completed",
-  );
+  await completed(server);
 });
 
 /** A file that the people of the repository keep in git LFS. */
@@ -113,10 +113,7 @@ test("delivery: an agent that closes its issue itself has its branch pushed, wit
   writeFileSync(join(place.root, ".gitconfig"), signs);
   await create(place, "Greet people by name");
   await using server = await Served.start(place);
-  await eventually(
-    "it is completed",
-    async () => (await statusOf(server, "LOCAL-1")) === "completed",
-  );
+  await completed(server);
   await eventually(
     "its workspace is released",
     async () => !existsSync(place.workspace("LOCAL-1")),
@@ -278,10 +275,7 @@ test("delivery: a history of its own, which nothing could merge, is the agent's 
   await using place = await deliveryProject({ issues: { "LOCAL-1": turns } });
   await create(place, "Start anew");
   await using server = await Served.start(place);
-  await eventually("it is pushed", async () => {
-    const { delivery } = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
-    return delivery?.pushed;
-  });
+  await pushed(server);
   const git = gitIn(place.bare);
   assert.ok(git("merge-base", "main", "symphony/LOCAL-1-start-anew"));
   assert.equal(git("show", "symphony/LOCAL-1-start-anew:new.txt"), "x");
@@ -325,10 +319,7 @@ test("delivery: two issues that change the same line: the second branch becomes 
     ["LOCAL-2", "Second"],
   ] as const) {
     await create(place, title);
-    await eventually(`${id} is pushed`, async () => {
-      const { delivery } = await server.client.issues.detail({ params: { id } });
-      return delivery?.pushed;
-    });
+    await pushed(server, id);
   }
   await eventually("the conflict is told", async () => {
     const { conflicts } = await server.client.system.state({});

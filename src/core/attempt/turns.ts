@@ -294,9 +294,9 @@ export class Progress {
   async moved(): Promise<boolean> {
     const before = this.#mark;
     const mark = await workspaceMark(this.#path, before);
-    const isNew = before === null || !isSameContent(mark, before);
-    const moved = this.#wrote || (isNew && !(await this.#earlier.hold(mark)));
-    if (isNew) this.#earlier.add(before ?? mark);
+    const isKnown =
+      before !== null && (isSameContent(mark, before) || (await this.#earlier.has(mark, before)));
+    const moved = this.#wrote || !isKnown;
     this.#mark = mark;
     this.#wrote = false;
     return moved;

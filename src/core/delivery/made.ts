@@ -76,7 +76,7 @@ export async function madeBy(turn: LeftWork, deps: MadeDeps): Promise<Made | Unr
     // What is foreign is refused; anything else is a repository that cannot be read.
     if (!(error instanceof SymphonyError)) return notReadable(error, turn);
     const how = "take what is foreign out of its .git/objects (info/alternates and links)";
-    return notCommitted(error, `${how}, ${thenDeliver}`);
+    return notCommitted(messageOf(error), `${how}, ${thenDeliver}`);
   }
   const lfs = await deps.contentsOf(repository, workspace.path);
   const committed = await commit(turn, known, deps, lfs?.store ?? null).catch((error: unknown) => {
@@ -161,16 +161,12 @@ type Refused = Extract<Made, { readonly kind: "refused" }>;
 
 /** The work stays as it is; what mends it is outside of the workspace. */
 function notSigned({ message }: SigningFailure, thenDeliver: string): Refused {
-  const next = `next: mend the signing of your git (user.signingkey, gpg.format), ${thenDeliver}`;
-  return {
-    kind: "refused",
-    reason: `not committed, the work stays in its workspace: it cannot be signed: ${message}; ${next}`,
-    next: "deliver",
-  };
+  const how = "mend the signing of your git (user.signingkey, gpg.format)";
+  return notCommitted(`it cannot be signed: ${message}`, `${how}, ${thenDeliver}`);
 }
 
-function notCommitted(error: unknown, next: string): Refused {
-  const reason = `not committed, the work stays in its workspace: ${messageOf(error)}; next: ${next}`;
+function notCommitted(why: string, next: string): Refused {
+  const reason = `not committed, the work stays in its workspace: ${why}; next: ${next}`;
   return { kind: "refused", reason, next: "deliver" };
 }
 
@@ -198,7 +194,7 @@ async function notReadable(
   }
   const how = `mend the .git of ${path}, as git status there shows, then symphony deliver ${identifier}`;
   const anew = `symphony workspaces remove ${identifier} --force, then symphony transition ${identifier} queued, to begin anew`;
-  return notCommitted(error, `${how}; or ${anew}`);
+  return notCommitted(messageOf(error), `${how}; or ${anew}`);
 }
 
 type Committed = Commit | Unready;
@@ -240,11 +236,10 @@ async function commit(
     case "clean":
       return { kind: "committed", head: result.head, leftOut: result.leftOut };
     case "unfinished":
-      return {
-        kind: "unready",
-        reason: `the work cannot be offered: ${result.what}; ${mendIt(turn)}`,
-        prompt: `Your work cannot be committed yet: ${result.what}. Finish or abort it, and leave no conflict markers in the files. Then end the turn.`,
-      };
+      return notOfferable(turn, result.what, {
+        verb: "committed",
+        how: "Finish or abort it, and leave no conflict markers in the files.",
+      });
     case "committed": {
       const { head, files, leftOut } = result;
       for (const { path, why } of leftOut)
@@ -279,14 +274,24 @@ function mendIt({ issue: { identifier: name }, workspace }: LeftWork): string {
   return `next: mend it in ${workspace.path}, then symphony deliver ${name}, or symphony transition ${name} queued for more turns`;
 }
 
-/** `from`: the commit that the work began with. */
-function unrelated(turn: LeftWork, base: string, from: string): Unready {
-  const what = `its commits have no history in common with ${base}, so they cannot be merged`;
+/** The agent's next turn mends it: `how`. */
+function notOfferable(
+  turn: LeftWork,
+  what: string,
+  { verb, how }: { readonly verb: string; readonly how: string },
+): Unready {
   return {
     kind: "unready",
     reason: `the work cannot be offered: ${what}; ${mendIt(turn)}`,
-    prompt: `Your work cannot be offered yet: ${what}. Put it on top of that history again, for example with git reset --soft ${from} and a new commit. Then end the turn.`,
+    prompt: `Your work cannot be ${verb} yet: ${what}. ${how} Then end the turn.`,
   };
+}
+
+/** `from`: the commit that the work began with. */
+function unrelated(turn: LeftWork, base: string, from: string): Unready {
+  const what = `its commits have no history in common with ${base}, so they cannot be merged`;
+  const how = `Put it on top of that history again, for example with git reset --soft ${from} and a new commit.`;
+  return notOfferable(turn, what, { verb: "offered", how });
 }
 
 function redCheck({ command, output }: FailedCheck, turn: LeftWork): Unready {

@@ -25,6 +25,17 @@ export function nextCommand(step: NextStep, identifier: string): string {
   return `symphony ${commands[step].replace("ISSUE", () => identifier)}`;
 }
 
+/** What continues a held issue. */
+export function heldStep({
+  attached,
+  next,
+}: {
+  readonly attached?: unknown;
+  readonly next?: HeldNext | undefined;
+}): NextStep {
+  return attached ? "leave" : (next ?? "requeue");
+}
+
 /** The step of a hold by an earlier release, which has it only in the words of its reason; null: another run. */
 export function heldStepIn(reason: string): HeldNext | null {
   if (reason === "done, and waits for a person (tracker.on_success)") return "look";

@@ -1,7 +1,7 @@
 import type { Config, TrackerConfig } from "../config/config.ts";
 import { hoursText } from "../model/hours.ts";
 import { type Issue, normalState } from "../model/issue.ts";
-import { nextCommand } from "../model/next-step.ts";
+import { heldStep, nextCommand } from "../model/next-step.ts";
 import type { PollPace, ScopeLine } from "../tracker/tracker.ts";
 import { choiceFor } from "./choice.ts";
 import {
@@ -120,7 +120,7 @@ function dispatchable(issue: Issue, tracker: TrackerConfig): Explained {
 function claimGates({ id, identifier }: Issue, state: State): readonly Explained[] {
   const row = state.issues.get(id);
   const held = heldReason(row);
-  const queue = `symphony transition ${identifier} queued`;
+  const queue = nextCommand("requeue", identifier);
   return [
     gate("not_held", held === null, {
       detail: held ?? "not held",
@@ -140,13 +140,11 @@ function claimGates({ id, identifier }: Issue, state: State): readonly Explained
 
 /** What a person types for a held issue; work that is done is accepted, or run again. */
 function heldOpens(row: IssueRow | undefined, identifier: string): string {
-  if (row?.claim !== "held") return nextCommand("requeue", identifier);
-  const step = row.attached ? "leave" : (row.next ?? "requeue");
+  const again = nextCommand("requeue", identifier);
+  if (row?.claim !== "held") return again;
+  const step = heldStep(row);
   if (step !== "look") return nextCommand(step, identifier);
-  const [accepts, again] = [
-    nextCommand("complete", identifier),
-    nextCommand("requeue", identifier),
-  ];
+  const accepts = nextCommand("complete", identifier);
   return `${accepts}, or ${again}; ${nextCommand("look", identifier)} shows its work`;
 }
 

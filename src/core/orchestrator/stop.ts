@@ -1,5 +1,5 @@
 import type { Attached, Issue } from "../model/issue.ts";
-import { type HeldNext, nextCommand } from "../model/next-step.ts";
+import { type HeldNext, heldStep, nextCommand } from "../model/next-step.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
 import type { Running, Stop } from "./issues.ts";
 import { claimed, type State } from "./state.ts";
@@ -72,7 +72,7 @@ export function hold(
           ...(step && { next: step }),
         }),
       );
-  const next = nextCommand(attached ? "leave" : (step ?? "requeue"), issue.identifier);
+  const next = nextCommand(heldStep({ attached, next: step }), issue.identifier);
   return andThen(held, (after) =>
     decided(
       after,

@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { lstat, open, readdir, writeFile } from "node:fs/promises";
+import { type FileHandle, lstat, open, readdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { commitId, isRefName } from "../config/git.ts";
 import { systemCodeOf } from "../model/errors.ts";
@@ -9,6 +9,8 @@ const maxRefBytes = 4_096;
 const maxPackedRefsBytes = 16 * 1024 * 1024;
 const maxRefs = 5_000;
 const maxRefDepth = 8;
+const firstPartBytes = 16 * 1024;
+const partBytes = 1024 * 1024;
 
 /** `.git` itself, or the directory that a linked worktree's `.git` file names. */
 export async function gitDirOf(path: string): Promise<string | null> {
@@ -53,6 +55,20 @@ export async function readSmall(
     return found.isFile() && found.size <= maxBytes ? await file.readFile(encoding) : null;
   } catch {
     return null;
+  }
+}
+
+/**
+ * The content of a file from where it was read last, in parts that are valid until the next. Most files are small: a large buffer
+ * for each would cost more than to read it.
+ */
+export async function* partsOf(file: FileHandle): AsyncGenerator<Buffer, void, void> {
+  let buffer = Buffer.allocUnsafe(firstPartBytes);
+  for (;;) {
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
+    if (bytesRead === 0) return;
+    yield buffer.subarray(0, bytesRead);
+    if (bytesRead === firstPartBytes) buffer = Buffer.allocUnsafe(partBytes);
   }
 }
 

@@ -13,6 +13,7 @@ import {
 } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { syncDirectory } from "../store/durable.ts";
+import { partsOf } from "./checkout.ts";
 
 // Where the contents of git LFS are on this disk.
 
@@ -233,7 +234,6 @@ export async function isContent(
   return read.oid === oid && read.bytes === bytes;
 }
 
-const chunkBytes = 1024 * 1024;
 /** A larger content of an agent is not taken: sites have limits below it. */
 const maxContentBytes = 16 * 1024 ** 3;
 
@@ -251,18 +251,15 @@ export async function hashOf(
   { to, atMost = Number.POSITIVE_INFINITY, signal }: Hashing = {},
 ): Promise<Pointer> {
   const hash = createHash("sha256");
-  const stats = await from.stat();
   let bytes = 0;
-  if (!stats.isFile()) return { oid: "", bytes };
-  // One byte more shows the end of a small file without a second buffer.
-  const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, stats.size + 1));
-  for (;;) {
+  if (!(await from.stat()).isFile()) return { oid: "", bytes };
+  signal?.throwIfAborted();
+  for await (const part of partsOf(from)) {
+    if (bytes > atMost) break;
+    hash.update(part);
+    await to?.writeFile(part);
+    bytes += part.length;
     signal?.throwIfAborted();
-    const { bytesRead } = await from.read(buffer, 0, buffer.length, null);
-    if (bytesRead === 0 || bytes > atMost) return { oid: hash.digest("hex"), bytes };
-    const chunk = buffer.subarray(0, bytesRead);
-    hash.update(chunk);
-    await to?.writeFile(chunk);
-    bytes += bytesRead;
   }
+  return { oid: hash.digest("hex"), bytes };
 }

@@ -39,7 +39,7 @@ export interface Objection {
 
 /** What a push of `head` would offer. */
 export interface Offered {
-  /** The whole history is here, and the base has no part of it: nobody could merge the branch. */
+  /** The whole history is here, and the base has no part of it: the branch cannot be merged. */
   readonly isUnrelated: boolean;
   readonly base: string | null;
   readonly head: string;

@@ -12,6 +12,7 @@ import {
 } from "node:fs/promises";
 import { messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
 import { fileAt, plainName, rawName } from "../text/text.ts";
+import { partsOf } from "./checkout.ts";
 
 /** What a file of a workspace was when it was copied. */
 export interface Copied {
@@ -28,8 +29,6 @@ export interface Copied {
   readonly conflicts: number;
 }
 
-const firstBytes = 16 * 1024;
-const chunkBytes = 1024 * 1024;
 /** A conflict in a larger file is not searched for: people do not merge such files as text. */
 const maxScannedBytes = 16 * 1024 * 1024;
 const maxPointerBytes = 1_024;
@@ -146,18 +145,13 @@ const outside = "it is not inside the workspace";
 
 async function pour(from: FileHandle, to: FileHandle) {
   const hash = createHash("sha256");
-  // Most files are small: a large buffer for each would cost more than to copy it.
-  let buffer = Buffer.allocUnsafe(firstBytes);
   let kept: Buffer[] = [];
   let bytes = 0;
-  for (;;) {
-    const { bytesRead } = await from.read(buffer, 0, buffer.length, null);
-    if (bytesRead === 0) break;
-    const chunk = Buffer.from(buffer.subarray(0, bytesRead));
+  for await (const part of partsOf(from)) {
+    const chunk = Buffer.from(part);
     hash.update(chunk);
     await to.writeFile(chunk);
-    bytes += bytesRead;
-    if (bytesRead === firstBytes) buffer = Buffer.allocUnsafe(chunkBytes);
+    bytes += chunk.length;
     if (bytes <= maxScannedBytes) kept.push(chunk);
     else kept = [];
   }

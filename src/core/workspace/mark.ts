@@ -93,19 +93,20 @@ export class EarlierContents {
     this.#path = path;
   }
 
-  add(mark: WorkspaceMark): void {
-    const one = { head: mark.head, digest: digestOf(mark) };
-    this.#all = [...this.#all, one].slice(-maxEarlier);
-  }
-
-  /** True when the checkout held the same files before, and its commit the same ones. */
-  async hold(mark: WorkspaceMark): Promise<boolean> {
+  /** True when the checkout held the same files before, and its commit the same ones; else it is remembered. */
+  async has(mark: WorkspaceMark, first: WorkspaceMark): Promise<boolean> {
+    if (this.#all.length === 0) this.#add(first.head, digestOf(first));
     const digest = digestOf(mark);
     for (const earlier of this.#all) {
       if (earlier.digest !== digest) continue;
       if ((await contentHead(this.#path, mark.head, earlier.head)) === earlier.head) return true;
     }
+    this.#add(mark.head, digest);
     return false;
+  }
+
+  #add(head: string | null, digest: string): void {
+    this.#all = [...this.#all, { head, digest }].slice(-maxEarlier);
   }
 }
 

@@ -1,11 +1,10 @@
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { lstat, open, readdir, readlink } from "node:fs/promises";
+import { partsOf } from "../repository/checkout.ts";
 import { fileAt, plainName } from "../text/text.ts";
 
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
-const firstBytes = 16 * 1024;
-const chunkBytes = 1024 * 1024;
 const maxEntries = 1_500_000;
 
 /** What decides whether two trees are the same. */
@@ -71,14 +70,8 @@ async function contentOf(path: Buffer): Promise<Buffer> {
   const hash = createHash("sha256");
   const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   try {
-    // Most files are small: a large buffer for each would cost more than to read it.
-    let chunk = Buffer.allocUnsafe(firstBytes);
-    for (;;) {
-      const { bytesRead } = await file.read(chunk, 0, chunk.length);
-      if (bytesRead === 0) return hash.digest();
-      hash.update(chunk.subarray(0, bytesRead));
-      if (bytesRead === firstBytes) chunk = Buffer.allocUnsafe(chunkBytes);
-    }
+    for await (const part of partsOf(file)) hash.update(part);
+    return hash.digest();
   } finally {
     await file.close();
   }

@@ -1,4 +1,4 @@
-import { type ErrorCode, SymphonyError } from "../../model/errors.ts";
+import { type ErrorCode, SymphonyError, withHint } from "../../model/errors.ts";
 import { ForgeError } from "../../model/forge-error.ts";
 
 const hints: Partial<Record<ForgeError["category"], string>> = {
@@ -19,15 +19,12 @@ export async function tracked<T>(work: () => Promise<T>): Promise<T> {
 
 /** As `tracked`, for what a person writes: after a lost answer it may have been done. `look` shows whether it was. */
 export async function written<T>(look: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!(error instanceof ForgeError)) throw error;
-    const { code, message, details, hint } = trackerError(error);
-    const unknown = `whether it was done is not known: look with ${look} before you try again`;
-    const next = error.category === "unavailable" ? unknown : hint;
-    throw new SymphonyError(code, message, { cause: error, details, ...(next && { hint: next }) });
-  }
+  return tracked(work).catch((error: unknown) => {
+    const isLost = error instanceof SymphonyError && error.details["category"] === "unavailable";
+    throw isLost
+      ? withHint(error, `whether it was done is not known: look with ${look} before you try again`)
+      : error;
+  });
 }
 
 /** A failure of GitHub as the tracker's error (T-9). */

@@ -6,8 +6,7 @@ import type { FoundIssue, ScopeLine } from "../tracker.ts";
 import type { Board, Card } from "./board.ts";
 import { tracked } from "./errors.ts";
 import { counted, hiddenItem, leftOutOf } from "./left-out.ts";
-import { namedIn } from "./named.ts";
-import type { RepositoryIssues } from "./repository.ts";
+import { namedIn, type RepositoryIssues } from "./repository.ts";
 import {
   closingReason,
   hasRelations,
