@@ -116,7 +116,7 @@ const createRow = subcommand({
 
 const editRow = subcommand({
   name: "edit",
-  summary: "change an issue of the local tracker or of GitHub",
+  summary: "change an issue of the local tracker or of GitHub; of others the state",
   examples: [
     "symphony issue edit LOCAL-7 --priority 1 --label bug --label urgent",
     "symphony issue edit LOCAL-7 --priority none",
@@ -135,7 +135,7 @@ const editRow = subcommand({
 
 const moveRow = subcommand({
   name: "move",
-  summary: "put an issue of the local tracker or of GitHub into a state",
+  summary: "put an issue into a state of its tracker",
   examples: ['symphony issue move LOCAL-7 "In Progress"'],
   arguments: [issueArgument, { name: "state", summary: "a state of the tracker" }],
   call: ({ issue: id, state }, context) => applyChange(id, { state }, context),
@@ -144,7 +144,7 @@ const moveRow = subcommand({
 
 const commentRow = subcommand({
   name: "comment",
-  summary: "comment on an issue of the local tracker or of GitHub",
+  summary: "comment on an issue",
   examples: [
     'symphony issue comment LOCAL-7 "see the log of Monday"',
     "symphony issue comment LOCAL-7 - < notes.md",
@@ -210,7 +210,7 @@ async function newestComments(
 
 const closeRow = subcommand({
   name: "close",
-  summary: "put an issue of the local tracker or of GitHub into an end state",
+  summary: "put an issue into an end state",
   examples: ["symphony issue close LOCAL-7", "symphony issue close LOCAL-7 --state Cancelled"],
   arguments: [issueArgument],
   options: [

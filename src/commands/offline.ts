@@ -117,10 +117,7 @@ async function trackerOptions(project: Project, env: CommandContext["env"]): Pro
     `without a server, issues of the ${tracker.kind} tracker are edited in that tracker`,
     {
       details: { kind: tracker.kind },
-      hint:
-        tracker.kind === "github"
-          ? "symphony serve: a running server writes them"
-          : "symphony transition ISSUE STATE moves one, with a server running",
+      hint: "symphony serve: a running server writes there",
     },
   );
 }

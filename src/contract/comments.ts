@@ -7,7 +7,7 @@ import { byIssue, Time } from "./values.ts";
 
 export const comment = route({
   ...paths.issues.comment,
-  summary: "Comment on an issue of the local tracker",
+  summary: "Comment on an issue in its tracker",
   params: byIssue,
   body: z
     .strictObject({ body: z.string().trim().min(1).max(200_000) })

@@ -260,7 +260,8 @@ export const issues = {
   }),
   edit: route({
     ...paths.issues.edit,
-    summary: "Change an issue of the local tracker or of GitHub",
+    summary:
+      "Change an issue of the local tracker or of GitHub; with other trackers only its state",
     params: byIssue,
     body: IssueEdit,
     audited: ["title", "state"],

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { systemClock } from "../../src/core/clock.ts";
+import { editorOf } from "../../src/core/tracker/editor.ts";
 import { createLinearTracker } from "../../src/core/tracker/linear/tracker.ts";
 import { apiKey, ask, schemaLinear } from "../support/fakes/schema-linear.ts";
 import { config } from "../support/makers/issue.ts";
@@ -93,4 +94,30 @@ test("DELIVERY-39: symphony's own comment is written once for each key, edited i
   );
   const left = it.tracker.budgetLeft?.();
   assert.ok(typeof left === "number" && left > 0.5 && left <= 1, String(left));
+});
+
+test("symphony issue comment is a comment on Linear, the same text each time anew; what is edited there is said", async () => {
+  await using it = await arrange();
+  const [issue] = await it.tracker.fetchIssuesByIds([it.issue.id]);
+  assert.ok(issue);
+  const editor = editorOf(it.tracker);
+  for (const body of ["see the log", "see the log"]) await editor.comment(issue, body);
+  const found = await it.tracker.newComments?.(issue, 0);
+  assert.deepEqual(
+    found?.map(({ by, body }) => [by, body]),
+    [
+      ["own", "see the log"],
+      ["own", "see the log"],
+    ],
+  );
+  for (const refused of [
+    () => editor.create({ title: "New" }),
+    () => editor.edit(issue, { state: "Done", title: "Other" }),
+  ]) {
+    await assert.rejects(async () => refused(), {
+      code: "tracker_read_only",
+      hint: /the tracker/,
+    });
+  }
+  assert.deepEqual(await it.tracker.fetchIssuesByIds([it.issue.id]), [issue], "nothing changed");
 });

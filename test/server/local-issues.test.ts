@@ -97,7 +97,7 @@ describe("the embedded tracker's issues", () => {
     assert.match(waiting[0] ?? "", /"operator" wrote on LOCAL-1[\s\S]*\n> @symphony use tabs$/);
   });
 
-  test("of another tracker are listed, but cannot be edited here", async () => {
+  test("of another tracker are listed, commented on and moved; what else is edited there is said", async () => {
     const settings = config({ tracker: { kind: "linear" } });
     await using world = await createWorld({ issues: [issue("ENG-1")], config: settings });
     await using server = await serve(world);
@@ -109,10 +109,16 @@ describe("the embedded tracker's issues", () => {
     const refused = [
       await server.ask("/api/v1/issues", post({ title: "x" })),
       await server.ask("/api/v1/issues/ENG-1", { method: "PUT", body: { title: "x" } }),
-      await server.ask("/api/v1/issues/ENG-1/comments", post({ body: "x" })),
     ];
     for (const answer of refused) {
-      assert.deepEqual([answer.status, answer.json().error.code], [409, "tracker_read_only"]);
+      const { code, details } = answer.json().error;
+      assert.deepEqual([answer.status, code], [409, "tracker_read_only"]);
+      assert.match(details.hint, /in the tracker/);
     }
+    const said = await server.ask("/api/v1/issues/ENG-1/comments", post({ body: "x" }));
+    assert.deepEqual([said.status, said.json().body], [201, "x"]);
+    const change = { method: "PUT", body: { state: "Done" } };
+    const moved = await server.ask("/api/v1/issues/ENG-1", change);
+    assert.deepEqual([moved.status, moved.json().state], [200, "Done"]);
   });
 });

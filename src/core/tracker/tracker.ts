@@ -71,7 +71,7 @@ export interface Tracker {
   readonly uploads?: Uploads;
   /** Where it is asked. Absent when its issues are on this machine. */
   readonly address?: string;
-  /** Absent where people edit issues in the tracker itself, and in an own store (`openIssues`). */
+  /** Absent where people make and edit issues in the tracker itself, and in an own store (`openIssues`); `editorOf` completes it. */
   readonly editor?: IssueEditor;
   /** Tools for one agent session working on `issue`. */
   bindTools(issue: Issue): AgentTools;

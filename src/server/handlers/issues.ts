@@ -20,7 +20,7 @@ import { SymphonyError } from "../../core/model/errors.ts";
 import { type Issue, normalState } from "../../core/model/issue.ts";
 import { nearestName } from "../../core/text/nearest.ts";
 import { displayText } from "../../core/text/text.ts";
-import type { IssueEditor } from "../../core/tracker/tracker.ts";
+import { editorOf } from "../../core/tracker/editor.ts";
 import type { Exchange, Handlers } from "../mount.ts";
 import { KeptAnswers, Prepared } from "../replies.ts";
 import { attemptView, deliveryView, eventView, keptView, time } from "../views.ts";
@@ -117,7 +117,7 @@ function editors(core: Core, clock: Clock) {
     async create({ body }, exchange) {
       const local = core.localIssues();
       const draft = contentOf(body);
-      const issue = local ? local.create(draft) : await requireEditor(core).create(draft);
+      const issue = local ? local.create(draft) : await editorOf(core.tracker()).create(draft);
       if (!local) core.orchestrator.refresh();
       locate(exchange, issue.identifier);
       return issueView(issue);
@@ -125,7 +125,7 @@ function editors(core: Core, clock: Clock) {
     async edit({ params, body }) {
       const local = core.localIssues();
       if (local) return issueView(local.edit(params.id, contentOf(body)));
-      const editor = requireEditor(core);
+      const editor = editorOf(core.tracker());
       const { issue } = await findStatus(core, params.id);
       const edited = await editor.edit(issue, contentOf(body));
       core.orchestrator.refresh();
@@ -135,7 +135,7 @@ function editors(core: Core, clock: Clock) {
       const local = core.localIssues();
       const author = exchange.caller?.name ?? "operator";
       if (!local) {
-        const editor = requireEditor(core);
+        const editor = editorOf(core.tracker());
         const { issue } = await findStatus(core, params.id);
         // There it is a comment of symphony's own user.
         const signed = exchange.caller === null ? body.body : `${body.body}\n\n— ${author}`;
@@ -272,13 +272,6 @@ async function requireState(core: Core, state: string): Promise<void> {
 }
 
 const stateShown = 100;
-
-function requireEditor(core: Core): IssueEditor {
-  const { kind, editor } = core.tracker();
-  if (editor) return editor;
-  const message = `issues of the ${kind} tracker are edited there, not here`;
-  throw new SymphonyError("tracker_read_only", message, { details: { kind } });
-}
 
 function contentOf<T extends z.output<typeof NewIssue> | z.output<typeof IssueEdit>>(body: T) {
   const { blocked_by: blockedBy, ...content } = body;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { Issue } from "../../../src/core/model/issue.ts";
+import { editorOf } from "../../../src/core/tracker/editor.ts";
 import type { Tracker } from "../../../src/core/tracker/tracker.ts";
 
 /** A tracker over a service of a test, with no issue yet, or with some that the suite does not touch. */
@@ -122,6 +123,9 @@ export function trackerContract(
     assert.ok(ended.some(({ id }) => id === issue.id));
     await driven(tracker.workflow.move(issue, active));
     assert.equal((await read(world, issue.id)).state, active);
+    if (isLocal) return;
+    const closed = await driven(editorOf(tracker).edit(issue, { state: done.toLowerCase() }));
+    assert.deepEqual([closed.id, closed.state], [issue.id, done], "as symphony issue close does");
   });
 
   test(`find (${kind}): an issue by its identifier in any case, and none for any other text`, async (t) => {

@@ -10,7 +10,6 @@ import { requireState } from "../local/settings.ts";
 import { blockersOf, commentList, instantOf, normalizeIssue } from "../normalize.ts";
 import type {
   FoundIssue,
-  IssueEditor,
   KeyedComment,
   TimedComment,
   Tracker,
@@ -37,7 +36,6 @@ class CommandTracker implements Tracker {
   readonly kind = "command";
   readonly secretEnvNames: readonly string[];
   readonly workflow: TrackerWorkflow;
-  readonly editor: IssueEditor;
   readonly #settings: CommandSettings;
   readonly #program: TrackerProgram;
   readonly #wall: () => number;
@@ -50,14 +48,6 @@ class CommandTracker implements Tracker {
     this.#program = new TrackerProgram(settings, deps);
     this.#wall = () => deps.clock.wall();
     this.#onMalformed = (count) => deps.onMalformed?.(count);
-    const readOnly = async () => {
-      const message = "a program as the tracker makes and edits no issues: do it where they are";
-      throw new SymphonyError("tracker_read_only", message, { details: { kind: this.kind } });
-    };
-    this.editor = {
-      ...{ create: readOnly, edit: readOnly },
-      comment: (issue, body) => this.#comment(issue, { key: `operator:${randomUUID()}`, body }),
-    };
     this.workflow = {
       states: async () => settings.states,
       move: (issue, state) => this.#move(issue, state),

@@ -9,6 +9,7 @@ import { learnTracker } from "../../../../src/core/secrets/learn.ts";
 import { createRedactor } from "../../../../src/core/text/redact.ts";
 import { commandAdapter } from "../../../../src/core/tracker/command/adapter.ts";
 import { answerLine, failureOf } from "../../../../src/core/tracker/command/protocol.ts";
+import { editorOf } from "../../../../src/core/tracker/editor.ts";
 import type { Tracker, TrackerDeps } from "../../../../src/core/tracker/tracker.ts";
 import { config } from "../../../support/makers/issue.ts";
 import { temporaryDir } from "../../../support/makers/storage.ts";
@@ -123,11 +124,16 @@ test("move and comment reach it, also by the agent's tools; what it cannot do is
     message: "BRD-1 cannot move to Nowhere; it can to To Do, In Review, Done",
   });
   await tracker.workflow.comment?.(found, { key: "k", body: "under way" });
-  await tracker.editor?.comment(found, "a person's word for @ada");
+  const editor = editorOf(tracker);
+  await editor.comment(found, "a person's word for @ada");
   assert.match(JSON.stringify(noted().at(-1)), /"body":"a person's word for @ada\\n/);
-  await assert.rejects(async () => tracker.editor?.create({ title: "x" }), {
-    code: "tracker_read_only",
-  });
+  for (const refused of [
+    async () => editor.create({ title: "x" }),
+    async () => editor.edit(found, { title: "x" }),
+    async () => editor.edit(found, { state: "Done", priority: 1 }),
+  ]) {
+    await assert.rejects(refused, { code: "tracker_read_only", hint: /the tracker/ });
+  }
   const tools = tracker.bindTools(found);
   assert.equal((await tools.call("issue_move", { state: "Done" })).success, true);
   const said = await tools.call("issue_comment", { body: "thanks @mallory, closes #4" });
