@@ -62,5 +62,5 @@ export const detach = route({
       .describe("null: not known here, or the workspace has no commit to compare with"),
     truncated: z.boolean().describe("The agent reads only the first 16,000 characters of the diff"),
   }),
-  errors: ["issue_not_found", "not_attached", "no_repository"],
+  errors: ["issue_not_found", "not_attached", "no_repository", "workspace_error"],
 });

@@ -376,7 +376,7 @@ export const issues = {
     params: byIssue,
     status: 200,
     reply: z.object({ issue_identifier: z.string(), delivery: DeliveryView }),
-    errors: ["issue_not_found", "nothing_to_deliver"],
+    errors: ["issue_not_found", "nothing_to_deliver", "workspace_error"],
   }),
   attach,
   detach,

@@ -91,7 +91,16 @@ export const workspaces = {
         .describe("Selects one of several workspaces with the same key"),
     }),
     status: 204,
-    errors: ["workspace_not_found", "workspace_in_use", "workspace_dirty", "workspace_ambiguous"],
+    errors: [
+      "workspace_not_found",
+      "workspace_in_use",
+      "workspace_dirty",
+      "workspace_ambiguous",
+      "workspace_symlink",
+      "workspace_outside_root",
+      "workspace_equals_root",
+      "workspace_error",
+    ],
   }),
   restore: route({
     ...paths.workspaces.restore,
@@ -249,7 +258,13 @@ export const git = {
           .describe("A readable summary of `not_shown`; null: none"),
       })
       .meta({ id: "GitWork" }),
-    errors: ["issue_not_found", "workspace_not_found", "no_repository", "workspace_ambiguous"],
+    errors: [
+      "issue_not_found",
+      "workspace_not_found",
+      "no_repository",
+      "workspace_ambiguous",
+      "workspace_error",
+    ],
   }),
 };
 

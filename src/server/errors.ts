@@ -61,10 +61,10 @@ export const httpStatus: Record<ErrorCode, number> = {
   tracker_rate_limited: 502,
   invalid_issue_identifier: 400,
   invalid_workspace_cwd: 500,
-  workspace_equals_root: 500,
-  workspace_outside_root: 500,
-  workspace_symlink: 500,
-  workspace_error: 500,
+  workspace_equals_root: 409,
+  workspace_outside_root: 409,
+  workspace_symlink: 409,
+  workspace_error: 409,
   clone_failed: 500,
   clone_timeout: 500,
   hook_failed: 500,
@@ -151,7 +151,8 @@ function abandon(ctx: Context): void {
 function report(log: Logger, ctx: Context, error: unknown): void {
   const code = codeOf(error);
   const status = statusOf(code);
-  if (status < 500) return;
+  // What a workspace refuses often has a cause in the system that its operator must see.
+  if (status < 500 && code !== "workspace_error") return;
   const fields = {
     request_id: ctx.state["requestId"],
     method: ctx.method,

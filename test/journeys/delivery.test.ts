@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { mergingFile } from "../../src/core/workspace/place.ts";
 import {
   type DeliveryProject,
   deliveryProject,
@@ -469,4 +470,16 @@ test("delivery: while an issue is in review, every command says what it waits fo
   const audit = await symphony(place, "audit", "--json", "--issue", "LOCAL-1");
   assert.match(audit.stdout, /"work.committed"/);
   assert.match(audit.stdout, /"branch.pushed"/);
+  // A record of a merge that a damaged disk has cut.
+  const record = mergingFile(place.workspace("LOCAL-1"));
+  writeFileSync(record, "{");
+  const refused = await symphony(place, "deliver", "LOCAL-1");
+  assert.equal(refused.code, 7, refused.stderr);
+  assert.match(refused.stderr, /merging\.json, the record of a merge .* cannot be read/s);
+  assert.match(
+    refused.stderr.replaceAll(/\s+/g, " "),
+    /next: look at git status in .*, move .* away/,
+  );
+  rmSync(record);
+  assert.equal((await symphony(place, "deliver", "LOCAL-1")).code, 0);
 });

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync } from "node:fs";
+import { appendFileSync, existsSync, readdirSync, statSync, truncateSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -47,6 +47,11 @@ test("after Done the work is in a copy: listed, shown, restored, with a server a
   assert.notEqual(again.code, 0);
   assert.match(again.stderr, /is in the way/);
   await using server = await Served.start(place);
+  const bundle = join(place.dataDir, "kept", key, "work.bundle");
+  appendFileSync(bundle, "x");
+  const damaged = await symphony(place, "workspaces", "restore", "LOCAL-1");
+  assert.deepEqual([damaged.code, /work\.bundle has changed/.test(damaged.stderr)], [7, true]);
+  truncateSync(bundle, statSync(bundle).size - 1);
   const back = await symphony(place, "workspaces", "restore", "LOCAL-1");
   assert.equal(back.code, 0, back.stderr);
   assert.match(await readFile(join(workspace, "greet.sh"), "utf8"), /Hello/);

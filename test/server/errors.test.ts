@@ -31,7 +31,7 @@ describe("H-11: errors", () => {
   test("another internal error is also answered without its details", async () => {
     await using world = await createWorld();
     await using server = await serve(world);
-    failWith(world, new SymphonyError("workspace_error", "cannot remove /home/me/w"));
+    failWith(world, new SymphonyError("git_not_found", "no git in /home/me/bin"));
     const answer = await server.ask("/api/v1/ENG-1");
     assert.equal(answer.json().error.code, "internal_error");
     assert.doesNotMatch(answer.text, /home/);
