@@ -85,7 +85,7 @@ export function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningD
       handOver: (issue) => attachments.handOver(issue),
     }),
     tracker: () => trackers.tracker,
-    finder: new IssueFinder({ clock, tracker: () => trackers.tracker }),
+    finder: openFinder(deps),
     localIssues: () => trackers.localIssues,
     checkAgents: () => used.agents.look(),
     async start() {
@@ -106,6 +106,14 @@ export function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningD
       return stopped;
     },
   };
+}
+
+/** What it answered before an issue changed is asked for again. */
+function openFinder({ bus, clock, trackers }: CoreDeps): IssueFinder {
+  const finder = new IssueFinder({ clock, tracker: () => trackers.tracker });
+  const types = ["webhook.received", "issue.moved", "issue.released"] as const;
+  bus.subscribe({ filter: { types } }, () => finder.forget());
+  return finder;
 }
 
 /** What the workspaces hold, measured again after changes, and the removal of old ones. */

@@ -99,7 +99,8 @@ describe("the embedded tracker's issues", () => {
 
   test("of another tracker are listed, commented on and moved; what else is edited there is said", async () => {
     const settings = config({ tracker: { kind: "linear" } });
-    await using world = await createWorld({ issues: [issue("ENG-1")], config: settings });
+    const issues = [issue("ENG-1"), issue("ENG-2", { state: "Backlog" })];
+    await using world = await createWorld({ issues, config: settings });
     await using server = await serve(world);
     const list = api.issues.list.reply.parse((await server.ask("/api/v1/issues")).json());
     assert.deepEqual(
@@ -120,5 +121,14 @@ describe("the embedded tracker's issues", () => {
     const change = { method: "PUT", body: { state: "Done" } };
     const moved = await server.ask("/api/v1/issues/ENG-1", change);
     assert.deepEqual([moved.status, moved.json().state], [200, "Done"]);
+    // One that is not in memory is looked up, and what was answered before a move is no answer after it.
+    const stateNow = async () => (await server.ask("/api/v1/ENG-2")).json().issue.state;
+    assert.equal(await stateNow(), "Backlog");
+    await server.ask("/api/v1/issues/ENG-2", change);
+    await world.scheduler.advance(1_000);
+    assert.equal(await stateNow(), "Done");
+    await server.ask("/api/v1/ENG-2/transition", post({ to: "Todo" }));
+    await world.scheduler.advance(1_000);
+    assert.equal(await stateNow(), "Todo");
   });
 });

@@ -60,6 +60,11 @@ export class IssueFinder {
     return answer;
   }
 
+  /** An issue has changed since: no answer is used again. */
+  forget(): void {
+    this.#asked.clear();
+  }
+
   /** The last description that the tracker gave of the issue, however old; null: none is known. */
   lastKnown(identifier: string): Found | null {
     this.#current();
