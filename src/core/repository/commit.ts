@@ -80,11 +80,13 @@ export type CommitResult =
 const maxFiles = 50_000;
 const maxTotalBytes = 2 * 1024 ** 3;
 const maxConfigBytes = 256 * 1024;
-/** Each costs some calls of git; beyond it all files under the same rule are left out. */
-const maxTried = 40;
-/** What git says of a file that it cannot convert to UTF-8. */
+/** Files under a rule of encoding that are tried in one call of git, once one of them was refused. */
+const triedAtOnce = 256;
+const adding = ["--add", "--replace"];
+const encodingRule = "working-tree-encoding";
+/** What git says of the first file that it cannot convert to UTF-8; a name may be cut off, and a bare rule has none. */
 const otherEncoding =
-  /^fatal: (?:failed to encode '.*' from |BOM is \w+ in '.*' if encoded as )(\S+)/;
+  /^fatal: (?:(?:failed to encode|BOM is \w+ in|encoding) '(?:(.*)' (?:from|if encoded as) )?|true\/false are no valid )/;
 
 /**
  * Commits everything that an agent left in a workspace, as `git add -A` would take it, as one commit
@@ -146,8 +148,6 @@ class Work {
   readonly #copied = new Map<string, Copied>();
   /** Raw names of files whose pointer is in the index, and whose content is in the workspace. */
   readonly #contents = new Set<string>();
-  /** How many files were found not to be in the encoding of their rule. */
-  #tried = 0;
   /** What the base had, by name. */
   #ofBase: ReadonlyMap<string, Entry> = new Map();
   readonly #found: Differing;
@@ -227,42 +227,40 @@ class Work {
 
   /** A file that is not in the encoding that the base's rules name is left out, and the others are added. */
   async #add(tree: string, names: readonly string[]): Promise<void> {
-    try {
-      await this.#update(tree, ["--add", "--replace"], names);
-    } catch (error) {
-      const [, encoding] = otherEncoding.exec(messageOf(error)) ?? [];
-      if (encoding === undefined) throw error;
-      if (this.#tried >= maxTried) {
-        const rest = await this.#leaveOutRule(tree, names, encoding);
-        if (rest.length === names.length) throw error;
-        return this.#add(tree, rest);
-      }
-      if (names.length === 1) {
-        this.#tried += 1;
-        const rule = `working-tree-encoding=${plainName(encoding)}`;
-        this.#left.set(names[0] ?? "", `it is not in the encoding of .gitattributes (${rule})`);
-        return;
-      }
-      const half = names.length >> 1;
-      await this.#add(tree, names.slice(0, half));
-      await this.#add(tree, names.slice(half));
+    if ((await this.#refused(tree, names)) === null) return;
+    const rules = await attributesOf(this.#git, { tree, attribute: encodingRule, names });
+    const ruled = names.filter((name) => rules.has(name));
+    const right = names.filter((name) => !rules.has(name));
+    let size = triedAtOnce;
+    // Each file is read twice, and each wrong one costs a call.
+    for (let at = 0; at < ruled.length; ) {
+      this.#order.signal.throwIfAborted();
+      const part = ruled.slice(at, at + size);
+      const refused = await this.#refused(tree, part);
+      const good = refused === null ? part.length : part.length === 1 ? 0 : part.indexOf(refused);
+      // The message has another name than the file where that has unusual characters.
+      size = good === -1 ? part.length >> 1 : Math.min(size * 2, triedAtOnce);
+      if (good === -1) continue;
+      at += good;
+      if (refused === null) continue;
+      right.push(...part.slice(0, good));
+      const name = ruled[at++] ?? "";
+      const rule = `${encodingRule}=${plainName(rules.get(name) ?? "")}`;
+      this.#left.set(name, `it is not in the encoding of .gitattributes (${rule})`);
     }
+    await this.#update(tree, adding, right);
   }
 
-  /** Leaves out all files that a rule puts into this encoding; resolves with the others. */
-  async #leaveOutRule(
-    tree: string,
-    names: readonly string[],
-    encoding: string,
-  ): Promise<readonly string[]> {
-    const rule = "working-tree-encoding";
-    const rules = await attributesOf(this.#git, { tree, attribute: rule, names });
-    return names.filter((name) => {
-      if (rules.get(name)?.toUpperCase() !== encoding.toUpperCase()) return true;
-      const why = `it is under ${rule}=${plainName(encoding)} like ${maxTried} files that are not so encoded, and was not tried`;
-      this.#left.set(name, why);
-      return false;
-    });
+  /** Adds files; where git refuses to convert one, none, and resolves with the name that it says, as bytes. */
+  async #refused(tree: string, names: readonly string[]): Promise<string | null> {
+    try {
+      await this.#update(tree, adding, names);
+      return null;
+    } catch (error) {
+      const found = otherEncoding.exec(messageOf(error));
+      if (found === null) throw error;
+      return Buffer.from(found[1] ?? "").toString("latin1");
+    }
   }
 
   async #update(tree: string, flags: readonly string[], names: readonly string[]): Promise<void> {

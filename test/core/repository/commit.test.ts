@@ -110,19 +110,32 @@ test("a file in another encoding than the base's .gitattributes name is left out
   assert.equal(git("cat-file", "blob", "HEAD:right.u16"), "right");
 });
 
-test("however many files are in another encoding, the rest is committed and each of them is named", async (t) => {
+test("however many files are in another encoding, each of them is named, and every other one is committed", async (t) => {
   const { git, write, commit } = bench(t);
-  write(".gitattributes", "*.u16 working-tree-encoding=utf-16\n");
+  write(
+    ".gitattributes",
+    "*.u16 working-tree-encoding=utf-16\n*.bare working-tree-encoding\n*.sjis working-tree-encoding=SHIFT-JIS\n",
+  );
   git("add", "-A");
   git("commit", "-q", "-m", "first");
-  for (let at = 0; at < 50; at++) write(`dir/${at}.u16`, "no byte order mark\n");
+  const right = Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from("right\n", "utf16le")]);
+  for (let at = 0; at < 60; at++) {
+    write(`dir/${at}.u16`, "no byte order mark\n");
+    write(`right/${at}.u16`, right);
+  }
+  const unusual = ["dir/\n.u16", "dir/it's 'x' from ä.u16", "x.bare", "y.bare"];
+  for (const name of unusual) write(name, "no byte order mark\n");
   write("z.txt", "z\n");
+  write("z.sjis", "z\n");
   const made = await commit();
   assert.ok(made.outcome === "committed");
-  assert.equal(made.leftOut.length, 50);
-  assert.ok(made.leftOut.every(({ why }) => why.includes("working-tree-encoding=utf-16")));
-  assert.equal(made.leftOut.filter(({ why }) => why.endsWith("was not tried")).length, 10);
-  assert.equal(git("show", "--name-only", "--format="), "z.txt");
+  assert.equal(made.leftOut.length, 64);
+  assert.ok(made.leftOut.every(({ why }) => why.includes("(working-tree-encoding=")));
+  const taken = git("show", "--name-only", "--format=").split("\n");
+  assert.deepEqual(
+    [taken.filter((name) => name.startsWith("right/")).length, taken.slice(60)],
+    [60, ["z.sjis", "z.txt"]],
+  );
 });
 
 test("rules that an agent adds do not decide how its other files are committed", async (t) => {
