@@ -130,6 +130,13 @@ export class LeftBehind extends SymphonyError {
 }
 
 /**
+ * Objects of git, whose names say their content. The making of a copy sets the times of those that it needs again, and a new
+ * one is no work as long as no ref, index or file changes.
+ */
+const gitObject =
+  /\/\.git\/(?:.*\/)?objects\/(?:[\da-f]{2}\/[\da-f]{38,62}|pack\/pack-[\da-f]{40,64}\.\w+)$/;
+
+/**
  * Compares the times of files only: moving a directory changes its own. A file that cannot be read may
  * have changed.
  */
@@ -140,7 +147,7 @@ export async function hasChangedSince(top: string, moment: number): Promise<bool
       for await (const entry of await opendir(dir)) {
         const path = join(dir, entry.name);
         if (entry.isDirectory()) dirs.push(path);
-        else if ((await lstat(path)).ctimeMs > moment) return true;
+        else if (!gitObject.test(path) && (await lstat(path)).ctimeMs > moment) return true;
       }
     }
   } catch {

@@ -1,9 +1,18 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { createLogger } from "../../../src/core/events/log.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
+import { KeptCopies } from "../../../src/core/workspace/copies.ts";
 import {
   createWorkspaces,
   type WorkspacesOptions,
@@ -167,4 +176,17 @@ test("what before_remove adds after the copy is in the copy that counts", async 
   assert.equal(removal.outcome === "removed" && removal.copy?.key, "copy-2");
   assert.deepEqual(gone, ["copy-1"]);
   assert.ok(kept[1]?.files.includes("late.txt") && !existsSync(path));
+});
+
+test("O-31: a copy that needs an object of the workspace again does not count as a change of it", async (t) => {
+  const bench = workspaceBench(t);
+  const dir = join(bench.dir, "kept");
+  const copies = new KeptCopies({ dir, clock: new FakeClock(), maxBytes: () => 1_000_000_000 });
+  const { path, remove } = await made(t, { copies });
+  gitIn(path)("repack", "-q", "-a", "-d");
+  // Its content and its tree are in a pack.
+  writeFileSync(join(path, "result.txt"), readFileSync(join(path, "one.txt")));
+  const removal = await remove();
+  assert.equal(removal.outcome, "removed", JSON.stringify(removal));
+  assert.equal((await copies.list()).length, 1);
 });
