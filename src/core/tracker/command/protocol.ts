@@ -31,6 +31,8 @@ export const issuesResult = z.looseObject({
   issues: z.array(z.unknown()),
   /** Where the next page of `list` begins; null: this was the last one. */
   next: z.string().min(1).nullish(),
+  /** Of `get`: what could not be read now, in the program's terms; it is not gone. */
+  unread: z.array(z.unknown()).nullish(),
 });
 
 export const commentsResult = z.looseObject({

@@ -123,9 +123,9 @@ class CommandTracker implements Tracker {
     return commentList(rows, false);
   }
 
-  /** Its states are those of the configuration; the empty request shows that the program works. */
+  /** Its states are those of the configuration. */
   async scopeNames() {
-    await this.#program.request("get", { ids: [] }, issuesResult);
+    await this.#works();
     return {
       teams: new Map([[null, this.#settings.states.map(({ name }) => name)]]),
       labels: null,
@@ -171,16 +171,20 @@ class CommandTracker implements Tracker {
   }
 
   async #get(ids: readonly string[]): Promise<readonly Issue[]> {
-    if (ids.length === 0) return [];
-    const rows = (await this.#program.request("get", { ids }, issuesResult)).issues;
-    const { issues, malformed } = this.#issues(rows);
-    if (malformed === 0) return issues;
-    // To omit it would mean that the issue is gone, and would stop its run.
-    const message =
-      "the tracker's program answered get with an issue that has not its form: id, identifier, title and state are texts";
-    throw new SymphonyError("tracker_response", message, {
-      hint: "docs/trackers/command.md says what it has to answer; symphony doctor asks it again",
-    });
+    const answer = await this.#program.request("get", { ids }, issuesResult);
+    const { issues, malformed } = this.#issues(answer.issues);
+    // To omit one would mean that the issue is gone, and would stop its run.
+    if (malformed > 0 || answer.unread?.length) throw notWhole(malformed);
+    const names = new Set(issues.flatMap(({ id, identifier }) => [id, identifier.toLowerCase()]));
+    // So a credential that sees no issue any more must not omit them all.
+    if (!ids.every((id) => names.has(id) || names.has(id.toLowerCase()))) await this.#works();
+    return issues;
+  }
+
+  /** Rejects as the first page of a list does. */
+  async #works(): Promise<void> {
+    const states = this.#settings.states.slice(0, 1).map(({ name }) => name);
+    await this.#program.request("list", { states, after: null }, issuesResult);
   }
 
   async #move(issue: Issue, name: string): Promise<void> {
@@ -229,6 +233,17 @@ class CommandTracker implements Tracker {
     const assigneeId = issue.assignee?.id ?? null;
     return { ...issue, assigneeId, dispatchable: issue.dispatchable && !waits };
   }
+}
+
+function notWhole(malformed: number): SymphonyError {
+  const message =
+    malformed > 0
+      ? "answered get with an issue that has not its form: id, identifier, title and state are texts"
+      : "could not read every issue";
+  const code = malformed > 0 ? "tracker_response" : "tracker_request";
+  return new SymphonyError(code, `the tracker's program ${message}`, {
+    hint: "docs/trackers/command.md says what it has to answer; symphony doctor asks it again",
+  });
 }
 
 function nameOf({ id, identifier }: IssueName) {

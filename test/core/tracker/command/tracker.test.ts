@@ -170,6 +170,28 @@ test("comments are orders only where the program says that their author may writ
   assert.deepEqual(verdicts, ["no right", "no right", "yes", "own"]);
 });
 
+test("an issue that get omits is gone only while list works: a credential that sees none any more stops no run", async (t) => {
+  const { tracker, noted } = place(
+    t,
+    `if (method === "list" && count < 5) result({ issues: [] });
+     else if (method === "list") error({ status: 400, message: "no such project" });
+     else if (params.ids[0] === "7") result({ issues: [], unread: ["7"] });
+     else result({ issues: params.ids.flatMap((id) => (id === "10" || id === "BRD-1" ? issue() : [])) });`,
+  );
+  const read = (...ids: string[]) => tracker.fetchIssuesByIds(ids);
+  assert.equal((await read("10")).length, 1);
+  assert.deepEqual(
+    noted().flatMap(({ method }) => method ?? []),
+    ["get"],
+    "a whole answer costs no more",
+  );
+  assert.equal((await read("10", "77")).length, 1);
+  assert.equal((await tracker.find?.("BRD-1"))?.issue.id, "10");
+  const failed = { code: "tracker_request" };
+  await assert.rejects(read("10", "77"), { ...failed, message: /no such project/ });
+  await assert.rejects(read("7"), { ...failed, message: /could not read every issue/ });
+});
+
 test("T-9: a faulty program fails like an HTTP tracker, by category", async (t) => {
   const faults = [
     ["tracker_response", /more than 1048576 bytes/, `say("x".repeat(1100000));`],
