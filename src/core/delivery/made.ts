@@ -170,12 +170,14 @@ function notCommitted(why: string, next: string): Refused {
   return { kind: "refused", reason, next: "deliver" };
 }
 
+/** What the machine lacks for now, in the words of the system. */
+const shortage = /No space left|quota|memory|Too many open|temporarily unavailable|Input\/output/i;
+
 /** Another attempt would let the agent do its work once more, in the same repository that git cannot use. */
 function isBroken(error: unknown): boolean {
   if (!(error instanceof SymphonyError)) return false;
-  return (
-    error.code === "no_repository" || /: (?:fatal|error): (?!.*No space left)/.test(error.message)
-  );
+  const { code, message } = error;
+  return code === "no_repository" || (/: (?:fatal|error): /.test(message) && !shortage.test(message));
 }
 
 async function notReadable(
