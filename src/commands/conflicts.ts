@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import type { OverlapView } from "../contract/values.ts";
+import { firstOf } from "../web/words.ts";
 import { plainLine, printPage } from "./output.ts";
 import { row } from "./table.ts";
 
@@ -40,13 +41,26 @@ export const conflictsCommand = row({
   },
 });
 
-/** One line for each pair that cannot be merged. */
+const namedAtMost = 5;
+const linesAtMost = 3;
+
+/** A line for each file in which branches cannot be merged, that of the most issues first: many branches may change one file. */
 export function conflictLines(all: readonly Overlap[]): string[] {
-  return all.map(({ first, second, files }) => {
-    const paths = files.map(({ path }) => path).join(", ");
-    const names = `${second.issue_identifier} conflicts with ${first.issue_identifier}`;
-    return plainLine(`${names} in ${paths}: symphony conflicts`);
+  const groups = [...Map.groupBy(all, filesOf)].map(([files, pairs]) => ({
+    files,
+    names: new Set(pairs.flatMap((pair) => [pair.first, pair.second]).map(nameOf)),
+  }));
+  groups.sort((one, other) => other.names.size - one.names.size);
+  const lines = groups.slice(0, linesAtMost).map(({ files, names }) => {
+    const [first = "", second, ...more] = names;
+    const who =
+      more.length > 0
+        ? `${firstOf([...names], namedAtMost)} conflict`
+        : `${second} conflicts with ${first}`;
+    return plainLine(`${who} in ${files}: symphony conflicts`);
   });
+  const left = groups.length - lines.length;
+  return left > 0 ? [...lines, `and conflicts in ${left} more files: symphony conflicts`] : lines;
 }
 
 /** The same for the branch of one issue, and where more is said. */
@@ -57,17 +71,23 @@ export function conflictText({
   readonly conflicts: readonly Overlap[];
   readonly issue_identifier: string;
 }): readonly string[] {
-  return conflicts
-    .filter((pair) => pair.conflicts)
-    .map(({ first, second, files }) => {
-      const other = first.issue_identifier === issue ? second : first;
-      const paths = files.filter(({ kind }) => kind === "conflict").map(({ path }) => path);
-      const more = paths.length > 5 ? ` and ${paths.length - 5} more` : "";
-      const where = `${paths.slice(0, 5).join(", ")}${more}`;
-      return plainLine(
-        `git cannot merge it with ${other.issue_identifier} in ${where}: symphony conflicts`,
-      );
-    });
+  const open = conflicts.filter((pair) => pair.conflicts);
+  return [...Map.groupBy(open, filesOf)].map(([files, pairs]) => {
+    const others = pairs.map(({ first, second }) =>
+      nameOf(first.issue_identifier === issue ? second : first),
+    );
+    const names = firstOf(others, namedAtMost);
+    return plainLine(`git cannot merge it with ${names} in ${files}: symphony conflicts`);
+  });
+}
+
+function nameOf({ issue_identifier: name }: Overlap["first"]): string {
+  return name;
+}
+
+function filesOf({ files }: Overlap): string {
+  const paths = files.filter(({ kind }) => kind === "conflict").map(({ path }) => path);
+  return firstOf(paths, namedAtMost);
 }
 
 /** `3`, `3-5`, `3+` for lines that are inserted after the third. */

@@ -126,8 +126,8 @@ function alertsOf(snapshot: SnapshotView, { paint, nowMs }: ViewOptions): readon
   ];
   return [
     ...paused.map((line) => paint.yellow(plainLine(line))),
-    ...conflictLines(snapshot.conflicts).map((line) => paint.yellow(line)),
     ...faults.flatMap((fault) => (fault ? [paint.red(plainLine(fault))] : [])),
+    ...conflictLines(snapshot.conflicts).map((line) => paint.yellow(line)),
   ];
 }
 

@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import type { Snapshot } from "../contract/system.ts";
-import { ago, distance, thousands, words } from "./words.ts";
+import { ago, distance, firstOf, thousands, words } from "./words.ts";
 
 // What the page and `symphony watch` show of the state, in the same lanes, order and words.
 
@@ -63,9 +63,11 @@ export function conflictsIn({
   return others;
 }
 
+const othersNamed = 2;
+
 /** Of one issue, and nothing where it conflicts with none. */
 export function conflictWords(others: readonly string[] | undefined): string {
-  return others === undefined ? "" : `conflicts with ${others.join(", ")}`;
+  return others === undefined ? "" : `conflicts with ${firstOf(others, othersNamed)}`;
 }
 
 /** The command that continues an issue, where a person has to. */

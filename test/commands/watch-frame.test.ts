@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { conflictText } from "../../src/commands/conflicts.ts";
 import { widthOf } from "../../src/commands/output.ts";
 import { rowText, visible } from "../../src/commands/screen.ts";
 import type { SnapshotView } from "../../src/commands/snapshot.ts";
@@ -183,6 +184,36 @@ test("a conflict of branches stands first in both rows, and in full with the nex
   assert.match(text, /\n {2}ENG-1 .*conflicts with ENG-3/);
   assert.match(text, /\n> ENG-3 .*conflicts with ENG-1; reading the code/);
   assert.doesNotMatch(text, /ENG-2 .*conflicts/);
+});
+
+test("many branches that change one file are one line, and none hides a fault", () => {
+  const base = stateOf(["one", "two", "three"]);
+  const names = [1, 2, 3, 4, 5, 6, 7];
+  const branch = (n: number) => ({
+    issue_id: "",
+    issue_identifier: `ENG-${n}`,
+    branch: `eng-${n}`,
+  });
+  const files = [{ path: "CHANGELOG.md", kind: "conflict" as const, first: [], second: [] }];
+  const near = { path: "near.ts", kind: "near" as const, first: [], second: [] };
+  const conflicts = names.flatMap((n) =>
+    names.slice(n).map((m) => ({
+      ...{ repository: "shop", conflicts: true, first: branch(n), second: branch(m) },
+      files: m === 7 ? [...files, near] : files,
+    })),
+  );
+  const tracker = { ...base.tracker, last_error: { code: "tracker_error", message: "it is away" } };
+  const scene = sceneOf({ ...base, conflicts, tracker } as typeof base);
+  const { rows } = frame(scene, { columns: 100, rows: 24 }, paint);
+  assert.deepEqual(rows.slice(1, 3), [
+    "tracker: it is away",
+    "ENG-1, ENG-2, ENG-3, ENG-4, ENG-5 and 2 more conflict in CHANGELOG.md: symphony conflicts",
+  ]);
+  assert.match(rows.join("\n"), /ENG-2 .*conflicts with ENG-1, ENG-3 and 4 more/);
+  const own = conflicts.filter(({ second }) => second.issue_identifier === "ENG-7");
+  assert.deepEqual(conflictText({ conflicts: own, issue_identifier: "ENG-7" }), [
+    "git cannot merge it with ENG-1, ENG-2, ENG-3, ENG-4, ENG-5 and 1 more in CHANGELOG.md: symphony conflicts",
+  ]);
 });
 
 test("the badge says live only where it is", () => {

@@ -177,7 +177,9 @@ const shortage = /No space left|quota|memory|Too many open|temporarily unavailab
 function isBroken(error: unknown): boolean {
   if (!(error instanceof SymphonyError)) return false;
   const { code, message } = error;
-  return code === "no_repository" || (/: (?:fatal|error): /.test(message) && !shortage.test(message));
+  return (
+    code === "no_repository" || (/: (?:fatal|error): /.test(message) && !shortage.test(message))
+  );
 }
 
 async function notReadable(

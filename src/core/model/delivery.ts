@@ -90,9 +90,9 @@ export function progressOf(delivery: Stage): string {
     const isNamed = branch !== null && placeOf(delivery).includes(branch);
     return `waits for ${isNamed ? waitingFor.replace(branch, () => "it") : waitingFor}`;
   }
-  if (pull?.state === "closed") return "it was closed";
-  if (pull === null && merged !== pushed) return "its issue ended before it was merged";
-  return pull === null && pushed === null ? "not delivered" : "it is over";
+  if (pull !== null) return pull.state === "open" ? "it is over" : `it was ${pull.state}`;
+  if (merged !== pushed) return "its issue ended before it was merged";
+  return pushed === null ? "not delivered" : "it was merged";
 }
 
 /** Where the work is. */

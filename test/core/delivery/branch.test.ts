@@ -58,6 +58,6 @@ test("a default branch that is renamed stays the base; another base that is gone
 
 test("a branch whose issue ended without it is not said to be merged or over", () => {
   assert.equal(progressOf(known), "its issue ended before it was merged");
-  assert.equal(progressOf({ ...known, merged: "p1" }), "it is over");
+  assert.equal(progressOf({ ...known, merged: "p1" }), "it was merged");
   assert.equal(progressOf({ ...known, pushed: null }), "not delivered");
 });
