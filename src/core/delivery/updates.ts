@@ -1,16 +1,16 @@
-import { join } from "node:path";
 import type { RepositoryConfig } from "../config/git.ts";
 import { messageOf } from "../model/errors.ts";
 import { commitWork } from "../repository/commit.ts";
 import type { Identity } from "../repository/git.ts";
 import type { Contents } from "../repository/lfs.ts";
-import { type Conflict, endsMerge, type Merging } from "../repository/merging.ts";
+import type { Conflict } from "../repository/merging.ts";
 import { repositoryNamed } from "../repository/routing.ts";
 import type { Signer } from "../repository/signing.ts";
 import { gitHead } from "../repository/survey.ts";
 import { finishUpdate, type UpdateResult, updateWorkspace } from "../repository/update.ts";
 import { readBaseline, readMerging, writeMerging } from "../workspace/baseline.ts";
 import { findingsIn, requireLentObjects } from "../workspace/work.ts";
+import { begunMerge, claimMerge } from "./begun-merge.ts";
 import type { Checked, FailedCheck } from "./checks.ts";
 import { conflictText, feedbackOf, keyOf, type Wanted } from "./conflict-turn.ts";
 import { carriedInto, type Delivered, type Reach, updateStep } from "./delivered.ts";
@@ -96,7 +96,9 @@ export class Updates {
     await this.settled(issueId);
     const { workspacePath = null, base = null } = this.#deps.store.of(issueId) ?? {};
     const known = this.#deps.store.of(issueId);
-    if (known !== null && workspacePath !== null) await this.#recover(known, workspacePath, base);
+    if (known === null || workspacePath === null) return;
+    await this.#recover(known, workspacePath, base);
+    await claimMerge(workspacePath, false);
   }
 
   async close(): Promise<void> {
@@ -163,8 +165,11 @@ export class Updates {
         const { head, base = wanted.base, isClean = true } = result;
         return this.#updated(known, { ...wanted, base }, { head, isClean });
       }
-      case "conflicts":
-        return this.#conflicts(known, wanted, result.conflicts);
+      case "conflicts": {
+        const { conflicts, base = wanted.base } = result;
+        await this.#conflicts(known, { ...wanted, base }, conflicts);
+        return base === wanted.base ? undefined : this.#tried(known, wanted);
+      }
       case "unknown":
         return this.#tried(known, wanted);
       default:
@@ -186,16 +191,8 @@ export class Updates {
       return { outcome: "refused", why: noWorkspace };
     await this.#recover(known, path, baseName);
     await requireLentObjects(path);
-    const at = (await gitHead(path))?.head ?? null;
-    const begun = await this.#begun(path, at);
-    // A restart came before the merge was saved, as while its checks ran.
-    if (begun?.commit && begun.commit === at && begun.head === head) {
-      const { commit, base, generated } = begun;
-      return { outcome: "updated", head: commit, base, isClean: generated.length === 0 };
-    }
-    // It was saved, and only its record was left.
-    if (begun?.commit === head) await writeMerging(path, null);
-    else if (begun !== null) return { outcome: "refused", why: "an earlier merge is not finished" };
+    const begun = await begunMerge(path, head, this.#leaving.signal);
+    if (begun !== null) return begun;
     const { ports, clock, config } = this.#deps;
     const { delivery } = config();
     const { signal } = this.#leaving;
@@ -217,14 +214,6 @@ export class Updates {
     // A cut history is completed before anything is said about it.
     const whole = await ports.mirror(rule, { fresh: true, whole: true });
     return updateWorkspace({ ...order, mirror: whole });
-  }
-
-  /** The merge that was begun there, with its commit also where a kill came right behind that. */
-  async #begun(path: string, at: string | null): Promise<Merging | null> {
-    const merge = await readMerging(path);
-    if (merge === null || merge.commit !== null || at === null || at === merge.head) return merge;
-    const where = { gitDir: join(path, ".git"), signal: this.#leaving.signal };
-    return (await endsMerge(at, merge, where)) ? { ...merge, commit: at } : merge;
   }
 
   async #updated(
@@ -289,6 +278,7 @@ export class Updates {
     const paths = conflicts.map(({ path }) => path);
     const { missing, commands } = commandsFor(paths, config().delivery.regenerate);
     if (!isText && missing.length === 0) {
+      await claimMerge(known.workspacePath ?? "", true);
       const failed = await this.#deps.ports.check(this.#place(known.workspacePath ?? ""), commands);
       if (failed === null) {
         const head = await this.#commit(known);

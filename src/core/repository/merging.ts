@@ -27,6 +27,8 @@ export interface Merging {
   readonly commit: string | null;
   /** The files are still being written. */
   readonly moving: boolean;
+  /** Symphony makes the commit itself, and neither an agent nor a person has been there since it was decided. */
+  readonly own?: boolean;
 }
 
 export type MergeParts = Pick<Merging, "base" | "tree" | "marked">;

@@ -125,6 +125,7 @@ const Begun = z.object({
   shown: z.array(z.string()).default([]),
   commit: z.string().nullable(),
   moving: z.boolean(),
+  own: z.boolean().default(false),
 });
 
 /** The merge that was begun in the workspace; null if there is none. Rejects if it cannot be read. */

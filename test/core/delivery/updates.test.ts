@@ -286,6 +286,42 @@ test("a merge of generated files that a restart cut off in its checks is checked
   assert.deepEqual([store.of(id)?.head, store.of(id)?.carried ?? []], [merge, []]);
 });
 
+test("a merge of generated files that a restart cut off before its commit is made again, also for a base that moved on", async (t) => {
+  const regenerate = { "package-lock.json": "echo regenerated >> package-lock.json" };
+  const { path, git, head, advance, update, pushes, refused, interrupt, feedback } = await bench(
+    t,
+    {
+      regenerate,
+    },
+  );
+  const base = advance({ "package-lock.json": "lock\npinned by the base\n" });
+  interrupt(0);
+  await update(base);
+  assert.deepEqual([git("rev-parse", "HEAD"), pushes], [head, []]);
+  const newer = advance({ "two.txt": "theirs\n" });
+  await update(newer);
+  assert.deepEqual([refused, feedback(), pushes.length], [[], [], 1]);
+  assert.equal(git("log", "-1", "--format=%P"), `${head} ${base}`);
+  assert.equal(await readMerging(path), null);
+});
+
+test("a merge that an agent commits itself is never pushed without its turn, and no approval is carried to it", async (t) => {
+  const { path, git, head, store, advance, update, updates, pushes, feedback } = await bench(t);
+  const base = advance({ "one.txt": "theirs\n" });
+  await update(base);
+  assert.equal(feedback().length, 1, "its turn has the conflict");
+  await updates.ready(id);
+  git("stash", "-q");
+  git("merge", "-q", "-X", "ours", "-m", "my own merge", base);
+  writeFileSync(join(path, "secret.txt"), "what an offer is examined for\n");
+  git("add", "-A");
+  git("commit", "-q", "--amend", "--no-edit");
+  assert.equal(git("log", "-1", "--format=%P"), `${head} ${base}`);
+  // Its attempt ended before its turn did, as by a restart.
+  await update(advance({ "two.txt": "theirs\n" }));
+  assert.deepEqual([pushes, store.of(id)?.head], [[], head]);
+});
+
 test("an update that a restart cut off while its checks ran is checked again and pushed", async (t) => {
   const { path, git, head, store, advance, update, pushes, refused, interrupt } = await bench(t, {
     checks: ["true"],
