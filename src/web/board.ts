@@ -61,6 +61,9 @@ export class Board extends Component<BoardProps> {
   }
 }
 
+/** Of the issues that one conflicts with; its own page has all of them. */
+const othersNamed = 5;
+
 interface LaneProps {
   /** `unread`: how many the server has and the page has not. */
   readonly lane: Lane & { readonly unread: number };
@@ -102,7 +105,7 @@ class RowView extends Component<RowProps> {
     const { issue_identifier: issue, labels } = row;
     return html`<li>
       <div class="issue"><a href=${issueAddress(issue)}>${issue}</a><bdi>${cut(row.title)}</bdi><span class="soft">${[row.state, ...labels.slice(0, 5)].join(" · ")}</span></div>
-      <div class="facts"><${Facts} row=${row} said=${said} />${others.length > 0 && html`<p class="bad">git cannot merge it with ${others.map((other, at) => html`${at > 0 && ", "}<a key=${other} href=${issueAddress(other)}>${other}</a>`)}</p>`}</div>
+      <div class="facts"><${Facts} row=${row} said=${said} />${others.length > 0 && html`<p class="bad">git cannot merge it with ${others.slice(0, othersNamed).map((other, at) => html`${at > 0 && ", "}<a key=${other} href=${issueAddress(other)}>${other}</a>`)}${others.length > othersNamed && ` and ${others.length - othersNamed} more`}</p>`}</div>
     </li>`;
   }
 }
