@@ -12,6 +12,8 @@ const final: readonly (readonly [RegExp, string])[] = [
 ];
 /** The server makes the tables, and everyone else uses them. */
 const forbidden = {
+  change:
+    "its user may not migrate the tables of an earlier symphony: start the server once as the user that made them",
   make: "its user may not do what a fleet needs: GRANT CREATE ON DATABASE … TO …",
   use: `its user may not use the tables of the fleet: take that of the server, or GRANT USAGE ON SCHEMA symphony, ${jobsSchema} and ALL ON ALL TABLES and ALL SEQUENCES IN SCHEMA symphony, ${jobsSchema} TO it`,
 };
@@ -47,6 +49,7 @@ export function finalOf(error: unknown, tables: Opening["tables"]): string | nul
   const code = codeOf(error);
   if (error instanceof Error && error.name === "SchemaVersionMismatchError")
     return "its tables are those of a newer symphony: install that version here";
+  if (isForbidden(error) && /must be owner/.test(messageOf(error))) return forbidden.change;
   if (isForbidden(error)) return tables === "make" ? forbidden.make : forbidden.use;
   const found =
     final.find(([form]) => form.test(code)) ??

@@ -25,10 +25,13 @@ import {
 import { Floor } from "./floor.ts";
 import { type JobsPlace, openQueue, openTaker } from "./jobs.ts";
 import { loadPostgres, type Pg, type PostgresPackages, type Row } from "./packages.ts";
-import { jobsSchema, makeTables, sweeps, sweptAtOnce, tablesVersion } from "./tables.ts";
+import { bringUp, migrationMs, requireUsable, standingOf, tablesQuery } from "./table-versions.ts";
+import { jobsSchema, ownTables, sweeps, sweptAtOnce, type Tables } from "./tables.ts";
 import { Wakeups } from "./wakeups.ts";
 
 const sweepMs = 60_000;
+
+type OpeningHere = Opening & { readonly own?: Tables };
 
 /** The connections of one process to a PostgreSQL: two for commands, one that waits, and those of BullMQ. */
 export class PostgresEngine implements Engine {
@@ -36,16 +39,25 @@ export class PostgresEngine implements Engine {
   readonly #settings: object;
   readonly #fleet: string;
   readonly #tables: Opening["tables"];
+  /** Those of this version. */
+  readonly #own: Tables;
   readonly #pool: Pg;
   readonly #wakeups: Wakeups;
   readonly #log: Opening["log"];
   #sweptAt = performance.now();
   /** Until one has worked again it is said once. */
   #saysUnswept = true;
-  trouble: string | null = null;
+  #trouble: string | null = null;
+  /** The tables became those of a newer version: that stays, whatever else is answered. */
+  #overtaken: string | null = null;
 
-  private constructor(loaded: PostgresPackages, url: string, { fleet, tables, log }: Opening) {
+  private constructor(
+    loaded: PostgresPackages,
+    url: string,
+    { fleet, tables, log, own = ownTables }: OpeningHere,
+  ) {
     this.#loaded = loaded;
+    this.#own = own;
     this.#fleet = fleet;
     this.#tables = tables;
     this.#log = log;
@@ -56,7 +68,7 @@ export class PostgresEngine implements Engine {
   }
 
   /** Rejects as `openEngine`. */
-  static async open(url: string, opening: Opening): Promise<PostgresEngine> {
+  static async open(url: string, opening: OpeningHere): Promise<PostgresEngine> {
     const engine = new PostgresEngine(await loadPostgres(), url, opening);
     try {
       await engine.#ready(opening.address);
@@ -65,6 +77,10 @@ export class PostgresEngine implements Engine {
       await engine[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  get trouble(): string | null {
+    return this.#overtaken ?? this.#trouble;
   }
 
   async wall(): Promise<number> {
@@ -268,11 +284,12 @@ export class PostgresEngine implements Engine {
   async #query(text: string, values: readonly unknown[] = []): Promise<readonly Row[]> {
     try {
       const { rows } = await this.#pool.query(text, values);
-      this.trouble = null;
+      this.#trouble = null;
       return rows;
     } catch (error) {
-      this.trouble = finalOf(error, this.#tables);
-      throw error;
+      this.#trouble = finalOf(error, this.#tables);
+      if (isEmptied(error)) await this.#lookAgain().catch(() => {});
+      throw this.#overtaken === null ? error : new Error(this.#overtaken, { cause: error });
     }
   }
 
@@ -288,23 +305,21 @@ export class PostgresEngine implements Engine {
     return `symphony_${this.#fleet}_${way === "up" ? way : worker}`.slice(0, 63);
   }
 
+  /** A function that is gone: a newer server may have changed the tables meanwhile. */
+  async #lookAgain(): Promise<void> {
+    const { rows } = await this.#pool.query(tablesQuery);
+    const standing = standingOf(rows[0] ?? {}, this.#own);
+    if (standing.includes("newer")) this.#overtaken = `it ${standing}`;
+  }
+
   async #ready(address: string): Promise<void> {
     try {
-      const [row] = await this.#query(
-        "SELECT to_regclass('symphony.request') IS NOT NULL AND to_regclass($1) IS NOT NULL AS made, obj_description(to_regnamespace('symphony'), 'pg_namespace') AS version",
-        [`${jobsSchema}.job`],
-      );
-      const isMade = row?.["made"] === true;
-      const version = row?.["version"] ?? (isMade ? "" : null);
-      if (version === null || version === String(tablesVersion)) {
-        // Those of BullMQ may be from an earlier version of it.
-        if (this.#tables === "make") return await this.#make(isMade);
-        if (isMade || this.#tables === "any") return;
-        const message = `the engine at ${address} has no tables of a fleet yet`;
-        throw new SymphonyError("engine_unavailable", message, {
-          hint: "start the server of the fleet first: it makes them",
-        });
-      }
+      const [row = {}] = await this.#query(tablesQuery);
+      let standing = standingOf(row, this.#own);
+      const mayMake = this.#tables === "make" && /^(usable|none|earlier)$/.test(standing);
+      // Those of BullMQ may be from an earlier version of it.
+      if (mayMake) standing = await this.#make(standing);
+      requireUsable(standing, { address, tables: this.#tables });
     } catch (error) {
       if (error instanceof SymphonyError) throw error;
       const never = finalOf(error, this.#tables);
@@ -312,31 +327,22 @@ export class PostgresEngine implements Engine {
         ? unavailable(address, "PostgreSQL", error)
         : refused(address, never, error);
     }
-    throw new SymphonyError(
-      "engine_refused",
-      `the engine at ${address} has tables of another version of symphony`,
-      { hint: "install the version of symphony that the server of this fleet has" },
-    );
   }
 
   /**
-   * The tables of a database that has none, and what a newer BullMQ changes of its own. The server alone does so; `isMade`: they
-   * are there, and a user who may make nothing works with them as they are.
+   * The tables of a database that has none or earlier ones, and what a newer BullMQ changes of its own. The server alone does
+   * so. Where they are, a user who may make nothing works with those of BullMQ as they are.
    */
-  async #make(isMade = false): Promise<void> {
-    const client = new this.#loaded.pg.Client(this.#settings);
+  async #make(standing = "none"): Promise<string> {
+    const times = { query_timeout: migrationMs, statement_timeout: migrationMs };
+    const client = new this.#loaded.pg.Client({ ...this.#settings, ...times });
     client.on("error", () => {});
     try {
       await client.connect();
       await this.#loaded.bullmq.runMigrations(client, jobsSchema).catch((error: unknown) => {
-        if (!isMade || !isForbidden(error)) throw error;
+        if (standing === "none" || !isForbidden(error)) throw error;
       });
-      if (isMade) return;
-      await client.query("BEGIN");
-      await client.query("SELECT pg_advisory_xact_lock(hashtext('symphony'), 0)");
-      const { rows } = await client.query("SELECT to_regnamespace('symphony') AS made");
-      if (rows[0]?.["made"] == null) await client.query(makeTables);
-      await client.query("COMMIT");
+      return standing === "usable" ? standing : await bringUp(client, this.#own);
     } finally {
       await client.end().catch(() => {});
     }

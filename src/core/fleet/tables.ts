@@ -3,17 +3,26 @@
 
 /** The schema of BullMQ's tables, which holds nothing else. */
 export const jobsSchema = "symphony_jobs";
-/** Counts up with each change of what follows. */
-export const tablesVersion = 1;
+
+export interface Tables {
+  readonly version: number;
+  /**
+   * The earliest version whose processes may use these tables too. A change that they may not use drops the functions `hold` and
+   * `observe` under their earlier names: then those that run notice it, and say why they end.
+   */
+  readonly usableFrom: number;
+  /** Makes those of `version` in a database without. */
+  readonly make: string;
+  /** The first turns version 1 into 2, and so on. */
+  readonly steps: readonly string[];
+}
 
 /** What nothing has asked for is swept then. */
 const kept = "interval '1 hour'";
 const now = "clock_timestamp()";
 
-export const makeTables = `
+const makeTables = `
 CREATE SCHEMA symphony;
--- Not in a table: it stays when all are emptied.
-COMMENT ON SCHEMA symphony IS '${tablesVersion}';
 CREATE TABLE symphony.lead (fleet text PRIMARY KEY, lead text NOT NULL, until timestamptz NOT NULL);
 CREATE TABLE symphony.lease (
   fleet text, worker text, instance text NOT NULL, presence bytea NOT NULL, until timestamptz NOT NULL,
@@ -122,6 +131,9 @@ BEGIN
   RETURN made;
 END $$;
 `;
+
+/** Each change of what `make` makes is a step too, which turns the tables of the version before into the new ones. */
+export const ownTables: Tables = { version: 1, usableFrom: 1, make: makeTables, steps: [] };
 
 /** As many parts are swept at once: each may be large. */
 export const sweptAtOnce = 200;

@@ -192,6 +192,17 @@ test("a drained worker ends by itself, and a removed one with the reason", async
   assert.match(removed?.log ?? "", /build-2 was removed from the fleet/);
 });
 
+test("15: a worker ends in words when a newer server makes tables that it may not use, and the server says so", async () => {
+  const worker = await world.worker("build-3");
+  postgres.sql(
+    "ALTER FUNCTION symphony.hold RENAME TO hold_9; ALTER FUNCTION symphony.observe RENAME TO observe_9; COMMENT ON SCHEMA symphony IS '9'",
+  );
+  assert.notEqual(await worker.exited(), 0);
+  const says = /it has tables of a newer symphony \(their version is 9, and this one knows 1\)/;
+  assert.match(worker.log, says);
+  await eventually("the server says so", async () => says.test(world.server?.log ?? ""));
+});
+
 /** Processes with a directory below `dir`. */
 function agentsIn(dir: string): number {
   const script = `n=0; for d in /proc/[0-9]*/cwd; do case $(readlink "$d" 2>/dev/null) in "$1"/*) n=$((n+1)); esac; done; echo $n`;
