@@ -214,6 +214,39 @@ export async function installCopy(
   }
 }
 
+/**
+ * Which of two copies of the workspace at `path` has every commit and file of the other: the one that is `here`, the one from
+ * `there` (also when both are the same), or null: neither has.
+ */
+export async function moreOf(
+  path: string,
+  here: Pick<Copy, "facts" | "bundle">,
+  there: Pick<Copy, "facts" | "bundle">,
+): Promise<"here" | "there" | null> {
+  const from = await mkdtemp(join(tmpdir(), "symphony-copy-"));
+  try {
+    const place = { head: here.facts.head, worktree: path, parent: from };
+    await using git = await openProtectedGit(join(path, ".git"), place);
+    for (const { bundle } of [here, there]) {
+      if (bundle === null) continue;
+      const file = join(from, bundleName);
+      await writeFile(file, bundle, { mode: 0o600 });
+      await git.run(["bundle", "unbundle", file], limits);
+    }
+    const treeOf = ({ files, head }: BundleFacts) =>
+      git.run(["rev-parse", `${files ?? head}^{tree}`], limits);
+    const hasAll = async (more: BundleFacts, less: BundleFacts) => {
+      const missing = ["rev-list", "--max-count=1", less.head, "--not", more.head];
+      if (less.index !== null || (await git.run(missing, limits)).trim() !== "") return false;
+      return less.files === null || (await treeOf(less)) === (await treeOf(more));
+    };
+    if (await hasAll(there.facts, here.facts)) return "there";
+    return (await hasAll(here.facts, there.facts)) ? "here" : null;
+  } finally {
+    await rm(from, { recursive: true, force: true });
+  }
+}
+
 /** Branches and tags that the agent has made or moved, next to the one that is checked out; none is deleted here. */
 function newRefs(
   before: Sent,

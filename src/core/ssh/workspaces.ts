@@ -1,21 +1,21 @@
-import { lstat, rmdir } from "node:fs/promises";
+import { lstat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, join } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { commitId } from "../config/git.ts";
-import { type Copy, copyOf, installCopy, placeCopy } from "../fleet/copy.ts";
+import { copyOf } from "../fleet/copy.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
-import { withoutCredentials } from "../repository/checkout.ts";
 import { gitHead } from "../repository/survey.ts";
 import { readBaseline } from "../workspace/baseline.ts";
 import { type AwayRun, hookFailed, hookVariables } from "../workspace/hooks.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
 import type { Book, Left, Place } from "./book.ts";
-import { type Call, lost, type Reply } from "./command-line.ts";
+import type { Call, Reply } from "./command-line.ts";
 import { requireRemote, type SshHosts } from "./hosts.ts";
 import { foreign, linesOf, nameOf, notPrepared, notSent, tooLarge } from "./refusals.ts";
+import { branchPrefix, installReturned } from "./returned.ts";
 import { bootstrapped, bringBack, discard, hook, ifOwn, prepare, takeWork } from "./scripts.ts";
 
 export interface SshWorkspacesDeps {
@@ -39,8 +39,6 @@ const unreadable: Readonly<Record<string, string>> = {
   unreadable: "git cannot read it",
   submodules: "it has submodules",
 };
-const branchPrefix = "refs/heads/";
-
 /**
  * Workspaces on hosts. Each has a directory here, in which what comes back is examined, delivered and kept as if an agent had
  * worked in it; what has not come back stays on its host.
@@ -165,15 +163,16 @@ export class SshWorkspaces {
     const head = (await gitHead(place.path))?.head ?? null;
     const known = [head ?? "", place.seen.split(" ")[0] ?? ""].filter((id) => commitId.test(id));
     const maxBytes = config().fleet.maxCopyBytes;
-    const { words, data } = await this.#call(place.host, {
+    const reply = await this.#call(place.host, {
       script: bringBack,
       args: [place.remotePath, place.seen, String(maxBytes), ...new Set(known)],
       ...{ timeoutMs: copyMs, maxBytes },
     });
-    const [word = "", ...facts] = words;
-    if (word === "large") throw tooLarge(place, Number(facts[0]), maxBytes);
+    const [word = "", size] = reply.words;
+    if (word === "large") throw tooLarge(place, Number(size), maxBytes);
     if (word === "work") {
-      const next = await this.#install(place, facts, data);
+      const isNew = !(await hasGit(place.path));
+      const next = await installReturned(place, reply, { maxBytes, isNew });
       await book.change(issueId, { ...next, isBehind: false, sending: null });
       return;
     }
@@ -187,63 +186,12 @@ export class SshWorkspaces {
   async sync(issueId: string, signal: AbortSignal, tell: (line: string) => void): Promise<void> {
     const { isBehind, sending } = this.requirePlace(issueId);
     if (isBehind || sending !== null) await this.back(issueId, tell);
-    await this.send(issueId, signal);
-  }
-
-  async #install(
-    place: Place,
-    words: readonly string[],
-    data: Buffer,
-  ): Promise<Pick<Place, "seen" | "here">> {
-    const [head = "", ref = "", tree = "", files = "", origin = "", size = ""] = words;
-    const ids = [head, tree, ...(files === "-" ? [] : [files])];
-    const isWhole = ids.every((id) => commitId.test(id)) && data.length >= Number(size);
-    if (!isWhole) throw lost(place.host, "what came back cannot be read");
-    const facts: Copy["facts"] = {
-      ...{ head, base: null, index: null, stashes: [] },
-      branch: ref.startsWith(branchPrefix) ? ref.slice(branchPrefix.length) : null,
-      files: files === "-" ? null : files,
-      refs: [
-        ["refs/kept/head", head],
-        ...(files === "-" ? [] : [["refs/kept/files", files] as const]),
-      ].map(([name = "", id = ""]) => [name, id] as [string, string]),
-      origin: withoutCredentials(origin),
-    };
-    const bytes = data.subarray(0, Number(size));
-    const copy = { facts, bundle: bytes.length === 0 ? null : bytes };
-    const { path } = place;
-    const signal = new AbortController().signal;
-    const maxBytes = this.#deps.config().fleet.maxCopyBytes;
-    if (!(await hasGit(path))) {
-      // Only an empty directory can be removed.
-      await rmdir(path);
-      await placeCopy(copy, path, signal);
-    } else {
-      const before = await gitHead(path);
-      const now = await copyOf(path, {
-        maxBytes,
-        known: before?.head ? [before.head] : [],
-        signal,
-      });
-      // What was sent without an answer is what the host has, if it has that commit.
-      const sent = place.sending?.head === head ? place.sending : null;
-      const isSame = [place.here, sent].some(
-        (one) => one?.head === now.facts.head && one.digest === now.digest.sha256,
-      );
-      if (!isSame)
-        throw new SymphonyError(
-          "workspace_error",
-          `${path} and ${nameOf(place)} have both changed: neither replaces the other`,
-          { hint: `keep one of them: git -C ${path} stash` },
-        );
-      const { branch, head: from } = now.facts;
-      // A host sends commits and files: what is staged and stashed stays as it is on each side.
-      const had = { branch, head: from, names: now.names, index: null, refs: [], stashes: [] };
-      await installCopy(path, had, copy);
-    }
-    const after = await copyOf(path, { maxBytes, known: [head], signal });
-    const here = { head, digest: after.digest.sha256 };
-    return { seen: [head, ref, tree].join(" "), here };
+    await this.send(issueId, signal).catch(async (error: unknown) => {
+      // The host has more than is known here: the data directory may be an older one.
+      if (!this.requirePlace(issueId).isBehind) throw error;
+      await this.back(issueId, tell);
+      await this.send(issueId, signal);
+    });
   }
 
   /** An earlier host has nothing of this issue that is only there, and runs nothing of it. */
@@ -293,7 +241,10 @@ export class SshWorkspaces {
     const remotePath = requireRemote(host, remote);
     if (basename(remotePath) !== key)
       throw notPrepared(host, `${remotePath} is outside of its root`);
-    if (aside !== "") log.warn("an unknown workspace was moved aside", { host, to: aside });
+    if (aside !== "") {
+      tell(`a directory that was not known was moved to ${aside} on ${host}`);
+      log.warn("an unknown workspace was moved aside", { host, to: aside });
+    }
     const isKnown = before !== null && remotePath === known && created === "0";
     const unknown = { host, path, remotePath, seen: "", here: null, sending: null };
     await book.put(

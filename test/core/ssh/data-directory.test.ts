@@ -1,0 +1,63 @@
+// A data directory that is older than what is on a host, or is used by two servers.
+
+import assert from "node:assert/strict";
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { SshWorld } from "../../support/worlds/ssh-world.ts";
+import { symphony } from "../../support/worlds/symphony.ts";
+
+let world: SshWorld;
+before(async () => {
+  world = await SshWorld.open({
+    hosts: ["alpha"],
+    agent: `echo "$$ $PWD" >> "$shared/started"
+until [ -e "$shared/go" ]; do sleep 0.1; done
+echo more >> one; git commit -qam more`,
+  });
+  await world.serve();
+});
+after(() => world[Symbol.asyncDispose]());
+
+const there = (key: string) => `${world.home("alpha")}/spaces/${key}`;
+const attemptsOf = async (id: string) =>
+  (await world.client.issues.attempts({ params: { id } })).attempts;
+
+async function again(id: string) {
+  const count = (await attemptsOf(id)).length;
+  const moved = await symphony(world.place, "transition", id, "queued", "--yes");
+  assert.equal(moved.code, 0, moved.stderr);
+  return world.ended(id, count + 1);
+}
+
+test("an older data directory: what is the same on both sides, or more on one, is continued without a failed attempt; an unknown directory is moved aside, and that is in the events", async () => {
+  world.go();
+  await world.issue("One");
+  assert.equal((await world.ended("LOCAL-1"))?.status, "succeeded", world.server?.log);
+  await world.server?.[Symbol.asyncDispose]();
+  cpSync(world.place.dataDir, `${world.dir}/older`, { recursive: true });
+  await world.serve();
+  await again("LOCAL-1");
+  await world.issue("Two");
+  await world.ended("LOCAL-2");
+  // What came into being later, and is not committed.
+  writeFileSync(`${there("LOCAL-1")}/only-there`, "work\n");
+  await world.server?.[Symbol.asyncDispose]();
+  rmSync(world.place.dataDir, { recursive: true });
+  cpSync(`${world.dir}/older`, world.place.dataDir, { recursive: true });
+  await world.serve();
+  const next = await again("LOCAL-1");
+  assert.deepEqual([next?.status, (await attemptsOf("LOCAL-1")).length], ["succeeded", 2]);
+  const path = next?.workspace?.path ?? "";
+  assert.equal(readFileSync(`${path}/one`, "utf8"), "one\nmore\nmore\nmore\n");
+  assert.ok(existsSync(`${path}/only-there`));
+  await world.issue("Two of another life");
+  await world.ended("LOCAL-2");
+  const aside = readdirSync(there(".symphony-ssh")).find((one) => one.startsWith("LOCAL-2.aside-"));
+  assert.ok(aside);
+  const { recent_events: events } = await world.client.issues.detail({ params: { id: "LOCAL-2" } });
+  const said = `moved to ${there(".symphony-ssh")}/${aside} on alpha`;
+  assert.ok(
+    events.some(({ message }) => message?.includes(said)),
+    JSON.stringify(events),
+  );
+});
