@@ -5,6 +5,7 @@ import type { Clock } from "../clock.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { AttemptOrder, Exit } from "../orchestrator/messages.ts";
 import type { AttemptReports } from "../orchestrator/orchestrator.ts";
+import { ContentsByPath } from "../workspace/mark.ts";
 import type { Pictures } from "./pictures.ts";
 import { type AttemptDeps, runAttempt } from "./run.ts";
 import { ShownImages } from "./shown-images.ts";
@@ -30,6 +31,7 @@ export class Attempts {
   readonly #clock: Clock;
   readonly #live = new Map<string, Live>();
   readonly #shown: ShownImages;
+  readonly #contents = new ContentsByPath();
 
   /** `dir`: the data directory; null: what threads were given is known until the end of this process. */
   constructor(clock: Clock, dir: string | null = null) {
@@ -54,6 +56,7 @@ export class Attempts {
         },
         turned: (what) => reports.turned(what),
         shownTo: (threadId) => this.#shown.of(threadId),
+        earlierIn: ({ path, createdNow }) => this.#contents.of(path, createdNow),
         session: (opened) => {
           live.session = opened?.session ?? null;
           live.pictures = opened?.pictures ?? null;

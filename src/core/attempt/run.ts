@@ -101,7 +101,7 @@ async function work(
   const borrowed = await deps.workspaces.borrowedBy(cwd);
   const runtime = await deps.runtime();
   await guardRefs(cwd, runtime, deps);
-  const progress = new Progress(workspace.path);
+  const progress = new Progress(workspace.path, live.earlierIn(workspace));
   await using session = await runtime.start(
     specOf(order, {
       cwd,

@@ -15,7 +15,7 @@ import type { Steer } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
 import { readLeftOut } from "../workspace/baseline.ts";
 import {
-  EarlierContents,
+  type EarlierContents,
   isSameContent,
   type WorkspaceMark,
   workspaceMark,
@@ -86,6 +86,8 @@ export interface LiveAttempt {
   session(live: { readonly session: AgentSession; readonly pictures: Pictures } | null): void;
   /** The images that a thread has. */
   shownTo(threadId: string): ShownToThread;
+  /** What the workspace held after the turns of any attempt. */
+  earlierIn(workspace: Workspace): EarlierContents;
 }
 
 /** Runs turn after turn on one thread, as long as the tracker allows it (A-21, A-22). */
@@ -145,7 +147,7 @@ export async function turns(
       if (session.isPlain && !progress.hasCalled) {
         return { ...end, made: { kind: "refused", reason: notMoved, next: "look" } };
       }
-      if (session.repeats && !moved && !progress.hasTriedToWrite) {
+      if (session.repeats && !progress.hasChanged && !progress.hasTriedToWrite) {
         return { ...end, made: { kind: "unchanged" } };
       }
     }
@@ -249,14 +251,15 @@ const answers: ReadonlySet<AgentEvent["type"]> = new Set([
 export class Progress {
   readonly #path: string;
   #wrote = false;
+  #changed = false;
   #called = false;
   #tried = false;
   readonly #earlier: EarlierContents;
   #mark: WorkspaceMark | null = null;
 
-  constructor(path: string) {
+  constructor(path: string, earlier: EarlierContents) {
     this.#path = path;
-    this.#earlier = new EarlierContents(path);
+    this.#earlier = earlier;
   }
 
   /** Wraps `tools` so that successful writes count as progress. */
@@ -284,6 +287,11 @@ export class Progress {
     return this.#tried;
   }
 
+  /** The last turn changed something, be it back to what was there before. */
+  get hasChanged(): boolean {
+    return this.#changed;
+  }
+
   /** Call right before a turn. Earlier changes, such as those of hooks, do not count. */
   async begin(): Promise<void> {
     this.#wrote = false;
@@ -294,9 +302,10 @@ export class Progress {
   async moved(): Promise<boolean> {
     const before = this.#mark;
     const mark = await workspaceMark(this.#path, before);
-    const isKnown =
-      before !== null && (isSameContent(mark, before) || (await this.#earlier.has(mark, before)));
-    const moved = this.#wrote || !isKnown;
+    const isSame = before !== null && isSameContent(mark, before);
+    const isBack = before !== null && !isSame && (await this.#earlier.has(mark, before));
+    const moved = this.#wrote || !(isSame || isBack);
+    this.#changed = this.#wrote || !isSame;
     this.#mark = mark;
     this.#wrote = false;
     return moved;

@@ -110,6 +110,24 @@ export class EarlierContents {
   }
 }
 
+/** Checkouts whose earlier contents are remembered, the newest. */
+const maxCheckouts = 256;
+
+/** The earlier contents by path, so that they outlast an attempt. */
+export class ContentsByPath {
+  readonly #known = new Map<string, EarlierContents>();
+
+  /** `isNew`: what was there before is gone. */
+  of(path: string, isNew = false): EarlierContents {
+    const known = (!isNew && this.#known.get(path)) || new EarlierContents(path);
+    this.#known.delete(path);
+    this.#known.set(path, known);
+    const [oldest] = this.#known.keys();
+    if (this.#known.size > maxCheckouts && oldest !== undefined) this.#known.delete(oldest);
+    return known;
+  }
+}
+
 function digestOf({ entries }: WorkspaceMark): string {
   const hash = createHash("sha256");
   for (const file of [...entries.keys()].sort()) {

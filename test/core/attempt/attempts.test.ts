@@ -386,6 +386,17 @@ test("after each turn it reports whether the workspace changed or the tracker wa
   assert.ok(it.turned.every((turn) => turn.issue?.identifier === "ENG-1"));
 });
 
+test("S34: attempts of one turn that take back what the last one did make no progress", async () => {
+  const edit = (content: string) => [{ do: "edit", path: "made.txt", content }] as const;
+  const turns = ["a", "b", "a", "b", "c"].map(edit);
+  await using it = await bench({ after: routable, maxTurns: 1, turns });
+  for (const _ of turns) assert.equal((await it.run()).kind, "completed");
+  assert.deepEqual(
+    it.turned.map(({ moved }) => moved),
+    [true, true, false, false, true],
+  );
+});
+
 test("when the day's tokens are used up the turn ends successfully and no further one starts", async () => {
   await using it = await bench({ after: routable, goesOn: () => false });
   assert.equal((await it.run()).kind, "completed");

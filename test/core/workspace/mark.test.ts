@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } 
 import { join } from "node:path";
 import { test } from "node:test";
 import { Progress } from "../../../src/core/attempt/turns.ts";
-import { isSameContent, workspaceMark } from "../../../src/core/workspace/mark.ts";
+import { ContentsByPath, isSameContent, workspaceMark } from "../../../src/core/workspace/mark.ts";
 import { temporaryDir } from "../../support/makers/storage.ts";
 
 test("a mark is stable while nothing is done, and changes with files, also deep ones, and with commits", async (t) => {
@@ -94,7 +94,7 @@ test("S34: files that are written and taken back in turns, also by commits, retu
   const dir = temporaryDir(t);
   const git = (...args: string[]) =>
     execFileSync("git", ["-C", dir, "-c", "user.name=a", "-c", "user.email=a@b", ...args]);
-  const progress = new Progress(dir);
+  const progress = new Progress(dir, new ContentsByPath().of(dir));
   const turn = async (work: () => void) => {
     await progress.begin();
     work();
