@@ -1,6 +1,6 @@
 import { messageOf } from "../model/errors.ts";
 import { answerMs, type EngineFacts, type Opening, untrusted } from "./engine.ts";
-import type { Row } from "./packages.ts";
+import type { Pg, PgPool, Row } from "./packages.ts";
 import { jobsSchema } from "./tables.ts";
 
 // A PostgreSQL as a fleet sees it: how it is reached, what its errors mean, and what endangers its tables.
@@ -10,6 +10,9 @@ const final: readonly (readonly [RegExp, string])[] = [
   [/^28/, "the user or the password of its URL is wrong"],
   [/^3D000$/, "it has no database of the name in its URL"],
 ];
+/** Of pgbouncer and its like: what the fleet waits for (LISTEN) and what BullMQ sets belong to one session. */
+const pooled =
+  "it is a pooler whose clients share sessions: name PostgreSQL itself in the URL of the engine";
 /** The server makes the tables, and everyone else uses them. */
 const forbidden = {
   change:
@@ -17,8 +20,9 @@ const forbidden = {
   make: "its user may not do what a fleet needs: GRANT CREATE ON DATABASE … TO …",
   use: `its user may not use the tables of the fleet: take that of the server, or GRANT USAGE ON SCHEMA symphony, ${jobsSchema} and ALL ON ALL TABLES and ALL SEQUENCES IN SCHEMA symphony, ${jobsSchema} TO it`,
 };
-/** Errors before there is a session have no SQLSTATE. */
-const ofTls: readonly (readonly [RegExp, string])[] = [
+/** Errors before there is a session have no SQLSTATE, or not one of their own. */
+const before: readonly (readonly [RegExp, string])[] = [
+  [/unsupported startup parameter|transaction blocks not allowed/, pooled],
   [/does not support SSL/, "it has no TLS: set ssl to on there, or leave sslmode out"],
   [/ALTNAME/, "its certificate is for another name than that in its URL"],
   untrusted,
@@ -53,7 +57,7 @@ export function finalOf(error: unknown, tables: Opening["tables"]): string | nul
   if (isForbidden(error)) return tables === "make" ? forbidden.make : forbidden.use;
   const found =
     final.find(([form]) => form.test(code)) ??
-    ofTls.find(([form]) => form.test(`${messageOf(error)} ${code}`));
+    before.find(([form]) => form.test(`${messageOf(error)} ${code}`));
   return found?.[1] ?? null;
 }
 
@@ -71,6 +75,39 @@ export function isEmptied(error: unknown): boolean {
 /** The user may not do it. */
 export function isForbidden(error: unknown): boolean {
   return codeOf(error) === "42501";
+}
+
+/** Why a fleet cannot work with the database that the connections lead to, although it answers; null: it can. */
+export async function unfitness(pool: PgPool): Promise<string | null> {
+  const { rows } = await pool.query(
+    "SELECT pg_is_in_recovery() AS replica, current_setting('transaction_read_only') AS read_only",
+  );
+  if (rows[0]?.["replica"] === true)
+    return "it is a replica, which takes no writes: name its primary in the URL of the engine";
+  if (rows[0]?.["read_only"] === "on")
+    return "it is read-only: set default_transaction_read_only to off, for its user, its database or the whole server";
+  return (await keepsSessions(pool)) ? null : pooled;
+}
+
+/** A pooler gives a session to whoever needs one next: twice in turn, or what one client had last to another. */
+async function keepsSessions(pool: PgPool): Promise<boolean> {
+  const one = await pool.connect();
+  const other = await pool.connect();
+  try {
+    const seen = [await sessionOf(one), await sessionOf(one)];
+    await other.query("BEGIN");
+    seen.push(await sessionOf(one));
+    await other.query("ROLLBACK");
+    return new Set(seen).size === 1;
+  } finally {
+    one.release();
+    other.release();
+  }
+}
+
+async function sessionOf(client: Pg): Promise<unknown> {
+  const { rows } = await client.query("SELECT pg_backend_pid() AS pid");
+  return rows[0]?.["pid"];
 }
 
 export const factsQuery = `

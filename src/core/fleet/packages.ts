@@ -100,13 +100,17 @@ export interface PgClient extends Pg {
   connect(): Promise<unknown>;
 }
 
+export interface PgPool extends Pg {
+  connect(): Promise<Pg & { release(): void }>;
+}
+
 export interface PostgresPackages {
   readonly bullmq: Bull & {
     readonly createPostgresBackend: Backend;
     runMigrations(client: Pg, schema: string): Promise<number>;
   };
   readonly pg: {
-    readonly Pool: new (settings: object) => Pg;
+    readonly Pool: new (settings: object) => PgPool;
     readonly Client: new (settings: object) => PgClient;
   };
 }

@@ -1,5 +1,13 @@
 import { messageOf, SymphonyError } from "../model/errors.ts";
-import { factsIn, factsQuery, finalOf, isEmptied, isForbidden, settingsOf } from "./database.ts";
+import {
+  factsIn,
+  factsQuery,
+  finalOf,
+  isEmptied,
+  isForbidden,
+  settingsOf,
+  unfitness,
+} from "./database.ts";
 import {
   answeredAtOnce,
   type Engine,
@@ -24,7 +32,7 @@ import {
 } from "./engine.ts";
 import { Floor } from "./floor.ts";
 import { type JobsPlace, openQueue, openTaker } from "./jobs.ts";
-import { loadPostgres, type Pg, type PostgresPackages, type Row } from "./packages.ts";
+import { loadPostgres, type PgPool, type PostgresPackages, type Row } from "./packages.ts";
 import { bringUp, migrationMs, requireUsable, standingOf, tablesQuery } from "./table-versions.ts";
 import { jobsSchema, ownTables, sweeps, sweptAtOnce, type Tables } from "./tables.ts";
 import { Wakeups } from "./wakeups.ts";
@@ -41,7 +49,7 @@ export class PostgresEngine implements Engine {
   readonly #tables: Opening["tables"];
   /** Those of this version. */
   readonly #own: Tables;
-  readonly #pool: Pg;
+  readonly #pool: PgPool;
   readonly #wakeups: Wakeups;
   readonly #log: Opening["log"];
   #sweptAt = performance.now();
@@ -314,6 +322,8 @@ export class PostgresEngine implements Engine {
 
   async #ready(address: string): Promise<void> {
     try {
+      const unfit = await unfitness(this.#pool);
+      if (unfit !== null) throw refused(address, unfit, null);
       const [row = {}] = await this.#query(tablesQuery);
       let standing = standingOf(row, this.#own);
       const mayMake = this.#tables === "make" && /^(usable|none|earlier)$/.test(standing);

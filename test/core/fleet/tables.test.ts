@@ -1,9 +1,12 @@
-// Tables of fleets of an earlier and of a newer version, on a real PostgreSQL.
+// What a process of a fleet finds in a PostgreSQL as it starts: tables of an earlier or of a newer version, and a database that it
+// can read but not work with.
 
 import assert from "node:assert/strict";
+import { rmSync, writeFileSync } from "node:fs";
 import { after, before, beforeEach, test } from "node:test";
 import { PostgresEngine } from "../../../src/core/fleet/postgres.ts";
 import { ownTables, type Tables } from "../../../src/core/fleet/tables.ts";
+import { Pooler } from "../../support/worlds/pooler.ts";
 import { PostgresServer } from "../../support/worlds/postgres.ts";
 
 let postgres: PostgresServer;
@@ -112,4 +115,37 @@ test("a migration that fails, or that its user may not do, changes nothing", asy
     ...{ code: "engine_refused", message: /has a schema symphony that is not of symphony/ },
     hint: /another database/,
   });
+});
+
+test("a database that takes no writes is refused at the start, for what it is, and changes nothing", async () => {
+  const refused = async (says: RegExp) => {
+    for (const how of ["make", "need", "any"] as const)
+      await assert.rejects(open(ownTables, how), { code: "engine_refused", message: says });
+  };
+  postgres.sql("ALTER DATABASE fleet SET default_transaction_read_only = on");
+  await refused(/it is read-only: set default_transaction_read_only to off/);
+  postgres.sql("ALTER DATABASE fleet RESET default_transaction_read_only", "postgres");
+  await (await open(ownTables))[Symbol.asyncDispose]();
+  const signal = `${postgres.sql("SHOW data_directory")}/standby.signal`;
+  await postgres.down();
+  writeFileSync(signal, "");
+  await postgres.up();
+  assert.equal(postgres.sql("SELECT pg_is_in_recovery()"), "t");
+  await refused(/it is a replica, which takes no writes: name its primary/);
+  await postgres.down();
+  rmSync(signal);
+  await postgres.up();
+});
+
+test("a pooler whose clients share sessions is refused at the start", async () => {
+  await (await open(ownTables))[Symbol.asyncDispose]();
+  await using pooler = await Pooler.start(postgres.port);
+  const through = postgres.url.replace(/:\d+\//, `:${pooler.port}/`);
+  for (const how of ["make", "need"] as const)
+    await assert.rejects(open(ownTables, how, through), {
+      ...{
+        code: "engine_refused",
+        message: /pooler whose clients share sessions: name PostgreSQL/,
+      },
+    });
 });
