@@ -279,6 +279,7 @@ const pure = [
   "src/core/github/settings.ts",
   "src/core/delivery/github/webhook.ts",
   "src/core/process/environment.ts",
+  "src/core/agent/counts.ts",
   "src/core/agent/event-makers.ts",
   "src/core/agent/limits.ts",
   "src/core/agent/refusals.ts",

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { Learned } from "../../../src/core/agent/openai/learned.ts";
 import { Provider } from "../../../src/core/agent/openai/provider.ts";
 import { openaiSection } from "../../../src/core/agent/openai/settings.ts";
-import type { Item, ModelRequest } from "../../../src/core/agent/openai/thread.ts";
+import type { Item, ModelReply, ModelRequest } from "../../../src/core/agent/openai/thread.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import { type JsonObject, listOf, objectOf } from "../../../src/core/text/text.ts";
@@ -18,11 +18,14 @@ interface Asked {
 export type Reply = (response: ServerResponse, asked: Asked) => unknown;
 
 interface Place extends AsyncDisposable {
+  /** The settings that lead to it. */
+  readonly written: { readonly base_url: string; readonly api: string };
   readonly asked: readonly Asked[];
   readonly notices: readonly string[];
   readonly hidden: readonly string[];
   readonly learned: Learned;
   ask(items?: readonly Item[], more?: Partial<ModelRequest>): Promise<readonly Item[]>;
+  reply(items?: readonly Item[], more?: Partial<ModelRequest>): Promise<ModelReply>;
 }
 
 export const hello: Item = { type: "message", role: "user", content: "Hello." };
@@ -65,12 +68,11 @@ export async function place(
       received: () => {},
       notice: (message) => void notices.push(message),
     });
+  const reply = (items: readonly Item[] = [hello], more: Partial<ModelRequest> = {}) =>
+    provider().ask({ ...base, items, ...more }, new AbortController().signal);
   return {
-    ...{ asked, notices, hidden, learned },
-    async ask(items = [hello], more = {}) {
-      const request = { ...base, items, ...more };
-      return (await provider().ask(request, new AbortController().signal)).items;
-    },
+    ...{ written, asked, notices, hidden, learned, reply },
+    ask: async (items, more) => (await reply(items, more)).items,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

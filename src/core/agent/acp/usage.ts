@@ -1,5 +1,6 @@
 import { addTokens, noTokens, type Tokens } from "../../model/attempt.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
+import { countOf, usageIn } from "../counts.ts";
 
 const charsPerToken = 4;
 /**
@@ -21,38 +22,11 @@ export function readUsage(result: unknown): Tokens | null {
   const { usage, _meta: meta } = objectOf(result);
   const { quota, usage: inMeta } = objectOf(meta);
   const { token_count: whole, model_usage: rows } = objectOf(quota);
-  const models = listOf(rows).map((row) => counted(objectOf(row)["token_count"]));
+  const models = listOf(rows).map((row) => usageIn(objectOf(row)["token_count"]) ?? noTokens);
   const sum = models.reduce(addTokens, noTokens);
-  const all = [counted(usage), counted(inMeta), counted(whole), sum];
-  const largest = all.reduce((a, b) => (b.total > a.total ? b : a), noTokens);
+  const all = [usage, inMeta, whole].map((one) => usageIn(one) ?? noTokens);
+  const largest = all.reduce((a, b) => (b.total > a.total ? b : a), sum);
   return largest.total === 0 ? null : largest;
-}
-
-function counted(usage: unknown): Tokens {
-  if (!isObject(usage)) return noTokens;
-  const count = (...names: readonly string[]) => {
-    const values = names.map((name) => usage[name]);
-    return values.find((value) => Number.isSafeInteger(value) && Number(value) > 0) as
-      | number
-      | undefined;
-  };
-  const output =
-    count("outputTokens", "output_tokens", "completionTokens", "completion_tokens") ?? 0;
-  const told = count("inputTokens", "input_tokens", "promptTokens", "prompt_tokens") ?? 0;
-  const cachedInput =
-    count("cachedReadTokens", "cachedInputTokens", "cached_read_tokens", "cached_input_tokens") ??
-    0;
-  // Agents differ in whether their input includes cached tokens; their total always does.
-  const input = cachedInput > told ? told + cachedInput : told;
-  const total = Math.max(count("totalTokens", "total_tokens") ?? 0, input + output);
-  return {
-    input: total - output,
-    cachedInput,
-    output,
-    reasoningOutput:
-      count("thoughtTokens", "reasoningOutputTokens", "thought_tokens", "reasoning_tokens") ?? 0,
-    total,
-  };
 }
 
 /** One request of the agent to its model, as far as it can be seen. */
@@ -132,8 +106,9 @@ export class UsageEstimate {
     return { ...noTokens, input, output, total: input + output };
   }
 
-  #reported(used: unknown): void {
-    if (typeof used !== "number" || !Number.isSafeInteger(used) || used <= 0) return;
+  #reported(value: unknown): void {
+    const used = countOf(value);
+    if (used === null || used === 0) return;
     this.#used = used;
     this.#lastUsed = used;
   }

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { parseJson } from "../../text/text.ts";
+import { countOf } from "../counts.ts";
 import type { AgentImage } from "../images.ts";
 
 // The lines of `claude --output-format stream-json`, as far as symphony reads them. Further fields are ignored.
@@ -8,7 +9,11 @@ const block = z.looseObject({ type: z.string() });
 const content = z.union([z.string(), z.array(block)]).default([]);
 const parent = z.string().nullish();
 const uuids = z.array(z.string()).optional();
-const count = z.number().nonnegative().catch(0).default(0);
+const count = z
+  .unknown()
+  .transform((value) => countOf(value) ?? 0)
+  .default(0);
+const cost = z.coerce.number().nonnegative().catch(0).default(0);
 
 const controlRequest = z.looseObject({
   type: z.literal("control_request"),
@@ -56,7 +61,7 @@ const modelUsage = z.looseObject({
   thinkingTokens: count,
   cacheReadInputTokens: count,
   cacheCreationInputTokens: count,
-  costUSD: count,
+  costUSD: cost,
 });
 const result = z.looseObject({
   type: z.literal("result"),

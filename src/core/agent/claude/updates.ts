@@ -1,4 +1,4 @@
-import { addTokens, noTokens, type Tokens } from "../../model/attempt.ts";
+import { addTokens, highWater, noTokens, type Tokens } from "../../model/attempt.ts";
 import { objectOf, textOf } from "../../text/text.ts";
 import type { AgentEvent } from "../agent.ts";
 import { claudeTools, denialNotices, spoken } from "../command/claude.ts";
@@ -94,17 +94,24 @@ class Usage {
     const known = id === null ? undefined : this.#open.get(id);
     if (event.type !== "message_delta" || !usage || id === null || !known) return null;
     const { model, tokens } = known;
-    const output = Math.max(tokens.output, usage.output_tokens);
-    this.#open.set(id, { model, tokens: { ...tokens, output, total: tokens.input + output } });
+    // Providers other than Anthropic may know the input only at the end.
+    const counted = highWater(tokens, streamedTokens(usage));
+    const total = counted.input + counted.output;
+    this.#open.set(id, { model, tokens: { ...counted, total } });
     return this.#total();
   }
 
-  /** The program's own count, with subagents and caches, replaces what was added up from the stream. */
-  settled({ model_usage_since_last_result: used }: Result): Total | null {
-    if (used === undefined) return null;
+  /** The program's own count, with subagents and caches, replaces what was added up from the stream; one of zeros does not. */
+  settled({ model_usage_since_last_result: used = {} }: Result): Total | null {
+    const counts = Object.entries(used).map(([model, usage]) => ({
+      model,
+      tokens: tokensOf(usage),
+    }));
+    const isCounted = counts.some(({ tokens }) => tokens.total > 0);
+    const all = isCounted ? counts : [...this.#open.values()];
     this.#open.clear();
     this.#current = null;
-    const all = Object.entries(used).map(([model, usage]) => ({ model, tokens: tokensOf(usage) }));
+    if (all.length === 0) return null;
     this.#settled = added(this.#settled, all);
     return this.#total();
   }

@@ -188,7 +188,7 @@ export class CodexConnection {
 
   #counted(reported: Tokens, method: string, params: JsonObject): AgentEvent {
     if (method === "turn/completed") return { type: "tokens", total: reported };
-    this.#hasTotals = true;
+    this.#hasTotals ||= reported.total > 0;
     const total = this.#totals.counted(reported, readWindow(params));
     return total === null ? { type: "activity", method } : { type: "tokens", total };
   }

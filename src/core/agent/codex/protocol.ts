@@ -10,6 +10,7 @@ import {
   textOf,
 } from "../../text/text.ts";
 import type { AgentEvent } from "../agent.ts";
+import { countOf } from "../counts.ts";
 import { limitError } from "../limits.ts";
 import { isPage, refusalError, refusalOfStatus } from "../refusals.ts";
 import { timeIn, timeOf } from "../reset-time.ts";
@@ -243,20 +244,20 @@ export function readTokens(value: unknown): Tokens | null {
   const output = count(value, keys.output);
   const total = count(value, keys.total);
   if (input === null && output === null && total === null) return null;
+  const cachedInput = count(value, keys.cachedInput) ?? 0;
+  // More than the whole is counted apart from it.
+  const whole = (input ?? 0) + (cachedInput > (input ?? 0) ? cachedInput : 0);
   return {
-    input: input ?? 0,
-    cachedInput: count(value, keys.cachedInput) ?? 0,
-    output: output ?? 0,
+    ...{ input: whole, cachedInput, output: output ?? 0 },
     reasoningOutput: count(value, keys.reasoningOutput) ?? 0,
-    total: total ?? (input ?? 0) + (output ?? 0),
+    total: Math.max(total ?? 0, whole + (output ?? 0)),
   };
 }
 
 function count(value: JsonObject, names: readonly string[]): number | null {
   for (const name of names) {
-    const found = value[name];
-    const number = typeof found === "string" && /^\d+$/.test(found) ? Number(found) : found;
-    if (typeof number === "number" && Number.isSafeInteger(number) && number >= 0) return number;
+    const found = countOf(value[name]);
+    if (found !== null && found === Number(value[name])) return found;
   }
   return null;
 }

@@ -14,7 +14,8 @@ export class ThreadTotals {
   /** The usage so far by a reported `total`; null when it reports none. `window`: the model's, in tokens. */
   counted(total: Tokens, window: number | null): Tokens | null {
     const parts = total.input + total.output;
-    if (parts === 0 && total.total > 0) {
+    if (total.total === 0) return null;
+    if (parts === 0) {
       this.#wasFull = true;
       this.#before = addTokens(this.#before, this.#current);
       this.#current = noTokens;

@@ -1,6 +1,7 @@
-import { addTokens, noTokens, type Tokens } from "../../model/attempt.ts";
+import { addTokens, highWater, noTokens, type Tokens } from "../../model/attempt.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import type { AgentEvent } from "../agent.ts";
+import { countOf } from "../counts.ts";
 import { messageEvents, noticeEvent } from "../event-makers.ts";
 import { type Limit, limitIn, limitInOutput } from "../limits.ts";
 import { isPage, isUnavailable, type Refusal, refusalInWords, refusalNamed } from "../refusals.ts";
@@ -78,23 +79,29 @@ class ClaudeReader {
   }
 
   /**
-   * One message has a line for each of its blocks, each with the same tokens: those of its
+   * One message has a line for each of its blocks, most often with the same tokens: those of its
    * beginning. The result replaces them.
    */
   #usageSoFar({ id, usage }: JsonObject): OutputEvent[] {
     const tokens = tokensOf({ usage });
-    if (tokens === null || typeof id !== "string" || this.#open.has(id)) return [];
-    if (this.#open.size >= maxOpenMessages) return [];
-    this.#open.set(id, tokens);
-    return [{ type: "usage", tokens: [...this.#open.values()].reduce(addTokens, this.#counted) }];
+    if (tokens === null || typeof id !== "string") return [];
+    const known = this.#open.get(id);
+    if (known === undefined && this.#open.size >= maxOpenMessages) return [];
+    this.#open.set(id, highWater(known ?? tokens, tokens));
+    if (known && known.total >= tokens.total) return [];
+    return [{ type: "usage", tokens: this.#soFar() }];
   }
 
   #usage(message: JsonObject): OutputEvent[] {
     const tokens = tokensByModel(message) ?? tokensOf(message);
     if (tokens === null) return [];
+    this.#counted = tokens.total > 0 ? addTokens(this.#counted, tokens) : this.#soFar();
     this.#open.clear();
-    this.#counted = addTokens(this.#counted, tokens);
     return [{ type: "usage", tokens: this.#counted }];
+  }
+
+  #soFar(): Tokens {
+    return [...this.#open.values()].reduce(addTokens, this.#counted);
   }
 
   #resultOf(message: JsonObject): OutputEvent {
@@ -312,10 +319,7 @@ function tokensByModel(message: JsonObject): Tokens | null {
 function tokensOf(message: JsonObject): Tokens | null {
   const { usage } = message;
   if (!isObject(usage)) return null;
-  const count = (name: string) => {
-    const value = usage[name];
-    return typeof value === "number" && Number.isSafeInteger(value) && value > 0 ? value : 0;
-  };
+  const count = (name: string) => countOf(usage[name]) ?? 0;
   const cachedInput = count("cache_read_input_tokens");
   const input = count("input_tokens") + count("cache_creation_input_tokens") + cachedInput;
   const output = count("output_tokens");

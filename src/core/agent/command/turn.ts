@@ -1,6 +1,6 @@
 import { realpath } from "node:fs/promises";
 import type { Clock } from "../../clock.ts";
-import { noTokens, type Tokens } from "../../model/attempt.ts";
+import { highWater, noTokens, type Tokens } from "../../model/attempt.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
 import { loginEnvironment } from "../../process/login.ts";
@@ -246,8 +246,8 @@ export class LiveTurn {
       case "session":
         return named(event.id);
       case "usage":
-        this.tokens = event.tokens;
-        return used(event.tokens);
+        this.tokens = highWater(this.tokens, event.tokens);
+        return used(this.tokens);
       case "result":
         this.result ??= event;
         return over();

@@ -4,8 +4,9 @@ import type {
   ChatCompletionChunk,
   ChatCompletionMessageParam,
 } from "openai/resources/chat/completions";
-import type { Tokens } from "../../model/attempt.ts";
+import { highWater, type Tokens } from "../../model/attempt.ts";
 import { isObject, type JsonObject, listOf, objectOf, parseJson, textOf } from "../../text/text.ts";
+import { usageIn } from "../counts.ts";
 import { dataUrl, withoutImages } from "../images.ts";
 import { errorIn } from "./bodies.ts";
 import { failedWith } from "./failures.ts";
@@ -13,7 +14,6 @@ import { effortOf, imagePart, limitsOf, type Shape, shaped, withoutNames } from 
 import {
   type Call,
   checkLength,
-  countOf,
   type Item,
   type Listening,
   type ModelReply,
@@ -169,10 +169,14 @@ export class ChatReading {
 
   /** Throws the failure that the provider reports. */
   take(chunk: ChatCompletionChunk): void {
-    if (chunk.usage) this.#usage = usageOf(chunk.usage);
+    this.#count(chunk.usage);
+    // Groq's earlier place of it.
+    this.#count(objectOf(Reflect.get(chunk, "x_groq"))["usage"]);
     requireNoError(chunk);
     const choice = this.#choiceOf(chunk);
     if (!choice) return;
+    // Moonshot's place of it.
+    this.#count(Reflect.get(choice, "usage"));
     requireNoError(choice);
     // Some servers send the whole message in one chunk.
     const delta = objectOf(choice.delta ?? Reflect.get(choice, "message"));
@@ -189,6 +193,14 @@ export class ChatReading {
     this.#ended = true;
     if (cutOff.test(reason)) this.#cut = "length";
     if (filtered.test(reason)) this.#cut = "filter";
+  }
+
+  /** It grows in an answer: some providers end with one of zeros, or say each part in another chunk. */
+  #count(usage: unknown): void {
+    const counted = usageIn(usage);
+    if (counted === null) return;
+    const { input, output, total, ...parts } = highWater(this.#usage ?? counted, counted);
+    this.#usage = { input, output, total: Math.max(total, input + output), ...parts };
   }
 
   /** One answer is asked for: of several, it is the first that speaks. */
@@ -299,16 +311,4 @@ function requireNoError(at: object): void {
   if (typeof said === "string") throw failedWith({ ...at, message: said });
   if (isObject(error)) throw failedWith(error);
   if (typeof error === "string" && error !== "") throw failedWith({ message: error });
-}
-
-/** A count that a provider leaves out is 0. */
-function usageOf(usage: Partial<OpenAI.CompletionUsage>): Tokens {
-  const input = countOf(usage.prompt_tokens);
-  const output = countOf(usage.completion_tokens);
-  return {
-    ...{ input, output },
-    cachedInput: countOf(usage.prompt_tokens_details?.cached_tokens),
-    reasoningOutput: countOf(usage.completion_tokens_details?.reasoning_tokens),
-    total: countOf(usage.total_tokens) || input + output,
-  };
 }

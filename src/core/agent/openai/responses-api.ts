@@ -2,12 +2,12 @@ import type OpenAI from "openai";
 import type { ResponseStreamEvent } from "openai/resources/responses/responses";
 import type { Tokens } from "../../model/attempt.ts";
 import { type JsonObject, objectOf, textOf } from "../../text/text.ts";
+import { usageIn } from "../counts.ts";
 import { type AgentImage, dataUrl, withoutImages } from "../images.ts";
 import { failedWith } from "./failures.ts";
 import { effortOf, imagePart, limitsOf, type Shape, shaped } from "./request.ts";
 import {
   checkLength,
-  countOf,
   type Item,
   type Listening,
   type ModelReply,
@@ -121,7 +121,7 @@ export class ResponsesReading {
       case "response.completed":
       case "response.incomplete":
         this.#ended = true;
-        this.#usage = usageOf(event.response.usage);
+        this.#usage = usageIn(event.response.usage) ?? this.#usage;
         if (event.type === "response.incomplete") {
           const reason = event.response.incomplete_details?.reason;
           this.#cut = reason === "content_filter" ? "filter" : "length";
@@ -185,16 +185,4 @@ export class ResponsesReading {
 /** Providers without it send one item. */
 function placeOf(event: object): unknown {
   return Reflect.get(event, "output_index") ?? Reflect.get(event, "item_id") ?? 0;
-}
-
-function usageOf(usage: OpenAI.Responses.ResponseUsage | null | undefined): Tokens | null {
-  if (!usage) return null;
-  const input = countOf(usage.input_tokens);
-  const output = countOf(usage.output_tokens);
-  return {
-    ...{ input, output },
-    cachedInput: countOf(usage.input_tokens_details?.cached_tokens),
-    reasoningOutput: countOf(usage.output_tokens_details?.reasoning_tokens),
-    total: countOf(usage.total_tokens) || input + output,
-  };
 }

@@ -52,6 +52,7 @@ export class OpenaiSession extends Session<Live> {
   readonly #toolbox: Toolbox;
   readonly #provider: Provider;
   readonly #signs = new Map<string, number>();
+  #isUncounted = false;
 
   constructor(options: SessionOptions) {
     const { spec, thread, clock, config, lookup, hide, learned } = options;
@@ -152,10 +153,17 @@ export class OpenaiSession extends Session<Live> {
       contextTokens: config.contextTokens,
       maxOutputTokens: config.maxOutputTokens,
       maxRequests: config.maxRequestsPerTurn,
+      uncounted: () => {
+        if (!this.#isUncounted) this.notice(uncounted);
+        this.#isUncounted = true;
+      },
       emit: (event: AgentEvent) => this.emit(event),
     };
   }
 }
+
+const uncounted =
+  "the provider does not report its tokens: they are estimated from the text, and the token brakes use the estimate";
 
 /** An unexpected error is reported as a failed turn. */
 function inWords(error: unknown): unknown {

@@ -279,11 +279,6 @@ export function withAnswers(items: readonly Item[]): readonly Item[] {
   });
 }
 
-/** A number of tokens as a provider reports it; what is none is 0. */
-export function countOf(value: unknown): number {
-  return typeof value === "number" && Number.isFinite(value) && value > 0 ? Math.round(value) : 0;
-}
-
 export function userMessage(content: string, images: readonly AgentImage[] = []): Item {
   return { type: "message", role: "user", content, ...(images.length > 0 && { images }) };
 }

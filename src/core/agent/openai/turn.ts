@@ -1,3 +1,4 @@
+import { noTokens, type Tokens } from "../../model/attempt.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { displayText, oneLine } from "../../text/text.ts";
 import type { AgentEvent } from "../agent.ts";
@@ -12,6 +13,7 @@ import {
   summaryPrompt,
   type Thread,
   tailStart,
+  tokensIn,
   userMessage,
 } from "./thread.ts";
 import type { Toolbox } from "./toolbox.ts";
@@ -41,7 +43,13 @@ export interface TurnDeps {
   readonly contextTokens: number;
   readonly maxOutputTokens: number | null;
   readonly maxRequests: number;
+  /** The provider reports no usage: it is estimated. */
+  uncounted(): void;
   emit(event: AgentEvent): void;
+}
+
+interface Counted extends ModelReply {
+  readonly usage: Tokens;
 }
 
 interface Steer {
@@ -103,7 +111,7 @@ export class Turn {
     const reply = await this.#fitting();
     await thread.add(reply.items, reply.usage);
     this.#report(reply);
-    if (reply.usage) thread.counted(reply.usage.input + reply.usage.output);
+    thread.counted(reply.usage.input + reply.usage.output);
     const calls = reply.items.filter((item) => item.type === "function_call");
     if (reply.cut === "filter") throw new SymphonyError("turn_failed", filtered);
     if (reply.cut === "length" && calls.length === 0) {
@@ -121,7 +129,7 @@ export class Turn {
   }
 
   /** The answer, after the conversation was made as short as the provider needs it. */
-  async #fitting(): Promise<ModelReply> {
+  async #fitting(): Promise<Counted> {
     const { thread } = this.#deps;
     for (let tries = 0; ; tries++) {
       try {
@@ -154,13 +162,13 @@ export class Turn {
     }
   }
 
-  #report({ items, limits, usage }: ModelReply): void {
+  #report({ items, limits }: ModelReply): void {
     const { emit, thread } = this.#deps;
     for (const item of items) {
       if (item.type === "message")
         emit({ type: "message", text: displayText(item.content, maxMessageChars) });
     }
-    if (usage) emit({ type: "tokens", total: thread.totals });
+    emit({ type: "tokens", total: thread.totals });
     if (limits) emit({ type: "rate_limits", limits });
   }
 
@@ -195,15 +203,25 @@ export class Turn {
     }
   }
 
-  #ask(items: readonly Item[]): Promise<ModelReply> {
+  async #ask(items: readonly Item[]): Promise<Counted> {
     const { thread, model, effort, instructions, toolbox, maxOutputTokens } = this.#deps;
     const request: ModelRequest = {
       threadId: thread.id,
       ...{ model, effort, instructions, items, maxOutputTokens },
       tools: toolbox.specs,
     };
-    return this.#deps.provider.ask(request, this.#signal);
+    const reply = await this.#deps.provider.ask(request, this.#signal);
+    if (reply.usage !== null) return { ...reply, usage: reply.usage };
+    this.#deps.uncounted();
+    return { ...reply, usage: estimate(request, reply) };
   }
+}
+
+/** From the text, for a provider that reports no usage. */
+function estimate({ instructions, tools, items }: ModelRequest, reply: ModelReply): Tokens {
+  const fixed = userMessage(JSON.stringify([instructions, tools]));
+  const [input, output] = [tokensIn([fixed, ...items]), tokensIn(reply.items)];
+  return { ...noTokens, input, output, total: input + output };
 }
 
 function tooLong(error: unknown): never {

@@ -89,6 +89,19 @@ describe("a program that reported its result and does not exit", () => {
     }
   });
 
+  test("A8: a later line of zeros leaves the tokens of the turn, and those of the next one are added", async () => {
+    const lines = [
+      { type: "tokens", input: "100", output: 5 },
+      { type: "tokens", input: 0 },
+    ];
+    const { b } = await printing("jsonl", [...lines, { type: "result", success: true }], "exit 0");
+    await using _ = b;
+    await using session = await b.start();
+    await session.turn("go", plain);
+    await session.turn("go on", plain);
+    assert.deepEqual(totals(b), [105, 105, 210, 210]);
+  });
+
   test("the next turn resumes the session that the result named", async () => {
     const { b, clock } = await printing("claude", [claudeDone], "sleep 600", {
       resumeLine: 'echo "$SYMPHONY_SESSION" > resumed; cat ../lines.jsonl',
