@@ -30,6 +30,20 @@ test("S35: refresh --wait ends when the poll and what it decided are done", asyn
   assert.match(again.stderr, /The poll has ended: nothing was started or stopped/);
 });
 
+test("S35: refresh --wait says when branches and pull requests are not all read in its time", async () => {
+  await using project = await freshProject();
+  await using server = await openReal(project.dir);
+  const { url, core } = server;
+  // A site that does not answer.
+  Object.assign(core.deliveries, { lookAtAll: () => new Promise(() => {}) });
+  const late = await refresh(url, "--timeout", "2s");
+  assert.deepEqual([late.code, late.stdout], [124, ""]);
+  assert.match(
+    late.stderr.replaceAll(/\s+/g, " "),
+    /the poll has ended; .* not all read within 2 s/,
+  );
+});
+
 test("S35: refresh --wait fails with the tracker's error", async () => {
   const workflow = `---
 tracker: { kind: linear, provider: { endpoint: "http://127.0.0.1:1/", project_slug: x, api_key: lin_api_x } }

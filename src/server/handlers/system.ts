@@ -9,6 +9,7 @@ import { type Clock, limited } from "../../core/clock.ts";
 import { kindOf, modelOf, wantsToken } from "../../core/config/config.ts";
 import type { Core } from "../../core/core.ts";
 import { findStatus, namesOf } from "../../core/find-issue.ts";
+import { SymphonyError } from "../../core/model/errors.ts";
 import { writerOf } from "../../core/model/names.ts";
 import type { Refreshed } from "../../core/orchestrator/operations.ts";
 import { docsPage } from "../docs.ts";
@@ -54,7 +55,7 @@ type Refreshing = Parameters<Handlers<Api["system"]>["refresh"]>[0]["query"];
 
 /** The poll, and with it what no poll of the tracker reads: agents, models, branches and pull requests. */
 function refreshing(core: Core, clock: Clock) {
-  const look = shared(core.deliveries.lookAtAll, clock);
+  const look = shared(() => core.deliveries.lookAtAll(), clock);
   return async ({ wait, timeout_ms: limitMs }: Refreshing) => {
     core.models.forget();
     const [checked, looked] = [core.checkAgents(), look()];
@@ -62,7 +63,11 @@ function refreshing(core: Core, clock: Clock) {
     await checked;
     const until = clock.now() + limitMs;
     const refreshed = await core.orchestrator.refreshed(limitMs);
-    await limited(looked, Math.max(until - clock.now(), 0), () => {}, clock);
+    const late = () => {
+      const message = `the poll has ended; the branches and pull requests are not all read within ${limitMs / 1_000} s, and their read continues`;
+      throw new SymphonyError("timed_out", message);
+    };
+    await limited(looked, Math.max(until - clock.now(), 0), late, clock);
     return { asked: refreshed, refreshed };
   };
 }
