@@ -1,3 +1,4 @@
+import { normalState } from "../model/issue.ts";
 import type { Problem } from "./finding.ts";
 import { isMap, withoutNulls } from "./schema.ts";
 import type { Sections } from "./sections.ts";
@@ -137,10 +138,7 @@ function withNormalStates(values: Readonly<Record<string, unknown>>): Record<str
   const { agent } = values;
   const limits = isMap(agent) ? agent["max_concurrent_agents_by_state"] : undefined;
   if (!isMap(agent) || !isMap(limits)) return { ...values };
-  const normal = Object.entries(limits).map(([state, limit]) => [
-    state.trim().toLowerCase(),
-    limit,
-  ]);
+  const normal = Object.entries(limits).map(([state, limit]) => [normalState(state), limit]);
   return {
     ...values,
     agent: { ...agent, max_concurrent_agents_by_state: Object.fromEntries(normal) },

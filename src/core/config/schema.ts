@@ -115,7 +115,7 @@ function normalWritten(parsed: Parsed, sections: Sections): Written {
       max_concurrent_agents_by_state: Object.fromEntries(
         Object.entries(agent.max_concurrent_agents_by_state)
           .filter((entry): entry is [string, number] => isStateLimit(entry[1]))
-          .map(([state, limit]) => [state.trim().toLowerCase(), limit]),
+          .map(([state, limit]) => [normalState(state), limit]),
       ),
     },
   };
@@ -210,5 +210,5 @@ function stateProblems({ tracker }: Parsed, written: Written["tracker"]): readon
 
 /** A blank label is kept: it matches no issue, so nothing is dispatched (requirement W-13). */
 function labelsOf(labels: readonly string[]): string[] {
-  return [...new Set(labels.map((label) => label.trim().toLowerCase()))];
+  return [...new Set(labels.map((label) => label.trim().normalize().toLowerCase()))];
 }

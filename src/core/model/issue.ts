@@ -32,10 +32,15 @@ export interface Issue {
   readonly dispatchable: boolean;
   /** Why the tracker does not allow work on it, other than a blocker: `assigned to Ada`; null: nothing. */
   readonly withheld: string | null;
+  /** What of it does that; null: the tracker does not say. */
+  readonly withheldBy: WithheldBy | null;
   /** Milliseconds since the epoch, or null when the tracker gives no usable instant. */
   readonly createdAt: number | null;
   readonly updatedAt: number | null;
 }
+
+export type WithheldBy = (typeof withholders)[number];
+export const withholders = ["assignee", "type", "milestone", "repository"] as const;
 
 /** Another issue as far as an issue that names it knows it; never without both id and identifier. */
 export interface IssueLink {
@@ -76,6 +81,7 @@ export const withoutRelations = {
   parent: null,
   subIssues: [],
   withheld: null,
+  withheldBy: null,
 } as const satisfies Partial<Issue>;
 
 /** A comment as plain text, written by the `own` credential, by a `machine` (bot, app, integration), or by a `person`. */
@@ -102,7 +108,7 @@ export interface TrackerState {
 
 /** How state names are compared everywhere: trimmed and lowercased (requirement N-6). */
 export function normalState(name: string): string {
-  return name.trim().toLowerCase();
+  return name.trim().normalize().toLowerCase();
 }
 
 /** symphony's own status of an issue; it is not the tracker's state name. */

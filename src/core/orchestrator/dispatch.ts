@@ -103,7 +103,9 @@ export function waitingFor(
 ): string {
   if (!issue.dispatchable) {
     const blockers = openBlockers(issue, config.tracker);
-    return blockers.length > 0 ? `blocked by ${blockersText(blockers)}` : "not dispatchable now";
+    return blockers.length > 0
+      ? `blocked by ${blockersText(blockers)}`
+      : (issue.withheld ?? "not dispatchable now");
   }
   const gate = shutGate(state, issue, config);
   if (gate) return gate.detail;
@@ -141,6 +143,31 @@ export function openBlockers(issue: Issue, tracker: TrackerConfig): readonly Blo
   const { terminal } = stateSets(tracker);
   return issue.blockedBy.filter(({ state }) => state === null || !terminal.has(normalState(state)));
 }
+
+/** The issues of a ring of blockers that this one is part of, from it on: each waits for the next. Empty: there is none. */
+export function ringOf(
+  issue: Issue,
+  listed: readonly Issue[],
+  tracker: TrackerConfig,
+): readonly Issue[] {
+  const seen = new Set<Issue>();
+  const walk = (at: Issue): readonly Issue[] => {
+    seen.add(at);
+    for (const link of openBlockers(at, tracker)) {
+      const isIt = ({ id, identifier }: Issue) =>
+        link.id === null ? identifier === link.identifier : id === link.id;
+      if (isIt(issue)) return [at];
+      const next = seen.size < longestRing ? listed.find(isIt) : undefined;
+      const rest = next && !seen.has(next) ? walk(next) : [];
+      if (rest.length > 0) return [at, ...rest];
+    }
+    return [];
+  };
+  return walk(issue);
+}
+
+/** Issues that are looked at for one. */
+const longestRing = 50;
 
 /** Their names, each with its state. */
 export function blockersText(blockers: readonly Blocker[]): string {

@@ -1,6 +1,6 @@
 import type { Config, TrackerConfig } from "../config/config.ts";
 import { hoursText } from "../model/hours.ts";
-import { type Issue, normalState } from "../model/issue.ts";
+import { type Issue, normalState, type WithheldBy } from "../model/issue.ts";
 import { heldStep, nextCommand } from "../model/next-step.ts";
 import type { PollPace, ScopeLine } from "../tracker/tracker.ts";
 import { choiceFor } from "./choice.ts";
@@ -9,6 +9,7 @@ import {
   blockersText,
   hasSlot,
   openBlockers,
+  ringOf,
   slotsFor,
   standingOf,
   stateSets,
@@ -49,7 +50,7 @@ export function dispatchGates(
   { config, problem }: Configured,
 ): readonly Explained[] {
   return [
-    ...trackerGates(issue, config.tracker),
+    ...trackerGates(issue, state.candidates, config.tracker),
     ...claimGates(issue, state),
     ...serverGates(issue, state, problem),
     ...hostGates(issue, state, config),
@@ -57,7 +58,11 @@ export function dispatchGates(
 }
 
 /** What the tracker's own data must be. */
-function trackerGates(issue: Issue, tracker: TrackerConfig): readonly Explained[] {
+function trackerGates(
+  issue: Issue,
+  listed: readonly Issue[],
+  tracker: TrackerConfig,
+): readonly Explained[] {
   const { active, terminal } = stateSets(tracker);
   const current = normalState(issue.state);
   return [
@@ -66,7 +71,7 @@ function trackerGates(issue: Issue, tracker: TrackerConfig): readonly Explained[
       opens: `move it to ${orList(tracker.activeStates)}`,
     }),
     ...labelGates(issue, tracker),
-    dispatchable(issue, tracker),
+    dispatchable(issue, listed, tracker),
   ];
 }
 
@@ -103,18 +108,30 @@ function labelsOf({ labels }: Issue, tracker: TrackerConfig) {
   };
 }
 
-function dispatchable(issue: Issue, tracker: TrackerConfig): Explained {
-  const blockers = openBlockers(issue, tracker);
-  const isBlocked = blockers.length > 0;
-  const names = blockersText(blockers);
-  const blocked = isBlocked ? `blockers: ${names}` : null;
-  const why = issue.withheld ?? blocked ?? "the tracker does not allow work now";
-  const ends = isBlocked ? `${names} must end` : "a change in the tracker";
+function dispatchable(issue: Issue, listed: readonly Issue[], tracker: TrackerConfig): Explained {
+  const { withheld, withheldBy } = issue;
+  const names = blockersText(openBlockers(issue, tracker));
+  const blocked = names === "" ? null : `blockers: ${names}`;
+  const why = withheld ?? blocked ?? "the tracker does not allow work now";
+  const isBlocked = blocked !== null && withheld === null && !issue.dispatchable;
+  const ring = isBlocked ? ringOf(issue, listed, tracker) : [];
+  const ends =
+    ring.length > 0
+      ? `the removal of a relation: ${ring.map(blockerName).join(", ")} wait for each other`
+      : `${names} must end`;
+  const opens = withheldBy === null ? "a change in the tracker" : withheldOpens[withheldBy];
   return gate("dispatchable", issue.dispatchable, {
     detail: issue.dispatchable ? "the tracker allows work" : why,
-    opens: issue.withheld?.startsWith("assigned") ? "assign it in the tracker" : ends,
+    opens: isBlocked ? ends : opens,
   });
 }
+
+const withheldOpens: Readonly<Record<WithheldBy, string>> = {
+  assignee: "assign it in the tracker",
+  type: "give it this type in the tracker",
+  milestone: "give it this milestone in the tracker",
+  repository: "a read of its repository that does not fail",
+};
 
 /** What symphony itself has decided about the issue. */
 function claimGates({ id, identifier }: Issue, state: State): readonly Explained[] {

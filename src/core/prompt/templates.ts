@@ -299,6 +299,7 @@ const sampleIssue: Issue = {
   blockedBy: [linkOf("SAMPLE-0", "Choose a database", "Done")],
   dispatchable: true,
   withheld: null,
+  withheldBy: null,
   createdAt: Date.UTC(2026, 0, 5, 9),
   updatedAt: Date.UTC(2026, 0, 6, 14, 30),
 };

@@ -57,6 +57,7 @@ const issueShape: ShapesOf<Issue> = {
   blockedBy: [linkShape],
   dispatchable: "flag",
   withheld: "text",
+  withheldBy: "text",
   createdAt: "time",
   updatedAt: "time",
 };

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { Low } from "lowdb";
 import { z } from "zod";
+import { withholders } from "../model/issue.ts";
 import { heldStepIn } from "../model/next-step.ts";
 import { durableJson, removeLeftovers } from "./durable.ts";
 import type { IssueRecord, IssueRecords } from "./store.ts";
@@ -159,6 +160,7 @@ export const IssueSchema = z.strictObject({
   blockedBy: z.array(LinkSchema),
   dispatchable: z.boolean(),
   withheld: z.string().nullable().default(null),
+  withheldBy: z.enum(withholders).nullable().default(null),
   createdAt: time.nullable(),
   updatedAt: time.nullable(),
 });

@@ -1,12 +1,13 @@
-import type {
-  Blocker,
-  CommentList,
-  Issue,
-  IssueComment,
-  IssueLink,
-  Person,
-  Project,
-  Team,
+import {
+  type Blocker,
+  type CommentList,
+  type Issue,
+  type IssueComment,
+  type IssueLink,
+  type Person,
+  type Project,
+  type Team,
+  withholders,
 } from "../model/issue.ts";
 import { displayText, oneLine } from "../text/text.ts";
 
@@ -46,6 +47,7 @@ export function normalizeIssue(fields: IssueFields): Issue | null {
     blockedBy: blockersOf(fields.blockedBy),
     dispatchable,
     withheld: textOf(fields.withheld),
+    withheldBy: withholders.find((one) => one === fields.withheldBy) ?? null,
     createdAt: instantOf(fields.createdAt),
     updatedAt: instantOf(fields.updatedAt),
   };
@@ -59,7 +61,7 @@ export function textOf(value: unknown): string | null {
 /** Trimmed, lowercased, without blanks and duplicates (N-3). */
 export function labelsOf(value: unknown): readonly string[] {
   const names = listOf(value).filter((name) => typeof name === "string");
-  return [...new Set(names.map((name) => name.trim().toLowerCase()).filter(Boolean))];
+  return [...new Set(names.map((name) => name.trim().normalize().toLowerCase()).filter(Boolean))];
 }
 
 /** Integers unchanged, also outside 1 to 4; everything else is null (N-4). */

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import type { TrackerConfig } from "../../../src/core/config/config.ts";
 import type { Issue } from "../../../src/core/model/issue.ts";
 import { dispatchGates } from "../../../src/core/orchestrator/explain.ts";
-import { config, issue } from "../../support/makers/issue.ts";
+import { config, issue, linkTo } from "../../support/makers/issue.ts";
 import { Scheduler } from "../../support/worlds/scheduler.ts";
 
 const stopped = { kind: "stopped" } as const;
@@ -123,4 +123,47 @@ test("labels any, all and exclude decide what runs, and each is a gate that says
     },
     { gate: "excluded_labels", pass: false, detail: 'has "wip"', opens: 'remove "wip"' },
   ]);
+});
+
+test("issues that block each other in a ring say so, and what keeps an issue back says what lets it go", async () => {
+  const waits = { dispatchable: false };
+  const blockedBy = (name: string) => [linkTo(issue(name))];
+  const issues = [
+    issue("ENG-1", { ...waits, blockedBy: blockedBy("ENG-2") }),
+    issue("ENG-2", { ...waits, blockedBy: blockedBy("ENG-3") }),
+    issue("ENG-3", { ...waits, blockedBy: blockedBy("ENG-1") }),
+    issue("ENG-4", { ...waits, blockedBy: blockedBy("ENG-1") }),
+    issue("ENG-5", { ...waits, withheld: "assigned to Grace", withheldBy: "assignee" }),
+    issue("ENG-6", {
+      ...{ ...waits, blockedBy: blockedBy("ENG-1") },
+      ...{ withheld: "its milestone is none, not v1", withheldBy: "milestone" },
+    }),
+    issue("ENG-7", { ...waits, withheld: "assigned by chance" }),
+  ];
+  const world = await new Scheduler(issues, config()).begin();
+  assert.deepEqual(world.live, []);
+  const opens = issues.map((one) => {
+    const gates = dispatchGates(one, world.orchestrator.state, world);
+    return gates.find(({ gate }) => gate === "dispatchable")?.opens;
+  });
+  assert.deepEqual(opens, [
+    "the removal of a relation: ENG-1, ENG-2, ENG-3 wait for each other",
+    "the removal of a relation: ENG-2, ENG-3, ENG-1 wait for each other",
+    "the removal of a relation: ENG-3, ENG-1, ENG-2 wait for each other",
+    "ENG-1 (Todo) must end",
+    "assign it in the tracker",
+    "give it this milestone in the tracker",
+    "a change in the tracker",
+  ]);
+});
+
+test("states are the same in every case and in both Unicode forms of a letter", async () => {
+  const settings = config({ tracker: { activeStates: ["Pre\u0302t", "İŞTE"] } });
+  const issues = [
+    issue("ENG-1", { state: "pr\u00eat" }),
+    issue("ENG-2", { state: "i\u0307şte" }),
+    issue("ENG-3", { state: "Pret" }),
+  ];
+  const world = await new Scheduler(issues, settings).begin();
+  assert.deepEqual(world.live, ["ENG-1", "ENG-2"]);
 });

@@ -33,6 +33,7 @@ const minimal: IssueFields = {
   blockedBy: undefined,
   dispatchable: true,
   withheld: undefined,
+  withheldBy: undefined,
   createdAt: undefined,
   updatedAt: undefined,
 };
@@ -59,6 +60,7 @@ test("N-1, N-6: a minimal record has every key, nulls, empty lists, and its own 
     blockedBy: [],
     dispatchable: true,
     withheld: null,
+    withheldBy: null,
     createdAt: null,
     updatedAt: null,
   });

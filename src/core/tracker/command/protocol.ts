@@ -14,6 +14,7 @@ export const wireIssue = z.looseObject({
   identifier: name,
   title: z.string(),
   state: z.string(),
+  dispatchable: z.boolean().nullish(),
   /** What cannot be read is not taken for no blocker. */
   blocked_by: z
     .array(

@@ -174,7 +174,9 @@ class CommandTracker implements Tracker {
     const answer = await this.#program.request("get", { ids }, issuesResult);
     const { issues, malformed } = this.#issues(answer.issues);
     // To omit one would mean that the issue is gone, and would stop its run.
-    if (malformed > 0 || answer.unread?.length) throw notWhole(malformed);
+    if (malformed > 0 || answer.unread?.length) {
+      throw notWhole(answer.issues.find((row) => this.#issue(row) === null));
+    }
     const names = new Set(issues.flatMap(({ id, identifier }) => [id, identifier.toLowerCase()]));
     // So a credential that sees no issue any more must not omit them all.
     if (!ids.every((id) => names.has(id) || names.has(id.toLowerCase()))) await this.#works();
@@ -225,8 +227,9 @@ class CommandTracker implements Tracker {
       ...{ project: data["project"], parent: data["parent"], nativeRef: data["native_ref"] },
       ...{ stateType: data["state_type"], branchName: data["branch_name"], blockedBy },
       ...{ subIssues: data["sub_issues"], withheld: data["withheld"] },
+      withheldBy: data["withheld_by"],
       ...{ createdAt: data["created_at"], updatedAt: data["updated_at"], assigneeId: null },
-      dispatchable: data["dispatchable"] ?? true,
+      dispatchable: data.dispatchable ?? true,
     });
     if (issue === null) return null;
     const waits = waitsForBlockers(issue, rules) && blockedBy.some((one) => isOpen(one, rules));
@@ -235,12 +238,15 @@ class CommandTracker implements Tracker {
   }
 }
 
-function notWhole(malformed: number): SymphonyError {
+/** `row` has not the form of an issue; undefined: each has it. */
+function notWhole(row: unknown): SymphonyError {
+  const [fault] = wireIssue.safeParse(row).error?.issues ?? [];
+  const field = fault?.path.join(".") || "id, identifier, title and state are texts";
   const message =
-    malformed > 0
-      ? "answered get with an issue that has not its form: id, identifier, title and state are texts"
-      : "could not read every issue";
-  const code = malformed > 0 ? "tracker_response" : "tracker_request";
+    row === undefined
+      ? "could not read every issue"
+      : `answered get with an issue that has not its form: ${field}${fault ? `: ${fault.message}` : ""}`;
+  const code = row === undefined ? "tracker_request" : "tracker_response";
   return new SymphonyError(code, `the tracker's program ${message}`, {
     hint: "docs/trackers/command.md says what it has to answer; symphony doctor asks it again",
   });

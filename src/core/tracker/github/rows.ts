@@ -1,6 +1,12 @@
 import { z } from "zod";
 import { issueIdOf } from "../../github/settings.ts";
-import { type Blocker, type Issue, type IssueLink, normalState } from "../../model/issue.ts";
+import {
+  type Blocker,
+  type Issue,
+  type IssueLink,
+  normalState,
+  type WithheldBy,
+} from "../../model/issue.ts";
 import { isOpen, waitsForBlockers } from "../blockers.ts";
 import { maxSubIssues, normalizeIssue } from "../normalize.ts";
 import type { Card } from "./board.ts";
@@ -159,7 +165,7 @@ export function issueOf(row: IssueRow, relations: Relations, context: RowContext
     labels: row.labels,
     blockedBy: relations.blockedBy.map(link),
     dispatchable: false,
-    withheld,
+    ...withheld,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
   });
@@ -167,7 +173,7 @@ export function issueOf(row: IssueRow, relations: Relations, context: RowContext
   const { blockers } = settings;
   const waits =
     waitsForBlockers(issue, blockers) && issue.blockedBy.some((one) => isOpen(one, blockers));
-  return { ...issue, dispatchable: withheld === null && !waits };
+  return { ...issue, dispatchable: issue.withheld === null && !waits };
 }
 
 /** Of the board's field, else the most urgent of the labels. */
@@ -189,19 +195,25 @@ function priorityOf(
 function withheldFor(
   { assignees, type, milestone }: IssueRow,
   { assignee, settings: { types, milestones } }: RowContext,
-): string | null {
+): Pick<Issue, "withheld" | "withheldBy"> {
+  const by = (withheldBy: WithheldBy, withheld: string) => ({ withheld, withheldBy });
   const isOf = (all: ReadonlySet<string>, one: string | undefined) =>
     one !== undefined && all.has(one.toLowerCase());
   if (assignee !== null && !assignees.some((one) => one.toLowerCase() === assignee.toLowerCase())) {
-    return `assigned to ${assignees.join(", ") || "nobody"}, not to ${assignee} (tracker.provider.assignee)`;
+    const owners = assignees.join(", ") || "nobody";
+    return by("assignee", `assigned to ${owners}, not to ${assignee} (tracker.provider.assignee)`);
   }
   if (types !== null && !isOf(types, type?.name)) {
-    return `its type is ${type?.name ?? "none"}, not ${[...types].join(" or ")} (tracker.provider.types)`;
+    const wanted = [...types].join(" or ");
+    const words = `its type is ${type?.name ?? "none"}, not ${wanted} (tracker.provider.types)`;
+    return by("type", words);
   }
   if (milestones !== null && !isOf(milestones, milestone?.title)) {
-    return `its milestone is ${milestone?.title ?? "none"}, not ${[...milestones].join(" or ")} (tracker.provider.milestones)`;
+    const wanted = [...milestones].join(" or ");
+    const words = `its milestone is ${milestone?.title ?? "none"}, not ${wanted} (tracker.provider.milestones)`;
+    return by("milestone", words);
   }
-  return null;
+  return { withheld: null, withheldBy: null };
 }
 
 /** A blocker of another repository has the states of an issue without labels: whether it is closed. */

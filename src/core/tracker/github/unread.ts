@@ -78,7 +78,10 @@ export class LastIssues {
     const known = this.#withheld.get(repository);
     if (known?.why === why) return known.issues;
     const last = this.#last.get(repository) ?? [];
-    const issues = last.map((issue) => ({ ...issue, dispatchable: false, withheld: why }));
+    const issues = last.map((issue) => ({
+      ...issue,
+      ...{ dispatchable: false, withheld: why, withheldBy: "repository" as const },
+    }));
     this.#withheld.set(repository, { why, issues });
     return issues;
   }

@@ -23,6 +23,7 @@ export interface LinearRow {
 export function rowOf(node: unknown, rules: LinearRules): LinearRow | null {
   if (!isRecord(node) || hasHole(node["labels"]) || hasHole(node["inverseRelations"])) return null;
   const blockedBy = blockersOf(node["inverseRelations"]);
+  const withheld = withheldFor(node, rules);
   const issue = normalizeIssue({
     id: node["id"],
     nativeRef: null,
@@ -47,7 +48,8 @@ export function rowOf(node: unknown, rules: LinearRules): LinearRow | null {
     labels: nodesOf(node["labels"]).map((label) => field(label, "name")),
     blockedBy,
     dispatchable: false,
-    withheld: withheldFor(node, rules),
+    withheld,
+    withheldBy: withheld && "assignee",
     createdAt: node["createdAt"],
     updatedAt: node["updatedAt"],
   });

@@ -235,7 +235,11 @@ test("T-6: a list leaves out what has not its form, and a read by ids fails for 
     `issue({ blocked_by: "BRD-2" })`,
     `issue({ blocked_by: [null] })`,
     `null`,
+    `issue({ dispatchable: "yes" })`,
+    `issue({ title: " " })`,
   ];
+  const fields = ["id", "id", "identifier", "identifier", "blocked_by", "blocked_by"];
+  fields.push("id, identifier, title and state", "dispatchable", "id, identifier, title and state");
   const { tracker, malformed } = place(
     t,
     `const ok = issue({ blocked_by: ["BRD-2"] });
@@ -249,7 +253,7 @@ test("T-6: a list leaves out what has not its form, and a read by ids fails for 
   for (const at of rows.keys()) {
     await assert.rejects(tracker.fetchIssuesByIds([String(at)]), {
       code: "tracker_response",
-      message: /answered get with an issue that has not its form/,
+      message: new RegExp(`answered get with an issue that has not its form: ${fields[at]}`),
     });
   }
 });
