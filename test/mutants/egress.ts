@@ -162,8 +162,8 @@ export const ofTheEgress: readonly Mutant[] = [
   ),
   ...faults({ file: "src/core/egress/leftovers.ts", tests: [leftovers] }, [
     "way out: the open way of another server is removed",
-    "owner === null ? await isAnswered(join(way, socketName)) : isAlive(owner)",
-    "owner !== null && isAlive(owner)",
+    ": await isAnswered(join(way, socketName), isYoung);",
+    ": false;",
   ]),
   ...faults(
     {

@@ -11,7 +11,7 @@ export const socketName = "way.sock";
 
 const prefixes = [wayPrefix, boxPrefix];
 
-/** A younger one may be about to open. */
+/** A younger one without a socket or a process may be about to open. */
 const leastAgeMs = 60_000;
 
 /** Removes what servers that were killed have left in the temporary directory. Never rejects. */
@@ -21,24 +21,25 @@ export async function removeLeftovers(dir: string, wall: number): Promise<void> 
     const way = join(dir, name);
     const stats = await lstat(way).catch(() => null);
     const isOwn = stats?.isDirectory() === true && stats.uid === process.getuid?.();
-    if (!isOwn || wall - stats.mtimeMs < leastAgeMs) continue;
-    const owner = name.startsWith(boxPrefix)
-      ? Number.parseInt(name.slice(boxPrefix.length), 10)
-      : null;
-    if (owner === null ? await isAnswered(join(way, socketName)) : isAlive(owner)) continue;
+    if (!isOwn) continue;
+    const isYoung = wall - stats.mtimeMs < leastAgeMs;
+    const isUsed = name.startsWith(boxPrefix)
+      ? isYoung || isAlive(Number.parseInt(name.slice(boxPrefix.length), 10))
+      : await isAnswered(join(way, socketName), isYoung);
+    if (isUsed) continue;
     await rm(way, { recursive: true, force: true }).catch(() => {});
   }
 }
 
-/** False only for a socket that no process listens on, or that is not there. */
-function isAnswered(socket: string): Promise<boolean> {
+/** False only for a socket that no process listens on, or that is not there and does not come. */
+function isAnswered(socket: string, comes: boolean): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const trial = connect(socket, () => {
     trial.destroy();
     resolve(true);
   });
   trial.on("error", (error: NodeJS.ErrnoException) => {
-    resolve(error.code !== "ECONNREFUSED" && error.code !== "ENOENT");
+    resolve(error.code === "ENOENT" ? comes : error.code !== "ECONNREFUSED");
   });
   return promise;
 }
