@@ -5,10 +5,11 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { AgentTools, SessionSpec } from "../../src/core/agent/agent.ts";
-import { liveProcesses } from "../../src/core/process/table.ts";
+import { liveProcesses, signalProcess } from "../../src/core/process/table.ts";
 import { FakeClock } from "../support/fakes/fake-clock.ts";
 import { onePixel } from "../support/makers/image.ts";
 import { realCodex } from "../support/worlds/real-codex.ts";
+import { eventually } from "../support/worlds/symphony.ts";
 
 const plain = { model: null };
 
@@ -40,6 +41,31 @@ describe("the real codex app-server", () => {
     assert.equal(b.types().at(-1), "turn.completed");
     await session.turn("and again", plain);
     assert.equal(b.types().filter((type) => type === "session.started").length, 1);
+  });
+
+  test("the tokens of a request count while its command runs; after kill -9 the thread continues from what codex had recorded", async () => {
+    const usage = { input: 100, output: 10 };
+    await using b = await realCodex([
+      { type: "shell", cmd: "echo one; sleep 0.4", usage },
+      { type: "shell", cmd: "touch begun; sleep 60", usage },
+      { type: "text", text: "Resumed.", usage },
+    ]);
+    const totals = () =>
+      b.events.flatMap((event) => (event.type === "tokens" ? [event.total.total] : []));
+    const session = await b.start();
+    const turn = assert.rejects(session.turn("please", plain), { code: "port_exit" });
+    await b.until("tokens", ({ total }) => total.total === 220);
+    await eventually("its command runs", async () => existsSync(join(b.workspace, "begun")));
+    signalProcess(session.pid ?? 0, "SIGKILL");
+    await turn;
+    await session[Symbol.asyncDispose]();
+    assert.deepEqual(totals(), [110, 110, 220]);
+    await using next = await b.start({ resumeThreadId: session.threadId });
+    await next.turn("continue", plain);
+    const bases = b.events.flatMap((event) => (event.type === "tokens" ? [event.base?.total] : []));
+    // The thread's own total is without the request that was cut off.
+    assert.deepEqual(bases.slice(3), [110, undefined]);
+    assert.deepEqual(totals().slice(3), [110, 220]);
   });
 
   test("A-2, X-1: its commands see no secret though environment and login profile have them", async () => {

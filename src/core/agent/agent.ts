@@ -44,6 +44,8 @@ export type AgentEvent =
   | {
       readonly type: "tokens";
       readonly total: Tokens;
+      /** The total from which a resumed thread continues, which may be less than was counted: its agent was killed. */
+      readonly base?: Tokens;
       /** The parts of the total by model, where the agent says them; an estimate may move to another model later. */
       readonly models?: Readonly<Record<string, Tokens>>;
     }

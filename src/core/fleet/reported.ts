@@ -43,6 +43,7 @@ const Reported = z.discriminatedUnion("type", [
   z.object({
     type: z.literal("tokens"),
     total: Tokens,
+    base: Tokens.optional(),
     models: z.record(z.string(), Tokens).optional(),
   }),
   z.object({ type: z.literal("rate_limits"), limits: z.record(z.string(), z.unknown()) }),

@@ -100,6 +100,11 @@ export function highWater(mark: Tokens, total: Tokens): Tokens {
   return combine(mark, total, Math.max);
 }
 
+/** What both have counted. */
+export function lowWater(mark: Tokens, total: Tokens): Tokens {
+  return combine(mark, total, Math.min);
+}
+
 /** `a` without `b`; negative where `b` is larger. */
 export function tokensWithout(a: Tokens, b: Tokens): Tokens {
   return combine(a, b, (x, y) => x - y);

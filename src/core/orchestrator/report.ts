@@ -1,6 +1,13 @@
 import type { AgentEvent } from "../agent/agent.ts";
 import type { Config } from "../config/config.ts";
-import { addTokens, highWater, noTokens, tokensAdded, tokensWithout } from "../model/attempt.ts";
+import {
+  addTokens,
+  highWater,
+  lowWater,
+  noTokens,
+  tokensAdded,
+  tokensWithout,
+} from "../model/attempt.ts";
 import type { EventDraft } from "../model/event.ts";
 import type { Used } from "../store/store.ts";
 import { braked } from "./brakes.ts";
@@ -59,9 +66,10 @@ export function attemptReported(
   context: ReportContext,
 ): Decision {
   const { config, now, wall } = context;
-  const entry = liveEntry(state, input);
-  if (!entry) return decided(state);
+  const live = liveEntry(state, input);
+  if (!live) return decided(state);
   const { event } = input;
+  const entry = based(live, event);
   const model = event.type === "turn.started" ? modelOfTurn(state, entry, config) : entry.model;
   const progress = { model, lastEventAt: now, lastEventWall: wall };
   if (event.type === "activity") {
@@ -156,6 +164,12 @@ function advanced(entry: Running, event: AgentEvent): Running {
     default:
       return entry;
   }
+}
+
+/** What the agent did not record before it was killed is counted already, and is not in its totals. */
+function based(entry: Running, event: AgentEvent): Running {
+  if (event.type !== "tokens" || event.base === undefined) return entry;
+  return { ...entry, threadTokens: lowWater(entry.threadTokens, event.base) };
 }
 
 /** Adds to the totals what this thread had not reported before (E-7, E-8). */

@@ -312,6 +312,26 @@ test("a resumed thread counts on from its last reported total", async () => {
   assert.equal(world.orchestrator.state.usage.tokens.total, 20);
 });
 
+test("a resumed thread of which its killed agent had recorded less counts on from that, so nothing is lost or counted twice", async () => {
+  const tokens = (total: number) => ({ ...noTokens, total });
+  for (const [base, counted] of [
+    [0, 30],
+    [100, 30],
+    [120, 50],
+  ] as const) {
+    const world = new Scheduler([issue("A-1")]);
+    world.resume = { threadId: "t1", tokens: tokens(100), agent: "codex" };
+    await world.begin();
+    const run = world.run("A-1");
+    run.say({ type: "session.started", threadId: "t1", resumed: true });
+    run.say({ type: "tokens", total: tokens(base + 10), base: tokens(base) });
+    run.say({ type: "tokens", total: tokens(base + 30) });
+    assert.equal(world.orchestrator.state.usage.tokens.total, counted);
+    const entry = world.orchestrator.state.issues.of("running").get("id-A-1");
+    assert.deepEqual([entry?.tokens, entry?.threadTokens], [tokens(counted), tokens(base + 30)]);
+  }
+});
+
 test("E-10: seconds are those of ended attempts plus those of live ones so far", async () => {
   const world = await new Scheduler([issue("A-1"), issue("A-2")]).begin();
   await world.advance(5_000);

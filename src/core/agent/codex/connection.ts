@@ -1,5 +1,11 @@
 import type { Clock } from "../../clock.ts";
-import type { Needs, Tokens } from "../../model/attempt.ts";
+import {
+  addTokens,
+  type Needs,
+  noTokens,
+  type Tokens,
+  tokensWithout,
+} from "../../model/attempt.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { type Bounds, limitError, watchBounds } from "../../process/bounds.ts";
 import { agentEnvironment, launchLine, openProxies } from "../../process/environment.ts";
@@ -16,6 +22,7 @@ import type { CodexHome } from "./home.ts";
 import {
   readInputRequired,
   readOutcome,
+  readTokens,
   readWindow,
   type TurnOutcome,
   translate,
@@ -90,6 +97,11 @@ export class CodexConnection {
   readonly #transport: Transport;
   #hasTotals = false;
   readonly #totals = new ThreadTotals();
+  #reported = noTokens;
+  /** The turn that began last. */
+  #turnId: string | null = null;
+  /** Of requests whose commands run: codex adds them to its total when these have ended. */
+  #unreported = noTokens;
   /** The requests that a person is asked about. */
   readonly #waiting = new Map<PeerRequest["id"], AbortController>();
   readonly #unwatch: () => void;
@@ -163,6 +175,8 @@ export class CodexConnection {
   #notified(method: string, params: JsonObject): void {
     const { threadId, steers } = this;
     if (method === "serverRequest/resolved") this.#resolved(params);
+    if (method === "rawResponse/completed") this.#answered(params);
+    if (method === "turn/started") this.#turnId = textOf(objectOf(params["turn"])["id"]);
     const { workspace } = this.#spec;
     const hasTotals = this.#hasTotals;
     for (const event of translate(method, params, { threadId, workspace, steers, hasTotals })) {
@@ -186,11 +200,33 @@ export class CodexConnection {
     waiting?.abort();
   }
 
+  /** The model has answered one request. */
+  #answered({ threadId, usage }: JsonObject): void {
+    const used = threadId === this.threadId ? readTokens(usage) : null;
+    if (used === null) return;
+    this.#unreported = addTokens(this.#unreported, used);
+    this.#listener.emit({ type: "tokens", total: addTokens(this.#reported, this.#unreported) });
+  }
+
   #counted(reported: Tokens, method: string, params: JsonObject): AgentEvent {
     if (method === "turn/completed") return { type: "tokens", total: reported };
-    this.#hasTotals ||= reported.total > 0;
+    const isFirst = !this.#hasTotals && reported.total > 0;
+    this.#hasTotals ||= isFirst;
     const total = this.#totals.counted(reported, readWindow(params));
-    return total === null ? { type: "activity", method } : { type: "tokens", total };
+    if (total === null) return { type: "activity", method };
+    this.#unreported = noTokens;
+    this.#reported = total;
+    const base = isFirst ? this.#base(total, params) : null;
+    return { type: "tokens", total, ...(base && { base }) };
+  }
+
+  /** What a resumed thread had used: codex says it when the thread is opened, unless it has recorded nothing. */
+  #base(total: Tokens, { turnId, tokenUsage }: JsonObject): Tokens | null {
+    const { resumeThreadId, adoption } = this.#spec;
+    if (resumeThreadId !== this.threadId || adoption) return null;
+    if (turnId !== this.#turnId) return total;
+    const last = readTokens(objectOf(tokenUsage)["last"]);
+    return last && tokensWithout(total, last);
   }
 
   #requested({ id, method, params }: PeerRequest): void {

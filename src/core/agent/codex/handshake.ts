@@ -15,8 +15,8 @@ import type { CodexHome } from "./home.ts";
 import { profileName } from "./profile.ts";
 import type { CodexConfig } from "./settings.ts";
 
-/** codex sends the diff of the whole turn again at every change; git gives the same information. */
-const unwantedNotifications = ["turn/diff/updated"];
+/** codex sends the diff of the whole turn again at every change; git gives the same information. Of raw events the usage is read. */
+const unwantedNotifications = ["turn/diff/updated", "rawResponseItem/completed"];
 
 const temporaryHome =
   "codex does not create its helper programs under the temporary folder, and every sandboxed command fails";
@@ -66,6 +66,8 @@ export async function openThread(options: OpenOptions): Promise<OpenThread> {
   const started = await peer.request("thread/start", {
     ...params,
     dynamicTools: spec.tools.specs.map(dynamicTool),
+    // For `rawResponse/completed`: the usage of a request while its commands run. A resumed thread has none.
+    experimentalRawEvents: true,
   });
   const threadId = idIn(started, "thread");
   nameThread(peer, threadId, spec.title);

@@ -64,6 +64,7 @@ describe("the handshake", () => {
         projects: { [w.b.workspace]: { trust_level: "untrusted" } },
       },
       dynamicTools: [{ type: "function", ...tool }],
+      experimentalRawEvents: true,
     });
     assert.deepEqual(name, { threadId: "thread-1", name: "ENG-1: Make it so" });
     const { clientUserMessageId, ...start } = turn ?? {};
