@@ -1,5 +1,5 @@
 import { messageOf } from "../model/errors.ts";
-import { answerMs, type EngineFacts, type Opening, untrusted } from "./engine.ts";
+import { answerMs, type EngineFacts, type Opening, ofTls } from "./engine.ts";
 import type { Pg, PgPool, Row } from "./packages.ts";
 import { jobsSchema } from "./tables.ts";
 
@@ -24,8 +24,7 @@ const forbidden = {
 const before: readonly (readonly [RegExp, string])[] = [
   [/unsupported startup parameter|transaction blocks not allowed/, pooled],
   [/does not support SSL/, "it has no TLS: set ssl to on there, or leave sslmode out"],
-  [/ALTNAME/, "its certificate is for another name than that in its URL"],
-  untrusted,
+  ...ofTls,
 ];
 
 /** For `pg`: nothing of a URL but what is named here becomes an option of it. */

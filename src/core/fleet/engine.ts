@@ -13,9 +13,12 @@ export const maxRequests = 1_000;
 export const answeredAtOnce = 20;
 
 /** Of an error of TLS, on whichever engine: no wait mends it. */
-export const untrusted: readonly [RegExp, string] = [
-  /certificate|self[- ]signed|ERR_TLS/i,
-  "its certificate is not trusted: set NODE_EXTRA_CA_CERTS to the file of its authority",
+export const ofTls: readonly (readonly [RegExp, string])[] = [
+  [/altname/i, "its certificate is for another name than that in its URL"],
+  [
+    /certificate|self[- ]signed|ERR_TLS/i,
+    "its certificate is not trusted: set NODE_EXTRA_CA_CERTS to the file of its authority",
+  ],
 ];
 
 /** The jobs of one worker, as the orchestrator sees them. */

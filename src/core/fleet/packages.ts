@@ -29,6 +29,7 @@ export interface Redis {
   llen(list: string): Promise<number>;
   info(): Promise<string>;
   config(...args: readonly string[]): Promise<unknown>;
+  cluster(what: "INFO"): Promise<string>;
   xadd(stream: string, ...args: readonly (string | number | Buffer)[]): Promise<unknown>;
   xdel(stream: string, id: string | Buffer): Promise<number>;
   xtrim(stream: string, ...args: readonly (string | number)[]): Promise<number>;

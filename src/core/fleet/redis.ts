@@ -11,6 +11,7 @@ import {
   type Note,
   type Observed,
   type Opening,
+  ofTls,
   type Part,
   type Queue,
   type QueueWorker,
@@ -20,7 +21,6 @@ import {
   type Stream,
   type Taker,
   unavailable,
-  untrusted,
   waitMs,
 } from "./engine.ts";
 import { type JobsPlace, openQueue, openTaker } from "./jobs.ts";
@@ -40,7 +40,7 @@ const final: readonly (readonly [RegExp, string])[] = [
     "the user or the password of its URL is wrong",
   ],
   [/NOPERM/i, "its user may not run a command that a fleet needs"],
-  untrusted,
+  ...ofTls,
 ];
 
 /** The connections of one process to a Redis: one for commands, one that waits, and those of BullMQ. */
@@ -75,7 +75,7 @@ export class RedisEngine implements Engine {
     const engine = new RedisEngine(await loadRedis(), url, fleet);
     try {
       await engine.#ready(address);
-      await engine.#requirePolicy(address);
+      await engine.#requireFit(address);
       return engine;
     } catch (error) {
       await engine[Symbol.asyncDispose]();
@@ -322,17 +322,44 @@ export class RedisEngine implements Engine {
     }
   }
 
+  async #requireFit(address: string): Promise<void> {
+    const why = (await this.#unfitness()) ?? (await this.#evicts());
+    if (why === null) return;
+    const [what, hint] = why;
+    throw new SymphonyError("engine_refused", `the engine at ${address} ${what}`, { hint });
+  }
+
+  /** Redis answers reads where a fleet could not write, or not for long. */
+  async #unfitness(): Promise<readonly [what: string, hint: string] | null> {
+    const written = await this.#redis
+      .eval("return redis.call('del', KEYS[1])", 1, this.#key("none"))
+      .then(() => "", messageOf);
+    if (/^READONLY/.test(written) && !namesSentinels(this.#url))
+      return [
+        "is a replica, which takes no writes",
+        "name its master in the URL, or its sentinels",
+      ];
+    // The number of nodes with keys; it may not be asked for, or there is no cluster.
+    const cluster = await this.#redis.cluster("INFO").catch(() => "");
+    const nodes = Number(/^cluster_size:(\d+)/m.exec(cluster)?.[1] ?? 1);
+    if (nodes <= 1 && !/^(MOVED|ASK) /.test(written)) return null;
+    return [
+      "is one of several nodes of a Redis Cluster, between which keys move",
+      "name a Redis without a cluster; for one that survives its host: redis+sentinel://",
+    ];
+  }
+
   /** Locks expire by themselves, so every policy but one may evict a lease. A policy that may not be read is taken as it is. */
-  async #requirePolicy(address: string): Promise<void> {
+  async #evicts(): Promise<readonly [what: string, hint: string] | null> {
     // A user with few rights reads it there, and may not ask for the setting.
     const info = await this.#redis.info().catch(() => "");
     const [, told = null] = /^maxmemory_policy:([\w-]+)/m.exec(info) ?? [];
     const policy = told ?? (await this.#setting("maxmemory-policy")) ?? "noeviction";
-    if (policy === "noeviction") return;
-    const message = `the engine at ${address} evicts keys when its memory is full (maxmemory-policy ${policy}): a lease could vanish`;
-    throw new SymphonyError("engine_refused", message, {
-      hint: "redis-cli config set maxmemory-policy noeviction",
-    });
+    if (policy === "noeviction") return null;
+    return [
+      `evicts keys when its memory is full (maxmemory-policy ${policy}): a lease could vanish`,
+      "redis-cli config set maxmemory-policy noeviction",
+    ];
   }
 }
 

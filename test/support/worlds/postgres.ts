@@ -1,8 +1,9 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { chownSync, globSync } from "node:fs";
+import { chmodSync, chownSync, copyFileSync, globSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Certificate } from "../makers/certificate.ts";
 import { type EngineServer, freePort } from "./fleet.ts";
 import { eventually, killed } from "./symphony.ts";
 
@@ -27,12 +28,29 @@ export class PostgresServer implements EngineServer {
     this.#dir = dir;
   }
 
-  /** `settings`: others than the usual ones; without `fsync` it is quicker, and survives all but a crash of the machine. */
-  static async start(settings: Readonly<Record<string, string>> = {}): Promise<PostgresServer> {
+  /**
+   * `settings`: others than the usual ones; without `fsync` it is quicker, and survives all but a crash of the machine. With a
+   * certificate it has TLS.
+   */
+  static async start(
+    settings: Readonly<Record<string, string>> = {},
+    certificate: Certificate | null = null,
+  ): Promise<PostgresServer> {
     const dir = await mkdtemp(join(tmpdir(), "symphony-postgres-"));
-    const server = new PostgresServer(await freePort(), dir, settings);
+    const [ssl_cert_file, ssl_key_file] = [join(dir, "cert.pem"), join(dir, "key.pem")];
+    const server = new PostgresServer(await freePort(), dir, {
+      ...settings,
+      ...(certificate && { ssl: "on", ssl_cert_file, ssl_key_file }),
+    });
     const { uid, gid } = server.#user;
-    if (uid !== undefined && gid !== undefined) chownSync(dir, uid, gid);
+    if (certificate) {
+      copyFileSync(certificate.path, ssl_cert_file);
+      copyFileSync(certificate.keyPath, ssl_key_file);
+      chmodSync(ssl_key_file, 0o600);
+    }
+    if (uid !== undefined && gid !== undefined)
+      for (const path of [dir, ...(certificate ? [ssl_cert_file, ssl_key_file] : [])])
+        chownSync(path, uid, gid);
     const how = ["-D", join(dir, "data"), "-U", "symphony", "-A", "trust", "-E", "UTF8"];
     execFileSync(join(bin, "initdb"), [...how, "--no-sync", "--no-instructions"], {
       ...{ ...server.#user, cwd: dir, stdio: "ignore" },
