@@ -31,6 +31,9 @@ export const startFaults: ReadonlySet<string> = new Set([
   "codex_not_found",
 ]);
 
+/** A provider's limit that would last longer is a slip of its pen: quotas are renewed at least each month. */
+export const maxNamedMs = 32 * 86_400_000;
+
 /** The provider of one agent accepts no turns. */
 export interface AgentPause {
   readonly agent: string;

@@ -1,4 +1,4 @@
-import { type AgentPause, startFaults } from "../model/gates.ts";
+import { type AgentPause, maxNamedMs, startFaults } from "../model/gates.ts";
 import { andThen, type Context, type Decision, decided } from "./decision.ts";
 import { dayGate, dayIndex, hoursPassed, pausedText, shutGate, storageGate } from "./gates.ts";
 import { type Retry, type Running, without } from "./issues.ts";
@@ -11,7 +11,7 @@ const firstPauseMs = 5 * 60_000;
 /** The worker has told of the failure by then. */
 const elsewhereMs = 3_000;
 const longestUnknownMs = 60 * 60_000;
-/** The longest known limit is one week; a later time is not trusted. */
+/** The longest known limit of a login is one week: after it a later time is tried. */
 const maxNamedPauseMs = 8 * 86_400_000;
 
 type Failed = Extract<Exit, { kind: "failed" }>;
@@ -137,9 +137,9 @@ function unknownMs(hits: number): number {
   return hits < 1 ? 0 : Math.min(firstPauseMs * 2 ** (hits - 1), longestUnknownMs);
 }
 
-/** The time that a provider named, if it is in the future; limited to what is plausible. */
+/** The time that a provider named, if it is in the future and plausible; limited to the longest pause. */
 function namedTime({ untilWall }: Failed, wall: number): number | null {
-  if (untilWall == null || !(untilWall > wall)) return null;
+  if (untilWall == null || !(untilWall > wall) || untilWall - wall > maxNamedMs) return null;
   return Math.min(untilWall, wall + maxNamedPauseMs);
 }
 

@@ -81,6 +81,15 @@ test("several attempts that reach the same limit pause it once; a time in the pa
   assert.equal(world.live.length, 3);
 });
 
+test("a time of another year counts as none, so that no slip stops the agent for days", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  await world.run("A-1").end(limited(9_999_999_999_000));
+  assert.equal(view(world).paused[0]?.untilWall, world.clock.wall() + 5 * minute);
+  await world.advance(5 * minute);
+  await world.run("A-1").end(limited(world.clock.wall() + 30 * 24 * 60 * minute));
+  assert.equal(view(world).paused[0]?.untilWall, world.clock.wall() + 8 * 24 * 60 * minute);
+});
+
 test("a provider that refuses again right after the time it named gets longer and longer pauses", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   const second = 1_000;

@@ -1,5 +1,6 @@
 import { tooLargeIn } from "../../answers.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { maxNamedMs } from "../../model/gates.ts";
 import { tunnelRefusal } from "../../outbound.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import { limitIn } from "../limits.ts";
@@ -73,8 +74,9 @@ export function judgeFailure(
     return { kind: "final", error: refusedBy(message, { status, code, isTold, hint: creditHint }) };
   }
   const isLimit = status === 429;
-  const wait =
+  const named =
     headerWait(thrown["headers"], { wall, isLimit }) ?? (isLimit ? saidWait(body, wall) : null);
+  const wait = named !== null && named > maxNamedMs ? null : named;
   if (status === 429 && quotaCodes.test(`${code} ${textOf(body["type"]) ?? ""}`)) {
     const resetWall = resetOf(body, wall) ?? (wait === null ? null : wall + wait);
     return { kind: "limited", message, untilWall: resetWall ?? timeIn(message, wall) };

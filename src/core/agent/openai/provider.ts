@@ -248,6 +248,10 @@ export class Provider {
         `the provider failed ${retries + 1} times: ${message}`,
       );
     }
-    return failure.waitMs ?? Math.min(firstWaitMs * 2 ** retries, maxWaitMs);
+    const { waitMs } = failure;
+    // `Retry-After: 0` or a date that has passed is no reason to ask without a pause, nor 15 ms again and again.
+    const isLong = waitMs !== null && waitMs >= (retries === 0 ? 1 : firstWaitMs);
+    if (isLong) return waitMs;
+    return Math.min(firstWaitMs * 2 ** retries, maxWaitMs);
   }
 }

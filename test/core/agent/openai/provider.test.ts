@@ -72,6 +72,26 @@ test("a temporary failure is retried: at the time it names, otherwise after grow
   assert.deepEqual(waits, [7_000, 2_000, 1_500, 8_000, 16_000]);
 });
 
+test("a time that is now, has passed or is of another century is none: the delay is the own one, which grows", async () => {
+  const past = new Date(new FakeClock().wall() - 20_000).toUTCString();
+  const named: readonly Record<string, string>[] = [
+    ...[{ "retry-after": "0" }, { "retry-after-ms": "0" }, { "retry-after": past }],
+    ...[{ "retry-after": "-5" }, { "retry-after": "9999999999" }, { "retry-after-ms": "1e15" }],
+  ];
+  for (const headers of [...named, { "retry-after": "Fri, 01 Jan 2100 00:00:00 GMT" }]) {
+    const answers = [503, 429, 503].map((status) => ({ status, headers }));
+    await using server = await modelServer(answers, ["responses"]);
+    const { ask, waits } = asking(server.url);
+    await ask();
+    assert.deepEqual(waits, [1_000, 2_000, 4_000], JSON.stringify(headers));
+  }
+  const short = [503, 429].map((status) => ({ status, headers: { "retry-after": "0.2" } }));
+  await using server = await modelServer(short, ["responses"]);
+  const { ask, waits } = asking(server.url);
+  await ask();
+  assert.deepEqual(waits, [200, 2_000], "a short one is taken once");
+});
+
 test("the time may be a date as well", async () => {
   const date = new Date(new FakeClock().wall() + 20_000).toUTCString();
   await using server = await modelServer([{ status: 503, headers: { "retry-after": date } }]);
