@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { Low } from "lowdb";
 import { z } from "zod";
 import { durableJson, OneByOne, removeLeftovers } from "../store/durable.ts";
@@ -42,6 +42,8 @@ const fileName = "ssh.json";
 /** Which host has which workspace, and which agents may still run; each change is on disk when it resolves. */
 export class Book {
   readonly #stored: OneByOne<Stored>;
+  /** Of this process, in the marks on hosts: a server that is started later with a copy of the data directory has another. */
+  readonly run = randomBytes(8).toString("hex");
 
   private constructor(stored: OneByOne<Stored>) {
     this.#stored = stored;
@@ -71,6 +73,12 @@ export class Book {
 
   placeOf(issueId: string): Place | null {
     return this.#stored.current.places[issueId] ?? null;
+  }
+
+  /** The directories of workspaces on this host. */
+  rootsOn(host: string): readonly string[] {
+    const all = [...Object.values(this.#stored.current.places), ...this.#stored.current.left];
+    return all.flatMap((one) => (one.host === host ? dirname(one.remotePath) : []));
   }
 
   /** By its path on this machine. */

@@ -7,12 +7,15 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { WorkerHost } from "../model/worker.ts";
 import type { Book } from "./book.ts";
 import { type Call, callHost, lost, type Reply } from "./command-line.ts";
-import { endRuns, handshake } from "./scripts.ts";
+import { overtaken } from "./refusals.ts";
+import { claim, endRuns, handshake } from "./scripts.ts";
 
 export interface HostsDeps {
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
   readonly book: Book;
+  /** Of this server, for people. */
+  readonly name: string;
   readonly log: {
     info(message: string, fields?: Readonly<Record<string, unknown>>): void;
     warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
@@ -89,6 +92,8 @@ export class SshHosts {
   readonly live = new Set<string>();
   /** Hosts on which what an earlier server left was ended. */
   readonly #swept = new Set<string>();
+  /** Roots of each host that have the mark of this process. */
+  readonly #marked = new Map<string, ReadonlySet<string>>();
 
   constructor(deps: HostsDeps) {
     this.#deps = deps;
@@ -141,13 +146,15 @@ export class SshHosts {
     }
   }
 
-  failed(host: string, error: unknown): void {
-    if (!(error instanceof SymphonyError) || error.code !== "worker_lost") return;
+  /** A host that is lost gets nothing until it answers again. Returns the error. */
+  failed<E>(host: string, error: E): E {
+    if (!(error instanceof SymphonyError) || error.code !== "worker_lost") return error;
     const { why, facts } = this.#seenOf(host);
     this.#note(host, { why: whyOf(host, error), facts });
     this.#tellChanges();
     // It may be asked only minutes later.
     if (why === null) this.#again.resolve();
+    return error;
   }
 
   /** Ends every process of these attempts. Rejects with `worker_lost` when that cannot be said. */
@@ -155,6 +162,22 @@ export class SshHosts {
     const { book } = this.#deps;
     for (const id of attemptIds) await this.#end(host, book.cookieOf(id));
     await book.ended(attemptIds);
+  }
+
+  /**
+   * Before anything is done there: of two servers with one data directory the one that was started later has the host. Rejects
+   * with `worker_lost` in the other one. By default it only makes sure of the mark.
+   */
+  async claim(host: string, root: string | null = null): Promise<void> {
+    const { book, name } = this.#deps;
+    const before = this.#marked.get(host);
+    if (before !== undefined && root === null) return;
+    const roots = [...new Set([...(root === null ? [] : [root]), ...book.rootsOn(host)])];
+    const marks = roots.map((one) => (before?.has(one) ? `=${one}` : one));
+    const args = [book.server, `${book.run} ${name}`, ...marks];
+    const { words } = await this.call(host, { script: claim, args, timeoutMs: handshakeMs });
+    if (words[0] === "later") throw overtaken(host, words[1] ?? "");
+    this.#marked.set(host, new Set([...(before ?? []), ...roots]));
   }
 
   async #end(host: string, cookie: string): Promise<void> {
@@ -185,6 +208,7 @@ export class SshHosts {
     try {
       const { root } = config().worker;
       const facts = await greet(host, { root, programs: programs(), env });
+      await this.claim(host, facts.root);
       if (!this.#swept.has(host)) {
         await this.#end(host, `ssh-${book.server}-`);
         await book.ended(book.openOn({ host }));

@@ -2,6 +2,7 @@ import { basename } from "node:path";
 import { SymphonyError } from "../model/errors.ts";
 import { displayText, sizeText } from "../text/text.ts";
 import type { Left, Place } from "./book.ts";
+import { lost } from "./command-line.ts";
 
 // What is said of a workspace on a host.
 
@@ -16,6 +17,13 @@ export function foreign(host: string, path: string, by: string): SymphonyError {
   return new SymphonyError("workspace_prepare_failed", message, {
     hint: `give this server a workspace.root of its own on that host; or, if the other one is no more (its data directory was made anew), end the processes there with SYMPHONY_RUN_ID=ssh-${id}-… and remove .symphony-ssh/${basename(path)}.owner in the root of its workspaces: the directory is then moved aside, never deleted`,
   });
+}
+
+/** `by`: what the server that was started later wrote there. */
+export function overtaken(host: string, by: string): SymphonyError {
+  const name = displayText(by, 300).split(" ").slice(1).join(" ");
+  const why = `a server that was started later with the same data directory, or a copy of it, uses it: ${name}`;
+  return lost(host, why, "end one of the two, and start the other again");
 }
 
 export function notPrepared(host: string, why: string): SymphonyError {

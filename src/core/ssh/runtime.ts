@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import type {
   AgentRuntime,
   AgentSession,
@@ -14,7 +15,7 @@ import { shellQuoted } from "../text/text.ts";
 import type { Book } from "./book.ts";
 import { quoted, sshFault, sshLine, sshVariables } from "./command-line.ts";
 import type { SshHosts } from "./hosts.ts";
-import { endRun } from "./scripts.ts";
+import { endRun, ifLatest } from "./scripts.ts";
 import type { SshWorkspaces } from "./workspaces.ts";
 
 export interface SshRuntimeOptions {
@@ -135,6 +136,7 @@ function launchOf(
 ): string {
   const names = secretEnvNames.filter((name) => /^[A-Za-z_]\w*$/.test(name)).join(" ");
   const lines = [
+    `later() { echo "a later server uses this host: $1" >&2; }; at=${quoted(dirname(workspace))}${ifLatest(book)}`,
     `cd -- ${quoted(workspace)} || exit 1`,
     ...(names === "" ? [] : [`unset ${names}`]),
     `run=${shellQuoted(book.cookieOf(attemptId))}${endRun}`,

@@ -1,6 +1,8 @@
 // What runs on a host: bash, git and /proc, and nothing of symphony. Each script gets its values as `$1`, `$2`, … and answers
 // with `say`. No two backslashes stand next to each other: fish would make one of them.
 
+import type { Book } from "./book.ts";
+
 /** `$root`: the directory `$1` as the host reads it. */
 const findRoot = `
 case $1 in "~") root=$HOME;; "~/"*) root=$HOME/\${1#"~/"};; /*) root=$1;; *) root=$HOME/$1;; esac
@@ -31,12 +33,33 @@ export const endRuns = `run=$1${endRun}
 end_run; say "$left"`;
 
 /**
- * Before a script whose `$1` is a workspace: says `foreign` and the other server where the directory has another one's mark.
- * The id of this server has no character that a shell knows.
+ * `$1` the id of this server, `$2` its run and name, `$3`… roots: one after `=` had this mark before. Says `later` and the name
+ * of the server that was started later with the same data directory.
  */
-export const ifOwn = (server: string) => `
+export const claim = `
+id=$1 mark=$2; shift 2
+for root; do
+  file=\${root#=}/.symphony-ssh/$id.run by=
+  [ "$root" = "\${root#=}" ] || by=$(cat -- "$file" 2>/dev/null)
+  case $by in "" | "\${mark%% *} "*) ;; *) say later "$by"; exit;; esac
+  [ -n "$by" ] || ! [ -d "\${file%/*}" ] || echo "$mark" >"$file" || exit 1
+done
+say ok`;
+
+/** `$at`: a root. Calls `later` with the name of a server that was started later with the same data directory. */
+export const ifLatest = ({ server, run }: Pick<Book, "server" | "run">) => `
+by=$(cat -- "$at/.symphony-ssh/${server}.run" 2>/dev/null)
+case $by in "" | "${run} "*) ;; *) later "$by"; exit 1;; esac
+`;
+
+/**
+ * Before a script whose `$1` is a workspace: says `later` as above, or `foreign` and the other server where the directory has
+ * another one's mark. The id of this server has no character that a shell knows.
+ */
+export const ifOwn = (book: Pick<Book, "server" | "run">) => `
+later() { say later "$1"; }; at=\${1%/*}${ifLatest(book)}
 case $(cat -- "\${1%/*}/.symphony-ssh/\${1##*/}.owner" 2>/dev/null) in
-  "" | "${server} "*) ;;
+  "" | "${book.server} "*) ;;
   *) say foreign "$(cat -- "\${1%/*}/.symphony-ssh/\${1##*/}.owner")"; exit;;
 esac
 `;
@@ -46,7 +69,8 @@ esac
  * directory, its physical path, and where it moved an unknown directory that was in its place; or which other server has it.
  * What an earlier bootstrap left half made is made anew.
  */
-export const prepare = `${findRoot}
+export const prepare = (book: Pick<Book, "server" | "run">) => `${findRoot}
+later() { say later "$1"; }; at=$root${ifLatest(book)}
 ws=$root/$2; aside=; mark=$root/.symphony-ssh/$2.pending; owner=$root/.symphony-ssh/$2.owner
 by=$(cat -- "$owner" 2>/dev/null)
 if [ "\${by%% *}" != "$4" ]; then

@@ -1,3 +1,4 @@
+import { hostname } from "node:os";
 import type { AgentRuntime } from "../agent/agent.ts";
 import type { Workspaces } from "../workspace/workspaces.ts";
 import { Book } from "./book.ts";
@@ -5,7 +6,7 @@ import { type HostsDeps, SshHosts } from "./hosts.ts";
 import { type SshRuntimeOptions, sshRuntime } from "./runtime.ts";
 import { SshWorkspaces } from "./workspaces.ts";
 
-type Options = Omit<HostsDeps, "book" | "greeted"> & { readonly dataDir: string };
+type Options = Omit<HostsDeps, "book" | "greeted" | "name"> & { readonly dataDir: string };
 
 /** The attempts that run on hosts, as the server connects them. */
 export class Ssh {
@@ -17,11 +18,12 @@ export class Ssh {
   private constructor(options: Options, book: Book) {
     this.#options = options;
     this.#book = book;
+    const name = `${hostname()}:${options.dataDir}`;
     this.hosts = new SshHosts({
-      ...{ ...options, book },
+      ...{ ...options, book, name },
       greeted: (host) => this.workspaces.sweep(host),
     });
-    this.workspaces = new SshWorkspaces({ ...options, hosts: this.hosts, book });
+    this.workspaces = new SshWorkspaces({ ...options, hosts: this.hosts, book, name });
   }
 
   /** Rejects with `storage_corrupt` or `storage_unavailable`. */

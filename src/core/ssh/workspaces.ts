@@ -1,5 +1,4 @@
 import { lstat } from "node:fs/promises";
-import { hostname } from "node:os";
 import { basename, join } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
@@ -14,7 +13,7 @@ import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
 import type { Book, Left, Place } from "./book.ts";
 import type { Call, Reply } from "./command-line.ts";
 import { requireRemote, type SshHosts } from "./hosts.ts";
-import { foreign, linesOf, nameOf, notPrepared, notSent, tooLarge } from "./refusals.ts";
+import { foreign, linesOf, nameOf, notPrepared, notSent, overtaken, tooLarge } from "./refusals.ts";
 import { branchPrefix, installReturned } from "./returned.ts";
 import { bootstrapped, bringBack, discard, hook, ifOwn, prepare, takeWork } from "./scripts.ts";
 
@@ -22,7 +21,8 @@ export interface SshWorkspacesDeps {
   readonly clock: Clock;
   readonly hosts: SshHosts;
   readonly book: Book;
-  readonly dataDir: string;
+  /** Of this server, for people. */
+  readonly name: string;
   config(): Config;
   readonly log: {
     warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
@@ -79,8 +79,10 @@ export class SshWorkspaces {
   /** A call about a directory there; rejects with `workspace_error` when that has the mark of another server. */
   async #call(host: string, call: Call): Promise<Reply> {
     const { hosts, book } = this.#deps;
-    const reply = await hosts.call(host, { ...call, script: ifOwn(book.server) + call.script });
+    await hosts.claim(host);
+    const reply = await hosts.call(host, { ...call, script: ifOwn(book) + call.script });
     const [word, by = ""] = reply.words;
+    if (word === "later") throw hosts.failed(host, overtaken(host, by));
     if (word === "foreign") throw foreign(host, call.args[0] ?? "", by);
     return reply;
   }
@@ -223,19 +225,19 @@ export class SshWorkspaces {
     { key, path }: Pick<Workspace, "key" | "path">,
     { signal, issue, run = null }: { signal: AbortSignal; issue?: Issue; run?: AwayRun | null },
   ): Promise<void> {
-    const { book, hosts, config, log, dataDir } = this.#deps;
+    const { book, hosts, config, log, name } = this.#deps;
     const { host, tell } = this.#making.get(issueId) ?? { host: "", tell: () => {} };
     const before = book.placeOf(issueId);
     // A directory here that was made anew has nothing to do with what an earlier one had there.
     const known = run === null && before?.host === host ? before.remotePath : "";
     await this.sweep(host);
-    const name = `${hostname()}:${dataDir}`;
     const args = [config().worker.root, key, known, book.server, name];
     const { words } = await hosts.call(host, {
-      ...{ script: prepare, args, timeoutMs: prepareMs, signal },
+      ...{ script: prepare(book), args, timeoutMs: prepareMs, signal },
     });
     const [created = "", remote = "", aside = ""] = words;
     if (created === "foreign") throw foreign(host, key, remote);
+    if (created === "later") throw hosts.failed(host, overtaken(host, remote));
     if (created === "refused") throw notPrepared(host, remote);
     if (!/^[01]$/.test(created)) throw notPrepared(host, "its answer cannot be read");
     const remotePath = requireRemote(host, remote);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { SshWorld } from "../../support/worlds/ssh-world.ts";
-import { symphony } from "../../support/worlds/symphony.ts";
+import { eventually, isAlive, symphony } from "../../support/worlds/symphony.ts";
 
 let world: SshWorld;
 before(async () => {
@@ -60,4 +60,37 @@ test("an older data directory: what is the same on both sides, or more on one, i
     events.some(({ message }) => message?.includes(said)),
     JSON.stringify(events),
   );
+});
+
+test("a copy of the data directory: the server that was started later has the host; the other one's agent ends, it starts no other there and names that server", async () => {
+  world.stop();
+  await using other = await SshWorld.open({
+    hosts: ["alpha"],
+    agent: `echo "$$ $PWD" >> "$shared/started"; sleep 600`,
+    beside: world,
+  });
+  await world.server?.[Symbol.asyncDispose]();
+  rmSync(other.place.dataDir, { recursive: true, force: true });
+  cpSync(world.place.dataDir, other.place.dataDir, { recursive: true });
+  await world.serve();
+  await world.isReady("alpha");
+  await world.issue("Three");
+  // The agent of the host is that of the other world now.
+  const started = (count: number) =>
+    eventually(`${count} agents have started`, async () => other.shared("started")[count - 1]);
+  const first = await started(1);
+  await other.serve();
+  await other.isReady("alpha");
+  assert.equal(isAlive(Number.parseInt(first, 10)), false);
+  await other.issue("Three of the copy");
+  const second = await started(2);
+  await world.ended("LOCAL-3");
+  const explained = await eventually("it is said", async () => {
+    const { stdout } = await symphony(world.place, "explain", "LOCAL-3");
+    return stdout.includes("was started later with the same data directory") ? stdout : null;
+  });
+  assert.ok(explained.includes(other.place.dataDir), explained);
+  await world.client.system.refresh();
+  assert.equal(other.shared("started").length, 2);
+  assert.ok(isAlive(Number.parseInt(second, 10)));
 });
