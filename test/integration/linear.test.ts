@@ -62,6 +62,21 @@ test("L-8: 1,000 issues take 20 pages and three more requests, each below the co
   assert.ok(it.tracker.budget.requests?.limit === 2_500);
 });
 
+test("L-8: a page that Linear finds too complex is asked for again with fewer issues, and no issue is lost", async () => {
+  await using it = await world(120);
+  const issues = await it.tracker.fetchIssuesByStates(states);
+  await fetch(new URL("/__control", it.server.url), {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ maxComplexity: 3_000 }),
+  });
+  const found = await it.tracker.fetchIssuesByIds(issues.map(({ id }) => id));
+  assert.deepEqual(found, issues);
+  it.server.clearLog();
+  await it.tracker.fetchIssuesByIds(issues.slice(0, 12).map(({ id }) => id));
+  assert.equal(it.sent().length, 1, "the size is kept");
+});
+
 test("an issue's relations cost no further request, and its comments cost one", async () => {
   await using it = await world(60);
   const issues = await it.tracker.fetchIssuesByStates(states);

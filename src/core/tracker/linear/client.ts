@@ -72,6 +72,8 @@ export class LinearClient {
   #budget = unknownBudget;
   #spent: PassCost = { requests: 0, complexity: 0 };
   readonly gap: ClockGap;
+  /** Issues on a page at most: fewer once Linear has refused a page as too complex. */
+  pageLimit = Number.POSITIVE_INFINITY;
   #notBefore = Number.NEGATIVE_INFINITY;
 
   constructor(options: LinearClientOptions) {

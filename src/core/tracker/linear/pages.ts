@@ -61,11 +61,23 @@ export async function* readPages(
   throw pagination(`Linear has more than ${maxPages} pages of issues`);
 }
 
-async function readPage(client: LinearClient, query: IssuesQuery, after: string | null) {
+/** Pages that cost more than Linear allows are asked for anew with half of the issues, and so are all later ones. */
+async function readPage(
+  client: LinearClient,
+  query: IssuesQuery,
+  after: string | null,
+): Promise<PageRead> {
   const { operation, filter } = query;
-  const variables = { ...query.variables, filter, first: query.first ?? pageSize, after };
+  const first = Math.min(query.first ?? pageSize, client.pageLimit);
+  const variables = { ...query.variables, filter, first, after };
   const request = { operation, document: documents[operation], variables };
-  const { data, complexity } = await readFiltered(client, request, filter);
+  const answer = await readFiltered(client, request, filter).catch((error: unknown) => {
+    if (first === 1 || !isTooComplex(error)) throw error;
+    client.pageLimit = Math.min(client.pageLimit, Math.floor(first / 2));
+    return null;
+  });
+  if (answer === null) return readPage(client, query, after);
+  const { data, complexity } = answer;
   const { nodes, pageInfo } = shaped(issuesPage, operation, data).issues;
   return {
     nodes,
@@ -74,6 +86,18 @@ async function readPage(client: LinearClient, query: IssuesQuery, after: string 
     hasNextPage: pageInfo.hasNextPage,
     endCursor: pageInfo.endCursor ?? "",
   };
+}
+
+interface PageRead {
+  readonly nodes: readonly unknown[];
+  readonly data: unknown;
+  readonly complexity: number;
+  readonly hasNextPage: boolean;
+  readonly endCursor: string;
+}
+
+function isTooComplex(error: unknown): boolean {
+  return error instanceof SymphonyError && /too complex/i.test(error.message);
 }
 
 /** As `client.read`; a filter of the configuration that Linear refuses is `invalid_tracker_config`. */
@@ -114,14 +138,15 @@ async function completed(client: LinearClient, nodes: readonly unknown[]) {
     .filter((id) => typeof id === "string");
   const whole = new Map<unknown, unknown>();
   const spent = { requests: 0, complexity: 0 };
-  for (let from = 0; from < cut.length; from += detailPageSize) {
-    const batch = cut.slice(from, from + detailPageSize);
+  for (let from = 0; from < cut.length; ) {
+    const batch = cut.slice(from, from + Math.min(detailPageSize, client.pageLimit));
     const query: IssuesQuery = {
       operation: "SymphonyIssueDetails",
       filter: { id: { in: batch } },
       first: batch.length,
     };
     const page = await readPage(client, query, null);
+    if (batch.length <= client.pageLimit) from += batch.length;
     for (const node of page.nodes) whole.set(idOf(node), node);
     spent.requests += 1;
     spent.complexity += page.complexity;
