@@ -62,14 +62,40 @@ test("L-8: 1,000 issues take 20 pages and three more requests, each below the co
   assert.ok(it.tracker.budget.requests?.limit === 2_500);
 });
 
+async function control(url: string, change: object): Promise<void> {
+  const headers = { "content-type": "application/json" };
+  const body = JSON.stringify(change);
+  await fetch(new URL("/__control", url), { method: "POST", headers, body });
+}
+
+test("an agent that reads in a loop leaves the last tenth of the hour's budget to polls and moves", async () => {
+  await using it = await world(3);
+  await control(it.server.url, { requestsLimit: 40 });
+  const [issue] = await it.tracker.fetchIssuesByStates(states);
+  assert.ok(issue);
+  const tools = it.tracker.bindTools(issue);
+  const call = (query: string) => tools.call("linear_graphql", { query });
+  let calls = 0;
+  for (let answer = await call(viewer); answer.success; answer = await call(viewer)) calls += 1;
+  assert.ok(calls > 25 && calls < 38, `${calls} reads`);
+  const left = it.tracker.budgetLeft?.() ?? 1;
+  assert.ok(left > 0.05 && left < 0.1, `${left} is left`);
+  const { error } = JSON.parse((await call(viewer)).output);
+  assert.deepEqual(
+    [error.code, /kept for moves/.test(error.message)],
+    ["tracker_rate_limited", true],
+  );
+  const move = `mutation { issueUpdate(id: "${issue.id}", input: { priority: 1 }) { success } }`;
+  assert.equal((await call(move)).success, true);
+  assert.equal((await it.tracker.fetchIssuesByIds([issue.id])).length, 1);
+});
+
+const viewer = "query { viewer { id } }";
+
 test("L-8: a page that Linear finds too complex is asked for again with fewer issues, and no issue is lost", async () => {
   await using it = await world(120);
   const issues = await it.tracker.fetchIssuesByStates(states);
-  await fetch(new URL("/__control", it.server.url), {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ maxComplexity: 3_000 }),
-  });
+  await control(it.server.url, { maxComplexity: 3_000 });
   const found = await it.tracker.fetchIssuesByIds(issues.map(({ id }) => id));
   assert.deepEqual(found, issues);
   it.server.clearLog();

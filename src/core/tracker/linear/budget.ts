@@ -80,6 +80,14 @@ export function waitAfterRefusalMs(headers: Headers, budget: LinearBudget, wallM
   return Math.min(Math.max(asked, 1_000), longestWaitMs);
 }
 
+/** The share of the hour's budget that is left, 0 to 1: the smaller of both; null: Linear has not said. */
+export function shareLeft({ requests, complexity }: LinearBudget): number | null {
+  const shares = [requests, complexity].flatMap((one) =>
+    one === null ? [] : [Math.max(one.remaining, 0) / one.limit],
+  );
+  return shares.length === 0 ? null : Math.min(...shares);
+}
+
 /** The cost of one full pass. */
 export interface PassCost {
   readonly requests: number;

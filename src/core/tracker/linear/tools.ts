@@ -1,6 +1,8 @@
 import type { AgentTools, ToolResult, ToolSpec } from "../../agent/agent.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { isRecord, textOf } from "../normalize.ts";
+import { writeReserve } from "../tracker.ts";
+import { shareLeft } from "./budget.ts";
 import type { LinearAnswer, LinearClient } from "./client.ts";
 import type { LinearTokens } from "./oauth.ts";
 import { redactorOf } from "./refusal.ts";
@@ -40,7 +42,7 @@ export function bindLinearTools(
     specs: [spec],
     writes(_name, args) {
       const request = requestOf(args);
-      return typeof request !== "string" && /\bmutation\b/.test(request.document);
+      return typeof request !== "string" && isWrite(request);
     },
     async call(name, args) {
       if (name !== toolName) {
@@ -49,6 +51,9 @@ export function bindLinearTools(
       const request = requestOf(args);
       if (typeof request === "string") return failure({ message: request });
       if (key instanceof SymphonyError) return failureOf(key);
+      if (!isWrite(request) && (shareLeft(client.budget) ?? 1) < writeReserve) {
+        return failure({ message: reserved, code: "tracker_rate_limited" });
+      }
       try {
         let used = "";
         const authorization = async () => {
@@ -83,6 +88,14 @@ function requestOf(args: unknown) {
     return "`variables` must be an object or null";
   }
   return { document, variables: variables ?? {} };
+}
+
+/** An agent that reads in a loop must not use up what polls need to see that its issue was closed. */
+const reserved =
+  "the rest of Linear's budget for this hour is kept for moves and polls: read less, and try again in some minutes";
+
+function isWrite({ document }: { readonly document: string }): boolean {
+  return /\bmutation\b/.test(document);
 }
 
 function fieldsOf(args: unknown): { readonly query?: unknown; readonly variables?: unknown } {

@@ -13,7 +13,7 @@ import type {
   TrackerLink,
   TrackerWorkflow,
 } from "../tracker.ts";
-import { type LinearBudget, type PassCost, slowedPollMs } from "./budget.ts";
+import { type LinearBudget, type PassCost, shareLeft, slowedPollMs } from "./budget.ts";
 import { LinearClient, type RequestOutcome } from "./client.ts";
 import { type Owner, readComment, readComments, readSince } from "./comments.ts";
 import { idFrom, LinearConversations, sessionProblems } from "./conversations.ts";
@@ -80,7 +80,7 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     find: (identifier) => reader.find(identifier),
     whyGone: (id) => reader.whyGone(id),
     pollPace: paceOf(client),
-    budgetLeft: () => leftOf(client.budget),
+    budgetLeft: () => shareLeft(client.budget),
     quota: () => restOf(client.budget).join(" and ") || null,
     address: settings.endpoint,
     // The key of another server is not for Linear's files.
@@ -139,14 +139,6 @@ function paceOf(client: LinearClient): NonNullable<Tracker["pollPace"]> {
       reason: `Linear's budget for this hour runs out: ${rest} are left`,
     };
   };
-}
-
-/** The smaller of both shares. */
-function leftOf({ requests, complexity }: LinearBudget): number | null {
-  const shares = [requests, complexity].flatMap((one) =>
-    one === null ? [] : [Math.max(one.remaining, 0) / one.limit],
-  );
-  return shares.length === 0 ? null : Math.min(...shares);
 }
 
 /** `1400 of 1500 requests`, and the same in points of complexity. */
