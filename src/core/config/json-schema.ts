@@ -128,7 +128,7 @@ const meanings: Readonly<Record<string, string>> = {
   "notify.name":
     "Name of the rule; default: the kind of receiver, with a number from the second one on",
   "notify.when":
-    "needs (an agent waits for a person), failed, held, done, delivered (a branch or a pull request), budget (the tokens of the day or of an issue are used up)",
+    "needs (an agent waits for a person), failed, held, done, delivered (a branch or a pull request), budget (the tokens of the day or of an issue are used up), stopped (new work waits for the tracker, a provider, the disk or the host)",
   "notify.to": "The kind of receiver: slack, discord, webhook, desktop or command",
   "notify.url": "Address of a slack, discord or webhook receiver, as the name of a secret",
   "notify.secret": "Secret that a webhook is signed with, as its name; default: it is not signed",

@@ -1,7 +1,10 @@
 // The words of notices: what they are about, who receives them, and why one did not arrive.
 
 /** What a notice may be about. */
-export const occasions = ["needs", "failed", "held", "done", "delivered", "budget"] as const;
+export const occasions = [
+  ...(["needs", "failed", "held", "done", "delivered", "budget"] as const),
+  "stopped",
+] as const;
 export type OccasionName = (typeof occasions)[number];
 
 export const receiverKinds = ["slack", "discord", "webhook", "desktop", "command"] as const;

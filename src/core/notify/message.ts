@@ -55,6 +55,7 @@ const singular: Readonly<Record<OccasionName, string>> = {
   done: "is done",
   delivered: "is delivered",
   budget: "budget is used up",
+  stopped: "reason why new work waits",
 };
 const plural: Readonly<Record<OccasionName, string>> = {
   needs: "need you",
@@ -63,7 +64,10 @@ const plural: Readonly<Record<OccasionName, string>> = {
   done: "are done",
   delivered: "are delivered",
   budget: "budgets are used up",
+  stopped: "reasons why new work waits",
 };
+/** They are about no issue. */
+const general: readonly OccasionName[] = ["budget", "stopped"];
 
 interface WordingDeps {
   readonly detail: NotifyRule["detail"];
@@ -110,12 +114,13 @@ function headlineOf({ type, counts, total }: Message, items: readonly Item[]): s
 /** `40 issues failed`; after the first one `2 failed`. */
 function countText(name: OccasionName, count: number, isFirst: boolean): string {
   const words = (count === 1 ? singular : plural)[name];
-  const noun = name === "budget" || !isFirst ? "" : count === 1 ? "issue " : "issues ";
+  const noun = general.includes(name) || !isFirst ? "" : count === 1 ? "issue " : "issues ";
   return `${count} ${noun}${words}`;
 }
 
 function labelOf({ issueIdentifier, names: [name] }: Occasion): string {
   if (name === undefined) return "symphony";
+  if (name === "stopped") return "new work waits";
   if (issueIdentifier === null) return `the ${singular[name]}`;
   return `${issueIdentifier} ${singular[name]}`;
 }

@@ -13,10 +13,17 @@ import { type Opening, openingAt } from "../model/hours.ts";
 import type { FailureCategory } from "../model/notice.ts";
 import { nearest } from "../text/nearest.ts";
 import type { Message } from "./message.ts";
-import { keyOf, occasionEvents, occasionOf, questionPrefix } from "./occasions.ts";
+import { endedBy, keyOf, occasionEvents, occasionOf } from "./occasions.ts";
 import { identityOf, type ReceiverDeps, send } from "./receivers.ts";
 import type { Sent } from "./sending.ts";
-import { type Addition, type Batch, NoticeStore, type Open, type Outcome } from "./store.ts";
+import {
+  type Addition,
+  type Batch,
+  NoticeStore,
+  type Open,
+  type Outcome,
+  stoppedMs,
+} from "./store.ts";
 
 export interface NoticesDeps extends ReceiverDeps {
   readonly dataDir: string;
@@ -146,7 +153,7 @@ export class Notices {
       this.#store.add({ seq: last.seq, steps });
       this.#buffer = [];
       if (this.#isBehind) this.follow();
-      const names = steps.flatMap((one) => ("freed" in one ? [] : one.rules));
+      const names = steps.flatMap((one) => ("prefix" in one ? [] : one.rules));
       for (const name of new Set(names)) this.#kick(name);
     } catch (error) {
       log.error("notices not noted", { reason: messageOf(error) });
@@ -155,9 +162,7 @@ export class Notices {
   }
 
   #stepOf(event: SymphonyEvent): Batch["steps"][number] | null {
-    const { type, attemptId, issueId } = event;
-    if (type === "approval.resolved") return { freed: questionPrefix(attemptId ?? issueId) };
-    return this.#additionOf(event);
+    return endedBy(event) ?? this.#additionOf(event);
   }
 
   /** An occasion with the rules that report it: of several for one receiver, the first. */
@@ -208,10 +213,13 @@ export class Notices {
   }
 
   #dueOf({ name, batchMs }: NotifyRule, store: NoticeStore): number | null {
-    const { oldest, oldestNeed } = store.collected(name);
-    if (oldest === null) return null;
-    const needed = oldestNeed === null ? [] : [oldestNeed + Math.min(batchMs, needsBatchMs)];
-    return Math.min(oldest + batchMs, ...needed);
+    const { oldest, oldestNeed, oldestStop } = store.collected(name);
+    const dues = [
+      oldest === null ? [] : oldest + batchMs,
+      oldestNeed === null ? [] : oldestNeed + Math.min(batchMs, needsBatchMs),
+      oldestStop === null ? [] : oldestStop + Math.max(batchMs, stoppedMs),
+    ].flat();
+    return dues.length === 0 ? null : Math.min(...dues);
   }
 
   #quietUntil({ quietHours }: NotifyRule): number | null {

@@ -24,8 +24,19 @@ export interface Occasion {
   readonly next: string | null;
 }
 
-/** The events that occasions are made from, and the one that ends a question. */
+/** What keeps new work from starting, and the event that ends it. */
+const standstills: Partial<Record<EventType, EventType>> = {
+  "tracker.error": "tracker.recovered",
+  "storage.error": "storage.recovered",
+  "host.short": "host.recovered",
+  "agent.unavailable": "agent.available",
+  "provider.paused": "provider.resumed",
+};
+
+/** The events that occasions are made from, and those that end questions and standstills. */
 export const occasionEvents: readonly EventType[] = [
+  ...(Object.entries(standstills).flat() as EventType[]),
+  "server.started",
   "issue.blocked",
   "approval.resolved",
   "issue.failed",
@@ -86,7 +97,9 @@ function meaningOf({ type, message, data, issueIdentifier: issue }: SymphonyEven
     case "budget.reached":
       return { names: ["budget"], reason: message };
     default:
-      return null;
+      return standstills[type] === undefined
+        ? null
+        : { names: ["stopped"], reason: message, next: "symphony doctor" };
   }
 }
 
@@ -121,10 +134,34 @@ function needsOf(message: string, data: SymphonyEvent["data"], issue: string | n
 export function keyOf({ type, attemptId, issueId, message, data }: SymphonyEvent): string | null {
   if (type === "budget.reached") return `budget ${String(data["until"])}`;
   if (type === "issue.blocked") return `${questionPrefix(attemptId ?? issueId)}${message}`;
-  return null;
+  return standstills[type] === undefined ? null : standstillKey(type, data);
+}
+
+/** What an event ends. */
+export interface Ended {
+  /** The keys that begin with it: what they name was not reported yet, and is not any more. */
+  readonly prefix: string;
+  /** It is reported when it comes again; else, if it was reported, only after some hours. */
+  readonly isFree: boolean;
+}
+
+/** null: the event ends nothing. A provider that is paused again and again is one standstill; a new server finds out by itself. */
+export function endedBy({ type, attemptId, issueId, data }: SymphonyEvent): Ended | null {
+  if (type === "approval.resolved")
+    return { prefix: questionPrefix(attemptId ?? issueId), isFree: true };
+  if (type === "server.started") return { prefix: standstillPrefix, isFree: true };
+  const [begin] = Object.entries(standstills).find(([, end]) => end === type) ?? [];
+  if (begin === undefined) return null;
+  return { prefix: standstillKey(begin, data), isFree: type !== "provider.resumed" };
 }
 
 /** Every question of an attempt begins with it: an answer makes room for the same question again. */
-export function questionPrefix(id: string | null): string {
+function questionPrefix(id: string | null): string {
   return `question ${id} `;
+}
+
+const standstillPrefix = "standstill ";
+
+function standstillKey(type: string, { agent }: SymphonyEvent["data"]): string {
+  return `${standstillPrefix}${type} ${typeof agent === "string" ? agent : ""}`;
 }

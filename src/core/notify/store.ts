@@ -7,7 +7,7 @@ import {
 } from "../model/notice.ts";
 import { type Database, int, intOrNull, openDatabase, type Row, text } from "../store/database.ts";
 import { type Message, shownOccasions } from "./message.ts";
-import type { Occasion } from "./occasions.ts";
+import type { Ended, Occasion } from "./occasions.ts";
 
 export const notifyMigrations = [
   `
@@ -91,9 +91,14 @@ export interface Addition {
 /** What happened up to `seq`. */
 export interface Batch {
   readonly seq: number;
-  /** In their order. `freed`: keys that begin with it are free again. */
-  readonly steps: readonly (Addition | { readonly freed: string })[];
+  /** In their order. */
+  readonly steps: readonly (Addition | Ended)[];
 }
+
+/** A standstill is reported when it has lasted this long: what ends before mends itself. */
+export const stoppedMs = 5 * 60_000;
+/** One that is not over for good is reported again after this. */
+const againMs = 6 * 3_600_000;
 
 /** Causes are remembered for this long. */
 const causeMs = 30 * 24 * 3_600_000;
@@ -121,30 +126,43 @@ export class NoticeStore {
 
   add({ seq, steps }: Batch): void {
     this.#db.transaction(() => {
-      const sql = "DELETE FROM causes WHERE substr(key, 1, length($prefix)) = $prefix";
       for (const one of steps) {
-        if ("freed" in one) this.#db.run(sql, { prefix: one.freed });
+        if ("prefix" in one) this.#end(one);
         else this.#add(one);
       }
       this.#handle(seq);
     });
   }
 
+  #end({ prefix, isFree }: Ended): void {
+    const unsaid = `FROM waiting WHERE name = 'stopped' AND message IS NULL
+      AND substr(subject, 1, length($prefix)) = $prefix`;
+    this.#db.run(
+      `DELETE FROM causes WHERE substr(key, 1, length($prefix)) = $prefix
+        AND ($free = 1 OR EXISTS (SELECT 1 ${unsaid}))`,
+      { prefix, free: isFree ? 1 : 0 },
+    );
+    this.#db.run(`DELETE ${unsaid}`, { prefix });
+  }
+
   #add({ occasion, rules, key }: Addition): void {
     const { seq, at, names, issueIdentifier } = occasion;
+    const [name = ""] = names;
     if (key !== null) {
-      if (this.#db.get(() => true, "SELECT 1 FROM causes WHERE key = $key", { key })) return;
+      const since = Math.round(at - (name === "stopped" ? againMs : causeMs));
+      const known = "SELECT 1 FROM causes WHERE key = $key AND at > $since";
+      if (this.#db.get(() => true, known, { key, since })) return;
       this.#db.run("DELETE FROM causes WHERE at < $before", { before: Math.round(at - causeMs) });
-      this.#db.run("INSERT INTO causes VALUES ($key, $at)", { key, at: Math.round(at) });
+      this.#db.run("INSERT OR REPLACE INTO causes VALUES ($key, $at)", { key, at: Math.round(at) });
     }
+    const subject = issueIdentifier ?? key ?? String(seq);
     for (const rule of rules) {
       this.#db.run(
         `INSERT INTO waiting (rule, seq, name, subject, at, body)
           VALUES ($rule, $seq, $name, $subject, $at, $body) ON CONFLICT DO NOTHING`,
         {
           ...{ rule, seq, at: Math.round(at) },
-          name: names[0] ?? "",
-          subject: issueIdentifier ?? String(seq),
+          ...{ name, subject },
           body: JSON.stringify(occasion),
         },
       );
@@ -158,16 +176,17 @@ export class NoticeStore {
     );
   }
 
-  /** Of the occasions of a rule that are in no message: how many, and the times of the oldest, and of the oldest need. */
+  /** Of the occasions of a rule that are in no message: the times of the oldest, of the oldest need, and of the oldest standstill. */
   collected(rule: string): {
-    readonly count: number;
     readonly oldest: number | null;
     readonly oldestNeed: number | null;
+    readonly oldestStop: number | null;
   } {
-    const sql = `SELECT count(*) AS count, min(at) AS oldest,
-        min(CASE WHEN name = 'needs' THEN at END) AS need
+    const sql = `SELECT min(CASE WHEN name <> 'stopped' THEN at END) AS oldest,
+        min(CASE WHEN name = 'needs' THEN at END) AS need,
+        min(CASE WHEN name = 'stopped' THEN at END) AS stop
       FROM waiting WHERE rule = $rule AND message IS NULL`;
-    const none = { count: 0, oldest: null, oldestNeed: null };
+    const none = { oldest: null, oldestNeed: null, oldestStop: null };
     return this.#db.get(collectedOf, sql, { rule }) ?? none;
   }
 
@@ -182,11 +201,12 @@ export class NoticeStore {
     return this.#db.get(openOf, "SELECT * FROM messages WHERE rule = $rule", { rule });
   }
 
-  /** One message of everything that the rule has collected. */
+  /** One message of everything that the rule has collected, but for standstills that may end by themselves yet. */
   collect(rule: string, id: string, due: number): Open {
     this.#db.transaction(() => {
-      const sql = "UPDATE waiting SET message = $id WHERE rule = $rule AND message IS NULL";
-      this.#db.run(sql, { rule, id });
+      const sql = `UPDATE waiting SET message = $id WHERE rule = $rule AND message IS NULL
+        AND (name <> 'stopped' OR at <= $begun)`;
+      this.#db.run(sql, { rule, id, begun: Math.round(due - stoppedMs) });
       this.#db.run("INSERT INTO messages VALUES ($id, $rule, 0, 0, 0, $due)", {
         ...{ id, rule, due: Math.round(due) },
       });
@@ -282,9 +302,9 @@ export class NoticeStore {
 
 function collectedOf(row: Row) {
   return {
-    count: int(row, "count"),
     oldest: intOrNull(row, "oldest"),
     oldestNeed: intOrNull(row, "need"),
+    oldestStop: intOrNull(row, "stop"),
   };
 }
 

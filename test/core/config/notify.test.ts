@@ -61,7 +61,7 @@ test("faults are found with their place, and a wrong key with the one that was p
   ]);
   assert.deepEqual(told, [
     "! 4 notify.0.to | notify.0.to must be slack, discord, webhook, desktop or command, not slak; did you mean slack?",
-    "! 5 notify.1.when.0 | notify.1.when.0 must be needs, failed, held, done, delivered or budget, not need; did you mean needs?",
+    "! 5 notify.1.when.0 | notify.1.when.0 must be needs, failed, held, done, delivered, budget or stopped, not need; did you mean needs?",
     "! 7 notify.2.url | notify.2.url is required with to: webhook",
     "! 8 notify.3.url | notify.3.url has no meaning with to: desktop",
     "? 9 notify.4.quiet_hors | notify.4.quiet_hors is not a known key and is ignored; did you mean notify.4.quiet_hours?",

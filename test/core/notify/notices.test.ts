@@ -7,6 +7,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { FakeReceiver, slackAnswer, slackMarks } from "../../support/fakes/receiver.ts";
 import { snippets } from "../../support/makers/snippets.ts";
 import { failedEvent, NoticeWorld } from "../../support/worlds/notices.ts";
@@ -20,6 +21,14 @@ async function worldOf(receiver: FakeReceiver, rules: readonly object[] = [failu
   const world = await NoticeWorld.open({ rules, env, ...more });
   world.notices.follow();
   return world;
+}
+
+/** A wait is looked at again every minute. */
+async function pass(world: NoticeWorld, minutes: number): Promise<void> {
+  for (let left = minutes; left > 0; left--) {
+    world.clock.advance(minuteMs);
+    await nextTurn();
+  }
 }
 
 async function arrived(receiver: FakeReceiver, count: number): Promise<void> {
@@ -89,6 +98,59 @@ test("D26: what needs a person is sent within 5 s, with what else waits", async 
   assert.ok(!text?.includes("curl"), "what is asked is left to detail: full");
   const next = body.occasions.map((one: { next: string }) => one.next);
   assert.deepEqual(next, ["symphony transition EX-1 queued", "symphony respond EX-2 approve"]);
+});
+
+test("what keeps new work from starting is reported once when it lasts for 5 minutes, and not when it ends before", async () => {
+  await using receiver = await FakeReceiver.open();
+  await using world = await worldOf(receiver, [{ ...failures, when: ["stopped", "failed"] }]);
+  const away = { type: "tracker.error", message: "the tracker refuses its token" } as const;
+  const back = { type: "tracker.recovered", message: "the tracker answers again" } as const;
+  world.publish(away);
+  await world.waiting("webhook", 1);
+  world.clock.advance(4 * minuteMs);
+  world.publish(back);
+  await world.waiting("webhook", 0);
+  // Another occasion does not take along what may end by itself.
+  world.publish(away, failedEvent("EX-1"));
+  await world.waiting("webhook", 2);
+  world.clock.advance(minuteMs);
+  await world.outcome("webhook", "sent");
+  assert.equal(receiver.received[0]?.body.headline, "EX-1 failed: Title of id-EX-1");
+  await pass(world, 5);
+  await arrived(receiver, 2);
+  const [only, ...others] = receiver.received[1]?.body.occasions ?? [];
+  assert.equal(receiver.received[1]?.body.headline, "new work waits");
+  assert.deepEqual([only.reason, only.next, others], [away.message, "symphony doctor", []]);
+  // A new server finds it out anew.
+  world.publish({ type: "server.started", message: "started" }, away);
+  await world.waiting("webhook", 1);
+});
+
+test("a provider that is paused again and again is reported once in 6 hours, each agent for itself", async () => {
+  await using receiver = await FakeReceiver.open();
+  await using world = await worldOf(receiver, [{ ...failures, when: ["stopped", "failed"] }]);
+  const paused = (agent: string) =>
+    ({ type: "provider.paused", message: `${agent} waits`, data: { agent } }) as const;
+  const resumed = { type: "provider.resumed", message: "", data: { agent: "codex" } } as const;
+  world.publish(paused("codex"));
+  await world.waiting("webhook", 1);
+  world.publish(resumed, paused("codex"), paused("claude"));
+  await world.waiting("webhook", 2);
+  await pass(world, 5);
+  await world.outcome("webhook", "sent");
+  const { headline, occasions } = receiver.received[0]?.body ?? {};
+  assert.equal(headline, "2 reasons why new work waits");
+  assert.deepEqual(
+    occasions.map((one: { reason: string }) => one.reason),
+    ["codex waits", "claude waits"],
+  );
+  world.publish(resumed, paused("codex"), failedEvent("EX-1"));
+  await world.waiting("webhook", 1);
+  world.clock.advance(minuteMs);
+  await arrived(receiver, 2);
+  world.clock.advance(6 * 60 * minuteMs);
+  world.publish(resumed, paused("codex"));
+  await world.waiting("webhook", 1);
 });
 
 test("D26: a first start with an old journal reports nothing of the past", async () => {
