@@ -286,12 +286,12 @@ async function chooseLevel(
   if (level === "danger") return level;
   if (level !== undefined) {
     if (agent.levels.some((one) => one === level)) return level;
+    const { keyNames } = agent;
+    const key = keyNames.length === 0 ? "" : `symphony secrets add ${keyNames[0]}, or `;
     throw new SymphonyError(
       "usage",
-      `${agent.name} reaches its model over the network: it cannot run at level ${level}`,
-      {
-        hint: `--level ${first}`,
-      },
+      `at level ${level} symphony has to know the model provider of ${agent.name} and its key (docs/agents/sandbox.md, the one way out)`,
+      { hint: `${key}--level ${first}` },
     );
   }
   if (rest.length === 0 || wasKeyTyped || context.yes || !context.interactive) return first;

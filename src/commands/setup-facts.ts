@@ -50,20 +50,27 @@ async function withProviderKey(
   };
 }
 
-/** The agents to offer: those that were found, the ones with a login first; the built-in one where it has a key or an address. */
+/** The agents to offer: the found ones with a login, the built-in one where it has a key or an address, the other found ones. */
 export function offered(
   installed: readonly InstalledAgent[],
   has: (name: string) => boolean,
   provider: string | null = null,
 ): readonly AgentChoice[] {
-  const sorted = installed.toSorted((a, b) => Number(a.login === null) - Number(b.login === null));
-  const programs = sorted.map(({ program }): AgentChoice => {
-    const { name, addressName: address, settings } = program;
-    if (address === undefined || !has(address)) return program;
-    const kept = [`${name}:`, `  env_passthrough: [${address}] # your provider's address`];
-    return { ...program, settings: [...kept, ...settings] };
-  });
-  return provider !== null || builtIn.keyNames.some(has) ? [...programs, builtIn] : programs;
+  const choiceOf = ({ program }: InstalledAgent): AgentChoice => {
+    const { name, addressName: address, settings, keyNames, levelsWithKey } = program;
+    const levels = (keyNames.some(has) && levelsWithKey) || program.levels;
+    const kept =
+      address === undefined || !has(address)
+        ? []
+        : [`${name}:`, `  env_passthrough: [${address}] # your provider's address`];
+    return { ...program, levels, settings: [...kept, ...settings] };
+  };
+  const isBuiltInReady = provider !== null || builtIn.keyNames.some(has);
+  return [
+    ...installed.filter(({ login }) => login !== null).map(choiceOf),
+    ...(isBuiltInReady ? [builtIn] : []),
+    ...installed.filter(({ login }) => login === null).map(choiceOf),
+  ];
 }
 
 type Found = Pick<SetupFacts, "repository" | "remark">;

@@ -208,6 +208,26 @@ test("THREAT-10: init waits for nothing that stands in the place of the workflow
   }
 });
 
+test("an agent has a login by a key only where it uses the key: that of OpenAI is the built-in agent's, that of Gemini allows safe", async (t) => {
+  const place = project(t, "codex", "gemini");
+  const init = (keys: Readonly<Record<string, string>>, ...flags: readonly string[]) =>
+    symphony({ ...place, env: { ...place.env, ...keys } }, "init", "--yes", "--force", ...flags);
+  const openai = await init({ OPENAI_API_KEY: "sk-the-key-of-the-test-0123456789" });
+  assert.match(openai.stderr, /agents: codex \(no login\)/);
+  assert.match(openai.stdout, /openai at level safe/);
+  const codex = await init({}, "--agent", "codex");
+  assert.match(codex.stderr, /next: codex login/);
+  const flags = ["--agent", "gemini", "--level", "safe"];
+  const unknown = await init({}, ...flags);
+  assert.equal(unknown.code, 2);
+  assert.match(unknown.stderr, /next: symphony secrets add GEMINI_API_KEY, or --level networked/);
+  assert.match((await init({}, "--agent", "gemini")).stdout, /gemini at level networked/);
+  const known = await init({ GEMINI_API_KEY: "gemini-key-0123456789" }, "--agent", "gemini");
+  assert.match(known.stdout, /gemini at level safe\n/);
+  assert.match(known.stdout, /nothing is wrong/);
+  assert.match(written(place), /env_passthrough: \[GEMINI_API_KEY\]/);
+});
+
 test("D4: only agents that were found are offered, those with a login first", {
   skip: noTerminal,
 }, async (t) => {
@@ -347,6 +367,7 @@ test("init for a tracker of one's own writes a file that is valid, and says what
   const { code, stdout, stderr } = await symphony(place, "init", "--yes", "--tracker", "command");
   assert.equal(code, 0, stdout + stderr);
   assert.match(stdout, /docs\/trackers\/command\.md says what it has to answer/);
+  assert.match(stderr, /next: symphony doctor\nnext: symphony serve\n$/);
   const { tracker } = parse(/^---\n(.*?)\n---$/ms.exec(written(place))?.[1] ?? "");
   assert.deepEqual(tracker.active_states, ["To Do", "In Progress"]);
 });

@@ -4,6 +4,8 @@ import { findProgram } from "../process/find-program.ts";
 import { type Environment, loginEnvironment } from "../process/login.ts";
 import type { KnownAgent } from "./guard/program.ts";
 
+type Levels = readonly ["safe" | "networked", ...("networked" | "danger")[]];
+
 /** A program that is an agent, and where it keeps its login. */
 export interface KnownProgram {
   readonly name: KnownAgent;
@@ -11,14 +13,16 @@ export interface KnownProgram {
   readonly title: string;
   /** The file that its own login leaves; it is never read here. */
   loginFile(env: Environment): string;
-  /** Variables or secrets that it can use instead of a login. */
+  /** Variables or secrets that it uses instead of a login, with the settings below. */
   readonly keyNames: readonly string[];
   /** The variable that points it to another provider, which its settings must name to keep; absent: it has none. */
   readonly addressName?: string;
   /** The command by which a person logs in. */
   readonly login: string;
   /** The levels that it can run at, the first being the one to begin with. */
-  readonly levels: readonly ["safe" | "networked", ...("networked" | "danger")[]];
+  readonly levels: Levels;
+  /** The same where one of its keys is there; absent: no others. */
+  readonly levelsWithKey?: Levels;
   /** Its settings in a workflow file, as lines of YAML. */
   readonly settings: readonly string[];
 }
@@ -31,7 +35,8 @@ export const knownPrograms: readonly KnownProgram[] = [
     name: "codex",
     title: "codex",
     loginFile: (env) => join(env["CODEX_HOME"] || inHome(env, ".codex"), "auth.json"),
-    keyNames: ["CODEX_API_KEY", "OPENAI_API_KEY"],
+    // It reads its login from its home, and no key of its environment.
+    keyNames: [],
     login: "codex login",
     levels: ["safe", "networked"],
     settings: ["agent:", "  kind: codex"],
@@ -51,9 +56,10 @@ export const knownPrograms: readonly KnownProgram[] = [
     name: "gemini",
     title: "Gemini CLI",
     loginFile: (env) => inHome(env, ".gemini", "oauth_creds.json"),
-    keyNames: ["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+    keyNames: ["GEMINI_API_KEY"],
     login: "gemini",
     levels: ["networked"],
+    levelsWithKey: ["safe", "networked"],
     settings: [
       "acp:",
       "  command: gemini --acp",

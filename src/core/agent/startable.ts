@@ -33,16 +33,18 @@ interface StartDeps {
   readonly signal?: AbortSignal;
 }
 
-export interface StartFault {
+interface StartFault {
   readonly program: string;
   readonly message: string;
+  /** It may be the machine that is busy: not a reason to start nothing. */
+  readonly isSlow: boolean;
 }
 
 /**
  * Why the agent of a line does not even say its version, with what it wrote; null: it does, or it is not one that is known to
  * answer `--version` and do nothing else.
  */
-export async function startFault(
+async function startFault(
   { key, line }: Started,
   { env, clock, signal }: StartDeps,
 ): Promise<StartFault | null> {
@@ -74,7 +76,8 @@ export async function startFault(
   if (end.stoppedFor === "interrupt") return null;
   const said = oneLine(end.output.trim(), saidChars);
   const what = `${key} starts ${path}, which ${howItEnded(end)} when it is asked for its version`;
-  return { program, message: said === "" ? what : `${what}: ${said}` };
+  const isSlow = end.stoppedFor === "time";
+  return { program, message: said === "" ? what : `${what}: ${said}`, isSlow };
 }
 
 function howItEnded({ exitCode, signal, stoppedFor }: CommandEnd): string {
@@ -102,13 +105,17 @@ export async function startProblems(
     return [{ path: key, code, message, next }];
   }
   const fault = await startFault({ key, line }, deps);
+  const program: Problem[] = [];
   if (fault !== null) {
+    const { message, isSlow } = fault;
     const next = `run ${fault.program} --version, and install it anew if that fails`;
-    return [{ path: key, code: "agent_unavailable", message: fault.message, next }];
+    const one = { path: key, code: "agent_unavailable", message, next } as const;
+    if (!isSlow) return [one];
+    program.push({ ...one, severity: "warning" });
   }
   try {
     await (await runtime()).check?.(level, network);
-    return [];
+    return program;
   } catch (error) {
     if (!(error instanceof SymphonyError)) throw error;
     return problemsOf(error).map((one) => ({ ...one, path: one.path || settingsKey }));

@@ -47,7 +47,7 @@ export interface TrackerSetup {
   readonly provider: readonly string[];
   /** How an agent moves its issue, as a sentence of a prompt: it names a tool that the tracker has. */
   readonly move: string;
-  /** The command that makes a first issue; null: issues are made in the tracker. */
+  /** What comes before or next to the first run: a first issue is made, or one's own program is asked. null: nothing. */
   readonly first: string | null;
 }
 
@@ -227,7 +227,7 @@ export const trackerKinds: readonly TrackerKind[] = [
       ],
       provider: ["command: [node, tracker.mjs] # your program: docs/trackers/command.md"],
       move: "When you are done, move the issue to the state for review with the tool issue_move.",
-      first: null,
+      first: "symphony doctor",
     },
   },
 ];
