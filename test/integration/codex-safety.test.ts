@@ -10,7 +10,11 @@ import { describe, test } from "node:test";
 import { allowedNames } from "../../src/core/process/environment.ts";
 import { canNest } from "../../src/core/process/sandbox.ts";
 import { isOfRun, liveProcesses } from "../../src/core/process/table.ts";
+import { startFakeOpenai } from "../support/fakes/fake-openai.ts";
+import { codexHome } from "../support/makers/codex-home.ts";
+import { deliveryProject } from "../support/makers/delivery-project.ts";
 import { canaries, output, safeBench, shell } from "../support/worlds/safe-bench.ts";
+import { eventually, Served } from "../support/worlds/symphony.ts";
 
 const codex = process.env["SYMPHONY_CODEX"] ?? "";
 const plain = { model: null };
@@ -155,6 +159,36 @@ describe("what the real codex lets a hostile agent do", () => {
     } finally {
       close();
     }
+  });
+
+  test("with approvals ask, commands run in a workspace that borrows from a mirror, and see no other", async () => {
+    const look = "git log --format=%s -1 > seen.txt; ls ../../.symphony/mirrors >> seen.txt";
+    const steps = [...shell(look), { type: "text", text: "Done." }];
+    await using openai = await startFakeOpenai(steps);
+    await using home = await codexHome(openai.url);
+    await using place = await deliveryProject({
+      front: "agent: { approvals: ask, level: networked }",
+      codex: {
+        command: `'${codex}' app-server`,
+        envPassthrough: ["FAKE_MODEL_KEY"],
+        parent: home.workspaces,
+      },
+      env: {
+        ...{ HOME: home.userHome, CODEX_HOME: home.path, FAKE_MODEL_KEY: "k" },
+        SYMPHONY_TOKEN: "safety-token-for-a-test-0123456789",
+      },
+    });
+    const mirrors = join(place.dataDir, "mirrors");
+    await mkdir(join(mirrors, "of-another"), { recursive: true });
+    await using server = await Served.start(place, "--i-understand");
+    await server.client.issues.create({ body: { title: "Look" } });
+    const seen = await eventually("it has looked", async () => {
+      const { review, held } = await server.client.system.state({});
+      assert.deepEqual(held, []);
+      return review.length > 0 && readFile(join(place.workspace("LOCAL-1"), "seen.txt"), "utf8");
+    });
+    const own = (await readdir(mirrors)).filter((name) => name !== "of-another");
+    assert.deepEqual(seen.trim().split("\n"), ["two.txt", ...own]);
   });
 
   test("the programs that a repository names for codex are not started", async () => {

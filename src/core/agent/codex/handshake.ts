@@ -280,11 +280,13 @@ async function placeSettings(
 ): Promise<JsonObject> {
   const guarded = await guardedIn(workspace, profile.endsWith("-git") ? [] : [".git"]);
   const inside = guarded.filter((path) => path !== join(workspace, ".git"));
+  // In the mount what is borrowed is shown, and nothing around it could be written.
+  const denies = hidden.length === 0 ? borrowed : [];
   const rules = [
     // A denial would also hide the workspace from an approved command.
     ...hidden.map((path) => [path, "read"]),
     ...denied.map((path) => [path, "deny"]),
-    ...borrowed.flatMap((path) => [
+    ...denies.flatMap((path) => [
       [dirname(path), "write"],
       [path, "read"],
     ]),
