@@ -173,9 +173,13 @@ function shown(
   status: IssueStatus | null = null,
 ): Unwritten<typeof DeliveryView> {
   const isStopped = status === "held" || status === "failed";
-  const isWaiting = isStopped || (!delivery.over && needsPerson(delivery));
-  const words = { place: placeOf(delivery), progress: progressOf(delivery) };
-  return { ...delivery, ...words, summary: deliveryInWords(delivery), needsPerson: isWaiting };
+  // Nothing ends the wait of work without a branch but its issue.
+  const isDone = delivery.over && status !== "review";
+  const waitingFor = isDone && !isStopped ? null : delivery.waitingFor;
+  const now = { ...delivery, waitingFor };
+  const isWaiting = isStopped || (!isDone && needsPerson(delivery));
+  const words = { place: placeOf(now), progress: progressOf(now) };
+  return { ...now, ...words, summary: deliveryInWords(now), needsPerson: isWaiting };
 }
 
 export function deliveryView(delivery: Delivery): z.output<typeof DeliveryView> {
@@ -184,7 +188,7 @@ export function deliveryView(delivery: Delivery): z.output<typeof DeliveryView> 
 
 function reviewRow(entry: Review, delivered: Delivered | null): Unwritten<typeof ReviewRow> {
   const { issue, sinceWall: since } = entry;
-  const delivery = delivered && shown(delivered);
+  const delivery = delivered && shown(delivered, "review");
   const retried = delivered?.problemWith === updateStep ? "attach" : "deliver";
   const step = delivered?.problem ? retried : lookAt(delivered);
   const isWaiting = delivery === null || delivery.needsPerson;

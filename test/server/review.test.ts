@@ -71,6 +71,20 @@ describe("an issue in review", () => {
     });
   }
 
+  test("whose work is in no branch is in its workspace, and waits for a person until the issue ends", async () => {
+    const none = { ...{ mode: "none" as const, over: true }, pullRequest: null, pushed: null };
+    await using at = await inReview({ ...none, waitingFor: "a person to look at it" });
+    const [row] = (await at.state()).review;
+    assert.equal(row.delivery.summary, "in its workspace; waits for a person to look at it");
+    assert.deepEqual([row.delivery.needs_person, row.next], [true, "symphony diff ENG-1"]);
+    assert.equal((await at.detail()).delivery.waiting_for, "a person to look at it");
+    const done = { method: "POST", body: { to: "completed" } };
+    assert.equal((await at.server.ask("/api/v1/ENG-1/transition", done)).status, 200);
+    const { delivery } = await at.detail();
+    assert.deepEqual([delivery.waiting_for, delivery.needs_person], [null, false]);
+    assert.equal(delivery.summary, "in no branch; not delivered");
+  });
+
   test("shows the rounds and the last feedback, redacted and cut", async () => {
     await using at = await inReview();
     const { world, one } = at;

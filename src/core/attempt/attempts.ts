@@ -19,6 +19,8 @@ interface Live {
   steers: Promise<unknown>;
   /** Set once no further turn may begin; calling it cancels the scheduled end. */
   leaving: (() => void) | null;
+  /** Its turn has ended, and its work is committed and checked, which has limits of its own. */
+  making: boolean;
   detached: boolean;
 }
 
@@ -42,13 +44,19 @@ export class Attempts {
   /** Resolves when the attempt has ended and none of its processes is left. */
   async run(order: AttemptOrder, deps: AttemptDeps, reports: AttemptReports): Promise<Exit> {
     const abort = new AbortController();
-    const none = { session: null, pictures: null, leaving: null };
+    const none = { session: null, pictures: null, leaving: null, making: false };
     const live: Live = { abort, ...none, steers: Promise.resolve(), detached: false };
     this.#live.set(order.attemptId, live);
     try {
       return await runAttempt(order, deps, {
         signal: live.abort.signal,
         leaving: () => live.leaving !== null,
+        making: (isMaking) => {
+          live.making = isMaking;
+          if (!isMaking || live.leaving === null) return;
+          live.leaving();
+          live.leaving = () => {};
+        },
         entered: (phase, workspace) => reports.entered(phase, workspace),
         detached: () => live.detached,
         reported: (event) => {
@@ -70,18 +78,18 @@ export class Attempts {
   }
 
   /**
-   * Ends the attempt's processes, at once or after `graceMs` unless its turn ends first; `run`
-   * resolves when they are gone.
+   * Ends the attempt's processes, at once or after `graceMs` unless its turn ends first: what is made of
+   * it then is waited for. `run` resolves when they are gone.
    */
   stop(attemptId: string, reason: string, graceMs: number): void {
     const live = this.#live.get(attemptId);
     if (!live || live.abort.signal.aborted) return;
     live.leaving?.();
-    if (graceMs > 0) {
+    if (graceMs > 0 && !live.making) {
       live.leaving = this.#clock.after(graceMs, () => end(live, reason));
     } else {
       live.leaving = () => {};
-      end(live, reason);
+      if (graceMs === 0) end(live, reason);
     }
   }
 

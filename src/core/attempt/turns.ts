@@ -76,6 +76,8 @@ export interface LiveAttempt {
   readonly signal: AbortSignal;
   /** True once no further turn may begin. */
   leaving(): boolean;
+  /** A turn has ended, and its work is committed and checked; false: the next one begins. */
+  making(isMaking: boolean): void;
   /** True once the agent continues without this server. */
   detached(): boolean;
   entered(phase: Phase, workspace: EnteredWorkspace | null): void;
@@ -117,6 +119,7 @@ export async function turns(
   for (let turn = way.turn; ; turn++) {
     if (prompt !== "") {
       live.entered("streaming_turn", null);
+      live.making(false);
       await progress.begin();
       const { images, note, given } = await pictures.of({ issue: texts, news: opening.texts });
       opening.pictured(given);
@@ -129,6 +132,7 @@ export async function turns(
       texts = [];
     }
     live.signal.throwIfAborted();
+    live.making(true);
     const moved = await progress.moved();
     const { attemptId } = order;
     const { signal } = live;

@@ -18,10 +18,12 @@ interface Known {
 /** What a delivery is once the work of an attempt is offered, and the writes that bring it to its person. */
 export function offerOf(
   order: OfferOrder,
-  { known, mode, given, said, wall }: Known,
+  { known, mode: wanted, given, said, wall }: Known,
 ): { readonly next: Delivered; readonly entries: readonly NewEntry[] } {
   const { issue, attemptId } = order;
   const head = order.head ?? known.head;
+  // Without a commit there is no branch to push.
+  const mode = head === null ? "none" : wanted;
   const next: Delivered = {
     ...known,
     issue,
@@ -42,7 +44,7 @@ export function offerOf(
     ...{ kind, target, issueId: issue.id, payload },
     key: `${kind}:${issue.id}:${key}`,
   });
-  const isNew = head !== null && mode !== "none";
+  const isNew = mode !== "none";
   // An order that is repeated gets keys of its own: an earlier one may have been refused for good.
   const again = order.head === null ? attemptId : `${attemptId}:${head}`;
   const entries = [

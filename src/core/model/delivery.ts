@@ -74,7 +74,7 @@ export interface Overlap {
 
 type Stage = Pick<
   Delivery,
-  "branch" | "pullRequest" | "waitingFor" | "problem" | "pushed" | "merged"
+  "mode" | "branch" | "pullRequest" | "waitingFor" | "problem" | "pushed" | "merged"
 >;
 
 /** One line: where the work is, and what it waits for. */
@@ -96,10 +96,12 @@ export function progressOf(delivery: Stage): string {
 }
 
 /** Where the work is. */
-export function placeOf({ branch, pullRequest: pull, pushed, waitingFor }: Stage): string {
+export function placeOf({ mode, branch, pullRequest: pull, pushed, waitingFor }: Stage): string {
   if (pull !== null) return `pull request #${pull.number} ${pull.url}`;
-  if (branch === null) return "in its workspace";
-  if (pushed !== null) return `branch ${branch}`;
+  if (branch !== null && pushed !== null) return `branch ${branch}`;
+  // Its branch is nowhere but there, and is not pushed.
+  if (branch === null || mode === "none")
+    return waitingFor === null ? "in no branch" : "in its workspace";
   return waitingFor === null
     ? `branch ${branch}, which is not at the remote`
     : `branch ${branch}, not pushed yet`;

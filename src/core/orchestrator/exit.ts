@@ -96,8 +96,8 @@ function stopped(
     case "dismiss":
       return dismissedNow(state, entry, { ended, dismissed: stopping.dismissed, context });
     default:
-      // An agent that moved its own issue was given time to end its turn: its work is offered.
-      if (exit.kind === "completed" && exit.made?.kind === "changed" && stopping?.gently) {
+      // An agent that moved its own issue was given time to end its turn: it ended as any other.
+      if (exit.kind === "completed" && exit.made && stopping?.gently) {
         return wellEnded(state, entry, { made: exit.made, issue, ended, context });
       }
       // Uses the latest snapshot: the issue may have been closed or reopened while its agent was

@@ -15,12 +15,12 @@ import type {
 import { createCodexRuntime } from "../../../src/core/agent/codex/runtime.ts";
 import { Attempts } from "../../../src/core/attempt/attempts.ts";
 import type { AttemptDeps } from "../../../src/core/attempt/run.ts";
-import { systemClock } from "../../../src/core/clock.ts";
+import { type Clock, systemClock } from "../../../src/core/clock.ts";
 import type { HooksConfig } from "../../../src/core/config/config.ts";
 import { createLogger } from "../../../src/core/events/log.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import type { CommentList, Issue } from "../../../src/core/model/issue.ts";
-import type { AttemptOrder, Exit, Turned } from "../../../src/core/orchestrator/messages.ts";
+import type { AttemptOrder, Exit, Made, Turned } from "../../../src/core/orchestrator/messages.ts";
 import type { Steer } from "../../../src/core/store/store.ts";
 import type { Tracker, Uploads } from "../../../src/core/tracker/tracker.ts";
 import { findAt, openGitMarker } from "../../../src/core/workspace/place.ts";
@@ -47,6 +47,9 @@ interface Parts {
   readonly goesOn?: () => boolean;
   readonly runtime?: AgentRuntime;
   readonly uploads?: Uploads;
+  readonly made?: AttemptDeps["made"];
+  /** What a stop waits by. */
+  readonly clock?: Clock;
 }
 
 /** One attempt on ENG-1 with real hooks, a real directory and a real agent process. */
@@ -121,11 +124,11 @@ async function bench(parts: Parts) {
     ready: async () => {},
     feedback: () => [],
     given() {},
-    made: async () => null,
+    made: parts.made ?? (async () => null),
     undelivered: () => [...waiting],
     log() {},
   };
-  let attempts = new Attempts(systemClock, root);
+  let attempts = new Attempts(parts.clock ?? systemClock, root);
   const order: AttemptOrder = {
     attemptId: "att_000000001",
     issue: issue("ENG-1"),
@@ -320,6 +323,40 @@ test("a turn that completes in its grace period ends the attempt successfully, w
   it.attempts.stop(it.order.attemptId, "issue is Done", 20_000);
   assert.equal((await run).kind, "completed");
   assert.equal(it.count("turn.completed"), 1);
+});
+
+test("what is made of a turn that ended in its grace period, such as by long checks, is waited for", async () => {
+  for (const isStoppedInTurn of [true, false]) {
+    const timers = new Set<() => void>();
+    const after = (_: number, end: () => void) => {
+      timers.add(end);
+      return () => timers.delete(end);
+    };
+    const making = Promise.withResolvers<void>();
+    const isMade = Promise.withResolvers<Made>();
+    const made = ({ signal }: { readonly signal: AbortSignal }) => {
+      making.resolve();
+      signal.addEventListener("abort", () => isMade.reject(signal.reason));
+      return isMade.promise;
+    };
+    const turns = [[{ do: "say", text: "last words" } as const]];
+    await using it = await bench({
+      after: routable,
+      turns,
+      made,
+      clock: { ...systemClock, after },
+    });
+    const stop = () => it.attempts.stop(it.order.attemptId, "issue is Done", 10_000);
+    const run = it.run();
+    await until(() => it.count("turn.started") > 0);
+    if (isStoppedInTurn) stop();
+    await making.promise;
+    if (!isStoppedInTurn) stop();
+    for (const end of timers) end();
+    isMade.resolve({ kind: "changed", head: "a".repeat(40) });
+    const exit = await run;
+    assert.equal(exit.kind === "completed" && exit.made?.kind, "changed");
+  }
 });
 
 test("S-10: a failed after_create leaves no workspace, so after_run does not run", async () => {
