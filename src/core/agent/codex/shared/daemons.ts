@@ -12,7 +12,6 @@ import { startDetached } from "../../../process/program.ts";
 import { liveProcesses, type ProcessEntry } from "../../../process/table.ts";
 import { endTree } from "../../../process/tree.ts";
 import { parseJson } from "../../../text/text.ts";
-import { fitsSocket } from "./restart-safe.ts";
 import { openSocket } from "./socket.ts";
 import { watchdogArgs } from "./watchdog.ts";
 
@@ -245,7 +244,6 @@ export interface DaemonPaths {
 async function startDaemon(launch: Launch, place: DaemonPaths): Promise<DaemonRecord> {
   const { dir, id, mark } = place;
   const socket = join(dir, id, "sock");
-  requireShort(socket);
   // A directory of its own: a mount that hides the others keeps this one.
   mkdirSync(dirname(socket), { recursive: true, mode: 0o700 });
   const { heartbeat } = place;
@@ -336,16 +334,4 @@ async function startFailed(dir: string, id: string): Promise<SymphonyError> {
   return new SymphonyError("port_exit", `the shared codex did not start; its output is in ${log}`, {
     hint: "codex.command must take --listen, as codex app-server does",
   });
-}
-
-function requireShort(socket: string): void {
-  if (fitsSocket(socket)) return;
-  throw new SymphonyError(
-    "invalid_config",
-    `a socket cannot be at ${socket}: its path is too long`,
-    {
-      details: { path: socket },
-      hint: "set --data-dir to a shorter path without quotes",
-    },
-  );
 }

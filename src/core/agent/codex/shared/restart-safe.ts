@@ -25,7 +25,7 @@ export function sharedDir(dataDir: string): string {
 }
 
 /** True for a path that can be used in a shell line and as a socket address. */
-export function fitsSocket(path: string): boolean {
+function fitsSocket(path: string): boolean {
   return Buffer.byteLength(path) <= maxSocketPathBytes && !path.includes("'");
 }
 
@@ -60,10 +60,22 @@ function ofSettings(
     const message = "codex.process is per_issue, so every codex ends with the server";
     return { message, hint: "set codex.process to shared in the workflow file" };
   }
+  return ofSocket(dataDir);
+}
+
+function ofSocket(dataDir: string): Problem | null {
   const path = join(sharedDir(dataDir), sampleName);
   if (fitsSocket(path)) return null;
   const message = `a socket cannot be at ${path}: more than ${maxSocketPathBytes} bytes, or a quote`;
-  return { message, hint: "set --data-dir to a shorter path" };
+  return { message, hint: "set --data-dir to a shorter path without quotes" };
+}
+
+/** Rejects with `agent_unavailable` where a shared codex of this data directory could have no socket. */
+export function requireSocketPlace(dataDir: string): void {
+  const problem = ofSocket(dataDir);
+  if (problem === null) return;
+  const message = `codex.process is shared, and ${problem.message}`;
+  throw new SymphonyError("agent_unavailable", message, { hint: problem.hint });
 }
 
 async function ofDirectory({ dataDir }: RestartContext): Promise<Problem | null> {

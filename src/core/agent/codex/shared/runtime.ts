@@ -28,7 +28,7 @@ import { createCodexRuntime, hiding, onceFor } from "../runtime.ts";
 import { CodexSession } from "../session.ts";
 import type { CodexConfig } from "../settings.ts";
 import { type Daemon, Daemons, daemonGone, type Launch } from "./daemons.ts";
-import { sharedDir } from "./restart-safe.ts";
+import { requireSocketPlace, sharedDir } from "./restart-safe.ts";
 import { openSocket, type Socket, silenceThread, versionOf } from "./socket.ts";
 
 const connectLimitMs = 5_000;
@@ -317,6 +317,7 @@ export function createCodexKind(options: CodexKindOptions): AgentRuntime {
     kind: "codex",
     async check(level, network) {
       requireNoList({ level, network });
+      if (config().process === "shared") requireSocketPlace(dataDir);
       await requireProviderKey(config(), options);
     },
     // A command that is approved runs outside of codex's sandbox.
@@ -325,6 +326,7 @@ export function createCodexKind(options: CodexKindOptions): AgentRuntime {
       // A turn that outlived a restart was begun by other settings.
       if (!spec.adoption) {
         requireNoList(spec);
+        if (shared && config().process === "shared") requireSocketPlace(dataDir);
         await requireProviderKey(config(), options);
       }
       const isShared = config().process === "shared" || spec.adoption !== undefined;

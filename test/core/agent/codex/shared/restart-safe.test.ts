@@ -6,7 +6,10 @@ import { test } from "node:test";
 import { CodexHomes } from "../../../../../src/core/agent/codex/home.ts";
 import { Daemons } from "../../../../../src/core/agent/codex/shared/daemons.ts";
 import { sharedDir } from "../../../../../src/core/agent/codex/shared/restart-safe.ts";
-import { createSharedRuntime } from "../../../../../src/core/agent/codex/shared/runtime.ts";
+import {
+  createCodexKind,
+  createSharedRuntime,
+} from "../../../../../src/core/agent/codex/shared/runtime.ts";
 import { agentKinds, requireRestartSafe } from "../../../../../src/core/agent/kinds.ts";
 import { systemClock } from "../../../../../src/core/clock.ts";
 import type { Config } from "../../../../../src/core/config/config.ts";
@@ -23,7 +26,7 @@ async function setUp() {
     config({ codex: { process: "shared", command: `${codex} app-server`, ...own } });
   const env = { PATH: process.env["PATH"], HOME: root };
   return {
-    ...{ root, settings },
+    ...{ root, settings, env },
     check: (config: Config, own: { dataDir?: string; platform?: NodeJS.Platform } = {}) =>
       requireRestartSafe(agentKinds, config, { dataDir: root, env, ...own }),
     [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true }),
@@ -67,6 +70,24 @@ test("A-1: codex is found where only an interactive shell of the user finds it, 
   assert.match(started, new RegExp(`^PATH=${tools}:`, "m"));
   assert.doesNotMatch(started, /canary/);
   assert.equal(await readFile(join(at.root, "reads"), "utf8"), "x\n", "for the first reading");
+});
+
+test("A11: where a shared codex could have no socket it is not started, and no issue spends a retry on it", async () => {
+  await using at = await setUp();
+  const of = (dataDir: string, process: "shared" | "per_issue") =>
+    createCodexKind({
+      ...{ settings: () => at.settings({ process }).codex, workspaceRoot: () => at.root, dataDir },
+      ...{ clock: systemClock, env: at.env, lookup: () => undefined, daemons: null },
+      ...{ hide() {}, onTrouble() {} },
+    });
+  const long = `/tmp/${"long/".repeat(20)}`;
+  await assert.rejects(async () => of(long, "shared").check?.("safe"), {
+    code: "agent_unavailable",
+    message: /codex\.process is shared, and a socket cannot be at/,
+    hint: "set --data-dir to a shorter path without quotes",
+  });
+  await of(long, "per_issue").check?.("safe");
+  await of(at.root, "shared").check?.("safe");
 });
 
 test("each condition that would end turns with the server is named, with what to do", async () => {
