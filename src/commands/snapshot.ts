@@ -73,7 +73,7 @@ function headOf(snapshot: SnapshotView, view: ViewOptions): readonly string[] {
     polling.next_poll_at === null ? "" : `, next poll ${relative(polling.next_poll_at, nowMs)}`;
   const facts = `tracker ${tracker.kind}${next}, ${amount(totals.total_tokens)} tokens`;
   const isStarting = tracker.status === "starting";
-  const nothing = isStarting ? startingText(snapshot) : "nothing to do";
+  const nothing = isStarting ? startingText(snapshot) : nothingText(snapshot);
   const first = `${parts.length === 0 ? nothing : parts.join(", ")}  ${paint.dim(plainLine(facts))}`;
   const starting = isStarting && parts.length > 0 ? [paint.yellow(startingText(snapshot))] : [];
   return foldLines(
@@ -92,6 +92,11 @@ function workersOf({ workers }: SnapshotView): readonly string[] {
   const left = others.length === 0 ? "" : `; ${others.join(", ")}`;
   const count = `${ready.length} of ${workers.length} workers ready`;
   return [plainLine(`${count}, ${sum("running")} of ${sum("capacity")} slots in use${left}`)];
+}
+
+/** Without an issue: a tracker that cannot be read may have work. */
+export function nothingText({ tracker }: SnapshotView): string {
+  return tracker.last_error === null ? "nothing to do" : "no issue is known";
 }
 
 function startingText({ tracker }: SnapshotView): string {

@@ -1,7 +1,7 @@
 import { conflictsIn, conflictWords, type Lane, nextOf, type Row, wordsOf } from "../web/lanes.ts";
 import { amount, type Paint, plainLine, widthOf } from "./output.ts";
 import { type Cell, rowText, type Size } from "./screen.ts";
-import { alertLines } from "./snapshot.ts";
+import { alertLines, nothingText } from "./snapshot.ts";
 import type { Link } from "./watch-feed.ts";
 import { issueRows } from "./watch-issue.ts";
 import { type Ask, answersTo, selected } from "./watch-model.ts";
@@ -84,7 +84,7 @@ function headRows(
     .filter(({ count }) => count > 0)
     .map(({ count, title }) => `${count} ${title.toLowerCase()}`);
   const tokens = `${amount(snapshot.codex_totals.total_tokens)} tokens`;
-  const facts = counts.length === 0 ? ["nothing to do"] : [counts.join(", ")];
+  const facts = counts.length === 0 ? [nothingText(snapshot)] : [counts.join(", ")];
   const filter = view.filter === "" ? [] : [`filter: ${view.filter}`];
   const at = badge.length + 2;
   const cells: Cell[] = [

@@ -216,6 +216,18 @@ test("many branches that change one file are one line, and none hides a fault", 
   ]);
 });
 
+test("without an issue there is nothing to do, unless the tracker cannot be read", () => {
+  const one = stateOf(["one"]);
+  const counts = { ...one.counts, blocked: 0, running: 0 };
+  const empty = { ...one, counts, blocked: [], running: [] };
+  const headOf = (snapshot: typeof empty) =>
+    frame(sceneOf(snapshot), { columns: 100, rows: 24 }, paint).rows[0];
+  assert.match(headOf(empty) ?? "", /nothing to do/);
+  const fault = { code: "tracker_error", message: "it is away" };
+  const away = { ...empty, tracker: { ...empty.tracker, last_error: fault } } as typeof empty;
+  assert.match(headOf(away) ?? "", /no issue is known/);
+});
+
 test("the badge says live only where it is", () => {
   const readAt = new Date(2026, 0, 2, 3, 4, 5).getTime();
   assert.equal(badgeOf({ kind: "live", readAt }), "live");
