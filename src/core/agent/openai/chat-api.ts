@@ -5,10 +5,11 @@ import type {
   ChatCompletionMessageParam,
 } from "openai/resources/chat/completions";
 import { highWater, type Tokens } from "../../model/attempt.ts";
-import { isObject, type JsonObject, listOf, objectOf, parseJson, textOf } from "../../text/text.ts";
+import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import { usageIn } from "../counts.ts";
 import { dataUrl, withoutImages } from "../images.ts";
 import { errorIn } from "./bodies.ts";
+import { StreamedCalls, sendable } from "./calls.ts";
 import { failedWith } from "./failures.ts";
 import { effortOf, imagePart, limitsOf, type Shape, shaped, withoutNames } from "./request.ts";
 import {
@@ -18,7 +19,6 @@ import {
   type Listening,
   type ModelReply,
   type ModelRequest,
-  sendable,
 } from "./thread.ts";
 
 /**
@@ -49,7 +49,7 @@ export async function askChat(
   const { data: stream, response } = await client.chat.completions
     .create(shaped(body, shape), { signal })
     .withResponse();
-  const reading = new ChatReading();
+  const reading = new ChatReading(request.tools.map(({ name }) => name));
   for await (const chunk of stream) reading.take(chunk);
   return { ...reading.reply(hasEnded()), limits: limitsOf(response.headers) };
 }
@@ -113,23 +113,11 @@ function toolCall(call: Call) {
   return { id: call.call_id, type: "function" as const, function: sendable(call), ...call.extra };
 }
 
-interface OpenCall {
-  id: string;
-  name: string;
-  written: string;
-  extra: JsonObject;
-}
-
 // Further reasons: Mistral's `model_length`, DeepSeek's `insufficient_system_resource`, Zhipu's `network_error` and
 // `sensitive`, Gemini's malformed calls and its safety, vLLM's `abort`.
 const broken = /^(?:error|insufficient_system_resource|network_error|abort(?:ed)?|cancelled)$/i;
 const cutOff = /^(?:length|max_tokens|max_output_tokens|model_length)$/i;
 const filtered = /content_filter|sensitive|safety|recitation|blocklist|prohibited/i;
-
-/** A call without an id has ended: its arguments are whole, or it has none and another tool is named. */
-function isWhole({ name, written }: OpenCall, next: string): boolean {
-  return written === "" ? next !== name : isObject(parseJson(written));
-}
 
 /** OpenRouter streams one piece of reasoning in several parts of the same index, and wants it back whole. */
 function joined(parts: readonly unknown[], value: unknown): readonly unknown[] {
@@ -163,9 +151,11 @@ export class ChatReading {
   /** null: none was seen, or they have no number. */
   #choice: number | null = null;
   readonly #thought: Record<string, unknown> = {};
-  readonly #calls: OpenCall[] = [];
-  /** The call that the next part of an index belongs to. */
-  readonly #open = new Map<number, OpenCall>();
+  readonly #calls: StreamedCalls;
+
+  constructor(tools: readonly string[] = []) {
+    this.#calls = new StreamedCalls(tools);
+  }
 
   /** Throws the failure that the provider reports. */
   take(chunk: ChatCompletionChunk): void {
@@ -174,7 +164,11 @@ export class ChatReading {
     this.#count(objectOf(Reflect.get(chunk, "x_groq"))["usage"]);
     requireNoError(chunk);
     const choice = this.#choiceOf(chunk);
-    if (!choice) return;
+    if (!choice) {
+      // The last chunk of a provider that gives no reason for the end of its answer.
+      this.#ended ||= this.#hasSaid && usageIn(chunk.usage) !== null;
+      return;
+    }
     // Moonshot's place of it.
     this.#count(Reflect.get(choice, "usage"));
     requireNoError(choice);
@@ -184,7 +178,7 @@ export class ChatReading {
     checkLength(this.#chars);
     this.#text += textIn(delta["content"]) || textIn(delta["refusal"]);
     this.#think(delta);
-    for (const part of callsIn(delta)) this.#call(objectOf(part));
+    for (const part of callsIn(delta)) this.#calls.take(objectOf(part));
     const reason: string | null = choice.finish_reason ?? null;
     if (!reason) return;
     const message = `the provider ended its answer: ${reason.slice(0, 100)}`;
@@ -224,63 +218,21 @@ export class ChatReading {
     }
   }
 
-  /** Some providers give every call the same index: another id begins another call. */
-  #call(part: JsonObject): void {
-    const index = Number(part["index"] ?? 0);
-    const named = objectOf(part["function"]);
-    const [id, name] = [textOf(part["id"]) ?? "", textOf(named["name"]) ?? ""];
-    const written =
-      typeof named["arguments"] === "object" && named["arguments"] !== null
-        ? JSON.stringify(named["arguments"])
-        : (textOf(named["arguments"]) ?? "");
-    let call = this.#open.get(index);
-    const isAnother =
-      call !== undefined &&
-      (id !== "" && call.id !== ""
-        ? id !== call.id
-        : name !== "" && call.name !== "" && isWhole(call, name));
-    if (!call || isAnother) {
-      call = { id: "", name: "", written: "", extra: {} };
-      this.#open.set(index, call);
-      this.#calls.push(call);
-    }
-    call.id ||= id;
-    call.name ||= name;
-    call.written += written;
-    if (isObject(part["extra_content"])) call.extra = { extra_content: part["extra_content"] };
+  get #hasSaid(): boolean {
+    return this.#text !== "" || !this.#calls.isEmpty;
   }
 
   /** Throws when the answer was cut off; `hasEnded`: its stream said that it was not, which counts where no reason is given. */
   reply(hasEnded = false): Omit<ModelReply, "limits"> {
-    const said = this.#text !== "" || this.#calls.length > 0;
-    if (!this.#ended && !(hasEnded && said)) throw new Error("the answer was cut off");
+    if (!this.#ended && !(hasEnded && this.#hasSaid)) throw new Error("the answer was cut off");
     const text: Item[] =
       this.#text === "" ? [] : [{ type: "message", role: "assistant", content: this.#text }];
     // A truncated call could do something other than intended.
-    const calls = this.#cut !== null ? [] : this.#calls;
-    const ids = new Set<string>();
-    const idOf = (id: string, index: number) => {
-      const own = id === "" ? `call_${index}` : id;
-      const unique = ids.has(own) ? `${own}_${index}` : own;
-      ids.add(unique);
-      return unique;
-    };
+    const calls = this.#cut !== null ? [] : this.#calls.items();
     const hasThought = Object.keys(this.#thought).length > 0 && text.length + calls.length > 0;
     const thought: Item[] = hasThought ? [{ type: "thought", fields: this.#thought }] : [];
     return {
-      items: [
-        ...thought,
-        ...text,
-        ...calls.map(
-          ({ id, name, written, extra }, index): Item => ({
-            type: "function_call",
-            call_id: idOf(id, index),
-            name,
-            arguments: written,
-            ...(Object.keys(extra).length > 0 && { extra }),
-          }),
-        ),
-      ],
+      items: [...thought, ...text, ...calls],
       usage: this.#usage,
       cut: this.#cut,
     };

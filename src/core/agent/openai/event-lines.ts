@@ -1,3 +1,5 @@
+import { parseJson } from "../../text/text.ts";
+
 // The stream of events of a model, as its client can read it.
 
 type Bytes = ReadableStream<Uint8Array<ArrayBuffer>>;
@@ -18,13 +20,20 @@ export function eventLines(body: Bytes, ended: () => void): Bytes {
   let open: string[] = [];
   /** A `\r` at the end of a piece, which may be the first half of an end of line. */
   let half = "";
+  let before = "";
   const whole = (lines: readonly string[]) =>
     lines
       .filter((line) => {
         if (done.test(line)) ended();
         return !empty.test(line);
       })
-      .map((line) => `${line}\n`)
+      .map((line) => {
+        // Some servers leave out the empty line that ends an event.
+        const isNext = line.startsWith("data:") && before.startsWith("data:");
+        const ends = isNext && parseJson(before.slice(5)) !== undefined;
+        before = line;
+        return `${ends ? "\n" : ""}${line}\n`;
+      })
       .join("");
   const filter = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
     transform(piece, controller) {

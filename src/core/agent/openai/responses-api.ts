@@ -4,6 +4,7 @@ import type { Tokens } from "../../model/attempt.ts";
 import { type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import { usageIn } from "../counts.ts";
 import { type AgentImage, dataUrl, withoutImages } from "../images.ts";
+import { sendable } from "./calls.ts";
 import { failedWith } from "./failures.ts";
 import { effortOf, imagePart, limitsOf, type Shape, shaped } from "./request.ts";
 import {
@@ -13,7 +14,6 @@ import {
   type ModelReply,
   type ModelRequest,
   readItem,
-  sendable,
 } from "./thread.ts";
 
 /**
@@ -23,7 +23,7 @@ import {
 export async function askResponses(
   client: OpenAI,
   request: ModelRequest & { readonly sealed: boolean },
-  { signal, shape }: Listening & { readonly shape: Shape },
+  { signal, shape, hasEnded }: Listening & { readonly shape: Shape },
 ): Promise<ModelReply> {
   const { model, items, maxOutputTokens } = request;
   const effort = effortOf(request.effort);
@@ -51,7 +51,7 @@ export async function askResponses(
     .withResponse();
   const reading = new ResponsesReading();
   for await (const event of stream) reading.take(event);
-  return { ...reading.reply(), limits: limitsOf(response.headers) };
+  return { ...reading.reply(hasEnded()), limits: limitsOf(response.headers) };
 }
 
 /**
@@ -111,13 +111,19 @@ export class ResponsesReading {
       case "response.output_text.delta":
         this.#part(event).text += event.delta;
         return;
+      case "response.function_call_arguments.delta":
+        this.#part(event).args += event.delta;
+        return;
       case "response.function_call_arguments.done":
-        this.#part(event).args = event.arguments;
+        this.#part(event).args = event.arguments || this.#part(event).args;
         return;
-      case "response.output_item.done":
+      case "response.output_item.done": {
+        const { args } = this.#part(event);
         this.#parts.delete(placeOf(event));
-        this.#add(event.item);
+        const isBare = event.item.type === "function_call" && !event.item.arguments;
+        this.#add(isBare ? { ...event.item, arguments: args } : event.item);
         return;
+      }
       case "response.completed":
       case "response.incomplete":
         this.#ended = true;
@@ -137,9 +143,11 @@ export class ResponsesReading {
     }
   }
 
-  /** Throws when the answer was cut off. */
-  reply(): Omit<ModelReply, "limits"> {
-    if (!this.#ended) throw new Error("the answer was cut off");
+  /** Throws when the answer was cut off; `hasEnded`: its stream said that it was not, and ended with no event of its own. */
+  reply(hasEnded = false): Omit<ModelReply, "limits"> {
+    if (!this.#ended && hasEnded && this.#items.length === 0) this.#addParts();
+    const isWhole = this.#ended || (hasEnded && this.#items.length > 0);
+    if (!isWhole) throw new Error("the answer was cut off");
     return { items: this.#items, usage: this.#usage, cut: this.#cut };
   }
 

@@ -269,13 +269,14 @@ export function checkLength(chars: number): void {
 
 /** Gives every call an answer: a call that a crash left open gets a fixed text. */
 export function withAnswers(items: readonly Item[]): readonly Item[] {
-  const answered = new Set(
-    items.flatMap((item) => (item.type === "function_call_output" ? [item.call_id] : [])),
-  );
-  return items.flatMap((item): Item[] => {
-    if (item.type !== "function_call" || answered.has(item.call_id)) return [item];
+  return items.flatMap((item, at): Item[] => {
+    if (item.type !== "function_call") return [item];
+    const { call_id } = item;
+    // Some providers number the calls of each answer anew.
+    const next = items.slice(at + 1).find((one) => "call_id" in one && one.call_id === call_id);
+    if (next?.type === "function_call_output") return [item];
     const output = "interrupted before it ended; whether it had an effect is not known";
-    return [item, { type: "function_call_output", call_id: item.call_id, output }];
+    return [item, { type: "function_call_output", call_id, output }];
   });
 }
 
@@ -312,17 +313,12 @@ function readMessage(value: JsonObject): Item | null {
 }
 
 function readCall(value: JsonObject): Item | null {
-  const [id, name] = [textOf(value["call_id"]), textOf(value["name"])];
+  const [id, name] = [textOf(value["call_id"]) || textOf(value["id"]), textOf(value["name"])];
   if (!id || !name) return null;
   const extra = isObject(value["extra"]) ? { extra: value["extra"] } : {};
-  const written = textOf(value["arguments"]) ?? "";
+  const args = value["arguments"];
+  const written = isObject(args) ? JSON.stringify(args) : (textOf(args) ?? "");
   return { type: "function_call", call_id: id, name, arguments: written, ...extra };
-}
-
-/** As a call may be sent back: what a model wrote may be no JSON, and no name of a tool. */
-export function sendable({ name, arguments: written }: Call): { name: string; arguments: string } {
-  const clean = name.replaceAll(/[^A-Za-z0-9_-]/g, "_").slice(0, 64);
-  return { name: clean || "unknown", arguments: isObject(parseJson(written)) ? written : "{}" };
 }
 
 /** Without encryption it could not be sent again. */

@@ -1,7 +1,8 @@
 import type { Needs } from "../../model/attempt.ts";
-import { displayText, isObject, type JsonObject, listOf, parseJson } from "../../text/text.ts";
+import { displayText, type JsonObject, listOf } from "../../text/text.ts";
 import type { AgentEvent, AgentTools, Answer, ToolSpec } from "../agent.ts";
 import type { Questions } from "../session.ts";
+import { argumentsIn } from "./calls.ts";
 import type { Call, Item } from "./thread.ts";
 
 const maxResultChars = 200_000;
@@ -59,7 +60,7 @@ export class Toolbox {
 
   async #run(call: Call, signal: AbortSignal): Promise<string> {
     signal.throwIfAborted();
-    const args = argumentsOf(call);
+    const args = argumentsIn(call.arguments);
     const tool = this.#own.get(call.name);
     if (!tool) return this.#tracked(call.name, args ?? {});
     try {
@@ -86,12 +87,6 @@ export class Toolbox {
     if (outcome === "failed" || !reportedByOwnEvents.has(name))
       this.#emit({ type: "tool_call", tool: name, outcome });
   }
-}
-
-function argumentsOf({ arguments: written }: Call): Readonly<Record<string, unknown>> | null {
-  if (written.trim() === "") return {};
-  const value = parseJson(written);
-  return isObject(value) ? value : null;
 }
 
 /** One of the agent's own tools. */
