@@ -50,6 +50,7 @@ export const notices = {
   }),
   test: route({
     ...paths.notices.test,
+    ofServer: true,
     summary: "Send a test notice through each rule now, with one try, and return what came back",
     body: z
       .strictObject({

@@ -33,6 +33,8 @@ export interface Route {
    * Every other mutation is then refused and changes nothing.
    */
   readonly evenUnsaved?: boolean;
+  /** True when the route concerns this server alone: every other mutation waits until the server leads its fleet. */
+  readonly ofServer?: boolean;
   /** True when the caller authenticates by signing the body: no token is required, and the handler gets the raw bytes. */
   readonly signed?: boolean;
   /** The role that the holder of a named token needs; default: `read` for a GET, `operate` for a mutation. */

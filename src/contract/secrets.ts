@@ -7,6 +7,7 @@ import { Time } from "./values.ts";
 export const key = {
   rotate: route({
     ...paths.key.rotate,
+    ofServer: true,
     role: "admin",
     summary: "Encrypt every secret with a new key; the old key is deleted before the reply",
     body: z.looseObject({}).meta({ example: {} }),
@@ -43,6 +44,7 @@ export const secrets = {
   }),
   put: route({
     ...paths.secrets.put,
+    ofServer: true,
     role: "admin",
     summary: "Store a secret, encrypted; the next request or attempt uses it",
     params: byKey,
@@ -65,6 +67,7 @@ export const secrets = {
   }),
   remove: route({
     ...paths.secrets.remove,
+    ofServer: true,
     role: "admin",
     summary: "Remove a secret",
     params: byKey,

@@ -184,6 +184,7 @@ export const system = {
   }),
   refresh: route({
     ...paths.system.refresh,
+    ofServer: true,
     summary: "Poll and reconcile now; the work runs after the reply, or with `wait=true` before it",
     query: z.object({
       wait: z

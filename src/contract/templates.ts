@@ -121,6 +121,7 @@ export const templates = {
   }),
   preview: route({
     ...paths.templates.preview,
+    ofServer: true,
     summary:
       "The prompt that a template renders for an issue, or for a sample issue with variables over it",
     params: byTemplate,

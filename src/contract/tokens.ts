@@ -30,6 +30,7 @@ export const tokens = {
   }),
   add: route({
     ...paths.tokens.add,
+    ofServer: true,
     summary: "Make a token for one person or program; its name is the actor in the audit log",
     role: "admin",
     body: z
@@ -57,6 +58,7 @@ export const tokens = {
   }),
   remove: route({
     ...paths.tokens.remove,
+    ofServer: true,
     summary: "Remove a token: it admits no request any more, and the streams that it opened end",
     role: "admin",
     params: z.object({ name: name.meta({ example: "ada" }) }),

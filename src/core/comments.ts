@@ -21,6 +21,8 @@ export interface CommentDeps {
   config(): Config;
   tracker(): Tracker;
   orchestrator(): Pick<Orchestrator, "state" | "apply">;
+  /** Another server may lead, and its agents be the ones that are meant; default: none can. */
+  mayWrite?(): boolean;
   /** Omitted: there are no commands. */
   readonly commands?: Omit<
     CommandDeps,
@@ -149,8 +151,9 @@ export class CommentSteering {
     const issue = this.#issueOf(comment.issueId);
     const verdict = mayComment(comment, config().tracker);
     const names = { issue_id: comment.issueId, comment_id: comment.id };
-    if (verdict === "right not known") {
-      log.debug("comment waits", { ...names, reason: verdict });
+    const leads = this.#deps.mayWrite?.() !== false;
+    if (verdict === "right not known" || !leads) {
+      log.debug("comment waits", { ...names, reason: leads ? verdict : "another server may lead" });
       return false;
     }
     const commands = verdict === "yes" || verdict === "no mention" ? this.#commandsIn(comment) : [];

@@ -267,6 +267,7 @@ function openOrchestratorUsers(
     ...{ clock, log, history, config: current },
     tracker: () => trackers.tracker,
     orchestrator: deps.orchestrator,
+    mayWrite: () => deps.fleet()?.leads !== false,
     commands: {
       ...{ deliveries: deps.deliveries, operations },
       reply: (id, key, body) => conversations.reply(id, key, body),

@@ -69,7 +69,10 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
     workers: workerHandlers(core),
     tokens: tokenHandlers(core, clock),
   };
-  const router = mount(api, handlers, auditTo(core, clock));
+  const router = mount(api, handlers, {
+    audit: auditTo(core, clock),
+    requireLead: async () => core.fleet?.requireLead(),
+  });
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));
   bind(router, webPath, new Map([["GET", webModule]]));
   bind(router, docsAssetPath, new Map([["GET", docsAsset]]));

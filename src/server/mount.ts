@@ -77,6 +77,13 @@ export type AuditEnd = (
   },
 ) => boolean;
 
+/** What comes before a mutation. */
+interface Rules {
+  readonly audit: Audit;
+  /** Rejects when the mutation could be lost, since another server leads the fleet. */
+  requireLead(): Promise<void>;
+}
+
 interface Endpoint {
   readonly path: string;
   readonly methods: Map<Method, Middleware>;
@@ -108,14 +115,14 @@ const reservedPaths = new RegExp(
 );
 
 /** Binds handlers to the contract: validates, calls, audits, responds. Handlers never see Koa. */
-export function mount<G extends RouteGroup>(group: G, handlers: Handlers<G>, audit: Audit): Router {
+export function mount<G extends RouteGroup>(group: G, handlers: Handlers<G>, rules: Rules): Router {
   const router = new Router({ sensitive: true, strict: true });
   const endpoints = new Map<string, Endpoint>();
   for (const [name, route] of routesOf(group)) {
     const endpoint = endpoints.get(route.path) ?? { path: route.path, methods: new Map() };
     endpoint.methods.set(
       route.method,
-      serve({ name, route, handler: handlerOf(handlers, name), audit }),
+      serve({ name, route, handler: handlerOf(handlers, name), rules }),
     );
     endpoints.set(route.path, endpoint);
   }
@@ -159,7 +166,7 @@ interface Binding {
   readonly name: string;
   readonly route: Route;
   readonly handler: AnyHandler;
-  readonly audit: Audit;
+  readonly rules: Rules;
 }
 
 function serve(binding: Binding): Middleware {
@@ -244,9 +251,10 @@ async function call({ route, handler }: Binding, ctx: Context, request: ParsedRe
 /** A valid request is recorded, whether or not it succeeds. */
 async function audited(binding: Binding, ctx: Context, request: ParsedRequest): Promise<void> {
   const target = targetOf(request);
-  const { name: action, route } = binding;
+  const { name: action, route, rules } = binding;
+  if (route.ofServer !== true) await rules.requireLead();
   const detail = { request_id: ctx.state["requestId"], ...shown(route, request["body"]) };
-  const end = binding.audit(
+  const end = rules.audit(
     { action, target, actor: actorOf(ctx), detail },
     { evenUnsaved: route.evenUnsaved === true },
   );

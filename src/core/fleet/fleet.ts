@@ -8,7 +8,8 @@ import { admitWorkers } from "./admission.ts";
 import { listFor, type WantedAgent } from "./agents.ts";
 import { copySize } from "./copy.ts";
 import type { Engine, Queue } from "./engine.ts";
-import { isSettled, LeadTime } from "./judging.ts";
+import { isSettled } from "./judging.ts";
+import { Lead } from "./lead.ts";
 import { type LeaseTimes, leadOf, leaseTimes, readLead, readPresence } from "./lease.ts";
 import { lettersKey, type Member, Members, type MembersOptions } from "./members.ts";
 import { openEngine } from "./opening.ts";
@@ -49,13 +50,11 @@ export class Fleet {
   readonly #stop = new AbortController();
   /** Since when it leads; null: it does not. */
   #leadsSince: number | null = null;
-  readonly #mine: LeadTime;
+  readonly #mine: Lead;
   #hasLed = false;
   #answeredAt: number;
-  #isAway = false;
   /** Members that were removed, until their lease is over. */
   readonly #removed = new Map<string, Member>();
-  #refusedBy: string | null = null;
   /** The list of agents that each member was given, by its id. */
   readonly #listed = new Map<string, string>();
   #asked = 0;
@@ -69,7 +68,7 @@ export class Fleet {
     this.#lead = leadOf(members.epoch, hostname(), options.dataDir, options.leaseMs);
     this.#times = leaseTimes(options.leaseMs);
     this.#answeredAt = options.clock.now();
-    this.#mine = new LeadTime(options.clock);
+    this.#mine = new Lead(options.clock);
   }
 
   /** Connects; nothing is placed yet. Rejects as `openEngine` and `Members.open`. */
@@ -159,6 +158,9 @@ export class Fleet {
     return this.#mine.lasts;
   }
 
+  /** Before what a person writes; rejects as `Lead.require`. */
+  readonly requireLead = (): Promise<void> => this.#mine.require(this.#times);
+
   /** Has every worker check its agents again. */
   checkAgents(): void {
     this.#asked += 1;
@@ -244,13 +246,13 @@ export class Fleet {
     // What no worker has yet can be placed again at once; what one has is judged when the engine is back.
     for (const run of this.#runs.values())
       if (run.dispatchedAt === null) run.talk?.fail(lost("the engine does not answer"));
-    if (!this.#isAway) {
+    if (!this.#mine.isAway) {
       this.#options.log.warn("the engine of the fleet does not answer: nothing is placed", {
         reason: messageOf(reason),
         next: "symphony workers list",
       });
     }
-    this.#isAway = true;
+    this.#mine.isAway = true;
     this.#tellChanges();
   }
 
@@ -272,8 +274,7 @@ export class Fleet {
     const now = clock.now();
     const isGap = now - this.#answeredAt > this.#times.awayMs / 2;
     this.#answeredAt = now;
-    if (this.#isAway) log.info("the engine of the fleet answers again");
-    this.#isAway = false;
+    if (this.#mine.isAway) log.info("the engine of the fleet answers again");
     this.#keepLead(lead, { from, now });
     for (const [at, member] of known.entries()) this.#saw(member, presences[at] ?? null, isGap);
     for (const run of ordered) run.endOrder = this.#sightings.get(run.member.id)?.beat ?? 0;
@@ -309,13 +310,13 @@ export class Fleet {
     if (!answer.startsWith("held ")) {
       this.#mine.extend(from, this.#times);
       this.#leadsSince ??= now;
-      [this.#hasLed, this.#refusedBy] = [true, null];
+      this.#hasLed = true;
       return;
     }
-    const isNew = this.#refusedBy === null;
+    const isNew = this.#mine.heldBy === null;
     const host = readLead(answer.slice(5))?.host ?? "another machine";
-    this.#mine.end();
-    [this.#leadsSince, this.#refusedBy] = [null, host];
+    this.#mine.end(host);
+    this.#leadsSince = null;
     if (this.#hasLed) this.#loseAll("another orchestrator has taken the fleet over");
     if (isNew && this.#hasLed) overtaken(host);
     if (isNew && !this.#hasLed)
@@ -341,7 +342,7 @@ export class Fleet {
     const sighting = this.#sightings.get(member.id) ?? null;
     const { presence = null, missingWall = null } = sighting ?? {};
     const why = whyNothing(member, sighting, {
-      ...{ refusedBy: this.#refusedBy, leads: this.#leadsSince !== null, times: this.#times },
+      ...{ refusedBy: this.#mine.heldBy, leads: this.#leadsSince !== null, times: this.#times },
       ...{ epoch: this.#members.epoch, isSettled: this.#isSettled() },
     });
     const running = [...this.#runs.values()].filter((run) => run.member.id === member.id).length;
@@ -360,10 +361,9 @@ export class Fleet {
   }
 
   #isSettled(): boolean {
-    const now = this.#options.clock.now();
     const sightings = this.#members.all.map(({ id }) => this.#sightings.get(id) ?? null);
-    const lead = { since: this.#leadsSince, now, epoch: this.#members.epoch };
-    return isSettled(lead, this.#times.leaseMs, sightings);
+    const lead = { since: this.#leadsSince, now: this.#options.clock.now() };
+    return isSettled({ ...lead, epoch: this.#members.epoch }, this.#times.leaseMs, sightings);
   }
 
   #tellChanges(): void {

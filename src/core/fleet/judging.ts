@@ -1,4 +1,3 @@
-import type { Clock } from "../clock.ts";
 import type { LeaseTimes } from "./lease.ts";
 import type { Sighting } from "./sighting.ts";
 
@@ -97,32 +96,6 @@ export class Deadline {
 
   end(): void {
     this.#at = Number.NEGATIVE_INFINITY;
-  }
-}
-
-/** An orchestrator's own time for writes outside: it is over before another one can lead. */
-export class LeadTime {
-  readonly #clock: Clock;
-  readonly #mine = new Deadline();
-  #wall = 0;
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  /** The lead was taken or kept; `from`: the moment before that was asked for, monotonic ms. */
-  extend(from: number, times: LeaseTimes): void {
-    this.#mine.extend(from, times);
-    this.#wall = this.#clock.wall() + this.#mine.at - this.#clock.now();
-  }
-
-  end(): void {
-    this.#mine.end();
-  }
-
-  /** The monotonic clock stands still while the machine is suspended, the wall clock does not. */
-  get lasts(): boolean {
-    return !this.#mine.isOver(this.#clock.now()) && this.#clock.wall() < this.#wall;
   }
 }
 
