@@ -19,16 +19,29 @@ export const mutants: readonly Mutant[] = [
   ...ofTheAgents,
   ...ofTheEgress,
   ...ofTheFleet,
-  ...faults({ file: "src/core/store/database.ts", tests: [failing] }, [
-    "FAULT-9: a commit that could not be synced stays in the journal",
-    "if (!this.#db.isTransaction) this.#takeBack();",
-    "",
-  ]),
-  ...faults({ file: "src/core/store/database.ts", tests: [failing] }, [
-    "FAULT-9: after a sync that failed, the next one is believed",
-    "if (sizeOf(journal)) syncAgain(journal);",
-    "",
-  ]),
+  ...faults(
+    { file: "src/core/store/write-ahead.ts", tests: [failing] },
+    [
+      "FAULT-9: a commit that could not be synced stays in the journal",
+      "if (!this.#db.isTransaction) this.#takeBack();",
+      "",
+    ],
+    [
+      "FAULT-9: after a sync that failed, the next one is believed",
+      "if (this.#size()) syncAgain(this.#path);",
+      "",
+    ],
+    [
+      "FAULT-9: a checkpoint that the disk refused is not known to the next write",
+      "if (this.#isBehind) this.#checkpoint();",
+      "",
+    ],
+    [
+      "FAULT-9: after the sync of a checkpoint that failed, the next one is believed",
+      "this.#isUnsure ||= isFaultOfDisk(error);",
+      "",
+    ],
+  ),
   ...faults({ file: "src/core/store/durable.ts", tests: [failing] }, [
     "FAULT-9: a document that was refused after its rename stays in its place",
     "await replaced?.().catch(() => undefined);",

@@ -10,16 +10,14 @@ import {
 import { pathToFileURL } from "node:url";
 import { systemCodeOf } from "../model/errors.ts";
 import { newerVersion } from "./durable.ts";
-import { noteKept, requireNeverMade, syncAgain, syncNow } from "./manifest.ts";
-import { corrupt, isFaultOfDisk, translate } from "./sqlite-errors.ts";
+import { noteKept, requireNeverMade, syncNow } from "./manifest.ts";
+import { corrupt, translate } from "./sqlite-errors.ts";
 import { userVersionIn } from "./user-version.ts";
+import { WriteAhead } from "./write-ahead.ts";
 
 const defaultBusyTimeoutMs = 5_000;
 /** A check reads the whole file: for a larger one it would delay the start. */
 const fullCheckLimitBytes = 64 * 1024 * 1024;
-
-/** 16 MB: pages of an index that change again and again are then written to the file a quarter as often. */
-const checkpointPages = 4_000;
 
 export type Row = Readonly<Record<string, SQLOutputValue>>;
 export type Params = Readonly<Record<string, SQLInputValue>>;
@@ -48,8 +46,7 @@ export function openDatabase(file: string, options: DatabaseOptions): Database {
     const db = new DatabaseSync(file, { timeout: options.busyTimeoutMs ?? defaultBusyTimeoutMs });
     try {
       db.exec(`PRAGMA synchronous = ${options.synchronous}; PRAGMA fullfsync = ON;
-        PRAGMA journal_mode = WAL; PRAGMA journal_size_limit = 67108864;
-        PRAGMA wal_autocheckpoint = ${checkpointPages};`);
+        PRAGMA journal_mode = WAL; PRAGMA journal_size_limit = 67108864;`);
       check(db, file, journalSize === 0 ? (size ?? 0) : null);
       migrate(db, file, options.migrations);
       return new Database(db, file, options.synchronous);
@@ -134,13 +131,14 @@ export class Database {
   readonly #file: string;
   readonly #synchronous: string;
   readonly #statements = new Map<string, StatementSync>();
-  /** A sync failed. The kernel reports that once, and may count as written what never reached the disk. */
-  #isUnsure = false;
+  readonly #ahead: WriteAhead;
+  #rows = 0;
 
   constructor(db: DatabaseSync, file: string, synchronous: string) {
     this.#db = db;
     this.#file = file;
     this.#synchronous = synchronous;
+    this.#ahead = new WriteAhead(db, file, synchronous);
   }
 
   all<T>(map: (row: Row) => T, sql: string, params: Params = {}): T[] {
@@ -155,6 +153,7 @@ export class Database {
   }
 
   run(sql: string, params: Params = {}): void {
+    this.#rows += 1;
     this.#writing(() => this.#prepare(sql).run(params));
   }
 
@@ -165,6 +164,7 @@ export class Database {
       counted.statements -= 1;
       for (const values of rows) {
         counted.statements += 1;
+        this.#rows += 1;
         statement.run(...values);
       }
     });
@@ -198,17 +198,8 @@ export class Database {
 
   /** When it returns, every committed transaction survives a power cut. */
   flush(): void {
-    const journal = `${this.#file}-wal`;
     counted.waits += 1;
-    translate(this.#file, () => {
-      if (this.#isUnsure) return this.#writeAgain();
-      try {
-        if (sizeOf(journal)) syncNow(journal);
-      } catch (error) {
-        this.#isUnsure = true;
-        throw error;
-      }
-    });
+    translate(this.#file, () => this.#ahead.flush());
   }
 
   close(): void {
@@ -232,39 +223,18 @@ export class Database {
 
   #writing<T>(work: () => T, isWrite = true): T {
     return translate(this.#file, () => {
-      if (isWrite && this.#isUnsure && !this.#db.isTransaction) this.#writeAgain();
+      const isWhole = isWrite && !this.#db.isTransaction;
+      if (isWhole) this.#ahead.require();
       try {
-        return work();
+        const result = work();
+        if (isWhole) this.#ahead.wrote(this.#rows);
+        if (isWhole) this.#rows = 0;
+        return result;
       } catch (error) {
-        if (isFaultOfDisk(error)) {
-          this.#isUnsure = true;
-          if (!this.#db.isTransaction) this.#takeBack();
-        }
+        this.#ahead.failed(error);
         throw error;
       }
     });
-  }
-
-  /** Writes the journal over itself, so that the next sync is about all of it. No one else writes it meanwhile. */
-  #writeAgain(): void {
-    const journal = `${this.#file}-wal`;
-    this.#db.exec("BEGIN IMMEDIATE");
-    try {
-      if (sizeOf(journal)) syncAgain(journal);
-      this.#isUnsure = false;
-    } finally {
-      this.#db.exec("ROLLBACK");
-    }
-  }
-
-  /** A commit that could not be synced is in the journal, where a start would find it: one that changes nothing takes its place. */
-  #takeBack(): void {
-    try {
-      this.#db.exec(`PRAGMA synchronous = OFF; PRAGMA user_version = ${userVersion(this.#db)}`);
-    } catch {
-      // The disk refuses that too.
-    }
-    this.#db.exec(`PRAGMA synchronous = ${this.#synchronous}`);
   }
 
   #prepare(sql: string): StatementSync {

@@ -7,10 +7,18 @@ const corruptCodes = new Set([11, 26]);
 const unavailableCodes = new Set([3, 5, 6, 7, 8, 10, 13, 14]);
 
 const ioCode = 10;
+const fullCode = 13;
 
 /** Whether the disk failed at a read, a write or a sync. */
 export function isFaultOfDisk(error: unknown): boolean {
   return error instanceof Error && "errcode" in error && (Number(error.errcode) & 0xff) === ioCode;
+}
+
+/** Whether the disk had no room. */
+export function isFull(error: unknown): boolean {
+  return (
+    error instanceof Error && "errcode" in error && (Number(error.errcode) & 0xff) === fullCode
+  );
 }
 
 /** `work`, with errors of SQLite and the file system as `storage_corrupt` or `storage_unavailable`; a bug stays a bug. */

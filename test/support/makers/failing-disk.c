@@ -1,6 +1,6 @@
 /* A disk that refuses: LD_PRELOAD, for files below $FAILING_DIR. The first bytes of $FAILING_SWITCH say which calls fail
  * (w: writes, s: syncs of files, d: syncs of directories, r: renames and links, o: files that are made; 0: none),
- * and with which errno. */
+ * and with which errno; a third byte spares the journals of SQLite. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -47,6 +47,8 @@ static int is_ours(int fd) {
   ssize_t length = readlink(name, path, sizeof path - 1);
   if (length < 0) return 0;
   path[length] = 0;
+  const char *end = length > 4 ? path + length - 4 : "";
+  if (given[2] && (!strcmp(end, "-wal") || !strcmp(end, "-shm"))) return 0;
   return below(path);
 }
 
