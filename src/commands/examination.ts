@@ -28,6 +28,11 @@ export async function diagnose(request: DoctorRequest, context: CommandContext) 
     ...{ env: context.env, version: version() },
     ...{ fix: request.fix, smoke: request.smoke, allowUnknown: request.allowUnknown },
     probePort: (server) => tryListen({ ...server, token: tokenFor(server, context.env) }),
+    async workers() {
+      const { system, workers } = await context.client();
+      const [{ version: server }, listed] = [await system.runtime(), await workers.list()];
+      return { server, workers: listed.workers };
+    },
     onResult(result) {
       if (!context.json)
         for (const line of resultLines(result, paint, context)) context.print(line);

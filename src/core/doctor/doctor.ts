@@ -13,7 +13,7 @@ import {
   type Holding,
   holdDataDir,
 } from "./data-checks.ts";
-import { checkFleet } from "./fleet-check.ts";
+import { checkFleet, type FleetVersions } from "./fleet-check.ts";
 import {
   checkClock,
   checkNode,
@@ -43,6 +43,8 @@ export interface DoctorOptions extends ProjectPlace {
   readonly smoke: boolean;
   /** Rejects with `cannot_listen` as the start of the server does. */
   probePort(server: ServerConfig): Promise<void>;
+  /** Of the fleet, as the running server of this project lists them, and its own version. */
+  workers(): Promise<FleetVersions>;
   /** Called with each result as soon as it is there. */
   onResult(result: CheckResult): void;
 }
@@ -119,7 +121,7 @@ async function checkAll(
       ["git", checkGit(project)],
       ["push", network(areRemote(project), () => checkPush(project))],
       ["webhook", checkWebhook(project)],
-      ...(hasFleet(project) ? [["fleet", checkFleet(project)] as const] : []),
+      ...(hasFleet(project) ? [["fleet", fleetAnswer(options, project, holding)] as const] : []),
       ...(hasHosts(project) ? [["ssh", checkSsh(project)] as const] : []),
       ["port", checkPort(project, holding, options.probePort)],
       ["servers", checkServers(project, holding)],
@@ -168,6 +170,14 @@ function usesProxy(address: string | undefined, env: Project["env"]): boolean {
 
 function hasFleet({ checked }: Project): boolean {
   return (checked?.effective.config.fleet.url ?? null) !== null;
+}
+
+function fleetAnswer(
+  { workers }: DoctorOptions,
+  project: Project,
+  { server }: Holding,
+): Promise<Answer> {
+  return checkFleet(project, server === null ? null : workers);
 }
 
 function hasHosts({ checked }: Project): boolean {

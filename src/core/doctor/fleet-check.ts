@@ -7,8 +7,20 @@ import { type Answer, failure, notAsked, ok, warn, worst } from "./result.ts";
 
 const engineMs = 15_000;
 
-/** The engine of `fleet.url`: that it answers and refuses nothing, what it keeps on disk, and its clock. */
-export async function checkFleet({ checked, lookup, redactor }: Project): Promise<Answer> {
+export interface FleetVersions {
+  readonly server: string;
+  /** The version is null for one that has not come yet. */
+  readonly workers: readonly { readonly name: string; readonly version: string | null }[];
+}
+
+/**
+ * The engine of `fleet.url`: that it answers and refuses nothing, what it keeps on disk, and its clock; `versions` asks the
+ * running server for those of its workers, null: none runs.
+ */
+export async function checkFleet(
+  { checked, lookup, redactor }: Project,
+  versions: (() => Promise<FleetVersions>) | null,
+): Promise<Answer> {
   if (checked === null) return notAsked("the workflow file cannot be used");
   try {
     const { fleet } = checked.effective.config;
@@ -23,10 +35,26 @@ export async function checkFleet({ checked, lookup, redactor }: Project): Promis
       // Awaited here: the engine is closed as this returns.
       return await answerOf(open, { address, leaseMs: fleet.leaseMs });
     });
-    return await inTime(asked, engineMs, `the engine at ${address}`);
+    const answer = await inTime(asked, engineMs, `the engine at ${address}`);
+    // A server that does not answer is the matter of another check.
+    const mixed = mixedIn((await versions?.().catch(() => null)) ?? null);
+    return mixed === null ? answer : worst([answer, mixed]);
   } catch (error) {
     return failure(error);
   }
+}
+
+function mixedIn(found: FleetVersions | null): Answer | null {
+  const others = found?.workers.filter(
+    ({ version }) => version !== null && version !== found.server,
+  );
+  const [first] = others ?? [];
+  if (first === undefined) return null;
+  const list = others?.map(({ name, version }) => `${name} ${version}`).join(", ");
+  return warn(
+    `workers have other versions than the server's ${found?.server}: ${list}`,
+    `symphony workers drain ${first.name}, then install the server's version there and start it again`,
+  );
 }
 
 async function answerOf(

@@ -25,6 +25,13 @@ echo done`);
 });
 after(() => world?.[Symbol.asyncDispose]());
 
+/** What doctor says of the fleet. */
+async function doctor(): Promise<string> {
+  const { stdout } = await symphony(world.place, "doctor", "--json");
+  const { checks } = JSON.parse(stdout) as { checks: Record<string, string>[] };
+  const { status, message } = checks.find(({ name }) => name === "fleet") ?? {};
+  return `${status}: ${message}`;
+}
 const release = (dir: string | null) => {
   world.program = dir === null ? current : join(dir, "bin", "symphony.js");
 };
@@ -71,6 +78,10 @@ test("15: a worker of another protocol is refused by name with the command to ty
   const list = await symphony(world.place, "workers", "list");
   assert.match(list.stdout, /build-1 .* 0\.0\.9 .*ready/);
   assert.match(list.stdout, /ancient .* 0\.0\.8 /);
+  assert.match(
+    await doctor(),
+    /workers have other versions than the server's \S+: (ancient 0\.0\.8, build-1 0\.0\.9|build-1 0\.0\.9, ancient 0\.0\.8)/,
+  );
 });
 
 test("4, 15: a rolling upgrade, worker by worker and then the server in mid-attempt, loses no turn and runs no attempt twice", {
@@ -126,6 +137,7 @@ test("4, 15: a rolling upgrade, worker by worker and then the server in mid-atte
   assert.ok(existsSync(work), JSON.stringify(last));
   assert.equal(readFileSync(work, "utf8"), "LOCAL-3\nLOCAL-3\n", "no turn was lost");
   await replace(second);
+  assert.doesNotMatch(await doctor(), /other versions/);
   await world.issue("Four");
   await succeeded("LOCAL-4");
   assert.equal(world.wasTwice, false, world.shared("twice").join("\n"));
