@@ -136,8 +136,12 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     assert.match(reason, /^2 rounds of feedback without a word of a person .*nit 3/);
     const { issue } = await world.detail();
     assert.equal(issue.state, "In Review");
-    await github.act({ do: "comment", as: "grace", issue: number, body: "Skip the nits." });
+    const again = await world.symphony("deliver", "LOCAL-1");
+    assert.equal(again.code, 0, again.stderr);
     await world.offered(4);
+    assert.match(told(world).at(-1) ?? "", /nit 3/, "by hand there is a new allowance of rounds");
+    await github.act({ do: "comment", as: "grace", issue: number, body: "Skip the nits." });
+    await world.offered(5);
     assert.match(told(world).at(-1) ?? "", /Skip the nits\./);
   });
 

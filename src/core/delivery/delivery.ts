@@ -45,6 +45,7 @@ export interface DeliveriesDeps extends Reach {
   conversationWritten?(entry: Entry, written: Written): void;
 }
 
+const offering: ReadonlySet<string> = new Set(["push", "pull_request"]);
 const unled = "it is not certain that this server leads the fleet";
 const notNow = (wall: number): Written => ({ outcome: "later", at: wall + 5_000, reason: unled });
 
@@ -198,7 +199,7 @@ export class Deliveries implements BranchBook {
 
   /** By hand: everything that was refused is tried again at once, and the rounds begin anew. */
   async deliver(issueId: string): Promise<Delivered> {
-    const { store, clock } = this.#deps;
+    const { store, clock, rests, post } = this.#deps;
     await Promise.all([this.settled(issueId), this.#updates?.ready(issueId)]);
     await this.#held.offer(issueId);
     const known = this.of(issueId);
@@ -208,9 +209,9 @@ export class Deliveries implements BranchBook {
       });
     }
     this.#save({ ...known, remakes: true });
-    const isWaiting = store
-      .waitingOf(issueId)
-      .some(({ kind }) => kind === "push" || kind === "pull_request");
+    const again = { type: "offer.resumed", issueId } as const;
+    await rests({ ...again, workspacePath: known.workspacePath, anew: true });
+    const isWaiting = store.waitingOf(issueId).some(({ kind }) => offering.has(kind));
     store.retry(issueId, clock.wall());
     const isThere =
       known.pushed === known.head &&
@@ -219,17 +220,16 @@ export class Deliveries implements BranchBook {
       const { issue, attemptId, workspacePath, head, from } = known;
       const order = { issue, attemptId: `${attemptId}:${randomUUID()}`, workspacePath, head, from };
       this.offer({ ...order, moves: true });
-      const next = this.of(issueId);
-      if (next) this.#save({ ...next, attemptId });
+      this.#save({ ...(this.of(issueId) ?? known), attemptId });
     }
     this.#outbox.kick();
     await this.settled(issueId);
     await this.#watch.look(issueId);
     const now = this.of(issueId) ?? known;
     // A person had closed it, and a person opens it again.
-    if (known.over && !now.over && now.problem === null) {
-      this.#deps.post({ type: "offer.resumed", issueId, workspacePath: now.workspacePath });
-    }
+    if (known.over && !now.over && now.problem === null)
+      post({ ...again, workspacePath: now.workspacePath });
+    this.#watch.tellFeedback(issueId);
     return now;
   }
 

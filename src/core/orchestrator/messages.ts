@@ -203,6 +203,8 @@ export type Input =
       readonly type: "offer.resumed";
       readonly issueId: string;
       readonly workspacePath: string | null;
+      /** By hand: rounds begin anew, and of held issues those continue that wait for a person's word. */
+      readonly anew?: true;
       /** What its last attempt left was committed by hand, and is offered as it is. */
       readonly made?: {
         readonly attemptId: string;

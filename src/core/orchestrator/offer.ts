@@ -239,10 +239,19 @@ function merged(
 /** It waits for people again and takes their feedback: it was stopped, or what kept it from them is mended. */
 function resumed(
   state: State,
-  { issueId, workspacePath, made }: About<"offer.resumed">,
+  { issueId, workspacePath, made, anew }: About<"offer.resumed">,
   context: Context,
 ): Decision {
   const row = state.issues.get(issueId);
+  const isUsed = row?.offer && (row.offer.rounds > 0 || row.offer.exhausted);
+  if (anew && row && isUsed && !(row.claim === "held" && row.attached)) {
+    const offer = { ...row.offer, rounds: 0, exhausted: false };
+    const next = { ...state, issues: state.issues.offering(row.issue, offer) };
+    if (row.claim === "held" && row.offer.exhausted)
+      return resumed(next, { type: "offer.resumed", issueId, workspacePath }, context);
+    return decided(next, { type: "saveRecord", issueId });
+  }
+  if (anew) return decided(state);
   // Meanwhile it may have been queued or attached to: its next turn offers it.
   if (row?.claim !== "held" || row.attached) return decided(state);
   if (made !== undefined) {

@@ -195,6 +195,15 @@ test("delivery.max_rounds: rounds without a word of a person are counted over he
   assert.deepEqual(restarted.live, ["A-1"], "a person's word continues it, also after a restart");
   assert.equal(restarted.records.get(id)?.offer?.rounds, 0);
 
+  const byHand = new Scheduler([issue("A-1")], settings({}, 2), world.records);
+  await byHand.begin();
+  const again = { type: "offer.resumed", issueId: id, workspacePath: "/w", anew: true } as const;
+  await byHand.orchestrator.apply(again);
+  assert.deepEqual([claimOf(byHand), byHand.records.get(id)?.offer?.rounds], ["review", 0]);
+  await byHand.orchestrator.apply(red);
+  await byHand.advance(0);
+  assert.deepEqual(byHand.live, ["A-1"], "symphony deliver gives new rounds");
+
   const spoken = await offered({}, 1);
   await spoken.orchestrator.apply(red);
   await spoken.advance(0);
