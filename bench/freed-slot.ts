@@ -5,6 +5,7 @@ import { Orchestrator, type Ports } from "../src/core/orchestrator/orchestrator.
 import { restoredState } from "../src/core/orchestrator/records.ts";
 import { step } from "../src/core/orchestrator/step.ts";
 import { createLinearTracker } from "../src/core/tracker/linear/tracker.ts";
+import { partsOf } from "../src/core/tracker/reads.ts";
 import { startFakeLinear } from "../test/support/fakes/fake-linear.ts";
 import { config } from "../test/support/makers/issue.ts";
 
@@ -61,8 +62,8 @@ export async function measureRefills(
     {
       ...quiet,
       config: () => ({ config: settings, problem: null }),
-      fetchCandidates: () => tracker.fetchIssuesByStates(settings.tracker.activeStates),
-      fetchIssues: (ids) => tracker.fetchIssuesByIds(ids),
+      fetchCandidates: () => partsOf(tracker).byStates(settings.tracker.activeStates),
+      fetchIssues: (ids) => partsOf(tracker).byIds(ids),
       runAttempt({ issue: { id: issueId }, attemptId }, reports) {
         const exit = Promise.withResolvers<Exit>();
         reports.reported({ type: "turn.started", turnId: "turn" });

@@ -18,7 +18,7 @@ import { earlierWork } from "./prompt/prompt.ts";
 import { templateMissing } from "./prompt/templates.ts";
 import { SavedLater } from "./store/durable.ts";
 import { withoutKeyLines } from "./text/redact.ts";
-import { sharedReads } from "./tracker/reads.ts";
+import { partsOf, sharedReads } from "./tracker/reads.ts";
 
 export function portsOf(deps: CoreDeps): Ports {
   const { clock, log, config, store, bus, trackers, attempts } = deps;
@@ -32,20 +32,12 @@ export function portsOf(deps: CoreDeps): Ports {
       return inForce(config).problem;
     },
     fetchCandidates: () =>
-      trackers.tracker.fetchIssuesByStates(config.current.config.tracker.activeStates),
+      partsOf(trackers.tracker).byStates(config.current.config.tracker.activeStates),
     pollPace: () => {
       const { intervalMs } = config.current.config.polling;
       return trackers.tracker.pollPace?.(intervalMs) ?? null;
     },
-    fetchIssues: sharedReads((ids) => trackers.tracker.fetchIssuesByIds(ids)),
-    partial() {
-      const { partial } = trackers.tracker;
-      if (!partial) return null;
-      return {
-        fetchCandidates: () => partial.byStates(config.current.config.tracker.activeStates),
-        fetchIssues: (ids) => partial.byIds(ids),
-      };
-    },
+    fetchIssues: sharedReads((ids) => partsOf(trackers.tracker).byIds(ids)),
     whyGone: (id) => trackers.tracker.whyGone?.(id) ?? null,
     runAttempt: (order, reports) => attempts.run(order, attemptDepsOf(deps, order), reports),
     stopAttempt: (id, reason, graceMs) => attempts.stop(id, reason, graceMs),

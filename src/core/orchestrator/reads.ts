@@ -9,19 +9,13 @@ import type { Fault } from "./state.ts";
 export interface ReadPorts {
   /** Re-reads the workflow file if it changed, right before candidates are read. */
   preflight(): Promise<Fault | null>;
-  fetchCandidates(): Promise<readonly Issue[]>;
+  /** A part of the scope may fail by itself. */
+  fetchCandidates(): Promise<PartialRead>;
   /** What the tracker's budget asks of the next poll. */
   pollPace?(): PollPace | null;
-  fetchIssues(ids: readonly string[]): Promise<readonly Issue[]>;
-  /** The same reads where a part of the scope may fail by itself; null: it has no parts. */
-  partial?(): PartialPorts | null;
+  fetchIssues(ids: readonly string[]): Promise<PartialRead>;
   /** Why the last read by id left this issue out; null: not known. */
   whyGone?(id: string): string | null;
-}
-
-export interface PartialPorts {
-  fetchCandidates(): Promise<PartialRead>;
-  fetchIssues(ids: readonly string[]): Promise<PartialRead>;
 }
 
 type ReadType = "refreshRunning" | "preflight" | "fetchCandidates" | "verifyIssues" | "checkIssue";
@@ -33,27 +27,28 @@ export async function readFrom(ports: ReadPorts, effect: Read): Promise<Input> {
   try {
     switch (effect.type) {
       case "refreshRunning": {
-        const { ids, issues } = partOf(effect.ids, await fetchSome(ports, effect.ids));
+        const { ids, issues } = partOf(effect.ids, await ports.fetchIssues(effect.ids));
         const gone = goneOf(ports, ids, issues);
         return { type: "running.refreshed", request, ids, issues, ...gone };
       }
       case "preflight":
         return { type: "preflight.ended", request, problem: await ports.preflight() };
       case "fetchCandidates": {
-        const partial = ports.partial?.() ?? null;
-        const { issues, unread } = partial
-          ? await partial.fetchCandidates()
-          : { issues: await ports.fetchCandidates(), unread: null };
+        const { issues, unread } = await ports.fetchCandidates();
         const pace = ports.pollPace?.() ?? null;
         return { type: "candidates.fetched", request, issues, pace, ...(unread && { unread }) };
       }
       case "verifyIssues": {
-        const read = partOf(effect.ids, await fetchSome(ports, effect.ids));
+        const read = partOf(effect.ids, await ports.fetchIssues(effect.ids));
         return { type: "issues.verified", request, ...read };
       }
       case "checkIssue": {
         const { issueId } = effect;
-        const issues = await ports.fetchIssues([issueId]);
+        const { issues, unread } = await ports.fetchIssues([issueId]);
+        if (unread) {
+          const { code, message } = unread;
+          return failedRead(ports, effect, { code, message });
+        }
         const gone = goneOf(ports, [issueId], issues);
         return { type: "issue.checked", request, issueId, issue: issues[0] ?? null, ...gone };
       }
@@ -63,15 +58,10 @@ export async function readFrom(ports: ReadPorts, effect: Read): Promise<Input> {
   }
 }
 
-function fetchSome(ports: ReadPorts, ids: readonly string[]) {
-  return ports.partial?.()?.fetchIssues(ids) ?? ports.fetchIssues(ids);
-}
-
 /** The issues, and which of the ids were read. */
-function partOf(ids: readonly string[], read: readonly Issue[] | PartialRead) {
-  if (!("issues" in read)) return { ids, issues: read };
-  const left = new Set(read.unread?.ids);
-  return { ids: ids.filter((id) => !left.has(id)), issues: read.issues };
+function partOf(ids: readonly string[], { issues, unread }: PartialRead) {
+  const left = new Set(unread?.ids);
+  return { ids: ids.filter((id) => !left.has(id)), issues };
 }
 
 /** What the tracker says about the issues that its answer leaves out. */

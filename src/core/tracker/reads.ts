@@ -1,11 +1,28 @@
-import type { Issue } from "../model/issue.ts";
+import type { PartialRead, PartialReads } from "./partial.ts";
+import type { Tracker } from "./tracker.ts";
 
-type FetchByIds = (ids: readonly string[]) => Promise<readonly Issue[]>;
+type FetchByIds = (ids: readonly string[]) => Promise<PartialRead>;
 
 interface Waiting {
   readonly ids: Set<string>;
-  readonly answer: Promise<readonly Issue[]>;
+  readonly answer: Promise<PartialRead>;
   readonly start: () => void;
+}
+
+/** Its reads in parts; a tracker without parts is read whole, or not at all. */
+export function partsOf(
+  tracker: Pick<Tracker, "partial" | "fetchIssuesByStates" | "fetchIssuesByIds">,
+): PartialReads {
+  const whole = async (read: Promise<PartialRead["issues"]>) => ({
+    issues: await read,
+    unread: null,
+  });
+  return (
+    tracker.partial ?? {
+      byStates: (states) => whole(tracker.fetchIssuesByStates(states)),
+      byIds: (ids) => whole(tracker.fetchIssuesByIds(ids)),
+    }
+  );
 }
 
 /** Reads of single issues that are sent one by one; further reads wait and share the next request. */
@@ -32,7 +49,10 @@ export function sharedReads(fetch: FetchByIds): FetchByIds {
   const join = (id: string) => {
     waiting ??= batch(read);
     waiting.ids.add(id);
-    return waiting.answer.then((issues) => issues.filter((issue) => issue.id === id));
+    return waiting.answer.then(({ issues, unread }) => ({
+      issues: issues.filter((issue) => issue.id === id),
+      unread: unread?.ids.includes(id) ? unread : null,
+    }));
   };
   return (ids) => {
     const [only] = ids;

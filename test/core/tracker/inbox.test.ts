@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { Issue } from "../../../src/core/model/issue.ts";
+
 import { sameText } from "../../../src/core/text/text.ts";
 import { openDeliveries } from "../../../src/core/tracker/deliveries.ts";
 import { WebhookInbox } from "../../../src/core/tracker/inbox.ts";
 import { signatureOf, webhookSecret } from "../../../src/core/tracker/linear/deliveries.ts";
+import type { PartialRead } from "../../../src/core/tracker/partial.ts";
 import { RateWindow } from "../../../src/core/tracker/rate-window.ts";
 import { sharedReads } from "../../../src/core/tracker/reads.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";
@@ -104,18 +105,20 @@ test("work that the disk refused is tried again a minute later, and not after th
 describe("shared reads", () => {
   interface Asked {
     readonly ids: readonly string[];
-    readonly answer: PromiseWithResolvers<readonly Issue[]>;
+    readonly answer: PromiseWithResolvers<PartialRead>;
   }
 
   function world() {
     const asked: Asked[] = [];
     const fetch = sharedReads((ids) => {
-      const answer = Promise.withResolvers<readonly Issue[]>();
+      const answer = Promise.withResolvers<PartialRead>();
       asked.push({ ids, answer });
       return answer.promise;
     });
-    const answer = (index: number) =>
-      asked[index]?.answer.resolve(asked[index].ids.map((id) => issue(id, { id })));
+    const answer = (index: number, unread: PartialRead["unread"] = null) => {
+      const ids = asked[index]?.ids.filter((id) => !unread?.ids.includes(id)) ?? [];
+      asked[index]?.answer.resolve({ issues: ids.map((id) => issue(id, { id })), unread });
+    };
     return { asked, fetch, answer };
   }
 
@@ -135,9 +138,22 @@ describe("shared reads", () => {
     for (const index of [1, 2, 3]) answer(index);
     const found = await Promise.all(all);
     assert.deepEqual(
-      found.map((issues) => issues.map(({ id }) => id)),
+      found.map(({ issues }) => issues.map(({ id }) => id)),
       names.map((name) => [name]),
     );
+  });
+
+  test("a part that cannot be read is said to those alone who asked for it", async () => {
+    const { asked, fetch, answer } = world();
+    const all = ["a", "b", "c", "d", "e"].map((id) => fetch([id]));
+    answer(0);
+    await all[0];
+    await new Promise(setImmediate);
+    const unread = { code: "tracker_status", message: "acme/b: Not Found", ids: ["e"] };
+    for (const index of [1, 2, 3]) answer(index, unread);
+    assert.deepEqual(asked[3]?.ids, ["d", "e"]);
+    assert.deepEqual(await all[3], { issues: [issue("d", { id: "d" })], unread: null });
+    assert.deepEqual(await all[4], { issues: [], unread });
   });
 
   test("a failure rejects all who shared the read, and the next read is sent", async () => {
@@ -150,8 +166,8 @@ describe("shared reads", () => {
     for (const { answer } of asked) answer.reject(new Error("away"));
     assert.ok((await outcome).every(({ status }) => status === "rejected"));
     const again = fetch(["a"]);
-    asked.at(-1)?.answer.resolve([]);
-    assert.deepEqual(await again, []);
+    asked.at(-1)?.answer.resolve({ issues: [], unread: null });
+    assert.deepEqual(await again, { issues: [], unread: null });
   });
 
   test("lists of ids are sent unchanged", async () => {

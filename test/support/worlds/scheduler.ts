@@ -14,7 +14,7 @@ import {
   Orchestrator,
   type Ports,
 } from "../../../src/core/orchestrator/orchestrator.ts";
-import type { PartialPorts } from "../../../src/core/orchestrator/reads.ts";
+import type { ReadPorts } from "../../../src/core/orchestrator/reads.ts";
 import { restoredState } from "../../../src/core/orchestrator/records.ts";
 import type { Fault } from "../../../src/core/orchestrator/state.ts";
 import { step } from "../../../src/core/orchestrator/step.ts";
@@ -32,7 +32,7 @@ export interface FakeRun {
 }
 
 /** The real orchestrator with a clock, a tracker and agents that the test controls. */
-export class Scheduler implements Omit<Ports, "config"> {
+export class Scheduler implements Omit<Ports, "config" | "fetchCandidates" | "fetchIssues"> {
   readonly clock = new FakeClock();
   readonly meter = new Meter();
   readonly orchestrator: Orchestrator;
@@ -53,7 +53,7 @@ export class Scheduler implements Omit<Ports, "config"> {
   /** What the tracker asks of the next poll. */
   pace: PollPace | null = null;
   /** The reads of a tracker whose parts fail by themselves. */
-  parts: PartialPorts | null = null;
+  parts: Pick<ReadPorts, "fetchCandidates" | "fetchIssues"> | null = null;
   gate: Promise<void> | null = null;
   /** Delays only candidate lists; their content is from the time of the request. */
   listGate: Promise<void> | null = null;
@@ -87,10 +87,11 @@ export class Scheduler implements Omit<Ports, "config"> {
       decide: (state, input, context) => this.decide(state, input, context),
       config: () => ({ config: this.config, problem: this.problem, warnings: this.warnings }),
       preflight: async () => this.preflight(),
-      fetchCandidates: () => this.fetchCandidates(),
+      fetchCandidates: async () =>
+        this.parts?.fetchCandidates() ?? { issues: await this.fetchCandidates(), unread: null },
       pollPace: () => this.pollPace(),
-      partial: () => this.parts,
-      fetchIssues: (ids) => this.fetchIssues(ids),
+      fetchIssues: async (ids) =>
+        this.parts?.fetchIssues(ids) ?? { issues: await this.fetchIssues(ids), unread: null },
       whyGone: (id) => this.gone.get(id) ?? null,
       runAttempt: (order, reports) => this.runAttempt(order, reports),
       stopAttempt: (id, reason, graceMs) => this.stopAttempt(id, reason, graceMs),
