@@ -250,10 +250,22 @@ function examineEntry(
     objections.add(path, "submodule", isModules ? "it names submodules" : "it is a submodule");
   if (!rules.allowWorkflows && /^\.github\/(?:workflows|actions)\//i.test(path))
     objections.add(path, "workflow", "it runs with the rights of the repository");
+  const held = secretOf(path, rules);
+  if (held !== null) objections.add(held.path, "secret", `${held.kind} is in its name`);
   if (mode === "160000") return;
   if (bytes < 0) objections.add(path, "unreadable", "its content is not here");
   if (bytes > maxFileBytes)
     objections.add(path, "too_large", `${bytes} bytes; the limit is ${maxFileBytes}`);
+}
+
+/** What kind of secret the name of a file holds, and the name without it. */
+function secretOf(path: string, { holdsSecret }: OfferRules) {
+  const kindOf = (name: string) => holdsSecret(Buffer.from(name, "latin1"));
+  const kind = kindOf(path);
+  if (kind === null) return null;
+  const parts = path.split("/");
+  const shown = parts.map((part) => (kindOf(part) === null ? part : "[redacted]")).join("/");
+  return { kind, path: shown === path ? "[redacted]" : shown };
 }
 
 interface Reading {

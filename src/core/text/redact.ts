@@ -35,11 +35,17 @@ export function createRedactor(): Redactor {
       return safe.replaceAll(secretShapes, mark);
     },
     secretIn(text) {
-      const isKnown =
-        [...long].some((form) => text.includes(form)) ||
-        (pattern !== null && text.search(pattern) >= 0);
+      // Text of two bytes for each character, as Windows writes it, has a zero next to each letter.
+      const texts = text.includes("\0") ? [text, text.replaceAll("\0", "")] : [text];
+      const isKnown = texts.some(
+        (one) =>
+          [...long].some((form) => one.includes(form)) ||
+          (pattern !== null && one.search(pattern) >= 0),
+      );
       if (isKnown) return "a secret that symphony knows";
-      return text.search(secretShapes) >= 0 ? "what looks like a token or a private key" : null;
+      return texts.some((one) => one.search(secretShapes) >= 0)
+        ? "what looks like a token or a private key"
+        : null;
     },
   };
 }

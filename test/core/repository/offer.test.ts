@@ -72,6 +72,19 @@ test("every commit is examined: what a later one removed, and messages, count", 
   assert.deepEqual([found.commits, found.files, found.branch], [3, 8, "main"]);
 });
 
+test("a secret in the name of a file or of its folder is found, and not shown", async (t) => {
+  const { write, commit, offer } = bench(t);
+  write("docs/s3cr3t.txt", "x\n");
+  write("s3cr3t/a", "x\n");
+  const found = await offer(commit());
+  const objections = found.objections.map(({ path, kind, detail }) => [path, kind, detail]);
+  const expected = ["[redacted]/a", "docs/[redacted]"];
+  assert.deepEqual(
+    objections.sort(),
+    expected.map((path) => [path, "secret", "TOKEN is in its name"]),
+  );
+});
+
 test("what a merge took over from the base does not count; what the merge itself adds does", async (t) => {
   const { git, write, commit, base, offer } = bench(t);
   git("checkout", "-q", "-b", "work");

@@ -63,3 +63,14 @@ test("a secret is found within any other text", () => {
     { numRuns: 200 },
   );
 });
+
+test("X-2: a secret in text of two bytes for each character is found, in either order of the bytes", () => {
+  const { add, secretIn } = createRedactor();
+  add(secret.slice(0, 16));
+  const wide = Buffer.from(`x ${secret}`, "utf16le");
+  for (const bytes of [wide, Buffer.from(wide).swap16()])
+    assert.equal(secretIn(bytes.toString("utf8")), "a secret that symphony knows");
+  const token = Buffer.from(`key=ghp_${"a1B2".repeat(9)}\r\n`, "utf16le").toString("utf8");
+  assert.match(String(secretIn(token)), /looks like/);
+  assert.equal(secretIn("a\0b\0c"), null);
+});
