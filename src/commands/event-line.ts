@@ -56,7 +56,9 @@ export function eventLine(
   const text = lineOf(event, paint);
   if (text === null) return null;
   if (issue === null) return text;
-  const next = event.type === "issue.blocked" ? `  ${paint.dim(`symphony respond ${issue}`)}` : "";
+  // An event of an earlier release does not name it.
+  const { next: command = `symphony respond ${issue}` } = event.data;
+  const next = event.type === "issue.blocked" ? `  ${paint.dim(plainLine(String(command)))}` : "";
   return `${paint.bold(issue)}  ${text}${next}`;
 }
 

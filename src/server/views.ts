@@ -30,14 +30,15 @@ import {
 import type { SymphonyEvent } from "../core/model/event.ts";
 import type { Issue, IssueStatus } from "../core/model/issue.ts";
 import { type Unwritten, writerOf } from "../core/model/names.ts";
-import { answerCommand, heldStep, type NextStep, nextCommand } from "../core/model/next-step.ts";
+import { heldStep, type NextStep, nextCommand } from "../core/model/next-step.ts";
 import { workInWords } from "../core/model/work.ts";
 import type { WorkerHost } from "../core/model/worker.ts";
 import type { TemplateChoice } from "../core/orchestrator/choice.ts";
 import { reviewOpens } from "../core/orchestrator/explain.ts";
 import type { Completed, Retry, Review, Running, Stopped } from "../core/orchestrator/issues.ts";
-import { endedAsk, type IssueStatusView, type Waiting } from "../core/orchestrator/snapshot.ts";
+import type { IssueStatusView } from "../core/orchestrator/snapshot.ts";
 import type { View } from "../core/orchestrator/view.ts";
+import { answeredBy, endedAsk, type Waiting } from "../core/orchestrator/waits.ts";
 import type { Kept } from "../core/workspace/kept.ts";
 
 // Core's values in the layout of the contract. The writers convert them to the wire's names and times, and write nothing
@@ -260,7 +261,7 @@ export function snapshotView(
     blocked: snapshot.blocked.map((entry) => ({
       ...row(entry.issue, "blocked"),
       needs: needsOf(entry),
-      next: answerCommand(entry.issue.identifier, needsOf(entry)),
+      next: answeredBy(entry),
     })),
     review: snapshot.review.map((entry) => reviewRow(entry, deliveryOf(entry.issue.id))),
     held: snapshot.held.map((entry) => stoppedRow(entry, "held", deliveryOf(entry.issue.id))),

@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { lineOf } from "../../src/commands/event-line.ts";
+import { eventLine, lineOf } from "../../src/commands/event-line.ts";
 import { paintFor } from "../../src/commands/output.ts";
 import { temporaryDir } from "../support/makers/storage.ts";
 import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
@@ -70,7 +70,7 @@ test("on a terminal serve says what happens in lines for a person, and what it w
   const wanted = [
     "codex can be started",
     "LOCAL-1  dispatched",
-    "LOCAL-1  waits for a person: Which colour?  [Blue]  symphony respond LOCAL-1",
+    'LOCAL-1  waits for a person: Which colour?  [Blue]  symphony respond LOCAL-1 "ANSWER"',
     "LOCAL-1  completed in state Done",
     "Stopping.",
     "Stopped.",
@@ -104,6 +104,10 @@ test("a line for a person has the time of this machine, and a question its answe
   assert.equal(line("issue.blocked", "waits: Which?", { needs }), "waits: Which?  [Blue | Green]");
   const approval = { needs: { kind: "approval", options: ["accept"] } };
   assert.equal(line("issue.blocked", "waits: Run it?", approval), "waits: Run it?");
+  const event = { type: "issue.blocked", message: "waits: Run it?", issueIdentifier: "EX-1" };
+  const next = "symphony respond EX-1 approve --id ask_1";
+  const shown = eventLine({ ...event, data: { ...approval, next } }, paint);
+  assert.equal(shown, `EX-1  waits: Run it?  ${next}`);
 });
 
 test("without a terminal the log is logfmt, and each form can be asked for", async (t) => {

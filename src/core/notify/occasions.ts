@@ -1,5 +1,5 @@
 import type { EventType, SymphonyEvent } from "../model/event.ts";
-import { answerStep, nextCommand } from "../model/next-step.ts";
+import { answerStep, type NextStep, nextCommand } from "../model/next-step.ts";
 import type { OccasionName } from "../model/notice.ts";
 import { oneLine } from "../text/text.ts";
 
@@ -104,9 +104,13 @@ function meaningOf({ type, message, data, issueIdentifier: issue }: SymphonyEven
 }
 
 /** Events of an earlier release do not name it. */
-function nextIn({ next }: SymphonyEvent["data"], issue: string | null): { next?: string } {
+function nextIn(
+  { next }: SymphonyEvent["data"],
+  issue: string | null,
+  step: NextStep = "requeue",
+): { next?: string } {
   if (typeof next === "string") return { next };
-  return issue === null ? {} : { next: nextCommand("requeue", issue) };
+  return issue === null ? {} : { next: nextCommand(step, issue) };
 }
 
 function isBudget({ brake }: SymphonyEvent["data"]): boolean {
@@ -123,7 +127,7 @@ function needsOf(message: string, data: SymphonyEvent["data"], issue: string | n
   const what = kind === "approval" ? "its agent asks for an approval" : "its agent has a question";
   const words = Array.isArray(options) ? options.filter((one) => typeof one === "string") : [];
   const choices = words.length === 0 ? "" : ` (${words.join(", ")})`;
-  const next = issue === null ? {} : { next: nextCommand(answerStep(kind), issue) };
+  const next = nextIn(data, issue, answerStep(kind));
   return { names: ["needs"], reason: what, full: `${message}${choices}`, ...next };
 }
 

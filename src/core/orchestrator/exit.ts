@@ -15,6 +15,7 @@ import { withStart } from "./refill.ts";
 import { close, complete, continuationDelay, queueFailure, queueRetry, release } from "./retry.ts";
 import { attemptOf, claimed, type Fault, type State } from "./state.ts";
 import { hold } from "./stop.ts";
+import { blockedBy } from "./waits.ts";
 
 /** An attempt's processes are gone: counts the attempt once, then decides about its issue. */
 export function attemptExited(
@@ -156,22 +157,15 @@ function finished(
         },
         { delayMs: continuationDelay(), now: context.now, wall: context.wall },
       );
-    case "needs":
+    case "needs": {
+      const { issue, workspacePath, attemptId } = entry;
+      const wait = { issue, needs: exit.needs, sinceWall: context.wall, workspacePath };
       return decided(
-        claimed(state, {
-          claim: "blocked",
-          issue: entry.issue,
-          needs: exit.needs,
-          sinceWall: context.wall,
-          workspacePath: entry.workspacePath,
-        }),
-        { type: "saveRecord", issueId: entry.issue.id },
-        tell("issue.blocked", entry.issue, {
-          attemptId: entry.attemptId,
-          message: `waits for a person: ${exit.needs.prompt}`,
-          data: { needs: { kind: exit.needs.kind, options: exit.needs.options } },
-        }),
+        claimed(state, { claim: "blocked", ...wait }),
+        { type: "saveRecord", issueId: issue.id },
+        blockedBy(wait, attemptId),
       );
+    }
     case "failed":
       if (isAgentsOwn(exit)) return agentRefused(state, entry, { exit, context });
       // A retry cannot succeed: it would find the same files.

@@ -30,6 +30,7 @@ import { wantedFor, whyNoWorker } from "./placement.ts";
 import { conflictOf, orderGate } from "./radar.ts";
 import { type Fault, isClaimed, type State } from "./state.ts";
 import { isUnread } from "./tracker-health.ts";
+import { answeredBy, isAsking, waitOf } from "./waits.ts";
 
 /** One rule that an issue must pass to be started, and its result. */
 export type Explained = ScopeLine;
@@ -150,7 +151,7 @@ function claimGates({ id, identifier }: Issue, state: State): readonly Explained
     ...completedGate(row, identifier),
     gate("not_claimed", !isClaimed(state, id) && row?.claim !== "review", {
       detail: claimText(row),
-      opens: claimOpens(row, identifier),
+      opens: claimOpens(row),
     }),
   ];
 }
@@ -291,7 +292,7 @@ function passable(
 }
 
 function claimText(row: IssueRow | undefined): string {
-  if (row?.claim === "running") return "running";
+  if (row?.claim === "running") return isAsking(row) ? "waiting for a person" : "running";
   if (row?.claim === "retrying") return "waiting for its retry";
   if (row?.claim === "review") return "its work is offered and waits for people or checks";
   return row?.claim === "blocked" ? "waiting for a person" : "free";
@@ -300,11 +301,12 @@ function claimText(row: IssueRow | undefined): string {
 /** What ends the wait of offered work. */
 export const reviewOpens = "an answer of people or checks to its work";
 
-function claimOpens(row: IssueRow | undefined, identifier: string): string {
+function claimOpens(row: IssueRow | undefined): string {
   if (row?.claim === "retrying") return `its retry, due ${new Date(row.dueWall).toISOString()}`;
-  if (row?.claim === "blocked") return `symphony respond ${identifier}`;
+  if (row?.claim === "blocked") return answeredBy(row);
   if (row?.claim === "review") return reviewOpens;
-  return "the end of its attempt";
+  const [asked] = row?.claim === "running" && isAsking(row) ? waitOf(row) : [];
+  return asked ? answeredBy(asked) : "the end of its attempt";
 }
 
 /** Why it is held, or will be held once its agent has ended; null when it is not. */

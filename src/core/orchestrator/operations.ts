@@ -24,7 +24,6 @@ import {
   statusOfFound,
   statusOfIdentifier,
   statusWith,
-  type Waiting,
 } from "./snapshot.ts";
 import type { State } from "./state.ts";
 import {
@@ -34,6 +33,7 @@ import {
   transitionsOf,
 } from "./transitions.ts";
 import { healthOf, type InForce, type View, viewIn } from "./view.ts";
+import type { Waiting } from "./waits.ts";
 
 export interface OperationsDeps {
   readonly orchestrator: Orchestrator;

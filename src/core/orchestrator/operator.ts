@@ -9,10 +9,11 @@ import { runAgain } from "./offer.ts";
 import { recheckRequested } from "./poll.ts";
 import { relisted } from "./queue.ts";
 import { complete } from "./retry.ts";
-import { endedAsk, knownIssue, statusOf } from "./snapshot.ts";
+import { knownIssue, statusOf } from "./snapshot.ts";
 import { attemptIdOf } from "./start.ts";
 import { claimed, type State } from "./state.ts";
 import { hold, stopFor } from "./stop.ts";
+import { blockedBy, endedAsk, waitOf } from "./waits.ts";
 
 type Target = "queued" | "held" | "completed";
 
@@ -177,14 +178,7 @@ export function questionsAfter(
 export function blockedNow(before: Running, after: Running): Decision["effects"] {
   const [first] = after.questions;
   if (!first || first.id === before.questions[0]?.id) return [];
-  const { kind, prompt, options } = first.needs;
-  return [
-    tell("issue.blocked", after.issue, {
-      attemptId: after.attemptId,
-      message: `waits for a person: ${prompt}`,
-      data: { needs: { kind, options } },
-    }),
-  ];
+  return waitOf(after).map((wait) => blockedBy(wait, after.attemptId));
 }
 
 /**

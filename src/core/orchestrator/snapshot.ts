@@ -7,17 +7,9 @@ import type { FoundIssue } from "../tracker/tracker.ts";
 import { slotsFor, waitingFor } from "./dispatch.ts";
 import { type Configured, dispatchGates, type Explained } from "./explain.ts";
 import { dayGate, hostGate, hoursGate, pausedGate } from "./gates.ts";
-import type {
-  Blocked,
-  Completed,
-  Failed,
-  Held,
-  Retry,
-  Review,
-  Running,
-  Stopped,
-} from "./issues.ts";
+import type { Completed, Failed, Held, Retry, Review, Running, Stopped } from "./issues.ts";
 import { isFree, type State } from "./state.ts";
+import { isAsking, type Waiting, waitOf } from "./waits.ts";
 
 /** The operator's view. Lists are cut to `limit`; `counts` are the full numbers. */
 export interface Snapshot {
@@ -47,16 +39,6 @@ export interface Paused {
   /** null: not known. */
   readonly untilWall: number | null;
   readonly reason: string;
-}
-
-/** A question to a person: open until `untilWall` with a live agent, else indefinitely. */
-export interface Waiting extends Omit<Blocked, "claim"> {
-  readonly untilWall?: number;
-  readonly attemptId?: string;
-  /** Of the live agent's request. */
-  readonly askId?: string;
-  /** What the live agent asks next to it, and gets an answer to afterwards. */
-  readonly further?: readonly string[];
 }
 
 const completedShown = 50;
@@ -124,25 +106,6 @@ export function pausedNow(state: State, config: Config): readonly Paused[] {
     return { gate: "provider", agent, untilWall, reason } as const;
   });
   return [...all, ...unable, ...providers];
-}
-
-/** True if its agent is live and waits for a person. */
-function isAsking(entry: Running): boolean {
-  return entry.questions.length > 0 && !entry.stopping;
-}
-
-/** Names what an issue asks whose run has ended with it, as the id of a live agent's request does. */
-export function endedAsk({ sinceWall }: Pick<Blocked, "sinceWall">): string {
-  return `ended_${sinceWall}`;
-}
-
-/** A live agent's question, in the form of one whose run has ended with it. */
-export function waitOf({ issue, questions, workspacePath, attemptId }: Running): Waiting[] {
-  const [first, ...others] = questions;
-  if (!first) return [];
-  const { id: askId, needs, sinceWall, untilWall } = first;
-  const further = others.map((one) => one.needs.prompt);
-  return [{ issue, needs, sinceWall, untilWall, workspacePath, attemptId, askId, further }];
 }
 
 /** Ended attempts plus the elapsed time of live ones (E-10). */

@@ -88,7 +88,7 @@ test("D26: what needs a person is sent within 5 s, with what else waits", async 
     issueIdentifier: "EX-2",
     attemptId: "att_2",
     message: "waits for a person: run `curl secret.example`?",
-    data: { needs },
+    data: { needs, next: "symphony respond EX-2 approve --id ask_2" },
   });
   await world.waiting("webhook", 2);
   world.clock.advance(5_000);
@@ -97,7 +97,8 @@ test("D26: what needs a person is sent within 5 s, with what else waits", async 
   assert.equal(body.headline, "2 notices: 1 issue needs you, 1 failed");
   assert.ok(!text?.includes("curl"), "what is asked is left to detail: full");
   const next = body.occasions.map((one: { next: string }) => one.next);
-  assert.deepEqual(next, ["symphony transition EX-1 queued", "symphony respond EX-2 approve"]);
+  const approve = "symphony respond EX-2 approve --id ask_2";
+  assert.deepEqual(next, ["symphony transition EX-1 queued", approve]);
 });
 
 test("what keeps new work from starting is reported once when it lasts for 5 minutes, and not when it ends before", async () => {

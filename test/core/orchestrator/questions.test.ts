@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { AgentEvent } from "../../../src/core/agent/agent.ts";
 import type { Needs } from "../../../src/core/model/attempt.ts";
+import { dispatchGates } from "../../../src/core/orchestrator/explain.ts";
 import type { Input } from "../../../src/core/orchestrator/messages.ts";
 import { snapshot } from "../../../src/core/orchestrator/snapshot.ts";
 import { config, issue } from "../../support/makers/issue.ts";
@@ -36,6 +37,25 @@ test("an issue whose agent waits for a person is blocked, once, and its agent ke
   assert.deepEqual(counts(world), { running: 0, blocked: 1, queued: 0 });
   assert.deepEqual(world.live, ["A-1"]);
   assert.equal(world.eventTypes("A-1").filter((type) => type === "issue.blocked").length, 1);
+});
+
+test("the event of a request and the gate of its issue name the command that answers this request alone", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  const told = () =>
+    world.events.filter(({ type }) => type === "issue.blocked").map(({ data }) => data?.["next"]);
+  const gate = () =>
+    dispatchGates(issue("A-1"), world.orchestrator.state, {
+      config: world.config,
+      problem: null,
+    }).find((one) => one.gate === "not_claimed");
+  const command = (id: string) => `symphony respond A-1 approve --id ${id}`;
+  world.run("A-1").say(asks(world), asks(world, "ask_2"));
+  assert.deepEqual([gate()?.detail, gate()?.opens], ["waiting for a person", command("ask_1")]);
+  await world.orchestrator.apply(approve);
+  assert.deepEqual(told(), [command("ask_1"), command("ask_2")]);
+  await world.run("A-1").end({ kind: "needs", needs, code: "approval_required" });
+  const ended = command(`ended_${world.clock.wall()}`);
+  assert.deepEqual([told().at(-1), gate()?.opens], [ended, ended]);
 });
 
 test("answers reach the live agent in the order of its requests, and the issue runs again after the last", async () => {
