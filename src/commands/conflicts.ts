@@ -53,9 +53,10 @@ export function conflictLines(all: readonly Overlap[]): string[] {
   groups.sort((one, other) => other.names.size - one.names.size);
   const lines = groups.slice(0, linesAtMost).map(({ files, names }) => {
     const [first = "", second, ...more] = names;
+    const inOrder = [...names].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
     const who =
       more.length > 0
-        ? `${firstOf([...names], namedAtMost)} conflict`
+        ? `${firstOf(inOrder, namedAtMost)} conflict`
         : `${second} conflicts with ${first}`;
     return plainLine(`${who} in ${files}: symphony conflicts`);
   });
