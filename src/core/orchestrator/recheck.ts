@@ -199,7 +199,10 @@ function relaunch(state: State, entry: Retry, issue: Issue, context: Context): D
   const { attempt } = entry;
   const noWorker = whyNoWorker(state, config, wantedFor(state, issue, config));
   // A full or lost pool of workers is no failure, and counts none.
-  if (noWorker !== null) return queueForSlot(state, { ...entry, issue, error: noWorker }, context);
+  if (noWorker !== null) {
+    const retry = { ...entry, issue, error: noWorker, waited: entry.wantsSlot };
+    return queueForSlot(state, retry, context);
+  }
   if (hasSlot(slotsFor(state, config), issue)) {
     return startAttempt(
       state,

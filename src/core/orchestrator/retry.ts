@@ -84,9 +84,17 @@ export function queueFailure(state: State, retry: NewRetry, context: Context): D
   return queueRetry(state, retry, onBackoff(retry, context));
 }
 
-/** As `queueFailure`, for a retry that found no free slot (O-24): it may take the next one. */
-export function queueForSlot(state: State, retry: NewRetry, context: Context): Decision {
-  return queueRetry(state, retry, { ...onBackoff(retry, context), wantsSlot: true });
+/**
+ * As `queueFailure`, for a retry that found no free slot (O-24): it may take the next one. One that `waited` already is read
+ * 16 times less often: what frees a slot wakes it.
+ */
+export function queueForSlot(
+  state: State,
+  { waited = false, ...retry }: NewRetry & { readonly waited?: boolean },
+  context: Context,
+): Decision {
+  const pace = { ...retry, attempt: retry.attempt + (waited ? 4 : 0) };
+  return queueRetry(state, retry, { ...onBackoff(pace, context), wantsSlot: true });
 }
 
 function onBackoff({ attempt }: NewRetry, { config, now, wall }: Context): When {

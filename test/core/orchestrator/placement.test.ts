@@ -302,6 +302,20 @@ test("26: retries that came due while no worker was there start at its slots, th
   assert.ok(urgent.every(Boolean), order.join());
 });
 
+test("26: a retry that waits for a worker is seldom read, and starts at once when one is there", async () => {
+  const { world } = await fleet([worker("w1")]);
+  const away = [worker("w1", { ready: false, why: "away" })];
+  world.orchestrator.post({ type: "workers.changed", workers: away });
+  await world.run("A-1").end({ kind: "failed", code: "worker_lost", message: "away" });
+  const reads = () => world.calls.filter((call) => call === "issues A-1").length;
+  const before = reads();
+  for (let at = 0; at < 360; at++) await world.advance(10_000);
+  assert.ok(reads() - before < 40, `${reads() - before} reads in an hour`);
+  world.orchestrator.post({ type: "workers.changed", workers: [worker("w1")] });
+  await world.advance(1_000);
+  assert.deepEqual([...world.orchestrator.state.issues.of("running").keys()].length, 1);
+});
+
 test("30: an agent on a worker may finish its turn when its issue is closed: the word that it did so itself comes later", async () => {
   const { world } = await fleet([worker("w1")]);
   world.run("A-1").say({ type: "turn.started", turnId: "1" });
