@@ -49,10 +49,13 @@ export function sshArgv(host: string, script: string, env: NodeJS.ProcessEnv): r
   ];
 }
 
-/** Always in quotes: a shell of any kind gets one word. */
+/** Always in quotes: a shell of any kind gets one word. In the quotes of fish a backslash is not always itself. */
 export function quoted(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
+  return `'${text.replaceAll(/['\\]/g, (one) => `'\\${one}'`)}'`;
 }
+
+/** The first line of a script: a profile may have set something else. */
+export const plainShell = "set +eu; unset IFS";
 
 /** A shell line for this machine that starts the program of an agent on the host. */
 export function sshLine(host: string, script: string, env: NodeJS.ProcessEnv): string {
@@ -101,6 +104,7 @@ const noiseBytes = 256 * 1024;
 export async function callHost(host: string, call: Call, env: NodeJS.ProcessEnv): Promise<Reply> {
   const mark = `symphony-${randomBytes(9).toString("hex")}:`;
   const script = [
+    plainShell,
     `set -- ${call.args.map(quoted).join(" ")}`,
     `say() { printf "\\n%s%s" ${mark} "$#"; printf "\\t%s" "$@"; printf "\\n"; }`,
     call.script,

@@ -36,6 +36,8 @@ const handshakeMs = 15_000;
 const tryAgainMs = 15_000;
 const lookAgainMs = 300_000;
 const endMs = 30_000;
+/** The first git 2 that can say and choose the format of a repository's objects. */
+const oldestGit = 29;
 
 interface Seen {
   readonly why: string | null;
@@ -58,12 +60,15 @@ export async function greet(
   host: string,
   { root, programs, env }: { root: string; programs: readonly string[]; env: NodeJS.ProcessEnv },
 ): Promise<Facts> {
-  const text = `it's "${randomBytes(4).toString("hex")}" $HOME \\ *`;
+  const text = `it's "${randomBytes(4).toString("hex")}" $HOME \\ \\\\ \\' *`;
   const call = { script: handshake, args: [root, text, ...programs], timeoutMs: handshakeMs };
   const { words } = await callHost(host, call, env);
   const [echo, at = "", name = "", git = "-", own = "-", missing, path = ""] = words;
   if (echo !== text) throw lost(host, "its login shell changes quoted text: make bash that shell");
   if (git === "-") throw lost(host, "it has no git");
+  const [, major = 0, minor = 0] = /(\d+)\.(\d+)/.exec(git)?.map(Number) ?? [];
+  if (major < 2 || (major === 2 && minor < oldestGit))
+    throw lost(host, `its ${git} is too old: 2.${oldestGit} or later is needed`);
   if (own === "-") throw lost(host, "its processes cannot be found in /proc: only Linux has that");
   if (missing !== "-") {
     const message = `a login there does not find ${missing}: its PATH is ${path}`;

@@ -41,6 +41,13 @@ export function tooLarge(place: Place, size: number, maxBytes: number): Symphony
   return new SymphonyError("workspace_error", message, { hint: "raise fleet.max_copy" });
 }
 
+/** `said`: the last line of git. */
+export function unread(place: Place, said: string): SymphonyError {
+  const why = `git cannot read it${said === "" ? "" : `: ${displayText(said, 300)}`}`;
+  const message = `what is in ${nameOf(place)} has not come back and stays there: ${why}`;
+  return new SymphonyError("workspace_error", message);
+}
+
 /** For a script that reads its variables from stdin. */
 export function linesOf(variables: Readonly<Record<string, string>>): Buffer {
   return Buffer.from(

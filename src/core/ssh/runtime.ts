@@ -13,7 +13,7 @@ import type { Clock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { shellQuoted } from "../text/text.ts";
 import type { Book } from "./book.ts";
-import { quoted, sshFault, sshLine, sshVariables } from "./command-line.ts";
+import { plainShell, quoted, sshFault, sshLine, sshVariables } from "./command-line.ts";
 import type { SshHosts } from "./hosts.ts";
 import { endRun, ifLatest } from "./scripts.ts";
 import type { SshWorkspaces } from "./workspaces.ts";
@@ -136,6 +136,7 @@ function launchOf(
 ): string {
   const names = secretEnvNames.filter((name) => /^[A-Za-z_]\w*$/.test(name)).join(" ");
   const lines = [
+    plainShell,
     `later() { echo "a later server uses this host: $1" >&2; }; at=${quoted(dirname(workspace))}${ifLatest(book)}`,
     `cd -- ${quoted(workspace)} || exit 1`,
     ...(names === "" ? [] : [`unset ${names}`]),

@@ -1,5 +1,5 @@
 // What runs on a host: bash, git and /proc, and nothing of symphony. Each script gets its values as `$1`, `$2`, … and answers
-// with `say`. No two backslashes stand next to each other: fish would make one of them.
+// with `say`.
 
 import type { Book } from "./book.ts";
 
@@ -114,7 +114,7 @@ say "$code"; tail -c 2048 "$out"; rm -f -- "$out"`;
  * hooks and filters. A repository inside, as a commit names it, would be asked with its own settings: such a commit is not read. `$state`: a commit, a branch and a tree; or why nothing can be read, with `$head` empty.
  */
 const readWork = `
-export GIT_TERMINAL_PROMPT=0 GIT_NO_LAZY_FETCH=1 GIT_OPTIONAL_LOCKS=0 GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=symphony GIT_AUTHOR_EMAIL=symphony@localhost GIT_COMMITTER_NAME=symphony GIT_COMMITTER_EMAIL=symphony@localhost
+export LC_ALL=C GIT_TERMINAL_PROMPT=0 GIT_NO_LAZY_FETCH=1 GIT_OPTIONAL_LOCKS=0 GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=symphony GIT_AUTHOR_EMAIL=symphony@localhost GIT_COMMITTER_NAME=symphony GIT_COMMITTER_EMAIL=symphony@localhost
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
 quiet="-c core.hooksPath=/dev/null -c core.fsmonitor=false -c gc.auto=0"
 own=\${ws%/*}/.symphony-ssh/\${ws##*/}.git
@@ -128,14 +128,14 @@ open_own() {
 }
 has_links() { g ls-tree -r "$1" | grep -q ^160000; }
 read_work() {
-  head= branch=- tree= why=
+  head= branch=- tree= why= more=
   cd -- "$ws" 2>/dev/null || { why=gone; return; }
   if [ -L .git ] || ! [ -d .git ]; then why=plain; [ -n "$(ls -A)" ] || why=empty; return; fi
   if [ -s .git/shallow ]; then why=shallow; return; fi
   id=$(w rev-parse -q --verify "HEAD^{commit}") || { why=unborn; return; }
   open_own || { why=unreadable; return; }
   has_links "$id" && { why=submodules; return; }
-  { g read-tree -m "$id" 2>/dev/null || g read-tree "$id"; } && g add -A . 2>/dev/null && tree=$(g write-tree) || { why=unreadable; return; }
+  { g read-tree -m "$id" 2>/dev/null || g read-tree "$id"; } && more=$(g add -A . 2>&1) && tree=$(g write-tree) || { why=unreadable; return; }
   branch=$(w symbolic-ref -q HEAD) || branch=-
   head=$id
 }`;
@@ -143,7 +143,7 @@ read_work() {
 /** `$1` workspace, `$2` the state that is known, `$3` the most bytes, `$4`… commits that the receiver has. */
 export const bringBack = `ws=$1 known=$2 max=$3; shift 3${readWork}
 read_work
-[ -n "$head" ] || { say "$why"; exit; }
+[ -n "$head" ] || { say "$why" "$(echo "$more" | tail -n 1)"; exit; }
 [ "$head $branch $tree" = "$known" ] && { say same; exit; }
 files=-
 if [ "$tree" != "$(g rev-parse "$head^{tree}")" ]; then files=$(g commit-tree "$tree" -p "$head" -m files </dev/null) || exit 1; fi

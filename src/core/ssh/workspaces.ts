@@ -13,7 +13,16 @@ import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
 import type { Book, Left, Place } from "./book.ts";
 import type { Call, Reply } from "./command-line.ts";
 import { requireRemote, type SshHosts } from "./hosts.ts";
-import { foreign, linesOf, nameOf, notPrepared, notSent, overtaken, tooLarge } from "./refusals.ts";
+import {
+  foreign,
+  linesOf,
+  nameOf,
+  notPrepared,
+  notSent,
+  overtaken,
+  tooLarge,
+  unread,
+} from "./refusals.ts";
 import { branchPrefix, installReturned } from "./returned.ts";
 import { bootstrapped, bringBack, discard, hook, ifOwn, prepare, takeWork } from "./scripts.ts";
 
@@ -32,11 +41,10 @@ export interface SshWorkspacesDeps {
 const prepareMs = 60_000;
 const copyMs = 600_000;
 /** Why nothing can come back, in words. */
-const unreadable: Readonly<Record<string, string>> = {
+const notReturned: Readonly<Record<string, string>> = {
   plain: "it holds no git repository",
   unborn: "nothing is committed in it",
   shallow: "it is a shallow clone",
-  unreadable: "git cannot read it",
   submodules: "it has submodules",
 };
 /**
@@ -178,7 +186,9 @@ export class SshWorkspaces {
       await book.change(issueId, { ...next, isBehind: false, sending: null });
       return;
     }
-    const why = unreadable[word];
+    // Such as a full disk: it is no success while the work has not come back.
+    if (word === "unreadable") throw unread(place, size ?? "");
+    const why = notReturned[word];
     if (why !== undefined) return tell(`what is in ${nameOf(place)} stays there: ${why}`);
     if (word === "gone" && place.seen !== "") tell(`${nameOf(place)} is gone`);
     await book.change(issueId, { isBehind: false, sending: null });
@@ -319,6 +329,7 @@ export class SshWorkspaces {
   async #remove(issueId: string, run: AwayRun): Promise<string> {
     const { book, log } = this.#deps;
     const tell = () => {};
+    const { isBehind } = this.requirePlace(issueId);
     await this.#run(issueId, run).catch((error: unknown) =>
       log.warn("before_remove failed", { reason: messageOf(error) }),
     );
@@ -329,7 +340,9 @@ export class SshWorkspaces {
       const place = nameOf(this.requirePlace(issueId));
       log.warn("a workspace stays on its host", { place, why: messageOf(error) });
       await book.leave(issueId);
-      throw error;
+      if (!isBehind || !(error instanceof SymphonyError)) throw error;
+      const message = `${error.message}; the last changes in ${place} have not come back, and stay there`;
+      throw new SymphonyError(error.code, message, { cause: error });
     }
     await book.drop(issueId);
     return "";

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -38,6 +39,11 @@ test("Z-5: the command line of ssh has its configuration file, port, destination
   assert.equal(plain.includes("-F"), false);
   assert.deepEqual(plain.slice(-3), ["-T", "host", "bash -lc 'true'"]);
   assert.equal(quoted("a b"), "'a b'");
+  const text = `it's \\ "$HOME" \\\\ \\' \\n`;
+  for (const shell of ["sh", "bash", "zsh", "fish"]) {
+    const { error, stdout } = spawnSync(shell, ["-c", `printf %s ${quoted(text)}`]);
+    if (error === undefined) assert.equal(stdout.toString(), text, shell);
+  }
 });
 
 test("fleet 24: no call shares a connection, asks a question, or forwards anything, whatever the user's own configuration says", () => {

@@ -22,7 +22,8 @@ interface SshOptions {
 
 /**
  * A project whose attempts run on hosts. Its `ssh` is a script that records its arguments and runs the command on this
- * machine, in the home of the host and apart from the processes of the server; a file `exit` in that home makes it fail.
+ * machine, in the home of the host and apart from the processes of the server; a file `exit` in that home makes it fail, a file `shell` names the
+ * login shell.
  */
 export class SshWorld extends ServedProject implements AsyncDisposable {
   readonly #hosts: string;
@@ -120,6 +121,6 @@ host="\${*: -2:1}"; command="\${*: -1}"
 home='${hosts}/'"\${host//[^A-Za-z0-9_.-]/_}"
 if [ -e "$home/exit" ]; then tail -n +2 "$home/exit" >&2; exit "$(head -n 1 "$home/exit")"; fi
 [ -d "$home" ] || { echo "ssh: Could not resolve hostname $host" >&2; exit 255; }
-cd "$home" && exec setsid -w env -i HOME="$home" USER=there SHELL=/bin/bash PATH=/usr/local/bin:/usr/bin:/bin HOST_NAME="$host" bash -c "$command"
+cd "$home" && exec setsid -w env -i HOME="$home" USER=there SHELL=/bin/bash PATH=/usr/local/bin:/usr/bin:/bin HOST_NAME="$host" "$(cat shell 2>/dev/null || echo bash)" -c "$command"
 `;
 }
