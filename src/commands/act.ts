@@ -173,7 +173,7 @@ export const respondCommand = row({
     note(
       applies === "now"
         ? `The agent on ${issue} has the answer${toWhat(asked)} and continues; ${following(issue)}`
-        : `${issue} is started again and continues with the answer${toWhat(asked)}; ${following(issue)}`,
+        : `${issue} is started again with the answer${toWhat(asked)}, and may request an approval once more; ${following(issue)}`,
     ),
 });
 

@@ -17,6 +17,10 @@ interface Workplace {
 
 type Context = Pick<CommandContext, "env" | "note">;
 
+/** codex drops the exceptions of the denials that it has in the home of the agents. */
+const approvedAtHome =
+  "A command that you approve in codex runs in your home and does not see the workspace: decline it, and run it in the shell of symphony attach";
+
 interface Thread {
   readonly id: string;
   readonly home: string;
@@ -42,6 +46,7 @@ export async function openOwnProgram(
   const thread = kind === program && id !== null && home !== null ? { id, home } : null;
   if (kind === null || id === null) anew("no agent has worked on the issue yet");
   else if (thread === null) anew(`the issue's agent was not ${program} but ${plainLine(kind)}`);
+  if (program === "codex" && thread !== null) note(approvedAtHome);
   const opening =
     program === "codex" ? codexOpening(cwd, thread, env) : await claudeOpening(thread, env, anew);
   const { args, env: own, after } = opening;

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { startFakeOpenai } from "../support/fakes/fake-openai.ts";
+import { deliveryProject } from "../support/makers/delivery-project.ts";
 import { LocalProject } from "../support/worlds/openai-world.ts";
 import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
@@ -72,4 +75,39 @@ describe("a person answers the built-in agent", () => {
     const requests = JSON.stringify(await project.openai.requests());
     assert.match(requests, /Blue, and keep the old name/);
   });
+});
+
+test("attach: what a person changed, and their note, are the next turn of the built-in agent's own thread", async () => {
+  const run = (cmd: string) => ({ type: "shell", cmd });
+  const say = (text: string) => ({ type: "text", text });
+  await using openai = await startFakeOpenai([
+    ...[run("echo by agent > agent.txt"), say("One."), run("echo two > next.txt"), say("Two.")],
+  ]);
+  await using place = await deliveryProject({
+    front: `agent: { kind: openai }
+openai: { base_url: ${JSON.stringify(openai.url)}, model: gpt-5.5 }`,
+    env: { OPENAI_API_KEY: "sk-test-0123456789" },
+  });
+  await using server = await Served.start(place);
+  const { issues, system } = server.client;
+  const params = { id: "LOCAL-1" };
+  const reviewed = async (attempts: number) =>
+    eventually(`attempt ${attempts} is in review`, async () => {
+      const { review } = await system.state({});
+      return review.length > 0 && (await issues.detail({ params })).attempts.count === attempts;
+    });
+  await issues.create({ body: { title: "Greet" } });
+  await reviewed(1);
+  const at = await issues.attach({ params, body: { interrupt: false } });
+  assert.deepEqual([at.agent_kind, at.agent_home], ["openai", null]);
+  await writeFile(join(at.path, "hand.txt"), "by hand\n");
+  await issues.detach({ params, body: { note: "Keep it." } });
+  await reviewed(2);
+  const { attempts } = await issues.attempts({ params });
+  assert.deepEqual(
+    attempts.map(({ thread_id: id }) => id),
+    [at.thread_id, at.thread_id],
+  );
+  const read = JSON.stringify((await openai.requests()).at(-1)?.body);
+  assert.match(read, /by agent[\s\S]*Their note: Keep it\.[\s\S]*\+by hand/);
 });

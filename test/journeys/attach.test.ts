@@ -159,6 +159,7 @@ test("attach: the person's own agent opens, on the thread where the agent was th
     `projects={"${place.workspace("LOCAL-1")}"={trust_level="untrusted"}}`,
   ]);
   assert.doesNotMatch(codex.shown, /begins a new session/);
+  assert.match(codex.shown, /command that you approve in codex runs in your home/);
   await reviewed(server, 2);
   const git = gitIn(place.bare);
   assert.equal(git("show", `${branch}:by-codex.txt`), "by codex");
