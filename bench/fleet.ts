@@ -9,7 +9,7 @@ import { cpuMs, quantile, report, residentMb } from "./kit.ts";
 
 // A server, its engine and workers on one machine, with agents in C that say ten messages a second each: dispatch, guidance
 // and abort through the engine, what is stored, what it costs, and how long a worker's death takes.
-// `node bench/fleet.ts [WORKERS AGENTS [redis|postgres]]`
+// `node bench/fleet.ts [WORKERS AGENTS [redis|postgres]]`; what takes longer than its limit ends it with how far it came.
 
 const [workers = 2, agents = 40] = process.argv.slice(2, 4).map(Number);
 const postgres =
@@ -17,6 +17,9 @@ const postgres =
 const perSecond = 10;
 const seconds = 15;
 const rounds = 30;
+const waitMs = 60_000;
+/** Of a new workspace, its copy and its agent, on two busy cores. */
+const startMs = 3_000;
 const program = join(process.env["TMPDIR"] ?? "/tmp", `symphony-bench-agent-${process.pid}`);
 const source = fileURLToPath(new URL("agent.c", import.meta.url));
 
@@ -39,7 +42,11 @@ const began = performance.now();
 for (let at = 1; at <= agents; at++)
   await client.issues.create({ body: { title: `Give request ${at} an identifier` } });
 await client.system.refresh();
-while ((await turnsBegun()) < agents) await delay(20);
+const starting = Math.max(agents * startMs, waitMs);
+await until(starting, async () => {
+  const begun = await turnsBegun();
+  return begun >= agents || `${begun} of ${agents} turns have begun`;
+});
 const allMs = performance.now() - began;
 report({ name: name("all turns begun"), value: allMs, unit: "ms" });
 report({ name: name("turns begun a second"), value: (agents * 1_000) / allMs, unit: "/s" });
@@ -89,7 +96,10 @@ report({
 const ended = await timed(Math.min(agents, rounds), async (at) => {
   const id = ids[at] ?? "";
   await client.issues.abort({ params: { id }, body: {} });
-  while ((await client.issues.detail({ params: { id } })).status === "running") await delay(2);
+  await until(waitMs, async () => {
+    const { status } = await client.issues.detail({ params: { id } });
+    return status !== "running" || `${id} still runs`;
+  });
 });
 report({
   name: name("abort to the end of the attempt"),
@@ -102,7 +112,10 @@ report({
 const [dead] = world.started;
 const killedAt = performance.now();
 dead?.child.kill("SIGKILL");
-while ((await world.seen(dead?.name ?? ""))?.why !== "lost") await delay(20);
+await until(waitMs, async () => {
+  const why = (await world.seen(dead?.name ?? ""))?.why;
+  return why === "lost" || `the list says of the worker that was killed: ${why}`;
+});
 report({
   name: name("kill -9 of a worker until it counts as lost"),
   value: performance.now() - killedAt,
@@ -118,6 +131,17 @@ async function timed(times: number, work: (at: number) => Promise<unknown>): Pro
     all.push(performance.now() - from);
   }
   return all;
+}
+
+/** Asks again until the answer is true; after `ms` it throws the last one. */
+async function until(ms: number, ask: () => Promise<true | string>): Promise<void> {
+  const end = performance.now() + ms;
+  for (;;) {
+    const answer = await ask();
+    if (answer === true) return;
+    if (performance.now() > end) throw new Error(`not within ${ms / 1_000} s: ${answer}`);
+    await delay(2);
+  }
 }
 
 async function turnsBegun(): Promise<number> {
@@ -148,7 +172,7 @@ async function dispatches(): Promise<void> {
   for (let at = 0; at < 200; at++) {
     const from = performance.now();
     await queue.add(`r-${at}`, "one");
-    while (!taken.has(`r-${at}`)) await delay(0);
+    await until(waitMs, async () => taken.has(`r-${at}`) || `job ${at} was not taken`);
     all.push((taken.get(`r-${at}`) ?? 0) - from);
   }
   report({

@@ -27,6 +27,8 @@ export interface Queue {
   add(run: string, instance: string): Promise<void>;
   /** One that a worker has taken stays until its lock has ended: it is tried for a minute. */
   drop(run: string): Promise<void>;
+  /** Its worker never comes back: nothing of it is left when it resolves. */
+  forget(): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -13,7 +13,7 @@ import { Lead } from "./lead.ts";
 import { type LeaseTimes, leadOf, leaseTimes, readLead, readPresence } from "./lease.ts";
 import { lettersKey, type Member, Members, type MembersOptions } from "./members.ts";
 import { openEngine } from "./opening.ts";
-import { orderChecks, orderEnd, orderWorker } from "./orders.ts";
+import { forgetWorker, orderChecks, orderEnd, orderWorker } from "./orders.ts";
 import type { Placement } from "./remote.ts";
 import { judge, lost, type Run } from "./runs.ts";
 import { type Sighting, sighted } from "./sighting.ts";
@@ -289,7 +289,9 @@ export class Fleet {
     for (const [name, run] of this.#runs) await this.#orderEnd(name, run);
     for (const member of this.#removed.values()) {
       const { lastBeatAt = 0 } = this.#sightings.get(member.id) ?? {};
-      if (now - lastBeatAt > this.#times.leaseMs) this.#removed.delete(member.id);
+      const isOver = now - lastBeatAt > this.#times.leaseMs;
+      if (isOver && this.#removed.delete(member.id))
+        void forgetWorker(this.#engine, this.#queues, member.id);
       else await orderWorker(this.#engine, member.id, "removed");
     }
   }
@@ -317,7 +319,8 @@ export class Fleet {
     const host = readLead(answer.slice(5))?.host ?? "another machine";
     this.#mine.end(host);
     this.#leadsSince = null;
-    if (this.#hasLed) this.#loseAll("another orchestrator has taken the fleet over");
+    for (const run of this.#hasLed ? this.#runs.values() : [])
+      run.talk?.fail(lost("another orchestrator has taken the fleet over"));
     if (isNew && this.#hasLed) overtaken(host);
     if (isNew && !this.#hasLed)
       log.warn("another orchestrator leads this fleet: nothing is placed", { host });
@@ -332,10 +335,6 @@ export class Fleet {
     if (isLost && before.presence?.left !== true)
       log.warn("a worker is lost", { worker: member.name });
     this.#sightings.set(member.id, seen);
-  }
-
-  #loseAll(why: string): void {
-    for (const run of this.#runs.values()) run.talk?.fail(lost(why));
   }
 
   #view(member: Member): WorkerHost {

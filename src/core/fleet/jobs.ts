@@ -7,6 +7,8 @@ import type { Backend, Bull } from "./packages.ts";
 
 /** One attempt at a job, and nothing of it is left when it has ended. */
 const kept = { attempts: 1, removeOnComplete: true, removeOnFail: true };
+/** What became of jobs, which nothing here reads. */
+const streams = { events: { maxLen: 256 } };
 const retryTakingMs = 500;
 const dropTries = 12;
 const dropAgainMs = 5_000;
@@ -18,7 +20,7 @@ export interface JobsPlace {
 }
 
 export function openQueue({ Queue }: Bull, worker: string, { options, backend }: JobsPlace): Queue {
-  const queue = new Queue(worker, options, backend);
+  const queue = new Queue(worker, { ...options, streams }, backend);
   queue.on("error", () => {});
   let isClosed = false;
   return {
@@ -40,6 +42,7 @@ export function openQueue({ Queue }: Bull, worker: string, { options, backend }:
         await setTimeout(dropAgainMs, undefined, { ref: false });
       }
     },
+    forget: () => queue.obliterate({ force: true }),
     close() {
       isClosed = true;
       return queue.close();

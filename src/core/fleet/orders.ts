@@ -1,11 +1,13 @@
 import { sealList } from "./agents.ts";
-import type { Engine } from "./engine.ts";
+import type { Engine, Queue } from "./engine.ts";
 import { lettersKey, type Member } from "./members.ts";
 
 // What the server orders of a worker that its talks may not reach: it reads orders with each renewal, and before it takes a job.
 
 /** An order to end an attempt outlives every lease, and then itself. */
 const orderMs = 3_600_000;
+/** A worker that was removed while it was away learns of it for so long. */
+const removedMs = 30 * 24 * 3_600_000;
 
 /** `drain`: the worker ends when it runs nothing; `removed`: it ends everything now; null: neither. */
 export function orderWorker(
@@ -13,7 +15,20 @@ export function orderWorker(
   worker: string,
   order: "drain" | "removed" | null,
 ): Promise<void> {
-  return engine.note("order", worker, order);
+  return engine.note("order", worker, order, order === "removed" ? removedMs : undefined);
+}
+
+/** Of a worker that was removed and runs nothing any more: its queue and its list of agents go. Never rejects. */
+export async function forgetWorker(
+  engine: Engine,
+  queues: Map<string, Queue>,
+  worker: string,
+): Promise<void> {
+  const queue = queues.get(worker) ?? engine.queue(worker);
+  queues.delete(worker);
+  await queue.forget().catch(() => {});
+  await queue.close().catch(() => {});
+  await engine.note("agents", worker, null).catch(() => {});
 }
 
 export async function orderOf(engine: Engine, worker: string): Promise<string | null> {

@@ -55,6 +55,7 @@ interface BullQueue {
   add(name: string, data: object, options: object): Promise<Job>;
   getJob(id: string): Promise<Job | undefined>;
   remove(id: string): Promise<unknown>;
+  obliterate(how: { readonly force: boolean }): Promise<void>;
   close(): Promise<void>;
   on(event: "error", listener: () => void): unknown;
 }

@@ -252,6 +252,7 @@ export class PostgresEngine implements Engine {
         });
       },
       drop: (run) => queue().drop(run),
+      forget: () => queue().forget(),
       close: async () => open?.close(),
     };
   }
@@ -304,7 +305,7 @@ export class PostgresEngine implements Engine {
   #jobs(): JobsPlace {
     const connection = { ...this.#settings, schema: jobsSchema, max: 1, idleTimeoutMillis: 0 };
     return {
-      options: { connection, streams: { events: { maxLen: 256 } } },
+      options: { connection },
       backend: this.#loaded.bullmq.createPostgresBackend,
     };
   }

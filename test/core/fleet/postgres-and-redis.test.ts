@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
-import type { Engine, Part, Reader, Stream } from "../../../src/core/fleet/engine.ts";
+import type { Engine, Job, Part, Reader, Stream } from "../../../src/core/fleet/engine.ts";
 import { openEngine } from "../../../src/core/fleet/opening.ts";
 import { sweeps, sweptAtOnce } from "../../../src/core/fleet/tables.ts";
 import { type EngineServer, RedisServer } from "../../support/worlds/fleet.ts";
@@ -22,6 +22,13 @@ after(async () => {
   for (const one of Object.values(servers)) await one[Symbol.asyncDispose]();
 });
 
+/** What looks into the engine past symphony. */
+const of = (name: string) => {
+  const server = servers[name];
+  return server instanceof RedisServer
+    ? { redis: server }
+    : { sql: (query: string) => postgres.sql(query) };
+};
 const text = (value: Buffer | null | undefined) => value?.toString() ?? null;
 const up: Stream = { way: "up", worker: "w" };
 
@@ -112,6 +119,32 @@ for (const name of ["Redis", "PostgreSQL"]) {
     await queue.drop("run");
     assert.equal(await one.waiting("w"), 0);
     await queue.close();
+
+    // What jobs leave is bounded, and gone with their worker.
+    const ended = new Set<string>();
+    const take = async ({ id }: Job) => void ended.add(id ?? "");
+    const taker = one.taker({ worker: "x", lockMs: 15_000, concurrency: 20, take });
+    const taking = taker.run();
+    const many = one.queue("x");
+    const runs = Array.from({ length: 160 }, (_, at) => `x-${at}`);
+    for (const run of runs) await many.add(run, "i");
+    await eventually("they have ended", async () => ended.size === runs.length);
+    await taker.close(false);
+    await taking;
+    const { redis, sql } = of(name);
+    const events = () =>
+      sql?.("SELECT count(*) FROM symphony_jobs.event WHERE queue = 'x'") ??
+      redis?.cli("xlen", "{symphony:one}:x:events");
+    assert.ok(Number(events()) > 0);
+    // Each job has four; it is cut in portions of a hundred or so.
+    assert.ok(Number(events()) < 512, events());
+    await many.forget();
+    await many.close();
+    const left =
+      sql?.(
+        "SELECT queue FROM symphony_jobs.job WHERE queue = 'x' UNION ALL SELECT queue FROM symphony_jobs.meta WHERE queue = 'x' UNION ALL SELECT queue FROM symphony_jobs.event WHERE queue = 'x'",
+      ) ?? redis?.cli("--scan", "--pattern", "{symphony:one}:x*");
+    assert.equal(left, "");
 
     await other.leave(lead);
     await one.leave(lead);

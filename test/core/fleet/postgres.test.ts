@@ -190,6 +190,12 @@ test("a drained worker ends by itself, and a removed one with the reason", async
   await symphony(world.place, "workers", "remove", "build-2");
   assert.notEqual(await removed?.exited(), 0);
   assert.match(removed?.log ?? "", /build-2 was removed from the fleet/);
+  // Once its lease is over nothing is kept for it but the word that it was removed, for a while.
+  const kept = () =>
+    postgres.sql(
+      "SELECT count(DISTINCT queue) FROM symphony_jobs.meta UNION ALL SELECT count(*) FROM symphony.note WHERE kind = 'agents' UNION ALL SELECT count(*) FROM symphony.note WHERE value = 'removed' AND until IS NULL",
+    );
+  await eventually("its queue is gone", async () => kept() === "1\n1\n0");
 });
 
 test("15: a worker ends in words when a newer server makes tables that it may not use, and the server says so", async () => {
