@@ -3,6 +3,7 @@ import { lstat, mkdtemp, readdir, realpath, rm, writeFile } from "node:fs/promis
 import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { ownPaths, program } from "../package.ts";
 import { LineSplitter } from "../process/lines.ts";
 import { isSystem, type Shown } from "../process/view.ts";
@@ -164,6 +165,7 @@ async function shownFor(dir: string): Promise<readonly Shown[]> {
 function serve(socket: Socket, token: string, { tools, onUse }: BridgeDeps): void {
   let isTrusted = false;
   let open = 0;
+  let begun: Promise<unknown> = Promise.resolve();
   const send = (message: object) => {
     if (socket.destroyed) return;
     // An agent that sends requests without reading the answers would fill this process with them.
@@ -172,6 +174,9 @@ function serve(socket: Socket, token: string, { tools, onUse }: BridgeDeps): voi
   socket.on("drain", () => socket.resume());
   const answer = async (message: unknown) => {
     open += 1;
+    // One in each turn of the loop: a tool may wait for the disk, and an agent may call many at once.
+    begun = begun.then(() => setImmediate());
+    await begun;
     const { response, event } = await answerMcp(message, tools);
     open -= 1;
     if (socket.destroyed) return;

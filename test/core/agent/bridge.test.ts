@@ -223,6 +223,41 @@ describe("the bridge to the tracker's tools", () => {
   });
 });
 
+test("THREAT-17: between calls that an agent makes at once, everything else has its turn", async () => {
+  let turns = 0;
+  let next: NodeJS.Immediate;
+  const count = () => {
+    turns += 1;
+    next = setImmediate(count);
+  };
+  next = setImmediate(count);
+  const at: number[] = [];
+  const tools: AgentTools = {
+    specs: [{ name: "slow", description: "", inputSchema: { type: "object" } }],
+    async call() {
+      at.push(turns);
+      return { success: true, output: "" };
+    },
+  };
+  await using bridge = await openBridge({ tools, onUse: () => {} });
+  const dir = bridge?.server.env[bridgeVariable] ?? "";
+  const call = JSON.stringify({
+    jsonrpc: "2.0",
+    id: 1,
+    method: "tools/call",
+    params: { name: "slow" },
+  });
+  const socket = connect(join(dir, "socket"));
+  socket.write(`${await readFile(join(dir, "token"), "utf8")}\n${`${call}\n`.repeat(20)}`);
+  let answers = "";
+  for await (const chunk of socket) {
+    answers += String(chunk);
+    if (answers.split("\n").length > 20) break;
+  }
+  clearImmediate(next);
+  assert.equal(new Set(at).size, 20);
+});
+
 test("a tracker without tools has no bridge", async () => {
   const tools: AgentTools = { specs: [], call: async () => ({ success: false, output: "" }) };
   assert.equal(await openBridge({ tools, onUse: () => {} }), null);
