@@ -220,7 +220,10 @@ export function reconnecting({
 }: Pick<CommandContext, "renewed" | "note">): Pick<StreamWish, "renew" | "onLost"> {
   return {
     renew: renewed,
-    onLost: (_, delayMs) => note(`connection lost; trying again in ${delayMs} ms`),
+    onLost(lost, delayMs) {
+      const what = lost?.code === "unauthorized" ? "the token is refused" : "connection lost";
+      note(`${what}; trying again in ${delayMs} ms`);
+    },
   };
 }
 

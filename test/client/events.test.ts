@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { followEvents, type StreamItem, type StreamWish } from "../../src/client/events.ts";
+import { reconnecting } from "../../src/commands/context.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import { type ApiDouble, startApiDouble } from "../support/fakes/api-double.ts";
 
@@ -132,6 +133,27 @@ test("the event stream sends the token, and rejects without a retry when it is w
     () => wrong.next(),
     (error) => error instanceof SymphonyError && error.code === "unauthorized",
   );
+});
+
+test("a token that is removed is looked for a while and then refused; meanwhile it is not called a lost connection", async () => {
+  await using api = await startApiDouble();
+  api.token = "right";
+  api.publish({});
+  const said: string[] = [];
+  const renewed = async () => ({ baseUrl: api.url, token: "right" });
+  const { renew, onLost } = reconnecting({ renewed, note: (text) => void said.push(text) });
+  assert.ok(renew && onLost);
+  const wish = { since: 0, pause, renew, onLost };
+  const stream = followEvents({ baseUrl: api.url, token: "right" }, wish);
+  await stream.next();
+  api.token = "another";
+  api.dropStreams();
+  await assert.rejects(
+    () => stream.next(),
+    (error) => error instanceof SymphonyError && error.code === "unauthorized",
+  );
+  assert.match(said[0] ?? "", /^connection lost/);
+  assert.match(said[1] ?? "", /^the token is refused; trying again in 500 ms/);
 });
 
 test("the event stream rejects when no server listens at the first connection", async () => {
