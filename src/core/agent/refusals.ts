@@ -29,11 +29,16 @@ const byStatus: ReadonlyMap<number, Refusal> = new Map([
   [403, "authentication_failed"],
   [407, "refused_by_a_proxy"],
 ]);
-const byWords: readonly (readonly [Refusal, RegExp])[] = [
+/** An account without credit, also in the words of xAI, Moonshot, Alibaba, Zhipu and OpenRouter. */
+export const noCredit = new RegExp(
   [
-    "billing_error",
-    /credit balance is too low|insufficient (?:balance|credit|fund)|payment required/i,
-  ],
+    "insufficient[_ ](?:balance|credit|fund)|payment[_ ]required|credit balance is too low|out of (?:your )?credits?|exceeded_current_quota",
+    "used all available credits|doesn't have any credits|arrearage|account is in good standing|余额不足|key limit exceeded|billing[_ ]hard[_ ]limit",
+  ].join("|"),
+  "i",
+);
+const byWords: readonly (readonly [Refusal, RegExp])[] = [
+  ["billing_error", noCredit],
   [
     "authentication_failed",
     /(?:invalid|incorrect|expired|missing) (?:x-)?api[- ]?key|api key (?:is )?(?:not valid|invalid|expired|missing)|run \/login|\b(?:token|login|credentials?)\b[^.\n]{0,40}\b(?:expired|revoked|invalid)\b|not logged in/i,

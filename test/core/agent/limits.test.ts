@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { geminiWait, limitIn, limitInOutput } from "../../../src/core/agent/limits.ts";
+import { refusalInWords } from "../../../src/core/agent/refusals.ts";
 
 const wall = Date.parse("2026-11-25T22:30:37Z");
 const at = (text: string) => Date.parse(text);
@@ -23,6 +24,9 @@ const nested = JSON.stringify({
 
 /** Failures that are a usage limit: where they were seen, their content, and until when; null: no time is given. */
 const limits: readonly (readonly [from: string, failure: unknown, until: number | null])[] = [
+  ["a cap by the hour", { message: "Usage cap reached for this hour" }, null],
+  ["a free plan", { message: "You've used up your free messages for today" }, null],
+  ["requests at once", { message: "Concurrency limit exceeded for user" }, null],
   [
     "claude-agent-acp 0.101.0, a login's window",
     {
@@ -265,4 +269,16 @@ test("gemini 0.61.0 waits by itself: hours are a limit, a minute or two and othe
   }
   // Only the newest attempt counts.
   assert.equal(geminiWait(`${quota}\n${short}`, wall), null);
+});
+
+test("A11: an account without credit is told by its words for every agent, as for a provider", () => {
+  for (const words of [
+    "API Error: 402 Insufficient Balance",
+    "You have run out of credits for this billing period",
+    "Your team has either used all available credits or reached its limit",
+    "403 Key limit exceeded (total limit)",
+    "Billing hard limit has been reached",
+  ]) {
+    assert.equal(refusalInWords(words), "billing_error", words);
+  }
 });

@@ -4,7 +4,7 @@ import { maxNamedMs } from "../../model/gates.ts";
 import { tunnelRefusal } from "../../outbound.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import { limitIn } from "../limits.ts";
-import { proxyHint } from "../refusals.ts";
+import { noCredit, proxyHint } from "../refusals.ts";
 import { timeIn, timeOf, waitOf } from "../reset-time.ts";
 import { webPage } from "./bodies.ts";
 import { imagePart, optionalParts } from "./request.ts";
@@ -77,7 +77,8 @@ export function judgeFailure(
   const named =
     headerWait(thrown["headers"], { wall, isLimit }) ?? (isLimit ? saidWait(body, wall) : null);
   const wait = named !== null && named > maxNamedMs ? null : named;
-  if (status === 429 && quotaCodes.test(`${code} ${textOf(body["type"]) ?? ""}`)) {
+  // Some answer with 400, or with 200 and the error in its place.
+  if (status < 500 && quotaCodes.test(`${code} ${textOf(body["type"]) ?? ""}`)) {
     const resetWall = resetOf(body, wall) ?? (wait === null ? null : wall + wait);
     return { kind: "limited", message, untilWall: resetWall ?? timeIn(message, wall) };
   }
@@ -166,14 +167,6 @@ function refusal(
   return { kind: "final", error };
 }
 
-/** Also in the words of xAI, Moonshot, Alibaba, Zhipu and OpenRouter. */
-const noCredit = new RegExp(
-  [
-    "insufficient[_ ](?:balance|credit|fund)|payment[_ ]required|credit balance is too low|out of credits?|exceeded_current_quota",
-    "used all available credits|doesn't have any credits|arrearage|account is in good standing|余额不足|key limit exceeded",
-  ].join("|"),
-  "i",
-);
 /** Google answers a bad key with 400. */
 const badKey =
   /api[_ ]key (?:not valid|is (?:not valid|invalid)|expired|not found)|api_key_invalid|(?:incorrect|invalid) api[_ -]?key|not authenticated|authentication (?:error|failed)/i;
@@ -187,7 +180,7 @@ const noModelWords = new RegExp(
   [
     "\\bmodels?\\b.*(?:not found|not exist|decommissioned|no longer (?:supported|available)|identifier is invalid)",
     "not found the model|invalid model\\b|not a valid model|unable to access model|access to (?:the )?model",
-    "no endpoints found for|deployment for this resource does not exist",
+    "no endpoints found|deployment for this resource does not exist|does not support tools",
   ].join("|"),
   "i",
 );
@@ -207,7 +200,7 @@ function refusedBy(
 /** The words of many providers for a conversation that does not fit. */
 const tooLongWords = new RegExp(
   [
-    "context_length_exceeded|exceed_context_size|context (?:length|window|size)|contextlength",
+    "context_length_exceeded|exceed_context_size|context (?:length|window|size|limit)|contextlength",
     "too many tokens|(?:prompt|input|message|conversation|request)(?: text)? (?:is )?too (?:long|large)",
     "is too long to fit|too large for model|reduce (?:the length of )?(?:your|the) (?:message|prompt|input)",
     "input token length|model token limit|input token count|maximum (?:prompt|input) length|exceeds? the max(?:imum)?[^.]{0,40}tokens",
@@ -225,7 +218,7 @@ const windowWords = [
   /while limit is ([\d,]+)/i,
   /maximum (?:context|prompt|input) length (?:is|of) ([\d,]+)/i,
   /([\d,]+) maximum context length/i,
-  /> ?([\d,]+) maximum/i,
+  /> ?([\d,]+)(?: maximum|, decrease)/i,
   /maximum number of (?:input )?tokens allowed \(?([\d,]+)/i,
   /context (?:length|size|window)(?: of| is)?:?(?: only)? \(?([\d,]+)/i,
   /model token limit ?: ?([\d,]+)/i,
@@ -258,7 +251,7 @@ const refusedPart = new RegExp(
   [
     "un(?:supported|recognized|known|expected)|not (?:supported|permitted|allowed)|does ?n[o']t support",
     "extra (?:inputs|fields)|invalid (?:argument|parameter|field|name)|cannot find field",
-    "additional propert|too large",
+    "additional propert|too large|must be (?:less than|at most|<=)|valid range",
   ].join("|"),
   "i",
 );

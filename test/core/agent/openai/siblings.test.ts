@@ -49,6 +49,12 @@ describe("A5: a conversation that does not fit, in other words", () => {
       4_096,
     ],
     ["vLLM, of what is left", 400, "max_tokens must be at least 1, got -1500", null],
+    [
+      "Anthropic, with what it may answer",
+      400,
+      "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000, decrease input length or `max_tokens` and try again",
+      200_000,
+    ],
   ];
   for (const [name, status, message, size] of refusals) {
     test(`A5: ${name}`, async () => {
@@ -193,6 +199,15 @@ describe("A11: refused for every issue, in other words", () => {
       { message: "余额不足或无可用资源包,请充值。", code: "1113" },
       money,
     ],
+    [
+      "OpenRouter, no such model under the account's data policy",
+      404,
+      { message: "No endpoints found matching your data policy (Free model publication)." },
+      model,
+    ],
+    ["OpenRouter, no tools", 404, { message: "No endpoints found that support tool use." }, model],
+    ["Ollama, no tools", 400, { message: "library/m does not support tools" }, model],
+    ["OpenAI, over its own budget", 400, { message: "Billing hard limit has been reached" }, money],
     ["Alibaba, without money", 400, { message: "Access denied", code: "Arrearage" }, money],
   ];
   for (const [name, status, body, hint] of refusals) {
@@ -220,6 +235,30 @@ describe("A16: a part that the provider names in a field", () => {
       [true, false],
     );
   });
+});
+
+describe("A16: max_tokens above what the model can answer, in other words", () => {
+  for (const message of [
+    "`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens` is less than the `context_window` for this model",
+    "Invalid max_tokens value, the valid range of max_tokens is [1, 8192]",
+    "max_tokens: 64000 > 8192, which is the maximum allowed: must be at most 8192",
+  ]) {
+    test(`A16: ${message.slice(0, 40)}`, async () => {
+      await using at = await place([fails(400, { message }), chat({ content: "done" })]);
+      assert.deepEqual(texts(await at.ask()), ["done"]);
+      const sent = at.asked.map(({ body }) => body["max_tokens"] !== undefined);
+      assert.deepEqual(sent, [true, false]);
+    });
+  }
+});
+
+test("A1: a quota that an answer of 200 or 400 names by its code pauses the agent", async () => {
+  const error = { message: "no quota", code: "insufficient_quota" };
+  for (const reply of [json(200, { success: false, error }), fails(400, error)]) {
+    await using at = await place([reply], { max_retries: 3 });
+    assert.equal((await refusal(at.ask())).code, "provider_limited");
+    assert.equal(at.asked.length, 1);
+  }
 });
 
 describe("A17: other ends of an answer", () => {
