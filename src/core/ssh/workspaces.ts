@@ -257,6 +257,13 @@ export class SshWorkspaces {
       tell(`a directory that was not known was moved to ${aside} on ${host}`);
       log.warn("an unknown workspace was moved aside", { host, to: aside });
     }
+    if (before?.host === host && before.remotePath !== remotePath) {
+      // The root is another one now. With a new directory here nothing of the earlier one comes back.
+      const isOpen = before.isBehind || before.sending !== null;
+      if (isOpen && run === null) await this.back(issueId, tell);
+      else if (isOpen) tell(`what changed last in ${nameOf(before)} has not come back`);
+      await book.leave(issueId);
+    }
     const isKnown = before !== null && remotePath === known && created === "0";
     const unknown = { host, path, remotePath, seen: "", here: null, sending: null };
     await book.put(

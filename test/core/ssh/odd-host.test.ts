@@ -2,7 +2,15 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { appendFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { after, before, test } from "node:test";
 import { SshWorld } from "../../support/worlds/ssh-world.ts";
 import { eventually, symphony } from "../../support/worlds/symphony.ts";
@@ -14,7 +22,8 @@ before(async () => {
   world = await SshWorld.open({
     hosts: [odd, "old"],
     agent: `printf 'a\\\\b' > odd; git add odd; git commit -qm odd
-[ "$SYMPHONY_ISSUE_TITLE" = Two ] && ! [ -e "$shared/was-full" ] && touch "$shared/full" "$shared/was-full"; :`,
+was="$shared/was-full-$SYMPHONY_ISSUE_TITLE"
+[ "$SYMPHONY_ISSUE_TITLE" != One ] && ! [ -e "$was" ] && touch "$shared/full" "$was"; :`,
   });
   const git = (host: string, line: string) =>
     writeFileSync(`${world.home(host)}/bin/git`, `#!/bin/bash\n${line}\nexec /usr/bin/git "$@"\n`, {
@@ -28,8 +37,15 @@ before(async () => {
   );
   appendFileSync(`${world.home(odd)}/.profile`, "set -eu\nIFS=x\n");
   if (hasFish) writeFileSync(`${world.home(odd)}/shell`, "fish");
+  for (const name of ["first", "second"]) mkdirSync(`${world.home(odd)}/${name}`);
+  symlinkSync("first", `${world.home(odd)}/spaces`);
   await world.serve();
 });
+const succeeded = (id: string) =>
+  eventually(`an attempt of ${id} succeeds`, async () => {
+    const { attempts } = await world.client.issues.attempts({ params: { id } });
+    return attempts.find(({ status }) => status === "succeeded");
+  });
 after(() => world[Symbol.asyncDispose]());
 
 test("a host whose git is too old is named with what is needed, since no work would come back", async () => {
@@ -51,9 +67,21 @@ test("work that cannot be read on a full disk is no success: it stays there, the
   assert.equal(attempt?.status, "failed", world.server?.log);
   assert.match(attempt?.error?.message ?? "", /has not come back.*No space left on device/);
   rmSync(`${world.dir}/shared/full`);
-  const done = await eventually("a later attempt succeeds", async () => {
-    const { attempts } = await world.client.issues.attempts({ params: { id: "LOCAL-2" } });
-    return attempts.find(({ status }) => status === "succeeded");
-  });
+  const done = await succeeded("LOCAL-2");
   assert.equal(readFileSync(`${done.workspace?.path}/odd`, "utf8"), "a\\b");
+});
+
+test("work that had not come back from a root that is another directory now comes back, and what is left there is removed", async () => {
+  await world.issue("Three");
+  assert.equal((await world.ended("LOCAL-3"))?.status, "failed");
+  const home = world.home(odd);
+  writeFileSync(`${home}/first/LOCAL-3/only-there`, "work\n");
+  rmSync(`${home}/spaces`);
+  symlinkSync("second", `${home}/spaces`);
+  rmSync(`${world.dir}/shared/full`);
+  const done = await succeeded("LOCAL-3");
+  for (const place of [done.workspace?.path, `${home}/second/LOCAL-3`])
+    assert.equal(readFileSync(`${place}/only-there`, "utf8"), "work\n");
+  appendFileSync(world.place.workflowPath, "Again\n");
+  await eventually("it is gone there", async () => !existsSync(`${home}/first/LOCAL-3`));
 });
