@@ -101,7 +101,8 @@ export function failureOf(
 ): SymphonyError {
   const { status: http } = error;
   const category = error.code ?? byStatus[http ?? 0] ?? "unavailable";
-  const said = shown(error.message ?? "") || (http ? `HTTP ${http}` : "without a message");
+  const silent = category === "unsupported" ? "it has no such method" : "without a message";
+  const said = shown(error.message ?? "") || (http ? `HTTP ${http}` : silent);
   const code = codes[category] ?? "tracker_response";
   const status = statuses[category];
   const asked = error.retry_after_ms ?? retryAfterMs(error.retry_after ?? null, wall);

@@ -310,6 +310,8 @@ test("a rate limit is respected without a request, and a program that is missing
   ];
   for (const [error, expected] of rows)
     assert.deepEqual(read(error), expected, JSON.stringify(error));
+  const silent = failureOf("move", { code: "unsupported" }, { wall, shown: (text) => text });
+  assert.match(silent.message, /refused move: it has no such method/);
   const missing = place(t, "", { command: ["no-such-program-of-a-tracker"] });
   await assert.rejects(missing.tracker.fetchIssuesByStates(["To Do"]), {
     code: "tracker_request",
