@@ -5,6 +5,7 @@ import { pathToFileURL } from "node:url";
 import type { RequestOutcome } from "../../src/core/tracker/linear/client.ts";
 import { equipment } from "../support/fakes/equipment.ts";
 import { driven, linearTracker } from "../support/fakes/linear-tracker.ts";
+import { ask } from "../support/fakes/schema-linear.ts";
 
 /** The part that these tests use of the server that validates every query against Linear's own schema. */
 interface SchemaServer {
@@ -101,6 +102,34 @@ test("L-8: a page that Linear finds too complex is asked for again with fewer is
   it.server.clearLog();
   await it.tracker.fetchIssuesByIds(issues.slice(0, 12).map(({ id }) => id));
   assert.equal(it.sent().length, 1, "the size is kept");
+});
+
+test("a blocker that is archived or deleted holds nothing back any more", async () => {
+  for (const gone of ["issueArchive", "issueDelete"]) {
+    await using it = await world(3);
+    const { url } = it.server;
+    const [first, second] = await it.tracker.fetchIssuesByStates(states);
+    assert.ok(first && second);
+    const { workflowStates } = await ask<{
+      workflowStates: { nodes: { id: string; name: string }[] };
+    }>(url, "query { workflowStates(first: 50) { nodes { id name } } }");
+    const stateId = workflowStates.nodes.find(({ name }) => name === "Todo")?.id;
+    const put =
+      "mutation($id: String!, $input: IssueUpdateInput!) { issueUpdate(id: $id, input: $input) { success } }";
+    for (const { id } of [first, second]) await ask(url, put, { id, input: { stateId } });
+    await ask(
+      url,
+      "mutation($input: IssueRelationCreateInput!) { issueRelationCreate(input: $input) { success } }",
+      { input: { issueId: first.id, relatedIssueId: second.id, type: "blocks" } },
+    );
+    const read = async () => {
+      const [issue] = await it.tracker.fetchIssuesByIds([second.id]);
+      return [issue?.dispatchable, issue?.blockedBy.some(({ id }) => id === first.id)];
+    };
+    assert.deepEqual(await read(), [false, true]);
+    await ask(url, `mutation($id: String!) { ${gone}(id: $id) { success } }`, { id: first.id });
+    assert.equal((await read())[1], false, gone);
+  }
 });
 
 test("an issue's relations cost no further request, and its comments cost one", async () => {

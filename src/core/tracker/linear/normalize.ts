@@ -92,9 +92,14 @@ function judged(row: LinearRow, rules: LinearRules): LinearRow {
 }
 
 function blockersOf(relations: unknown): readonly unknown[] {
-  return nodesOf(relations)
-    .filter((relation) => field(relation, "type") === "blocks")
-    .map((relation) => linkFields(field(relation, "issue")));
+  return (
+    nodesOf(relations)
+      .filter((relation) => field(relation, "type") === "blocks")
+      .map((relation) => field(relation, "issue"))
+      // Nobody sees one that is archived or in the trash, so nobody would end it.
+      .filter((issue) => field(issue, "archivedAt") == null)
+      .map(linkFields)
+  );
 }
 
 function linkFields(issue: unknown): Readonly<Record<keyof IssueLink, unknown>> {
