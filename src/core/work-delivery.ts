@@ -9,7 +9,7 @@ import type { Remade } from "./delivery/held-work.ts";
 import type { CommentPorts } from "./delivery/living-comment.ts";
 import { type MadeDeps, madeBy } from "./delivery/made.ts";
 import { Remotes } from "./delivery/remotes.ts";
-import { openDeliveryStore } from "./delivery/store.ts";
+import { type DeliveryStore, openDeliveryStore } from "./delivery/store.ts";
 import type { Bus } from "./events/bus.ts";
 import type { Closers } from "./open.ts";
 import { runIdOf } from "./process/table.ts";
@@ -62,9 +62,9 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     secretNames: () => secretNamesOf(config(), tracker()),
   };
   const committer = { identity: () => operatorIdentity(env), signer: () => operatorSigner(env) };
+  const store = openDeliveryStore(dataDir, () => clock.wall());
   const deliveries = new Deliveries({
-    ...{ clock, log, bus, config, tracker, lastMessage },
-    store: openDeliveryStore(dataDir, () => clock.wall()),
+    ...{ clock, log, bus, config, tracker, lastMessage, store },
     forgeFor: (rule) => remotes.forgeFor(rule),
     push: remotes.push,
     tryPush: (rule) => remotes.tryPush(rule),
@@ -100,7 +100,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     remotes.close();
   });
   const made: MadeDeps = {
-    ...{ clock, bus, config, lastMessage },
+    ...{ clock, bus, config, lastMessage, leave: leavingIn(store) },
     deliveryOf: (issueId) => deliveries.of(issueId),
     record: (branch) => deliveries.record(branch),
     defaultBranch: (rule) => remotes.defaultBranch(rule),
@@ -112,6 +112,14 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
   };
   const siteCredential = (rule: RepositoryConfig) => remotes.siteCredential(rule);
   return { deliveries, made, siteCredential };
+}
+
+/** What is offered after it is saved, and shown, with what was left out. */
+function leavingIn(store: Pick<DeliveryStore, "of" | "save">): MadeDeps["leave"] {
+  return (issueId, leftOut) => {
+    const known = store.of(issueId);
+    if (known && (known.leftOut ?? null) !== leftOut) store.save({ ...known, leftOut });
+  };
 }
 
 /** Commits what the last attempt of a held issue left, unless an agent that was stopped may have left half of its work. */

@@ -438,7 +438,10 @@ test("delivery: a refused push keeps the work, says why and what to type, and is
 
 test("delivery: while an issue is in review, every command says what it waits for", async () => {
   await using place = await deliveryProject({
-    issues: { "LOCAL-2": [[{ do: "say", text: "Nothing to do" }]] },
+    issues: {
+      "LOCAL-1": [[...greet, { do: "edit", path: ".git /x", content: "x\n" }]],
+      "LOCAL-2": [[{ do: "say", text: "Nothing to do" }]],
+    },
   });
   await create(place, "Greet people by name");
   await create(place, "Change nothing");
@@ -450,7 +453,8 @@ test("delivery: while an issue is in review, every command says what it waits fo
     const { delivery } = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
     return delivery?.pushed != null;
   });
-  const line = `branch ${branch}; waits for a person to merge it into main`;
+  const leftOut = "left out: .git /x: git does not allow this name";
+  const line = `branch ${branch}; waits for a person to merge it into main; ${leftOut}`;
   const explained = await symphony(place, "explain", "LOCAL-1");
   assert.ok(explained.stdout.includes(`no  not_in_review: ${line}`), explained.stdout);
   assert.match(explained.stdout, /rounds +0 of 5/);

@@ -30,6 +30,8 @@ export interface MadeDeps {
   config(): Config;
   deliveryOf(issueId: string): Delivered | null;
   readonly record: BranchBook["record"];
+  /** Keeps what the newest commit of an issue did not take, in words; null: it took everything. */
+  leave(issueId: string, leftOut: string | null): void;
   /** The branch that the remote names as its default; null if it names none, or is not known. */
   defaultBranch(repository: RepositoryConfig): Promise<string | null>;
   /** Author and committer where the configuration names none. */
@@ -235,7 +237,10 @@ async function commit(
   });
   // The commit has the base now.
   if (merge !== null && result.outcome !== "unfinished") await writeMerging(workspace.path, null);
-  if (result.outcome !== "unfinished") await writeLeftOut(workspace.path, [...result.leftOut]);
+  if (result.outcome !== "unfinished") {
+    await writeLeftOut(workspace.path, [...result.leftOut]);
+    deps.leave(issue.id, result.leftOut.length === 0 ? null : leftOutOf(result.leftOut));
+  }
   switch (result.outcome) {
     case "clean":
       return { kind: "committed", head: result.head, leftOut: result.leftOut };

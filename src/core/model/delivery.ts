@@ -24,6 +24,8 @@ export interface Delivery {
   readonly over: boolean;
   /** The last pushed commit that was seen merged; null: none was. */
   readonly merged?: string | null;
+  /** What the last commit did not take of the workspace, in words; null or omitted: it took everything. */
+  readonly leftOut?: string | null;
 }
 
 export interface PullRequestFacts {
@@ -74,7 +76,7 @@ export interface Overlap {
 
 type Stage = Pick<
   Delivery,
-  "mode" | "branch" | "pullRequest" | "waitingFor" | "problem" | "pushed" | "merged"
+  "mode" | "branch" | "pullRequest" | "waitingFor" | "problem" | "pushed" | "merged" | "leftOut"
 >;
 
 /** One line: where the work is, and what it waits for. */
@@ -88,7 +90,8 @@ export function progressOf(delivery: Stage): string {
   if (problem !== null) return problem;
   if (waitingFor !== null) {
     const isNamed = branch !== null && placeOf(delivery).includes(branch);
-    return `waits for ${isNamed ? waitingFor.replace(branch, () => "it") : waitingFor}`;
+    const waits = `waits for ${isNamed ? waitingFor.replace(branch, () => "it") : waitingFor}`;
+    return delivery.leftOut ? `${waits}; left out: ${delivery.leftOut}` : waits;
   }
   if (pull !== null) return pull.state === "open" ? "it is over" : `it was ${pull.state}`;
   if (merged !== pushed) return "its issue ended before it was merged";
