@@ -347,6 +347,8 @@ export class AcpSession extends Session<Turn> {
 
   async #permit(params: JsonObject, withdrawn: AbortSignal): Promise<Outcome> {
     const call = objectOf(params["toolCall"]);
+    // gemini reports a call only when it has ended.
+    if (this.live) this.#countSoFar({ ...call, sessionUpdate: "tool_call" });
     if (this.#isTrackerCall(call)) return outcomeOf(params, true);
     const { approvals } = this.#options.spec.askPolicy;
     if (approvals !== "ask") {

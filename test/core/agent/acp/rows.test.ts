@@ -114,6 +114,17 @@ describe("A8: usage where each agent puts it", () => {
     assert.match(notices(b).join(), /only a part of its tokens/);
   });
 
+  test("A8: a turn that ended with a request for permission, which no call preceded, counts", async () => {
+    const toolCall = { toolCallId: "call-1", title: "ls", kind: "execute" } as const;
+    const options = [{ optionId: "yes", name: "Yes", kind: "allow_once" } as const];
+    await using b = await acpBench({ turns: [{ steps: [{ do: "ask", toolCall, options }] }] });
+    await using session = await b.start({ askPolicy: { approvals: "ask", timeoutMs: 0 } });
+    await assert.rejects(session.turn("please", plain), { code: "approval_required" });
+    const counted = totals(b).at(-1) ?? 0;
+    assert.ok(counted >= 8_000, String(counted));
+    assert.match(notices(b).join(), /a turn that was cut short: they are estimated/);
+  });
+
   test("A8: cancelled and failed turns count", async () => {
     const used = update({ sessionUpdate: "usage_update", used: 700, size: 100_000 });
     const steps = [used, piece("I begin.", "1"), piece("", "2")];
