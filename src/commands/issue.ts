@@ -12,6 +12,7 @@ import {
   amount,
   type Cell,
   factLines,
+  foldLines,
   type Paint,
   plain,
   plainLine,
@@ -56,7 +57,7 @@ const showRow = subcommand({
       factLines(factsOf(detail), paint, context.width),
       description === null ? [] : [plain(description).trim()],
       await newestComments(detail.issue.identifier, context, paint),
-      latestEvents(detail, paint),
+      foldLines(latestEvents(detail, paint), context.width, 4),
     ];
     const filled = sections.filter((lines) => lines.length > 0);
     context.print(filled.map((lines) => lines.join("\n")).join("\n\n"));

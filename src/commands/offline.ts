@@ -114,10 +114,10 @@ async function trackerOptions(project: Project, env: CommandContext["env"]): Pro
   if (tracker.kind === "local" || project.workflowPath === null) return localOptions(tracker);
   throw new SymphonyError(
     "tracker_read_only",
-    `without a server, issues of the ${tracker.kind} tracker are edited in that tracker`,
+    `without a server only issues of the local tracker are read and written here, and tracker.kind is ${tracker.kind}`,
     {
       details: { kind: tracker.kind },
-      hint: "symphony serve: a running server writes there",
+      hint: "symphony serve, then this again in another terminal",
     },
   );
 }

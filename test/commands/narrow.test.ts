@@ -59,6 +59,7 @@ const lists = [
   ["config", "get", "--origin"],
   ["transition", "ENG-123"],
   ["explain", "ENG-123"],
+  ["issue", "show", "ENG-124"],
 ];
 
 for (const [columns, some] of [

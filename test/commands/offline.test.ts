@@ -103,13 +103,15 @@ test("for a missing issue a similar one is suggested, and for a bad state the kn
   assert.match(state.stderr, /must be one of Todo/);
 });
 
-test("issues of another tracker cannot be created by the command", async () => {
+test("without a server issues of another tracker are neither read nor made, and what is to be started is said", async () => {
   using dir = project(
     "---\ntracker:\n  kind: linear\n  provider: {project_slug: x, api_key: k}\n---\n",
   );
   const { code, stderr } = await symphony(["issue", "create", "--title", "x"], { cwd: dir.path });
   assert.equal(code, 7);
-  assert.match(stderr, /linear tracker are edited in that tracker/);
+  assert.match(stderr, /only issues of the local tracker .* tracker\.kind is linear/);
+  const list = await symphony(["issue", "list"], { cwd: dir.path });
+  assert.match(list.stderr, /next: symphony serve, then this again/);
 });
 
 test("when a server of the project runs, the command calls it instead", async () => {
