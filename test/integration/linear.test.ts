@@ -16,7 +16,9 @@ interface SchemaServer {
     readonly projects: {
       readonly list: readonly { readonly id: string; readonly slugId: string }[];
     };
-    readonly issues: { readonly byId: ReadonlyMap<string, { projectId: string | null }> };
+    readonly issues: {
+      readonly byId: ReadonlyMap<string, { projectId: string | null; description: string }>;
+    };
   };
   clearLog(): void;
   close(): Promise<void>;
@@ -61,6 +63,12 @@ test("L-8: 1,000 issues take 20 pages and three more requests, each below the co
   assert.ok(issues.some(({ blockedBy }) => blockedBy.length > 0));
   assert.ok(issues.some(({ labels }) => labels.length > 0));
   assert.ok(it.tracker.budget.requests?.limit === 2_500);
+});
+
+test("pages of very long descriptions are read with fewer issues", async () => {
+  await using it = await world(40);
+  for (const issue of it.server.world.issues.byId.values()) issue.description = "ä".repeat(300_000);
+  assert.equal((await it.tracker.fetchIssuesByStates(states)).length, 40);
 });
 
 async function control(url: string, change: object): Promise<void> {

@@ -1,3 +1,4 @@
+import { tooLargeIn } from "../../answers.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { field } from "../normalize.ts";
 import type { LinearClient, LinearRequest } from "./client.ts";
@@ -30,6 +31,8 @@ interface IssuesPage {
   readonly complexity: number;
 }
 
+/** A page of so few issues is not made smaller. */
+const leastPage = 5;
 /** 20,000 issues; stops a tracker that always reports one more page. */
 const maxPages = 400;
 
@@ -61,7 +64,7 @@ export async function* readPages(
   throw pagination(`Linear has more than ${maxPages} pages of issues`);
 }
 
-/** Pages that cost more than Linear allows are asked for anew with half of the issues, and so are all later ones. */
+/** Pages that cost more than Linear allows, or are too long, are read again with half of the issues, as all later ones are. */
 async function readPage(
   client: LinearClient,
   query: IssuesQuery,
@@ -72,7 +75,7 @@ async function readPage(
   const variables = { ...query.variables, filter, first, after };
   const request = { operation, document: documents[operation], variables };
   const answer = await readFiltered(client, request, filter).catch((error: unknown) => {
-    if (first === 1 || !isTooComplex(error)) throw error;
+    if (first <= leastPage || !isTooMuch(error)) throw error;
     client.pageLimit = Math.min(client.pageLimit, Math.floor(first / 2));
     return null;
   });
@@ -96,8 +99,9 @@ interface PageRead {
   readonly endCursor: string;
 }
 
-function isTooComplex(error: unknown): boolean {
-  return error instanceof SymphonyError && /too complex/i.test(error.message);
+function isTooMuch(error: unknown): boolean {
+  const isRefused = error instanceof SymphonyError && /too complex/i.test(error.message);
+  return isRefused || tooLargeIn(error) !== null;
 }
 
 /** As `client.read`; a filter of the configuration that Linear refuses is `invalid_tracker_config`. */

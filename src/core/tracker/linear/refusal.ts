@@ -97,6 +97,7 @@ export function transportError(cause: unknown, timeoutMs: number, redact: Redact
   if (large !== null) {
     const { host, limitBytes } = large;
     return new SymphonyError("tracker_response", large.message, {
+      cause: large,
       details: { host, limitBytes, retryable: false },
       hint: "check tracker.endpoint: symphony config get tracker",
     });
