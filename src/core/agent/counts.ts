@@ -12,17 +12,24 @@ export function countOf(value: unknown): number | null {
 }
 
 const names = {
-  input: ["inputTokens", "input_tokens", "promptTokens", "prompt_tokens"],
-  output: ["outputTokens", "output_tokens", "completionTokens", "completion_tokens"],
+  input: [
+    ...["inputTokens", "input_tokens", "promptTokens", "prompt_tokens"],
+    ...["promptTokenCount", "input"],
+  ],
+  output: [
+    ...["outputTokens", "output_tokens", "completionTokens", "completion_tokens"],
+    ...["candidatesTokenCount", "output"],
+  ],
   cached: [
     ...["cachedReadTokens", "cachedInputTokens", "cached_read_tokens", "cached_input_tokens"],
     ...["cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens"],
+    "cachedContentTokenCount",
   ],
   reasoning: [
     ...["thoughtTokens", "reasoningOutputTokens", "thought_tokens", "reasoning_tokens"],
-    "reasoning_output_tokens",
+    ...["reasoning_output_tokens", "thoughtsTokenCount"],
   ],
-  total: ["totalTokens", "total_tokens"],
+  total: ["totalTokens", "total_tokens", "totalTokenCount", "total"],
 } as const;
 
 /** The tokens of a usage, in the names of any provider or agent; null when it has no count above 0. */

@@ -65,6 +65,8 @@ describe("A8: what a provider's usage counts", () => {
       },
       { ...whole, output: 320, reasoningOutput: 300, total: 1_320 },
     ],
+    ["Google's own names", { promptTokenCount: 1_000, candidatesTokenCount: 20 }, whole],
+    ["the shortest names", { input: 1_000, output: 20 }, whole],
     ["zeros", { prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 }, null],
     ["nothing", {}, null],
     ["null", null, null],

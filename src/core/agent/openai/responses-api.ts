@@ -1,7 +1,7 @@
 import type OpenAI from "openai";
 import type { ResponseStreamEvent } from "openai/resources/responses/responses";
 import type { Tokens } from "../../model/attempt.ts";
-import { type JsonObject, objectOf, textOf } from "../../text/text.ts";
+import { type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import { usageIn } from "../counts.ts";
 import { type AgentImage, dataUrl, withoutImages } from "../images.ts";
 import { sendable } from "./calls.ts";
@@ -104,12 +104,18 @@ export class ResponsesReading {
 
   /** Throws the failure that the provider reports. */
   take(event: ResponseStreamEvent): void {
+    const type: string = event.type;
+    // OpenRouter's name of it.
+    if (type === "response.done") return this.#end(objectOf(Reflect.get(event, "response")));
     switch (event.type) {
       case "response.output_item.added":
         if (event.item.type === "function_call") this.#part(event).call = objectOf(event.item);
         return;
       case "response.output_text.delta":
         this.#part(event).text += event.delta;
+        return;
+      case "response.output_text.done":
+        this.#part(event).text = event.text || this.#part(event).text;
         return;
       case "response.function_call_arguments.delta":
         this.#part(event).args += event.delta;
@@ -125,22 +131,27 @@ export class ResponsesReading {
         return;
       }
       case "response.completed":
+        return this.#end(objectOf(event.response));
       case "response.incomplete":
-        this.#ended = true;
-        this.#usage = usageIn(event.response.usage) ?? this.#usage;
-        if (event.type === "response.incomplete") {
-          const reason = event.response.incomplete_details?.reason;
-          this.#cut = reason === "content_filter" ? "filter" : "length";
-        }
-        this.#addMissing(event.response.output ?? []);
-        if (this.#items.length === 0) this.#addParts();
-        return;
+        return this.#end({ ...event.response, status: "incomplete" });
       case "response.failed":
         throw failedWith(objectOf(event.response.error));
       case "error":
         throw failedWith(objectOf(event));
       default:
     }
+  }
+
+  #end({ status, error, usage, output, incomplete_details: details }: JsonObject): void {
+    // Some providers end each answer as a completed one, and say in it that it is none.
+    if (status === "failed" || status === "cancelled") throw failedWith(objectOf(error));
+    this.#ended = true;
+    this.#usage = usageIn(usage) ?? this.#usage;
+    if (status === "incomplete") {
+      this.#cut = objectOf(details)["reason"] === "content_filter" ? "filter" : "length";
+    }
+    this.#addMissing(listOf(output));
+    if (this.#items.length === 0) this.#addParts();
   }
 
   /** Throws when the answer was cut off; `hasEnded`: its stream said that it was not, and ended with no event of its own. */
@@ -179,10 +190,23 @@ export class ResponsesReading {
     }
   }
 
+  /** The item, with an id of its own; null for a call that came before. */
+  #unlike(item: Item | null): Item | null {
+    if (item?.type !== "function_call") return item;
+    const same = this.#items.filter(
+      (one) => one.type === "function_call" && one.call_id === item.call_id,
+    );
+    if (same.length === 0) return item;
+    const written = (one: Item) => JSON.stringify(one);
+    if (same.some((one) => written(one) === written(item))) return null;
+    return { ...item, call_id: `${item.call_id}_${this.#items.length}` };
+  }
+
   #add(value: unknown): void {
-    const item = readItem(value);
+    const read = objectOf(value);
+    const item = this.#unlike(readItem({ ...read, role: read["role"] ?? "assistant" }));
     // A truncated call could do something other than intended.
-    const half = item?.type === "function_call" && objectOf(value)["status"] === "incomplete";
+    const half = item?.type === "function_call" && read["status"] === "incomplete";
     if (!item || half) return;
     this.#chars += JSON.stringify(item).length;
     checkLength(this.#chars);

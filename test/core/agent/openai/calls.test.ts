@@ -259,6 +259,16 @@ describe("A18: calls of the Responses API", () => {
       ],
       "",
     ],
+    [
+      "a call that comes twice",
+      [ended({ ...item, arguments: ls }), ended({ ...item, arguments: ls }), completed([])],
+      "",
+    ],
+    [
+      "OpenRouter's last event",
+      [{ type: "response.done", response: { output: [{ ...item, arguments: ls }] } }],
+      "",
+    ],
     ["no last event, but [DONE]", [ended({ ...item, arguments: ls })], done],
     ["no items and no last event, but [DONE]", [added, args("done", { arguments: ls })], done],
   ];
@@ -268,4 +278,46 @@ describe("A18: calls of the Responses API", () => {
       assert.deepEqual(calls(await at.ask()), [["shell", ls]]);
     });
   }
+
+  test("A18: two calls with one id are both run, and each has its own answer", async () => {
+    const two = [ls, pwd].map((written) => ({ ...item, arguments: written }));
+    await using at = await place([stream(sse(completed(two)))], { api: "responses" });
+    const items = await at.ask();
+    assert.deepEqual(calls(items), [
+      ["shell", ls],
+      ["shell", pwd],
+    ]);
+    assert.equal(new Set(items.map((one) => "call_id" in one && one.call_id)).size, 2);
+  });
+
+  const whole = {
+    type: "message",
+    role: "assistant",
+    content: [{ type: "output_text", text: "Done." }],
+  };
+  const answered: readonly (readonly [string, readonly object[]])[] = [
+    ["a message without a role", [completed([{ ...whole, role: undefined }])]],
+    [
+      "text that stands in its last piece alone",
+      [{ type: "response.output_text.done", output_index: 0, text: "Done." }, completed([])],
+    ],
+  ];
+  for (const [name, events] of answered) {
+    test(`A18: ${name}`, async () => {
+      await using at = await place([stream(sse(...events))], { api: "responses" });
+      assert.deepEqual(texts(await at.ask()), ["Done."]);
+    });
+  }
+
+  test("A17: an answer that is completed by its event and failed by its status is asked for again", async () => {
+    const error = { code: "server_error", message: "boom" };
+    const failed = {
+      type: "response.completed",
+      response: { status: "failed", output: [whole], error },
+    };
+    const replies = [stream(sse(failed)), stream(sse(completed([whole])))];
+    await using at = await place(replies, { api: "responses", max_retries: 1 });
+    assert.deepEqual(texts(await at.ask()), ["Done."]);
+    assert.equal(at.asked.length, 2);
+  });
 });
