@@ -52,7 +52,7 @@ const signals: Readonly<Record<string, (child: ChildProcess) => unknown>> = {
   SIGTERM: (child) => child.kill("SIGTERM"),
   SIGINT: (child) => child.kill("SIGINT"),
   SIGHUP: (child) => child.kill("SIGHUP"),
-  "SIGINT to the group": ({ pid }) => process.kill(-Number(pid), "SIGINT"),
+  "SIGINT to the group": interruptGroup,
   "SIGTERM twice": (child) => twice(child, "SIGTERM"),
   "SIGINT twice": (child) => twice(child, "SIGINT"),
   "SIGPIPE, its output closed": async (child) => {
@@ -62,6 +62,18 @@ const signals: Readonly<Record<string, (child: ChildProcess) => unknown>> = {
     child.kill("SIGTERM");
   },
 };
+
+/** `setsid` makes the group, some milliseconds after the process is there. */
+async function interruptGroup(child: ChildProcess): Promise<void> {
+  while (child.exitCode === null) {
+    try {
+      process.kill(-Number(child.pid), "SIGINT");
+      return;
+    } catch {
+      await setImmediate();
+    }
+  }
+}
 
 async function twice(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
   child.kill(signal);
@@ -87,9 +99,7 @@ function allowed({ command, phase, signal }: Cell): readonly (number | string)[]
     ...(signal.endsWith("twice") || phase === "draining" ? [0, 130, name] : []),
     ...(phase === "its start fails" ? [0, 1] : []),
     // Before the first line of the program has run, the signal itself ends it.
-    ...(phase === "it begins" || (command === "demo" && phase === "its start fails")
-      ? [name, "SIGTERM"]
-      : []),
+    ...(phase === "it begins" ? [name, "SIGTERM"] : []),
   ];
 }
 
@@ -137,7 +147,12 @@ async function reach(
   if (phase === "it begins") return;
   if (phase === "before the lock") return isThere("");
   if (phase === "from the lock on") return isThere("lock.json");
-  if (phase === "its start fails") return command === "demo" ? delay(300) : isThere("lock.json");
+  if (phase === "its start fails") {
+    if (command !== "demo") return isThere("lock.json");
+    // Its directory is the first that it makes.
+    while (child.exitCode === null && (await demosIn(dir)).length === 0) await delay(5);
+    return;
+  }
   await eventually(`it is ${phase}: ${said()}`, async () => {
     if (phase === "its tracker hangs") return asked.has(`/${basename(dir)}`);
     if (phase !== "idle") return existsSync(join(dir, "pid"));
@@ -172,7 +187,7 @@ async function play(cell: Cell): Promise<string | null> {
     const end = code ?? by;
     const files = await readdir(join(dir, ".symphony")).catch(() => []);
     const left = files.filter((file) => ["runtime.json", "lock.json"].includes(file));
-    const demo = (await readdir(dir)).filter((name) => name.startsWith("symphony-demo"));
+    const demo = await demosIn(dir);
     const live = (await liveProcesses()).filter(({ groupId }) => groupId === child.pid);
     const agent = Number(await readFile(join(dir, "pid"), "utf8").catch(() => "0"));
     // It was killed; the system may not have taken it away yet.
@@ -191,6 +206,10 @@ async function play(cell: Cell): Promise<string | null> {
     if (child.exitCode === null) child.kill("SIGKILL");
     await rm(dir, { recursive: true, force: true, maxRetries: 5 });
   }
+}
+
+async function demosIn(dir: string): Promise<readonly string[]> {
+  return (await readdir(dir)).filter((name) => name.startsWith("symphony-demo"));
 }
 
 function isAlive(pid: number): boolean {
