@@ -29,6 +29,7 @@ import { gitIn } from "../support/makers/git-repository.ts";
 import { cloneWorld } from "../support/worlds/clone-world.ts";
 import { NoticeWorld } from "../support/worlds/notices.ts";
 import { OpenaiBench } from "../support/worlds/openai-bench.ts";
+import { eventually } from "../support/worlds/symphony.ts";
 
 const made = certificate(
   "api.example",
@@ -378,6 +379,41 @@ test("an answer that changes the protocol is an error, and a redirect to another
   const headers = { authorization: "a", "x-api-key": "b", cookie: "c", accept: "text/plain" };
   assert.equal(await (await outbound(`${base}/away`, { headers })).text(), "other");
   assert.deepEqual(seen, [["accept", "accept-encoding", "connection", "host"]]);
+});
+
+test("THREAT-9: redirects end, and one is refused where none is meant to be followed", async () => {
+  let asked = 0;
+  await using target = await listening(
+    createPlain((_, response) => {
+      asked += 1;
+      response.writeHead(302, { location: "/" }).end();
+    }),
+  );
+  const url = `http://127.0.0.1:${target.port}/`;
+  const because = (words: RegExp) => (error: Error) => words.test(String(error.cause));
+  await assert.rejects(outbound(url), because(/redirects without end/));
+  assert.equal(asked, 6);
+  await assert.rejects(outbound(url, { redirect: "error" }), because(/unexpected redirect/));
+  assert.equal(asked, 7);
+});
+
+test("a body that is larger than its kind may be, or whose caller gives up, ends with its connection", async () => {
+  const ended = new Set<string | undefined>();
+  await using target = await listening(
+    createPlain(({ url, socket }, response) => {
+      socket.once("close", () => ended.add(url));
+      response.write(url === "/large" ? Buffer.alloc(1024 * 1024 + 1) : "beginning");
+    }),
+  );
+  const base = `http://127.0.0.1:${target.port}`;
+  const large = await outbound(`${base}/large`);
+  await assert.rejects(large.text(), /larger than 1 MiB/);
+  const giveUp = new AbortController();
+  const slow = await outbound(`${base}/slow`, { signal: giveUp.signal });
+  const text = slow.text();
+  giveUp.abort(new Error("given up"));
+  await assert.rejects(text);
+  await eventually("both connections have ended", async () => ended.size === 2);
 });
 
 test("S13: this machine is not asked through a proxy, also with NODE_USE_ENV_PROXY", async () => {

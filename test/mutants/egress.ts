@@ -39,6 +39,53 @@ export const ofTheEgress: readonly Mutant[] = [
     ],
   ),
   ...faults(
+    { file: "src/core/outbound.ts", tests: ["test/core/outbound.test.ts"] },
+    [
+      "S13: this machine is asked through a proxy",
+      "if (isThisMachine(url.hostname) || isExcepted(",
+      "if (isExcepted(",
+    ],
+    [
+      "S13: the credential of a proxy is shown as it is sent",
+      'return [proxy.password, password ?? "", token];',
+      'return [proxy.password, password ?? ""];',
+    ],
+    ["redirects are followed without end", "hop <= maxHops", "hop >= 0"],
+    [
+      "an answer continues to come after its caller gave up",
+      'signal?.addEventListener("abort", abort, { once: true });',
+      "",
+    ],
+    [
+      "THREAT-9: a redirect is followed where none is meant to be",
+      'if (redirect === "error") throw failed(new Error("unexpected redirect"));',
+      "",
+    ],
+    [
+      "an answer from outside has no limit",
+      "bounded(response, { host: at.host, kind })",
+      "((_none) => response)(bounded) ?? kind",
+    ],
+  ),
+  ...faults(
+    {
+      file: "src/core/tracker/linear/client.ts",
+      tests: ["test/core/tracker/linear/destination.test.ts"],
+    },
+    [
+      "THREAT-9: a name that leads inside when it is asked gets the key",
+      "await requireReachable(this.#options.endpoint);",
+      "",
+    ],
+  ),
+  ...faults(
+    {
+      file: "src/core/tracker/linear/oauth.ts",
+      tests: ["test/core/tracker/linear/destination.test.ts"],
+    },
+    ["THREAT-9: the secret of an app is sent inside", "await requireReachable(url);", ""],
+  ),
+  ...faults(
     {
       file: "src/core/process/kernel-calls.ts",
       tests: ["test/sandbox/bubblewrap.test.ts"],

@@ -2,6 +2,7 @@ import { ofTheAgents } from "./agents.ts";
 import { ofTheDelivery } from "./delivery.ts";
 import { ofTheEgress } from "./egress.ts";
 import { ofTheFleet } from "./fleet.ts";
+import { ofTheHosts } from "./hosts.ts";
 import { faults, type Mutant } from "./mutant.ts";
 import { ofTheRecord } from "./record.ts";
 import { ofTheScheduler } from "./scheduler.ts";
@@ -19,6 +20,34 @@ export const mutants: readonly Mutant[] = [
   ...ofTheAgents,
   ...ofTheEgress,
   ...ofTheFleet,
+  ...ofTheHosts,
+  ...faults(
+    { file: "src/core/repository/key.ts", tests: ["test/core/repository/key.test.ts"] },
+    [
+      "INV-13: two identifiers have one workspace",
+      'digest("hex").slice(0, 16)',
+      'digest("hex").slice(0, 0)',
+    ],
+    [
+      "INV-13: an identifier that looks hashed has the workspace of another",
+      " && !suffixed.test(identifier)",
+      "",
+    ],
+    ["INV-13: a workspace is hidden in the root", 'replace(/^[.-]/, "_")', 'replace(/^[-]/, "_")'],
+  ),
+  ...faults({ file: "src/core/text/text.ts", tests: ["test/core/tracker/inbox.test.ts"] }, [
+    "THREAT-21: the time of a comparison depends on what is given",
+    "return timingSafeEqual(digest(given), digest(expected));",
+    "return timingSafeEqual === undefined || digest === undefined || given === expected;",
+  ]),
+  ...faults(
+    { file: "src/core/repository/offer.ts", tests: ["test/core/repository/offer.test.ts"] },
+    [
+      "a secret in the name of a file is pushed",
+      "const held = secretOf(path, rules);",
+      "const held = rules === null ? secretOf(path, rules) : null;",
+    ],
+  ),
   ...faults(
     { file: "src/core/store/write-ahead.ts", tests: [failing] },
     [

@@ -8,6 +8,30 @@ const effects = "test/core/effects.test.ts";
 export const ofTheScheduler: readonly Mutant[] = [
   ...faults(
     {
+      file: `${orchestrator}/exit.ts`,
+      tests: [`${decisions}/simulation.test.ts`],
+      only: "no invariant",
+    },
+    [
+      "INV-30: the late exit of an attempt ends its successor",
+      "if (entry?.attemptId !== input.attemptId) return decided(state);",
+      "if (!entry) return decided(state);",
+    ],
+  ),
+  ...faults(
+    {
+      file: `${orchestrator}/brakes.ts`,
+      tests: [`${decisions}/simulation.test.ts`],
+      only: "no invariant",
+    },
+    [
+      "INV-30: the late turn of an attempt counts for its successor",
+      "if (entry?.attemptId !== input.attemptId || entry.stopping) return decided(state);",
+      "if (!entry || entry.stopping) return decided(state);",
+    ],
+  ),
+  ...faults(
+    {
       file: "src/core/orchestrator/step.ts",
       tests: ["test/core/orchestrator/gates.test.ts"],
       only: "an answer that was under way",

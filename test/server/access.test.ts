@@ -196,6 +196,14 @@ describe("token (THREAT-21)", () => {
       }
     }, ascii));
 
+  test("THREAT-21: is compared in constant time, whatever is given", (t) =>
+    withToken(async (target) => {
+      const { mock } = t.mock.method(process.getBuiltinModule("node:crypto"), "timingSafeEqual");
+      const given = [ascii, "x", `${ascii}x`, ascii.slice(0, -1)];
+      for (const value of given) await target.ask("/api/v1/runtime", bearer(`Bearer ${value}`));
+      assert.equal(mock.callCount(), given.length);
+    }, ascii));
+
   test("is refused when the server has no token to compare with", () =>
     withToken(async (target) => {
       assert.equal((await target.ask("/api/v1/runtime", bearer("Bearer x"))).status, 401);

@@ -62,7 +62,7 @@ test("a hidden name or an option is not used as a key unchanged", () => {
   }
 });
 
-test("X-5: every key is one safe path component", () => {
+test("INV-13, X-5: every key is one safe path component", () => {
   fc.assert(
     fc.property(hostile, (identifier) => {
       const key = keyOf(identifier);
@@ -72,7 +72,7 @@ test("X-5: every key is one safe path component", () => {
   );
 });
 
-test("S-2, X-5: distinct identifiers have distinct keys", () => {
+test("INV-13, S-2, X-5: distinct identifiers have distinct keys", () => {
   fc.assert(
     fc.property(hostile, hostile, (a, b) => a === b || keyOf(a) === null || keyOf(a) !== keyOf(b)),
     { numRuns: 500 },

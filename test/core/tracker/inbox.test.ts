@@ -29,6 +29,20 @@ describe("the signature", () => {
   });
 });
 
+test("THREAT-21: the time of a comparison depends on neither side: digests of one length are compared in constant time", (t) => {
+  const { mock } = t.mock.method(process.getBuiltinModule("node:crypto"), "timingSafeEqual");
+  const texts = ["", "s", "s3cret", "s3creT", "x".repeat(10_000)];
+  for (const given of texts) sameText(given, "s3cret");
+  const compared = mock.calls.map(({ arguments: [one, other] }) => [
+    one.byteLength,
+    other.byteLength,
+  ]);
+  assert.deepEqual(
+    compared,
+    texts.map(() => [32, 32]),
+  );
+});
+
 describe("the secret", () => {
   const env: Record<string, string> = { MINE: "one", EMPTY: "", LINEAR_WEBHOOK_SECRET: "two" };
   const lookup = (name: string) => env[name];

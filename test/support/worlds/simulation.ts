@@ -505,11 +505,20 @@ export class Simulation {
       this.#processes.delete(attemptId);
       const input = { type: "attempt.exited", issueId: process.issueId, attemptId, exit } as const;
       this.#apply(input);
-      // INV-30: the same message again, late, when the issue may already have a newer attempt.
+      // INV-30: the last words of the attempt again, late, when the issue may already have a newer one.
       this.#later(this.#pick(40_000), () => {
-        const before = this.#state;
-        this.#apply(input);
-        assert.equal(this.#state, before, "INV-30: a late exit changed something");
+        const of = { issueId: process.issueId, attemptId };
+        const event = { type: "turn.completed", turnId: "turn-1" } as const;
+        const issue = this.#tracker.get(process.issueId) ?? null;
+        for (const late of [
+          input,
+          { type: "attempt.turned", ...of, moved: false, issue },
+          { type: "attempt.reported", ...of, event },
+        ] satisfies Input[]) {
+          const before = this.#state;
+          this.#apply(late);
+          assert.equal(this.#state, before, `INV-30: a late ${late.type} changed something`);
+        }
       });
     });
   }

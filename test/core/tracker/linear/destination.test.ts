@@ -1,11 +1,15 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import dns from "node:dns/promises";
+import { syncBuiltinESMExports } from "node:module";
+import { type TestContext, test } from "node:test";
 import {
   isInner,
   linearEndpoint,
   linearSettings,
   requireReachable,
 } from "../../../../src/core/tracker/linear/settings.ts";
+import { startFakeLinear } from "../../../support/fakes/fake-linear.ts";
+import { linearTracker } from "../../../support/fakes/linear-tracker.ts";
 import { config } from "../../../support/makers/issue.ts";
 import { freshProject, openReal } from "../../../support/worlds/real-server.ts";
 
@@ -29,6 +33,7 @@ test("THREAT-9: private, link-local and metadata addresses are distinguished fro
   for (const address of outer) assert.ok(!isInner(address), address);
 });
 
+const silent = { keep: async () => {}, learn() {}, failed() {} };
 const provider = (endpoint: string) => ({ endpoint, project_slug: "p" });
 
 test("THREAT-9: an endpoint in an internal network is refused in every notation", () => {
@@ -84,4 +89,26 @@ test("THREAT-9: a name that resolves to an internal address gets no request, eve
   const never = () => assert.fail("Linear's own name is not looked up");
   await requireReachable(linearEndpoint, never);
   await requireReachable("http://127.0.0.1:1/graphql", never);
+});
+
+/** Every name leads into an internal network. */
+function namesLeadInside(t: TestContext): void {
+  const { mock } = t.mock.method(dns, "lookup", async () => [{ address: "10.0.0.1", family: 4 }]);
+  syncBuiltinESMExports();
+  t.after(() => {
+    mock.restore();
+    syncBuiltinESMExports();
+  });
+}
+
+test("THREAT-9: each request, and each one for a token of an app, looks where its name leads at that moment", async (t) => {
+  await using fake = await startFakeLinear({ issues: [] });
+  namesLeadInside(t);
+  const oauth = { client_id: "app", client_secret: "s", token_url: "https://tokens.test/token" };
+  const refusal = { code: "tracker_request", message: /resolves to an address of a private/ };
+  for (const provider of [{ endpoint: "https://linear.test/graphql" }, { oauth }]) {
+    const { tracker } = linearTracker(fake, { provider, keeper: silent });
+    await assert.rejects(tracker.fetchIssuesByStates(["Todo"]), refusal);
+  }
+  assert.deepEqual(fake.requests, []);
 });
