@@ -1,4 +1,4 @@
-import { stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { homedir, userInfo } from "node:os";
 import { basename, join } from "node:path";
 import { allowedNames } from "./environment.ts";
@@ -135,8 +135,10 @@ interface Answer {
 /** What the user's shell exports, or `bash -lc` where that ends without an answer. */
 async function exportedBy(env: Environment): Promise<Answer> {
   const shell = shellOf(env);
-  const tries = [
-    ...(shells.has(basename(shell)) ? [{ argv: [shell, "-ilc"], timeoutMs: interactiveMs }] : []),
+  const first = (await lacksBashrc(shell, env)) ? ". ~/.bashrc; " : "";
+  const asked = { argv: [shell, "-ilc"], timeoutMs: interactiveMs, first };
+  const tries: readonly Try[] = [
+    ...(shells.has(basename(shell)) ? [asked] : []),
     { argv: ["bash", "-lc"], timeoutMs: plainMs },
   ];
   let late: string | null = null;
@@ -149,19 +151,32 @@ async function exportedBy(env: Environment): Promise<Answer> {
   return { exported: {}, fault: late ?? `${shell} ended before it showed its PATH` };
 }
 
+/** Terminals on Linux read .bashrc, a login shell alone does not; most profiles read it for that reason. */
+async function lacksBashrc(shell: string, env: Environment): Promise<boolean> {
+  if (basename(shell) !== "bash" || process.platform === "darwin") return false;
+  const home = env["HOME"] ?? homedir();
+  const read = (name: string) => readFile(join(home, name), "utf8").catch(() => null);
+  if ((await read(".bashrc")) === null) return false;
+  const profile =
+    (await read(".bash_profile")) ?? (await read(".bash_login")) ?? (await read(".profile"));
+  return profile?.includes("bashrc") !== true;
+}
+
 interface Try {
   readonly argv: readonly string[];
   readonly timeoutMs: number;
+  /** Commands before the question. */
+  readonly first?: string;
 }
 
 /** null: it ended without an answer. */
 async function exportedIn(
-  { argv, timeoutMs }: Try,
+  { argv, timeoutMs, first = "" }: Try,
   env: Environment,
 ): Promise<Environment | "late" | null> {
   const { output, stoppedFor } = await runCommand({
     // These words mean the same in every shell.
-    argv: [...argv, `printf '\\n${mark}'; env -0`],
+    argv: [...argv, `${first}printf '\\n${mark}'; env -0`],
     cwd: "/",
     env,
     name: "login",

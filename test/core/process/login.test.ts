@@ -42,6 +42,19 @@ describe("the environment of the user's shell", () => {
     assert.equal(found["FROM_PROFILE"], "yes");
   });
 
+  test("A21: what a terminal has whose profile does not read .bashrc, as version managers assume", {
+    skip: process.platform === "darwin",
+  }, async () => {
+    for (const profile of [null, "export FROM_PROFILE=yes\n"]) {
+      await using h = await home();
+      if (profile !== null) await h.write(".bash_profile", profile);
+      await h.write(".bashrc", 'export PATH="$HOME/.nvm/versions/node/v24/bin:$PATH"\n');
+      const found = await loginEnvironment(h.env());
+      assert.equal(found["PATH"]?.split(":")[0], join(h.path, ".nvm/versions/node/v24/bin"));
+      assert.equal(found["FROM_PROFILE"], profile === null ? undefined : "yes");
+    }
+  });
+
   test("A21: the home's own directories and those of the server are searched too, after the shell's", async () => {
     await using h = await home();
     await mkdir(join(h.path, "bin"));
