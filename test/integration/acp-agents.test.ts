@@ -10,7 +10,13 @@ import type { AgentTools } from "../../src/core/agent/agent.ts";
 import { startFakeModel } from "../support/fakes/fake-model.ts";
 import { canaryKey } from "../support/makers/hostile-files.ts";
 import { commandBench } from "../support/worlds/command-bench.ts";
-import { type RealAgent, realAgents, realProgram } from "../support/worlds/real-agent.ts";
+import {
+  type RealAgent,
+  realAgent,
+  realAgents,
+  realParts,
+  realProgram,
+} from "../support/worlds/real-agent.ts";
 
 const plain = { model: null };
 const networked = { level: "networked" } as const;
@@ -58,6 +64,17 @@ function tracker() {
 const notices = (b: RealAgent) =>
   b.events.flatMap((event) => (event.type === "notice" ? [event.message] : []));
 const total = (b: RealAgent) => b.events.findLast((event) => event.type === "tokens")?.total;
+
+test("gemini: with a key alone it works at safe, as init sets it up, and its commands do not see the key", async () => {
+  const look = { type: "bash", cmd: "echo key=$GEMINI_API_KEY", ...usage(1_000) };
+  await using b = await realAgent({ ...realParts.gemini, config: {}, script: [look, done] });
+  await using session = await b.start({ level: "safe" });
+  await session.turn("please", plain);
+  assert.deepEqual(b.said, ["All done."]);
+  const ran = b.events.find((event) => event.type === "command" && event.status === "completed");
+  assert.match(JSON.stringify(ran), /key=/);
+  assert.ok(!JSON.stringify(b.events).includes(canaryKey));
+});
 
 for (const [name, { tool, make }] of Object.entries(agents)) {
   test(`${name}: the tracker's tools work inside the sandbox, free of approval; commands and tokens are reported`, async () => {
