@@ -233,7 +233,10 @@ function hostGates(issue: Issue, state: State, config: Config): readonly Explain
     conflictLine(state, issue, config),
     gate("free_slot", own || hasStart, {
       detail: noWorker ?? `${running} of ${maxConcurrentAgents} slots in use`,
-      opens: "the end of a running attempt, or a higher agent.max_concurrent_agents",
+      opens:
+        noWorker === null
+          ? "the end of a running attempt, or a higher agent.max_concurrent_agents"
+          : "a worker that takes it and has a free place: symphony workers list",
     }),
   ];
 }

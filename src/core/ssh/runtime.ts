@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { dirname } from "node:path";
 import type {
   AgentRuntime,
@@ -111,10 +112,11 @@ async function runtimeOf(options: SshRuntimeOptions, spec: SessionSpec): Promise
   const { createCommandRuntime } = await import("../agent/command/runtime.ts");
   // Only `codex` and `command` are accepted with hosts.
   const settings = options.settings() as CommandConfig;
+  const mark = `symphony-${randomBytes(9).toString("hex")}`;
   const lineOf = (line: string | null) =>
     line === null
       ? null
-      : `${giveVariables} | ${launchOf(options, spec, `${takeVariables}\n${line}`)}`;
+      : `${giveVariables} | ${launchOf(options, spec, `printf "\\n${mark}\\n"\n${takeVariables}\n${line}`)} | ${after(mark)}`;
   const config = { ...settings, line: lineOf(settings.line), envPassthrough };
   return createCommandRuntime({
     config: () => ({ ...config, resumeLine: lineOf(settings.resumeLine), provider: null }),
@@ -126,6 +128,9 @@ async function runtimeOf(options: SshRuntimeOptions, spec: SessionSpec): Promise
 
 /** The variables of a turn go through stdin, before the prompt, so that no command line contains text of its issue. */
 const giveVariables = String.raw`{ env -0 | grep -zE "^SYMPHONY_(ISSUE|WORKSPACE|TURN|SESSION|MODEL|REASONING)"; printf "\0"; exec cat; }`;
+/** What the profile of the login writes is no answer of the agent; the status is that of ssh. */
+const after = (mark: string) =>
+  `{ while IFS= read -r one && [ "$one" != ${mark} ]; do :; done; exec cat; }; exit "\${PIPESTATUS[1]}"`;
 const takeVariables = `while IFS= read -r -d "" one && [ -n "$one" ]; do export "$one"; done`;
 
 /** `command` in the workspace on the host, without our secrets there even if its profile names them (requirement Z-9). */

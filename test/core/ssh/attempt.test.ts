@@ -91,7 +91,9 @@ test("Z-2, Z-3: the next issue goes to the other host; with both full one waits,
   await world.issue("Three");
   await eventually("it is said", async () => {
     const told = await symphony(world.place, "explain", "LOCAL-3");
-    return /alpha is full \(1\); me@beta:2222 is full \(1\)/.test(told.stdout);
+    return /alpha is full \(1\); me@beta:2222 is full \(1\); opens by: a worker that takes it and has a free place/.test(
+      told.stdout,
+    );
   });
   const { attempts } = await world.client.issues.attempts({ params: { id: "LOCAL-3" } });
   assert.deepEqual(attempts, []);
@@ -106,6 +108,12 @@ test("Z-2: what an agent commits and leaves comes back into the workspace here; 
   const path = attempt.workspace?.path ?? "";
   assert.equal(readFileSync(`${path}/one`, "utf8"), "one\ntwo\n");
   assert.equal(readFileSync(`${path}/new`, "utf8"), "new\n");
+  const { recent_events: events } = await world.client.issues.detail({ params: { id: "LOCAL-1" } });
+  // Without what the profile of the host writes.
+  assert.deepEqual(
+    events.filter(({ event }) => event === "agent.message").map(({ message }) => message),
+    ["done"],
+  );
   const third = await world.ended("LOCAL-3");
   assert.deepEqual([third.status, third.number], ["succeeded", 1]);
 });
