@@ -112,7 +112,9 @@ export function runningCore(options: CoreOptions, deps: CoreDeps, used: RunningD
 function openFinder({ bus, clock, trackers }: CoreDeps): IssueFinder {
   const finder = new IssueFinder({ clock, tracker: () => trackers.tracker });
   const types = ["webhook.received", "issue.moved", "issue.released"] as const;
-  bus.subscribe({ filter: { types } }, () => finder.forget());
+  bus.subscribe({ filter: { types } }, ({ issueIdentifier }) => {
+    if (issueIdentifier !== null) finder.forget(issueIdentifier);
+  });
   return finder;
 }
 

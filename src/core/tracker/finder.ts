@@ -60,9 +60,9 @@ export class IssueFinder {
     return answer;
   }
 
-  /** An issue has changed since: no answer is used again. */
-  forget(): void {
-    this.#asked.clear();
+  /** The issue has changed since: its answer is not used again, those of others are. */
+  forget(identifier: string): void {
+    this.#asked.delete(keyOf(identifier));
   }
 
   /** The last description that the tracker gave of the issue, however old; null: none is known. */

@@ -128,7 +128,7 @@ function editors(core: Core, clock: Clock) {
       const editor = editorOf(core.tracker());
       const { issue } = await findStatus(core, params.id);
       const edited = await editor.edit(issue, contentOf(body));
-      core.finder.forget();
+      core.finder.forget(issue.identifier);
       core.orchestrator.refresh();
       return issueView(edited);
     },
@@ -238,7 +238,7 @@ function moveHandlers(core: Core) {
       const status = await findStatus(core, params.id);
       const work = core.orchestrator.transition(status.issue, to, reason);
       const done = await orNotMoved(status, to, work);
-      core.finder.forget();
+      core.finder.forget(done.identifier);
       return { issue_identifier: done.identifier, from: done.from, to: done.to, kind: done.kind };
     },
   } satisfies Partial<Handlers<Api["issues"]>>;

@@ -37,6 +37,18 @@ test("S3: an answer is used again for 10 s, also that there is no such issue", a
   assert.deepEqual(asked, ["ENG-1", "ENG-404", "ENG-1"]);
 });
 
+test("S3: after a change of an issue it alone is asked for again", async () => {
+  const { clock, asked, finder: it } = finder();
+  for (const name of ["ENG-1", "ENG-2"]) {
+    await it.find(name);
+    clock.advance(1_000);
+  }
+  it.forget("eng-1");
+  assert.equal((await it.find("ENG-1"))?.issue.identifier, "ENG-1");
+  await it.find("ENG-2");
+  assert.deepEqual(asked, ["ENG-1", "ENG-2", "ENG-1"]);
+});
+
 test("S3: requests are at least a second apart, and too many at once are refused", async () => {
   const { clock, asked, finder: it } = finder();
   const all = Array.from({ length: 10 }, (_, at) => it.find(`ENG-${at}`).catch((error) => error));
