@@ -100,6 +100,8 @@ export interface Reader {
   readonly counts: "turn" | "thread";
   /** True when the program always reports a result: if it exits without one, it was interrupted. */
   readonly tellsEnd: boolean;
+  /** How a person gives its program a login; omitted: as Claude Code gets one. */
+  readonly logIn?: string;
   /** The events that were held back until the end. */
   end?(): readonly OutputEvent[];
   /**

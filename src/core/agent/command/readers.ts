@@ -8,6 +8,7 @@ import {
   toolCallEvent,
 } from "../event-makers.ts";
 import { geminiWait, type Limit, limitIn, limitInOutput } from "../limits.ts";
+import { refusalInWords } from "../refusals.ts";
 import { timeOf, waitOf } from "../reset-time.ts";
 import { type JsonReader, type OutputEvent, type ReaderOptions, ToolCalls } from "./reader.ts";
 
@@ -17,6 +18,7 @@ export function codexReader({ workspace, wall }: ReaderOptions): JsonReader {
   return {
     counts: "thread",
     tellsEnd: true,
+    logIn: logInWith("codex login"),
     read(message) {
       if (message["type"] === "error") lastError = reasonOf(message);
       const events = readCodexExec(message, workspace, wall);
@@ -26,8 +28,20 @@ export function codexReader({ workspace, wall }: ReaderOptions): JsonReader {
   };
 }
 
-function reasonOf(message: JsonObject): string | null {
-  return textOf(objectOf(message["error"])["message"]) ?? textOf(message["message"]);
+function logInWith(command: string): string {
+  return `log in: ${command}, or pass its key: command.env_passthrough; then: symphony refresh`;
+}
+
+/** The words of a failure, whose error may be a text, or an object with a message. */
+function reasonOf({ error, message }: JsonObject): string | null {
+  return textOf(error) ?? textOf(objectOf(error)["message"]) ?? textOf(message);
+}
+
+/** The end of a turn that failed, by the words of the program's provider. */
+function failed(words: string | null, limit: Limit | null): OutputEvent {
+  const refusal = limit === null && words !== null ? refusalInWords(words) : null;
+  const failure = words || "no reason given";
+  return { type: "result", failure, limit, ...(refusal !== null && { refusal }) };
 }
 
 function readCodexExec(
@@ -53,13 +67,7 @@ function readCodexExec(
       ];
     }
     case "turn.failed":
-      return [
-        {
-          type: "result",
-          failure: reason ?? "no reason given",
-          limit: limitIn(message["error"] ?? reason, wall()),
-        },
-      ];
+      return [failed(reason, limitIn(message["error"] ?? reason, wall()))];
     case "error":
       return [noticeEvent(reason ?? "error")];
     default:
@@ -120,6 +128,7 @@ export function geminiReader({ workspace, wall }: ReaderOptions): JsonReader {
   return {
     counts: "turn",
     tellsEnd: true,
+    logIn: logInWith("gemini"),
     read(message) {
       if (message["type"] === "error") lastError = textOf(message["message"]);
       if (message["type"] === "message" && message["role"] === "assistant") {
@@ -171,16 +180,12 @@ function resultOf(message: JsonObject, wall: () => number): OutputEvent[] {
   const stats = objectOf(message["stats"]);
   const tokens = readTokens(stats);
   const cached = readTokens({ input: stats["cached"] })?.input ?? 0;
-  const { error } = message;
-  const why = textOf(objectOf(error)["message"]) ?? "no reason given";
-  const failed = message["status"] === "error";
+  const isFailed = message["status"] === "error";
   return [
     ...(tokens ? [{ type: "usage", tokens: { ...tokens, cachedInput: cached } } as const] : []),
-    {
-      type: "result",
-      failure: failed ? why : null,
-      limit: failed ? limitIn(error, wall()) : null,
-    },
+    isFailed
+      ? failed(reasonOf(message), limitIn(message["error"], wall()))
+      : { type: "result", failure: null, limit: null },
   ];
 }
 
@@ -232,8 +237,9 @@ function readOwnLine(message: JsonObject, workspace: string): readonly OutputEve
 }
 
 function resultEvent(message: JsonObject, wall: number): OutputEvent {
-  if (message["success"] !== false) return { type: "result", failure: null, limit: null };
-  const failure = textOf(message["text"]) ?? textOf(message["message"]) ?? "";
+  const { success = message["error"] === undefined } = message;
+  if (String(success) === "true") return { type: "result", failure: null, limit: null };
+  const failure = textOf(message["text"]) ?? reasonOf(message) ?? "";
   return { type: "result", failure: failure || "no reason given", limit: limitOf(message, wall) };
 }
 
@@ -244,7 +250,8 @@ function resultEvent(message: JsonObject, wall: number): OutputEvent {
 function limitOf(message: JsonObject, wall: number): Limit | null {
   if (message["limited"] !== true) return null;
   const wait = waitOf(message["retry_after"]);
-  return { untilWall: timeOf(message["resets_at"]) ?? (wait === null ? null : wall + wait) };
+  const at = timeOf(message["resets_at"]) ?? (wait === null ? null : wall + wait);
+  return { untilWall: at ?? timeOf(message["retry_after"]) };
 }
 
 function commandEventOf(message: JsonObject): OutputEvent {

@@ -144,10 +144,10 @@ export class CommandTurn {
     if (this.#stopped) throw this.#stopped;
     const { status } = end.details;
     const failure = ended?.failure || "no reason given";
-    if (ended?.refusal && !ended.limit) throw refusalError(ended.refusal, failure);
+    const { reader } = this.#options;
+    if (ended?.refusal && !ended.limit) throw refusalError(ended.refusal, failure, reader.logIn);
     if (ended) throw this.#failed(failure, ended.limit, status);
     if (end.code !== "port_exit" || typeof status !== "number") throw end;
-    const { reader } = this.#options;
     if (status === 0 && !reader.tellsEnd) return;
     if (status === 0) throw this.#failed("it ended with status 0 and reported no result", null, 0);
     const stderr = this.#stderr.join("\n").slice(-maxStderrChars);

@@ -217,6 +217,47 @@ describe("text is never read as a limit", () => {
   });
 });
 
+test("A11: codex exec and gemini report a login, a model or an account that no further issue gets past", () => {
+  const codex = (error: unknown) => ({ type: "turn.failed", error });
+  const gemini = (message: string) => ({ type: "result", status: "error", error: { message } });
+  const own = (fields: object) => ({ type: "result", success: false, ...fields });
+  const unknown = "The 'm' model is not supported when using Codex with a ChatGPT account.";
+  for (const [format, line, refusal] of [
+    [
+      "codex",
+      codex({ message: "unexpected status 401 Unauthorized: expired" }),
+      "authentication_failed",
+    ],
+    ["codex", codex({ message: JSON.stringify({ detail: unknown }) }), "model_not_found"],
+    ["codex", codex("Insufficient Balance"), "billing_error"],
+    ["gemini", gemini("API key not valid. Please pass a valid API key."), "authentication_failed"],
+    ["gemini", gemini("the tests fail"), undefined],
+    ["jsonl", own({ message: "API key not valid" }), undefined],
+  ] as const) {
+    const end = ending(format, [line]);
+    assert.ok(end?.type === "result" && end.failure !== null, JSON.stringify(line));
+    assert.equal(end.refusal, refusal, JSON.stringify(line));
+  }
+  assert.match(reader("codex").logIn ?? "", /codex login/);
+});
+
+test("a result in symphony's own format that does not say success is none, and its error is shown in any form", () => {
+  for (const [fields, failure] of [
+    [{ success: "false", message: "boom" }, "boom"],
+    [{ success: null, error: { message: "boom" } }, "boom"],
+    [{ error: "boom" }, "boom"],
+    [{ success: "true" }, null],
+    [{}, null],
+  ] as const) {
+    const end = ending("jsonl", [{ type: "result", ...fields }]);
+    assert.ok(end?.type === "result");
+    assert.equal(end.failure, failure, JSON.stringify(fields));
+  }
+  const limited = { type: "result", success: false, limited: true };
+  const date = new Date(resetsAt * 1_000).toUTCString();
+  assert.deepEqual(limitOf("jsonl", [{ ...limited, retry_after: date }]), until);
+});
+
 describe("gemini and codex exec at their limits", () => {
   test("gemini 0.61.0 --output-format stream-json", () => {
     const message =
