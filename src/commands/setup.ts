@@ -1,4 +1,4 @@
-import { existsSync, lstatSync, statSync } from "node:fs";
+import { accessSync, constants, existsSync, lstatSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { diff } from "node:util";
 import { systemClock } from "../core/clock.ts";
@@ -33,8 +33,9 @@ export async function setUp(request: SetupRequest, context: CommandContext) {
   if (old !== null && !request.force && !request.dryRun) {
     context.note(`${workflowPath} exists: without --force it stays as it is`);
   }
-  const keys = await knownKeys(dataDir, context.env);
   const dir = dirname(workflowPath);
+  if (!request.dryRun && (old === null || request.force)) requireWritable(dir, workflowPath);
+  const keys = await knownKeys(dataDir, context.env);
   const around = existsSync(dir) ? dir : context.where.cwd;
   const facts = await lookAround(around, context.env, keys.has);
   sayFound(facts, context);
@@ -166,14 +167,22 @@ async function write({
     await writeWhole(workflowPath, text, { mode: statSync(workflowPath).mode & 0o777 });
     return { copy };
   } catch (cause) {
-    throw new SymphonyError(
-      "storage_unavailable",
-      `Cannot write ${workflowPath}: ${messageOf(cause)}`,
-      {
-        cause,
-        hint: "check the directory's permissions and free space, then: symphony init",
-      },
-    );
+    throw unwritten(workflowPath, cause);
+  }
+}
+
+function unwritten(path: string, cause: unknown): SymphonyError {
+  const hint = "check the directory's permissions and free space, then: symphony init";
+  const message = `Cannot write ${path}: ${messageOf(cause)}`;
+  return new SymphonyError("storage_unavailable", message, { cause, hint });
+}
+
+/** Before anything is asked or a key is typed. */
+function requireWritable(dir: string, path: string): void {
+  try {
+    accessSync(dir, constants.W_OK);
+  } catch (cause) {
+    throw unwritten(path, cause);
   }
 }
 

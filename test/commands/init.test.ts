@@ -449,6 +449,28 @@ const withoutNetwork: Around["through"] = (command) => [
   ...command,
 ];
 
+test("where the file cannot be written this is said before any question; --dry-run prints it all the same", {
+  skip: noNetwork,
+}, async (t) => {
+  const place = project(t, "codex");
+  const init = (...more: readonly string[]) => {
+    const words = [process.execPath, bin, "init", "--yes", ...more];
+    const script = 'mount -t tmpfs -o ro none "$PWD" && cd "$PWD" && exec "$@"';
+    return spawnSync("unshare", ["--mount", "sh", "-c", script, "sh", ...words], {
+      cwd: place.cwd,
+      env: { ...process.env, ...place.env },
+      encoding: "utf8",
+    });
+  };
+  // Without a key of Linear a person would be asked for it.
+  const refused = init("--tracker", "linear");
+  assert.equal(refused.status, 1, refused.stderr);
+  assert.match(refused.stderr, /Cannot write .*WORKFLOW\.md: EROFS/);
+  assert.doesNotMatch(refused.stderr, /LINEAR_API_KEY/);
+  const dry = init("--dry-run");
+  assert.deepEqual([dry.status, /kind: codex/.test(dry.stdout)], [0, true], dry.stderr);
+});
+
 test("D2: without any network --version, help and init --dry-run work", {
   skip: noNetwork,
 }, async (t) => {
