@@ -1,6 +1,7 @@
 import { join } from "node:path";
-import { type Conflict, endsMerge } from "../repository/merging.ts";
+import { type Conflict, changedIn, endsMerge } from "../repository/merging.ts";
 import { gitHead } from "../repository/survey.ts";
+import { plainName } from "../text/text.ts";
 import { readMerging, writeMerging } from "../workspace/baseline.ts";
 
 // What a restart finds of a merge that was begun in a workspace and not saved.
@@ -58,4 +59,24 @@ export async function begunMerge(
 export async function claimMerge(path: string, own: boolean): Promise<void> {
   const merge = await readMerging(path);
   if (merge !== null && (merge.own ?? false) !== own) await writeMerging(path, { ...merge, own });
+}
+
+const othersNamed = 20;
+
+/** Some of the files that the commit `head` of the merge has otherwise than git merged them, to be shown, but for `isOurs`. */
+export async function othersIn(
+  {
+    path,
+    head,
+    signal,
+  }: { readonly path: string; readonly head: string; readonly signal: AbortSignal },
+  isOurs: (name: string) => boolean,
+): Promise<readonly string[]> {
+  const merge = await readMerging(path);
+  if (merge === null) return [];
+  const all = await changedIn(head, merge, { gitDir: join(path, ".git"), signal });
+  return all
+    .map(plainName)
+    .filter((name) => !isOurs(name))
+    .slice(0, othersNamed);
 }

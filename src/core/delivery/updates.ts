@@ -10,7 +10,7 @@ import { gitHead } from "../repository/survey.ts";
 import { finishUpdate, type UpdateResult, updateWorkspace } from "../repository/update.ts";
 import { readBaseline, readMerging, writeMerging } from "../workspace/baseline.ts";
 import { findingsIn, requireLentObjects } from "../workspace/work.ts";
-import { begunMerge, claimMerge } from "./begun-merge.ts";
+import { begunMerge, claimMerge, othersIn } from "./begun-merge.ts";
 import type { Checked, FailedCheck } from "./checks.ts";
 import { conflictText, feedbackOf, keyOf, type Wanted } from "./conflict-turn.ts";
 import { carriedInto, type Delivered, type Reach, updateStep } from "./delivered.ts";
@@ -224,6 +224,16 @@ export class Updates {
     const { ports, config, save, store, kick, bus } = this.#deps;
     const { issueId, issueIdentifier, branch, base, workspacePath } = known;
     const about = `${base} (${wanted.base.slice(0, 10)})`;
+    const where = { path: workspacePath ?? "", head, signal: this.#leaving.signal };
+    const isOurs = (name: string) => isClean || isGenerated(name, config().delivery.regenerate);
+    const others = await othersIn(where, isOurs);
+    if (others.length > 0) {
+      // A command runs what an agent wrote: only the offer of a turn is examined.
+      const text = `${about} was merged into the branch, and what writes the generated files has changed others too: ${others.join(", ")}. All is committed, and not pushed: keep there only what belongs to your work.`;
+      this.#tell(feedbackOf(known, wanted, text));
+      this.#tried(known, wanted);
+      return this.#forget(known);
+    }
     const failed = await ports.check(this.#place(workspacePath ?? ""), config().delivery.checks);
     if (failed !== null) {
       const { command, output } = failed;

@@ -191,6 +191,17 @@ export async function endsMerge(
   return line.trim() === `${commit} ${head} ${base}`;
 }
 
+/** Raw names of the files in which `commit` is another than the merge that it ends, as that was begun. */
+export async function changedIn(
+  commit: string,
+  { tree }: Pick<Merging, "tree">,
+  { gitDir, signal }: Pick<MergeQuestion, "gitDir" | "signal">,
+): Promise<readonly string[]> {
+  await using git = await openProtectedGit(gitDir, { head: commit, worktree: null, signal });
+  const args = ["diff-tree", "-r", "-z", "--name-only", ...flags, tree, commit];
+  return split(await git.run(args, wholeCall));
+}
+
 /** The merge that a commit on `head` has to end; null when there is none, or it has the base already. */
 export async function openMerge(
   git: ProtectedGit,

@@ -305,6 +305,24 @@ test("a merge of generated files that a restart cut off before its commit is mad
   assert.equal(await readMerging(path), null);
 });
 
+test("what a command of delivery.regenerate changes besides is not pushed without a turn, also after a restart", async (t) => {
+  const regenerate = {
+    "package-lock.json": "echo new >> package-lock.json; mkdir -p .github; echo x > .github/x.yml",
+  };
+  for (const isCutOff of [false, true]) {
+    const it = await bench(t, { regenerate });
+    if (isCutOff) it.interrupt(1);
+    const base = it.advance({ "package-lock.json": "lock\npinned by the base\n" });
+    await it.update(base);
+    if (isCutOff) await it.update(base);
+    assert.deepEqual([it.pushes, it.store.of(id)?.head], [[], it.head]);
+    assert.match(it.feedback().join(), /changed others too: \.github\/x\.yml\./);
+    assert.equal(it.git("log", "-1", "--format=%P"), `${it.head} ${base}`);
+    await it.update(it.advance({ "two.txt": "theirs\n" }));
+    assert.deepEqual([it.pushes, it.store.of(id)?.head], [[], it.head], "its turn offers it");
+  }
+});
+
 test("a merge that an agent commits itself is never pushed without its turn, and no approval is carried to it", async (t) => {
   const { path, git, head, store, advance, update, updates, pushes, feedback } = await bench(t);
   const base = advance({ "one.txt": "theirs\n" });
