@@ -64,7 +64,8 @@ async function once(url: URL, init: RequestInit): Promise<Response> {
     answer.reject(failed(viaProxy(namingAuthority(error), url, proxy))),
   );
   const stop = () => {
-    // A request that waits for its proxy has no socket, and destroying it reports nothing.
+    // A request that waits for its proxy has no socket, and destroying it reports nothing. One that is answered closes with
+    // its answer's body.
     answer.reject(signal?.reason);
     outgoing.destroy(signal?.reason);
   };
@@ -75,11 +76,7 @@ async function once(url: URL, init: RequestInit): Promise<Response> {
     answer.reject(failed(new Error("the connection ended without an answer")));
   });
   outgoing.end(body ?? undefined);
-  const incoming = await answer.promise;
-  const abort = () => incoming.destroy(signal?.reason);
-  signal?.addEventListener("abort", abort, { once: true });
-  incoming.once("close", () => signal?.removeEventListener("abort", abort));
-  return responseOf(incoming);
+  return responseOf(await answer.promise);
 }
 
 function failed(cause: unknown): TypeError {

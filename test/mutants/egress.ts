@@ -53,7 +53,7 @@ export const ofTheEgress: readonly Mutant[] = [
     ["redirects are followed without end", "hop <= maxHops", "hop >= 0"],
     [
       "an answer continues to come after its caller gave up",
-      'signal?.addEventListener("abort", abort, { once: true });',
+      "outgoing.destroy(signal?.reason);",
       "",
     ],
     [
