@@ -146,7 +146,9 @@ async function until(ms: number, ask: () => Promise<true | string>): Promise<voi
 
 async function turnsBegun(): Promise<number> {
   const { running } = await client.system.state();
-  return running.filter(({ phase }) => phase === "streaming_turn").length;
+  // The phase comes first, and the turn when its agent has said so.
+  return running.filter(({ phase, turn_count: turns }) => phase === "streaming_turn" && turns > 0)
+    .length;
 }
 
 async function lastSeq(): Promise<number> {

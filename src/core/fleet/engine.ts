@@ -145,7 +145,7 @@ export interface Engine extends AsyncDisposable {
   note(kind: Note, of: string, value: string | Buffer | null, keptMs?: number): Promise<void>;
   notes(kind: Note, of: readonly string[]): Promise<readonly (Buffer | null)[]>;
 
-  /** Resolves when the engine has it. A stream that no reader trims ends by itself. */
+  /** Resolves when the engine has it, a second later at most while its reader is behind. A stream that no reader trims ends by itself. */
   append(stream: Stream, part: Part): Promise<void>;
   reader(): Reader;
 

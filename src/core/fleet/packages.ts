@@ -31,6 +31,7 @@ export interface Redis {
   config(...args: readonly string[]): Promise<unknown>;
   cluster(what: "INFO"): Promise<string>;
   xadd(stream: string, ...args: readonly (string | number | Buffer)[]): Promise<unknown>;
+  xlen(stream: string): Promise<number>;
   xdel(stream: string, id: string | Buffer): Promise<number>;
   xtrim(stream: string, ...args: readonly (string | number)[]): Promise<number>;
   xrangeBuffer(
@@ -48,6 +49,7 @@ export interface Redis {
 interface Pipeline {
   xadd(stream: string, ...args: readonly (string | number | Buffer)[]): Pipeline;
   expire(key: string, seconds: number): Pipeline;
+  xlen(stream: string): Pipeline;
   exec(): Promise<readonly (readonly [Error | null, unknown])[] | null>;
 }
 

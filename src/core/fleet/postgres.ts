@@ -33,11 +33,15 @@ import {
 import { Floor } from "./floor.ts";
 import { type JobsPlace, openQueue, openTaker } from "./jobs.ts";
 import { loadPostgres, type PgPool, type PostgresPackages, type Row } from "./packages.ts";
+import { mostParts, untilRoom } from "./room.ts";
+import { bytesOf, nameOf, partOf, textOf } from "./rows.ts";
 import { bringUp, migrationMs, requireUsable, standingOf, tablesQuery } from "./table-versions.ts";
 import { jobsSchema, ownTables, sweeps, sweptAtOnce, type Tables } from "./tables.ts";
 import { Wakeups } from "./wakeups.ts";
 
 const sweepMs = 60_000;
+/** After as many parts it is asked whether they are read. */
+const countedEach = 50;
 
 type OpeningHere = Opening & { readonly own?: Tables };
 
@@ -53,6 +57,7 @@ export class PostgresEngine implements Engine {
   readonly #wakeups: Wakeups;
   readonly #log: Opening["log"];
   #sweptAt = performance.now();
+  #appended = 0;
   /** Until one has worked again it is said once. */
   #saysUnswept = true;
   #trouble: string | null = null;
@@ -166,6 +171,16 @@ export class PostgresEngine implements Engine {
   async append(stream: Stream, { run, seq, isLast, data }: Part): Promise<void> {
     const values = [this.#fleet, nameOf(stream), run, seq, isLast, data, this.#channel(stream)];
     await this.#query("SELECT symphony.append($1, $2, $3, $4, $5, $6, $7)", values);
+    this.#appended += 1;
+    if (this.#appended % countedEach !== 0) return;
+    await untilRoom(async () => {
+      const [row] = await this.#query(
+        `SELECT count(*) AS n FROM (
+           SELECT FROM symphony.part WHERE fleet = $1 AND stream = $2 LIMIT ${mostParts + 1}) AS parts`,
+        [this.#fleet, nameOf(stream)],
+      );
+      return Number(row?.["n"]);
+    });
   }
 
   reader(): Reader {
@@ -375,26 +390,4 @@ export class PostgresEngine implements Engine {
       this.#log?.warn("the engine of the fleet keeps what nothing needs any more", { reason: why });
     this.#saysUnswept = why === null;
   }
-}
-
-function nameOf({ way, worker }: Stream): string {
-  return `${way}:${worker}`;
-}
-
-function partOf(row: Row): Part {
-  const data = bytesOf(row["data"]) ?? Buffer.alloc(0);
-  return {
-    run: String(row["run"]),
-    seq: Number(row["seq"]),
-    isLast: row["is_last"] === true,
-    data,
-  };
-}
-
-function bytesOf(value: unknown): Buffer | null {
-  return Buffer.isBuffer(value) ? value : null;
-}
-
-function textOf(value: unknown): string | null {
-  return value == null ? null : String(value);
 }

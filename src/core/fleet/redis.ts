@@ -25,6 +25,7 @@ import {
 } from "./engine.ts";
 import { type JobsPlace, openQueue, openTaker } from "./jobs.ts";
 import { loadRedis, type Redis, type RedisPackages } from "./packages.ts";
+import { mostParts, untilRoom } from "./room.ts";
 import { claimScript, giveBackScript, leaveScript, observeScript, renewScript } from "./scripts.ts";
 import { namesSentinels, sentinelOptions } from "./sentinel.ts";
 
@@ -140,9 +141,11 @@ export class RedisEngine implements Engine {
       .pipeline()
       .xadd(name, "*", "r", run, "s", seq, "l", isLast ? 1 : 0, "d", data)
       .expire(name, streamSeconds)
+      .xlen(name)
       .exec();
     const error = answers?.find(([failure]) => failure !== null)?.[0];
     if (error) throw error;
+    if (Number(answers?.[2]?.[1]) > mostParts) await untilRoom(() => this.#redis.xlen(name));
   }
 
   reader(): Reader {

@@ -4,8 +4,10 @@ import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Engine, Job, Part, Reader, Stream } from "../../../src/core/fleet/engine.ts";
 import { openEngine } from "../../../src/core/fleet/opening.ts";
+import { mostParts } from "../../../src/core/fleet/room.ts";
 import { sweeps, sweptAtOnce } from "../../../src/core/fleet/tables.ts";
 import { type EngineServer, RedisServer } from "../../support/worlds/fleet.ts";
 import { PostgresServer } from "../../support/worlds/postgres.ts";
@@ -101,6 +103,22 @@ for (const name of ["Redis", "PostgreSQL"]) {
     assert.deepEqual(await read(reader, 70), parts);
     assert.deepEqual(await other.reader().next([up]), []);
     assert.deepEqual(await one.reader().next([up]), [], "what was read is deleted");
+
+    // Writers wait for a slow reader: neither the engine's memory nor the way of the others is theirs.
+    let written = 0;
+    const writing = (async () => {
+      for (; written < 1_300; written++)
+        await one.append(up, { run: "q", seq: written + 1, isLast: true, data: Buffer.from("x") });
+    })();
+    await eventually("it is full", async () => written >= mostParts);
+    await delay(500);
+    assert.ok(written <= mostParts + 100, `${written}`);
+    const slow = await read(one.reader(), 1_300);
+    await writing;
+    assert.deepEqual(
+      slow.map(({ seq }) => seq),
+      slow.map((_, at) => at + 1),
+    );
 
     const id = await one.ask("invitation", Buffer.from("sealed"));
     assert.deepEqual(await other.requests(), []);
