@@ -311,7 +311,7 @@ const refusedLogin =
 const refusedModel =
   /\bmodel\b[^.]{0,80}\b(?:is not supported|not found|does not exist|not available)/i;
 
-const logIn =
+export const logIn =
   "log in: codex login, or give the key of its own provider: symphony secrets add NAME; then: symphony refresh";
 
 const missingKey = /Missing environment variable:? [`'"]?([A-Za-z_][A-Za-z0-9_]{0,100})/;

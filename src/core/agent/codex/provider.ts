@@ -1,11 +1,14 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { SymphonyError } from "../../model/errors.ts";
+import { objectOf } from "../../text/text.ts";
 import { commandsOf } from "../guard/program.ts";
+import type { JsonRpcPeer } from "../json-rpc.ts";
+import { refusalError } from "../refusals.ts";
 import { environmentOf, type Keys } from "../stored-values.ts";
 import { operatorHomeOf } from "./home.ts";
 import { statements } from "./operator-config.ts";
-import { passKey } from "./protocol.ts";
+import { logIn, passKey } from "./protocol.ts";
 import type { CodexConfig } from "./settings.ts";
 
 /** The provider of models that codex's own configuration, or its command line, chooses. */
@@ -58,6 +61,24 @@ export async function requireProviderKey(
   if ((await environmentOf(config, keys))[name]?.trim()) return;
   const message = `codex's provider takes its key from ${name}, which is not set`;
   throw new SymphonyError("agent_unavailable", message, { hint: `symphony secrets add ${name}` });
+}
+
+/**
+ * Why every turn would be refused: codex says that its own provider requires a login, and that there is none. It would repeat
+ * the request for a long time first. null: nothing is known to be missing. Never rejects.
+ */
+export async function missingLogin(
+  peer: Pick<JsonRpcPeer, "request">,
+  config: Pick<CodexConfig, "command" | "home" | "envPassthrough">,
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<SymphonyError | null> {
+  // A server of the operator's own may take requests without a login.
+  const provider = await codexProvider(env, config).catch(() => null);
+  const isOwn = provider?.isOther === false && provider.baseUrl === null;
+  if (!isOwn || config.envPassthrough.includes("OPENAI_BASE_URL")) return null;
+  const answer = objectOf(await peer.request("account/read", {}).catch(() => null));
+  if (answer["requiresOpenaiAuth"] !== true || answer["account"] !== null) return null;
+  return refusalError("authentication_failed", "codex is not logged in", logIn);
 }
 
 export function providerIn(

@@ -25,6 +25,7 @@ import {
   readOutcome,
   type TurnOutcome,
 } from "./protocol.ts";
+import { missingLogin } from "./provider.ts";
 
 const interruptGraceMs = 2_000;
 
@@ -39,6 +40,8 @@ export class CodexSession extends Session<LiveTurn> {
   readonly detachable?: DetachableSession;
   readonly #options: SessionOptions;
   readonly #connection: CodexConnection;
+  /** Why no turn would succeed. */
+  #refusal: SymphonyError | null = null;
   /** The turn as the agent sees it: it may still run after the session's turn was given up. */
   #running: { readonly id: string; readonly over: PromiseWithResolvers<void> } | null = null;
 
@@ -89,9 +92,18 @@ export class CodexSession extends Session<LiveTurn> {
     // For a turn in progress the agent sends its requests again at once; `follow` is ready to
     // receive them.
     if (!spec.adoption) host?.ready(opened.threadId);
+    void this.#lookAtLogin();
   }
 
-  turn(prompt: string, options: TurnOptions): Promise<void> {
+  /** The first turn does not wait for it. */
+  async #lookAtLogin(): Promise<void> {
+    const { config, env } = this.#options;
+    this.#refusal = await missingLogin(this.#connection.peer, config, env);
+    if (this.#refusal !== null) this.live?.fail(this.#refusal);
+  }
+
+  async turn(prompt: string, options: TurnOptions): Promise<void> {
+    if (this.#refusal !== null) throw this.#refusal;
     return this.#live((turn) => this.#startTurn(turn, prompt, options));
   }
 

@@ -43,7 +43,8 @@ describe("the handshake", () => {
     const call = async () => ({ success: true, output: "" });
     await using session = await w.start({ model: "gpt", tools: { specs: [tool], call } });
     await session.turn("do it", { model: "other", effort: "high" });
-    const messages = await received(w.b);
+    // The question for a login comes at any time.
+    const messages = (await received(w.b)).filter(({ method }) => method !== "account/read");
     assert.deepEqual(
       messages.map(({ method }) => method),
       ["initialize", "initialized", "thread/start", "thread/name/set", "turn/start"],
@@ -77,6 +78,28 @@ describe("the handshake", () => {
       model: "other",
       effort: "high",
     });
+  });
+
+  test("A11: a codex without the login that its provider requires is refused at its first turn, with what mends it", async () => {
+    const none = { account: null, requiresOpenaiAuth: true };
+    for (const [account, isRefused] of [
+      [none, true],
+      [{ ...none, account: { type: "apiKey" } }, false],
+      [{ ...none, requiresOpenaiAuth: false }, false],
+    ] as const) {
+      await using w = await wired({
+        "account/read": [reply(account)],
+        "turn/start": isRefused ? [reply({ turn: { id: "$turn" } })] : turnWith(completed),
+      });
+      await using session = await w.start();
+      const turn = session.turn("go", plain);
+      if (!isRefused) await turn;
+      else {
+        const message = /authentication failed\): codex is not logged in/;
+        await assert.rejects(turn, { code: "provider_refused", message, hint: /codex login/ });
+        await assert.rejects(session.turn("go", plain), { code: "provider_refused" });
+      }
+    }
   });
 
   test("A-5: policies go to the agent unchanged, unknown ones included", async () => {
