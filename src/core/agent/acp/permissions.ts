@@ -17,7 +17,7 @@ const rejecting = ["reject_once", "reject_always"];
 const allowWords =
   /^(?:always )?(?:allow(?:ed)?|approved?|accept(?:ed)?|yes|proceed|grant(?:ed)?|permit(?:ted)?|ok|confirm|run|execute|continue)\b/;
 const rejectWords =
-  /^(?:always )?(?:reject(?:ed)?|den(?:y|ied)|declined?|disallow|no|not|never|don'?t|do not|cancel(?:led)?|abort|refuse|stop|skip|dismiss|exit)\b/;
+  /^(?:always )?(?:reject(?:ed)?|den(?:y|ied)|declined?|disallow|disapproved?|no|not|never|don'?t|do not|cancel(?:led)?|abort|refuse|stop|skip|dismiss|exit)\b/;
 const lasting = /\b(?:always|session|all|forever|don'?t ask|remember|permanent(?:ly)?|future)\b/;
 
 /**

@@ -111,6 +111,8 @@ class ClaudeReader {
     const failure =
       textOf(message["result"]) ||
       noDiagnostics(listOf(message["errors"])).join("; ") ||
+      textOf(message["errors"]) ||
+      textOf(objectOf(message["error"])["message"]) ||
       textOf(message["subtype"]) ||
       "no reason given";
     const limit = this.#limits.limitOf(message);

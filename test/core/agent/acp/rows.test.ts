@@ -204,6 +204,7 @@ describe("A20: permissions and crashes", () => {
         "cancel",
       ],
       [options(["do_not_allow", "Don't allow"], ["ok", "OK"]), "ok", "do_not_allow"],
+      [options(["a", "Approve"], ["b", "Disapprove"]), "a", "b"],
       [options(["a", "Allow this time"], ["b", "Don’t allow"]), "a", "b"],
       [options(["a", "✅ Approve"], ["b", "❌ Deny"]), "a", "b"],
       [options(["a", "1. Yes"], ["b", "2. Yes, don't ask again"], ["c", "3. No"]), "a", "c"],

@@ -55,6 +55,8 @@ describe("output of known programs", () => {
     const subtype = "error_during_execution";
     assert.deepEqual(ended({ subtype, errors }), [failed("the disk is full")]);
     assert.deepEqual(ended({ subtype, errors: [] }), [failed(subtype)]);
+    assert.deepEqual(ended({ subtype, errors: "boom" }), [failed("boom")]);
+    assert.deepEqual(ended({ subtype, error: { message: "boom" } }), [failed("boom")]);
     assert.deepEqual(ended({ subtype: "error_max_turns" }), [
       notice("the agent ended its turn early: max turns"),
       failed(null),
