@@ -13,8 +13,9 @@ export async function checkSsh({ checked, env }: Project): Promise<Answer> {
   const programs = agentPrograms(kinds.agents, config);
   const asked = sshHosts.map(async (host): Promise<Answer> => {
     try {
-      const { name, root: at, git } = await greet(host, { root, programs, env });
-      return ok(`${host} answers as ${name}, workspaces in ${at}, git ${git}`);
+      const { name, root: at, git, servers } = await greet(host, { root, programs, env });
+      const runs = servers.length === 0 ? "" : `, runs agents of ${servers.join(" and ")}`;
+      return ok(`${host} answers as ${name}, workspaces in ${at}, git ${git}${runs}`);
     } catch (error) {
       if (!(error instanceof SymphonyError)) throw error;
       return fail(error.code, messageOf(error), error.hint);

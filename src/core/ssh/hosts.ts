@@ -50,6 +50,8 @@ export interface Facts {
   readonly root: string;
   readonly name: string;
   readonly git: string;
+  /** Servers whose agents or hooks run there: an id, and a name where it is known. */
+  readonly servers: readonly string[];
 }
 
 /**
@@ -63,7 +65,7 @@ export async function greet(
   const text = `it's "${randomBytes(4).toString("hex")}" $HOME \\ \\\\ \\' *`;
   const call = { script: handshake, args: [root, text, ...programs], timeoutMs: handshakeMs };
   const { words } = await callHost(host, call, env);
-  const [echo, at = "", name = "", git = "-", own = "-", missing, path = ""] = words;
+  const [echo, at = "", name = "", git = "-", own = "-", missing, path = "", servers = ""] = words;
   if (echo !== text) throw lost(host, "its login shell changes quoted text: make bash that shell");
   if (git === "-") throw lost(host, "it has no git");
   const [, major = 0, minor = 0] = /(\d+)\.(\d+)/.exec(git)?.map(Number) ?? [];
@@ -74,7 +76,10 @@ export async function greet(
     const message = `a login there does not find ${missing}: its PATH is ${path}`;
     throw lost(host, message, `ssh ${host} "bash -lc 'command -v ${missing}'"`);
   }
-  return { root: requireRemote(host, at), name, git: git.replace("git version ", "") };
+  return {
+    ...{ root: requireRemote(host, at), name, git: git.replace("git version ", "") },
+    servers: servers === "" ? [] : servers.split(", "),
+  };
 }
 
 /** An absolute path of a host that can stand in a line. */
@@ -97,6 +102,8 @@ export class SshHosts {
   readonly live = new Set<string>();
   /** Hosts on which what an earlier server left was ended. */
   readonly #swept = new Set<string>();
+  /** Other servers whose agents run on each host. */
+  readonly #others = new Map<string, string>();
   /** Roots of each host that have the mark of this process. */
   readonly #marked = new Map<string, ReadonlySet<string>>();
 
@@ -214,6 +221,10 @@ export class SshHosts {
       const { root } = config().worker;
       const facts = await greet(host, { root, programs: programs(), env });
       await this.claim(host, facts.root);
+      const others = facts.servers.filter((one) => !one.startsWith(book.server)).join(", ");
+      if (others !== this.#others.get(host) && others !== "")
+        log.warn("agents of another server run on a host: they are left alone", { host, others });
+      this.#others.set(host, others);
       if (!this.#swept.has(host)) {
         await this.#end(host, `ssh-${book.server}-`);
         await book.ended(book.openOn({ host }));

@@ -20,13 +20,20 @@ end_run() {
   left=$(of_run | grep -c .)
 }`;
 
-/** `$1` root, `$2` a text to be returned, `$3`… programs that have to be there. */
+/**
+ * `$1` root, `$2` a text to be returned, `$3`… programs that have to be there. Says last which servers have processes there: the
+ * id of each and, where a mark has it, its name.
+ */
 export const handshake = `${findRoot}
 own=$(SYMPHONY_RUN_ID=symphony-probe bash -c "grep -lzs ^SYMPHONY_RUN_ID=symphony-probe /proc/self/environ; :")
 git=$(git --version 2>/dev/null) || git=-
-text=$2 missing=-; shift 2
+text=$2 missing=- others=; shift 2
 for one; do command -v -- "$one" >/dev/null || missing=$one; done
-say "$text" "$root" "$(uname -n)" "$git" "\${own:--}" "$missing" "$PATH"`;
+for one in $(cat /proc/[0-9]*/environ 2>/dev/null | tr "\\0" "\\n" | sed -n "s/^SYMPHONY_RUN_ID=ssh-\\([0-9a-f]*\\)-.*/\\1/p" | sort -u); do
+  name=$(cat -- "$root"/.symphony-ssh/*.owner 2>/dev/null | grep -m 1 "^$one ") || name=$one
+  others=$others\${others:+, }$name
+done
+say "$text" "$root" "$(uname -n)" "$git" "\${own:--}" "$missing" "$PATH" "$others"`;
 
 /** `$1`: the cookie or its beginning. */
 export const endRuns = `run=$1${endRun}

@@ -93,4 +93,6 @@ test("a copy of the data directory: the server that was started later has the ho
   await world.client.system.refresh();
   assert.equal(other.shared("started").length, 2);
   assert.ok(isAlive(Number.parseInt(second, 10)));
+  const { stdout } = await symphony(world.place, "doctor", "--json");
+  assert.match(stdout, /alpha answers as .*, runs agents of \w+ .*\.symphony/);
 });

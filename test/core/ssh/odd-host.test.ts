@@ -1,7 +1,7 @@
 // Hosts that are not as a host should be: what is wrong is said by name, and what can be worked with is.
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import {
   appendFileSync,
   existsSync,
@@ -18,6 +18,7 @@ import { eventually, symphony } from "../../support/worlds/symphony.ts";
 const hasFish = spawnSync("fish", ["-c", "true"]).status === 0;
 const odd = hasFish ? "fish" : "plain";
 let world: SshWorld;
+let forgotten: ChildProcess;
 before(async () => {
   world = await SshWorld.open({
     hosts: [odd, "old"],
@@ -39,6 +40,11 @@ was="$shared/was-full-$SYMPHONY_ISSUE_TITLE"
   if (hasFish) writeFileSync(`${world.home(odd)}/shell`, "fish");
   for (const name of ["first", "second"]) mkdirSync(`${world.home(odd)}/${name}`);
   symlinkSync("first", `${world.home(odd)}/spaces`);
+  // An agent of a server whose data directory was made anew.
+  forgotten = spawn("sleep", ["600"], {
+    env: { ...process.env, SYMPHONY_RUN_ID: "ssh-00112233aabbccdd-att_1." },
+    stdio: "ignore",
+  });
   await world.serve();
 });
 const succeeded = (id: string) =>
@@ -46,12 +52,21 @@ const succeeded = (id: string) =>
     const { attempts } = await world.client.issues.attempts({ params: { id } });
     return attempts.find(({ status }) => status === "succeeded");
   });
-after(() => world[Symbol.asyncDispose]());
+after(async () => {
+  forgotten.kill("SIGKILL");
+  await world[Symbol.asyncDispose]();
+});
 
 test("a host whose git is too old is named with what is needed, since no work would come back", async () => {
   await world.isReady(odd);
   const list = await symphony(world.place, "workers", "list");
   assert.match(list.stdout, /old .*its git version 2\.25\.1 is too old: 2\.29 or later is needed/);
+});
+
+test("an agent that another server has on a host is left alone, and named by the log", () => {
+  const line = /agents of another server run on a host: they are left alone.*00112233aabbccdd/;
+  assert.match(world.server?.log ?? "", line);
+  assert.equal(forgotten.exitCode ?? forgotten.signalCode, null);
 });
 
 test("a login shell that is fish, and a profile with set -eu and an IFS of its own, change nothing of a hook, an agent and its work", async () => {
