@@ -16,16 +16,14 @@ export const ofTheHosts: readonly Mutant[] = [
       "/HAS CHANGED/.test(host)",
     ],
   ),
-  ...faults({ file: "src/core/ssh/hosts.ts", tests: [copies] }, [
-    "of two servers with one data directory both use a host",
-    'if (words[0] === "later") throw overtaken(host, words[1] ?? "");',
-    "",
-  ]),
-  ...faults({ file: "src/core/ssh/returned.ts", tests: [copies] }, [
-    "what is only on the host, or only here, is replaced by the other",
-    'const more = isSame ? "there" : await moreOf(path, now, copy);',
-    'const more = "there" as Awaited<ReturnType<typeof moreOf>>;',
-  ]),
+  ...faults(
+    { file: "src/core/ssh/returned.ts", tests: [copies], only: "an older data directory" },
+    [
+      "what is only here is replaced by what a host has",
+      'const more = isSame ? "there" : await moreOf(path, now, copy);',
+      'const more = "there" as Awaited<ReturnType<typeof moreOf>>;',
+    ],
+  ),
   ...faults({ file: "src/core/ssh/scripts.ts", tests: [second] }, [
     "Z-8: two servers with one root share a workspace",
     'if [ -n "$by" ] && [ -e "$ws" ]; then say foreign "$by"; exit; fi',

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
+import { gitIn } from "../../support/makers/git-repository.ts";
 import { SshWorld } from "../../support/worlds/ssh-world.ts";
 import { eventually, isAlive, symphony } from "../../support/worlds/symphony.ts";
 
@@ -60,6 +61,20 @@ test("an older data directory: what is the same on both sides, or more on one, i
     events.some(({ message }) => message?.includes(said)),
     JSON.stringify(events),
   );
+  await world.server?.[Symbol.asyncDispose]();
+  rmSync(world.place.dataDir, { recursive: true });
+  cpSync(`${world.dir}/older`, world.place.dataDir, { recursive: true });
+  // Here there is more than on the host, and more than the data directory knows.
+  for (const place of [path, there("LOCAL-1")]) rmSync(`${place}/only-there`);
+  const git = gitIn(path);
+  writeFileSync(`${path}/only-here`, "work\n");
+  git("add", "-A");
+  git("commit", "-q", "-m", "here");
+  await world.serve();
+  const last = await again("LOCAL-1");
+  assert.equal(last?.status, "succeeded", String(last?.error));
+  assert.match(git("log", "--format=%s"), /^here$/m);
+  assert.ok(existsSync(`${path}/only-here`));
 });
 
 test("a copy of the data directory: the server that was started later has the host; the other one's agent ends, it starts no other there and names that server", async () => {
