@@ -241,7 +241,7 @@ test("help, completion and state load no package except the parser", (t) => {
     assert.ok(loaded.includes("commands/main.ts"), args.join(" "));
     const outside = loaded.filter(
       (file) =>
-        !/^(commands|client|contract|core\/((?:answers|outbound|package)\.ts|(model|text)\/))/.test(
+        !/^(commands|client|contract|web\/words\.ts|core\/((?:answers|outbound|package)\.ts|(model|text)\/))/.test(
           file,
         ),
     );
