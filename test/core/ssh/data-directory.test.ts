@@ -89,7 +89,7 @@ test("a copy of the data directory: the server that was started later has the ho
   cpSync(world.place.dataDir, other.place.dataDir, { recursive: true });
   await world.serve();
   await world.isReady("alpha");
-  await world.issue("Three");
+  await world.issue("Two, copied");
   // The agent of the host is that of the other world now.
   const started = (count: number) =>
     eventually(`${count} agents have started`, async () => other.shared("started")[count - 1]);
@@ -97,11 +97,11 @@ test("a copy of the data directory: the server that was started later has the ho
   await other.serve();
   await other.isReady("alpha");
   assert.equal(isAlive(Number.parseInt(first, 10)), false);
-  await other.issue("Three of the copy");
+  await other.issue("Two of the copy");
   const second = await started(2);
-  await world.ended("LOCAL-3");
+  await world.ended("LOCAL-2");
   const explained = await eventually("it is said", async () => {
-    const { stdout } = await symphony(world.place, "explain", "LOCAL-3");
+    const { stdout } = await symphony(world.place, "explain", "LOCAL-2");
     return stdout.includes("was started later with the same data directory") ? stdout : null;
   });
   assert.ok(explained.includes(other.place.dataDir), explained);
