@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, globSync, readFileSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -56,6 +56,11 @@ describe("the real codex app-server", () => {
     const turn = assert.rejects(session.turn("please", plain), { code: "port_exit" });
     await b.until("tokens", ({ total }) => total.total === 220);
     await eventually("its command runs", async () => existsSync(join(b.workspace, "begun")));
+    // codex writes its record a little later: a thread without one begins anew.
+    await eventually("the first request is recorded", async () => {
+      const [record = ""] = globSync(join(b.home.path, "sessions/**/*.jsonl"));
+      return record !== "" && readFileSync(record, "utf8").includes('"total_tokens":110');
+    });
     signalProcess(session.pid ?? 0, "SIGKILL");
     await turn;
     await session[Symbol.asyncDispose]();
