@@ -86,7 +86,7 @@ export const refreshCommand = row({
       ...(done.started.length === 0 ? [] : [`started ${names(done.started)}`]),
       ...(done.stopped.length === 0 ? [] : [`stopped ${names(done.stopped)}`]),
     ];
-    note(`The poll has ended: ${parts.join("; ") || "nothing was started or stopped"}`);
+    note(`The poll has ended: ${parts.join("; ") || "no attempt was started or stopped"}`);
   },
 });
 

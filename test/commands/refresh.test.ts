@@ -27,7 +27,7 @@ test("S35: refresh --wait ends when the poll and what it decided are done", asyn
   assert.equal(core.orchestrator.statusOf(identifier)?.status, "running");
   const again = await refresh(url);
   assert.deepEqual([again.code, again.stdout], [0, ""]);
-  assert.match(again.stderr, /The poll has ended: nothing was started or stopped/);
+  assert.match(again.stderr, /The poll has ended: no attempt was started or stopped/);
 });
 
 test("S35: refresh --wait says when branches and pull requests are not all read in its time", async () => {
