@@ -1,5 +1,12 @@
 import { messageOf } from "../model/errors.ts";
-import { answerMs, type EngineFacts, type Opening, ofTls } from "./engine.ts";
+import {
+  answerMs,
+  type EngineFacts,
+  type Opening,
+  ofTls,
+  type Part,
+  type Stream,
+} from "./engine.ts";
 import type { Pg, PgPool, Row } from "./packages.ts";
 import { jobsSchema } from "./tables.ts";
 
@@ -141,4 +148,26 @@ export function factsIn(row: Row): EngineFacts {
     faults.push([what, "raise max_connections in postgresql.conf"]);
   }
   return { name: `PostgreSQL ${fact("version")}`, faults };
+}
+
+export function nameOf({ way, worker }: Stream): string {
+  return `${way}:${worker}`;
+}
+
+export function partOf(row: Row): Part {
+  const data = bytesOf(row["data"]) ?? Buffer.alloc(0);
+  return {
+    run: String(row["run"]),
+    seq: Number(row["seq"]),
+    isLast: row["is_last"] === true,
+    data,
+  };
+}
+
+export function bytesOf(value: unknown): Buffer | null {
+  return Buffer.isBuffer(value) ? value : null;
+}
+
+export function textOf(value: unknown): string | null {
+  return value == null ? null : String(value);
 }

@@ -1,11 +1,15 @@
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import {
+  bytesOf,
   factsIn,
   factsQuery,
   finalOf,
   isEmptied,
   isForbidden,
+  nameOf,
+  partOf,
   settingsOf,
+  textOf,
   unfitness,
 } from "./database.ts";
 import {
@@ -16,6 +20,7 @@ import {
   type Lease,
   type LeaseAnswer,
   maxRequests,
+  mostParts,
   type Note,
   type Observed,
   type Opening,
@@ -28,13 +33,12 @@ import {
   type Stream,
   type Taker,
   unavailable,
+  untilRoom,
   waitMs,
 } from "./engine.ts";
 import { Floor } from "./floor.ts";
 import { type JobsPlace, openQueue, openTaker } from "./jobs.ts";
 import { loadPostgres, type PgPool, type PostgresPackages, type Row } from "./packages.ts";
-import { mostParts, untilRoom } from "./room.ts";
-import { bytesOf, nameOf, partOf, textOf } from "./rows.ts";
 import { bringUp, migrationMs, requireUsable, standingOf, tablesQuery } from "./table-versions.ts";
 import { jobsSchema, ownTables, sweeps, sweptAtOnce, type Tables } from "./tables.ts";
 import { Wakeups } from "./wakeups.ts";

@@ -8,6 +8,7 @@ import {
   type Lease,
   type LeaseAnswer,
   maxRequests,
+  mostParts,
   type Note,
   type Observed,
   type Opening,
@@ -21,11 +22,11 @@ import {
   type Stream,
   type Taker,
   unavailable,
+  untilRoom,
   waitMs,
 } from "./engine.ts";
 import { type JobsPlace, openQueue, openTaker } from "./jobs.ts";
 import { loadRedis, type Redis, type RedisPackages } from "./packages.ts";
-import { mostParts, untilRoom } from "./room.ts";
 import { claimScript, giveBackScript, leaveScript, observeScript, renewScript } from "./scripts.ts";
 import { namesSentinels, sentinelOptions } from "./sentinel.ts";
 

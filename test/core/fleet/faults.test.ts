@@ -1,10 +1,10 @@
 // Whatever single thing fails, no agent of an issue runs beside another, and the issue is worked on in the end.
 
 import assert from "node:assert/strict";
-import { cpSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { agentsIn, FleetWorld, type WorkerProcess } from "../../support/worlds/fleet.ts";
-import { eventually, isAlive, Served, symphony } from "../../support/worlds/symphony.ts";
+import { eventually, isAlive, symphony } from "../../support/worlds/symphony.ts";
 
 let world: FleetWorld;
 let first: WorkerProcess;
@@ -143,13 +143,7 @@ test("28: a server that is killed (-9) and starts again ends the agents of its p
 });
 
 test("28: of two servers on copies of one data directory one works and the other says who does; the first, overtaken while it stood still (SIGSTOP), ends with an error", async () => {
-  await world.server?.[Symbol.asyncDispose]();
-  const copy = `${world.dir}/copy`;
-  cpSync(world.place.dataDir, copy, { recursive: true });
-  const stopped = await world.serve();
-  world.place.dataDir = copy;
-  world.place.env["SYMPHONY_WORKSPACE__ROOT"] = `${world.dir}/copied`;
-  const other = await Served.start(world.place, "--i-understand");
+  const { first: stopped, other } = await world.serveTwice();
   await eventually("it says who leads", async () => /another orchestrator leads/.test(other.log));
   stopped.child.kill("SIGSTOP");
   world.server = other;

@@ -1,10 +1,9 @@
 // What people write reaches a server only while no other one can lead its fleet. Real servers and a real Redis.
 
 import assert from "node:assert/strict";
-import { cpSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { FleetWorld } from "../../support/worlds/fleet.ts";
-import { eventually, Served, symphony } from "../../support/worlds/symphony.ts";
+import { eventually, type Served, symphony } from "../../support/worlds/symphony.ts";
 
 let world: FleetWorld;
 before(async () => {
@@ -53,13 +52,7 @@ test("while the engine is away for longer than the lead lasts a write is refused
 });
 
 test("28: a server that does not lead refuses what people write, by the name of the host that leads; one that stood still acknowledges nothing after another took over", async () => {
-  await world.server?.[Symbol.asyncDispose]();
-  const copy = `${world.dir}/copy`;
-  cpSync(world.place.dataDir, copy, { recursive: true });
-  const stopped = await world.serve();
-  world.place.dataDir = copy;
-  world.place.env["SYMPHONY_WORKSPACE__ROOT"] = `${world.dir}/copied`;
-  const other = await Served.start(world.place, "--i-understand");
+  const { first: stopped, other } = await world.serveTwice();
   const create = () => other.client.issues.create({ body: { title: "Other" } });
   await assert.rejects(create(), {
     ...{ code: "unavailable" },

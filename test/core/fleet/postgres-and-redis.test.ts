@@ -5,9 +5,15 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import type { Engine, Job, Part, Reader, Stream } from "../../../src/core/fleet/engine.ts";
+import {
+  type Engine,
+  type Job,
+  mostParts,
+  type Part,
+  type Reader,
+  type Stream,
+} from "../../../src/core/fleet/engine.ts";
 import { openEngine } from "../../../src/core/fleet/opening.ts";
-import { mostParts } from "../../../src/core/fleet/room.ts";
 import { sweeps, sweptAtOnce } from "../../../src/core/fleet/tables.ts";
 import { type EngineServer, RedisServer } from "../../support/worlds/fleet.ts";
 import { PostgresServer } from "../../support/worlds/postgres.ts";

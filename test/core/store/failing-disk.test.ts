@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { canFail, FailingDisk } from "../../support/makers/failing-disk.ts";
 import { temporaryDir } from "../../support/makers/storage.ts";
 
@@ -19,19 +19,24 @@ interface Found {
   readonly later: string;
 }
 
-test("FAULT-9: a write that a failing or full disk refuses changes no store, and is not there after a kill either", {
-  skip: !canFail && "needs cc and Linux",
-}, (t) => {
+/** What a program says of a data directory on a disk that it may have fail. */
+function foundBy(program: string, t: TestContext) {
   const dir = temporaryDir(t);
   const [data, tmp] = [join(dir, "data"), join(dir, "tmp")];
   for (const one of [data, tmp]) mkdirSync(one);
   const disk = new FailingDisk(data, dir);
-  const { stdout, stderr } = spawnSync(process.execPath, [child, data, disk.switchFile], {
+  const { stdout, stderr } = spawnSync(process.execPath, [program, data, disk.switchFile], {
     env: { ...process.env, ...disk.env, TMPDIR: tmp },
     encoding: "utf8",
   });
   assert.ok(stdout !== "", stderr);
-  const found: readonly Found[] = JSON.parse(stdout);
+  return JSON.parse(stdout);
+}
+
+test("FAULT-9: a write that a failing or full disk refuses changes no store, and is not there after a kill either", {
+  skip: !canFail && "needs cc and Linux",
+}, (t) => {
+  const found: readonly Found[] = foundBy(child, t);
   const wrong = found.filter(({ refusal, inForce, afterKill, later }) => {
     const value = refusal === null ? "v2" : "v1";
     const isKnown = refusal === null || refusal === "storage_unavailable";
@@ -49,16 +54,7 @@ test("FAULT-9: a write that a failing or full disk refuses changes no store, and
 test("FAULT-9: after a sync that failed, the next one is about the whole journal again: the kernel may count it as written", {
   skip: !canFail && "needs cc and Linux",
 }, (t) => {
-  const dir = temporaryDir(t);
-  const data = join(dir, "data");
-  mkdirSync(data);
-  const disk = new FailingDisk(data, dir);
-  const { stdout, stderr } = spawnSync(process.execPath, [flushChild, data, disk.switchFile], {
-    env: { ...process.env, ...disk.env },
-    encoding: "utf8",
-  });
-  assert.ok(stdout !== "", stderr);
-  const found = JSON.parse(stdout);
+  const found = foundBy(flushChild, t);
   assert.equal(found.length, 2);
   for (const { name, refusal, bytes, journal, later } of found) {
     assert.match(refusal, /EIO|disk I/, name);
@@ -71,16 +67,7 @@ test("FAULT-9: after a sync that failed, the next one is about the whole journal
 test("FAULT-9: a checkpoint that the disk refuses loses nothing, and no write is taken until one succeeds", {
   skip: !canFail && "needs cc and Linux",
 }, (t) => {
-  const dir = temporaryDir(t);
-  const data = join(dir, "data");
-  mkdirSync(data);
-  const disk = new FailingDisk(data, dir);
-  const { stdout, stderr } = spawnSync(process.execPath, [checkpointChild, data, disk.switchFile], {
-    env: { ...process.env, ...disk.env },
-    encoding: "utf8",
-  });
-  assert.ok(stdout !== "", stderr);
-  const found = JSON.parse(stdout);
+  const found = foundBy(checkpointChild, t);
   assert.equal(found.length, 4);
   for (const { name, code, journal, flushed, rows, left } of found) {
     assert.equal(code, "storage_unavailable", name);

@@ -1,12 +1,12 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readlinkSync } from "node:fs";
+import { cpSync, readdirSync, readlinkSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { eventually, killed, ServedProject } from "./symphony.ts";
+import { eventually, killed, Served, ServedProject } from "./symphony.ts";
 
 const bin = fileURLToPath(new URL("../../../bin/symphony.js", import.meta.url));
 /** The workers have a key of the provider; the server has none. */
@@ -259,6 +259,17 @@ ${agent}
       workflow(typeof section === "string" ? section : section(join(dir, "agent.sh")), leaseMs),
     );
     return world;
+  }
+
+  /** Two servers on copies of one data directory; the place is that of `other`, which was started later. */
+  async serveTwice(): Promise<{ readonly first: Served; readonly other: Served }> {
+    await this.server?.[Symbol.asyncDispose]();
+    const copy = `${this.dir}/copy`;
+    cpSync(this.place.dataDir, copy, { recursive: true });
+    const first = await this.serve();
+    this.place.dataDir = copy;
+    this.place.env["SYMPHONY_WORKSPACE__ROOT"] = `${this.dir}/copied`;
+    return { first, other: await Served.start(this.place, "--i-understand") };
   }
 
   /** Joins a new worker, and waits until it takes attempts. */

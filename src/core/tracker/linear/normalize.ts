@@ -96,7 +96,7 @@ function blockersOf(relations: unknown): readonly unknown[] {
     nodesOf(relations)
       .filter((relation) => field(relation, "type") === "blocks")
       .map((relation) => field(relation, "issue"))
-      // Nobody sees one that is archived or in the trash, so nobody would end it.
+      // No person sees one that is archived or in the trash, so none would end it.
       .filter((issue) => field(issue, "archivedAt") == null)
       .map(linkFields)
   );
