@@ -221,9 +221,10 @@ export class CodexConnection {
   }
 
   /** What a resumed thread had used: codex says it when the thread is opened, unless it has recorded nothing. */
-  #base(total: Tokens, { turnId, tokenUsage }: JsonObject): Tokens | null {
+  #base(total: Tokens, { threadId, turnId, tokenUsage }: JsonObject): Tokens | null {
     const { resumeThreadId, adoption } = this.#spec;
-    if (resumeThreadId !== this.threadId || adoption) return null;
+    // It may arrive with the answer that opens the thread, or before it.
+    if (resumeThreadId !== (this.threadId ?? threadId) || adoption) return null;
     if (turnId !== this.#turnId) return total;
     const last = readTokens(objectOf(tokenUsage)["last"]);
     return last && tokensWithout(total, last);

@@ -88,6 +88,56 @@ describe("turns of the scripted agent", () => {
     ]);
   });
 
+  test("what a resumed thread had used is its base when codex says so before, with or after its answer", async () => {
+    const used = (total: number, turnId: string) => ({
+      method: "thread/tokenUsage/updated",
+      params: {
+        threadId: "t",
+        turnId,
+        tokenUsage: { total: { inputTokens: total, outputTokens: 0, totalTokens: total } },
+      },
+    });
+    const opened = { id: "ID", result: { thread: { id: "t" } } };
+    const ended = { method: "turn/completed", params: { turn: { id: "2", status: "completed" } } };
+    const started = [
+      { id: "ID", result: { turn: { id: "2" } } },
+      { method: "turn/started", params: { threadId: "t", turn: { id: "2" } } },
+    ];
+    const after = [used(150, "2"), ended];
+    for (const [resume, turn] of [
+      [
+        [used(110, "1"), opened],
+        [...started, ...after],
+      ],
+      [
+        [opened, used(110, "1")],
+        [...started, ...after],
+      ],
+      [[opened], [...started, used(110, "1"), ...after]],
+    ]) {
+      const answers = { "thread/resume": resume, "turn/start": turn };
+      const program = `require("node:readline").createInterface({ input: process.stdin }).on("line", (line) => {
+        const { id, method } = JSON.parse(line);
+        const answers = (${JSON.stringify(answers)})[method] ?? [{ id: "ID", result: {} }];
+        const lines = answers.map((answer) => JSON.stringify(answer.id ? { ...answer, id } : answer));
+        if (id !== undefined) process.stdout.write(lines.map((line) => line + "\\n").join(""));
+      });`;
+      await using b = await bench([], {
+        config: { command: `"${process.execPath}" -e '${program}'` },
+      });
+      await using session = await b.start({ resumeThreadId: "t" });
+      assert.ok(session.resumed);
+      await session.turn("continue", plain);
+      const counted = b.events.flatMap((event) =>
+        event.type === "tokens" ? [[event.base?.total, event.total.total]] : [],
+      );
+      assert.deepEqual(counted, [
+        [110, 110],
+        [undefined, 150],
+      ]);
+    }
+  });
+
   test("A14: of a thread that was full in an earlier session only the parts count", () => {
     const totals = new ThreadTotals();
     const reported = { ...noTokens, input: 30, output: 5, total: 258_435 };
