@@ -1,7 +1,7 @@
 import { basename, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
 import { type InstalledAgent, installedAgents } from "../core/agent/installed.ts";
 import { isGitAddress, parseGitAddress } from "../core/config/git.ts";
+import { pathAddress } from "../core/config/local-address.ts";
 import { GitFailure, runGit } from "../core/repository/git.ts";
 import type { CommandIo } from "./context.ts";
 import { type AgentChoice, builtIn, type FoundRepository } from "./setup-file.ts";
@@ -104,16 +104,11 @@ async function repositoryIn(cwd: string, env: Env, has: (name: string) => boolea
   if (remote === null) {
     const isEmpty = (await git("rev-parse", "--verify", "--quiet", "HEAD")) === null;
     const remark = "it has no remote: finished work becomes branches of this very repository";
-    return { repository: { name, url: addressOf(top), branch, keyName: null, isEmpty }, remark };
+    return { repository: { name, url: pathAddress(top), branch, keyName: null, isEmpty }, remark };
   }
   // git takes a path as it is from the top of the work tree.
   const isPath = /^[./]/.test(remote);
-  return addressed({ name, branch }, isPath ? addressOf(resolve(top, remote)) : remote, has);
-}
-
-/** A workflow file takes a path without blanks, and any other as a URL. */
-function addressOf(path: string): string {
-  return isGitAddress(parseGitAddress(path)) ? path : pathToFileURL(path).href;
+  return addressed({ name, branch }, isPath ? pathAddress(resolve(top, remote)) : remote, has);
 }
 
 /** The remote as a workflow file may name it: without a credential, and with the name of one that is known. */

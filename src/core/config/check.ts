@@ -1,4 +1,5 @@
 import { homedir } from "node:os";
+import { dirname } from "node:path";
 import { SymphonyError } from "../model/errors.ts";
 import { nearest } from "../text/nearest.ts";
 import { either } from "./agents.ts";
@@ -7,6 +8,7 @@ import type { Config } from "./config.ts";
 import { type Finding, type Problem, problemsOf, sentenceOf } from "./finding.ts";
 import { agentNamed, wayText } from "./foreign-keys.ts";
 import type { Origin } from "./layers.ts";
+import { absoluteAddress } from "./local-address.ts";
 import { credentialKey, type Overlay } from "./overlay.ts";
 import { noPlaces, type Place, type WrittenValue } from "./places.ts";
 import {
@@ -91,6 +93,7 @@ export async function checkConfig(content: Uint8Array, deps: CheckDeps): Promise
   const written = {
     ...inspected.written,
     workspace: { ...inspected.written.workspace, root },
+    git: absoluteGit(inspected.written.git, deps),
     ...shownKeys(chain),
   };
   const effective: Effective = {
@@ -173,6 +176,15 @@ function rootOrProblem(
     );
     return workspaceRoot(undefined, place);
   }
+}
+
+function absoluteGit(
+  { repositories, ...git }: Written["git"],
+  { workflowPath, home = homedir() }: CheckDeps,
+): Written["git"] {
+  const place = { directory: dirname(workflowPath), home };
+  const absolute = repositories.map((one) => ({ ...one, url: absoluteAddress(one.url, place) }));
+  return { ...git, repositories: absolute };
 }
 
 async function problemsIn(check: FileCheck, file: CheckedFile): Promise<readonly Problem[]> {

@@ -95,6 +95,7 @@ const name = text.regex(
 );
 
 const address = text.check((context) => {
+  if (isLocalPath(context.value) && !/[\p{Cc}\\]/u.test(context.value)) return;
   const found = parseGitAddress(context.value);
   if (isGitAddress(found)) return;
   context.issues.push({ code: "custom", message: found.problem, input: "" });
@@ -300,8 +301,14 @@ const thisMachine: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[::
 const tokenUser = "x-access-token";
 
 const forms: Refused = {
-  problem: "must be https://host/path, ssh://host/path, user@host:path or an absolute path",
+  problem:
+    "must be https://host/path, ssh://host/path, user@host:path or a path that begins with /, ./, ../ or ~/",
 };
+
+/** Whether a workflow file's address is a path: absolute, relative to that file, or below the home. */
+export function isLocalPath(written: string): boolean {
+  return /^(?:\/|~(?:\/|$)|\.\.?(?:\/|$))/.test(written);
+}
 
 /** Parses `https://…`, `ssh://…`, `user@host:path`, an absolute path or `file:///…`, and `http://` on this machine. */
 export function parseGitAddress(written: string): GitAddress | Refused {

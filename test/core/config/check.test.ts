@@ -253,3 +253,25 @@ test("fleet 30: a project whose workspaces cannot go to a worker is refused befo
   const [shallow = ""] = await repository(", depth: 1");
   assert.match(shallow, /^\? .*depth \| a workspace of a may be a shallow clone/);
 });
+
+test("the path of a repository is relative to the workflow file or to the home, and may hold blanks", async () => {
+  const urls = [".", "../shop", "~/my shop", "/srv/a b", "/srv/plain/", "git@example.com:x/y.git"];
+  const rows = urls.map((url, at) => `    - { name: r${at}, url: "${url}" }`);
+  const text = ["---", "tracker: { kind: local }", "git:", "  repositories:", ...rows, "---", "hi"];
+  const place = { workflowPath: "/srv/main/WORKFLOW.md", home: "/home/ada" };
+  const content = Buffer.from(text.join("\n"));
+  const { effective } = await checkConfig(content, { sections, flags: {}, env, ...place });
+  const addresses = effective.config.git.repositories.map(({ address }) => address.address);
+  assert.deepEqual(addresses, [
+    "/srv/main",
+    "/srv/shop",
+    "file:///home/ada/my%20shop",
+    "file:///srv/a%20b",
+    "/srv/plain/",
+    "git@example.com:x/y.git",
+  ]);
+  assert.deepEqual(
+    effective.written.git.repositories.map(({ url }) => url),
+    addresses,
+  );
+});
