@@ -279,8 +279,16 @@ function requestHeadersOf(server: Server, request: HttpRequest): Record<string, 
 
 function limitSilence(outgoing: ClientRequest, timeoutMs: number): void {
   outgoing.setTimeout(timeoutMs, () =>
-    outgoing.destroy(new Error(`no answer within ${timeoutMs / 1000} s`)),
+    outgoing.destroy(
+      Object.assign(new Error(`no answer within ${timeoutMs / 1000} s`), { code: "ETIMEDOUT" }),
+    ),
   );
+}
+
+/** Whether a rejection of `open` says that what listens there sent nothing in time. */
+export function isSilence(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : null;
+  return cause instanceof Error && "code" in cause && cause.code === "ETIMEDOUT";
 }
 
 function unreachable(url: URL, cause: unknown): SymphonyError {

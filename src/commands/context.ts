@@ -1,4 +1,4 @@
-import { type Client, createClient, open, type Server } from "../client/client.ts";
+import { type Client, createClient, isSilence, open, type Server } from "../client/client.ts";
 import type { StreamWish } from "../client/events.ts";
 import type { Api } from "../contract/api.ts";
 import { wholeText } from "../core/answers.ts";
@@ -181,9 +181,12 @@ export interface Discovery {
 }
 
 export const defaultUrl = "http://127.0.0.1:4000";
-const lifeCheckMs = 2_000;
+const lifeCheckMs = 5_000;
 
-/** The server to talk to and the token it may see, in the order of the command line contract. */
+/**
+ * The server to talk to and the token it may see, in the order of the command line contract. Rejects with `server_unreachable`
+ * where the server of this project may run and gives no answer: another one must not get what is meant for it.
+ */
 export async function findServer(where: Whereabouts, userAgent: string): Promise<Discovery> {
   const given = where.url ?? (where.env["SYMPHONY_URL"] || undefined);
   const dataDir = findDataDir(where);
@@ -354,9 +357,18 @@ async function answersAs(runtime: RuntimeFile, userAgent: string): Promise<boole
     return response.statusCode === 401
       ? body.error?.code === "unauthorized"
       : body.pid === runtime.pid;
-  } catch {
+  } catch (error) {
+    if (isSilence(error)) throw silent(runtime, error);
     return false;
   }
+}
+
+function silent({ file, url, pid }: RuntimeFile, cause: unknown): SymphonyError {
+  const message = `The server of this project, process ${pid}, does not answer at ${url} within ${lifeCheckMs / 1_000} s`;
+  return new SymphonyError("server_unreachable", message, {
+    ...{ cause, details: { url } },
+    hint: `try again; if it is not a symphony server any more, remove ${file}`,
+  });
 }
 
 function originOf(url: string): string | null {

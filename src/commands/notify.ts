@@ -1,3 +1,4 @@
+import type { CommandContext } from "./context.ts";
 import { exitCodes } from "./failure.ts";
 import { type Cell, printPage } from "./output.ts";
 import { row, subcommand } from "./table.ts";
@@ -20,16 +21,17 @@ const listRow = subcommand({
           { title: "WAITING", align: "right", drop: 1 },
           { title: "LAST", flexible: true },
         ],
-        rows: rules.map(({ name, to, when, waiting, quiet_until, last }): Cell[] => [
+        rows: rules.map(({ name, to, when, waiting, quiet_until, fault, last }): Cell[] => [
           name,
           to,
           when.join(", "),
           quiet_until === null ? String(waiting) : `${waiting} (quiet)`,
-          lastCell(last),
+          fault === null ? lastCell(last) : { text: fault, style: "red" },
         ]),
       },
       context,
     );
+    for (const { fault } of rules) noteSecret(fault, context);
     context.note("Next: symphony notify test sends one through each rule");
   },
 });
@@ -44,6 +46,11 @@ function lastCell(last: Last | null): Cell {
   if (last === null) return "none yet";
   const text = `${last.outcome} ${last.at.slice(0, 16).replace("T", " ")}: ${last.reason}`;
   return last.outcome === "sent" ? text : { text, style: "red" };
+}
+
+function noteSecret(fault: string | null, context: CommandContext): void {
+  const name = /^([A-Za-z_]\w*) (?:is not set$|must be |is not an )/.exec(fault ?? "")?.[1];
+  if (name !== undefined) context.note(`Next: symphony secrets add ${name}`);
 }
 
 const testRow = subcommand({
@@ -75,9 +82,7 @@ const testRow = subcommand({
       context,
     );
     for (const { category, reason } of results) {
-      const name = /^([A-Za-z_]\w*) is not set$/.exec(reason)?.[1];
-      if (category !== "not_configured" || name === undefined) continue;
-      context.note(`Next: symphony secrets add ${name}`);
+      if (category === "not_configured") noteSecret(reason, context);
     }
   },
   exitCode: ({ results }) =>

@@ -194,6 +194,7 @@ export const noticeRule = {
   detail: "brief",
   waiting: 0,
   quiet_until: null,
+  fault: null,
   last: {
     outcome: "sent",
     at,

@@ -24,6 +24,10 @@ const NoticeRule = z
     detail: z.enum(noticeDetails),
     waiting: count.describe("Occasions that are not reported yet"),
     quiet_until: Time.nullable().describe("null: it is not in its quiet hours"),
+    fault: z
+      .string()
+      .nullable()
+      .describe("What keeps its notices waiting, such as a secret that is not set; null: nothing"),
     last: z
       .object({
         outcome: z

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { startApiDouble } from "../support/fakes/api-double.ts";
@@ -85,6 +86,20 @@ test("a live process with that pid is not enough: the server must confirm it", a
     api.seen.every(({ headers }) => headers.authorization === undefined),
     true,
   );
+});
+
+test("a server of this project that gives no answer is said to be one; what is meant for it reaches no other", async () => {
+  const silent = createServer().listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  const address = silent.address();
+  const port = typeof address === "object" ? address?.port : null;
+  using project = emptyDir();
+  writeRuntime(join(project.path, ".symphony"), { url: `http://127.0.0.1:${port}` });
+  const { code, stderr } = await symphony(["abort", "LOCAL-1"], { cwd: project.path });
+  silent.close();
+  assert.equal(code, 5);
+  assert.match(stderr, /The server of this project, process \d+, does not answer at /);
+  assert.doesNotMatch(stderr, /left over|trying/);
 });
 
 test("a runtime.json that points at another machine is not followed", async () => {

@@ -31,7 +31,7 @@ function secretProblems(
   const value = secretOf(name, deps);
   const fault = value === null ? "is not set" : faultOf(value);
   if (fault === null) return [];
-  const message = `${path}: ${name} ${fault}, so its notices are not sent`;
+  const message = `${path}: ${name} ${fault}, so its notices wait`;
   return [{ path, message, severity: "warning", next: `symphony secrets add ${name}` }];
 }
 

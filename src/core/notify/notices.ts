@@ -14,7 +14,7 @@ import type { FailureCategory } from "../model/notice.ts";
 import { nearest } from "../text/nearest.ts";
 import type { Message } from "./message.ts";
 import { endedBy, keyOf, occasionEvents, occasionOf } from "./occasions.ts";
-import { identityOf, type ReceiverDeps, send } from "./receivers.ts";
+import { identityOf, type ReceiverDeps, send, settingFault } from "./receivers.ts";
 import type { Sent } from "./sending.ts";
 import {
   type Addition,
@@ -41,6 +41,8 @@ export interface NoticeRule {
   readonly waiting: number;
   /** Epoch ms; null: it is not in its quiet hours. */
   readonly quietUntil: number | null;
+  /** What keeps it from being sent, as `settingFault`; null: nothing. */
+  readonly fault: string | null;
   /** null: none was sent since the rule is there. */
   readonly last: Outcome | null;
 }
@@ -64,6 +66,8 @@ const recheckMs = 60_000;
 /** After the disk refused something. */
 const diskWaitMs = 5_000;
 const closeGraceMs = 2_000;
+/** For so long what is reported waits for a secret of its rule that is not set. */
+const heldMs = 3 * 24 * 3_600_000;
 /** Beyond this, events are read from the journal again later. */
 const maxBuffered = 10_000;
 
@@ -76,6 +80,8 @@ export class Notices {
   readonly #leaving = new AbortController();
   readonly #busy = new Map<string, Promise<void>>();
   readonly #timers = new Map<string, () => void>();
+  /** Rules whose notices wait for a secret, which the log says. */
+  readonly #held = new Set<string>();
   #store: NoticeStore | null = null;
   #unsubscribe = () => {};
   #buffer: SymphonyEvent[] = [];
@@ -208,8 +214,19 @@ export class Notices {
       const wall = clock.wall();
       const waitMs = Math.max(due, this.#quietUntil(rule) ?? 0) - wall;
       if (waitMs > 0) return Math.min(waitMs, recheckMs);
+      if (wall < due + heldMs && this.#isHeld(rule)) return recheckMs;
       await this.#try(rule, open ?? store.collect(rule.name, `ntc_${randomUUID()}`, wall), store);
     }
+  }
+
+  #isHeld(rule: NotifyRule): boolean {
+    const fault = settingFault(rule, this.#deps);
+    if (fault === null) this.#held.delete(rule.name);
+    else if (!this.#held.has(rule.name)) {
+      this.#held.add(rule.name);
+      this.#deps.log.warn("notices wait", { rule: rule.name, reason: fault });
+    }
+    return fault !== null;
   }
 
   #dueOf({ name, batchMs }: NotifyRule, store: NoticeStore): number | null {
@@ -306,6 +323,7 @@ export class Notices {
       rule,
       waiting: this.#store?.waiting(rule.name) ?? 0,
       quietUntil: this.#quietUntil(rule),
+      fault: settingFault(rule, this.#deps),
       last: this.#store?.outcome(rule.name) ?? null,
     }));
   }

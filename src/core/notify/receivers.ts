@@ -60,9 +60,9 @@ function sendTo(
 ): Promise<Sent> | Sent {
   const { to, urlSecret } = rule;
   const { redactor, base } = deps;
-  const url = urlSecret === null ? null : secretOf(urlSecret, deps);
-  const fault = addressProblem(rule, url);
+  const fault = settingFault(rule, deps);
   if (fault !== null) return failedBy("not_configured", fault, { isFinal: true });
+  const url = urlSecret === null ? null : secretOf(urlSecret, deps);
   const redact = (text: string) => redactor.redact(text);
   const wording = wordingOf(message, { detail: rule.detail, base: base(), redact });
   const limits = { timeoutMs, signal };
@@ -85,34 +85,37 @@ function sendTo(
     case "webhook": {
       const body = JSON.stringify(documentOf(message, wording));
       const headers = signed(rule, { body, id: message.id }, deps);
-      if (headers === null) {
-        const name = rule.signingSecret;
-        return failedBy("not_configured", `${name} is not set`, { isFinal: true });
-      }
       const own = { url: url ?? "", body, headers, isChat: false };
       return post({ ...own, clock: deps.clock, ...limits });
     }
   }
 }
 
-function addressProblem({ urlSecret }: NotifyRule, url: string | null): string | null {
-  if (urlSecret === null) return null;
-  if (url === null) return `${urlSecret} is not set`;
-  const fault = addressFault(url);
-  return fault === null ? null : `${urlSecret} ${fault}`;
+/** What of its settings keeps a rule from being sent: a secret that is not set, an address that cannot be used; null: nothing. */
+export function settingFault(
+  { urlSecret, signingSecret }: NotifyRule,
+  deps: Pick<ReceiverDeps, "lookup" | "redactor">,
+): string | null {
+  for (const name of [urlSecret, signingSecret]) {
+    if (name === null) continue;
+    const value = secretOf(name, deps);
+    if (value === null) return `${name} is not set`;
+    const fault = name === urlSecret ? addressFault(value) : null;
+    if (fault !== null) return `${name} ${fault}`;
+  }
+  return null;
 }
 
-/** The id is the same in each try, the time is that of the try; the signature covers time and body. null: its secret is not set. */
+/** The id is the same in each try, the time is that of the try; the signature covers time and body. */
 function signed(
   { signingSecret }: NotifyRule,
   { body, id }: { readonly body: string; readonly id: string },
   deps: ReceiverDeps,
-): Readonly<Record<string, string>> | null {
+): Readonly<Record<string, string>> {
   const timestamp = String(Math.floor(deps.clock.wall() / 1_000));
   const named = { "x-symphony-notice-id": id, "x-symphony-timestamp": timestamp };
   if (signingSecret === null) return named;
-  const secret = secretOf(signingSecret, deps);
-  if (secret === null) return null;
+  const secret = secretOf(signingSecret, deps) ?? "";
   const mac = createHmac("sha256", secret).update(`${timestamp}.${body}`).digest("hex");
   return { ...named, "x-symphony-signature": `sha256=${mac}` };
 }

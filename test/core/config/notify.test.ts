@@ -105,9 +105,9 @@ test("a secret that is not set, or holds no address that may be used, is a warni
   const env = { PLAIN: "http://10.0.0.7/hook", LOCAL: "http://127.0.0.1:9/hook" };
   const { told, findings } = await found(rules, env);
   assert.deepEqual(told, [
-    "? 4 notify.0.url | notify.0.url: UNSET is not set, so its notices are not sent",
-    "? 5 notify.1.url | notify.1.url: PLAIN must be an https address: http is for receivers on this machine alone, so its notices are not sent",
-    "? 5 notify.1.secret | notify.1.secret: NO_SECRET is not set, so its notices are not sent",
+    "? 4 notify.0.url | notify.0.url: UNSET is not set, so its notices wait",
+    "? 5 notify.1.url | notify.1.url: PLAIN must be an https address: http is for receivers on this machine alone, so its notices wait",
+    "? 5 notify.1.secret | notify.1.secret: NO_SECRET is not set, so its notices wait",
   ]);
   assert.equal(findings[0]?.next, "symphony secrets add UNSET");
 });

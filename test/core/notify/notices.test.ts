@@ -358,6 +358,38 @@ test("D27: a receiver that says Retry-After is asked again then, not before", as
   assert.equal(tries, 2);
 });
 
+test("notices wait for a secret that is not set, also over a restart, and are sent as one when it is; after three days no more", async () => {
+  await using receiver = await FakeReceiver.open();
+  const env: Record<string, string> = {};
+  const signed = { ...failures, url: "$LATE_URL", secret: "$LATE_SECRET" };
+  await using world = await NoticeWorld.open({ rules: [signed], env });
+  world.notices.follow();
+  world.publish(failedEvent("EX-1"));
+  await world.waiting("webhook", 1);
+  await pass(world, 2);
+  env["LATE_URL"] = receiver.url;
+  world.publish(failedEvent("EX-2"));
+  await world.waiting("webhook", 2);
+  await world.restart();
+  await pass(world, 2);
+  const [rule] = world.notices.list();
+  assert.deepEqual([rule?.fault, rule?.waiting, rule?.last], ["LATE_SECRET is not set", 2, null]);
+  env["LATE_SECRET"] = "late-canary-0123";
+  world.clock.advance(minuteMs);
+  const sent = await world.outcome("webhook", "sent");
+  assert.deepEqual([sent.total, sent.tries, receiver.received.length], [2, 1, 1]);
+  delete env["LATE_SECRET"];
+  world.publish(failedEvent("EX-3"));
+  await world.waiting("webhook", 1);
+  await pass(world, 1);
+  await eventually("it is looked at again", async () => world.clock.pending > 0);
+  world.clock.advance(3 * 24 * 60 * minuteMs);
+  await eventually("and again", async () => world.clock.pending > 0);
+  world.clock.advance(minuteMs);
+  const { reason, category } = await world.outcome("webhook", "failed");
+  assert.deepEqual([category, reason], ["not_configured", "LATE_SECRET is not set"]);
+});
+
 test("D27: a refusal is final, and no part of the address is in what is said of it", async () => {
   await using receiver = await FakeReceiver.open();
   receiver.answer = () => ({ status: 404, text: `Cannot POST ${new URL(receiver.url).pathname}` });
