@@ -47,7 +47,7 @@ const ofTracker: ReadonlySet<string> = new Set([
 /** Where the issue stands, in symphony's words; only a question is the agent's. `redact` removes secrets. */
 export function standingOf(standing: Standing, redact: (text: string) => string): Activity {
   const { row, known, gates, stopped, delivers, prefix } = standing;
-  const text = standingText(row, known);
+  const text = redact(standingText(row, known));
   switch (row?.claim) {
     case "running": {
       if (stopped && row.stopping) return { type: "response", body: stoppedText(prefix) };

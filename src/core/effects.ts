@@ -125,6 +125,7 @@ function attemptDepsOf(
     feedback: (id, attempt) => deps.deliveries.feedback(id, attempt),
     given: (id, feedback, attempt) => deps.deliveries.given(id, feedback, attempt),
     made: (turn) => madeBy(turn, deps.made),
+    redact: (text) => deps.made.redact(text),
     leases: deps.recovery.leases,
     giveUp: (id) => deps.recovery.giveUp(id),
     log: withoutKeyLines((line) => log.debug("agent output", { attempt_id: attemptId, line })),

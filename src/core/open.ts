@@ -137,6 +137,7 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps) {
         git: () => config().git,
         ...{ env, clock, lookup, mirrors, branches, prepared },
         learn: (secret) => redactor.add(secret),
+        redact: (text) => redactor.redact(text),
         siteCredential: (repository) => deps.siteCredential(repository),
         runId: runIdOf(dataDir, "hook"),
         onClone: (clone) => options.onClone?.(clone),

@@ -130,6 +130,7 @@ function openOverview(
   const overview = new WorkspaceOverview({
     pushedOf: (issueId) => deps.deliveries.of(issueId)?.pushed ?? null,
     repositories: () => config.current.config.git.repositories,
+    redact: (text) => deps.made.redact(text),
     ...{ ...deps, history, state },
   });
   closers.push(() => overview.close());

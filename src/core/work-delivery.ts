@@ -64,7 +64,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
   const committer = { identity: () => operatorIdentity(env), signer: () => operatorSigner(env) };
   const store = openDeliveryStore(dataDir, () => clock.wall());
   const deliveries = new Deliveries({
-    ...{ clock, log, bus, config, tracker, lastMessage, store },
+    ...{ clock, log, bus, config, tracker, lastMessage, store, redact: redactor.redact },
     forgeFor: (rule) => remotes.forgeFor(rule),
     push: remotes.push,
     tryPush: (rule) => remotes.tryPush(rule),
@@ -100,7 +100,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     remotes.close();
   });
   const made: MadeDeps = {
-    ...{ clock, bus, config, lastMessage, leave: leavingIn(store) },
+    ...{ clock, bus, config, lastMessage, redact: redactor.redact, leave: leavingIn(store) },
     deliveryOf: (issueId) => deliveries.of(issueId),
     record: (branch) => deliveries.record(branch),
     defaultBranch: (rule) => remotes.defaultBranch(rule),

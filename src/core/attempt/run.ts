@@ -10,6 +10,7 @@ import { boundsOf } from "../process/bounds.ts";
 import { inFile, readsComments, renderPrompt, resumePrompt } from "../prompt/prompt.ts";
 import { gitDirOf } from "../repository/checkout.ts";
 import { gitChanges, gitHead } from "../repository/survey.ts";
+import { redactDeep } from "../text/redact.ts";
 import { oneLine } from "../text/text.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
 import type { Leases } from "./leases.ts";
@@ -204,7 +205,11 @@ function specOf(
 ): SessionSpec {
   const config = deps.config();
   const { agent } = config;
-  const tools = progress.watching(deps.tracker.bindTools(order.issue));
+  const bound = deps.tracker.bindTools(order.issue);
+  const tools = progress.watching({
+    ...bound,
+    call: (name, args) => bound.call(name, redactDeep(args, deps.redact)),
+  });
   const movesItself = tools.specs.length > 0 && config.tracker.onSuccess.kind === "none";
   return {
     workspace: cwd,

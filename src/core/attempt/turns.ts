@@ -41,6 +41,8 @@ export interface TurnDeps {
    * it moves its issue itself. Rejects when the work cannot be read.
    */
   made(turn: EndedTurn): Promise<Made | Unready | null>;
+  /** Removes secrets from what an agent's tools write. */
+  redact(text: string): string;
   /** False while no further turn may begin: the day's tokens are used up. */
   mayContinue(): boolean;
 }

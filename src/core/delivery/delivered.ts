@@ -114,6 +114,8 @@ export interface Reach {
   post(input: Extract<Input, { type: `offer.${string}` | "radar.updated" }>): void;
   /** Tells the scheduler where an issue is about to wait, or what is offered; resolves when that is on disk. */
   rests(input: Extract<Input, { type: "offer.resting" | "offer.resumed" }>): Promise<void>;
+  /** Removes secrets from what a forge or a tracker shows. */
+  redact(text: string): string;
   /** The last message of an attempt's agent. */
   lastMessage(attemptId: string): string | null;
   /** Whether an attempt works on the issue now. */

@@ -3,6 +3,7 @@ import { type EventType, type SymphonyEvent, standingTypes } from "../model/even
 import type { Issue } from "../model/issue.ts";
 import type { IssueRow } from "../orchestrator/issues.ts";
 import { defuse } from "../text/defuse.ts";
+import { redactDeep } from "../text/redact.ts";
 import { ownMarker, writeReserve } from "../tracker/tracker.ts";
 import type { Delivered, Reach } from "./delivered.ts";
 import type { Written } from "./outbox.ts";
@@ -19,7 +20,9 @@ export interface CommentPorts {
   ): () => void;
 }
 
-interface Deps extends CommentPorts, Pick<Reach, "clock" | "log" | "bus" | "config" | "tracker"> {
+interface Deps
+  extends CommentPorts,
+    Pick<Reach, "clock" | "log" | "bus" | "config" | "tracker" | "redact"> {
   readonly store: Pick<DeliveryStore, "all" | "of" | "waitingOf">;
   save(delivery: Delivered): void;
   order(issue: Issue, entry: Omit<NewEntry, "issueId">): void;
@@ -104,9 +107,10 @@ export class LivingComments {
   /** The text now; null: there is nothing to say, and no comment yet. */
   #textFor(issueId: string): string | null {
     this.#changed.delete(issueId);
-    const { rows, config, tokensOf, store } = this.#deps;
+    const { rows, config, tokensOf, store, redact } = this.#deps;
     const tokens = config().tracker.comment.cost ? tokensOf(issueId) : null;
-    return progressText(rows().get(issueId), store.of(issueId), tokens);
+    const row = rows().get(issueId);
+    return progressText(row && redactDeep(row, redact), store.of(issueId), tokens);
   }
 
   #look(issueId: string): void {

@@ -43,6 +43,8 @@ export interface MadeDeps {
   lastMessage(attemptId: string): string | null;
   /** The contents of git LFS that the workspace has; null: it has pointers only. */
   contentsOf(repository: RepositoryConfig, path: string): Promise<Contents | null>;
+  /** Removes secrets from the message of a commit. */
+  redact(text: string): string;
   /** What kind of secret the bytes hold; null: none that is known. */
   holdsSecret(bytes: Buffer): string | null;
   /** Runs `delivery.checks`; resolves with the first that fails, and null when all succeed. */
@@ -213,6 +215,7 @@ async function commit(
 ): Promise<Committed> {
   const { issue, workspace, attemptId, signal, tell } = turn;
   const config = deps.config();
+  const { redact } = deps;
   const summary = deps.lastMessage(attemptId);
   const { settled, cone } = await findingsIn(workspace.path, signal);
   const merge = await readMerging(workspace.path);
@@ -224,7 +227,7 @@ async function commit(
   const signer = config.delivery.signCommits ? await deps.signer() : null;
   const result = await commitWork({
     path: workspace.path,
-    message: await commitMessage(config, { issue, summary, branch: known.branch, author }),
+    message: await commitMessage(config, { issue, summary, branch: known.branch, author, redact }),
     author,
     signer,
     wall: deps.clock.wall(),

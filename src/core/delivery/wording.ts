@@ -2,6 +2,7 @@ import type { Config } from "../config/config.ts";
 import type { Issue } from "../model/issue.ts";
 import { renderTemplate } from "../prompt/prompt.ts";
 import { defuse } from "../text/defuse.ts";
+import { redactDeep } from "../text/redact.ts";
 import { cut } from "../text/text.ts";
 
 // The texts that leave symphony. An agent's and an issue's words are shown, but notify no person and close no issue.
@@ -19,6 +20,8 @@ interface Told {
   /** The agent's last message; null: it sent none. */
   readonly summary: string | null;
   readonly branch: string | null;
+  /** Removes secrets, before anything is put between their characters. */
+  redact(text: string): string;
 }
 
 interface Texts {
@@ -96,11 +99,13 @@ function visible(text: string, { identifier }: Issue): string {
 
 async function rendered(
   template: string,
-  { issue, summary, branch }: Told,
+  { issue: written, summary: last, branch, redact }: Told,
   form: "markdown" | "plain",
 ): Promise<string> {
   const short = { maxChars: maxTitleChars, form };
   const long = { maxChars: maxSummaryChars, form };
+  const issue = redactDeep(written, redact);
+  const summary = last && redact(last);
   const shown = {
     ...issue,
     title: defuse(issue.title, short),

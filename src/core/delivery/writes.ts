@@ -179,7 +179,7 @@ export class Writes {
 
   /** Opens the pull request, or finds the one that an earlier try has opened. */
   async #pullRequest(entry: Entry, known: Delivered): Promise<Written> {
-    const { config, save, bus, lastMessage } = this.#deps;
+    const { config, save, bus, lastMessage, redact } = this.#deps;
     const { issueId, branch, base, marker, attemptId } = known;
     const forge = this.#forgeOf(known);
     // Without the commit at the remote there is nothing to propose.
@@ -196,7 +196,6 @@ export class Writes {
       return this.#tooLate(known, issue?.state ?? "gone");
     }
     const { draft } = config().delivery;
-    const summary = lastMessage(attemptId);
     const there = await forge.find({ branch, marker });
     // What was merged is over; what a person closed is opened again, because a person ordered it.
     const found = there?.state === "merged" ? null : there;
@@ -204,7 +203,8 @@ export class Writes {
     const onto = base ?? (await forge.look()).defaultBranch;
     const rule = found === null || isClosed ? this.#ruleOf(known) : null;
     const frame = rule && (await this.#deps.pullRequestFrame(rule, onto));
-    const texts = await pullRequestTexts(config(), { issue, summary, branch, marker, frame });
+    const told = { issue, summary: lastMessage(attemptId), branch, marker, frame, redact };
+    const texts = await pullRequestTexts(config(), told);
     const again = isClosed ? await openedAgain(forge, found.number) : found;
     const opened = again ?? (await forge.open({ branch, base: onto, ...texts, draft }));
     const { number, url } = opened;

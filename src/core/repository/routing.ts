@@ -62,7 +62,7 @@ export function matchInWords({
 /**
  * The wanted branch for the work on an issue: the first name of the template that is valid and is
  * neither `base` nor below it. The workspace's key replaces an identifier that is not a safe name,
- * an unsafe branch name is left out, and a title is reduced to plain words.
+ * an unsafe branch name is left out, and a title is reduced to plain words. The forge shows it: `issue` is a `nameable` one.
  */
 export function branchFor(
   { branchTemplate }: Pick<RepositoryConfig, "branchTemplate">,
@@ -78,6 +78,17 @@ export function branchFor(
   const names = [...branchNames(branchTemplate, words), `symphony/${key}`];
   const found = names.find((name) => isBranchName(name) && isApart(name, base));
   return found ?? `symphony-${shortHash(key)}`;
+}
+
+/** `issue` as a branch may be named after it: a title without secrets, and no branch name that was made of another title. */
+export function nameable<T extends Pick<Routed, "title" | "branchName">>(
+  issue: T,
+  redact: (text: string) => string,
+): T {
+  const title = redact(issue.title);
+  const name = issue.branchName;
+  const isClean = title === issue.title && (name === null || redact(name) === name);
+  return { ...issue, title, branchName: isClean ? name : null };
 }
 
 /**

@@ -7,7 +7,7 @@ import { cloneInto } from "../repository/clone.ts";
 import type { Credential } from "../repository/credential.ts";
 import { workspaceKey } from "../repository/key.ts";
 import type { Loan, Mirrors } from "../repository/mirrors.ts";
-import { repositoryFor } from "../repository/routing.ts";
+import { nameable, repositoryFor } from "../repository/routing.ts";
 import type { Prepared } from "./prepared.ts";
 import type { RemovalTarget } from "./removal.ts";
 import type { FreshWorkspace, Workspaces } from "./workspaces.ts";
@@ -49,6 +49,8 @@ interface FillDeps {
   lookup(name: string): string | undefined;
   /** Called with each credential before it is used, so that it is redacted. */
   learn(secret: string): void;
+  /** Removes secrets from what names the branch. */
+  redact(text: string): string;
   /** As `Remotes.siteCredential`; omitted: there is none. */
   siteCredential?(repository: RepositoryConfig): Promise<Credential | null>;
   /** What is known of branches, so that a clone takes none of another issue. */
@@ -80,7 +82,8 @@ export function fillWorkspace(deps: FillDeps): (fresh: FreshWorkspace) => Promis
       deps.onClone?.({ issueIdentifier: issue.identifier, repository: name, state });
     let base: string | null = null;
     const loan = await cloneInto({
-      ...{ repository, issue, path, mirrors, env, lookup, runId, tell, ...limits },
+      issue: nameable(issue, deps.redact),
+      ...{ repository, path, mirrors, env, lookup, runId, tell, ...limits },
       siteCredential: async () => (await deps.siteCredential?.(repository)) ?? null,
       isOurs: (branch) => branches.isOurs(name, branch, issue.id),
       otherBranches: branches.others(name, issue.id),

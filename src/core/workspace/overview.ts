@@ -26,6 +26,8 @@ interface OverviewDeps {
   pushedOf?(issueId: string): string | null;
   /** The repositories that new workspaces are cloned from; by default none. */
   repositories?(): readonly RepositoryConfig[];
+  /** As `RepositoriesDeps` has it. */
+  redact(text: string): string;
   state(): State;
   readonly workspaces: Workspaces;
   readonly kept: KeptWorkspaces;
@@ -75,6 +77,7 @@ export class WorkspaceOverview {
       history: deps.history,
       pushedOf: (issueId) => deps.pushedOf?.(issueId) ?? null,
       repositories: () => deps.repositories?.() ?? [],
+      redact: (text) => deps.redact(text),
     });
   }
 

@@ -4,7 +4,7 @@ import type { RepositoryConfig } from "../config/git.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { isDirty, type Work } from "../model/work.ts";
 import { withoutCredentials } from "../repository/checkout.ts";
-import { branchFor, type Routed, repositoryFor } from "../repository/routing.ts";
+import { branchFor, nameable, type Routed, repositoryFor } from "../repository/routing.ts";
 import { type GitSurvey, survey } from "../repository/survey.ts";
 import type { History } from "../store/store.ts";
 import { diffOf, diffSince, firstHeadOf, type WorkDiff } from "./diff.ts";
@@ -22,6 +22,8 @@ interface RepositoriesDeps {
   pushedOf(issueId: string): string | null;
   /** The repositories that new workspaces are cloned from. */
   repositories(): readonly RepositoryConfig[];
+  /** Removes secrets from what names a branch. */
+  redact(text: string): string;
 }
 
 /** The state of a branch in one checkout. */
@@ -136,7 +138,10 @@ export class Repositories {
   routeOf(issue: Routed): { readonly repository: string; readonly branch: string } | null {
     const rule = repositoryFor(issue, this.#deps.repositories());
     if (rule === null) return null;
-    return { repository: rule.name, branch: branchFor(rule, issue, rule.baseBranch) };
+    return {
+      repository: rule.name,
+      branch: branchFor(rule, nameable(issue, this.#deps.redact), rule.baseBranch),
+    };
   }
 
   /**

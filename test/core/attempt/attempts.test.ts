@@ -125,6 +125,7 @@ async function bench(parts: Parts) {
     feedback: () => [],
     given() {},
     made: parts.made ?? (async () => null),
+    redact: (text) => text.replaceAll("s3cr3t-1", "[redacted]"),
     undelivered: () => [...waiting],
     log() {},
   };
@@ -404,15 +405,19 @@ test("after each turn it reports whether the workspace changed or the tracker wa
     [{ do: "say", text: "nothing" }],
     [{ do: "edit", path: "made.txt", content: "x" }],
     [{ do: "tool", name: "read", arguments: {} }],
-    [{ do: "tool", name: "write", arguments: {} }],
+    [{ do: "tool", name: "write", arguments: { body: "it is s3cr3t-1" } }],
     [{ do: "tool", name: "refused", arguments: {} }],
   ];
+  const given: unknown[] = [];
   const tools: AgentTools = {
     specs: ["read", "write", "refused"].map((name) => ({
       ...{ name, description: name, inputSchema: { type: "object" } },
     })),
     writes: (name) => name !== "read",
-    call: async (name) => ({ success: name !== "refused", output: "{}" }),
+    async call(name, args) {
+      given.push(args);
+      return { success: name !== "refused", output: "{}" };
+    },
   };
   await using it = await bench({ after: routable, maxTurns: 5, turns, tools });
   assert.equal((await it.run()).kind, "completed");
@@ -421,6 +426,7 @@ test("after each turn it reports whether the workspace changed or the tracker wa
     [false, true, false, true, false],
   );
   assert.ok(it.turned.every((turn) => turn.issue?.identifier === "ENG-1"));
+  assert.deepEqual(given[1], { body: "it is [redacted]" }, "THREAT-3: no secret is written");
 });
 
 test("S34: attempts of one turn that take back what the last one did make no progress", async () => {

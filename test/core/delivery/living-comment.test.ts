@@ -51,6 +51,7 @@ function server({ dir, clock, tracker, settings = all, killedAt, begun = [] }: O
     bus: { publish: (event: EventDraft) => void published.push(event) } as never,
     log: { warn() {} } as never,
     store,
+    redact: (text) => text.replaceAll("s3cr3t-1", "[redacted]"),
     rows: () => rows,
     tokensOf: () => 1_234_567,
     subscribe(_filter, listener) {
@@ -131,7 +132,7 @@ test("one comment follows the issue: edited at most every 30 s, and never to the
   await settled();
   assert.equal(issues.version(), version, "nothing new, nothing written");
   show(one, { claim: "blocked", needs: { kind: "approval", prompt: "rm -rf @mallory" } });
-  show(one, { claim: "held", reason: "asked @mallory of #4" });
+  show(one, { claim: "held", reason: "asked @mallory of #4 s3cr3t-1" });
   await settled();
   clock.advance(29 * second);
   await settled();
@@ -140,7 +141,7 @@ test("one comment follows the issue: edited at most every 30 s, and never to the
   await settled();
   const [only, ...more] = texts(one);
   assert.deepEqual(more, []);
-  assert.match(only?.body ?? "", /on hold\*\*: asked/);
+  assert.match(only?.body ?? "", /on hold\*\*: asked .*\[redacted\]/, "THREAT-3");
   for (const live of ["@mallory", "#4"]) {
     assert.ok(!issues.hasComment(one.identifier, live), "DELIVERY-35: it notifies no one");
   }

@@ -17,8 +17,10 @@ import {
   branchFor,
   freeBranch,
   matchInWords,
+  nameable,
   repositoryFor,
 } from "../../../src/core/repository/routing.ts";
+import { createRedactor } from "../../../src/core/text/redact.ts";
 import { issue } from "../../support/makers/issue.ts";
 
 type Values = Readonly<Record<string, unknown>>;
@@ -261,4 +263,26 @@ test("a repository that cannot be used is refused by its key, without its value"
   for (const template of ["{{ issue.title }}", "a b", "x/{{ issue.identifier | upcase }}", "-x"]) {
     assert.match(problemsOf({ ...app, branch_template: template }), /branch_template must make/);
   }
+});
+
+test("THREAT-3: a secret in a title is in no branch name, nor is a name that the tracker made of that title", () => {
+  const redactor = createRedactor();
+  redactor.add("Hunter2-Pass");
+  const redact = (text: string) => redactor.redact(text);
+  const { repositories } = gitOf({
+    ...app,
+    branch_template: "{{ issue.branch_name }} or {{ issue.identifier }}-{{ issue.slug }}",
+  });
+  const named = (title: string, branchName: string) =>
+    branchFor(
+      repositories[0] ?? assert.fail("no repository"),
+      nameable({ ...issue("ENG-1"), title, branchName }, redact),
+      "main",
+    );
+  assert.equal(named("Log in", "ada/eng-1-log-in"), "ada/eng-1-log-in");
+  assert.equal(
+    named("Log in with Hunter2-Pass now", "ada/eng-1-log-in-with-hunter2-pass-now"),
+    "ENG-1-log-in-with-redacted-now",
+  );
+  assert.equal(named("Log in", "ada/eng-1-Hunter2-Pass"), "ENG-1-log-in");
 });

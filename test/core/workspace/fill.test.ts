@@ -48,15 +48,17 @@ test("S-10: a workspace is cloned before after_create runs; a failed clone leave
         prepared: new Prepared({ dir: join(dir, "prepared"), run: async () => null }),
         lookup: () => undefined,
         learn: () => {},
+        redact: (text: string) => text.replaceAll("s3cr3t-1", "[redacted]"),
         branches: { isOurs: () => false, others: () => [], record: () => {} },
         runId: dir,
       },
     }),
   });
   const told: string[] = [];
-  const made = await workspaces.ensure(issue("ENG-1"), none, (line) => told.push(line));
+  const first = issue("ENG-1", { title: "It is s3cr3t-1 now" });
+  const made = await workspaces.ensure(first, none, (line) => told.push(line));
   assert.equal(made.createdNow, true);
-  assert.equal(readFileSync(join(dir, "hook"), "utf8"), "symphony/ENG-1-title-of-eng-1\n");
+  assert.equal(readFileSync(join(dir, "hook"), "utf8"), "symphony/ENG-1-it-is-redacted-now\n");
   assert.match(told.at(-1) ?? "", /^cloned app in \d+ ms/);
   gitIn(made.path)("checkout", "-q", "-b", "mine");
   assert.equal((await workspaces.ensure(issue("ENG-1"), none)).createdNow, false);

@@ -59,7 +59,7 @@ function preparedWorld(t: TestContext, commands: string[] = [install], results =
     ...{ env: () => env, clock, log, onHookFailed: () => {}, mirrors, prepared },
     fill: fillWorkspace({
       ...{ git: () => git, env, clock, mirrors, prepared, lookup: () => undefined },
-      ...{ learn: () => {}, runId: dir },
+      ...{ learn: () => {}, redact: (text: string) => text, runId: dir },
       branches: { isOurs: () => false, others: () => [], record: () => {} },
     }),
   });

@@ -161,6 +161,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   scheduler.kept = kept;
   const overview = new WorkspaceOverview({
     repositories: () => world.config.git.repositories,
+    redact: (text) => text,
     state: () => scheduler.orchestrator.state,
     ...{ workspaces, kept, copies, history, bus, clock },
   });
@@ -401,6 +402,7 @@ function undelivered(
     pullRequestFrame: async () => null,
     post: (input) => scheduler.orchestrator.post(input),
     rests: (input) => scheduler.orchestrator.applySaved(input.issueId, input),
+    redact: (text) => text,
     lastMessage: () => null,
     isRunning: () => false,
   });
