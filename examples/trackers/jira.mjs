@@ -1,8 +1,9 @@
 // Jira Cloud as a tracker: docs/trackers/command.md. Needs JIRA_URL, JIRA_EMAIL, JIRA_TOKEN, JIRA_JQL.
+// JIRA_WRITERS are the account ids, separated by commas, of the people whose comments may be commands.
 import { createInterface } from "node:readline";
 
-const { JIRA_URL, JIRA_EMAIL, JIRA_TOKEN, JIRA_JQL } = process.env;
-const user = Buffer.from(`${JIRA_EMAIL}:${JIRA_TOKEN}`).toString("base64");
+const { JIRA_URL, JIRA_EMAIL, JIRA_TOKEN, JIRA_JQL, JIRA_WRITERS = "" } = process.env;
+const user = btoa(`${JIRA_EMAIL}:${JIRA_TOKEN}`);
 const headers = { authorization: `Basic ${user}`, "content-type": "application/json" };
 const fields = ["summary", "description", "status", "priority", "labels", "created", "updated"];
 async function jira(method, path, body) {
@@ -16,6 +17,8 @@ const wire = ({ id, key: identifier, fields: { summary: title, status, priority,
   ...{ url: `${JIRA_URL}/browse/${identifier}`, priority: Number(priority?.id ?? 0) },
   ...{ description: more.description, created_at: more.created, updated_at: more.updated },
 });
+const commentsFrom = async (startAt, { id }) =>
+  (await jira("GET", `issue/${id}/comment?orderBy=-created&startAt=${startAt}`)).comments;
 const methods = {
   async list({ states, after: nextPageToken }) {
     const jql = `(${JIRA_JQL}) AND status IN (${states.map((one) => JSON.stringify(one))})`;
@@ -34,14 +37,25 @@ const methods = {
   },
   async comment({ issue, key, body }) {
     const mark = `{anchor:${key}}`; // One comment for each key.
-    const { comments } = await jira(
-      "GET",
-      `issue/${issue.id}/comment?maxResults=1000&orderBy=-created`,
-    );
-    const known = comments.find((one) => one.body.includes(mark));
+    let known;
+    for (let page, at = 0; !known && page?.length !== 0; at += page.length) {
+      page = await commentsFrom(at, issue);
+      known = page.find((one) => one.body.includes(mark));
+    }
     const text = { body: body.replace("<!-- symphony -->", mark) }; // Jira shows HTML comments.
     const [method, path] = known ? ["PUT", `comment/${known.id}`] : ["POST", "comment"];
     await jira(method, `issue/${issue.id}/${path}`, text);
+  },
+  async comments({ issue }) {
+    const { accountId: own } = await jira("GET", "myself");
+    const newest = (await commentsFrom(0, issue)).slice(0, 30); // They fit into one line.
+    const comments = newest.reverse().map(({ id, author, body, created: created_at }) => ({
+      ...{ id, author: author?.displayName ?? "unknown", created_at },
+      by: author?.accountId === own ? "own" : author?.accountType === "app" ? "machine" : "person",
+      may_write: JIRA_WRITERS.split(",").includes(author?.accountId),
+      body: body.replace(/\{(code|noformat|quote)\b[^}]*\}/g, "\n```\n").slice(0, 10_000),
+    }));
+    return { comments };
   },
 };
 createInterface({ input: process.stdin }).on("line", async (line) => {

@@ -83,8 +83,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       meter: new Meter(),
       ...{ dataDir, clock, env, workflowPath: options.workflowPath },
       lookup: (name: string) => secrets.lookup(name) ?? env[name],
-      onMalformed: (count: number) =>
-        log.warn("tracker records left out", { reason: "malformed", count }),
+      onMalformed: (count: number, names?: readonly string[]) =>
+        log.warn("tracker records left out", { reason: "malformed", count, names: names?.join() }),
       onLeftOut: (what: string) => log.info("items of the board left out", { what }),
       keeper: {
         keep: async (name: string, value: string) => void (await secrets.put(name, value)),

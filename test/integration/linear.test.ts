@@ -110,6 +110,15 @@ test("L-8: a page that Linear finds too complex is asked for again with fewer is
   it.server.clearLog();
   await it.tracker.fetchIssuesByIds(issues.slice(0, 12).map(({ id }) => id));
   assert.equal(it.sent().length, 1, "the size is kept");
+  // Once Linear takes such pages again, they become as large as before.
+  await control(it.server.url, { maxComplexity: 10_000 });
+  for (let hours = 0; hours < 3; hours++) {
+    it.clock.advance(3_600_000);
+    await it.tracker.fetchIssuesByIds(issues.slice(0, 50).map(({ id }) => id));
+  }
+  it.server.clearLog();
+  await it.tracker.fetchIssuesByIds(issues.slice(0, 50).map(({ id }) => id));
+  assert.equal(it.sent().length, 1);
 });
 
 test("a blocker that is archived or deleted holds nothing back any more", async () => {

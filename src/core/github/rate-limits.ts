@@ -5,6 +5,12 @@ import { budgetIn, type GithubBudget, isUntimed, type Refusal } from "./answers.
 /** GitHub counts the two separately. */
 export type Api = "rest" | "graphql";
 
+interface Known {
+  readonly budget: GithubBudget;
+  /** The end of its hour. */
+  readonly until: number;
+}
+
 /**
  * What GitHub has said about its limits: the budget of the hour, and a time before which nothing may be sent. Going on
  * after a limit can get the account banned, so it is remembered.
@@ -12,7 +18,7 @@ export type Api = "rest" | "graphql";
 export class RateLimits {
   readonly #clock: Clock;
   readonly #notBefore: Record<Api, number> = { rest: 0, graphql: 0 };
-  readonly #budgets: Record<Api, GithubBudget | null> = { rest: null, graphql: null };
+  readonly #budgets: Record<Api, Known | null> = { rest: null, graphql: null };
   /** Requests that count: a 304 does not. */
   readonly spent: Record<Api, number> = { rest: 0, graphql: 0 };
   /** Refusals by a limit in a row that gave no time. */
@@ -22,9 +28,10 @@ export class RateLimits {
     this.#clock = clock;
   }
 
-  /** null: GitHub has not said, or has no limit. */
+  /** null: GitHub has not said since the hour began, or has no limit. */
   budget(api: Api): GithubBudget | null {
-    return this.#budgets[api];
+    const known = this.#budgets[api];
+    return known !== null && this.#clock.now() < known.until ? known.budget : null;
   }
 
   /** A request was answered. */
@@ -35,8 +42,13 @@ export class RateLimits {
   /** Counts one request, and returns the budget after it. `answer` null: there was none. */
   count(api: Api, answer: Refusal | null): GithubBudget | null {
     if (answer?.status !== 304) this.spent[api] += 1;
-    this.#budgets[api] = (answer && budgetIn(answer)) ?? this.#budgets[api];
-    return this.#budgets[api];
+    const budget = answer && budgetIn(answer);
+    // An answer without the time of the reset is used until the next one.
+    if (budget) {
+      const until = this.#clock.now() + (budget.resetMs || Number.POSITIVE_INFINITY);
+      this.#budgets[api] = { budget, until };
+    }
+    return this.budget(api);
   }
 
   /** Remembers the time that a refusal by a limit gives, and returns the error as it is. */

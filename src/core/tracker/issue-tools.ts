@@ -3,6 +3,7 @@ import type { AgentTools, ToolResult, ToolSpec } from "../agent/agent.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { type CommentList, type Issue, normalState, type TrackerState } from "../model/issue.ts";
 import { defuse } from "../text/defuse.ts";
+import { writeReserve } from "./tracker.ts";
 
 /** One issue as its agent's tools reach it. */
 export interface BoundIssue {
@@ -12,10 +13,15 @@ export interface BoundIssue {
   /** Resolves with its time, ms since the epoch. */
   comment(body: string): Promise<number>;
   move(state: string): Promise<void>;
+  /** As `Tracker.budgetLeft`. */
+  budgetLeft?(): number | null;
   close?(): void;
 }
 
 const longestBody = 65_536;
+/** An agent that reads in a loop must not use up what polls need to see that its issue was closed. */
+export const reserved =
+  "the rest of the tracker's budget for this hour is kept for moves and polls: read less, and try again in some minutes";
 const marks = /<!--(?=\s*symphony)/gi;
 const NoArguments = z.strictObject({}).nullish();
 const CommentArguments = z.strictObject({ body: z.string().trim().min(1).max(longestBody) });
@@ -74,6 +80,9 @@ function toolNamed(name: string): Tool | null {
 const getIssue: Tool = (args) => {
   parse(NoArguments, args);
   return async (bound, issue) => {
+    if ((bound.budgetLeft?.() ?? 1) < writeReserve) {
+      throw new SymphonyError("tracker_rate_limited", reserved);
+    }
     const { title, description, state, labels, priority, blockedBy } = await present(bound, issue);
     const { comments } = await bound.comments();
     return {

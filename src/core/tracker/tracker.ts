@@ -373,8 +373,8 @@ export interface TrackerHealth {
 export interface TrackerDeps {
   readonly dataDir: string;
   readonly clock: Clock;
-  /** Called with the number of records of a read that could not be used (T-6). */
-  onMalformed?(count: number): void;
+  /** Called with the number of records of a read that could not be used (T-6), and the names of the first, where known. */
+  onMalformed?(count: number, names?: readonly string[]): void;
   /** Called with what a read left out of a board, when that changes, such as `acme/1: 2 drafts`. */
   onLeftOut?(what: string): void;
   /** Called with the outcome of every request. */

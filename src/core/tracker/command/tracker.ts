@@ -4,10 +4,11 @@ import { randomUUID } from "node:crypto";
 import type { TrackerConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { type CommentList, type Issue, type IssueName, normalState } from "../../model/issue.ts";
+import { oneLine } from "../../text/text.ts";
 import { isOpen, waitsForBlockers } from "../blockers.ts";
 import { issueTools } from "../issue-tools.ts";
 import { requireState } from "../local/settings.ts";
-import { blockersOf, commentList, instantOf, normalizeIssue } from "../normalize.ts";
+import { blockersOf, commentList, field, instantOf, normalizeIssue, textOf } from "../normalize.ts";
 import type {
   FoundIssue,
   KeyedComment,
@@ -26,6 +27,8 @@ const mostPages = 1_000;
 const idsAtOnce = 10;
 /** The scheduler reads two sets of states; more come only with edits of the configuration. */
 const maxKeptLists = 8;
+/** Records that were left out, in the log. */
+const mostNamed = 10;
 
 /** Throws the codes of `commandSettings`. The program is started by the first request. */
 export function createCommandTracker(config: TrackerConfig, deps: TrackerDeps): Tracker {
@@ -39,7 +42,7 @@ class CommandTracker implements Tracker {
   readonly #settings: CommandSettings;
   readonly #program: TrackerProgram;
   readonly #wall: () => number;
-  readonly #onMalformed: (count: number) => void;
+  readonly #onMalformed: NonNullable<TrackerDeps["onMalformed"]>;
   readonly #lists = new Map<string, { readonly text: string; readonly issues: readonly Issue[] }>();
 
   constructor(settings: CommandSettings, deps: TrackerDeps) {
@@ -47,7 +50,7 @@ class CommandTracker implements Tracker {
     this.secretEnvNames = settings.secretNames;
     this.#program = new TrackerProgram(settings, deps);
     this.#wall = () => deps.clock.wall();
-    this.#onMalformed = (count) => deps.onMalformed?.(count);
+    this.#onMalformed = (count, names) => deps.onMalformed?.(count, names);
     this.workflow = {
       states: async () => settings.states,
       move: (issue, state) => this.#move(issue, state),
@@ -70,10 +73,12 @@ class CommandTracker implements Tracker {
     // Two issues of one name could not be told apart: the first one has it.
     for (const issue of issues) {
       const name = issue.identifier.toLowerCase();
-      if (!named.has(name)) named.set(name, issue);
+      if (named.has(name)) malformed.push(issue);
+      else named.set(name, issue);
     }
-    const leftOut = malformed + issues.length - named.size;
-    if (leftOut > 0) this.#onMalformed(leftOut);
+    if (malformed.length > 0) {
+      this.#onMalformed(malformed.length, malformed.slice(0, mostNamed).map(nameOfRow));
+    }
     const found = [...named.values()].filter(({ state }) => wanted.has(normalState(state)));
     const key = JSON.stringify([...wanted].sort());
     const text = JSON.stringify(found);
@@ -174,7 +179,7 @@ class CommandTracker implements Tracker {
     const answer = await this.#program.request("get", { ids }, issuesResult);
     const { issues, malformed } = this.#issues(answer.issues);
     // To omit one would mean that the issue is gone, and would stop its run.
-    if (malformed > 0 || answer.unread?.length) {
+    if (malformed.length > 0 || answer.unread?.length) {
       throw notWhole(answer.issues.find((row) => this.#issue(row) === null));
     }
     const names = new Set(issues.flatMap(({ id, identifier }) => [id, identifier.toLowerCase()]));
@@ -205,10 +210,10 @@ class CommandTracker implements Tracker {
   /** Each once, without malformed ones (T-6). */
   #issues(rows: readonly unknown[]) {
     const byId = new Map<string, Issue>();
-    let malformed = 0;
+    const malformed: unknown[] = [];
     for (const row of rows) {
       const issue = this.#issue(row);
-      if (issue === null) malformed += 1;
+      if (issue === null) malformed.push(row);
       else byId.set(issue.id, issue);
     }
     return { issues: [...byId.values()], malformed };
@@ -250,6 +255,12 @@ function notWhole(row: unknown): SymphonyError {
   return new SymphonyError(code, `the tracker's program ${message}`, {
     hint: "docs/trackers/command.md says what it has to answer; symphony doctor asks it again",
   });
+}
+
+/** Of a record that has not the form of an issue, for people. */
+function nameOfRow(row: unknown): string {
+  const name = [field(row, "identifier"), field(row, "id")].find((one) => textOf(one) !== null);
+  return name === undefined ? "one without a name" : oneLine(String(name), 60);
 }
 
 function nameOf({ id, identifier }: IssueName) {

@@ -70,6 +70,7 @@ export function createGithubTracker(options: GithubTrackerOptions): Tracker {
         // The issue's own repository is known since it was read.
         settings: { ...settings, repositories: [...connection.scope] },
         options,
+        polls: connection,
       }),
     editor: {
       create: (draft) => written("symphony issue list", () => writer.create(draft)),
@@ -275,14 +276,18 @@ function known<T>(map: ReadonlyMap<RepositoryIssues, T>, repository: RepositoryI
   return found;
 }
 
+interface ToolsOf {
+  readonly settings: GithubTrackerSettings;
+  readonly options: GithubTrackerOptions;
+  /** The connection of the polls, which knows more of the budget than one that has just been made. */
+  readonly polls: Connection;
+}
+
 /** With the credential of this moment: later changes do not affect a session (T-14). */
 function toolsFor(
   issue: Issue,
   states: readonly TrackerState[],
-  {
-    settings,
-    options,
-  }: { readonly settings: GithubTrackerSettings; readonly options: GithubTrackerOptions },
+  { settings, options, polls }: ToolsOf,
 ) {
   const credential = settings.site.credential();
   const site = { ...settings.site, credential: () => credential };
@@ -296,6 +301,7 @@ function toolsFor(
       return options.clock.wall();
     },
     move: (state) => tracked(() => writer.move(issue, state)),
+    budgetLeft: () => Math.min(...[bound, polls].map((one) => leftOf(one) ?? 1)),
   }));
 }
 

@@ -60,6 +60,7 @@ export type LinearAnswer =
 
 const defaultTimeoutMs = 30_000;
 const impatientMs = 10_000;
+const pageGrowthMs = 1_800_000;
 const retryDelaysMs = [500, 2_000];
 /** A shorter wait for the rate limit is slept through; a longer one is refused without a request. */
 const longestSilentWaitMs = 10_000;
@@ -72,8 +73,8 @@ export class LinearClient {
   #budget = unknownBudget;
   #spent: PassCost = { requests: 0, complexity: 0 };
   readonly gap: ClockGap;
-  /** Issues on a page at most: fewer once Linear has refused a page as too complex. */
-  pageLimit = Number.POSITIVE_INFINITY;
+  #pageLimit = Number.POSITIVE_INFINITY;
+  #pageGrowsAt = Number.POSITIVE_INFINITY;
   #notBefore = Number.NEGATIVE_INFINITY;
 
   constructor(options: LinearClientOptions) {
@@ -89,6 +90,22 @@ export class LinearClient {
   /** What all requests so far have cost, as far as Linear said so. */
   get spent(): PassCost {
     return this.#spent;
+  }
+
+  /** Issues on a page at most: fewer once Linear has refused a page as too large. Twice as many are tried each half hour. */
+  get pageLimit(): number {
+    const now = this.#options.clock.now();
+    if (now >= this.#pageGrowsAt) {
+      this.#pageLimit *= 2;
+      this.#pageGrowsAt = now + pageGrowthMs;
+    }
+    return this.#pageLimit;
+  }
+
+  /** Linear has refused a page of so many issues. */
+  refusedPage(first: number): void {
+    this.#pageLimit = Math.min(this.#pageLimit, Math.floor(first / 2));
+    this.#pageGrowsAt = this.#options.clock.now() + pageGrowthMs;
   }
 
   /** The data of a query. After network errors, timeouts and server errors it is retried, up to three tries in all. */

@@ -64,7 +64,7 @@ export async function* readPages(
   throw pagination(`Linear has more than ${maxPages} pages of issues`);
 }
 
-/** Pages that cost more than Linear allows, or are too long, are read again with half of the issues, as all later ones are. */
+/** Pages that cost more than Linear allows, or are too long, are read again with half of the issues, as later ones are for a while. */
 async function readPage(
   client: LinearClient,
   query: IssuesQuery,
@@ -76,7 +76,7 @@ async function readPage(
   const request = { operation, document: documents[operation], variables };
   const answer = await readFiltered(client, request, filter).catch((error: unknown) => {
     if (first <= leastPage || !isTooMuch(error)) throw error;
-    client.pageLimit = Math.min(client.pageLimit, Math.floor(first / 2));
+    client.refusedPage(first);
     return null;
   });
   if (answer === null) return readPage(client, query, after);

@@ -1,5 +1,6 @@
 import type { AgentTools, ToolResult, ToolSpec } from "../../agent/agent.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { reserved } from "../issue-tools.ts";
 import { isRecord, textOf } from "../normalize.ts";
 import { writeReserve } from "../tracker.ts";
 import { shareLeft } from "./budget.ts";
@@ -89,10 +90,6 @@ function requestOf(args: unknown) {
   }
   return { document, variables: variables ?? {} };
 }
-
-/** An agent that reads in a loop must not use up what polls need to see that its issue was closed. */
-const reserved =
-  "the rest of Linear's budget for this hour is kept for moves and polls: read less, and try again in some minutes";
 
 function isWrite({ document }: { readonly document: string }): boolean {
   return /\bmutation\b/.test(document);

@@ -5,6 +5,7 @@ import { resolve } from "node:path";
 import { test } from "node:test";
 import { systemClock } from "../../../../src/core/clock.ts";
 import { commandAdapter } from "../../../../src/core/tracker/command/adapter.ts";
+import { commandsIn } from "../../../../src/core/tracker/commands.ts";
 import { config } from "../../../support/makers/issue.ts";
 import { temporaryDir } from "../../../support/makers/storage.ts";
 
@@ -12,8 +13,14 @@ const token = "jira-token-of-a-test";
 
 interface Comment {
   readonly id: string;
+  readonly author: { readonly accountId: string; readonly accountType: string } | null;
   body: string;
 }
+
+/** The account of the token. */
+const bot = { accountId: "bot", accountType: "atlassian" };
+/** The comments that an answer of Jira has at most. */
+const commentsPage = 2;
 
 /** Answers as Jira Cloud's REST API documents it, for one project of two issues. */
 class ScriptedJira {
@@ -35,7 +42,8 @@ class ScriptedJira {
     if (request.headers.authorization !== expected) return [401, {}];
     const fault = this.faults.shift();
     if (fault === 429) return [429, {}];
-    const done = this.#work(`${request.method} ${url.pathname}`, body && JSON.parse(body));
+    const asked = body ? JSON.parse(body) : Object.fromEntries(url.searchParams);
+    const done = this.#work(`${request.method} ${url.pathname}`, asked);
     return fault === undefined || fault === 200 ? done : [fault, {}];
   }
 
@@ -56,6 +64,7 @@ class ScriptedJira {
       const issueErrors = wanted.filter((one) => this.unread.has(one)).map((id) => ({ id }));
       return [200, { issues: found.map((one) => this.#issue(one)), issueErrors }];
     }
+    if (act === "GET /rest/api/2/myself") return [200, bot];
     const known = id.replace("APP-", "1000");
     if (this.isHidden || !this.states.has(known))
       return [404, { errorMessages: ["Issue does not exist"] }];
@@ -67,11 +76,20 @@ class ScriptedJira {
       this.states.set(known, transitions.find((one) => one.id === wanted)?.to.name ?? "");
       return [204, null];
     }
-    if (act.startsWith("GET")) return [200, { comments: this.comments }];
+    if (act.startsWith("GET")) {
+      assert.equal(body["orderBy"], "-created");
+      const from = Number(body["startAt"]);
+      const comments = this.comments.toReversed().slice(from, from + commentsPage);
+      return [200, { comments, startAt: from, total: this.comments.length }];
+    }
     const text = String(body["body"]);
-    if (act.startsWith("POST")) this.comments.push({ id: `${this.comments.length}`, body: text });
+    if (act.startsWith("POST")) this.write(text, bot);
     else for (const one of this.comments) if (rest === `/comment/${one.id}`) one.body = text;
     return [201, {}];
+  }
+
+  write(body: string, author: Comment["author"]): void {
+    this.comments.push({ id: `${this.comments.length}`, author, body });
   }
 
   #issue(id: string) {
@@ -88,7 +106,7 @@ class ScriptedJira {
   }
 }
 
-test("examples/trackers/jira.mjs works on a Jira: list, get, move, one comment for each key", async (t) => {
+test("examples/trackers/jira.mjs works on a Jira: list, get, move, one comment for each key, and comments", async (t) => {
   const jira = new ScriptedJira();
   const server = createServer((request, response) => {
     const chunks: Buffer[] = [];
@@ -112,6 +130,7 @@ test("examples/trackers/jira.mjs works on a Jira: list, get, move, one comment f
           JIRA_URL: `http://127.0.0.1:${port}`,
           JIRA_EMAIL: "bot@example.com",
           JIRA_JQL: "project = APP",
+          JIRA_WRITERS: "ada,grace",
         },
         secret_env: ["JIRA_TOKEN"],
         states: ["In Review"],
@@ -156,6 +175,26 @@ test("examples/trackers/jira.mjs works on a Jira: list, get, move, one comment f
     "it notifies no one",
   );
   assert.doesNotMatch(jira.comments[0]?.body ?? "", /<!--/);
+  jira.write("/symphony hold", { accountId: "mallory", accountType: "atlassian" });
+  jira.write("Deployed", { accountId: "robot", accountType: "app" });
+  jira.write("A deleted account", null);
+  await write("done");
+  assert.match(jira.comments[0]?.body ?? "", /^done/, "also one of an earlier page");
+  assert.equal(jira.comments.length, 4);
+  const last = async () =>
+    (await tracker.newComments?.(one, 0))?.map(({ by, body, mayWrite }) => [by, body, mayWrite]);
+  assert.deepEqual(await last(), [
+    ["machine", "Deployed", undefined],
+    ["person", "A deleted account", false],
+  ]);
+  jira.write("/symphony retry", { accountId: "ada", accountType: "atlassian" });
+  await write("done");
+  jira.write("{code:bash}\n/symphony retry\n{code}", { accountId: "eve", accountType: "customer" });
+  const [order, quoted] = (await tracker.newComments?.(one, 0)) ?? [];
+  assert.deepEqual([order?.mayWrite, quoted?.mayWrite], [true, false]);
+  const names = { prefix: "/symphony", mentions: [] };
+  assert.deepEqual(commandsIn(order?.body ?? "", names), [{ verb: "retry", text: "" }]);
+  assert.deepEqual(commandsIn(quoted?.body ?? "", names), [], "code is no command");
   jira.isHidden = true;
   await assert.rejects(async () => tracker.scopeNames?.({ labels: false }), {
     code: "tracker_request",

@@ -335,6 +335,36 @@ test("primary and secondary limits are waited out without a request, and a budge
   tracker.close();
 });
 
+test("an agent that reads in a loop leaves the last tenth of the hour to polls and moves, until the hour is over", async () => {
+  await using fake = await startSmallGithub();
+  fake.add();
+  const { tracker, clock } = githubTracker(fake.url);
+  const [issue] = await tracker.fetchIssuesByStates(["Open"]);
+  assert.ok(issue);
+  const tools = tracker.bindTools(issue);
+  const left = (remaining: number) =>
+    Object.assign(fake.headers, {
+      date: new Date(clock.wall()).toUTCString(),
+      ...{ "x-ratelimit-limit": "5000", "x-ratelimit-remaining": String(remaining) },
+      "x-ratelimit-reset": String(Math.round(clock.wall() / 1_000) + 1_800),
+    });
+  left(600);
+  assert.equal((await tools.call("issue_get", {})).success, true);
+  left(400);
+  await tracker.fetchIssuesByStates(["Open"]);
+  fake.taken();
+  const { error } = JSON.parse((await tools.call("issue_get", {})).output);
+  assert.equal(error.code, "tracker_rate_limited");
+  assert.match(error.message, /kept for moves and polls/);
+  assert.deepEqual(fake.taken(), []);
+  assert.equal((await tools.call("issue_move", { state: "Closed" })).success, true);
+  assert.equal(tracker.budgetLeft?.(), 0.08);
+  clock.advance(1_801_000);
+  assert.equal(tracker.budgetLeft?.(), null, "a new hour has begun");
+  assert.equal((await tools.call("issue_get", {})).success, true);
+  tracker.close();
+});
+
 test("people create and edit issues, and `assignee` withholds those of others", async () => {
   await using fake = await startSmallGithub();
   const { tracker, clock } = githubTracker(fake.url, { provider: { assignee: "me" } });
