@@ -21,6 +21,7 @@ import { loginEnvironment } from "./process/login.ts";
 import { runIdOf } from "./process/table.ts";
 import type { Credential } from "./repository/credential.ts";
 import { Mirrors } from "./repository/mirrors.ts";
+import { repositoryFor } from "./repository/routing.ts";
 import { noAuditKeys } from "./store/audit.ts";
 import { openIssueRecords } from "./store/documents.ts";
 import { openHistory } from "./store/history.ts";
@@ -142,6 +143,7 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps) {
         runId: runIdOf(dataDir, "hook"),
         onClone: (clone) => options.onClone?.(clone),
       }),
+      hasRepository: (issue) => repositoryFor(issue, config().git.repositories) !== null,
       mirrors,
       prepared,
       signal,

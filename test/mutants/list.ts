@@ -137,7 +137,7 @@ export const mutants: readonly Mutant[] = [
   ]),
   ...faults({ file: "src/core/workspace/workspaces.ts", tests: [effects], only: "R-2" }, [
     "R-2: a workspace that still exists is created again",
-    'if (found === "directory" && (await this.#isFinished(path, issue.id))) {',
+    'if (found === "directory" && (await this.#isFinished(path, issue))) {',
     'if (found === "directory" && path === "") {',
   ]),
   ...faults(

@@ -1,7 +1,7 @@
 // The directory of an issue: created, examined, kept, removed.
 
 import { realpathSync } from "node:fs";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { HooksConfig } from "../config/config.ts";
@@ -94,11 +94,10 @@ export interface WorkspacesOptions extends Pick<RemovalDeps, "copies" | "deliver
    * those that another issue has used since; by default none.
    */
   recordedPlaces?(issueId: string): readonly string[];
-  /**
-   * Fills a new, empty directory before `after_create`, and resolves with what it borrows; by
-   * default it stays empty.
-   */
+  /** Fills a new, empty directory before `after_create`, and resolves with what it borrows; by default it stays empty. */
   fill?(fresh: FreshWorkspace): Promise<Loan | null>;
+  /** Whether `fill` has a repository for the issue: a workspace without one that is empty is then made anew; by default not. */
+  hasRepository?(issue: Issue): boolean;
   /** The mirrors of which `fill` borrows; needed only with it. */
   readonly mirrors?: Pick<Mirrors, "dir" | "repair" | "repairSubmodules" | "release">;
   /** The prepared results that `fill` lays into a workspace; by default there are none. */
@@ -200,7 +199,7 @@ class DirectoryWorkspaces implements Workspaces {
     await this.#options.own?.(root);
     const found = await requireInside(path, root);
     await rm(restoredMarker(path), { force: true });
-    if (found === "directory" && (await this.#isFinished(path, issue.id))) {
+    if (found === "directory" && (await this.#isFinished(path, issue))) {
       await this.borrowedBy(path);
       return { key, path, createdNow: false };
     }
@@ -349,14 +348,17 @@ class DirectoryWorkspaces implements Workspaces {
   }
 
   /** Whether an agent may have worked in it for this issue: then it is reused. */
-  async #isFinished(path: string, issueId: string): Promise<boolean> {
+  async #isFinished(path: string, issue: Issue): Promise<boolean> {
     const marker = await markerOf(path);
     const baseline = await readBaseline(path);
     if (baseline === null) {
       // From an earlier version, or not readable: the history may know its issue.
-      return marker === null && (this.#options.recordedOwner?.(path) ?? issueId) === issueId;
+      return marker === null && (this.#options.recordedOwner?.(path) ?? issue.id) === issue.id;
     }
-    if (baseline.issueId !== issueId) return false;
+    if (baseline.issueId !== issue.id) return false;
+    // Made when there was no repository for it.
+    const isBare = baseline.loan === null && this.#options.hasRepository?.(issue) === true;
+    if (isBare && (await readdir(path)).length === 0) return false;
     // The baseline is written last, so a marker next to it is a leftover.
     if (marker !== null) await rm(pendingMarker(path), { force: true });
     return true;

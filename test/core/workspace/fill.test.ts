@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { gitConfigOf, gitSection } from "../../../src/core/config/git.ts";
+import { type GitConfig, gitConfigOf, gitSection } from "../../../src/core/config/git.ts";
 import { createLogger } from "../../../src/core/events/log.ts";
+import { repositoryFor } from "../../../src/core/repository/routing.ts";
 import { diffOf } from "../../../src/core/workspace/diff.ts";
 import { fillWorkspace } from "../../../src/core/workspace/fill.ts";
 import { Prepared } from "../../../src/core/workspace/prepared.ts";
@@ -14,6 +15,40 @@ import { config, issue } from "../../support/makers/issue.ts";
 import { cloneWorld, refusalOf } from "../../support/worlds/clone-world.ts";
 
 const none = new AbortController().signal;
+
+/** Workspaces below `dir` that are cloned by the configuration of `git`; `hooks.afterCreate` runs in new ones. */
+function cloning({
+  dir,
+  clock,
+  mirrors,
+  git,
+}: Pick<ReturnType<typeof cloneWorld>, "dir" | "clock" | "mirrors"> & { git(): GitConfig }) {
+  const root = join(dir, "root");
+  const env = { PATH: process.env["PATH"] ?? "", HOME: dir };
+  const hooks = {
+    ...config().hooks,
+    afterCreate: "git branch --show-current >> $HOME/hook || true",
+  };
+  const log = createLogger({
+    ...{ level: "error", format: "logfmt", sinks: [], clock, redact: (text: string) => text },
+  });
+  const workspaces = createWorkspaces({
+    settings: () => ({ root, hooks }),
+    ...{ env: () => env, clock, log, onHookFailed: () => {} },
+    mirrors,
+    hasRepository: (one) => repositoryFor(one, git().repositories) !== null,
+    fill: fillWorkspace({
+      ...{ git, env, clock, mirrors },
+      prepared: new Prepared({ dir: join(dir, "prepared"), run: async () => null }),
+      lookup: () => undefined,
+      learn: () => {},
+      redact: (text: string) => text.replaceAll("s3cr3t-1", "[redacted]"),
+      branches: { isOurs: () => false, others: () => [], record: () => {} },
+      runId: dir,
+    }),
+  });
+  return { root, workspaces, hooks };
+}
 
 test("S-10: a workspace is cloned before after_create runs; a failed clone leaves no directory", async (t) => {
   const { dir, bare, clock, mirrors } = cloneWorld(t);
@@ -26,34 +61,7 @@ test("S-10: a workspace is cloned before after_create runs; a failed clone leave
       ],
     }),
   );
-  const root = join(dir, "root");
-  const env = { PATH: process.env["PATH"] ?? "", HOME: dir };
-  let afterCreate = "git branch --show-current >> $HOME/hook || true";
-  const log = createLogger({
-    ...{ level: "error", format: "logfmt", sinks: [], clock, redact: (text: string) => text },
-  });
-  const workspaces = createWorkspaces({
-    settings: () => ({
-      root,
-      hooks: { ...config().hooks, afterCreate },
-    }),
-    ...{ env: () => env, clock, log, onHookFailed: () => {} },
-    mirrors,
-    fill: fillWorkspace({
-      ...{
-        git: () => git,
-        env,
-        clock,
-        mirrors,
-        prepared: new Prepared({ dir: join(dir, "prepared"), run: async () => null }),
-        lookup: () => undefined,
-        learn: () => {},
-        redact: (text: string) => text.replaceAll("s3cr3t-1", "[redacted]"),
-        branches: { isOurs: () => false, others: () => [], record: () => {} },
-        runId: dir,
-      },
-    }),
-  });
+  const { root, workspaces, hooks } = cloning({ dir, clock, mirrors, git: () => git });
   const told: string[] = [];
   const first = issue("ENG-1", { title: "It is s3cr3t-1 now" });
   const made = await workspaces.ensure(first, none, (line) => told.push(line));
@@ -118,9 +126,9 @@ test("S-10: a workspace is cloned before after_create runs; a failed clone leave
   await workspaces.ensure(issue("ENG-1"), none);
   assert.equal(readFileSync(alternates, "utf8"), `${mirror}/objects\n`);
   await requireLentObjects(made.path);
-  afterCreate = "exit 1";
+  hooks.afterCreate = "exit 1";
   assert.equal((await refusalOf(workspaces.ensure(issue("ENG-3"), none))).code, "hook_failed");
-  afterCreate = "true";
+  hooks.afterCreate = "true";
   assert.equal(lent(), 2, "nothing is kept for a workspace that was not finished");
   for (const one of [issue("ENG-1"), late]) {
     await workspaces.remove({ path: null, issue: one }, { force: true });
@@ -130,4 +138,23 @@ test("S-10: a workspace is cloned before after_create runs; a failed clone leave
   const other = await workspaces.ensure(issue("OPS-1"), none, (line) => told.push(line));
   assert.deepEqual(readdirSync(other.path), []);
   assert.equal(told.at(-1), "no repository matches OPS-1");
+});
+
+test("an empty workspace from a time without a repository gets the clone; one with files stays as it is", async (t) => {
+  const { bare, ...world } = cloneWorld(t);
+  const repositories = (all: unknown) => gitConfigOf(gitSection.parse({ repositories: all }));
+  let git = repositories([]);
+  const { workspaces } = cloning({ ...world, git: () => git });
+  const empty = await workspaces.ensure(issue("ENG-1"), none);
+  const used = await workspaces.ensure(issue("ENG-2"), none);
+  writeFileSync(join(used.path, "work.txt"), "work\n");
+  assert.equal((await workspaces.ensure(issue("ENG-1"), none)).createdNow, false);
+
+  git = repositories([{ name: "app", url: bare }]);
+  const again = await workspaces.ensure(issue("ENG-1"), none);
+  assert.deepEqual([again.path, again.createdNow], [empty.path, true]);
+  assert.match(gitIn(empty.path)("branch", "--show-current"), /^symphony\/ENG-1/);
+  assert.equal((await workspaces.ensure(issue("ENG-1"), none)).createdNow, false);
+  assert.equal((await workspaces.ensure(issue("ENG-2"), none)).createdNow, false);
+  assert.deepEqual(readdirSync(used.path), ["work.txt"]);
 });
