@@ -310,7 +310,7 @@ test("D5: a revoked key: only the tracker fails, with the code of a poll", {
 test("D5: a full disk: only the disk fails", { skip: noSandbox || noDisk }, async (t) => {
   const place = project(t);
   await using disk = await SmallDisk.mount(place.dataDir, "1m");
-  disk.fill();
+  await disk.fillUp();
   const { report } = await doctor({ ...place, through: (line) => disk.through(line) });
   assert.deepEqual(named(report, "fail"), ["disk"], JSON.stringify(report.checks, null, 1));
   assert.equal(report.checks.find(({ name }) => name === "disk")?.code, "storage_unavailable");

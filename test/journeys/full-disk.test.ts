@@ -61,7 +61,7 @@ test("FAULT-9: an attempt stopped on a full disk stays stopped, also after a cra
     await using server = await Served.start(place);
     const { client } = server;
     const before = await running(server, "ENG-1", "ENG-2");
-    place.disk.fill();
+    await place.disk.fillUp();
     const params = { id: "ENG-1" };
     const stop = await refusal(client.issues.abort({ params, body: { reason: "wrong branch" } }));
     assert.match(
@@ -135,7 +135,7 @@ test("FAULT-9: a server that is stopped with a full disk names what it could not
   await using place = await project();
   const server = await Served.start(place);
   await running(server, "ENG-1", "ENG-2");
-  place.disk.fill();
+  await place.disk.fillUp();
   await refusal(server.client.issues.abort({ params: { id: "ENG-1" }, body: {} }));
   assert.equal(await server.stop(), 1);
   assert.match(server.log, /the disk refused writes until the end: not saved.*record/);
@@ -192,7 +192,7 @@ test("FAULT-9: a history whose last checkpoint had no space is complete: the nex
     });
     // The detail is answered after pending writes have reached the disk.
     for (let n = 1; n <= 3; n++) await client.issues.detail({ params: { id: `F-${n}` } });
-    place.disk.fill();
+    await place.disk.fillUp();
     await client.issues.abort({ params: { id: "F-1" }, body: {} }).catch(() => {});
     await server.stop();
   }

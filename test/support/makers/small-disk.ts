@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
+import { closeSync, openSync, readdirSync, rmSync, statfsSync, writeSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { eventually } from "../worlds/symphony.ts";
@@ -52,6 +52,18 @@ export class SmallDisk implements AsyncDisposable {
     }
   }
 
+  /**
+   * Fills it so that it stays full. A server that makes a file under a temporary name meanwhile, as it makes record.db a second
+   * after its first decision, gives room back with that name: this resolves when there is none, and no room either.
+   */
+  async fillUp(): Promise<void> {
+    await eventually("the disk stays full", async () => {
+      this.fill();
+      const names = readdirSync(this.path(), { encoding: "utf8", recursive: true });
+      return !names.some(isTemporary) && statfsSync(this.path()).bavail === 0;
+    });
+  }
+
   free(): void {
     rmSync(this.path("filler"), { force: true });
   }
@@ -60,6 +72,11 @@ export class SmallDisk implements AsyncDisposable {
     this.#holder.stdin?.end();
     await eventually("the disk is gone", async () => this.#holder.exitCode !== null);
   }
+}
+
+/** With the journals of SQLite next to it. */
+function isTemporary(name: string): boolean {
+  return /\.tmp(-\w+)?$/.test(name);
 }
 
 function writeWhile(file: number, block: Buffer): void {

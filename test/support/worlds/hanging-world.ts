@@ -35,6 +35,7 @@ tracker:
 polling: { interval_ms: ${pollMs} }
 workspace: { root: workspaces }
 agent: { max_concurrent_agents: ${agents} }
+host: { min_memory: 0, max_load: 0 }
 codex: { command: ${JSON.stringify(command)}, read_timeout_ms: 30000 }
 ---
 Work on {{ issue.identifier }}
