@@ -12,7 +12,7 @@ import { sameWithinMs } from "../../src/commands/stop.ts";
 import { silentTracker } from "../support/fakes/silent-tracker.ts";
 import { linesFrom } from "../support/makers/other-user.ts";
 import { temporaryDir } from "../support/makers/storage.ts";
-import { eventually, launch } from "../support/worlds/symphony.ts";
+import { eventually, isAlive, launch } from "../support/worlds/symphony.ts";
 
 /** A project whose tracker receives requests and never answers. */
 async function onSilentTracker(t: TestContext) {
@@ -93,14 +93,6 @@ function printed(child: ChildProcess, text: string): Promise<void> {
       if (said.includes(text)) resolve();
     });
   });
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
 }
 
 test("demo can be stopped while it still creates its repository", async (t) => {

@@ -3,9 +3,9 @@ import { existsSync } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { liveProcesses, signalProcess } from "../../src/core/process/table.ts";
+import { signalProcess } from "../../src/core/process/table.ts";
 import { type SharedWorld, sharedWorld } from "../support/worlds/shared-world.ts";
-import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
+import { eventually, isAlive, Served, symphony } from "../support/worlds/symphony.ts";
 
 const finish = [
   {
@@ -335,15 +335,11 @@ describe("codex.process: shared", () => {
       return commands === 0 && processes.length === 0;
     });
     const [daemon] = await world.daemons();
-    await eventually("nor is the watchdog", async () => !(await isAlive(daemon?.pid ?? 0)));
+    await eventually("nor is the watchdog", async () => !isAlive(daemon?.pid ?? 0));
   });
 });
 
 type Attempt = Awaited<ReturnType<Served["client"]["issues"]["attempts"]>>["attempts"][number];
-
-async function isAlive(pid: number): Promise<boolean> {
-  return (await liveProcesses()).some((entry) => entry.pid === pid);
-}
 
 async function where(world: SharedWorld, issue: string): Promise<string> {
   return readFile(join(world.workspaces, issue, "where.txt"), "utf8").catch(() => "");

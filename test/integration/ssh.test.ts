@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { freePort } from "../support/worlds/fleet.ts";
 import { SshWorld } from "../support/worlds/ssh-world.ts";
-import { eventually, symphony } from "../support/worlds/symphony.ts";
+import { eventually, isAlive, symphony } from "../support/worlds/symphony.ts";
 
 let world: SshWorld;
 let sshd: ChildProcess;
@@ -126,7 +126,7 @@ test("fleet 30: the agent runs on the host in its home, and its work comes back"
   assert.equal(attempt.status, "succeeded", world.server?.log);
   assert.equal(readFileSync(`${attempt.workspace?.path}/one`, "utf8"), "one\ntwo\n");
   const [child = ""] = world.shared("children");
-  await eventually("what it left behind has ended", async () => !isAlive(child));
+  await eventually("what it left behind has ended", async () => !isAlive(Number(child)));
 });
 
 test("a server that is killed leaves an agent on the host; the next one ends it before that host gets anything, and brings its work back", async () => {
@@ -139,10 +139,10 @@ test("a server that is killed leaves an agent on the host; the next one ends it 
   const [pid = ""] = line.split(" ");
   await writeFile(`${world.home("alpha")}/spaces/LOCAL-2/half`, "half\n");
   await world.server?.crash();
-  assert.ok(isAlive(pid));
+  assert.ok(isAlive(Number(pid)));
   await world.serve();
   await world.isReady("alpha");
-  assert.equal(isAlive(pid), false);
+  assert.equal(isAlive(Number(pid)), false);
   world.go();
   const done = await eventually("it is done", async () => {
     const { attempts } = await world.client.issues.attempts({ params: { id: "LOCAL-2" } });
@@ -185,12 +185,3 @@ test("a host that goes away in mid-attempt is lost by name; nothing starts elsew
   );
   assert.equal(readFileSync(`${done.workspace?.path}/half`, "utf8"), "half\n");
 });
-
-function isAlive(pid: string): boolean {
-  try {
-    const state = readFileSync(`/proc/${pid}/stat`, "utf8").split(" ")[2];
-    return state !== "Z";
-  } catch {
-    return false;
-  }
-}

@@ -13,7 +13,7 @@ import { basename, join } from "node:path";
 import { setTimeout as delay, setImmediate } from "node:timers/promises";
 import { sameWithinMs } from "../../src/commands/stop.ts";
 import { liveProcesses } from "../../src/core/process/table.ts";
-import { eventually, launch } from "../support/worlds/symphony.ts";
+import { eventually, isAlive, launch } from "../support/worlds/symphony.ts";
 
 const limitMs = 10_000;
 const atOnce = 2;
@@ -210,14 +210,6 @@ async function play(cell: Cell): Promise<string | null> {
 
 async function demosIn(dir: string): Promise<readonly string[]> {
   return (await readdir(dir)).filter((name) => name.startsWith("symphony-demo"));
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return pid > 0 && process.kill(pid, 0);
-  } catch {
-    return false;
-  }
 }
 
 const wanted = process.argv[2] ?? "";
