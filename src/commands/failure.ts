@@ -1,5 +1,6 @@
 import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
+import { asFaultOfDisk } from "../core/model/disk-fault.ts";
 import { type ErrorCode, messageOf, SymphonyError, withHint } from "../core/model/errors.ts";
 import { nearest } from "../core/text/nearest.ts";
 import { columnsOf, foldLines, jsonText, plain, type Terminal } from "./output.ts";
@@ -40,7 +41,8 @@ function isFromParser(error: unknown): error is ParserError {
   return error instanceof Error && "code" in error && /^commander\./.test(String(error.code));
 }
 
-function asSymphonyError(error: unknown): SymphonyError {
+function asSymphonyError(thrown: unknown): SymphonyError {
+  const error = asFaultOfDisk(thrown);
   if (error instanceof SymphonyError) return error;
   if (isFromParser(error)) {
     // For a command that is only a group of others, the parser has already printed the help.

@@ -1,5 +1,6 @@
 import type { Context, Middleware } from "koa";
 import type { Logger } from "../core/events/log.ts";
+import { asFaultOfDisk } from "../core/model/disk-fault.ts";
 import { type ErrorCode, messageOf, SymphonyError, withHint } from "../core/model/errors.ts";
 import { displayText } from "../core/text/text.ts";
 
@@ -126,7 +127,8 @@ export function renderErrors({ log, stopping }: ErrorRules): Middleware {
   return async (ctx, next) => {
     try {
       await next();
-    } catch (thrown) {
+    } catch (caught) {
+      const thrown = asFaultOfDisk(caught);
       if (ctx.req.destroyed && !ctx.req.complete) return abandon(ctx);
       const closed = stopping() && statusOf(codeOf(thrown)) === 500;
       const error = closed

@@ -65,4 +65,8 @@ test("after Done the work is in a copy: listed, shown, restored, with a server a
   const gone = await symphony(place, "workspaces", "remove", key, "--force");
   assert.equal(gone.code, 0, gone.stderr);
   assert.deepEqual((await server.client.workspaces.list()).copies, []);
+  await symphony(place, "workspaces", "remove", workspace, "--force");
+  const nothing = await symphony(place, "diff", "LOCAL-1");
+  assert.match(nothing.stderr, /neither the workspace of LOCAL-1 nor a kept copy of it/);
+  assert.match(nothing.stderr, /next: symphony audit --issue LOCAL-1/);
 });

@@ -44,6 +44,19 @@ describe("H-11: errors", () => {
     assert.equal((await server.ask("/api/v1/ENG-1")).status, 500);
   });
 
+  test("a workspace that the disk refuses is 503, one in which something is in the way 409", async () => {
+    await using world = await createWorld();
+    await using server = await serve(world);
+    for (const [message, status, code] of [
+      ["/w: ENOSPC: no space left on device, mkdir", 503, "storage_unavailable"],
+      ["/w is in the way", 409, "workspace_error"],
+    ] as const) {
+      failWith(world, new SymphonyError("workspace_error", message));
+      const answer = await server.ask("/api/v1/ENG-1");
+      assert.deepEqual([answer.status, answer.json().error.code], [status, code]);
+    }
+  });
+
   test("details have snake_case keys and include the hint", async () => {
     await using world = await createWorld();
     await using server = await serve(world);

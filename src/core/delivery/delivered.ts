@@ -66,7 +66,7 @@ export interface Delivered extends Delivery {
   readonly hadChecks?: boolean;
   /** The commit and the reason that its issue was last held for. */
   readonly stuckFor?: string;
-  /** A person ordered the delivery: a branch that was removed is made again. */
+  /** A person ordered the delivery: a branch that was removed or set back is made again. */
   readonly remakes?: boolean;
   /** When the work began, ms since the epoch. */
   readonly startedAt?: number;

@@ -15,6 +15,7 @@ import type { ConversationTable } from "./conversation-table.ts";
 import { type Delivered, fresh, type Reach } from "./delivered.ts";
 import { HeldWork, type Remade } from "./held-work.ts";
 import { type CommentPorts, LivingComments } from "./living-comment.ts";
+import { isSetBack } from "./moved-branch.ts";
 import { offerOf } from "./offer.ts";
 import { Outbox, type Written } from "./outbox.ts";
 import { Outcomes } from "./outcomes.ts";
@@ -208,14 +209,13 @@ export class Deliveries implements BranchBook {
         hint: "symphony diff ISSUE shows what its workspace holds",
       });
     }
-    this.#save({ ...known, remakes: true });
     const again = { type: "offer.resumed", issueId } as const;
     await rests({ ...again, workspacePath: known.workspacePath, anew: true });
     const isWaiting = store.waitingOf(issueId).some(({ kind }) => offering.has(kind));
     store.retry(issueId, clock.wall());
-    const isThere =
-      known.pushed === known.head &&
-      (known.mode === "branch" || known.pullRequest?.state === "open");
+    const isOpen = known.mode === "branch" || known.pullRequest?.state === "open";
+    const isThere = known.pushed === known.head && isOpen && !isSetBack(known, store);
+    this.#save({ ...known, remakes: !isThere });
     if (!isWaiting && !isThere) {
       const { issue, attemptId, workspacePath, head, from } = known;
       const order = { issue, attemptId: `${attemptId}:${randomUUID()}`, workspacePath, head, from };
@@ -226,9 +226,9 @@ export class Deliveries implements BranchBook {
     await this.settled(issueId);
     await this.#watch.look(issueId);
     const now = this.of(issueId) ?? known;
-    // A person had closed it, and a person opens it again.
-    if (known.over && !now.over && now.problem === null)
-      post({ ...again, workspacePath: now.workspacePath });
+    // A person opens what a person had closed; or what was refused is done.
+    if (!now.over && now.problem === null && (known.over || now.pushed === now.head))
+      post({ ...again, workspacePath: now.workspacePath, mended: !known.over });
     this.#watch.tellFeedback(issueId);
     return now;
   }

@@ -19,6 +19,8 @@ export interface Known {
   readonly ownDraft: boolean;
   /** Whether GitHub has shown `pushed` as the head at an earlier time: another head is then another party's. */
   readonly shown: boolean;
+  /** Whether symphony itself has pushed the head of the pull request at some time. */
+  readonly isOwnHead?: boolean;
   /** What symphony ran again, by `rerunKey`. */
   readonly reruns: Readonly<Record<string, Rerun>>;
   /** Whether a person may write to the repository; null: not known now. */
@@ -293,6 +295,9 @@ function missingOf(
   { facts, known, checks, stale, isCurrent }: Judged,
 ): string | null {
   const { pullRequest, requiredChecks, baseRed } = seen;
+  if (!isCurrent && known.shown && known.isOwnHead) {
+    return `a person: ${pullRequest.branch} was set back to ${pullRequest.head.slice(0, 10)}, which symphony does not undo by itself; merge it as it is, or deliver the newer work by hand`;
+  }
   if (!isCurrent && known.shown) {
     return `a person: ${pullRequest.head.slice(0, 10)} was pushed to ${pullRequest.branch}, and not by symphony, which overwrites nothing; merge it as it is, or bring it into the workspace`;
   }

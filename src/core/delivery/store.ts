@@ -112,8 +112,8 @@ export interface DeliveryStore {
   waitingOf(issueId: string): readonly Entry[];
   /** Whether an entry with this key was ever ordered and is kept. */
   isOrdered(key: string): boolean;
-  /** Whether a push of this commit was ever ordered for the issue. */
-  isOwn(issueId: string, commit: string): boolean;
+  /** Whether a push of this commit was ever ordered for the issue; `since` another one: after that. */
+  isOwn(issueId: string, commit: string, since?: string | null): boolean;
   /** How many entries wait, of all issues. */
   waiting(): number;
   settle(id: number, outcome: Settlement): void;
@@ -261,10 +261,11 @@ class Store implements DeliveryStore {
     return this.#get(() => true, "SELECT 1 FROM outbox WHERE key = $key", { key }) === true;
   }
 
-  isOwn(issueId: string, commit: string): boolean {
-    const sql = `SELECT 1 FROM outbox WHERE issue_id = $issueId AND kind = 'push'
-      AND payload ->> 'commit' = $commit`;
-    return this.#get(() => true, sql, { issueId, commit }) === true;
+  isOwn(issueId: string, commit: string, since: string | null = null): boolean {
+    const pushes = `SELECT max(id) FROM outbox WHERE issue_id = $issueId AND kind = 'push'`;
+    const of = (name: string) => `ifnull((${pushes} AND payload ->> 'commit' = $${name}), 0)`;
+    const sql = `SELECT 1 WHERE ${of("commit")} > ${of("since")}`;
+    return this.#get(() => true, sql, { issueId, commit, since }) === true;
   }
 
   waiting(): number {

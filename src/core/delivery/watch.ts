@@ -230,18 +230,20 @@ export class Watch {
     seen: Observation,
     { mayWrite, included }: { readonly mayWrite: Known["mayWrite"]; readonly included: boolean },
   ): void {
-    const { config } = this.#deps;
+    const { config, store } = this.#deps;
     const { issueId, pushed, reruns, pushedAt = now.offeredAt, retargeted = null } = now;
     const hadChecks = now.hadChecks === true || seen.checks.length > 0;
     const carried = carriedInto(now, pushed);
     const waited = { for: now.waitingFor, since: now.waitsSince ?? seen.at };
-    const shown = seen.pullRequest.head === pushed ? pushed : now.shown;
+    const { head } = seen.pullRequest;
+    const shown = head === pushed ? pushed : now.shown;
     const mended = now.problemWith === unread ? { problem: null, problemWith: null } : {};
     const verdict = judge(seen, {
       ...{ issueId, pushed, retargeted, reruns, mayWrite, carried, pushedAt, hadChecks, waited },
       rules: config().delivery,
       shown: shown !== null && shown === pushed,
       ownDraft: now.wrote?.draft === true,
+      isOwnHead: store.isOwn(issueId, head),
     });
     this.#apply({ ...now, ...mended, shown, hadChecks }, seen, { verdict, included });
   }
@@ -330,17 +332,15 @@ export class Watch {
     return store.unanswered(issueId, "").some(isOpen) ? "an answer to what was said" : null;
   }
 
-  #merge(issue: Delivered, seen: Observation, verdict: Verdict): void {
+  #merge({ issueId, pushed }: Delivered, seen: Observation, verdict: Verdict): void {
     const { store, save, kick } = this.#deps;
-    const { issueId, pushed } = issue;
     const known = store.of(issueId);
     const { head } = seen.pullRequest;
     if (known === null || !verdict.mergeable || head !== pushed) return;
     if (this.#comesFirst(known, seen, verdict) !== null) return;
     this.#ready.set(issueId, head);
-    const key = `merge:${issueId}:${head}`;
-    const target = `delivery:${issueId}`;
-    save(known, [{ kind: "merge", key, target, issueId, payload: { head } }]);
+    const entry = { kind: "merge", key: `merge:${issueId}:${head}`, issueId, payload: { head } };
+    save(known, [{ ...entry, target: `delivery:${issueId}` }]);
     kick();
   }
 

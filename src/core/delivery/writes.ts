@@ -5,12 +5,12 @@ import { ForgeError } from "../model/forge-error.ts";
 import { type Issue, normalState, type TrackerState } from "../model/issue.ts";
 import { standingOf } from "../orchestrator/dispatch.ts";
 import { repositoryNamed } from "../repository/routing.ts";
-import { oneLine } from "../text/text.ts";
 import { conversationKind } from "./conversation-table.ts";
 import { awaitsMerge, type Delivered, type Reach } from "./delivered.ts";
 import { firstState } from "./end-state.ts";
 import type { Check, Forge, PullRequest } from "./forge.ts";
 import { commentKind, type LivingComments } from "./living-comment.ts";
+import { branchHolds, moved } from "./moved-branch.ts";
 import type { Written } from "./outbox.ts";
 import { failureOf } from "./outcomes.ts";
 import { redirected } from "./reachable.ts";
@@ -87,7 +87,7 @@ export class Writes {
   }
 
   async #push(entry: Entry, known: Delivered, signal: AbortSignal): Promise<Written> {
-    const { push, save, bus } = this.#deps;
+    const { push, save, bus, store } = this.#deps;
     const commit = String(entry.payload["commit"]);
     const { branch, workspacePath: path, pushed: expected } = known;
     const repository = this.#ruleOf(known);
@@ -100,19 +100,17 @@ export class Writes {
     const credential = (await site?.pushCredential()) ?? null;
     const order = { repository, path, commit, branch, expected, credential, signal };
     const first = await push(order);
-    // A crash may have come between an earlier push and its record.
-    const isOwn =
-      first.outcome === "moved" &&
-      first.found !== null &&
-      this.#deps.store.isOwn(entry.issueId, first.found);
-    const isRemade = first.outcome === "moved" && first.found === null && known.remakes === true;
-    const isAgain = isOwn || isRemade;
+    const standing = first.outcome === "moved" ? branchHolds(first.found, known, store) : null;
+    const isRemade = known.remakes === true && (standing === "gone" || standing === "back");
+    const isAgain = first.outcome === "moved" && (standing === "ours" || isRemade);
     const answer = isAgain ? await push({ ...order, expected: first.found }) : first;
     switch (answer.outcome) {
       case "moved":
-        return this.#moved(known, repository, answer.found);
+        return moved(known, { repository, found: answer.found }, this.#deps);
       case "refused": {
-        const isDenied = answer.category === "permission" && !answer.final;
+        const isDenied =
+          (answer.category === "permission" && !answer.final) ||
+          answer.category === "workflow_scope";
         const next = isDenied ? this.#newToken(known) : "";
         const isMoved = answer.category === "redirected";
         const why = isMoved ? await redirected(repository, known, site) : answer.reason;
@@ -120,12 +118,12 @@ export class Writes {
         return { outcome: answer.final ? "final" : "failed", reason };
       }
       default: {
-        const now = this.#deps.store.of(entry.issueId) ?? known;
+        const now = store.of(entry.issueId) ?? known;
         const waitingFor = now.mode === "branch" ? awaitsMerge(now) : "its pull request";
         const pushedAt = this.#deps.clock.wall();
         const { remakes: _, ...rest } = now;
         save({ ...rest, pushed: commit, pushedAt, waitingFor, over: false });
-        this.#deps.store.hurryAnswers(entry.issueId, pushedAt);
+        store.hurryAnswers(entry.issueId, pushedAt);
         bus.publish({
           ...about(known),
           type: "branch.pushed",
@@ -135,33 +133,6 @@ export class Writes {
         return done;
       }
     }
-  }
-
-  /** Another party wrote to the branch or removed it: its commits are kept, and a person decides. */
-  async #moved(
-    { issueId, issueIdentifier: name, branch, workspacePath }: Delivered,
-    repository: RepositoryConfig,
-    found: string | null,
-  ): Promise<Written> {
-    const newest = found && branch ? await this.#deps.newestOf(repository, branch) : null;
-    const by =
-      newest?.commit === found ? `${newest?.author}, "${newest?.subject}"` : "not symphony";
-    const what =
-      found === null
-        ? `somebody removed ${branch}`
-        : `${oneLine(`${found.slice(0, 10)} (${by})`, maxWordsChars)} was pushed to ${branch}, and symphony overwrites nothing`;
-    const next =
-      found === null
-        ? `symphony deliver ${name} makes it again`
-        : `git -C ${workspacePath} pull --no-rebase ${repository.address.address} ${branch}, then symphony transition ${name} queued`;
-    const reason = `push refused: ${what}; next: ${next}`;
-    this.#deps.post({
-      type: "offer.stopped",
-      issueId,
-      reason,
-      ...(found === null && { next: "deliver" }),
-    });
-    return { outcome: "final", reason };
   }
 
   /** The issue ended before its work was proposed: the branch stays. */
@@ -390,7 +361,6 @@ function openedAgain(forge: Forge, number: number): Promise<PullRequest | null> 
   });
 }
 
-const maxWordsChars = 200;
 /** A push makes it due at once. */
 const laterMs = 5_000;
 

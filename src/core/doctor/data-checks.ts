@@ -213,6 +213,14 @@ export async function checkFiles(
     : ok("every file of the data directory can be read");
 }
 
+/** The columns of `delivery.db` that hold JSON. */
+const deliveryJson = [
+  "deliveries.body",
+  "feedback.body",
+  "conversations.body",
+  "outbox.payload",
+] as const;
+
 /** Rejects with the first fault of the files of a directory that no other process writes. */
 export async function requireReadable(dir: string): Promise<void> {
   const [fault] = await faultsOf(dir, { isOurs: true, overlay: () => readOverlay(dir) });
@@ -223,19 +231,19 @@ async function faultsOf(
   dataDir: string,
   { isOurs, overlay }: { readonly isOurs: boolean; overlay(): Promise<unknown> },
 ): Promise<readonly unknown[]> {
-  const databases: readonly (readonly [string, readonly string[]])[] = [
+  const databases: readonly (readonly [string, readonly string[], (readonly string[])?])[] = [
     ["history.db", historyMigrations],
     ["issues.db", issueMigrations],
     ["webhooks.db", webhookMigrations],
-    ["delivery.db", deliveryMigrations],
+    ["delivery.db", deliveryMigrations, deliveryJson],
     ["notify.db", notifyMigrations],
   ];
   const reads = [
     async () => requireKept(dataDir),
     ...databases.map(
-      ([name, migrations]) =>
+      ([name, migrations, json = []]) =>
         async () =>
-          inspectDatabase(join(dataDir, name), { migrations, isOurs }),
+          inspectDatabase(join(dataDir, name), { migrations, isOurs, json }),
     ),
     () => readIssueRecords(dataDir),
     () => readTemplates(dataDir),

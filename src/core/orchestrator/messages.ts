@@ -211,6 +211,8 @@ export type Input =
         readonly head: string;
         readonly from: string | null;
       };
+      /** Only if it is held for a step that was refused (`Held.next`: deliver). */
+      readonly mended?: boolean;
     }
   /** Nothing new is started; live attempts are stopped, or run until they end. */
   | { readonly type: "drain.requested"; readonly stopAttempts: boolean };

@@ -201,11 +201,11 @@ function answered(
   const { maxRounds } = context.config.delivery;
   const rounds = row.offer?.rounds ?? 0;
   if (!byPerson && rounds >= maxRounds) {
-    const next = `a comment of a person, or symphony transition ${row.issue.identifier} queued`;
+    const next = `a comment of a person, or symphony deliver ${row.issue.identifier}, which begins the rounds anew`;
     const reason = `${rounds} rounds of feedback without a word of a person (delivery.max_rounds); the last one: ${summary}; next: ${next}`;
     const exhausted = row.offer && { ...row.offer, exhausted: true };
     const marked = { ...state, issues: state.issues.offering(row.issue, exhausted) };
-    return hold(marked, row.issue, { reason, context, data: { rounds } });
+    return hold(marked, row.issue, { reason, context, data: { rounds }, next: "deliver" });
   }
   return runAgain(state, row.issue, { message: summary, byPerson, hasFeedback: true, context });
 }
@@ -239,7 +239,7 @@ function merged(
 /** It waits for people again and takes their feedback: it was stopped, or what kept it from them is mended. */
 function resumed(
   state: State,
-  { issueId, workspacePath, made, anew }: About<"offer.resumed">,
+  { issueId, workspacePath, made, anew, mended }: About<"offer.resumed">,
   context: Context,
 ): Decision {
   const row = state.issues.get(issueId);
@@ -259,7 +259,7 @@ function resumed(
     const moves = standingOf(row.issue, context.config.tracker) === "routable";
     return propose(state, order, { moves, context });
   }
-  if (row.offer === null) return decided(state);
+  if (row.offer === null || (mended && row.next !== "deliver")) return decided(state);
   const { issue, offer } = row;
   return decided(
     claimed(state, { claim: "review", issue, sinceWall: context.wall, workspacePath }),

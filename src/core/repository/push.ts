@@ -136,8 +136,7 @@ async function pushFrom(
   const now = await commitThere(order, branch);
   if (now.known && now.commit === commit) return { outcome: "already_there" };
   if (now.known && now.commit !== expected) {
-    // The other party added to what symphony pushed, and the commit contains that: nothing is overwritten.
-    const isOn = await areInOrder(dir, order, [expected, now.commit, commit]);
+    const isOn = await brings(dir, order, { theirs: now.commit, expected });
     return isOn ? pushFrom(dir, order, now.commit) : { outcome: "moved", found: now.commit };
   }
   const refusal = refusalIn(answer.lines, summary, order.credential);
@@ -176,20 +175,19 @@ export async function tryPush(order: RemoteOrder, branch: string): Promise<Refus
   return refusalIn(answer.lines, lineOf(answer.stdout, ref)[1], order.credential);
 }
 
-/** Whether each commit contains the one before it; false also when the workspace lacks one. */
-async function areInOrder(
+/**
+ * Whether the commit contains what another party wrote to the branch, so that nothing is overwritten. A branch that was only set
+ * back to an earlier commit brings nothing: a push would undo that. False also when the workspace lacks one of them.
+ */
+async function brings(
   dir: string,
   order: PushOrder,
-  commits: readonly (string | null)[],
+  { theirs, expected }: { readonly theirs: string | null; readonly expected: string | null },
 ): Promise<boolean> {
-  let earlier: string | null = null;
-  for (const [at, commit] of commits.entries()) {
-    if (commit === null) return false;
-    const args = ["merge-base", "--is-ancestor", earlier ?? commit, commit];
-    if (at > 0 && (await call(order, dir, args)).status !== 0) return false;
-    earlier = commit;
-  }
-  return true;
+  if (theirs === null || expected === null) return false;
+  const contains = async (commit: string) =>
+    (await call(order, dir, ["merge-base", "--is-ancestor", theirs, commit])).status === 0;
+  return (await contains(order.commit)) && !(await contains(expected));
 }
 
 /**

@@ -75,10 +75,7 @@ export function refuseLater(file: string, migrations: readonly string[]): void {
  * The checks of `openDatabase` on a file that may be there, by a connection that only reads. `isOurs`: no other process
  * writes it, so that no journal has to be made. Throws as `openDatabase` does.
  */
-export function inspectDatabase(
-  file: string,
-  { migrations, isOurs }: { readonly migrations: readonly string[]; readonly isOurs: boolean },
-): void {
+export function inspectDatabase(file: string, { migrations, isOurs, json = [] }: Inspection): void {
   translate(file, () => {
     const size = sizeOf(file);
     const journalSize = sizeOf(`${file}-wal`) ?? 0;
@@ -93,6 +90,7 @@ export function inspectDatabase(
     const db = new DatabaseSync(url, { readOnly: true });
     try {
       check(db, file, isOurs && journalSize === 0 ? size : null);
+      if (userVersion(db) === migrations.length) requireJson(db, file, json);
     } finally {
       db.close();
     }
@@ -289,6 +287,22 @@ function publish(temporary: string, file: string): void {
 
 function sizeOf(file: string): number | undefined {
   return statSync(file, { throwIfNoEntry: false })?.size;
+}
+
+interface Inspection {
+  readonly migrations: readonly string[];
+  readonly isOurs: boolean;
+  /** Columns of the newest schema that hold JSON, as `table.column`. */
+  readonly json?: readonly string[];
+}
+
+/** A row that is not JSON stops whoever reads it. */
+function requireJson(db: DatabaseSync, file: string, columns: readonly string[]): void {
+  for (const name of columns) {
+    const [table, column] = name.split(".");
+    const sql = `SELECT 1 FROM ${table} WHERE NOT json_valid(${column}) LIMIT 1`;
+    if (db.prepare(sql).get()) throw corrupt(file, `a row of it is not JSON (${name})`);
+  }
 }
 
 /** `wholeBytes` is the file's size if its journal was empty. */

@@ -17,7 +17,7 @@ import type { Kept, KeptWorkspaces } from "./kept.ts";
 import { type KnownPlace, knownPlaces } from "./known-places.ts";
 import { DiskUse } from "./measured.ts";
 import { attachedAt, type KnownIssue, ownersOf, userOf } from "./owner.ts";
-import { ambiguous, dirty, inUse, notFound, onlyCopy } from "./refusals.ts";
+import { ambiguous, dirty, inUse, notFound, onlyCopy, removed } from "./refusals.ts";
 import { Repositories } from "./repositories.ts";
 import type { Workspaces } from "./workspaces.ts";
 
@@ -181,13 +181,13 @@ export class WorkspaceOverview {
     chosen: string | null = null,
   ): Promise<WorkDiff> {
     if (chosen !== null) return this.diffIn(basename(chosen), chosen);
-    const key = workspaceKey(issue.identifier);
     const found = await this.#find(issue);
     if (found !== null) return this.git.diff(found);
     const copies = await this.#deps.copies.list();
     const copy = copies.find((one) => one.issue?.id === issue.id);
-    if (copy === undefined) throw notFound(key);
-    return this.#copyDiff(copy);
+    if (copy !== undefined) return this.#copyDiff(copy);
+    const had = this.#deps.history.latestAttempt(issue.id)?.workspacePath;
+    throw had ? removed(issue.identifier) : notFound(workspaceKey(issue.identifier));
   }
 
   /** Where the workspace of `issue` is now. Rejects with `workspace_not_found`. */

@@ -11,6 +11,13 @@ export function notFound(name: string): SymphonyError {
   });
 }
 
+/** It had a workspace, and neither that nor a copy of it is there. */
+export function removed(identifier: string): SymphonyError {
+  const message = `neither the workspace of ${identifier} nor a kept copy of it is there any more, and nothing of it was pushed`;
+  const hint = `symphony audit --issue ${shellQuoted(identifier)} says who removed it and when`;
+  return new SymphonyError("workspace_not_found", message, { hint });
+}
+
 /** `command` is the command that takes the path of the right one. */
 export function ambiguous(key: string, paths: readonly string[], command: string): SymphonyError {
   const message = `${paths.length} directories have the key ${key}: ${paths.join(", ")}`;

@@ -182,8 +182,9 @@ test("delivery.max_rounds: rounds without a word of a person are counted over he
   await world.orchestrator.apply(red);
   assert.match(
     reasonOf(world) ?? "",
-    /^2 rounds of feedback.*max_rounds.*test is red; next: a comment of a person, or symphony transition A-1 queued$/,
+    /^2 rounds of feedback.*max_rounds.*test is red; next: a comment of a person, or symphony deliver A-1, which begins the rounds anew$/,
   );
+  assert.equal(world.records.get(id)?.held?.next, "deliver");
   assert.equal(world.records.get(id)?.offer?.rounds, 2);
   await world.orchestrator.apply(red);
   assert.deepEqual(world.live, [], "another machine's word changes nothing");
@@ -238,6 +239,19 @@ test("closed by a person is a no: held until a person says otherwise", async () 
   await world.orchestrator.apply(queued);
   await world.advance(0);
   assert.deepEqual(world.live, ["A-1"]);
+});
+
+test("a push that was refused holds the issue until its delivery by hand has done it; another hold stays", async () => {
+  const stopped = { type: "offer.stopped", issueId: id, reason: "push refused" } as const;
+  const mended = { type: "offer.resumed", issueId: id, workspacePath: "/w", mended: true } as const;
+  const world = await offered();
+  await world.orchestrator.apply({ ...stopped, next: "deliver" });
+  assert.equal(claimOf(world), "held");
+  await world.orchestrator.apply(mended);
+  assert.equal(claimOf(world), "review");
+  await world.orchestrator.apply({ ...stopped, reason: "closed by ada", next: "complete" });
+  await world.orchestrator.apply(mended);
+  assert.equal(claimOf(world), "held");
 });
 
 test("DELIVERY-16, DELIVERY-18: a check that is stuck holds the issue; the next word of a person continues it", async () => {

@@ -113,6 +113,30 @@ test("a commit on top of what another party added to the branch overwrites nothi
   assert.equal(remote("rev-parse", `${branch}~1`), theirs);
 });
 
+test("a branch that a person set back stays so; one that a person rewrote is pushed to once the commit has both", async (t) => {
+  const { order, remote, git } = await pushWorld(t);
+  const first = git("rev-parse", "HEAD");
+  git("commit", "-q", "--allow-empty", "-m", "second");
+  const ours = git("rev-parse", "HEAD");
+  await pushCommit(order());
+  remote("update-ref", `refs/heads/${branch}`, first);
+  git("commit", "-q", "--allow-empty", "-m", "third");
+  const back = await pushCommit(order({ expected: ours }));
+  assert.deepEqual(back, { outcome: "moved", found: first }, "the second commit was taken out");
+
+  git("checkout", "-q", "--detach", first);
+  git("commit", "-q", "--allow-empty", "--amend", "-m", "rewritten by a person");
+  const theirs = git("rev-parse", "HEAD");
+  git("push", "-q", "--force", remote("rev-parse", "--absolute-git-dir"), `HEAD:${branch}`);
+  const main = git("rev-parse", branch);
+  const before = await pushCommit(order({ commit: main, expected: ours }));
+  assert.deepEqual(before, { outcome: "moved", found: theirs });
+  git("checkout", "-q", branch);
+  git("merge", "-q", "--no-edit", theirs);
+  assert.deepEqual(await pushCommit(order({ expected: ours })), { outcome: "pushed" });
+  assert.equal(remote("rev-parse", `${branch}^2`), theirs);
+});
+
 test("THREAT-15: a push runs no hook and no program of the workspace, and reads none of its addresses", async (t) => {
   const { dir, path, git, order, remote } = await pushWorld(t);
   const marks = join(dir, "marks");

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
+import { openDeliveryStore } from "../../../src/core/delivery/store.ts";
 import { requireReadable } from "../../../src/core/doctor/data-checks.ts";
 import { openStore } from "../../../src/core/open.ts";
 import { backUp, restoreUnlocked } from "../../../src/core/store/backup.ts";
@@ -120,4 +121,20 @@ test("an interrupted restore refuses the start, and is completed by another", as
   assert.throws(() => requireKept(dir), coded("storage_corrupt", /interrupted/));
   await restoreUnlocked(dir, file, requireReadable);
   requireKept(dir);
+});
+
+test("a row of delivery.db that is not JSON is found without the server that would read it", async (t) => {
+  const { dir, store } = await running(t);
+  await store.close();
+  const deliveries = openDeliveryStore(dir, () => 0);
+  deliveries.add([{ key: "k", target: "t", issueId: "i", kind: "say", payload: {} }]);
+  deliveries.close();
+  await requireReadable(dir);
+  const db = new DatabaseSync(join(dir, "delivery.db"));
+  db.exec("UPDATE outbox SET payload = '{'");
+  db.close();
+  await assert.rejects(
+    requireReadable(dir),
+    coded("storage_corrupt", /delivery\.db: a row of it is not JSON \(outbox\.payload\)/),
+  );
 });
