@@ -61,7 +61,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     runId: runIdOf(dataDir, "check"),
     secretNames: () => secretNamesOf(config(), tracker()),
   };
-  const committer = { identity: () => operatorIdentity(env), signer: () => operatorSigner(env) };
+  const committer = committerOf(options);
   const store = openDeliveryStore(dataDir, () => clock.wall());
   const deliveries = new Deliveries({
     ...{ clock, log, bus, config, tracker, lastMessage, store, redact: redactor.redact },
@@ -107,11 +107,19 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     ...committer,
     baseHead: (rule, base) => remotes.headOf(rule, base),
     contentsOf: (rule, path) => remotes.contentsOf(rule, path),
-    holdsSecret: (bytes) => redactor.secretIn(bytes.toString("utf8")),
     check: (turn, commands) => failedCheck(turn, commands, checks),
   };
   const siteCredential = (rule: RepositoryConfig) => remotes.siteCredential(rule);
   return { deliveries, made, siteCredential };
+}
+
+/** Who commits, how it is signed, and what must not be in it. */
+function committerOf({ env, redactor }: Pick<CoreOptions, "env" | "redactor">) {
+  return {
+    identity: () => operatorIdentity(env),
+    signer: () => operatorSigner(env),
+    holdsSecret: (bytes: Buffer) => redactor.secretIn(bytes.toString("utf8")),
+  };
 }
 
 /** What is offered after it is saved, and shown, with what was left out. */

@@ -10,7 +10,7 @@ import { commitWork, type LeftOut } from "../repository/commit.ts";
 import type { Identity } from "../repository/git.ts";
 import type { Contents } from "../repository/lfs.ts";
 import type { LfsStore } from "../repository/lfs-store.ts";
-import { examineOffer, type Objection } from "../repository/offer.ts";
+import { examineOffer } from "../repository/offer.ts";
 import { repositoryFor, repositoryOfWork } from "../repository/routing.ts";
 import { type Signer, SigningFailure } from "../repository/signing.ts";
 import { gitHead } from "../repository/survey.ts";
@@ -21,6 +21,7 @@ import type { BranchBook } from "../workspace/fill.ts";
 import { findingsIn, requireLentObjects, workIn } from "../workspace/work.ts";
 import type { Checked, FailedCheck } from "./checks.ts";
 import type { Delivered } from "./delivered.ts";
+import { offerRules, refusalOf } from "./examined.ts";
 import { commandsFor } from "./generated.ts";
 import { commitMessage } from "./wording.ts";
 
@@ -100,9 +101,7 @@ export async function madeBy(turn: LeftWork, deps: MadeDeps): Promise<Made | Unr
     const reason = `not pushed: ${repository.name} is empty; next: push a first commit to its default branch, ${thenDeliver}`;
     return { kind: "refused", reason, next: "deliver" };
   }
-  const { maxFile: maxFileBytes, allowWorkflows, allowSubmodules, allowLfs } = delivery;
-  const { holdsSecret } = deps;
-  const rules = { maxFileBytes, allowWorkflows, allowSubmodules, allowLfs, lfs, holdsSecret };
+  const rules = offerRules(delivery, { lfs, holdsSecret: deps.holdsSecret });
   const offered = await examineOffer({ path: workspace.path, base, head, rules, signal });
   if (offered.commits === 0 || head === known.head) {
     // A later round may leave everything as it is, and only answer.
@@ -266,19 +265,6 @@ async function commit(
       return { kind: "committed", head, leftOut };
     }
   }
-}
-
-/** Why it is not pushed, with paths and kinds; never what a file holds. */
-function refusalOf(objections: readonly Objection[]): string {
-  const named = objections
-    .slice(0, objectionsNamed)
-    .map(
-      ({ path, kind, detail }) =>
-        `${oneLine(path, maxPathChars)} (${kind.replaceAll("_", " ")}: ${detail})`,
-    );
-  const more = objections.length - named.length;
-  const rest = more > 0 ? ` and ${more} more` : "";
-  return `not pushed, the work stays in its workspace: ${named.join(", ")}${rest}`;
 }
 
 /** Where a person mends what no turn did. */

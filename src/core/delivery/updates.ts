@@ -14,6 +14,7 @@ import { begunMerge, claimMerge, othersIn } from "./begun-merge.ts";
 import type { Checked, FailedCheck } from "./checks.ts";
 import { conflictText, feedbackOf, keyOf, type Wanted } from "./conflict-turn.ts";
 import { carriedInto, type Delivered, type Reach, updateStep } from "./delivered.ts";
+import { mergeObjection } from "./examined.ts";
 import { commandsFor, isGenerated } from "./generated.ts";
 import type { DeliveryStore, Feedback, NewEntry } from "./store.ts";
 
@@ -35,6 +36,8 @@ export interface UpdatePorts {
   mirror(repository: RepositoryConfig, how: MirrorWish): Promise<string>;
   /** As `MadeDeps.contentsOf`. */
   contentsOf(repository: RepositoryConfig, path: string): Promise<Contents | null>;
+  /** As `OfferRules` has it. */
+  holdsSecret(bytes: Buffer): string | null;
   /** As `failedCheck`. */
   check(place: Checked, commands: readonly string[]): Promise<FailedCheck | null>;
 }
@@ -94,11 +97,10 @@ export class Updates {
   /** Before an agent or a person starts in the workspace: nothing is half written. */
   async ready(issueId: string): Promise<void> {
     await this.settled(issueId);
-    const { workspacePath = null, base = null } = this.#deps.store.of(issueId) ?? {};
     const known = this.#deps.store.of(issueId);
-    if (known === null || workspacePath === null) return;
-    await this.#recover(known, workspacePath, base);
-    await claimMerge(workspacePath, false);
+    if (known === null || known.workspacePath === null) return;
+    await this.#recover(known, known.workspacePath, known.base);
+    await claimMerge(known.workspacePath, false);
   }
 
   async close(): Promise<void> {
@@ -208,12 +210,11 @@ export class Updates {
       isGenerated: (name: string) => isGenerated(name, delivery.regenerate),
       remember: (merging: Parameters<typeof writeMerging>[1]) => writeMerging(path, merging),
     };
-    const near = await ports.mirror(rule, { fresh: true, whole: false });
-    const result = await updateWorkspace({ ...order, mirror: near });
-    if (result.outcome !== "unknown") return result;
+    const merged = async (whole: boolean) =>
+      updateWorkspace({ ...order, mirror: await ports.mirror(rule, { fresh: true, whole }) });
+    const result = await merged(false);
     // A cut history is completed before anything is said about it.
-    const whole = await ports.mirror(rule, { fresh: true, whole: true });
-    return updateWorkspace({ ...order, mirror: whole });
+    return result.outcome === "unknown" ? merged(true) : result;
   }
 
   async #updated(
@@ -221,11 +222,12 @@ export class Updates {
     wanted: Wanted,
     { head, isClean }: { readonly head: string; readonly isClean: boolean },
   ): Promise<void> {
-    const { ports, config, save, store, kick, bus } = this.#deps;
+    const { ports, save, store, kick, bus, post } = this.#deps;
+    const { delivery } = this.#deps.config();
     const { issueId, issueIdentifier, branch, base, workspacePath } = known;
     const about = `${base} (${wanted.base.slice(0, 10)})`;
     const where = { path: workspacePath ?? "", head, signal: this.#leaving.signal };
-    const isOurs = (name: string) => isClean || isGenerated(name, config().delivery.regenerate);
+    const isOurs = (name: string) => isClean || isGenerated(name, delivery.regenerate);
     const others = await othersIn(where, isOurs);
     if (others.length > 0) {
       // A command runs what an agent wrote: only the offer of a turn is examined.
@@ -234,7 +236,14 @@ export class Updates {
       this.#tried(known, wanted);
       return this.#forget(known);
     }
-    const failed = await ports.check(this.#place(workspacePath ?? ""), config().delivery.checks);
+    const made = { ...where, delivery, holdsSecret: ports.holdsSecret };
+    const reason = isClean ? null : await mergeObjection(known, wanted.base, made);
+    if (reason !== null) {
+      post({ type: "offer.stopped", issueId, reason, next: "deliver" });
+      this.#tried(known, wanted);
+      return this.#forget(known);
+    }
+    const failed = await ports.check(this.#place(workspacePath ?? ""), delivery.checks);
     if (failed !== null) {
       const { command, output } = failed;
       const text = `${about} was merged into the branch, and then the check \`${command}\` fails:\n\n${output}`;
@@ -245,15 +254,12 @@ export class Updates {
     }
     const now = triedFor(store.of(issueId) ?? known, keyOf(known, wanted));
     const push: NewEntry = {
-      kind: "push",
+      ...{ kind: "push", target: `delivery:${issueId}`, issueId, payload: { commit: head } },
       key: `push:${issueId}:update:${known.head}:${wanted.base}`,
-      target: `delivery:${issueId}`,
-      issueId,
-      payload: { commit: head },
     };
     // A review of the work still holds when nothing but the base came in.
-    const carried =
-      isClean && known.head !== null ? [...carriedInto(now, known.head), known.head] : [];
+    const own = isClean && known.head !== null ? [known.head] : [];
+    const carried = own.flatMap((head) => [...carriedInto(now, head), head]);
     // It was merged or closed meanwhile: nothing more is pushed.
     if (now.over) {
       save({ ...now, head });

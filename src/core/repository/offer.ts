@@ -59,6 +59,8 @@ interface OfferOrder {
   readonly path: string;
   /** The tip of the base branch, as last fetched. */
   readonly base: string;
+  /** A commit whose history was examined before. */
+  readonly examined?: string;
   readonly head: string;
   readonly rules: OfferRules;
   readonly signal: AbortSignal;
@@ -88,10 +90,10 @@ const flags = ["--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submo
  * them.
  */
 export async function examineOffer(order: OfferOrder): Promise<Offered> {
-  const { path, base, head, rules, signal } = order;
+  const { path, base, examined, head, rules, signal } = order;
   const branch = (await gitHead(path))?.branch ?? null;
   return withGit(order, [base, head], async (git) => {
-    const range = [head, `^${base}`];
+    const range = [head, `^${base}`, ...(examined ? [`^${examined}`] : [])];
     const ids = lines(await git.run(["rev-list", ...range], call));
     const objections = new Objections();
     await examineMessages(git, range, rules, objections);

@@ -63,6 +63,7 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
   const told: string[] = [];
   const pushes: NewEntry[] = [];
   const refused: string[] = [];
+  const stops: string[] = [];
   const unused = () => {
     throw new Error("not used");
   };
@@ -96,6 +97,7 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
       contentsOf: async () => null,
       signer: async () => ({ settings: [], env: {} }),
       mirror: async () => mirror,
+      holdsSecret: (bytes: Buffer) => (bytes.includes("canary-secret") ? "a token" : null),
       check: async ({ workspace }: Checked, commands: readonly string[]) => {
         if (checksUntilStop-- === 0) {
           checksUntilStop = Number.POSITIVE_INFINITY;
@@ -108,14 +110,15 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
         return null;
       },
     },
-    ...{ tracker: unused, forgeFor: unused, push: unused, isContained: unused, post: unused },
+    ...{ tracker: unused, forgeFor: unused, push: unused, isContained: unused },
+    post: ({ reason }: { readonly reason: string }) => stops.push(reason),
     lastMessage: unused,
   } as never);
   const update = (base: string, onlyConflicts = false) =>
     updates.update(id, { base, conflict: null, onlyConflicts });
   const feedback = () => store.newFeedback(id).map(({ text }) => text);
   return {
-    refused,
+    ...{ refused, stops },
     ...{ path, head, store, advance, update, updates, told, pushes, feedback, git: gitIn(path) },
     read: (name: string) => readFileSync(join(path, name), "utf8"),
     run: (running: boolean) => {
@@ -320,6 +323,22 @@ test("what a command of delivery.regenerate changes besides is not pushed withou
     assert.equal(it.git("log", "-1", "--format=%P"), `${it.head} ${base}`);
     await it.update(it.advance({ "two.txt": "theirs\n" }));
     assert.deepEqual([it.pushes, it.store.of(id)?.head], [[], it.head], "its turn offers it");
+  }
+});
+
+test("a generated file that may not be pushed holds the issue, with its path and kind; the merge stays in the workspace", async (t) => {
+  const faults: readonly (readonly [string, Partial<Config["delivery"]>, RegExp])[] = [
+    ["echo canary-secret >> package-lock.json", {}, /package-lock\.json \(secret: a token\)/],
+    ["head -c 5000 /dev/zero > package-lock.json", { maxFile: 4_096 }, /\(too large: 5000 bytes/],
+  ];
+  for (const [command, more, said] of faults) {
+    const it = await bench(t, { regenerate: { "package-lock.json": command }, ...more });
+    const base = it.advance({ "package-lock.json": "lock\npinned by the base\n" });
+    await it.update(base);
+    assert.deepEqual([it.pushes, it.store.of(id)?.head, it.feedback()], [[], it.head, []]);
+    assert.match(it.stops.join(), said);
+    assert.match(it.stops.join(), /^main was merged .*; next: .*, then symphony deliver A-1$/);
+    assert.equal(it.git("log", "-1", "--format=%P"), `${it.head} ${base}`);
   }
 });
 
