@@ -117,7 +117,7 @@ function toolCall(call: Call) {
 // `sensitive`, Gemini's malformed calls and its safety, vLLM's `abort`.
 const broken = /^(?:error|insufficient_system_resource|network_error|abort(?:ed)?|cancelled)$/i;
 const cutOff = /^(?:length|max_tokens|max_output_tokens|model_length)$/i;
-const filtered = /content_filter|sensitive|safety|recitation|blocklist|prohibited/i;
+const filtered = /content_filter|refusal|sensitive|safety|recitation|blocklist|prohibited/i;
 
 /** OpenRouter streams one piece of reasoning in several parts of the same index, and wants it back whole. */
 function joined(parts: readonly unknown[], value: unknown): readonly unknown[] {

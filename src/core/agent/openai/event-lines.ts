@@ -1,4 +1,4 @@
-import { parseJson } from "../../text/text.ts";
+import { isObject, parseJson } from "../../text/text.ts";
 
 // The stream of events of a model, as its client can read it.
 
@@ -27,7 +27,8 @@ export function eventLines(body: Bytes, ended: () => void): Bytes {
         if (done.test(line)) ended();
         return !empty.test(line);
       })
-      .map((line) => {
+      .map((written) => {
+        const line = readable(written, before);
         // Some servers leave out the empty line that ends an event.
         const isNext = line.startsWith("data:") && before.startsWith("data:");
         const ends = isNext && parseJson(before.slice(5)) !== undefined;
@@ -53,6 +54,20 @@ export function eventLines(body: Bytes, ended: () => void): Bytes {
     },
   });
   return body.pipeThrough(filter);
+}
+
+/** A line whose event the client cannot read: an error in plain text, or a type that only the line before names. */
+function readable(line: string, before: string): string {
+  const [, value = "", words] = /^data:\s*((?:([a-z]).*)|\{.*)$/i.exec(line) ?? [];
+  if (words !== undefined && !before.startsWith("data:")) {
+    return `data: ${JSON.stringify({ type: "error", error: { message: value } })}`;
+  }
+  const type = /^event:\s*(response\.[a-z_.]+)\s*$/.exec(before)?.[1];
+  if (type === undefined || value === "" || value.startsWith('{"type":')) return line;
+  const event = parseJson(value);
+  return isObject(event) && event["type"] === undefined
+    ? `data: ${JSON.stringify({ type, ...event })}`
+    : line;
 }
 
 /** Whether the body begins as a document, JSON or a page, and not as a stream of events; with the body as it was. */

@@ -9,6 +9,13 @@ const maxResultChars = 200_000;
 /** Tools that are reported by their own events. */
 const reportedByOwnEvents: ReadonlySet<string> = new Set(["shell", "apply_patch"]);
 
+type CallOutput = Extract<Item, { type: "function_call_output" }>;
+
+interface Result {
+  readonly output: string;
+  readonly hasFailed: boolean;
+}
+
 /** All tools that the model may call: the agent's own, then the tracker's. */
 export class Toolbox {
   readonly specs: readonly ToolSpec[];
@@ -27,23 +34,26 @@ export class Toolbox {
   /**
    * Answers the calls of one response. Adjacent calls that only read run concurrently, the others
    * one after another in the model's order. Rejects when the turn has to end; `answered` has then
-   * received the completed calls.
+   * received the completed calls. The result is how many could not be carried out.
    */
   async answer(
     calls: readonly Call[],
     signal: AbortSignal,
-    answered: (item: Item) => Promise<void>,
-  ): Promise<void> {
+    answered: (item: CallOutput) => Promise<void>,
+  ): Promise<number> {
+    let failures = 0;
     for (const group of this.#groups(calls)) {
       const outputs = await Promise.all(
-        group.map(async (call): Promise<Item> => {
-          const output = await this.#run(call, signal);
+        group.map(async (call): Promise<CallOutput> => {
+          const { output, hasFailed } = await this.#run(call, signal);
+          if (hasFailed) failures++;
           return { type: "function_call_output", call_id: call.call_id, output };
         }),
       );
       for (const output of outputs) await answered(output);
       signal.throwIfAborted();
     }
+    return failures;
   }
 
   #groups(calls: readonly Call[]): readonly (readonly Call[])[] {
@@ -58,29 +68,29 @@ export class Toolbox {
     return groups;
   }
 
-  async #run(call: Call, signal: AbortSignal): Promise<string> {
+  async #run(call: Call, signal: AbortSignal): Promise<Result> {
     signal.throwIfAborted();
     const args = argumentsIn(call.arguments);
     const tool = this.#own.get(call.name);
-    if (!tool) return this.#tracked(call.name, args ?? {});
     try {
       if (args === null) throw new ToolError("the arguments are not a JSON object");
+      if (!tool) return await this.#tracked(call.name, args);
       const output = await tool.run(args, signal);
       this.#report(call.name, "completed");
-      return output.slice(0, maxResultChars);
+      return { output: output.slice(0, maxResultChars), hasFailed: false };
     } catch (error) {
       if (!(error instanceof ToolError)) throw error;
-      this.#report(call.name, "failed");
-      return `failed: ${error.message}`.slice(0, maxResultChars);
+      this.#report(displayText(call.name, 200), "failed");
+      return { output: `failed: ${error.message}`.slice(0, maxResultChars), hasFailed: true };
     }
   }
 
-  async #tracked(name: string, args: unknown): Promise<string> {
+  async #tracked(name: string, args: unknown): Promise<Result> {
     const known = this.#tracker.specs.some((spec) => spec.name === name);
     const { success, output } = await this.#tracker.call(name, args);
     const outcome = known ? (success ? "completed" : "failed") : "unsupported";
     this.#emit({ type: "tool_call", tool: displayText(name, 200), outcome });
-    return output.slice(0, maxResultChars);
+    return { output: output.slice(0, maxResultChars), hasFailed: !success };
   }
 
   #report(name: string, outcome: "completed" | "failed"): void {

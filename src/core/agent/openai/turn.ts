@@ -33,6 +33,15 @@ const filtered = "the provider's filter stopped the answer";
 const continueShorter =
   "Your answer was cut off because it was too long. Continue, in smaller steps.";
 
+const nowhere = { hint: "symphony models, then symphony config overlay set openai.model NAME" };
+const emptyAnswer = "Your answer was empty. Continue with the task.";
+
+// Each answer is paid, also those of a model that gets nowhere.
+/** Answers in a row that were cut off, or of which no call could be carried out. */
+const maxFruitless = 10;
+/** Answers in a row with the same calls and the same results: a command may wait for something. */
+const maxSame = 50;
+
 export interface TurnDeps {
   readonly thread: Thread;
   readonly provider: Provider;
@@ -65,6 +74,11 @@ export class Turn {
   readonly #steers: Steer[] = [];
   #over = false;
   #unfinished = false;
+  #fruitless = 0;
+  #same = 0;
+  #lastRound = "";
+  #hasActed = false;
+  #wasEmpty = false;
 
   constructor(deps: TurnDeps, signal: AbortSignal) {
     this.#deps = deps;
@@ -87,7 +101,9 @@ export class Turn {
         await this.#deliver();
         const calls = await this.#step();
         if (calls.length > 0) await this.#answer(calls);
-        else if (this.#steers.length === 0 && !this.#unfinished) return;
+        else if (this.#steers.length > 0) this.#fruitless = 0;
+        else if (this.#unfinished) this.#requireProgress(true, "");
+        else return;
       }
       throw new SymphonyError("turn_failed", `the turn took more than ${maxRequests} requests`, {
         hint: "symphony config overlay set openai.max_requests_per_turn NUMBER",
@@ -114,12 +130,39 @@ export class Turn {
     thread.counted(reply.usage.input + reply.usage.output);
     const calls = reply.items.filter((item) => item.type === "function_call");
     if (reply.cut === "filter") throw new SymphonyError("turn_failed", filtered);
-    if (reply.cut === "length" && calls.length === 0) {
-      emit({ type: "notice", message: "an answer was cut off: it was too long", malformed: false });
-      this.#unfinished = true;
-      await thread.add([userMessage(continueShorter)]);
-    } else this.#unfinished = false;
+    const isCut = reply.cut === "length" && calls.length === 0;
+    this.#unfinished = isCut || this.#isEmpty(reply);
+    if (this.#unfinished) {
+      const message = isCut
+        ? "an answer was cut off: it was too long"
+        : "an answer was empty: the model is asked once more";
+      emit({ type: "notice", message, malformed: false });
+      await thread.add([userMessage(isCut ? continueShorter : emptyAnswer)]);
+    }
     return calls;
+  }
+
+  /** The turn has only begun, and the model says and does nothing. Throws when it does so again. */
+  #isEmpty({ items }: ModelReply): boolean {
+    if (this.#hasActed || items.some(({ type }) => type === "message" || type === "function_call"))
+      return false;
+    if (this.#wasEmpty)
+      throw new SymphonyError("turn_failed", "the model's answers are empty", nowhere);
+    this.#wasEmpty = true;
+    return true;
+  }
+
+  /** Ends the turn of a model that gets nowhere. `round`: the calls of an answer, and their results. */
+  #requireProgress(isFruitless: boolean, round: string): void {
+    this.#fruitless = isFruitless ? this.#fruitless + 1 : 0;
+    this.#same = round !== "" && round === this.#lastRound ? this.#same + 1 : 0;
+    this.#lastRound = round;
+    if (this.#fruitless < maxFruitless && this.#same < maxSame) return;
+    const message =
+      this.#same >= maxSame
+        ? `the model made the same calls ${maxSame} times, with the same results`
+        : `${maxFruitless} answers in a row were cut off, or made no call that could be carried out`;
+    throw new SymphonyError("turn_failed", message, nowhere);
   }
 
   /** The size of the model's context, as configured or as the provider said. */
@@ -147,11 +190,15 @@ export class Turn {
   async #answer(calls: readonly Call[]): Promise<void> {
     const { thread, toolbox } = this.#deps;
     const open = new Set(calls.map((call) => call.call_id));
+    const round = calls.map((call) => [call.name, call.arguments]);
+    this.#hasActed = true;
     try {
-      await toolbox.answer(calls, this.#signal, async (item) => {
-        if (item.type === "function_call_output") open.delete(item.call_id);
+      const failures = await toolbox.answer(calls, this.#signal, async (item) => {
+        open.delete(item.call_id);
+        round.push([item.output]);
         await thread.add([item]);
       });
+      this.#requireProgress(failures === calls.length, JSON.stringify(round));
     } finally {
       // The thread may continue with another turn, and then each call must have an answer.
       const output = "interrupted before it ended; whether it had an effect is not known";

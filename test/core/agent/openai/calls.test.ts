@@ -13,6 +13,7 @@ import {
   json,
   messagesOf,
   place,
+  refusal,
   sse,
   texts,
 } from "../../../support/worlds/answering-provider.ts";
@@ -216,6 +217,19 @@ describe("A12: ends and lines of streams", () => {
     });
   }
 
+  for (const [name, before] of [
+    ["an error in plain text", "event: error\ndata: upstream exploded\n\n"],
+    ["plain text in the place of an event", `${sse(said)}data: upstream exploded\n\n`],
+  ] as const) {
+    test(`A12: ${name} is told in its words`, async () => {
+      for (const api of ["chat", "responses"]) {
+        await using at = await place([stream(before)], { api });
+        const { message } = await refusal(at.ask());
+        assert.match(message, /: upstream exploded$/);
+      }
+    });
+  }
+
   test("A12: text without an end of any kind is asked for again", async () => {
     await using at = await place([stream(sse(said)), chat({ content: "Whole." })], {
       max_retries: 1,
@@ -308,6 +322,13 @@ describe("A18: calls of the Responses API", () => {
       assert.deepEqual(texts(await at.ask()), ["Done."]);
     });
   }
+
+  test("A18: events whose type stands in the line before alone", async () => {
+    const { type, response } = completed([whole]);
+    const text = `event: ${type}\ndata: ${JSON.stringify({ response })}\n\n`;
+    await using at = await place([stream(text)], { api: "responses" });
+    assert.deepEqual(texts(await at.ask()), ["Done."]);
+  });
 
   test("A17: an answer that is completed by its event and failed by its status is asked for again", async () => {
     const error = { code: "server_error", message: "boom" };
