@@ -41,7 +41,7 @@ const byWords: readonly (readonly [Refusal, RegExp])[] = [
   ["billing_error", noCredit],
   [
     "authentication_failed",
-    /(?:invalid|incorrect|expired|missing) (?:x-)?api[- ]?key|api key (?:is )?(?:not valid|invalid|expired|missing)|run \/login|\b(?:token|login|credentials?)\b[^.\n]{0,40}\b(?:expired|revoked|invalid)\b|not logged in|\b401\b.{0,10}unauthorized/i,
+    /(?:invalid|incorrect|expired|missing) (?:x-)?api[- ]?key|api key (?:is )?(?:not valid|invalid|expired|missing)|run \/login|\b(?:token|login|credentials?)\b[^.\n]{0,40}\b(?:expired|revoked|invalid)\b|not (?:logged in|authenticated)|(?<!proxy )\bauth(?:entication)?[_ ]required\b|\b401\b.{0,10}unauthorized/i,
   ],
   [
     "model_not_found",

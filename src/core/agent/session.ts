@@ -263,6 +263,11 @@ export class Questions {
     open.settle.reject(unanswered(open.needs));
   }
 
+  /** The turn is over, and the agent has not waited for these. */
+  withdraw(): void {
+    for (const id of [...this.#open.keys()]) this.#withdraw(id);
+  }
+
   /** Drops all open asks; they neither resolve nor reject. */
   close(): void {
     for (const [id, { cancel }] of this.#open) {

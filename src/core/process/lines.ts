@@ -6,14 +6,16 @@ export const maxLineBytes = 10 * 1024 * 1024;
 const newline = 10;
 const carriageReturn = 13;
 const smallBufferBytes = 64 * 1024;
+/** How much of a line says what it is. */
+const startBytes = 200;
 
 export interface LineSplitterOptions {
   readonly maxBytes: number;
   /**
    * What happens with a longer line: `fail` throws `line_too_long`, `cut` keeps its beginning,
-   * `skip` drops the line.
+   * `skip` drops the line; a function chooses by how the line begins.
    */
-  readonly overflow: "fail" | "cut" | "skip";
+  readonly overflow: "fail" | "cut" | "skip" | ((beginning: string) => "fail" | "skip");
   onLine(line: string): void;
   /** A line was dropped (`skip`). */
   onSkip?(): void;
@@ -31,6 +33,7 @@ export class LineSplitter {
   #failed = false;
   /** The line at hand is longer than the limit. */
   #isLong = false;
+  #isSkipped = false;
 
   constructor(options: LineSplitterOptions) {
     this.#options = options;
@@ -63,9 +66,10 @@ export class LineSplitter {
     }
     this.#hold(rest);
     const line = this.#held.subarray(0, this.#size);
-    const isSkipped = this.#isLong && this.#options.overflow === "skip";
+    const isSkipped = this.#isSkipped;
     this.#size = 0;
     this.#isLong = false;
+    this.#isSkipped = false;
     if (this.#held.length > smallBufferBytes) this.#held = Buffer.alloc(0);
     if (isSkipped) this.#options.onSkip?.();
     else this.#emit(line);
@@ -78,13 +82,25 @@ export class LineSplitter {
 
   #hold(part: Buffer): void {
     const room = this.#options.maxBytes - this.#size;
-    if (part.length > room && this.#options.overflow === "fail") this.#fail();
-    if (part.length > room) this.#isLong = true;
+    if (part.length > room && !this.#isLong) this.#exceed(part);
     const kept = part.subarray(0, room);
     const needed = this.#size + kept.length;
     if (needed > this.#held.length) this.#grow(needed);
     kept.copy(this.#held, this.#size);
     this.#size = needed;
+  }
+
+  #exceed(part: Buffer): void {
+    const { overflow } = this.#options;
+    const first = (this.#size > 0 ? this.#held.subarray(0, this.#size) : part).toString(
+      "utf8",
+      0,
+      startBytes,
+    );
+    const way = typeof overflow === "string" ? overflow : overflow(first);
+    if (way === "fail") this.#fail();
+    this.#isLong = true;
+    this.#isSkipped = way === "skip";
   }
 
   #grow(needed: number): void {

@@ -18,8 +18,6 @@ export interface Abilities {
   readonly limit: "until its reset" | "a failed turn";
   /** When its tokens are known; `never`: no token brake holds it. */
   readonly tokens: "in mid-turn" | "at the end of a turn" | "never";
-  /** What becomes of a command with 20 MB of output, which agents mostly shorten themselves. */
-  readonly flood: "shortened" | "ends the turn in one message";
 }
 
 export const codex: Abilities = {
@@ -32,7 +30,6 @@ export const codex: Abilities = {
   process: "one for a session",
   limit: "until its reset",
   tokens: "in mid-turn",
-  flood: "shortened",
 };
 
 export const claude: Abilities = { ...codex, name: "claude", page: "claude.md" };
@@ -42,7 +39,6 @@ export const acp: Abilities = {
   name: "acp",
   page: "acp.md",
   question: "no way to ask",
-  flood: "ends the turn in one message",
 };
 
 export const openai: Abilities = {
@@ -130,7 +126,7 @@ const slow: Reasons = {
   "20 MB of output": isWhole,
 };
 const slower: Reasons = { ...slow, "THREAT-18": isWhole, "THREAT-19": isWhole };
-const acpProgram: Abilities = { ...acp, page: "acp.md", flood: "shortened" };
+const acpProgram: Abilities = { ...acp, page: "acp.md" };
 const silentRetries = "it repeats a refused request for longer than a test waits";
 
 export const realCodex: Program = { abilities: codex, cannot: inJourney, elsewhere: {} };
@@ -166,7 +162,6 @@ export const gemini: Program = {
     ...acpProgram,
     name: "gemini",
     steer: "next turn",
-    tokens: "at the end of a turn",
   },
   cannot: {
     ...inJourney,
@@ -180,7 +175,7 @@ export const gemini: Program = {
 };
 
 export const opencode: Program = {
-  abilities: { ...acpProgram, name: "opencode", tokens: "at the end of a turn" },
+  abilities: { ...acpProgram, name: "opencode" },
   cannot: {
     ...inJourney,
     question: "it asks none",

@@ -22,7 +22,7 @@ const rows: readonly (readonly [string, (kind: Abilities) => string])[] = [
   ["Its program", ({ process }) => process],
   ["Its provider's limit", ({ limit }) => limitTexts[limit]],
   ["Tokens for the brakes", ({ tokens }) => tokens],
-  ["20 MB of output", ({ flood }) => floodTexts[flood]],
+  ["20 MB of output", () => "shortened"],
   ["Interrupt, abort, kill -9", () => "no process left"],
   ["Text of the issue", () => "never run"],
 ];
@@ -35,10 +35,6 @@ const approveTexts: Readonly<Record<Abilities["approve"], string>> = {
   "each command it asks for": "what it asks for",
   "each command outside the sandbox": "to leave the sandbox",
   never: "no; an event says so",
-};
-const floodTexts: Readonly<Record<Abilities["flood"], string>> = {
-  shortened: "shortened",
-  "ends the turn in one message": "ends the turn where it is one message",
 };
 const limitTexts: Readonly<Record<Abilities["limit"], string>> = {
   "until its reset": "paused until its reset",
@@ -57,7 +53,7 @@ function cellOf({ abilities, cannot }: Program, scenario: Scenario): string {
     case "budget":
       return abilities.tokens;
     case "20 MB of output":
-      return floodTexts[abilities.flood];
+      return "shortened";
     default:
       return "passes";
   }

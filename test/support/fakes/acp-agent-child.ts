@@ -12,8 +12,11 @@ import { nextTurn } from "./turn-count.ts";
 const [, , file = "", journal = ""] = process.argv;
 const script: AcpScript = JSON.parse(readFileSync(file, "utf8"));
 const raw = (params: unknown) => params as Record<string, unknown>;
-const note = (method: string, params: unknown) =>
+const note = (method: string, params: unknown) => {
   appendFileSync(journal, `${JSON.stringify({ method, params })}\n`);
+  const { code, message, data } = script.refuses?.[method] ?? {};
+  if (code !== undefined) throw new RequestError(code, message ?? "", data);
+};
 
 const { lastWords } = script;
 if (lastWords !== undefined) {

@@ -42,6 +42,8 @@ export interface AcpScript {
   /** The fields of the answer to a new session, in addition to its id. */
   readonly opened?: Readonly<Record<string, unknown>>;
   readonly wantsLogin?: boolean;
+  /** The error with which a request before the first prompt is answered, by its method. */
+  readonly refuses?: Readonly<Record<string, AcpTurn["error"]>>;
   /** Whether every change of the mode is refused. */
   readonly fixedMode?: boolean;
   readonly steering?: string;

@@ -17,6 +17,8 @@ export interface AcpBenchOptions {
   /** A known agent that the scripted one is taken for. */
   readonly program?: "gemini" | "opencode";
   readonly env?: NodeJS.ProcessEnv;
+  /** Shell text before the agent's line. */
+  readonly before?: string;
   /** Secrets of the operator. */
   readonly stored?: Readonly<Record<string, string>>;
   /** Default: `data` next to the workspace. */
@@ -44,7 +46,7 @@ export class AcpBench extends Bench {
     const { config, clock = systemClock, dataDir = join(this.root, "data") } = this.#own;
     const [script, journal] = ["script.json", "journal"].map((name) => join(this.root, name));
     const known = this.#own.program === undefined ? "" : ` ${this.#own.program}`;
-    const command = `exec "${process.execPath}" "${agentFile}" "${script}" "${journal}"${known}`;
+    const command = `${this.#own.before ?? ""}exec "${process.execPath}" "${agentFile}" "${script}" "${journal}"${known}`;
     const env: NodeJS.ProcessEnv = {
       PATH: process.env["PATH"],
       HOME: this.root,

@@ -12,7 +12,6 @@ import type { AcpLink } from "./link.ts";
 import type { AcpConfig } from "./settings.ts";
 
 const protocolVersion = 1;
-const authRequired = -32_000;
 
 export interface OpenSession {
   readonly sessionId: string;
@@ -61,13 +60,13 @@ export async function openSession(deps: HandshakeDeps): Promise<OpenSession> {
     ),
   );
   requireVersion(hello["protocolVersion"]);
-  if (config.authMethod !== null) {
-    await link.request("authenticate", { methodId: config.authMethod }, limitMs);
-  }
   const steers = objectOf(objectOf(hello["_meta"])["steering"])["supported"] === true;
   const { promptCapabilities } = objectOf(hello["agentCapabilities"]);
   const takesImages = objectOf(promptCapabilities)["image"] === true;
   try {
+    if (config.authMethod !== null) {
+      await link.request("authenticate", { methodId: config.authMethod }, limitMs);
+    }
     const opened = (await resume(deps, hello)) ?? (await begin(deps));
     await chooseSettings(opened.sessionId, opened.choices, { ...deps, limitMs });
     return { ...opened, steers, takesImages };
@@ -121,19 +120,32 @@ function resumeMethod(capabilities: JsonObject): "session/resume" | "session/loa
 }
 
 function requireVersion(version: unknown): void {
-  if (version === protocolVersion) return;
+  if (String(version) === String(protocolVersion)) return;
   const message = `the agent uses version ${String(version)} of the protocol, not ${protocolVersion}`;
-  throw new SymphonyError("response_error", message);
+  throw new SymphonyError("agent_unavailable", message, {
+    hint: "install a version of the agent that speaks it",
+  });
 }
 
-/** The refusal of an agent that requires a login, with the methods it offers; null for any other error. */
+/**
+ * The refusal of an agent that requires a login, with the methods it offers; null for any other error. It is one as well when
+ * the login of the configuration fails, or waits for a person.
+ */
 function loginNeeded(error: unknown, hello: JsonObject): SymphonyError | null {
-  if (!(error instanceof SymphonyError) || error.details["code"] !== authRequired) return null;
+  if (!(error instanceof SymphonyError)) return null;
+  const { code, message, details } = error;
+  const isLogin = details["method"] === "authenticate" && loginFaults.has(code);
+  const isRefused = details["reason"] === "authentication_failed";
+  if (!isRefused && !isLogin) return null;
   const ways = listOf(hello["authMethods"]).map((way) => textOf(objectOf(way)["id"]));
   const offered = ways.filter((way) => way !== null).join(", ") || "none";
   const hint = `log in with the agent's own program, or set acp.auth_method (it offers: ${offered}); then: symphony refresh`;
-  return refusalError("authentication_failed", error.message, hint);
+  return isRefused
+    ? new SymphonyError(code, message, { details, hint })
+    : refusalError("authentication_failed", message, hint);
 }
+
+const loginFaults: ReadonlySet<string> = new Set(["response_error", "response_timeout"]);
 
 /** The content of a prompt. */
 export function promptBlocks(text: string, images: readonly AgentImage[] = []): JsonObject[] {

@@ -34,7 +34,7 @@ const maxShownStderr = 1_000;
 const quietExitMs = 2_000;
 const drainLimitMs = 1_000;
 const authRequired = -32_000;
-const begins: ReadonlySet<string> = new Set(["authenticate", "session/new"]);
+const begins: ReadonlySet<string> = new Set(["initialize", "authenticate", "session/new"]);
 const howToLogIn =
   "log in with the agent's own program, or give it a valid key; then: symphony refresh";
 /**
@@ -97,6 +97,8 @@ export class AcpLink {
       cwd: options.spec.workspace,
       ...{ runId: options.spec.runId, bounds: options.spec.bounds },
       notFound: (complaint) => programNotFound("acp", "acp.command", complaint),
+      // An update that is too long is lost; the turn is not.
+      overflow: (start) => (isAnswerable(start) ? "fail" : "skip"),
       onLine: (line) => this.#read(line, listener),
       onStderr: (line) => {
         if (this.#stderr.push(line) > keptStderrLines) this.#stderr.shift();
@@ -186,8 +188,7 @@ export class AcpLink {
       if (limit) return limitError(message, limit, details);
     }
     const isOwn = code === null || (ownFaults.has(code) && code !== authRequired);
-    // The handshake says itself which logins are offered.
-    const isAsked = method === "session/prompt" || (begins.has(method) && code !== authRequired);
+    const isAsked = method === "session/prompt" || begins.has(method);
     if (isAsked && !isOwn) {
       const refusal =
         code === authRequired ? ("authentication_failed" as const) : refusalInWords(reason);
@@ -212,7 +213,7 @@ export class AcpLink {
    */
   #read(line: string, listener: LinkListener): void {
     listener.received();
-    const message = parseJson(line);
+    const message = parseJson(line) ?? this.#answerIn(line);
     if (!isObject(message)) {
       if (line.trim() !== "") listener.stray(line);
       return;
@@ -227,6 +228,13 @@ export class AcpLink {
       const read = called ? message : { ...message, id };
       this.#pass(read);
     }
+  }
+
+  /** An answer that we wait for, behind what a program prints before it without a line break. */
+  #answerIn(line: string): unknown {
+    const answer = objectOf(parseJson(line.slice(line.indexOf("{"))));
+    const isAnswer = !("method" in answer) && this.#requested.has(this.#requestId(answer["id"]));
+    return isAnswer ? answer : null;
   }
 
   /** Our ids are numbers; some agents answer with the same id as text. */
@@ -271,6 +279,11 @@ export async function launchOf(command: string, facts: LaunchFacts): Promise<Lau
     ),
     env: { ...passed, ...way.variables, TMPDIR: "/tmp" },
   };
+}
+
+/** Whether a line that begins so is a message that is answered, or an answer. */
+function isAnswerable(start: string): boolean {
+  return start.startsWith("{") && !/"method":\s*"session\/update"/.test(start);
 }
 
 function isMessage(value: JsonObject): value is JsonObject & AnyMessage {

@@ -1,11 +1,18 @@
 import type { Needs } from "../../model/attempt.ts";
-import { displayText, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
+import {
+  displayText,
+  isObject,
+  type JsonObject,
+  listOf,
+  objectOf,
+  textOf,
+} from "../../text/text.ts";
 import { trackerServer } from "../mcp.ts";
 
 /** The answer to `session/request_permission`: one of the agent's options, or none. */
 export interface Outcome {
   readonly outcome:
-    | { readonly outcome: "selected"; readonly optionId: string }
+    | { readonly outcome: "selected"; readonly optionId: string | number }
     | { readonly outcome: "cancelled" };
 }
 
@@ -25,12 +32,22 @@ const lasting = /\b(?:always|session|all|forever|don'?t ask|remember|permanent(?
  * which some agents leave out, else by its id and name. Without such an option nothing is chosen.
  */
 export function outcomeOf(params: JsonObject, approve: boolean): Outcome {
-  const options = listOf(params["options"]).map(objectOf);
+  const options = listOf(params["options"]).map(optionOf);
   const kinds = approve ? allowing : rejecting;
   const wanted = kinds.map((kind) => options.find((option) => option["kind"] === kind));
   const found = [...wanted, named(options, approve)].find((option) => option !== undefined);
-  const optionId = textOf(found?.["optionId"]);
-  return optionId === null ? unanswered : { outcome: { outcome: "selected", optionId } };
+  const optionId = found?.["optionId"];
+  const isId = typeof optionId === "string" || typeof optionId === "number";
+  return isId ? { outcome: { outcome: "selected", optionId } } : unanswered;
+}
+
+/** An option in the words of the protocol, whatever the agent's own are for them. */
+function optionOf(option: unknown): JsonObject {
+  if (!isObject(option)) return { optionId: option };
+  const { optionId = option["id"] ?? option["value"], name = option["label"] ?? option["title"] } =
+    option;
+  const kind = textOf(option["kind"]);
+  return { optionId, name, kind: kind?.replace(/[- ]|(?<=[a-z])(?=[A-Z])/, "_").toLowerCase() };
 }
 
 function named(options: readonly JsonObject[], approve: boolean): JsonObject | undefined {

@@ -2,9 +2,8 @@
 
 import { randomUUID } from "node:crypto";
 import { within } from "../../clock.ts";
-import { addTokens, noTokens, type Tokens } from "../../model/attempt.ts";
 import { SymphonyError } from "../../model/errors.ts";
-import { displayText, type JsonObject, objectOf } from "../../text/text.ts";
+import { displayText, type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import type { AgentEvent, TurnOptions } from "../agent.ts";
 import { noticeEvent } from "../event-makers.ts";
 import type { AgentImage } from "../images.ts";
@@ -19,8 +18,8 @@ import {
   permissionNeeds,
   unanswered,
 } from "./permissions.ts";
+import { TokenCount } from "./token-count.ts";
 import { Updates } from "./updates.ts";
-import { readUsage, UsageEstimate } from "./usage.ts";
 
 const cancelGraceMs = 2_000;
 /** The silence after which a replay is over, the limit for the wait, 10 s, and for its first part, 2 s: it must come. */
@@ -47,19 +46,16 @@ export class AcpSession extends Session<Turn> {
   takesImages = false;
   /** The turn as the agent sees it: it may still run after the session's turn was given up. */
   #prompting: Promise<unknown> | null = null;
-  #counted = noTokens;
   /** Guidance in mid-turn, until the agent has answered it. */
   readonly #folded = new Set<Promise<void>>();
-  readonly #estimate = new UsageEstimate();
   /** Before the first prompt, an agent that loads a session replays its history. */
   #wasPrompted = false;
   /** An update was received. */
   #isReplaying = false;
   /** The turn in progress was asked to end. */
   #wasCancelled = false;
-  /** False once a turn has ended without a count of the agent. */
-  #countsItself = true;
   readonly #said = new Set<string>();
+  readonly #count: TokenCount;
 
   constructor(options: LinkOptions) {
     const { spec, clock, config } = options;
@@ -67,6 +63,10 @@ export class AcpSession extends Session<Turn> {
     this.#options = options;
     const tools = spec.tools.specs.map(({ name }) => name);
     this.#isTrackerCall = (call) => isTrackerCall(call, tools);
+    this.#count = new TokenCount(options.guarded.agents, {
+      total: (total) => this.emit({ type: "tokens", total }),
+      say: (message) => this.#sayOnce(message),
+    });
     this.#updates = new Updates(spec.workspace, this.#isTrackerCall);
     this.#link = new AcpLink(options, {
       received: () => this.received(),
@@ -199,7 +199,7 @@ export class AcpSession extends Session<Turn> {
   #prompt(text: string, images?: readonly AgentImage[]): Promise<unknown> {
     this.#wasPrompted = true;
     this.#wasCancelled = false;
-    this.#estimate.begin(text);
+    this.#count.begin(text);
     const asked = this.#request(text, images);
     this.#prompting = asked
       .catch(() => {})
@@ -217,30 +217,14 @@ export class AcpSession extends Session<Turn> {
       while (this.#folded.size > 0) await Promise.race([...this.#folded, turn.failed]);
       return answer;
     } finally {
+      this.questions.withdraw();
       this.#flush();
-      this.#count(answer);
+      this.#count.ended(answer);
     }
   }
 
   #flush(): void {
     for (const event of this.#updates.flush()) this.emit(event);
-  }
-
-  /**
-   * Counts a turn. `result` is null for one that ended without an answer, which cost tokens all the
-   * same. What an agent leaves out is estimated.
-   */
-  #count(result: JsonObject | null): void {
-    const reported = readUsage(result);
-    const least = this.#estimate.floor(false);
-    const isPart = this.#options.guarded.agents.has("opencode") && this.#estimate.requests > 1;
-    const isEnough = reported !== null && !isPart && reported.total >= least.total;
-    const used = isEnough ? reported : larger(reported, this.#estimate.estimate());
-    if (used.total === 0) return;
-    if (reported === null && result !== null) this.#countsItself = false;
-    if (!isEnough && used !== reported) this.#sayOnce(estimated(reported, result));
-    this.#counted = addTokens(this.#counted, used);
-    this.emit({ type: "tokens", total: this.#counted });
   }
 
   #sayOnce(message: string): void {
@@ -257,11 +241,13 @@ export class AcpSession extends Session<Turn> {
         return this.notice("the agent ended its turn early: it cancelled it by itself");
       case "refusal":
         throw new SymphonyError("turn_failed", "the turn failed: the agent refuses to continue");
-      case "max_tokens":
-      case "max_turn_requests":
-        return this.notice(`the agent ended its turn early: ${stopReason}`);
-      default:
+      case "end_turn":
         return;
+      case "error":
+      case "failed":
+        throw new SymphonyError("turn_failed", `the turn failed: ${wordsOf(result)}`);
+      default:
+        if (stopReason) this.notice(`the agent ended its turn early: ${wordsOf(result)}`);
     }
   }
 
@@ -322,18 +308,7 @@ export class AcpSession extends Session<Turn> {
     if (!this.#wasPrompted || params["sessionId"] !== this.threadId) return;
     const update = objectOf(params["update"]);
     for (const event of this.#updates.read(update)) this.emit(event);
-    if (this.live) this.#countSoFar(update);
-  }
-
-  /** For the brakes, which act in mid-turn. */
-  #countSoFar(update: JsonObject): void {
-    const guessed = !this.#countsItself;
-    const before = this.#estimate.floor(guessed).total;
-    this.#estimate.read(update);
-    const least = this.#estimate.floor(guessed);
-    if (least.total > before) {
-      this.emit({ type: "tokens", total: addTokens(this.#counted, least) });
-    }
+    if (this.live) this.#count.read(update);
   }
 
   #stray(line: string): void {
@@ -348,49 +323,47 @@ export class AcpSession extends Session<Turn> {
   async #permit(params: JsonObject, withdrawn: AbortSignal): Promise<Outcome> {
     const call = objectOf(params["toolCall"]);
     // gemini reports a call only when it has ended.
-    if (this.live) this.#countSoFar({ ...call, sessionUpdate: "tool_call" });
+    if (this.live) this.#count.read({ ...call, sessionUpdate: "tool_call" });
     if (this.#isTrackerCall(call)) return outcomeOf(params, true);
     const { approvals } = this.#options.spec.askPolicy;
     if (approvals !== "ask") {
       const outcome = outcomeOf(params, approvals === "auto");
       const { outcome: chosen } = outcome;
-      const decision = chosen.outcome === "selected" ? chosen.optionId : chosen.outcome;
+      const decision = String(chosen.outcome === "selected" ? chosen.optionId : chosen.outcome);
       this.emit({ type: "approval.resolved", decision, automatic: true });
-      if (chosen.outcome === "cancelled") this.#sayOnce(noSuchOption);
-      if (approvals === "auto") this.#permitted(call);
-      return outcome;
+      return this.#decided(call, outcome, approvals === "auto");
     }
+    const turn = this.live;
     try {
+      // A person's decision could not be passed on.
+      if ([true, false].every((one) => outcomeOf(params, one) === unanswered)) {
+        return this.#decided(call, unanswered, false);
+      }
       const answer = await this.questions.ask(permissionNeeds(params), 0, withdrawn);
       this.received();
       const isGranted = answer.type === "decision" && answer.approve;
-      const outcome = outcomeOf(params, isGranted);
-      if (outcome.outcome.outcome === "cancelled") this.#sayOnce(noSuchOption);
-      if (isGranted) this.#permitted(call);
-      return outcome;
+      return this.#decided(call, outcomeOf(params, isGranted), isGranted);
     } catch (error) {
-      if (!withdrawn.aborted) this.live?.fail(error);
+      if (!withdrawn.aborted) turn?.fail(error);
       return unanswered;
     }
   }
+
+  #decided(call: JsonObject, outcome: Outcome, isGranted: boolean): Outcome {
+    if (outcome === unanswered) this.#sayOnce(noSuchOption);
+    else if (isGranted) this.#permitted(call);
+    return outcome;
+  }
+}
+
+/** Why the turn ended, and what the agent says of it. */
+function wordsOf({ stopReason, message, error }: JsonObject): string {
+  const why = textOf(message) ?? textOf(error) ?? textOf(objectOf(error)["message"]);
+  return displayText([stopReason, why].filter(Boolean).join(": "), maxLogChars);
 }
 
 const noSuchOption =
   "the agent offered no option that fits the decision: its request was answered as cancelled";
-
-function larger(a: Tokens | null, b: Tokens): Tokens {
-  return a !== null && a.total >= b.total ? a : b;
-}
-
-function estimated(reported: Tokens | null, result: JsonObject | null): string {
-  const isPart = reported !== null;
-  const what = isPart
-    ? "the agent reports only a part of its tokens"
-    : result === null || result["stopReason"] === "cancelled"
-      ? "the agent does not report the tokens of a turn that was cut short"
-      : "the agent does not report its tokens";
-  return `${what}: they are estimated from what it shows, and the token brakes use the estimate`;
-}
 
 function newTurn(): Turn {
   const { promise: failed, reject: fail } = Promise.withResolvers<never>();

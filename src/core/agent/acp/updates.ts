@@ -76,13 +76,10 @@ export class Updates {
   }
 
   #chunk(update: JsonObject): AgentEvent[] {
-    const content = objectOf(update["content"]);
     const id = textOf(update["messageId"]);
     const before = id !== this.#heldId ? this.flush() : [];
     this.#heldId = id;
-    if (content["type"] === "text" && this.#held.length < maxHeldChars) {
-      this.#held += textOf(content["text"]) ?? "";
-    }
+    if (this.#held.length < maxHeldChars) this.#held += chunkText(update["content"]);
     return before;
   }
 
@@ -138,6 +135,13 @@ interface ToolCall {
   readonly isTold: boolean;
   /** It is one of the tracker's tools. */
   readonly isOwn: boolean;
+}
+
+/** The text of a chunk; some agents send it alone, or a list. */
+function chunkText(content: unknown): string {
+  if (Array.isArray(content)) return content.map(chunkText).join("");
+  const { type, text } = objectOf(content);
+  return textOf(content) ?? (type === "text" ? textOf(text) : null) ?? "";
 }
 
 /**

@@ -48,6 +48,8 @@ export class UsageEstimate {
   /** Reported by `usage_update` since the last request. */
   #used: number | null = null;
   #lastUsed: number | null = null;
+  /** The tokens of the text when it was reported. */
+  #lastText = 0;
   /** The model is answering; after the result of a tool it is asked again. */
   #answers = false;
   readonly #calls = new Map<string, number>();
@@ -81,25 +83,27 @@ export class UsageEstimate {
     return this.#requests.length + (this.#used === null || this.#answers ? 0 : 1);
   }
 
-  /**
-   * What the turn used at least, by what the agent reported of its context; with `guessed`, also by
-   * the text. It never falls within a turn.
-   */
-  floor(guessed: boolean): Tokens {
-    const each = this.#requests.map(({ chars, used }) => used ?? (guessed ? tokensOf(chars) : 0));
-    const input = each.reduce((all, one) => all + one, 0);
-    return { ...noTokens, input, total: input };
+  /** What the turn used at least, by what the agent reported of its context. */
+  reported(): Tokens {
+    return inputOf(this.#requests.map(({ used }) => used ?? 0));
+  }
+
+  /** The same, with a guess for each request that the agent has not reported. It never falls within a turn. */
+  guessed(): Tokens {
+    const hidden = this.#hidden();
+    return inputOf(this.#requests.map(({ chars, used }) => used ?? tokensOf(chars) + hidden));
+  }
+
+  /** What each request has in addition to the text: as much as the last one whose size is known. */
+  #hidden(): number {
+    if (this.#lastUsed === null) return hiddenTokens;
+    return Math.max(0, this.#lastUsed - this.#lastText);
   }
 
   /** What the turn probably used. */
   estimate(): Tokens {
     const late = this.#used === null || this.#answers ? [] : [this.#used];
-    const last = this.#requests.at(-1);
-    const known = last !== undefined && this.#lastUsed !== null;
-    // What the last request had in addition to the text was in each of the others as well.
-    const hidden = known
-      ? Math.max(0, (this.#lastUsed ?? 0) - tokensOf(this.#chars))
-      : hiddenTokens;
+    const hidden = this.#hidden();
     const each = this.#requests.map(({ chars, used }) => used ?? tokensOf(chars) + hidden);
     const input = [...each, ...late].reduce((all, one) => all + one, 0);
     const output = tokensOf(this.#outputChars);
@@ -111,6 +115,7 @@ export class UsageEstimate {
     if (used === null || used === 0) return;
     this.#used = used;
     this.#lastUsed = used;
+    this.#lastText = tokensOf(this.#chars);
   }
 
   #said(chars: number): void {
@@ -143,6 +148,11 @@ export class UsageEstimate {
     this.#requests.push({ chars: this.#chars, used: this.#used });
     this.#used = null;
   }
+}
+
+function inputOf(requests: readonly number[]): Tokens {
+  const input = requests.reduce((all, one) => all + one, 0);
+  return { ...noTokens, input, total: input };
 }
 
 function tokensOf(chars: number): number {

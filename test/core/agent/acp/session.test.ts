@@ -469,7 +469,7 @@ describe("how turns and sessions of an ACP agent end", () => {
     clock.advance(60_000);
     await start;
     await using other = await acpBench({ hello: { protocolVersion: 2 }, turns: [] });
-    await assert.rejects(other.start(), { code: "response_error", message: /version 2/ });
+    await assert.rejects(other.start(), { code: "agent_unavailable", message: /version 2/ });
     await using locked = await acpBench({
       hello: { authMethods: [{ id: "key", name: "Key" }] },
       wantsLogin: true,
