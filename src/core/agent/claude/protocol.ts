@@ -8,11 +8,12 @@ import type { AgentImage } from "../images.ts";
 const block = z.looseObject({ type: z.string() });
 const content = z.union([z.string(), z.array(block)]).default([]);
 const parent = z.string().nullish();
-const uuids = z.array(z.string()).optional();
 const count = z
   .unknown()
   .transform((value) => countOf(value) ?? 0)
   .default(0);
+/** An unreadable field of a result must not hide that the turn has ended. */
+const words = z.string().nullish().catch(null);
 const cost = z.coerce.number().nonnegative().catch(0).default(0);
 
 const controlRequest = z.looseObject({
@@ -65,16 +66,15 @@ const modelUsage = z.looseObject({
 });
 const result = z.looseObject({
   type: z.literal("result"),
-  subtype: z.string(),
-  is_error: z.boolean().default(false),
-  terminal_reason: z.string().nullish(),
-  result: z.string().nullish(),
+  subtype: z.string().catch("unknown"),
+  is_error: z.unknown().transform((value) => String(value) === "true"),
+  terminal_reason: words,
+  result: words,
   errors: z.array(z.string()).optional().catch(undefined),
   permission_denials: z
     .array(z.looseObject({ tool_name: z.string() }))
     .optional()
     .catch(undefined),
-  user_message_uuids: uuids,
   model_usage_since_last_result: z.record(z.string(), modelUsage).optional().catch(undefined),
 });
 const streamUsage = z.looseObject({
@@ -141,7 +141,7 @@ const typed = z.looseObject({ type: z.string() });
 const types: ReadonlySet<string> = new Set(options.map(({ shape }) => shape.type.value));
 
 export function readLine(line: string): Line {
-  const value = parseJson(line);
+  const value = parseJson(line.replace(/^\ufeff/, ""));
   const message = known.safeParse(value);
   if (message.success) return { type: "message", message: message.data };
   const other = typed.safeParse(value);

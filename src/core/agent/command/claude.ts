@@ -105,7 +105,7 @@ class ClaudeReader {
   }
 
   #resultOf(message: JsonObject): OutputEvent {
-    const failed = message["is_error"] === true || message["subtype"] !== "success";
+    const failed = String(message["is_error"]) === "true" || message["subtype"] !== "success";
     // The maximum of turns ends the turn, and the work continues in the next one.
     if (!failed || isMaxTurns(message)) return { type: "result", failure: null, limit: null };
     const failure =

@@ -60,8 +60,11 @@ function jsonLines(reader: JsonReader): OutputReader {
     ...reader,
     line(line) {
       if (line.trim() === "") return [];
-      const message = parseJson(line);
+      const message = parseJson(line.replace(/^\ufeff/, ""));
       if (isObject(message)) return reader.read(message);
+      // `claude -p --output-format json --verbose` writes all of its lines as one list.
+      if (Array.isArray(message) && message.some(isObject))
+        return message.filter(isObject).flatMap((one) => reader.read(one));
       return line.trimStart().startsWith("{") ? [noticeEvent(line, true)] : [{ type: "log", line }];
     },
     end: () => reader.end?.() ?? [],

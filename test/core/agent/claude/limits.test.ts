@@ -124,6 +124,19 @@ describe("agent.kind claude: limits and failures", () => {
     ]);
   });
 
+  test("A19: a result with unreadable fields ends the turn, as what it says", async () => {
+    const odd = { errors: "boom", user_message_uuids: [1], terminal_reason: {} };
+    const error = await errorOf([], { ...odd, is_error: "true", result: "the disk is full" });
+    assert.equal(error.message, "the turn failed: the disk is full");
+    const bare = await errorOf([], { ...odd, subtype: null, result: ["no text"] });
+    assert.equal(bare.message, "the turn failed: unknown");
+    await using b = await claudeBench({
+      turns: [{ steps: [], result: { ...odd, is_error: null, result: 7 } }],
+    });
+    await using session = await b.start();
+    await session.turn("please", plain);
+  });
+
   test("A19: no result and exit 0 is a failure, and a line of more than 10 MiB is left out", async () => {
     const gone = await errorOf([{ do: "say", text: "hm" }], null);
     assert.equal(gone.code, "port_exit");

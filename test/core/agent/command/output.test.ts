@@ -46,6 +46,27 @@ describe("output of known programs", () => {
     ]);
   });
 
+  test("A19: claude's lines as one list, after a byte order mark; an error as text is one", () => {
+    const said = { type: "assistant", message: { content: [{ type: "text", text: "hi" }] } };
+    const ended = (is_error: unknown) => [
+      said,
+      { type: "result", subtype: "success", is_error, result: "boom" },
+    ];
+    const readOf = (written: string) => readerFor("claude", options).line(written);
+    for (const [isError, failure] of [
+      ["true", "boom"],
+      [true, "boom"],
+      ["false", null],
+      [null, null],
+    ] as const) {
+      const events = readOf(`\ufeff${JSON.stringify(ended(isError))}`);
+      assert.deepEqual(
+        events.map((event) => (event.type === "result" ? event.failure : event.type)),
+        ["message", failure],
+      );
+    }
+  });
+
   test("A19: claude's errors, denials, cost and maximum of turns", () => {
     const ended = (fields: object) =>
       eventsFrom("claude", [{ type: "result", is_error: true, ...fields }]);
