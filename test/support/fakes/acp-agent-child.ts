@@ -1,8 +1,6 @@
 import { appendFileSync, readFileSync, writeSync } from "node:fs";
 import { Readable, Writable } from "node:stream";
 import { type AgentContext, agent, ndJsonStream, RequestError } from "@agentclientprotocol/sdk";
-import { Client } from "@modelcontextprotocol/client";
-import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import type { AcpScript, AcpStep } from "./acp-script.ts";
 import { runCommand } from "./run-command.ts";
 import { nextTurn } from "./turn-count.ts";
@@ -69,6 +67,9 @@ async function called(name: string, args: Record<string, unknown>): Promise<unkn
   if (!server) return null;
   const { command, args: words } = server;
   const env = Object.fromEntries(server.env.map((one) => [one.name, one.value]));
+  // Few scripts call a tool, and every start of an agent would load these.
+  const { Client } = await import("@modelcontextprotocol/client");
+  const { StdioClientTransport } = await import("@modelcontextprotocol/client/stdio");
   await using client = Object.assign(new Client({ name: "scripted", version: "1" }), {
     [Symbol.asyncDispose]: () => client.close(),
   });
