@@ -9,7 +9,7 @@ import { openForge } from "../core/delivery/kinds.ts";
 import { siteProblems, type Trial, trialPush } from "../core/delivery/reachable.ts";
 import { inTime } from "../core/doctor/in-time.ts";
 import { fileChecks } from "../core/file-checks.ts";
-import { shortagesOf, troubleOf } from "../core/host.ts";
+import { hostPlaces, shortagesOf, troubleOf } from "../core/host.ts";
 import { kinds, sections } from "../core/kinds.ts";
 import { machineProblems } from "../core/machine-checks.ts";
 import { messageOf } from "../core/model/errors.ts";
@@ -76,7 +76,7 @@ export async function planOfOnePoll(
     const records = await readIssueRecords(dataDir);
     const paused = await readPause(dataDir);
     const pauses = await readAgentPauses(dataDir);
-    const sample = await sampleHost({ paths: [dataDir, config.workspace.root] });
+    const sample = await sampleHost(hostPlaces(config, dataDir));
     const host = troubleOf(shortagesOf(sample, config.host, []), systemClock.wall());
     const wall = systemClock.wall();
     const full = await isFull(dataDir);

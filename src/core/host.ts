@@ -1,8 +1,9 @@
 import type { Clock } from "./clock.ts";
+import type { Config } from "./config/config.ts";
 import { freeWanted, type HostLimits } from "./config/host.ts";
 import type { CoreDeps, CoreOptions } from "./core.ts";
 import type { HostTrouble } from "./model/gates.ts";
-import { type HostSample, sampleHost } from "./process/host.ts";
+import { type HostPlaces, type HostSample, sampleHost } from "./process/host.ts";
 import { sizeText } from "./text/text.ts";
 
 const intervalMs = 10_000;
@@ -12,8 +13,7 @@ const better = 1.25;
 export interface HostDeps {
   readonly clock: Clock;
   limits(): HostLimits;
-  /** The directories whose disks count. */
-  paths(): readonly string[];
+  places(): HostPlaces;
   /** Called when the answer changes. */
   changed(trouble: HostTrouble | null): void;
   readonly sample?: typeof sampleHost;
@@ -39,7 +39,7 @@ export class HostWatch {
 
   async look(): Promise<void> {
     const { clock, sample = sampleHost } = this.#deps;
-    const found = await sample({ paths: this.#deps.paths() });
+    const found = await sample(this.#deps.places());
     if (this.#isClosed) return;
     const before = this.#short;
     this.#short = shortagesOf(found, this.#deps.limits(), before);
@@ -54,6 +54,12 @@ export class HostWatch {
   }
 }
 
+/** What of the host's disks work needs: those of the data directory and the workspaces, which must take files where agents work here. */
+export function hostPlaces({ workspace, fleet, worker }: Config, dataDir: string): HostPlaces {
+  const isHere = fleet.url === null && worker.sshHosts.length === 0;
+  return { paths: [dataDir, workspace.root], written: isHere ? workspace.root : null };
+}
+
 /** Looks at the disks of the data directory and the workspaces. */
 export function openHost(
   { clock, dataDir }: CoreOptions,
@@ -63,12 +69,12 @@ export function openHost(
   return new HostWatch({
     clock,
     limits: () => current().host,
-    paths: () => [dataDir, current().workspace.root],
+    places: () => hostPlaces(current(), dataDir),
     changed: (trouble) => orchestrator().post({ type: "host.changed", trouble }),
   });
 }
 
-/** Something of which the host has too little, or too much. */
+/** Something of which the host has too little, or too much, or no place at all. */
 export interface Shortage {
   readonly name: string;
   readonly text: string;
@@ -76,12 +82,14 @@ export interface Shortage {
 
 /** What is short now; what was short before stays so until it is clearly better. Pure. */
 export function shortagesOf(
-  { memory, load, disks }: HostSample,
+  { memory, load, disks, refusal }: HostSample,
   limits: HostLimits,
   before: readonly Shortage[],
 ): readonly Shortage[] {
   const wasShort = (name: string) => before.some((one) => one.name === name);
   const all: Shortage[] = [];
+  if (refusal !== null)
+    all.push({ name: "place", text: `no place for workspaces: ${refusal} (workspace.root)` });
   const atLeast = (name: string, has: number, minimum: number, text: string) => {
     if (has < minimum * (wasShort(name) ? better : 1)) all.push({ name, text });
   };

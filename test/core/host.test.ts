@@ -24,6 +24,7 @@ function sample(parts: Partial<HostSample> = {}): HostSample {
     memory: { availableBytes: 8 * gib },
     load: 1,
     disks: [{ path: "/data", freeBytes: 100 * gib, totalBytes: 500 * gib }],
+    refusal: null,
     ...parts,
   };
 }
@@ -66,7 +67,7 @@ test("what is short stays so until it is clearly better, and only a changed answ
   const watch = new HostWatch({
     clock,
     limits: () => limitsOf(),
-    paths: () => ["/data"],
+    places: () => ({ paths: ["/data"] }),
     changed: (trouble) => told.push(trouble),
     sample: async () => found,
   });
@@ -130,4 +131,15 @@ test("a directory that does not exist yet is on the disk of its nearest parent",
   const { disks, load } = await sampleHost({ paths: [dir, join(dir, "not/yet")] });
   assert.deepEqual([disks.length, disks[0]?.totalBytes], [2, disks[1]?.totalBytes]);
   assert.ok((disks[0]?.freeBytes ?? 0) > 0 && load !== null);
+});
+
+test("a directory for workspaces that takes no files is said, also before it exists", async (t) => {
+  const dir = temporaryDir(t);
+  const refusalOf = async (written: string) => (await sampleHost({ paths: [], written })).refusal;
+  assert.equal(await refusalOf(join(dir, "new", "root")), null);
+  writeFileSync(join(dir, "file"), "", { mode: 0o777 });
+  const refusal = await refusalOf(join(dir, "file", "root"));
+  assert.equal(refusal, `${join(dir, "file", "root")} cannot be written: not a directory`);
+  const [shortage] = shortagesOf(sample({ refusal }), limitsOf(), []);
+  assert.equal(shortage?.text, `no place for workspaces: ${refusal} (workspace.root)`);
 });

@@ -6,7 +6,7 @@ import { wholeText } from "../answers.ts";
 import { hostLimitsOf, hostSection, storageSection } from "../config/host.ts";
 import { readOverlay } from "../config/service.ts";
 import { deliveryMigrations } from "../delivery/store.ts";
-import { type Shortage, shortagesOf } from "../host.ts";
+import { hostPlaces, type Shortage, shortagesOf } from "../host.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { notifyMigrations } from "../notify/store.ts";
 import { outbound } from "../outbound.ts";
@@ -174,12 +174,14 @@ export async function checkDisk({ dataDir, checked }: Project): Promise<Answer> 
   }
   const config = checked?.effective.config;
   const limits = config?.host ?? hostLimitsOf(storageSection.parse({}), hostSection.parse({}));
-  const paths = [dataDir, ...(config ? [config.workspace.root] : [])];
-  const sample = await sampleHost({ paths });
+  const places = config ? hostPlaces(config, dataDir) : { paths: [dataDir] };
+  const sample = await sampleHost(places);
   const short = shortagesOf(sample, limits, []);
   const disks = short.filter(({ name }) => name.startsWith("disk "));
   const say = (all: readonly Shortage[]) =>
     `new work waits: ${[...new Set(all.map(({ text }) => text))].join("; ")}`;
+  if (sample.refusal !== null)
+    return fail(null, say(short), "let this user write there, or set workspace.root");
   if (disks.length > 0) return fail(null, say(disks), "free space, or set storage.min_free");
   if (short.length > 0)
     return warn(say(short), "end other programs, or set host.max_load or host.min_memory");

@@ -1,6 +1,8 @@
-import { readFile, statfs } from "node:fs/promises";
+import { access, constants, readFile, statfs } from "node:fs/promises";
 import { cpus, loadavg } from "node:os";
 import { dirname, join } from "node:path";
+import { getSystemErrorMessage } from "node:util";
+import { systemCodeOf } from "../model/errors.ts";
 
 /** What the host has left now; null: it cannot be determined here. */
 export interface HostSample {
@@ -8,6 +10,8 @@ export interface HostSample {
   /** Load average of five minutes for each CPU of the machine. */
   readonly load: number | null;
   readonly disks: readonly DiskSample[];
+  /** Why nothing can be written in `written`: null: it can, or none was named. */
+  readonly refusal: string | null;
 }
 
 interface DiskSample {
@@ -16,15 +20,25 @@ interface DiskSample {
   readonly totalBytes: number;
 }
 
-interface SampleOptions {
-  /** Directories; one that does not exist yet counts as its nearest parent. */
+/** Directories; one that does not exist yet counts as its nearest parent. */
+export interface HostPlaces {
+  /** Their disks count. */
   readonly paths: readonly string[];
+  /** It must take files. */
+  readonly written?: string | null;
+}
+
+interface SampleOptions extends HostPlaces {
   /** Where /proc and /sys are; for tests. */
   readonly root?: string;
 }
 
 /** Reads a few small files and runs nothing. Never rejects. */
-export async function sampleHost({ paths, root = "/" }: SampleOptions): Promise<HostSample> {
+export async function sampleHost({
+  paths,
+  written = null,
+  root = "/",
+}: SampleOptions): Promise<HostSample> {
   const disks = await Promise.all(paths.map(diskOf));
   const [, five = 0] = loadavg();
   const count = cpus().length;
@@ -32,7 +46,24 @@ export async function sampleHost({ paths, root = "/" }: SampleOptions): Promise<
     memory: await memoryOf(root),
     load: process.platform === "win32" || count === 0 ? null : five / count,
     disks: disks.filter((disk) => disk !== null),
+    refusal: written === null ? null : await refusalOf(written),
   };
+}
+
+/** Asks the system; writes nothing. */
+async function refusalOf(path: string): Promise<string | null> {
+  for (let dir = path; ; dir = dirname(dir)) {
+    try {
+      // The dot refuses a file, which may be executable and writable too.
+      await access(`${dir}/.`, constants.W_OK | constants.X_OK);
+      return null;
+    } catch (error) {
+      if (systemCodeOf(error) === "ENOENT" && dir !== dirname(dir)) continue;
+      const errno = error instanceof Error && "errno" in error ? Number(error.errno) : 0;
+      const why = getSystemErrorMessage(errno);
+      return `${path} cannot be ${dir === path ? "written" : `made in ${dir}`}: ${why}`;
+    }
+  }
 }
 
 async function diskOf(path: string): Promise<DiskSample | null> {
