@@ -126,7 +126,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/core/model": ["zod"],
   "src/core/text": ["node:"],
   "src/core/clock.ts": ["node:"],
-  "src/core/answers.ts": ["node:"],
+  "src/core/answers.ts": ["src/core/text", "node:"],
   "src/core/outbound.ts": ["src/core/answers.ts", "node:"],
   "src/core/package.ts": [],
   "src/core/store": [...base, "lowdb"],

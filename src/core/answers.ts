@@ -1,3 +1,5 @@
+import { Gathered } from "./text/text.ts";
+
 // How much of an answer from outside is read. Whoever reads a whole body does it here.
 
 const mebibyte = 1024 * 1024;
@@ -75,14 +77,14 @@ export async function wholeBytes(
   { host, kind }: { readonly host: string; readonly kind: AnswerKind },
 ): Promise<Buffer<ArrayBuffer>> {
   const limitBytes = limits[kind];
-  const pieces: Uint8Array[] = [];
+  const gathered = new Gathered(limitBytes);
   let size = 0;
   for await (const piece of body ?? []) {
     size += piece.byteLength;
     if (size > limitBytes) throw new AnswerTooLarge(host, limitBytes);
-    pieces.push(piece);
+    gathered.add(piece);
   }
-  return Buffer.concat(pieces);
+  return gathered.bytes();
 }
 
 /** The whole body as text; bytes that are not UTF-8 are replaced, and a mark at its start is left out. */
@@ -95,14 +97,12 @@ export async function wholeText(
 
 /** The first `maxBytes` of a body. The rest is not read, and its connection ends. */
 export async function headOf(body: Pieces | null, maxBytes: number): Promise<Buffer> {
-  const pieces: Uint8Array[] = [];
-  let size = 0;
+  const gathered = new Gathered(maxBytes);
   for await (const piece of body ?? []) {
-    pieces.push(piece);
-    size += piece.byteLength;
-    if (size >= maxBytes) break;
+    gathered.add(piece);
+    if (gathered.bytes().length >= maxBytes) break;
   }
-  return Buffer.concat(pieces).subarray(0, maxBytes);
+  return gathered.bytes();
 }
 
 /** The last `maxBytes` of a body of which at most its kind's limit is read. */

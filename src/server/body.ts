@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Route } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
+import { Gathered } from "../core/text/text.ts";
 
 const maxBodyBytes = 1024 * 1024;
 const json = "application/json";
@@ -51,16 +52,16 @@ export async function readRaw(req: IncomingMessage): Promise<Buffer> {
   const declared = Number(req.headers["content-length"] ?? 0);
   if (declared > maxBodyBytes) throw tooLarge(req);
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
-  const chunks: Buffer[] = [];
+  const gathered = new Gathered(maxBodyBytes);
   let size = 0;
   const take = (chunk: Buffer) => {
     size += chunk.length;
-    if (size <= maxBodyBytes) return void chunks.push(chunk);
+    if (size <= maxBodyBytes) return gathered.add(chunk);
     req.off("data", take);
     reject(tooLarge(req));
   };
   req.on("data", take);
-  req.once("end", () => resolve(Buffer.concat(chunks)));
+  req.once("end", () => resolve(gathered.bytes()));
   req.once("error", reject);
   req.once("close", () => {
     if (!req.readableEnded) reject(new Error("the caller closed the connection"));

@@ -48,6 +48,10 @@ const http = process.getBuiltinModule("node:http");
 const drainMs = 5_000;
 /** A megabyte, the largest body, comes in this time over any line that the server is meant for. */
 const requestMs = 30_000;
+/** For a caller to read the answer to what is no request, before its connection is cut. */
+const lingerMs = 1_000;
+/** Further ones are closed at once: the files that agents and stores need must not be used up. 1,000 streams are promised. */
+const maxConnections = 4_096;
 const wildcards: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
 
 /** Binds `app` and announces it in `runtime.json`. Rejects with `cannot_listen`; then nothing is left bound. */
@@ -70,7 +74,13 @@ export async function listen(app: Koa, options: ListenOptions): Promise<Listenin
   const peers = isLoopback(host) ? (options.peers ?? new Peers()) : null;
   if (peers) server.on("connection", (socket) => peers.meet(socket));
   const responses = trackResponses(server);
-  server.on("clientError", answerUnreadable);
+  server.maxConnections = maxConnections;
+  server.on("clientError", (error, socket) => {
+    answerUnreadable(error, socket);
+    // A caller that keeps its end open, and sends more, would hold the connection for as long as it likes.
+    const cancel = clock.after(lingerMs, () => socket.destroy());
+    socket.once("close", cancel);
+  });
   const port = await bound(server, options);
   const url = `http://${urlHost(wildcards[host] ?? host)}:${port}`;
   const forget = await announced(server, options, url);

@@ -1,5 +1,10 @@
 import assert from "node:assert/strict";
+import { EventEmitter } from "node:events";
+import type { IncomingMessage } from "node:http";
 import { after, before, describe, test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { readRaw } from "../../src/server/body.ts";
 import { issue } from "../support/makers/issue.ts";
 import { createWorld, type World } from "../support/worlds/core.ts";
 import { type Ask, serve, type TestServer } from "../support/worlds/server.ts";
@@ -25,6 +30,25 @@ async function fails(path: string, ask: Ask, [status, code]: [number, string]) {
   assert.equal(error.code, code);
   return error;
 }
+
+test("THREAT-20: a body of single bytes takes no more memory than its length", async () => {
+  setFlagsFromString("--expose-gc");
+  const collect: unknown = runInNewContext("gc");
+  assert.ok(typeof collect === "function");
+  const used = () => {
+    collect();
+    return process.memoryUsage().heapUsed;
+  };
+  const request = Object.assign(new EventEmitter(), { headers: {} });
+  const body = readRaw(request as unknown as IncomingMessage);
+  const whole = Buffer.alloc(500_000, "x");
+  const before = used();
+  for (let at = 0; at < whole.length; at++) request.emit("data", whole.subarray(at, at + 1));
+  const grown = used() - before;
+  request.emit("end");
+  assert.ok((await body).equals(whole));
+  assert.ok(grown < 4 * mebibyte, `${grown} bytes`);
+});
 
 describe("H-7: a refresh takes a body of any shape, or none", () => {
   const given: [string, Ask][] = [

@@ -205,6 +205,30 @@ for (const [what, path, sent] of [
   });
 }
 
+test("THREAT-20: a caller that was answered with 408 or 400 and keeps its end open is cut off", async (t) => {
+  await using world = await createWorld();
+  const { clock } = world.scheduler;
+  const listening = await start(world, { requestTimeoutMs: 300 });
+  t.after(() => listening.close());
+  const head = "POST /webhooks/linear HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\n{";
+  for (const sent of [head, "no request\r\n\r\n"]) {
+    const socket = connect({ port: listening.port, host: "127.0.0.1", allowHalfOpen: true });
+    t.after(() => socket.destroy());
+    let isCut = false;
+    socket.on("error", () => {
+      isCut = true;
+    });
+    socket.write(sent);
+    await once(socket.resume(), "end");
+    clock.advance(1_000);
+    for (let tries = 0; tries < 200 && !isCut; tries++) {
+      socket.write("x");
+      await delay(10);
+    }
+    assert.ok(isCut, sent);
+  }
+});
+
 test("a stream outlives the time that a request may take to arrive", async () => {
   await using world = await createWorld();
   const listening = await start(world, { requestTimeoutMs: 300 });
