@@ -165,9 +165,9 @@ function printFiles({ files }: Diff, context: CommandContext): Promise<void> {
   return printPage({ columns, rows }, context);
 }
 
-/** A file or a program gets git's output unchanged; for a terminal, control characters are removed. */
+/** A file or a program gets git's output unchanged; for a terminal, control characters are removed, and what reorders text is named. */
 async function printPatch(patch: string, { stdout, print, paint }: CommandContext): Promise<void> {
-  if (stdout.isTTY) print(coloured(plain(patch), await paint()));
+  if (stdout.isTTY) print(coloured(plain(withNamedMarks(patch)), await paint()));
   else stdout.write(patch);
 }
 
@@ -202,6 +202,14 @@ async function diffFor(name: string, context: CommandContext): Promise<Diff> {
   }
   const query = path === null ? {} : { path };
   return onServerIssue(id, context, (client) => client.git.diff({ params: { id }, query }));
+}
+
+/** `code` with what would reorder it named, as `<U+202E>`: whoever reviews it must see what runs. */
+export function withNamedMarks(code: string): string {
+  return code.replaceAll(/\p{Bidi_Control}/gu, (one) => {
+    const hex = one.charCodeAt(0).toString(16).toUpperCase();
+    return `<U+${hex.padStart(4, "0")}>`;
+  });
 }
 
 function coloured(patch: string, paint: Paint): string {

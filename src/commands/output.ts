@@ -196,11 +196,11 @@ function shownWidth(text: string): number {
   return widthOf(plain(text));
 }
 
-/** JSON for a script or a terminal: characters that a terminal might act on are escaped. */
+/** JSON for a script or a terminal: characters that a terminal might act on, or that reorder text, are escaped. */
 export function jsonText(value: unknown, indent = 2): string {
   const text = JSON.stringify(value, null, indent) ?? "null";
   return text.replaceAll(
-    /(?!\n)\p{Cc}/gu,
+    /(?!\n)[\p{Cc}\p{Bidi_Control}]/gu,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
 }

@@ -20,10 +20,14 @@ interface FilePatch {
   readonly lines: readonly string[];
 }
 
-/** The parts of a patch by file; the name as git wrote it. */
+/** The parts of a patch by file; the name as git wrote it. What would reorder the code that is read is named. */
 export function filesOf(patch: string): readonly FilePatch[] {
   const files: { name: string; lines: string[] }[] = [];
-  for (const line of patch.split("\n")) {
+  const visible = patch.replaceAll(
+    /\p{Bidi_Control}/gu,
+    (one) => `<U+${one.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}>`,
+  );
+  for (const line of visible.split("\n")) {
     if (line.startsWith("diff --git ")) {
       files.push({
         name: line.slice("diff --git ".length).replace(/^a\/(.*) b\/\1$/, "$1"),

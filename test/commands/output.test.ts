@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { closest } from "../../src/commands/failure.ts";
+import { withNamedMarks } from "../../src/commands/git.ts";
 import {
   amount,
   fit,
+  jsonText,
   paintFor,
   plain,
   printPage,
@@ -72,6 +74,14 @@ test("text is cut by columns, and no character is split", () => {
   assert.equal(fit("日本語", 5), "日本…");
   assert.equal(fit("👩‍👩‍👧 family", 4), "👩‍👩‍👧…");
   assert.equal(fit("short", 5), "short");
+});
+
+test("what reorders the characters of code is named, and escaped in JSON, whose value stays", () => {
+  const code = 'if (admin) {\u2067 /* \u202e } */ "\u061c"';
+  assert.equal(withNamedMarks(code), 'if (admin) {<U+2067> /* <U+202E> } */ "<U+061C>"');
+  const json = jsonText({ code: `${code}\u009b` }, 0);
+  assert.doesNotMatch(json, /[\p{Bidi_Control}\p{Cc}]/u);
+  assert.deepEqual(JSON.parse(json), { code: `${code}\u009b` });
 });
 
 test("escape sequences, control and reordering characters are removed", () => {

@@ -33,6 +33,11 @@ test("a patch is read by file, and each line by its sign", () => {
   assert.deepEqual(files[0]?.lines.map(kindOf), ["same", "same", "hunk", "del", "add"]);
 });
 
+test("what reorders the characters of a line is named", () => {
+  const files = filesOf("diff --git a/a b/a\n+if (x) {\u2067 /* \u202e }");
+  assert.deepEqual(files[0]?.lines, ["+if (x) {<U+2067> /* <U+202E> }"]);
+});
+
 test("D22: files beyond the patch keep their figures, and only the first lines are open", () => {
   const long = Array.from({ length: 1_000 }, (_, at) => `+line ${at}`);
   const text = ["a", "b", "c"].flatMap((name) => [`diff --git a/${name} b/${name}`, ...long]);
