@@ -210,7 +210,8 @@ test("THREAT-20: a caller that was answered with 408 or 400 and keeps its end op
   const { clock } = world.scheduler;
   const listening = await start(world, { requestTimeoutMs: 300 });
   t.after(() => listening.close());
-  const head = "POST /webhooks/linear HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\n{";
+  const head =
+    "POST /webhooks/linear HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\n{";
   for (const sent of [head, "no request\r\n\r\n"]) {
     const socket = connect({ port: listening.port, host: "127.0.0.1", allowHalfOpen: true });
     t.after(() => socket.destroy());

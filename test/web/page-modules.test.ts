@@ -74,7 +74,9 @@ test("D22: lines have colours as their own side of the change has them; long lin
     `+const long = "${"x".repeat(1_000)}";`,
     "+const fresh = 2;",
   ];
-  const found = await coloured("ts", lines);
+  // What takes longer than its budget stays plain, and the first time it may, on a machine at work.
+  let found = await coloured("ts", lines);
+  for (let tries = 0; tries < 50 && !found.has(7); tries++) found = await coloured("ts", lines);
   const said = (at: number) =>
     found
       .get(at)
