@@ -131,7 +131,7 @@ function notLookedUp(core: Core, identifier: string, error: SymphonyError): Symp
   return new SymphonyError(error.code, message, {
     cause: error,
     details: { ...error.details, tracker: kind, lastKnown: known?.facts ?? null },
-    hint: "symphony runtime",
+    hint: error.hint ?? "symphony runtime",
   });
 }
 

@@ -9,6 +9,7 @@ import type { Effective } from "./config/check.ts";
 import { agentsInUse, type Config, settingsOf } from "./config/config.ts";
 import { type Problem, problemsOf } from "./config/finding.ts";
 import type { ConfigService } from "./config/service.ts";
+import type { Bus } from "./events/bus.ts";
 import type { Logger } from "./events/log.ts";
 import { messageOf, SymphonyError } from "./model/errors.ts";
 import { noticeProgramProblems } from "./notify/checks.ts";
@@ -170,7 +171,8 @@ const lookSoonMs = 60_000;
 
 interface FollowDeps extends Omit<WholeDeps, "tracker" | "hide"> {
   readonly config: ConfigService;
-  readonly trackers: { readonly tracker: Tracker };
+  readonly trackers: { readonly tracker: MachineDeps["tracker"] & Pick<Tracker, "secretEnvNames"> };
+  readonly bus: Pick<Bus, "subscribe">;
   readonly log: Logger;
   readonly redactor: Pick<Redactor, "add">;
 }
@@ -182,19 +184,21 @@ export interface MachineWatch {
 }
 
 /**
- * Makes the checks at the start, after each change of the configuration, and from time to time; what they find is in the
- * configuration's warnings. It delays nothing.
+ * Makes the checks at the start, after each change of the configuration, when a poll leaves nothing to work on (a state or a label
+ * may have another name now), and from time to time; what they find is in the configuration's warnings. It delays nothing.
  */
 export function followMachine(deps: FollowDeps): MachineWatch {
-  const { config, clock, log, trackers, redactor } = deps;
+  const { config, clock, log, trackers, redactor, bus } = deps;
   const hide = (value: string) => redactor.add(value);
   const models = modelNames({ ...deps, hide }, () => trackers.tracker.secretEnvNames);
   let cancel = () => {};
   let isStopped = false;
+  let lookedAt = 0;
   let turn: Promise<void> = Promise.resolve();
   const look = async () => {
     if (isStopped) return;
     cancel();
+    lookedAt = clock.now();
     const { current } = config;
     const found = await machineProblems(current, {
       ...deps,
@@ -213,12 +217,18 @@ export function followMachine(deps: FollowDeps): MachineWatch {
   const unwatch = config.watch(({ type }) => {
     if (type === "changed") again();
   });
+  const unsubscribe = bus.subscribe({ filter: { types: ["poll.completed"] } }, ({ data }) => {
+    if (data?.["queued"] !== 0 || isStopped) return;
+    cancel();
+    cancel = clock.after(Math.max(lookedAt + lookSoonMs - clock.now(), 0), again);
+  });
   return {
     settled: () => turn,
     stop() {
       isStopped = true;
       cancel();
       unwatch();
+      unsubscribe();
     },
   };
 }

@@ -181,6 +181,15 @@ test("S3: when the tracker cannot be asked, the answer is 502 with what is last 
   assert.equal(error.details.last_known, null);
 });
 
+test("S3: when the tracker refuses its key, the answer for an issue says what mends it", async () => {
+  await using it = await world();
+  await shut(it, "ENG-2");
+  it.fake.fail({ kind: "status", status: 401, times: 99 });
+  const { error } = (await it.server.ask("/api/v1/ENG-3")).json();
+  assert.equal(error.code, "tracker_status");
+  assert.match(error.details.hint, /symphony secrets/);
+});
+
 test("S3: an issue that is done is read again when a person asks, since no poll does; its age is that of the answer", async () => {
   await using it = await world();
   const post = { method: "POST", body: { to: "completed" } };

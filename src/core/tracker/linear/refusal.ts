@@ -66,7 +66,7 @@ export function refusalError(refusal: Refusal, redact: Redact, isApp: boolean): 
   const [code, message] = verdict(refusal, isApp ? "the app's token" : "the API key");
   const check = isApp
     ? "Check client_id and client_secret of tracker.provider.oauth, and that the app is still installed in the workspace: docs/trackers/linear-agent.md"
-    : "Check the Linear API key";
+    : "check the API key: symphony secrets list";
   const hint = status === 401 ? { hint: check } : {};
   return new SymphonyError(code, said === "" ? message : `${message}: ${said}`, {
     details,

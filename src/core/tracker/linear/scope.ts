@@ -42,7 +42,7 @@ export interface ScopeView {
   readonly teamIds: readonly string[];
 }
 
-/** Longest time until a renamed state or a new team is noticed. */
+/** Longest time until a renamed state or a new team is noticed, unless a poll has no issues any more. */
 const oldestMs = 1_800_000;
 /** Shortest time before a name that was not found is looked up again. */
 const missAgainMs = 300_000;
@@ -85,8 +85,9 @@ export class Scope {
     this.#clock = clock;
   }
 
-  view(): Promise<ScopeView> {
-    if (this.#view === null || this.#ageMs() > oldestMs) {
+  /** At most `maxAgeMs` old. */
+  view(maxAgeMs = oldestMs): Promise<ScopeView> {
+    if (this.#view === null || this.#ageMs() > maxAgeMs) {
       this.#requestedAt = this.#clock.now();
       const view = this.#ask();
       this.#view = view;

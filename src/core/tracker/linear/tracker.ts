@@ -47,6 +47,8 @@ export interface LinearTracker extends Tracker {
 }
 
 const defaultFullPassMs = 300_000;
+/** A state may have got another name. */
+const namesAgeMs = 60_000;
 
 /**
  * The Linear adapter for one configuration; another configuration needs another adapter. Sends no request yet.
@@ -99,7 +101,7 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     aheadMs: () => client.gap.aheadMs,
     newComments: (issue, since) => readSince(client, issue, { since, owner }),
     async scopeNames({ labels }) {
-      const { teams } = await scope.view();
+      const { teams } = await scope.view(namesAgeMs);
       const named = [...teams].map(([team, all]) => [team, all.map(({ name }) => name)] as const);
       const { provider } = config;
       const isSigned = linearWebhook.secret(provider, lookup) !== null;
