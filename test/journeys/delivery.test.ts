@@ -287,6 +287,38 @@ test("delivery: a history of its own, which nothing could merge, is the agent's 
   );
 });
 
+test("DELIVERY-27: work on two branches, or in a stash, holds its issue and is named; brought together it is delivered without a turn", async () => {
+  const commit = "git add -A; git -c user.name=a -c user.email=a@b commit -q -m work";
+  const run = (command: string) => [[{ do: "run", command }]] as const;
+  const issues = {
+    "LOCAL-1": run(`echo x > x; ${commit}; git checkout -q -b side HEAD~1; echo y > y; ${commit}`),
+    "LOCAL-2": run("echo z >> one.txt; git -c user.name=a -c user.email=a@b stash -q"),
+  };
+  await using place = await deliveryProject({ issues });
+  await create(place, "Apart");
+  await create(place, "Stashed");
+  await using server = await Served.start(place);
+  const held = await eventually("both are held", async () => {
+    const { held: all } = await server.client.system.state({});
+    return all.length === 2 ? all.map(({ reason }) => reason).sort() : undefined;
+  });
+  assert.match(held[0] ?? "", /symphony\/LOCAL-1-apart has commits that the commit checked out/);
+  assert.match(held[1] ?? "", /^nothing is offered: what was made is in a stash of its workspace/);
+  assert.equal(gitIn(place.bare)("branch", "--list", "symphony/*"), "");
+  const git = gitIn(place.workspace("LOCAL-1"));
+  git("merge", "-q", "--no-edit", "symphony/LOCAL-1-apart");
+  gitIn(place.workspace("LOCAL-2"))("stash", "pop", "-q");
+  for (const [id, file] of [
+    ["LOCAL-1", "symphony/LOCAL-1-apart:x"],
+    ["LOCAL-2", "symphony/LOCAL-2-stashed:one.txt"],
+  ] as const) {
+    const { code, stderr } = await symphony(place, "deliver", id);
+    assert.equal(code, 0, stderr);
+    assert.match(gitIn(place.bare)("show", file), /[xz]$/);
+    await eventually("it is in review", async () => (await statusOf(server, id)) === "review");
+  }
+});
+
 test("delivery: a file with a secret is not pushed; the issue is held with its path, and the file stays", async () => {
   const leak = [
     [{ do: "edit", path: ".env", content: "TOKEN=canary-6f1d2c3b4a\n" }, ...greet],

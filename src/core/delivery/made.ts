@@ -10,7 +10,7 @@ import { commitWork, type LeftOut } from "../repository/commit.ts";
 import type { Identity } from "../repository/git.ts";
 import type { Contents } from "../repository/lfs.ts";
 import type { LfsStore } from "../repository/lfs-store.ts";
-import { examineOffer } from "../repository/offer.ts";
+import { type Elsewhere, examineOffer, workElsewhere } from "../repository/offer.ts";
 import { repositoryFor, repositoryOfWork } from "../repository/routing.ts";
 import { type Signer, SigningFailure } from "../repository/signing.ts";
 import { gitHead } from "../repository/survey.ts";
@@ -102,16 +102,18 @@ export async function madeBy(turn: LeftWork, deps: MadeDeps): Promise<Made | Unr
     return { kind: "refused", reason, next: "deliver" };
   }
   const rules = offerRules(delivery, { lfs, holdsSecret: deps.holdsSecret });
-  const offered = await examineOffer({ path: workspace.path, base, head, rules, signal });
+  const where = { path: workspace.path, base, head, signal };
+  const offered = await examineOffer({ ...where, rules });
+  const elsewhere = await workElsewhere(where, baseline);
   if (offered.commits === 0 || head === known.head) {
     // A later round may leave everything as it is, and only answer.
-    return leftOut.length === 0 || known.head !== null
-      ? { kind: "unchanged" }
-      : {
-          kind: "refused",
-          reason: `nothing was committed: ${leftOutOf(leftOut)}; ${mendIt(turn)}`,
-          next: "deliver",
-        };
+    const why = known.head === null ? whyNothing(leftOut, elsewhere) : null;
+    if (why === null) return { kind: "unchanged" };
+    return { kind: "refused", reason: `${why}; ${mendIt(turn)}`, next: "deliver" };
+  }
+  if (elsewhere.refs.includes(known.branch)) {
+    const reason = `not pushed, the work stays in its workspace: ${known.branch} has commits that the commit checked out there (${head.slice(0, 10)}) does not have; merge one into the other; ${mendIt(turn)}`;
+    return { kind: "refused", reason, next: "deliver" };
   }
   if (offered.objections.length > 0) {
     const how = `next: allow it in the settings of delivery, or take it out of the commits in ${workspace.path}, ${thenDeliver}`;
@@ -122,6 +124,17 @@ export async function madeBy(turn: LeftWork, deps: MadeDeps): Promise<Made | Unr
   const failed = await deps.check(turn, delivery.checks);
   if (failed !== null) return redCheck(failed, turn);
   return { kind: "changed", head, from: offered.base };
+}
+
+/** Why there is nothing to offer although something was made; null: nothing was. */
+function whyNothing(leftOut: readonly LeftOut[], { refs, stashes }: Elsewhere): string | null {
+  if (leftOut.length > 0) return `nothing was committed: ${leftOutOf(leftOut)}`;
+  const named = refs.slice(0, objectionsNamed).map((ref) => oneLine(ref, maxPathChars));
+  const stash = stashes === 0 ? [] : [stashes === 1 ? "a stash" : `${stashes} stashes`];
+  const places = [...named, ...stash];
+  return places.length === 0
+    ? null
+    : `nothing is offered: what was made is in ${places.join(", ")} of its workspace, and not in what is checked out`;
 }
 
 /** What no commit takes along, in words. */

@@ -203,7 +203,10 @@ class Radar {
     for (const meeting of meetings) {
       const end = parts.indexOf("", at);
       if (end < at + 2) throw new Error("git did not compare every pair");
-      found.set(meeting, parts.slice(at + 2, end));
+      found.set(
+        meeting,
+        parts.slice(at + 2, end).map((name) => ownName(name, meeting)),
+      );
       at = end + 1;
     }
     return found;
@@ -230,6 +233,12 @@ class Radar {
     this.#lines.set(key, lines);
     return lines;
   }
+}
+
+/** The name that the branches have for a file that is a directory on the other side: git's merge appends the commit to it. */
+function ownName(name: string, { one, other }: Meeting): string {
+  const end = [one.head, other.head].find((head) => name.endsWith(`~${head}`));
+  return end === undefined ? name : name.slice(0, -end.length - 1);
 }
 
 /** Names that both have, or that make a file of one a directory of the other. */

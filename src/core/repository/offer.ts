@@ -1,13 +1,14 @@
 import { commitId } from "../config/git.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { plainName } from "../text/text.ts";
-import { commitOf, gitDirOf } from "./checkout.ts";
-import { mergeBase } from "./commits.ts";
+import { gitDirOf } from "./checkout.ts";
+import { commitsOnlyHere, type Known, mergeBase } from "./commits.ts";
 import { openProtectedGit, type ProtectedGit } from "./git.ts";
 import type { Contents } from "./lfs.ts";
 import { examineOffered } from "./lfs-offer.ts";
 import { type Pointer, pointerIn } from "./lfs-store.ts";
 import { split } from "./lists.ts";
+import { refsOf, repositoryAt } from "./refs.ts";
 import { gitHead } from "./survey.ts";
 
 export interface OfferRules {
@@ -119,33 +120,37 @@ export async function examineOffer(order: OfferOrder): Promise<Offered> {
   });
 }
 
-/**
- * Whether any file differs between where `head` left `base` and `head`; null when that cannot be
- * determined, as in a shallow clone whose history ends before that.
- */
-export async function hasDifference(
-  order: Pick<OfferOrder, "path" | "base" | "head" | "signal">,
-): Promise<boolean | null> {
-  return withGit(order, [order.base, order.head], async (git) => {
-    const from = await mergeBase(git, [order.base, order.head], timeoutMs);
-    if (from === null) return null;
-    return (await numstat(git, from, order.head)).length > 0;
-  });
+/** Work of a repository that a push of its HEAD leaves behind. */
+export interface Elsewhere {
+  /** Branches, tags and other worktrees with commits that HEAD does not have. */
+  readonly refs: readonly string[];
+  readonly stashes: number;
 }
 
 /**
- * Whether HEAD of the workspace and the issue's branch hold different commits; null when the branch
- * does not exist or HEAD cannot be read. Never rejects.
+ * What `head` and `base` do not have, nor what the repository knows of its remotes. `known`: how the workspace was made. Where
+ * it cannot be read, nothing; rejects only with the signal's reason.
  */
-export async function isApart(
-  path: string,
-  branch: string,
-): Promise<{ readonly head: string; readonly branch: string; readonly apart: boolean } | null> {
-  const [gitDir, at] = await Promise.all([gitDirOf(path), gitHead(path)]);
-  if (gitDir === null || at?.head == null) return null;
-  const tip = at.branch === branch ? at.head : await commitOf(`refs/heads/${branch}`, gitDir);
-  if (tip === null) return null;
-  return { head: at.head, branch: tip, apart: tip !== at.head || at.branch !== branch };
+export async function workElsewhere(
+  order: Pick<OfferOrder, "path" | "base" | "head" | "signal">,
+  known: Known | null,
+): Promise<Elsewhere> {
+  const { path, base, head, signal } = order;
+  try {
+    const repository = await repositoryAt(path);
+    if (repository === null) return { refs: [], stashes: 0 };
+    const refs = await refsOf(repository);
+    const { linked } = repository;
+    const tracked = [...refs.all].filter(([name]) => name.startsWith("refs/remotes/"));
+    const remote = [base, head, ...tracked.map(([, id]) => id)];
+    return await withGit(order, [base, head], async (git) => {
+      const found = await commitsOnlyHere(git, refs, { linked, known, remote });
+      return { refs: found.refs.map(plainName), stashes: refs.stashes };
+    });
+  } catch {
+    signal.throwIfAborted();
+    return { refs: [], stashes: 0 };
+  }
 }
 
 async function withGit<T>(

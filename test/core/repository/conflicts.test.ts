@@ -81,6 +81,23 @@ test("a renamed file and a change of it meet; no common commit is unknown", asyn
   await assert.rejects(conflictsAmong({ ...order, branches: [bad] }), coded("no_repository"));
 });
 
+test("DELIVERY-33: a file that is a directory on the other side is named as its branch has it", async (t) => {
+  const { path, gitDir, base, branch } = bench(t);
+  const file = branch("file", () => writeFileSync(join(path, "other"), "y\n"));
+  const folder = branch("folder", () => {
+    rmSync(join(path, "other"));
+    mkdirSync(join(path, "other"));
+    writeFileSync(join(path, "other", "inner"), "z\n");
+  });
+  const order = { gitDir, base, branches: [file, folder], cache: new Map(), signal };
+  const [pair] = await conflictsAmong(order);
+  const found = pair?.overlaps?.filter(({ kind }) => kind === "conflict") ?? [];
+  assert.deepEqual(
+    found.map(({ path: name }) => name),
+    ["other"],
+  );
+});
+
 test("no program that an agent configured is run", async (t) => {
   const { path, gitDir, base, branch, line } = bench(t);
   const branches = [branch("one", line(5, "one")), branch("two", line(5, "two"))];

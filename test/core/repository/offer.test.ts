@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { examineOffer, hasDifference, isApart } from "../../../src/core/repository/offer.ts";
+import { examineOffer, workElsewhere } from "../../../src/core/repository/offer.ts";
 import { gitIn, setTraps } from "../../support/makers/git-repository.ts";
 import { coded, temporaryDir } from "../../support/makers/storage.ts";
 
@@ -112,30 +112,46 @@ test("DELIVERY-31: no program that an agent configured is run", async (t) => {
   rmSync(marks, { recursive: true });
   mkdirSync(marks);
   assert.equal((await offer(head)).files, 1);
-  assert.equal(await hasDifference({ path, base, head, signal }), true);
-  await isApart(path, "main");
+  await workElsewhere({ path, base, head, signal }, null);
   assert.deepEqual(readdirSync(marks), []);
 });
 
-test("without a common commit a difference is unknown; a head that is not here is refused", async (t) => {
-  const { path, git, write, commit, base, offer } = bench(t);
-  assert.equal(await hasDifference({ path, base, head: base, signal }), false);
+test("without a common commit there is no base; a head that is not here is refused", async (t) => {
+  const { git, write, commit, offer } = bench(t);
   git("checkout", "-q", "--orphan", "other");
   write("new", "x\n");
   const head = commit();
-  assert.equal(await hasDifference({ path, base, head, signal }), null);
   assert.equal((await offer(head)).base, null);
   await assert.rejects(offer("0".repeat(40)), coded("no_repository"));
   await assert.rejects(offer("--all"), coded("no_repository"));
 });
 
-test("HEAD and the issue's branch may be apart", async (t) => {
-  const { path, git, commit, base } = bench(t);
-  assert.deepEqual(await isApart(path, "main"), { head: base, branch: base, apart: false });
+test("DELIVERY-27: what is on other branches than HEAD, and in stashes, is named; what HEAD or a remote has is not", async (t) => {
+  const { path, git, write, commit, base } = bench(t);
+  const where = (head: string) => ({ path, base, head, signal });
+  const elsewhere = (head: string, known: Parameters<typeof workElsewhere>[1] = null) =>
+    workElsewhere(where(head), known);
+  assert.deepEqual(await elsewhere(base), { refs: [], stashes: 0 });
+  git("checkout", "-q", "-b", "side");
+  const side = commit();
   git("checkout", "-q", "--detach");
   const head = commit();
-  assert.deepEqual(await isApart(path, "main"), { head, branch: base, apart: true });
-  assert.equal(await isApart(path, "none"), null);
+  assert.deepEqual(await elsewhere(head), { refs: [], stashes: 0 }, "HEAD has both");
+  git("checkout", "-q", "main");
+  write("stashed", "x\n");
+  git("add", "-A");
+  git("stash", "-q");
+  assert.deepEqual(await elsewhere(base), { refs: ["side"], stashes: 1 });
+  const asMade = { head: base, refs: new Map([["refs/heads/side", side]]) };
+  assert.deepEqual((await elsewhere(base, asMade)).refs, [], "it was there before the work");
+  git("update-ref", "refs/remotes/origin/side", side);
+  assert.deepEqual((await elsewhere(base)).refs, []);
+  writeFileSync(join(path, ".git", "refs", "heads", "broken"), `${"0".repeat(39)}1\n`);
+  assert.deepEqual(
+    await elsewhere(base),
+    { refs: [], stashes: 0 },
+    "what cannot be read says nothing",
+  );
 });
 
 test("4,000 files in one commit are examined", async (t) => {
