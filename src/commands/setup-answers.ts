@@ -270,7 +270,9 @@ async function chooseAgent(
         ? ""
         : found.login === null
           ? `, no login yet: ${found.program.login}`
-          : ", logged in";
+          : found.login === "unseen"
+            ? ", its login may be in a keyring"
+            : ", logged in";
     return { name: `${value.name}: ${value.title}${login}`, value };
   });
   return select("Which agent works?", choices, context);

@@ -39,8 +39,8 @@ async function withProviderKey(
   const { program } = found;
   if (program.name !== "codex") return found;
   const { codexProvider } = await import("../core/agent/codex/provider.ts");
-  const { isOther, keyName } = await codexProvider(env);
-  if (!isOther) return found;
+  const { isOther, keyName, usesKeyring } = await codexProvider(env);
+  if (!isOther) return found.login === null && usesKeyring ? { ...found, login: "unseen" } : found;
   if (keyName === null) return { ...found, login: "key", program: { ...program, keyNames: [] } };
   const settings = ["codex:", `  env_passthrough: [${keyName}] # the key of codex's own provider`];
   const own = { keyNames: [keyName], login: `symphony secrets add ${keyName}` };

@@ -136,10 +136,15 @@ function sayFound({ repository, remark, installed }: SetupFacts, { note }: Comma
       : `${repository.url}, ${repository.branch === null ? "no branch is checked out" : `branch ${repository.branch}`}`;
   note(`repository: ${remark === null ? where : `${where}; ${remark}`}`);
   const agents = installed.map(
-    ({ program, login }) => `${program.name}${login === null ? " (no login)" : ""}`,
+    ({ program, login }) => `${program.name}${loginRemarks[login ?? "none"]}`,
   );
   note(`agents: ${agents.join(", ") || "none of codex, claude, gemini and opencode"}`);
 }
+
+const loginRemarks = {
+  ...{ file: "", key: "", none: " (no login)" },
+  unseen: " (its login may be in a keyring, which cannot be seen from here)",
+};
 
 function summaryOf({ tracker, project, agent, level }: SetupChoice) {
   return { tracker: tracker.kind, project, agent: agent.name, level };
@@ -270,7 +275,12 @@ function firstSteps(
   const commit = repository?.isEmpty
     ? ["git commit --allow-empty -m First   # agents need a commit to start from"]
     : [];
-  const login = own?.login === null ? [`${own.program.login}   # ${agent.name} has no login`] : [];
+  const login =
+    own?.login === null
+      ? [`${own.program.login}   # ${agent.name} has no login`]
+      : own?.login === "unseen"
+        ? ["symphony doctor --smoke   # one turn: whether its login is in the keyring"]
+        : [];
   const { keyName } = tracker.setup;
   const serve = serveLine({ workflowPath, dataDir }, cwd);
   const isHere = dataDir === join(cwd, ".symphony");

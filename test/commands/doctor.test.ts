@@ -513,6 +513,11 @@ test("D5: codex: a real handshake; without a login a warning with the command, a
   const alone = agentOf(await doctor({ ...place, env }));
   assert.deepEqual([alone?.status, alone?.next], ["warn", "codex login"], alone?.message);
   mkdirSync(join(place.home, ".codex"));
+  const ring = 'cli_auth_credentials_store = "auto"';
+  writeFileSync(join(place.home, ".codex", "config.toml"), ring);
+  const unseen = agentOf(await doctor({ ...place, env }));
+  assert.equal(unseen?.status, "not_asked");
+  assert.match(unseen?.message ?? "", /may be in a keyring.*symphony doctor --smoke/);
   writeFileSync(join(place.home, ".codex", "auth.json"), "not read");
   const well = agentOf(await doctor({ ...place, env }));
   assert.deepEqual([well?.status, well?.message], ["ok", "codex answers, with 1 model"]);

@@ -228,6 +228,19 @@ test("an agent has a login by a key only where it uses the key: that of OpenAI i
   assert.match(written(place), /env_passthrough: \[GEMINI_API_KEY\]/);
 });
 
+test("a login of codex that may be in a keyring is not said to be missing, and a turn is what tells", async (t) => {
+  const place = project(t, "codex");
+  mkdirSync(join(place.home, ".codex"));
+  writeFileSync(
+    join(place.home, ".codex", "config.toml"),
+    'cli_auth_credentials_store = "keyring"\n',
+  );
+  const { stderr } = await symphony(place, "init", "--yes");
+  assert.match(stderr, /agents: codex \(its login may be in a keyring/);
+  assert.match(stderr, /next: symphony doctor --smoke /);
+  assert.doesNotMatch(stderr, /no login/);
+});
+
 test("D4: only agents that were found are offered, those with a login first", {
   skip: noTerminal,
 }, async (t) => {

@@ -92,8 +92,8 @@ export const knownPrograms: readonly KnownProgram[] = [
 export interface InstalledAgent {
   readonly program: KnownProgram;
   readonly path: string;
-  /** `file`: its own login is there; `key`: a variable or a secret has a key; null: neither was found. */
-  readonly login: "file" | "key" | null;
+  /** `file`: its own login is there; `key`: a variable or a secret has a key; `unseen`: it may be in a keyring; null: none was found. */
+  readonly login: "file" | "key" | "unseen" | null;
 }
 
 /** Where the user's login shell finds a program; null: it does not. */

@@ -60,6 +60,8 @@ export interface OwnProvider {
   readonly baseUrl: string | null;
   /** It is another one than the agent's own, so the agent's own list says nothing about its models. */
   readonly isOther: boolean;
+  /** Its login is, or may be, in the system's keyring, which is not looked into. */
+  readonly usesKeyring: boolean;
   /** null: the agent decides. */
   readonly model: string | null;
 }

@@ -133,7 +133,10 @@ async function loginAnswer({ agent, row }: Named, asking: AgentAsking): Promise<
   const own = await row.models?.own?.(settings, modelsDeps(asking));
   if (own?.isOther || (own?.baseUrl ?? null) !== null) return null;
   const login = await loginOf(known, project.env, (name) => Boolean(project.lookup(name)));
-  return login === null ? warn(`${agent} answers, but has no login`, known.login) : null;
+  if (login !== null) return null;
+  if (!own?.usesKeyring) return warn(`${agent} answers, but has no login`, known.login);
+  const unseen = `${agent} answers; its login may be in a keyring, which cannot be seen from here: symphony doctor --smoke asks by a turn`;
+  return asking.smoke ? null : notAsked(unseen);
 }
 
 function modelsDeps({ project, version, hidden }: AgentAsking) {

@@ -42,6 +42,7 @@ export const occasionEvents: readonly EventType[] = [
   "issue.failed",
   "issue.held",
   "issue.completed",
+  "issue.review",
   "branch.pushed",
   "pull_request.opened",
   "budget.reached",
@@ -86,9 +87,16 @@ function meaningOf({ type, message, data, issueIdentifier: issue }: SymphonyEven
     }
     case "issue.completed":
       return { names: ["done"], reason: message };
+    case "issue.review":
+      // What is pushed is said by the events of its delivery.
+      return data["delivers"] === false
+        ? { names: ["delivered"], reason: message, ...nextIn(data, issue, "look") }
+        : null;
     case "branch.pushed":
       // With a pull request the opening of that is the delivery.
-      return data["mode"] === "branch" ? { names: ["delivered"], reason: message } : null;
+      return data["mode"] === "branch"
+        ? { names: ["delivered"], reason: message, ...nextIn(data, issue, "look") }
+        : null;
     case "pull_request.opened": {
       const { number, url } = data;
       const address = typeof url === "string" && /^https?:\/\//.test(url) ? url : null;

@@ -95,8 +95,8 @@ export interface Batch {
   readonly steps: readonly (Addition | Ended)[];
 }
 
-/** A standstill is reported when it has lasted this long: what ends before mends itself. */
-export const stoppedMs = 5 * 60_000;
+/** A standstill is reported when it has lasted this long: what ends before mends itself, as a pause of five minutes does. */
+export const stoppedMs = 5 * 60_000 + 20_000;
 /** One that is not over for good is reported again after this. */
 const againMs = 6 * 3_600_000;
 

@@ -58,17 +58,23 @@ export function wellEnded(
   const stateNow = normalState(issue.state);
   const isMovedByAgent =
     stateNow !== entry.startedIn && stateNow !== normalState(tracker.inProgress ?? "");
-  return propose(state, order, { moves: !isMovedByAgent, context });
+  const isUnchanged = made.kind === "unchanged";
+  return propose(state, order, { moves: !isMovedByAgent, isUnchanged, context });
 }
 
 /** The work goes to its people, and the issue waits for them. */
 function propose(
   state: State,
   order: Omit<OfferOrder, "moves"> & { readonly type: "offerWork" },
-  { moves, context }: { readonly moves: boolean; readonly context: Context },
+  {
+    moves,
+    isUnchanged = false,
+    context,
+  }: { readonly moves: boolean; readonly isUnchanged?: boolean; readonly context: Context },
 ): Decision {
   const { issue, attemptId, head, workspacePath } = order;
   const { onSuccess } = context.config.tracker;
+  const staysHere = context.config.delivery.mode === "none";
   const earlier = state.issues.get(issue.id)?.offer ?? null;
   const stateNow = normalState(issue.state);
   // Its commit has to be compared with the other branches first.
@@ -95,14 +101,15 @@ function propose(
     mustWait ? { ...order, moves, waitsFor: first ?? notCompared } : { ...order, moves },
     tell("issue.review", issue, {
       attemptId,
-      message: "its work is ready for review",
-      data: { head: offer.head, rounds: offer.rounds },
+      message: isUnchanged ? unchangedReview : "its work is ready for review",
+      data: { head: offer.head, rounds: offer.rounds, delivers: head !== null && !staysHere },
     }),
   );
 }
 
 const notCompared = "a comparison with the other branches (delivery.conflicts: order)";
 const waitsForPerson = "done, and waits for a person (tracker.on_success)";
+const unchangedReview = "its agent ended without a change, and it waits for review";
 const nothingChanged =
   "the agent ended its turn without a change (no_changes): read its last message, then say more in the issue and queue it again, or complete it";
 

@@ -108,7 +108,8 @@ test("what keeps new work from starting is reported once when it lasts for 5 min
   const back = { type: "tracker.recovered", message: "the tracker answers again" } as const;
   world.publish(away);
   await world.waiting("webhook", 1);
-  world.clock.advance(4 * minuteMs);
+  // As long as a provider is waited for that names no time.
+  await pass(world, 5);
   world.publish(back);
   await world.waiting("webhook", 0);
   // Another occasion does not take along what may end by itself.
@@ -117,7 +118,8 @@ test("what keeps new work from starting is reported once when it lasts for 5 min
   world.clock.advance(minuteMs);
   await world.outcome("webhook", "sent");
   assert.equal(receiver.received[0]?.body.headline, "EX-1 failed: Title of id-EX-1");
-  await pass(world, 5);
+  await pass(world, 4);
+  world.clock.advance(20_000);
   await arrived(receiver, 2);
   const [only, ...others] = receiver.received[1]?.body.occasions ?? [];
   assert.equal(receiver.received[1]?.body.headline, "new work waits");
@@ -138,6 +140,7 @@ test("a provider that is paused again and again is reported once in 6 hours, eac
   world.publish(resumed, paused("codex"), paused("claude"));
   await world.waiting("webhook", 2);
   await pass(world, 5);
+  world.clock.advance(20_000);
   await world.outcome("webhook", "sent");
   const { headline, occasions } = receiver.received[0]?.body ?? {};
   assert.equal(headline, "2 reasons why new work waits");
@@ -152,6 +155,27 @@ test("a provider that is paused again and again is reported once in 6 hours, eac
   world.clock.advance(6 * 60 * minuteMs);
   world.publish(resumed, paused("codex"));
   await world.waiting("webhook", 1);
+});
+
+test("work that is not pushed is delivered when it waits for review; what is pushed is said once, by its push", async () => {
+  await using receiver = await FakeReceiver.open();
+  await using world = await worldOf(receiver, [{ ...failures, when: ["delivered"] }]);
+  const review = (name: string, delivers: boolean) =>
+    ({
+      type: "issue.review",
+      ...{ issueId: `id-${name}`, issueIdentifier: name },
+      ...{ message: "its work is ready for review", data: { delivers } },
+    }) as const;
+  world.publish(review("EX-1", true), review("EX-2", false));
+  await world.waiting("webhook", 1);
+  world.clock.advance(minuteMs);
+  await arrived(receiver, 1);
+  const { headline, occasions } = receiver.received[0]?.body ?? {};
+  assert.equal(headline, "EX-2 is delivered: Title of id-EX-2");
+  assert.deepEqual(
+    [occasions[0].reason, occasions[0].next],
+    ["its work is ready for review", "symphony diff EX-2"],
+  );
 });
 
 test("D26: a first start with an old journal reports nothing of the past", async () => {

@@ -71,6 +71,9 @@ test("a state that on_success names is for work that changed nothing too", async
   await world.run("A-1").end({ kind: "completed", made: unchanged, issue: issue("A-1") });
   assert.equal(claimOf(world), "review");
   assert.ok(world.calls.includes("offer A-1 null and move"));
+  const said = world.events.find(({ type }) => type === "issue.review");
+  assert.match(said?.message ?? "", /ended without a change/);
+  assert.equal(said?.data?.["delivers"], false);
 });
 
 test("on_success hold: the work is offered, and the issue is held", async () => {

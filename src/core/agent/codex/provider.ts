@@ -1,12 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { SymphonyError } from "../../model/errors.ts";
-import { objectOf } from "../../text/text.ts";
+import { objectOf, shellQuoted } from "../../text/text.ts";
 import { commandsOf } from "../guard/program.ts";
 import type { JsonRpcPeer } from "../json-rpc.ts";
 import { refusalError } from "../refusals.ts";
 import { environmentOf, type Keys } from "../stored-values.ts";
-import { operatorHomeOf } from "./home.ts";
+import type { ConnectionOptions } from "./connection.ts";
+import { type CodexHome, operatorHomeOf } from "./home.ts";
 import { statements } from "./operator-config.ts";
 import { logIn, passKey } from "./protocol.ts";
 import type { CodexConfig } from "./settings.ts";
@@ -20,10 +21,12 @@ export interface CodexProvider {
   readonly model: string | null;
   /** The configuration names another provider than codex's own. */
   readonly isOther: boolean;
+  /** The login of codex is, or may be, in the system's keyring, under a name of its own for each home. */
+  readonly usesKeyring: boolean;
 }
 
 const usual = { command: "codex app-server", home: "private" };
-const nowhere: CodexProvider = { baseUrl: null, keyName: null, model: null, isOther: false };
+const nowhere = { baseUrl: null, keyName: null, model: null, isOther: false };
 
 /** As the command line and `config.toml` in `CODEX_HOME` have it; what cannot be read there is left out. */
 export async function codexProvider(
@@ -70,7 +73,7 @@ export async function requireProviderKey(
 export async function missingLogin(
   peer: Pick<JsonRpcPeer, "request">,
   config: Pick<CodexConfig, "command" | "home" | "envPassthrough">,
-  env: Readonly<Record<string, string | undefined>>,
+  { env, home }: Pick<ConnectionOptions, "env" | "home">,
 ): Promise<SymphonyError | null> {
   // A server of the operator's own may take requests without a login.
   const provider = await codexProvider(env, config).catch(() => null);
@@ -78,7 +81,11 @@ export async function missingLogin(
   if (!isOwn || config.envPassthrough.includes("OPENAI_BASE_URL")) return null;
   const answer = objectOf(await peer.request("account/read", {}).catch(() => null));
   if (answer["requiresOpenaiAuth"] !== true || answer["account"] !== null) return null;
-  return refusalError("authentication_failed", "codex is not logged in", logIn);
+  const own =
+    home && provider.usesKeyring
+      ? `a login in a keyring belongs to one home: CODEX_HOME=${shellQuoted(home.path)} codex login; then: symphony refresh`
+      : logIn;
+  return refusalError("authentication_failed", "codex is not logged in", own);
 }
 
 export function providerIn(
@@ -89,11 +96,12 @@ export function providerIn(
   const profile = withProfile ? values.get("profile") : undefined;
   const chosen = (key: string) => values.get(`profiles.${profile}.${key}`) ?? values.get(key);
   const model = chosen("model") ?? null;
+  const usesKeyring = /^(?:keyring|auto)$/.test(values.get("cli_auth_credentials_store") ?? "");
   const id = chosen("model_provider");
   if (id === undefined || id === "openai")
-    return { ...nowhere, baseUrl: values.get("openai_base_url") ?? null, model };
+    return { ...nowhere, baseUrl: values.get("openai_base_url") ?? null, model, usesKeyring };
   const of = (key: string) => values.get(`model_providers.${id}.${key}`) ?? null;
-  return { baseUrl: of("base_url"), keyName: of("env_key"), model, isOther: true };
+  return { baseUrl: of("base_url"), keyName: of("env_key"), model, isOther: true, usesKeyring };
 }
 
 /** The texts of a `config.toml`, by their dotted keys. */

@@ -97,8 +97,8 @@ export class CodexSession extends Session<LiveTurn> {
 
   /** The first turn does not wait for it. */
   async #lookAtLogin(): Promise<void> {
-    const { config, env } = this.#options;
-    this.#refusal = await missingLogin(this.#connection.peer, config, env);
+    const { config } = this.#options;
+    this.#refusal = await missingLogin(this.#connection.peer, config, this.#options);
     if (this.#refusal !== null) this.live?.fail(this.#refusal);
   }
 

@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
+import { mkdtempDisposable, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { AgentSession, SessionSpec } from "../../../../src/core/agent/agent.ts";
+import type { CodexHome } from "../../../../src/core/agent/codex/home.ts";
+import { missingLogin } from "../../../../src/core/agent/codex/provider.ts";
 import { FakeClock } from "../../../support/fakes/fake-clock.ts";
 import {
   completed,
@@ -100,6 +105,19 @@ describe("the handshake", () => {
         await assert.rejects(session.turn("go", plain), { code: "provider_refused" });
       }
     }
+  });
+
+  test("A11: where logins are in a keyring, the one of symphony's own home of codex is named", async () => {
+    const peer = { request: async () => ({ account: null, requiresOpenaiAuth: true }) };
+    await using own = await mkdtempDisposable(join(tmpdir(), "symphony-keyring-"));
+    await writeFile(join(own.path, "config.toml"), 'cli_auth_credentials_store = "keyring"\n');
+    const config = { command: "codex app-server", home: "private", envPassthrough: [] };
+    const home = { path: "/symphony's/home" } as unknown as CodexHome;
+    const around = { env: { CODEX_HOME: own.path }, home };
+    const refusal = await missingLogin(peer, config, around);
+    assert.match(refusal?.hint ?? "", /CODEX_HOME='\/symphony'\\''s\/home' codex login; then/);
+    const inherited = await missingLogin(peer, config, { ...around, home: null });
+    assert.doesNotMatch(inherited?.hint ?? "", /CODEX_HOME/);
   });
 
   test("A-5: policies go to the agent unchanged, unknown ones included", async () => {
