@@ -52,6 +52,10 @@ function asSymphonyError(thrown: unknown): SymphonyError {
     const hint = error.path === undefined ? "symphony help" : `${error.path} --help`;
     return new SymphonyError("usage", message, { hint });
   }
+  if (/^uv_os_(?:homedir|get_passwd) /.test(messageOf(error).replace(/^.*: /, ""))) {
+    const message = "this user has no entry on this machine, and HOME is not set";
+    return new SymphonyError("invalid_config", message, { hint: "HOME=/a/directory symphony …" });
+  }
   return new SymphonyError("internal_error", messageOf(error), {
     cause: error,
     hint: "run it again with --debug to see where it failed; symphony runtime shows whether the server is of another version",

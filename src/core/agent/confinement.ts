@@ -118,7 +118,7 @@ async function machineFor(options: ConfinementOptions): Promise<Machine> {
 async function machineOf(options: MachineOptions): Promise<Machine> {
   const { env } = options;
   const home = env["HOME"] ?? homedir();
-  const homes = await canonical([home, userInfo().homedir]);
+  const homes = await canonical([home, ...accountHomes()]);
   const [dataDir = ""] = await canonical([options.dataDir]);
   const [workspaceRoot = ""] = await canonical([options.workspaceRoot]);
   const projects = await canonical(await knownDataDirs(env));
@@ -129,6 +129,15 @@ async function machineOf(options: MachineOptions): Promise<Machine> {
   const closed = [...notShown, dataDir, ...projects.filter((dir) => dir !== workspaceRoot)];
   const programs = await programsOf(options, homes, hidden);
   return { home, homes, own, closed, logins, hidden, programs };
+}
+
+/** The home of this user's entry; the user of a container may have none. */
+function accountHomes(): readonly string[] {
+  try {
+    return [userInfo().homedir];
+  } catch {
+    return [];
+  }
 }
 
 function programsOf(

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { test } from "node:test";
+import { promisify } from "node:util";
 import type { SessionSpec } from "../../../src/core/agent/agent.ts";
 import { confinementOf } from "../../../src/core/agent/confinement.ts";
 import { isInside } from "../../../src/core/process/view.ts";
@@ -129,4 +131,28 @@ test("programs that a line names are visible, wherever the line names them", asy
   for (const line of lines) assert.deepEqual((await m.sees({ lines: [line] })).shown, [tool], line);
   const login = join(m.root, "home", ".ssh", "id");
   assert.deepEqual((await m.sees({ lines: [`cat ${login} ${m.root}/data/master.key`] })).shown, []);
+});
+
+test("a user without an entry on this machine, as in a container, has the home of HOME alone", async () => {
+  await using m = await machine();
+  const module = new URL("../../../src/core/agent/confinement.ts", import.meta.url).href;
+  const options = {
+    ...{ spec: { workspace: join(m.root, "workspaces", "ENG-1") }, lines: [], path: "" },
+    ...{ dataDir: join(m.root, "data"), workspaceRoot: join(m.root, "workspaces") },
+    env: { HOME: join(m.root, "home") },
+    readable: { key: "command.readable_paths", paths: [] },
+    writable: { key: "command.writable_paths", paths: [] },
+  };
+  const script = `const { confinementOf } = await import(${JSON.stringify(module)});
+    console.log(JSON.stringify((await confinementOf(${JSON.stringify(options)})).homes));`;
+  const line = [
+    "--user",
+    "--map-user=12345",
+    process.execPath,
+    "--input-type=module",
+    "-e",
+    script,
+  ];
+  const { stdout } = await promisify(execFile)("unshare", line);
+  assert.deepEqual(JSON.parse(stdout), [join(m.root, "home")]);
 });
