@@ -24,7 +24,7 @@ const nameForm = /^\$([A-Za-z_]\w*)$/;
 const engineUrl = text.refine(
   (value) =>
     nameForm.test(value) ||
-    /^(rediss?:\/\/|rediss?\+sentinel:\/\/(?!.*[?])|postgres(ql)?:\/\/([^@:/]+@)?)[^@]+$/.test(
+    /^(rediss?:\/\/|rediss?\+(sentinel|cluster):\/\/(?!.*[?])|postgres(ql)?:\/\/([^@:/]+@)?)[^@]+$/.test(
       value,
     ),
   "must name a secret, as in $FLEET_URL, or be redis://host:port or postgres://user@host/database without a password",
@@ -61,7 +61,7 @@ export function fleetSecretNames({ url }: FleetConfig): readonly string[] {
 
 /** What of an engine's URL no output may show: its passwords, as they are written there and as they are meant. */
 export function passwordsIn(url: string): readonly string[] {
-  const [, ofServers = ""] = /^rediss?\+sentinel:\/\/[^@/?#:]*:([^@/?#]*)@/i.exec(url) ?? [];
+  const [, ofServers = ""] = /^rediss?\+\w+:\/\/[^@/?#:]*:([^@/?#]*)@/i.exec(url) ?? [];
   const [, ofSentinels = ""] = /[?&]sentinel_password=([^&#]*)/.exec(url) ?? [];
   const all = [URL.parse(url)?.password || ofServers, ofSentinels];
   return [...new Set(all.filter(Boolean).flatMap((written) => [written, meantBy(written)]))];

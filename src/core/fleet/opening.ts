@@ -1,4 +1,5 @@
 import { SymphonyError } from "../model/errors.ts";
+import { clusterAddress, namesCluster } from "./cluster.ts";
 import type { Engine, Opening } from "./engine.ts";
 import { namesSentinels, sentinelAddress } from "./sentinel.ts";
 
@@ -24,11 +25,12 @@ export async function openEngine(
  */
 export function addressOf(text: string): string {
   if (namesSentinels(text)) return sentinelAddress(text);
+  if (namesCluster(text)) return clusterAddress(text);
   const url = URL.parse(text);
   if (url === null || !/^(rediss?|postgres(ql)?):$/.test(url.protocol) || url.hostname === "") {
     throw new SymphonyError(
       "invalid_config",
-      "the URL of the engine must begin with redis://, rediss://, redis+sentinel:// or postgres:// and name a host",
+      "the URL of the engine must begin with redis://, rediss://, redis+sentinel://, redis+cluster:// or postgres:// and name a host",
       {
         hint: "such as rediss://user:password@redis.example.com:6379/0, kept in a secret: symphony secrets add FLEET_URL",
       },

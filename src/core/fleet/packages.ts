@@ -6,7 +6,6 @@ import type { Job } from "./engine.ts";
 
 /** Of a client of `ioredis`. */
 export interface Redis {
-  time(): Promise<readonly (string | number)[]>;
   get(key: string): Promise<string | null>;
   mgetBuffer(...keys: readonly string[]): Promise<readonly (Buffer | null)[]>;
   set(
@@ -41,9 +40,15 @@ export interface Redis {
   xreadBuffer(...args: readonly (string | number)[]): Promise<unknown>;
   pipeline(): Pipeline;
   disconnect(reconnect?: boolean): void;
+  /** Of a cluster. */
+  nodes?(): readonly Redis[];
   readonly stream?: { readonly remoteAddress?: string; readonly remotePort?: number };
   on(event: "error" | "sentinelError", listener: (error: Error) => void): unknown;
   on(event: "ready", listener: () => void): unknown;
+}
+
+interface ClusterClient extends Redis {
+  sendCommand(command: { setTimeout(ms: number): void }, ...more: readonly unknown[]): unknown;
 }
 
 interface Pipeline {
@@ -84,7 +89,10 @@ export interface Bull {
 
 export interface RedisPackages {
   readonly bullmq: Bull;
-  readonly ioredis: { readonly Redis: new (...given: readonly (string | object)[]) => Redis };
+  readonly ioredis: {
+    readonly Redis: new (...given: readonly (string | object)[]) => Redis;
+    readonly Cluster: new (nodes: readonly object[], options: object) => ClusterClient;
+  };
 }
 
 export interface Row {

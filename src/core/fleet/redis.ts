@@ -1,4 +1,5 @@
 import { messageOf, SymphonyError } from "../model/errors.ts";
+import { clusterClient, namesCluster } from "./cluster.ts";
 import {
   answeredAtOnce,
   answerMs,
@@ -27,6 +28,8 @@ import {
 } from "./engine.ts";
 import { type JobsPlace, openQueue, openTaker } from "./jobs.ts";
 import { loadRedis, type Redis, type RedisPackages } from "./packages.ts";
+import { factsOf, unfitness } from "./redis-facts.ts";
+import { after, type Entries, foundIn } from "./redis-parts.ts";
 import { claimScript, giveBackScript, leaveScript, observeScript, renewScript } from "./scripts.ts";
 import { namesSentinels, sentinelOptions } from "./sentinel.ts";
 
@@ -42,6 +45,7 @@ const final: readonly (readonly [RegExp, string])[] = [
     "the user or the password of its URL is wrong",
   ],
   [/NOPERM/i, "its user may not run a command that a fleet needs"],
+  [/cluster support disabled/i, "it is no Redis Cluster: its URL begins with redis://"],
   ...ofTls,
 ];
 
@@ -86,7 +90,9 @@ export class RedisEngine implements Engine {
   }
 
   async wall(): Promise<number> {
-    const [seconds = 0, micros = 0] = (await this.#redis.time()).map(Number);
+    // Of the node that has the keys: TIME alone would ask any node of a cluster.
+    const found = await this.#redis.eval("return redis.call('time')", 1, this.#key("lead"));
+    const [seconds = 0, micros = 0] = Array.isArray(found) ? found.map(Number) : [];
     return seconds * 1_000 + micros / 1_000;
   }
 
@@ -213,29 +219,8 @@ export class RedisEngine implements Engine {
     return this.#redis.llen(this.#key(worker, "wait"));
   }
 
-  /** A user without the right to read them is no fault. */
-  async facts(): Promise<EngineFacts> {
-    const info = await this.#redis.info().catch(() => "");
-    const fact = (key: string) => new RegExp(`^${key}:(.*?)\\r?$`, "m").exec(info)?.[1] ?? null;
-    const faults: (readonly [string, string])[] = [];
-    if (fact("aof_enabled") === "0" && (await this.#setting("save")) === "") {
-      const what = "keeps nothing on disk: after its restart every attempt on a worker runs again";
-      faults.push([what, "redis-cli config set appendonly yes"]);
-    }
-    if (fact("rdb_last_bgsave_status") === "err") {
-      const what = "could not save its file, and may refuse every write until it can";
-      faults.push([what, "redis-cli lastsave; then look at the disk of the engine"]);
-    }
-    const needed = await this.#setting("min-replicas-to-write");
-    if (Number(fact("connected_slaves") ?? 0) > 0 && needed === "0") {
-      const what =
-        "has replicas and writes without them: a failover may lose what it has acknowledged";
-      faults.push([what, "redis-cli config set min-replicas-to-write 1"]);
-    }
-    const name = `Redis ${fact("redis_version") ?? "of an unknown version"}`;
-    const { remoteAddress, remotePort } = this.#redis.stream ?? {};
-    const master = `${remoteAddress}:${remotePort}`;
-    return { name, faults, ...(namesSentinels(this.#url) && { master }) };
+  facts(): Promise<EngineFacts> {
+    return factsOf(this.#redis, this.#url);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -275,12 +260,6 @@ export class RedisEngine implements Engine {
     return { options: { connection, prefix: this.#prefix } };
   }
 
-  /** null: its user may not read it. */
-  async #setting(name: string): Promise<string | null> {
-    const found = await this.#redis.config("GET", name).catch(() => null);
-    return Array.isArray(found) ? String(found[1]) : null;
-  }
-
   #connection(options: Readonly<Record<string, unknown>>): Redis {
     const all = {
       ...{ connectTimeout: connectMs, keepAlive: 10_000, maxRetriesPerRequest: 1, ...options },
@@ -293,10 +272,13 @@ export class RedisEngine implements Engine {
         Math.min(100 * 2 ** Math.min(times, 5), longestPauseMs) * (0.5 + Math.random()),
     };
     const { Redis } = this.#loaded.ioredis;
-    const made = namesSentinels(this.#url)
-      ? new Redis({ ...all, ...sentinelOptions(this.#url) })
-      : new Redis(this.#url, all);
-    made.on("error", (error: Error) => {
+    const made = namesCluster(this.#url)
+      ? clusterClient(this.#loaded.ioredis, this.#url, all)
+      : namesSentinels(this.#url)
+        ? new Redis({ ...all, ...sentinelOptions(this.#url) })
+        : new Redis(this.#url, all);
+    made.on("error", (failure: Error & { readonly lastNodeError?: Error }) => {
+      const error = failure.lastNodeError ?? failure;
       this.trouble = finalOf(error);
       this.#ended = error;
     });
@@ -313,8 +295,7 @@ export class RedisEngine implements Engine {
 
   async #ready(address: string): Promise<void> {
     try {
-      await this.#redis.time();
-      await this.#redis.eval("return 1", 0);
+      await this.wall();
     } catch (error) {
       const never = finalOf(error) ?? this.trouble ?? finalOf(this.#noMaster);
       if (never !== null) throw refused(address, never, error);
@@ -327,43 +308,10 @@ export class RedisEngine implements Engine {
   }
 
   async #requireFit(address: string): Promise<void> {
-    const why = (await this.#unfitness()) ?? (await this.#evicts());
+    const why = await unfitness(this.#redis, this.#url, this.#key("none"));
     if (why === null) return;
     const [what, hint] = why;
     throw new SymphonyError("engine_refused", `the engine at ${address} ${what}`, { hint });
-  }
-
-  /** Redis answers reads where a fleet could not write, or not for long. */
-  async #unfitness(): Promise<readonly [what: string, hint: string] | null> {
-    const written = await this.#redis
-      .eval("return redis.call('del', KEYS[1])", 1, this.#key("none"))
-      .then(() => "", messageOf);
-    if (/^READONLY/.test(written) && !namesSentinels(this.#url))
-      return [
-        "is a replica, which takes no writes",
-        "name its master in the URL, or its sentinels",
-      ];
-    // The number of nodes with keys; it may not be asked for, or there is no cluster.
-    const cluster = await this.#redis.cluster("INFO").catch(() => "");
-    const nodes = Number(/^cluster_size:(\d+)/m.exec(cluster)?.[1] ?? 1);
-    if (nodes <= 1 && !/^(MOVED|ASK) /.test(written)) return null;
-    return [
-      "is one of several nodes of a Redis Cluster, between which keys move",
-      "name a Redis without a cluster; for one that survives its host: redis+sentinel://",
-    ];
-  }
-
-  /** Locks expire by themselves, so every policy but one may evict a lease. A policy that may not be read is taken as it is. */
-  async #evicts(): Promise<readonly [what: string, hint: string] | null> {
-    // A user with few rights reads it there, and may not ask for the setting.
-    const info = await this.#redis.info().catch(() => "");
-    const [, told = null] = /^maxmemory_policy:([\w-]+)/m.exec(info) ?? [];
-    const policy = told ?? (await this.#setting("maxmemory-policy")) ?? "noeviction";
-    if (policy === "noeviction") return null;
-    return [
-      `evicts keys when its memory is full (maxmemory-policy ${policy}): a lease could vanish`,
-      "redis-cli config set maxmemory-policy noeviction",
-    ];
   }
 }
 
@@ -371,30 +319,4 @@ function finalOf(error: unknown): string | null {
   if (error === null) return null;
   const text = messageOf(error);
   return final.find(([form]) => form.test(text))?.[1] ?? null;
-}
-
-function after(id: string): string {
-  const [time = "0", count = "0"] = id.split("-");
-  return `${time}-${Number(count) + 1}`;
-}
-
-type Entries = readonly (readonly [string, readonly { id: string; part: Part | null }[]])[];
-
-function foundIn(found: unknown): Entries {
-  if (!Array.isArray(found)) return [];
-  return found.map((stream: unknown) => {
-    const [name, entries] = Array.isArray(stream) ? stream : [];
-    const read = (Array.isArray(entries) ? entries : []).map((entry: unknown) => {
-      const [id, fields] = Array.isArray(entry) ? entry : [];
-      return { id: String(id), part: partIn(fields) };
-    });
-    return [String(name), read] as const;
-  });
-}
-
-function partIn(fields: unknown): Part | null {
-  if (!Array.isArray(fields)) return null;
-  const [, run, , seq, , isLast, , data] = fields;
-  if (!Buffer.isBuffer(data)) return null;
-  return { run: String(run), seq: Number(String(seq)), isLast: String(isLast) === "1", data };
 }

@@ -10,9 +10,14 @@ const usualPort = 26_379;
 const parameters = { user: "sentinel_username", password: "sentinel_password" } as const;
 const longestPauseMs = 1_000;
 
+interface Place {
+  readonly host: string;
+  readonly port: number;
+}
+
 interface SentinelUrl {
   readonly isSecure: boolean;
-  readonly sentinels: readonly { readonly host: string; readonly port: number }[];
+  readonly sentinels: readonly Place[];
   readonly master: string;
   readonly db: number;
   readonly username: string | null;
@@ -30,13 +35,8 @@ export function namesSentinels(url: string): boolean {
 function parsed(url: string): SentinelUrl {
   const [, scheme, login = "", hosts = "", master = "", db = "", query = ""] = form.exec(url) ?? [];
   if (scheme === undefined) throw invalid("does not have this form");
-  const sentinels = hosts.split(",").map((one) => {
-    const [, six, name = "", port] = place.exec(one) ?? [];
-    const host = six ?? name;
-    const number = Number(port ?? usualPort);
-    if (host === "" || number === 0 || number > 65_535) throw invalid("names no host and port");
-    return { host, port: number };
-  });
+  const sentinels = placesIn(hosts, usualPort);
+  if (sentinels === null) throw invalid("names no host and port");
   const found = new URLSearchParams(query);
   const known: readonly string[] = Object.values(parameters);
   if ([...found.keys()].some((name) => !known.includes(name)))
@@ -55,10 +55,8 @@ function parsed(url: string): SentinelUrl {
 /** For people: without users and passwords. Throws `invalid_config`. */
 export function sentinelAddress(url: string): string {
   const { isSecure, sentinels, master, db } = parsed(url);
-  const hosts = sentinels.map(({ host, port }) =>
-    host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`,
-  );
-  return `redis${isSecure ? "s" : ""}+sentinel://${hosts.join(",")}/${master}${db === 0 ? "" : `/${db}`}`;
+  const hosts = placesText(sentinels);
+  return `redis${isSecure ? "s" : ""}+sentinel://${hosts}/${master}${db === 0 ? "" : `/${db}`}`;
 }
 
 /** What a client of `ioredis` needs of it. Throws `invalid_config`. */
@@ -80,7 +78,23 @@ export function sentinelOptions(url: string): object {
   };
 }
 
-function decoded(text: string): string {
+/** `HOST:PORT,HOST`; null: one of them is none. */
+export function placesIn(hosts: string, otherwise: number): readonly Place[] | null {
+  const all = hosts.split(",").map((one) => {
+    const [, six, name = "", port = otherwise] = place.exec(one) ?? [];
+    return { host: six ?? name, port: Number(port) };
+  });
+  const isWrong = all.some(({ host, port }) => host === "" || port === 0 || port > 65_535);
+  return isWrong ? null : all;
+}
+
+export function placesText(places: readonly Place[]): string {
+  const all = places.map(({ host, port }) => `${host.includes(":") ? `[${host}]` : host}:${port}`);
+  return all.join(",");
+}
+
+/** What `%` stands for in a URL. */
+export function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
