@@ -210,7 +210,7 @@ export function unavailable(address: string, what: string, cause: unknown): Symp
 }
 
 /** Parts of one stream that may wait in the engine for their reader. */
-export const mostParts = 1_000;
+export const mostParts = 250;
 const againMs = 50;
 const longestMs = 1_000;
 

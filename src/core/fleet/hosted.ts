@@ -57,6 +57,8 @@ export const Start = z.object({
   facts: z.unknown(),
   /** Absent: the server is one that does not ask for it. */
   proof: z.string().optional(),
+  /** Whether the server reads several letters in one. */
+  many: z.boolean().default(false),
   tools: z.array(z.unknown()),
   hasUnfinished: z.boolean(),
   spec: z.record(z.string(), z.unknown()),
@@ -201,6 +203,7 @@ export class Hosted implements Listener {
 
   async #start({ body, data }: Letter): Promise<JsonObject> {
     const start = Start.parse(body);
+    if (this.#talk !== null) this.#talk.readsMany = start.many;
     const { dir, workspaceRoot, env, clock } = this.#deps;
     const { signal } = this.#abort;
     signal.throwIfAborted();

@@ -295,7 +295,10 @@ export class RedisEngine implements Engine {
 
   async #ready(address: string): Promise<void> {
     try {
-      await this.wall();
+      // A node of a cluster that has other keys answers too, and is refused by name.
+      await this.wall().catch((error: unknown) => {
+        if (!/^(MOVED|ASK) /.test(messageOf(error))) throw error;
+      });
     } catch (error) {
       const never = finalOf(error) ?? this.trouble ?? finalOf(this.#noMaster);
       if (never !== null) throw refused(address, never, error);

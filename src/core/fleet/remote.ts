@@ -172,7 +172,7 @@ class RemoteSession implements AgentSession, Listener {
     const { specs } = this.#spec.tools;
     return {
       ...{ attempt, kind, agent, settings: settings(), key, prepare, prepareMs, maxCopy, spec },
-      ...{ tools: specs, hasUnfinished: this.#spec.unfinished !== undefined },
+      ...{ tools: specs, hasUnfinished: this.#spec.unfinished !== undefined, many: true },
     };
   }
 

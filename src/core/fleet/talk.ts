@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { type Clock, pause, systemClock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { isObject, type JsonObject, parseJson } from "../text/text.ts";
@@ -24,6 +25,18 @@ const maxLetterBytes = 300 * 1024 * 1024;
 /** What may wait for the engine before the attempt ends. */
 const maxUnsentBytes = 320 * 1024 * 1024;
 const againMs = 500;
+/** Letters that wait while the engine takes another one and may go as one: the server's loop is free between two of these. */
+const mostTogether = 16;
+/** Their answers do not wait behind what the agent has said before. */
+const firstAnswered: readonly unknown[] = ["steer", "interrupt"];
+
+/** A letter that the engine does not have yet. */
+interface Unsent {
+  readonly text: string;
+  readonly data: Buffer | null;
+  readonly isTold: boolean;
+  readonly size: number;
+}
 
 interface Talks {
   readonly engine: Pick<Engine, "append">;
@@ -50,6 +63,9 @@ export class Talk {
   #seen = 0;
   #asked = 0;
   #unsent = 0;
+  readonly #queue: Unsent[] = [];
+  /** The other side reads several letters in one. */
+  readsMany = false;
   #sending: Promise<void> = Promise.resolve();
   #parts: Buffer[] = [];
   #partsBytes = 0;
@@ -123,8 +139,10 @@ export class Talk {
   #open(letter: Letter | null): void {
     if (letter === null) return this.fail(broken("a message cannot be read"));
     const { body } = letter;
-    const { answer, ask } = body;
-    if (typeof answer === "number") {
+    const { answer, ask, many } = body;
+    if (Array.isArray(many)) {
+      for (const one of many) if (isObject(one) && !this.isOver) this.#listener.told(one);
+    } else if (typeof answer === "number") {
       const open = this.#asks.get(answer);
       this.#asks.delete(answer);
       const error = errorIn(body["error"]);
@@ -141,24 +159,48 @@ export class Talk {
     const body = await this.#listener
       .asked(letter)
       .catch((error: unknown) => ({ error: written(error) }));
-    await this.#send({ body: { ...body, answer: ask }, data: null });
+    const isFirst = firstAnswered.includes(letter.body["type"]);
+    await this.#send({ body: { ...body, answer: ask }, data: null }, isFirst);
   }
 
-  #send(letter: Letter): Promise<void> {
+  #send({ body, data }: Letter, isFirst = false): Promise<void> {
     if (this.isOver) return this.#sending;
-    const bytes = bytesOf(letter);
-    this.#unsent += bytes.length;
-    if (bytes.length > maxLetterBytes || this.#unsent > maxUnsentBytes) {
+    const text = JSON.stringify(body);
+    const size = Buffer.byteLength(text) + (data?.length ?? 0);
+    this.#unsent += size;
+    if (size > maxLetterBytes || this.#unsent > maxUnsentBytes) {
       this.fail(broken("more is waiting for the engine than it takes"));
       return this.#sending;
     }
+    const isTold = !("ask" in body || "answer" in body);
+    this.#queue[isFirst ? "unshift" : "push"]({ text, data, isTold, size });
     this.#sending = this.#sending.then(async () => {
+      const all = this.#next();
+      const [one] = all;
+      // It went together with an earlier one.
+      if (one === undefined) return;
+      const texts = all.map(({ text: each }) => each);
+      const whole = all.length === 1 ? one.text : `{"many":[${texts.join(",")}]}`;
+      const bytes = bytesOf(whole, one.data);
       for (let at = 0; at === 0 || at < bytes.length; at += partBytes) {
         await this.#put(bytes.subarray(at, at + partBytes), at + partBytes >= bytes.length);
       }
-      this.#unsent -= bytes.length;
+      for (const { size: sent } of all) this.#unsent -= sent;
     });
     return this.#sending;
+  }
+
+  /** What goes now, as one letter. */
+  #next(): readonly Unsent[] {
+    let count = 1;
+    let bytes = this.#queue[0]?.size ?? 0;
+    if (this.readsMany && this.#queue[0]?.isTold)
+      for (; count < mostTogether; count++) {
+        const one = this.#queue[count];
+        bytes += one?.size ?? 0;
+        if (!one?.isTold || bytes > partBytes) break;
+      }
+    return this.#queue.splice(0, count);
   }
 
   /** Repeated until the engine has it: a part that it has twice is dropped by its number. */
@@ -238,6 +280,8 @@ export class EarlyParts {
 }
 
 const noneMs = 1_000;
+/** Parts hold many letters: nothing else of this process waits longer for them. */
+const atOnceMs = 10;
 
 interface Reading {
   readonly engine: Pick<Engine, "reader">;
@@ -257,7 +301,13 @@ export async function readStreams({ engine, streams, received, signal }: Reading
       continue;
     }
     try {
-      for (const part of await reader.next(wanted)) received(part);
+      let from = performance.now();
+      for (const part of await reader.next(wanted)) {
+        received(part);
+        if (performance.now() - from < atOnceMs) continue;
+        await setImmediate();
+        from = performance.now();
+      }
       await reader.done();
     } catch {
       await pause(systemClock, againMs, signal).catch(() => {});
@@ -265,8 +315,8 @@ export async function readStreams({ engine, streams, received, signal }: Reading
   }
 }
 
-function bytesOf({ body, data }: Letter): Buffer {
-  const text = Buffer.from(JSON.stringify(body));
+function bytesOf(json: string, data: Buffer | null): Buffer {
+  const text = Buffer.from(json);
   const head = Buffer.alloc(4);
   head.writeUInt32BE(text.length);
   return Buffer.concat([head, text, ...(data === null ? [] : [data])]);
