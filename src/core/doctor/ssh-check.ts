@@ -11,9 +11,14 @@ export async function checkSsh({ checked, env }: Project): Promise<Answer> {
   const { agentPrograms } = await import("../machine-checks.ts");
   const { sshHosts, root } = config.worker;
   const programs = agentPrograms(kinds.agents, config);
+  const { twice } = await import("../ssh/refusals.ts");
+  const seen = new Map<string, string>();
   const asked = sshHosts.map(async (host): Promise<Answer> => {
     try {
-      const { name, root: at, git, servers } = await greet(host, { root, programs, env });
+      const { name, root: at, git, machine, servers } = await greet(host, { root, programs, env });
+      const other = seen.get(machine);
+      if (other !== undefined) throw twice(host, other);
+      if (machine !== "") seen.set(machine, host);
       const runs = servers.length === 0 ? "" : `, runs agents of ${servers.join(" and ")}`;
       return ok(`${host} answers as ${name}, workspaces in ${at}, git ${git}${runs}`);
     } catch (error) {

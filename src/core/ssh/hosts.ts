@@ -7,7 +7,7 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { WorkerHost } from "../model/worker.ts";
 import type { Book } from "./book.ts";
 import { type Call, callHost, lost, type Reply } from "./command-line.ts";
-import { overtaken } from "./refusals.ts";
+import { overtaken, twice } from "./refusals.ts";
 import { claim, endRuns, handshake } from "./scripts.ts";
 
 export interface HostsDeps {
@@ -50,6 +50,8 @@ export interface Facts {
   readonly root: string;
   readonly name: string;
   readonly git: string;
+  /** The same for two names of one machine and login; empty: it cannot say. */
+  readonly machine: string;
   /** Servers whose agents or hooks run there: an id, and a name where it is known. */
   readonly servers: readonly string[];
 }
@@ -65,7 +67,8 @@ export async function greet(
   const text = `it's "${randomBytes(4).toString("hex")}" $HOME \\ \\\\ \\' *`;
   const call = { script: handshake, args: [root, text, ...programs], timeoutMs: handshakeMs };
   const { words } = await callHost(host, call, env);
-  const [echo, at = "", name = "", git = "-", own = "-", missing, path = "", servers = ""] = words;
+  const [echo, at = "", name = "", git = "-", own = "-", missing, path = "", ...more] = words;
+  const [machine = "", servers = ""] = more;
   if (echo !== text) throw lost(host, "its login shell changes quoted text: make bash that shell");
   if (git === "-") throw lost(host, "it has no git");
   const [, major = 0, minor = 0] = /(\d+)\.(\d+)/.exec(git)?.map(Number) ?? [];
@@ -78,6 +81,7 @@ export async function greet(
   }
   return {
     ...{ root: requireRemote(host, at), name, git: git.replace("git version ", "") },
+    machine: machine === "" ? "" : `${name} ${machine}`,
     servers: servers === "" ? [] : servers.split(", "),
   };
 }
@@ -104,6 +108,8 @@ export class SshHosts {
   readonly #swept = new Set<string>();
   /** Other servers whose agents run on each host. */
   readonly #others = new Map<string, string>();
+  /** Of each host that was accepted. */
+  readonly #machines = new Map<string, string>();
   /** Roots of each host that have the mark of this process. */
   readonly #marked = new Map<string, ReadonlySet<string>>();
 
@@ -220,6 +226,7 @@ export class SshHosts {
     try {
       const { root } = config().worker;
       const facts = await greet(host, { root, programs: programs(), env });
+      this.#requireOneName(host, facts.machine);
       await this.claim(host, facts.root);
       const others = facts.servers.filter((one) => !one.startsWith(book.server)).join(", ");
       if (others !== this.#others.get(host) && others !== "")
@@ -242,6 +249,19 @@ export class SshHosts {
       if (before?.why !== why) log.warn("a host takes no attempts", { host, reason: why });
     }
     if (!this.#stop.signal.aborted) this.#tellChanges();
+  }
+
+  /** What is ended on one of two names would be ended on the other. Rejects the one that came later. */
+  #requireOneName(host: string, machine: string): void {
+    const { config, running } = this.#deps;
+    const { sshHosts } = config().worker;
+    this.#machines.delete(host);
+    const [twin] =
+      [...this.#machines].find(
+        ([other, its]) => its === machine && (sshHosts.includes(other) || running(other) > 0),
+      ) ?? [];
+    if (twin !== undefined) throw twice(host, twin);
+    if (machine !== "") this.#machines.set(host, machine);
   }
 
   #note(host: string, { why, facts }: Omit<Seen, "sinceWall">): void {

@@ -26,6 +26,12 @@ export function overtaken(host: string, by: string): SymphonyError {
   return lost(host, why, "end one of the two, and start the other again");
 }
 
+/** `other`: the name by which the same machine and login is used. */
+export function twice(host: string, other: string): SymphonyError {
+  const why = `it is the machine and login of ${other} by another name`;
+  return lost(host, why, `take one of the two names off worker.ssh_hosts`);
+}
+
 export function notPrepared(host: string, why: string): SymphonyError {
   return new SymphonyError("workspace_prepare_failed", `${host}: ${why}`);
 }

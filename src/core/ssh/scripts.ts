@@ -21,8 +21,8 @@ end_run() {
 }`;
 
 /**
- * `$1` root, `$2` a text to be returned, `$3`… programs that have to be there. Says last which servers have processes there: the
- * id of each and, where a mark has it, its name.
+ * `$1` root, `$2` a text to be returned, `$3`… programs that have to be there. Says last what
+ * no other root of a running machine has, and which servers have processes there: the id of each and, where a mark has it, its name.
  */
 export const handshake = `${findRoot}
 own=$(SYMPHONY_RUN_ID=symphony-probe bash -c "grep -lzs ^SYMPHONY_RUN_ID=symphony-probe /proc/self/environ; :")
@@ -33,7 +33,8 @@ for one in $(cat /proc/[0-9]*/environ 2>/dev/null | tr "\\0" "\\n" | sed -n "s/^
   name=$(cat -- "$root"/.symphony-ssh/*.owner 2>/dev/null | grep -m 1 "^$one ") || name=$one
   others=$others\${others:+, }$name
 done
-say "$text" "$root" "$(uname -n)" "$git" "\${own:--}" "$missing" "$PATH" "$others"`;
+machine=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null) && machine=$machine:$(readlink /proc/self/ns/pid):$(stat -c %d:%i -- "$root")
+say "$text" "$root" "$(uname -n)" "$git" "\${own:--}" "$missing" "$PATH" "$machine" "$others"`;
 
 /** `$1`: the cookie or its beginning. */
 export const endRuns = `run=$1${endRun}
