@@ -40,8 +40,7 @@ test("a node of a Redis Cluster whose URL names none is refused by name, whether
       /cluster_state:ok\s.*cluster_size:2/s.test(node.cli("cluster", "info")),
     );
   const says = /is one of several nodes of a Redis Cluster, between which keys move$/;
-  for (const node of [one, other])
-    await refused(node.url, says, /as a cluster: redis\+cluster:/);
+  for (const node of [one, other]) await refused(node.url, says, /as a cluster: redis\+cluster:/);
   // One that may not ask for the nodes notices it where another one has its keys.
   one.cli("acl", "setuser", "few", "on", ">pw", "~*", "+@all", "-cluster");
   const few = one.url.replace("//", "//few:pw@");
