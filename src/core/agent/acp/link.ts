@@ -51,6 +51,8 @@ export interface LinkOptions {
   readonly clock: Clock;
   /** The tracker's tools; null: there are none. */
   readonly bridge: Bridge | null;
+  /** The agent has no tools of the tracker. */
+  readonly lacksTools: boolean;
   /** What the agent uses, closed after its last process. */
   readonly opened: AsyncDisposable;
 }

@@ -12,6 +12,7 @@ import { providerWayOf } from "../provider-way.ts";
 import { readableBy, readableCredentials } from "../readable.ts";
 import { environmentOf } from "../stored-values.ts";
 import { noProvider, openWayOut, requireWayOut } from "../way-out.ts";
+import { firstStartIn } from "./first-start.ts";
 import { launchOf } from "./link.ts";
 import { AcpSession } from "./session.ts";
 import type { AcpConfig } from "./settings.ts";
@@ -71,22 +72,28 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
       const way = opened.use(await openWayOut({ spec, provider, confinement, passthrough, env }));
       const launch = await launchOf(command, { spec, guarded, env: own, way, bridge });
       signal.throwIfAborted();
+      const lacksTools = isUntrustedGemini(guarded, spec);
       const said = [
         ...notices,
-        ...(isUntrustedGemini(guarded, spec) ? [withoutTools] : []),
+        ...(lacksTools ? [withoutTools] : []),
         ...(await readableCredentials({ passthrough: way.passthrough, env: own, confinement })),
       ];
       for (const notice of said) spec.onEvent(noticeEvent(notice));
-      session = new AcpSession({
-        spec,
-        config,
-        launch,
-        guarded,
-        clock,
-        bridge,
-        opened: opened.move(),
-      });
-      return openOrClose(session, signal);
+      const open = () => {
+        const parts = {
+          spec,
+          config,
+          launch,
+          guarded,
+          clock,
+          bridge,
+          lacksTools,
+          opened: opened.move(),
+        };
+        session = new AcpSession(parts);
+        return openOrClose(session, signal);
+      };
+      return await (guarded.agents.has("opencode") ? firstStartIn(env).run(signal, open) : open());
     },
   };
 }

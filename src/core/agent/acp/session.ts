@@ -80,6 +80,11 @@ export class AcpSession extends Session<Turn> {
     });
   }
 
+  /** Without the tracker's tools it cannot move its issue, in no further turn either. */
+  get isPlain(): boolean {
+    return this.#options.lacksTools;
+  }
+
   get pid(): number | null {
     return this.#link.pid;
   }

@@ -471,13 +471,14 @@ describe("the tracker's tools of an ACP agent", () => {
   test("gemini trusts a workspace without .gemini and .env, looked at before each session", async () => {
     await using b = await acpBench({ turns: [] }, { program: "gemini" });
     {
-      await using _ = await b.start({ tools });
-      assert.deepEqual([await trust(b), notices(b)], [["true"], []]);
+      await using session = await b.start({ tools });
+      assert.deepEqual([await trust(b), notices(b), session.isPlain], [["true"], [], false]);
     }
     await writeFile(join(b.workspace, ".env"), "X=1\n");
     {
-      await using _ = await b.start({ tools });
+      await using session = await b.start({ tools });
       assert.deepEqual((await trust(b)).at(-1), "false");
+      assert.ok(session.isPlain, "A22: it cannot move its issue: a further turn would be wasted");
       assert.match(notices(b).join(), /gemini gets no tools of the tracker/);
     }
     await using other = await acpBench({ turns: [] }, { program: "gemini" });
