@@ -61,7 +61,7 @@ export class Deliveries implements BranchBook {
   readonly #held: HeldWork;
   #version = 0;
   /** Reads what every delivery has become, now. Never rejects. */
-  readonly lookAtAll = (): Promise<void> => this.#watch.all();
+  readonly lookAtAll = (): Promise<void> => this.#watch.all(true);
 
   constructor(deps: DeliveriesDeps) {
     const { clock, store, updates: ports } = deps;

@@ -45,8 +45,8 @@ export async function mergeObjection(
   { path, head, delivery, holdsSecret, signal }: Merge,
 ): Promise<string | null> {
   const rules = offerRules(delivery, { lfs: null, holdsSecret });
-  const order = { path, base, head, rules, signal, ...(examined !== null && { examined }) };
-  const { objections } = await examineOffer(order);
+  const known = examined === null ? [] : [examined];
+  const { objections } = await examineOffer({ path, base, head, rules, signal, examined: known });
   if (objections.length === 0) return null;
   const how = `allow it in the settings of delivery, or take it out of that merge in ${path} (git commit --amend)`;
   return `${name} was merged into the branch: ${refusalOf(objections)}; next: ${how}, then symphony deliver ${issueIdentifier}`;

@@ -103,7 +103,10 @@ export async function madeBy(turn: LeftWork, deps: MadeDeps): Promise<Made | Unr
   }
   const rules = offerRules(delivery, { lfs, holdsSecret: deps.holdsSecret });
   const where = { path: workspace.path, base, head, signal };
-  const offered = await examineOffer({ ...where, rules });
+  // Also where the base was rewritten: what its branch has at the remote is there, whoever wrote it.
+  const there = [known.pushed, await deps.baseHead(repository, known.branch)];
+  const examined = there.filter((commit) => commit !== null);
+  const offered = await examineOffer({ ...where, rules, examined });
   const elsewhere = await workElsewhere(where, baseline);
   if (offered.commits === 0 || head === known.head) {
     // A later round may leave everything as it is, and only answer.

@@ -105,18 +105,18 @@ export class Watch {
     post({ type: "offer.answered", issueId, byPerson, summary: summaryOf(all) });
   }
 
-  /** Reads every delivery now. Never rejects. */
-  async all(): Promise<void> {
+  /** Reads every delivery now; `asked` by a person, closed ones too. Never rejects. */
+  async all(asked = false): Promise<void> {
     for (const one of this.#deps.store.all()) {
-      if (!one.over || this.#mayReopen(one)) await this.look(one.issueId);
+      if (!one.over || this.#mayReopen(one, asked)) await this.look(one.issueId);
     }
   }
 
   /** A person can open a closed pull request again: it is read now and then for some days. */
-  #mayReopen({ issueId, seenAt, ...known }: Delivered): boolean {
+  #mayReopen({ issueId, seenAt, ...known }: Delivered, asked: boolean): boolean {
     const wall = this.#deps.clock.wall();
     if (!isClosed(known) || wall - (seenAt ?? 0) > reopenedWithinMs) return false;
-    const isDue = wall - (this.#closed.get(issueId) ?? seenAt ?? 0) >= closedEveryMs;
+    const isDue = asked || wall - (this.#closed.get(issueId) ?? seenAt ?? 0) >= closedEveryMs;
     if (isDue) this.#closed.set(issueId, wall);
     return isDue;
   }

@@ -273,7 +273,8 @@ export class Writes {
     const order = { head, method, ...(title !== undefined && { title }) };
     const answer = await forge.merge(number, order);
     if (answer.outcome === "merged") return done;
-    const reason = `merge refused: ${answer.reason}`;
+    const queue = `; next: symphony open ${known.issueIdentifier}, and add it to the queue there`;
+    const reason = `merge refused: ${answer.reason}${/merge queue/i.test(answer.reason) ? queue : ""}`;
     return answer.final ? { outcome: "final", reason } : { outcome: "failed", reason };
   }
 

@@ -2,7 +2,7 @@ import { commitId } from "../config/git.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { plainName } from "../text/text.ts";
 import { gitDirOf } from "./checkout.ts";
-import { commitsOnlyHere, type Known, mergeBase } from "./commits.ts";
+import { commitsOnlyHere, hasCommit, type Known, mergeBase } from "./commits.ts";
 import { openProtectedGit, type ProtectedGit } from "./git.ts";
 import type { Contents } from "./lfs.ts";
 import { examineOffered } from "./lfs-offer.ts";
@@ -60,8 +60,8 @@ interface OfferOrder {
   readonly path: string;
   /** The tip of the base branch, as last fetched. */
   readonly base: string;
-  /** A commit whose history was examined before. */
-  readonly examined?: string;
+  /** Commits that a remote has, or that were examined before: they and their history are not looked at; unknown ones do not count. */
+  readonly examined?: readonly string[];
   readonly head: string;
   readonly rules: OfferRules;
   readonly signal: AbortSignal;
@@ -85,20 +85,21 @@ const pointer = /^version https:\/\/git-lfs\.github\.com\/spec\/v1\n/;
 const flags = ["--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=none"];
 
 /**
- * Looks at every commit from `base` to `head` that `base` does not reach, because all of them are
+ * Looks at every commit from `base` to `head` that neither `base` nor `examined` reaches, because all of them are
  * pushed: a secret that a later commit removed is still in an earlier one. What a merge took over
  * unchanged from the base's side does not count. Rejects with `no_repository` when git cannot read
  * them.
  */
 export async function examineOffer(order: OfferOrder): Promise<Offered> {
-  const { path, base, examined, head, rules, signal } = order;
+  const { path, base, examined = [], head, rules, signal } = order;
   const branch = (await gitHead(path))?.branch ?? null;
   return withGit(order, [base, head], async (git) => {
-    const range = [head, `^${base}`, ...(examined ? [`^${examined}`] : [])];
-    const ids = lines(await git.run(["rev-list", ...range], call));
+    const ids = lines(await git.run(["rev-list", head, `^${base}`], call));
+    const known = await Promise.all(examined.map(async (id) => (await hasCommit(git, id)) && id));
+    const range = [head, ...[base, ...known].flatMap((id) => (id === false ? [] : [`^${id}`]))];
     const objections = new Objections();
     await examineMessages(git, range, rules, objections);
-    const blobs = await changedBlobs(git, ids);
+    const blobs = await changedBlobs(git, lines(await git.run(["rev-list", ...range], call)));
     for (const blob of blobs.values()) examineEntry(blob, rules, objections);
     const pointers = new Map<string, Pointer>();
     await examineContents(git, [...blobs.values()], { rules, objections, signal, pointers });

@@ -93,6 +93,12 @@ function bench(t: TestContext, { updates = true, merge = "never" } = {}) {
   };
   return {
     ...{ look, posted, feedback: () => store.newFeedback(id).length, store, busy },
+    /** How often a person's refresh reads it. */
+    asked: async () => {
+      reads = 0;
+      await watch.all(true);
+      return reads;
+    },
     /** How often the first poll after so many minutes reads it. */
     polls: async (minutes: number) => {
       if (clock.pending === 0) watch.start();
@@ -158,12 +164,13 @@ test("DELIVERY-23: another base is merged into the branch, and earlier reviews a
 });
 
 test("a closed pull request is read now and then: opened again by a person, it waits for people as before", async (t) => {
-  const { look, posted, store, polls } = bench(t);
+  const { look, posted, store, polls, asked } = bench(t);
   const closed = { ...observed({ state: "closed", closedBy: "grace" }), baseHead: null };
   await look(closed);
   assert.deepEqual([store.of(id)?.over, posted], [true, ["offer.stopped"]]);
   assert.equal(await polls(11), 1);
   assert.equal(await polls(5), 0);
+  assert.equal(await asked(), 1, "symphony refresh reads it now");
   await look(closed);
   assert.deepEqual(posted, ["offer.stopped"]);
   await look({ ...observed({}), remarks: [remark("I was wrong")] });

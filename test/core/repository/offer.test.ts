@@ -103,6 +103,26 @@ test("what a merge took over from the base does not count; what the merge itself
   assert.notEqual(found.base, base);
 });
 
+test("what the remote has of the branch is not examined again, also where the base was rewritten; what is new is", async (t) => {
+  const { path, git, write, commit, base } = bench(t);
+  write(".github/workflows/ci.yml", "on: push\n");
+  const ofBase = commit();
+  write("work", "x\n");
+  const pushed = commit();
+  const kindsOf = async (head: string, examined: readonly string[]) => {
+    const found = await examineOffer({ path, base, head, rules, signal, examined });
+    return [found.commits, found.objections.map(({ kind }) => kind)];
+  };
+  // The base was rewritten without `ofBase`.
+  assert.deepEqual(await kindsOf(pushed, []), [2, ["workflow"]]);
+  write("next", "y\n");
+  const next = commit();
+  assert.deepEqual(await kindsOf(next, [pushed, "0".repeat(40)]), [3, []]);
+  write("s3cr3t", "z\n");
+  assert.deepEqual(await kindsOf(commit(), [pushed]), [4, ["secret"]]);
+  assert.equal(git("merge-base", ofBase, next), ofBase);
+});
+
 test("DELIVERY-31: no program that an agent configured is run", async (t) => {
   const { path, write, commit, offer, base } = bench(t);
   write("new", "x\n");

@@ -330,9 +330,9 @@ function isRefusal({ category }: ForgeError): boolean {
 
 /**
  * Checks that are missing and a base that has just moved may be different next time. A head that moved (409), a method
- * that the repository does not allow and a missing permission will not.
+ * that the repository does not allow, a merge queue and a missing permission will not.
  */
 function isLasting({ message, category }: ForgeError): boolean {
   if (category === "forbidden" || / \(HTTP (409|422)\b/.test(message)) return true;
-  return /(merge commits|squash merges|rebase merges) are not allowed/i.test(message);
+  return /(merge commits|squash merges|rebase merges) are not allowed|merge queue/i.test(message);
 }

@@ -192,6 +192,7 @@ test("a merge names the head, and only a refusal that cannot change is final", a
   );
   assert.equal(await merge(405, 'Required status check "test" is expected.'), false);
   assert.equal(await merge(405, "Squash merges are not allowed on this repository."), true);
+  assert.equal(await merge(405, "Changes must be made through the merge queue"), true);
   assert.equal(await merge(409, "Head branch was modified. Review and try the merge again."), true);
   assert.equal(await merge(403, "Resource not accessible by integration"), true);
   const sent = github.requests.find(({ method }) => method === "PUT");
