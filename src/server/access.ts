@@ -99,6 +99,7 @@ function refuseProxies({ headers }: IncomingMessage): void {
     throw new SymphonyError(
       "forbidden_host",
       `a request with the header ${name} came through a proxy; only /webhooks/* may`,
+      { hint: "a web server of your own is to add no such header: docs/access.md" },
     );
   }
 }
