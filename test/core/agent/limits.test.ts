@@ -250,9 +250,9 @@ test("a hostile error is parsed in negligible time", () => {
   const deep = JSON.parse(`${'{"error":'.repeat(900)}{"code":429}${"}".repeat(900)}`);
   const wide = { data: Array.from({ length: 100_000 }, () => ({ message: "rate" })) };
   const long = `${"exceeded your ".repeat(100_000)}{${"[".repeat(10_000)}}`;
-  const begun = performance.now();
+  const begun = process.cpuUsage();
   for (const failure of [deep, wide, long]) limitIn(failure, wall);
-  assert.ok(performance.now() - begun < 2_000);
+  assert.ok(process.cpuUsage(begun).user < 2_000_000);
 });
 
 test("gemini 0.61.0 waits by itself: hours are a limit, a minute or two and other failures are not", () => {

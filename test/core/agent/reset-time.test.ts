@@ -152,7 +152,7 @@ test("values of fields: epoch in seconds and ms, dates, durations, seconds", () 
 
 test("a hostile text is parsed in negligible time", () => {
   const long = ["again ".repeat(5_000), "retry 1 ".repeat(5_000), "resets 1m,".repeat(5_000)];
-  const begun = performance.now();
+  const begun = process.cpuUsage();
   for (const text of long) timeIn(`${text} 1`, wall);
-  assert.ok(performance.now() - begun < 2_000);
+  assert.ok(process.cpuUsage(begun).user < 2_000_000);
 });

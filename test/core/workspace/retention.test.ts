@@ -9,6 +9,7 @@ import { followWorkspaceRetention, sweep } from "../../../src/core/workspace/ret
 import { config, issue } from "../../support/makers/issue.ts";
 import { temporaryDir } from "../../support/makers/storage.ts";
 import { createWorld } from "../../support/worlds/core.ts";
+import { eventually } from "../../support/worlds/symphony.ts";
 
 const dayMs = 24 * 3_600_000;
 
@@ -108,19 +109,18 @@ test("above the total the oldest are removed first, and no more than needed", as
 test("the sweep runs a minute after the start and every hour, until it is stopped", async (t) => {
   const { copies, copy, clock, deps } = await world(t);
   const stop = followWorkspaceRetention(deps({ maxAgeMs: 1 }));
+  const timers = clock.pending;
   const swept = async () => {
-    for (let tries = 0; tries < 200 && (await copies.list()).length > 0; tries++) {
-      await new Promise((done) => setTimeout(done, 20));
-    }
-    return (await copies.list()).length === 0;
+    await eventually("it is swept, and the next time is set", async () => {
+      return (await copies.list()).length === 0 && clock.pending === timers;
+    });
   };
   await copy("ENG-9");
   clock.advance(60_000);
-  assert.ok(await swept());
+  await swept();
   await copy("ENG-9");
-  await new Promise((done) => setTimeout(done, 100));
   clock.advance(3_600_000);
-  assert.ok(await swept());
+  await swept();
   const last = await copy("ENG-9");
   stop();
   clock.advance(2 * 3_600_000);
