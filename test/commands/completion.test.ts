@@ -5,16 +5,15 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { catalogue } from "../../src/commands/catalogue.ts";
 import { issue } from "../support/makers/issue.ts";
+import { symphonyFile } from "../support/makers/program.ts";
 import { temporaryDir } from "../support/makers/storage.ts";
 import { createWorld } from "../support/worlds/core.ts";
 import { symphony } from "../support/worlds/run-symphony.ts";
 import { serve } from "../support/worlds/server.ts";
 
-const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
 const run = promisify(execFile);
 
 /** A directory with the completion script of `shell` and a `symphony` in PATH that calls the server at `url`. */
@@ -25,7 +24,7 @@ async function setUp(t: TestContext, shell: string, url = "http://127.0.0.1:9") 
   const script = join(dir, "script");
   writeFileSync(script, stdout);
   mkdirSync(join(dir, "bin"));
-  const program = `#!/bin/sh\nexec '${process.execPath}' '${bin}' "$@"\n`;
+  const program = `#!/bin/sh\nexec '${process.execPath}' '${symphonyFile}' "$@"\n`;
   writeFileSync(join(dir, "bin", "symphony"), program, { mode: 0o755 });
   const env = {
     PATH: `${join(dir, "bin")}:${process.env["PATH"]}`,

@@ -2,12 +2,10 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { symphonyFile } from "../support/makers/program.ts";
 import { freshProject, openReal, type RealServer } from "../support/worlds/real-server.ts";
 import { symphony } from "../support/worlds/run-symphony.ts";
 import { eventually } from "../support/worlds/symphony.ts";
-
-const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
 
 test("two operators who set and unset at the same time lose no change", async () => {
   await using project = await freshProject();
@@ -35,7 +33,7 @@ async function replacing(server: RealServer, options: readonly string[]) {
   const before = await overlayReads(server);
   const child = spawn(
     process.execPath,
-    [bin, "config", "overlay", "replace", "-", "--url", server.url, ...options],
+    [symphonyFile, "config", "overlay", "replace", "-", "--url", server.url, ...options],
     { env: { PATH: process.env["PATH"] }, stdio: ["pipe", "ignore", "pipe"] },
   );
   let stderr = "";

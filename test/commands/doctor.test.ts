@@ -23,11 +23,11 @@ import { RecordFile } from "../../src/core/journal/file.ts";
 import { openHistory } from "../../src/core/store/history.ts";
 import { startFakeLinear } from "../support/fakes/fake-linear.ts";
 import { origin } from "../support/makers/git-repository.ts";
+import { symphonyFile } from "../support/makers/program.ts";
 import { SmallDisk } from "../support/makers/small-disk.ts";
 import { temporaryDir } from "../support/makers/storage.ts";
 import { type Around, finished, launch, Served, symphony } from "../support/worlds/symphony.ts";
 
-const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
 const has = (program: string) => spawnSync("sh", ["-c", `command -v ${program}`]).status === 0;
 const noSandbox = has("bwrap") ? false : "bubblewrap is not installed";
 const noDisk = has("nsenter") && has("unshare") ? false : "no namespaces";
@@ -85,7 +85,7 @@ const named = (report: Report, ...statuses: string[]) =>
   report.checks.filter(({ status }) => statuses.includes(status)).map(({ name }) => name);
 
 const link = (root: string) => {
-  symlinkSync(bin, join(root, "symphony"));
+  symlinkSync(symphonyFile, join(root, "symphony"));
   return join(root, "symphony");
 };
 
@@ -544,7 +544,7 @@ const noTerminal = has("python3") ? false : "needs python3";
 test("doctor fits 60 columns, and tells every state by a word", { skip: noTerminal }, async (t) => {
   const place = project(t);
   const script = 'stty cols 60 rows 50; exec "$@"';
-  const words = [process.execPath, bin, "doctor", place.workflowPath];
+  const words = [process.execPath, symphonyFile, "doctor", place.workflowPath];
   const onTerminal = fileURLToPath(new URL("../support/fakes/on-terminal.py", import.meta.url));
   const { stdout } = spawnSync(
     "python3",

@@ -5,10 +5,10 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { openSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { catalogue } from "../../src/commands/catalogue.ts";
 import { loadRow, type NamedRow } from "../../src/commands/table.ts";
 import { dayOf, parseDuration, sinceTime, untilTime } from "../../src/commands/when.ts";
+import { symphonyFile } from "../support/makers/program.ts";
 import { createWorld } from "../support/worlds/core.ts";
 import { type LivingServer, livingServer } from "../support/worlds/living-server.ts";
 import { type RunOptions, symphony } from "../support/worlds/run-symphony.ts";
@@ -24,13 +24,14 @@ function run(args: readonly string[], { env, ...options }: RunOptions = {}) {
   return symphony(args, { ...options, env: { SYMPHONY_URL: living.server.url, ...env } });
 }
 
-const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
-
 /** The command with its stdout on a disk that is full. */
 async function onFullDisk(args: readonly string[]) {
   const env = { PATH: process.env["PATH"], SYMPHONY_URL: living.server.url };
   const full = openSync("/dev/full", "w");
-  const child = spawn(process.execPath, [bin, ...args], { env, stdio: ["ignore", full, "pipe"] });
+  const child = spawn(process.execPath, [symphonyFile, ...args], {
+    env,
+    stdio: ["ignore", full, "pipe"],
+  });
   let stderr = "";
   child.stderr?.setEncoding("utf8").on("data", (part: string) => {
     stderr += part;

@@ -22,10 +22,10 @@ import { parse } from "yaml";
 import { startFakeLinear } from "../support/fakes/fake-linear.ts";
 import { startSmallGithub } from "../support/fakes/small-github.ts";
 import { gitIn } from "../support/makers/git-repository.ts";
+import { symphonyFile } from "../support/makers/program.ts";
 import { temporaryDir } from "../support/makers/storage.ts";
 import { type Around, finished, launch, symphony } from "../support/worlds/symphony.ts";
 
-const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
 const onTerminal = fileURLToPath(new URL("../support/fakes/on-terminal.py", import.meta.url));
 const noTerminal = spawnSync("python3", ["--version"]).status === 0 ? false : "needs python3";
 const noNetwork =
@@ -248,7 +248,7 @@ test("D4: only agents that were found are offered, those with a login first", {
   mkdirSync(join(place.home, ".gemini"));
   writeFileSync(join(place.home, ".gemini", "oauth_creds.json"), "not read");
   const asked = ["init", "--tracker", "local"];
-  const command = [process.execPath, bin, ...asked];
+  const command = [process.execPath, symphonyFile, ...asked];
   const child = spawn("python3", [onTerminal, "Which agent works?", "", ...command], {
     cwd: place.cwd,
     env: { ...process.env, ...place.env, NO_COLOR: "1" },
@@ -274,7 +274,7 @@ test("D16: with ACCESSIBLE=1 the choices have numbers, and nothing is drawn twic
     ["1 to 2, Enter for 1:", "\r"],
     ["1 to 2, Enter for 1:", "2\r"],
   ];
-  const command = [process.execPath, bin, "init"];
+  const command = [process.execPath, symphonyFile, "init"];
   const child = spawn("python3", [onTerminal, "--steps", JSON.stringify(steps), ...command], {
     cwd: place.cwd,
     env: { ...process.env, ...place.env, NO_COLOR: "1", ACCESSIBLE: "1" },
@@ -467,7 +467,7 @@ test("where the file cannot be written this is said before any question; --dry-r
 }, async (t) => {
   const place = project(t, "codex");
   const init = (...more: readonly string[]) => {
-    const words = [process.execPath, bin, "init", "--yes", ...more];
+    const words = [process.execPath, symphonyFile, "init", "--yes", ...more];
     const script = 'mount -t tmpfs -o ro none "$PWD" && cd "$PWD" && exec "$@"';
     return spawnSync("unshare", ["--mount", "sh", "-c", script, "sh", ...words], {
       cwd: place.cwd,

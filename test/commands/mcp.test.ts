@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { api } from "../../src/contract/api.ts";
 import { routesOf } from "../../src/contract/route.ts";
+import { symphonyFile } from "../support/makers/program.ts";
 import { type LivingServer, livingServer } from "../support/worlds/living-server.ts";
 import { startSymphony } from "../support/worlds/run-symphony.ts";
 
@@ -14,13 +14,11 @@ before(async () => {
 });
 after(() => living[Symbol.asyncDispose]());
 
-const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
-
 /** A person's MCP client, which started `symphony mcp`. */
 async function clientOf(args: readonly string[] = [], url = living.server.url) {
   const client = new Client({ name: "editor", version: "1" });
   const env = { PATH: process.env["PATH"] ?? "", SYMPHONY_URL: url };
-  const command = { command: process.execPath, args: [bin, "mcp", ...args], env };
+  const command = { command: process.execPath, args: [symphonyFile, "mcp", ...args], env };
   await client.connect(new StdioClientTransport(command));
   return Object.assign(client, { [Symbol.asyncDispose]: () => client.close() });
 }

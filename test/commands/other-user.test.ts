@@ -4,12 +4,10 @@ import { once } from "node:events";
 import { chown, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { asOther, linesAsOther, noOtherUser, otherUid } from "../support/makers/other-user.ts";
+import { symphonyFile } from "../support/makers/program.ts";
 import { freshProject } from "../support/worlds/real-server.ts";
 import { eventually, symphony } from "../support/worlds/symphony.ts";
-
-const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
 
 test("THREAT-6: root needs the token for another user's server, and symphony commands run by root send it", {
   skip: noOtherUser,
@@ -17,7 +15,13 @@ test("THREAT-6: root needs the token for another user's server, and symphony com
   await using project = await freshProject();
   const dataDir = join(project.dir, ".symphony");
   await chown(project.dir, otherUid, otherUid);
-  const [command, args] = asOther([bin, "serve", join(project.dir, "WORKFLOW.md"), "--port", "0"]);
+  const [command, args] = asOther([
+    symphonyFile,
+    "serve",
+    join(project.dir, "WORKFLOW.md"),
+    "--port",
+    "0",
+  ]);
   const env = { PATH: process.env["PATH"], HOME: project.dir };
   const server = spawn(command, args, { env, stdio: "ignore" });
   const ended = once(server, "exit");

@@ -5,11 +5,11 @@ import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { symphonyFile } from "../support/makers/program.ts";
 import { freshProject, openReal } from "../support/worlds/real-server.ts";
 import { symphony } from "../support/worlds/run-symphony.ts";
 
 const canary = "canary-behind-the-prompt";
-const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
 const terminal = fileURLToPath(new URL("../support/fakes/on-terminal.py", import.meta.url));
 const noPython =
   spawnSync("python3", ["-c", "import pty, os; os.waitstatus_to_exitcode"]).status === 0
@@ -102,11 +102,15 @@ async function typed(
   { prompt, answer, args }: { prompt: string; answer: string; args: readonly string[] },
   cwd: string,
 ) {
-  const child = spawn("python3", [terminal, prompt, answer, process.execPath, bin, ...args], {
-    cwd,
-    env: { PATH: process.env["PATH"], HOME: cwd, TERM: "xterm" },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+  const child = spawn(
+    "python3",
+    [terminal, prompt, answer, process.execPath, symphonyFile, ...args],
+    {
+      cwd,
+      env: { PATH: process.env["PATH"], HOME: cwd, TERM: "xterm" },
+      stdio: ["ignore", "pipe", "inherit"],
+    },
+  );
   let shown = "";
   child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
     shown += chunk;

@@ -7,11 +7,11 @@ import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { eventLine, lineOf } from "../../src/commands/event-line.ts";
 import { paintFor } from "../../src/commands/output.ts";
+import { symphonyFile } from "../support/makers/program.ts";
 import { temporaryDir } from "../support/makers/storage.ts";
 import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
 const onTerminal = fileURLToPath(new URL("../support/fakes/on-terminal.py", import.meta.url));
-const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
 const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
 const skip = spawnSync("python3", ["--version"]).status === 0 ? false : "needs python3";
 const hostile = "Look \u001b[31mred\u001b]0;title\u0007 here";
@@ -49,7 +49,7 @@ test("on a terminal serve says what happens in lines for a person, and what it w
   const place = project(t);
   const made = await symphony(place, "issue", "create", "--title", "One");
   assert.equal(made.code, 0, made.stderr);
-  const command = [process.execPath, bin, "serve", place.workflowPath, "--port", "0"];
+  const command = [process.execPath, symphonyFile, "serve", place.workflowPath, "--port", "0"];
   // What takes long is said in lines of its own: how long it takes depends on the machine.
   const env = { ...process.env, ...place.env, TERM: "xterm", NO_COLOR: "1", ACCESSIBLE: "1" };
   const child = spawn("python3", [onTerminal, "completed in state Done", "\u0003", ...command], {

@@ -5,10 +5,9 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { symphonyFile } from "../makers/program.ts";
 import { eventually, killed, Served, ServedProject } from "./symphony.ts";
 
-const bin = fileURLToPath(new URL("../../../bin/symphony.js", import.meta.url));
 /** The workers have a key of the provider; the server has none. */
 export const workerKey = "sk-worker-0123456789abcdef";
 
@@ -145,7 +144,7 @@ export class WorkerProcess implements AsyncDisposable {
       args = [],
       env: own = {},
       site = thisMachine,
-      program: start = bin,
+      program: start = symphonyFile,
     }: {
       url: string;
       join: string | null;
@@ -209,7 +208,7 @@ export interface FleetPlace {
 export class FleetWorld extends ServedProject implements AsyncDisposable {
   readonly #engine: EngineServer;
   /** What the next workers run. */
-  program = bin;
+  program = symphonyFile;
   readonly #workers: WorkerProcess[] = [];
   readonly #place: Pick<FleetPlace, "workerEnv" | "site">;
 

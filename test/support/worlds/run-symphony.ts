@@ -3,9 +3,7 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-
-const bin = fileURLToPath(new URL("../../../bin/symphony.js", import.meta.url));
+import { symphonyFile } from "../makers/program.ts";
 
 export interface Ended {
   readonly code: number | null;
@@ -39,7 +37,7 @@ export function symphony(args: readonly string[], options: RunOptions = {}): Pro
 
 export function startSymphony(args: readonly string[], options: RunOptions = {}): Running {
   const home = options.cwd ?? tmpdir();
-  const child = spawn(process.execPath, [bin, ...args], {
+  const child = spawn(process.execPath, [symphonyFile, ...args], {
     cwd: home,
     env: {
       PATH: process.env["PATH"],

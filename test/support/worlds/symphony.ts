@@ -5,13 +5,11 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import type { z } from "zod";
 import { type Client, createClient } from "../../../src/client/client.ts";
 import type { Api } from "../../../src/contract/api.ts";
 import type { EventView } from "../../../src/contract/values.ts";
-
-const bin = fileURLToPath(new URL("../../../bin/symphony.js", import.meta.url));
+import { symphonyFile } from "../makers/program.ts";
 
 export interface Finished {
   readonly code: number | null;
@@ -165,7 +163,7 @@ export function launch(
   stdin: "ignore" | "pipe" = "ignore",
 ): ChildProcess {
   const env = { ...process.env, NO_COLOR: "1", ...own };
-  const command = [process.execPath, bin, ...args];
+  const command = [process.execPath, symphonyFile, ...args];
   const [program = "", ...rest] = through?.(command) ?? command;
   return spawn(program, rest, {
     env,

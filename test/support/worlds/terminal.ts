@@ -2,9 +2,9 @@ import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
+import { symphonyFile } from "../makers/program.ts";
 import type { Place } from "./symphony.ts";
 
-const bin = fileURLToPath(new URL("../../../bin/symphony.js", import.meta.url));
 /** Found before a test changes the PATH. */
 const python =
   spawnSync("python3", ["-c", "import sys; print(sys.executable)"], { encoding: "utf8" }).stdout ??
@@ -29,7 +29,7 @@ export async function onItsTerminal(
   }: { readonly typing: Typing; readonly own?: Readonly<Record<string, string>> },
   ...args: string[]
 ) {
-  const command = [process.execPath, bin, ...args, "--data-dir", dataDir];
+  const command = [process.execPath, symphonyFile, ...args, "--data-dir", dataDir];
   const child = spawn(python.trim(), [onTerminal, "--steps", JSON.stringify(typing), ...command], {
     cwd,
     env: { ...process.env, ...env, NO_COLOR: "1", TERM: "xterm-256color", ...own },

@@ -3,12 +3,11 @@ import { randomUUID } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { symphonyFile } from "../makers/program.ts";
 import { eventually } from "./symphony.ts";
 
 const run = promisify(execFile);
-const bin = fileURLToPath(new URL("../../../bin/symphony.js", import.meta.url));
 
 /** Why tests on a terminal are skipped; false: they run. */
 export const noTmux = spawnSync("tmux", ["-V"]).status === 0 ? false : "needs tmux";
@@ -60,7 +59,7 @@ export class Tmux implements AsyncDisposable {
    * the terminal is as it was are shown as `ended 0, same`.
    */
   async symphony(words: string, before = ""): Promise<void> {
-    const start = `echo $$ > pid; exec "${process.execPath}" "${bin}" ${words}`;
+    const start = `echo $$ > pid; exec "${process.execPath}" "${symphonyFile}" ${words}`;
     const after = "code=$?; stty -g > after; cmp -s before after && s=same || s=other";
     await this.type(
       `clear; ${before} stty -g > before; sh -c '${start}'; ${after}; echo "ended $code, $s"`,
