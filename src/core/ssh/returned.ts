@@ -22,7 +22,11 @@ export type Known = Pick<Place, "seen" | "here">;
 export async function installReturned(
   place: Place,
   { words: [, ...words], data }: Reply,
-  { maxBytes, isNew }: { readonly maxBytes: number; readonly isNew: boolean },
+  {
+    maxBytes,
+    isNew,
+    tell,
+  }: { readonly maxBytes: number; readonly isNew: boolean; tell(line: string): void },
 ): Promise<Known> {
   const [head = "", ref = "", tree = ""] = words;
   const seen = [head, ref, tree].join(" ");
@@ -45,6 +49,11 @@ export async function installReturned(
     const more = isSame ? "there" : await moreOf(path, now, copy);
     if (more === "here") return { seen, here: null };
     if (more === null) throw apart(place);
+    // Such as a reset that a person made while the host could not be asked.
+    if (!isSame)
+      tell(
+        `${path} was changed here, and ${nameOf(place)} has all of it and more: it replaces that`,
+      );
     const { branch, head: from } = now.facts;
     // A host sends commits and files: what is staged and stashed stays as it is on each side.
     const had = { branch, head: from, names: now.names, index: null, refs: [], stashes: [] };

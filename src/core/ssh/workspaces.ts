@@ -182,7 +182,7 @@ export class SshWorkspaces {
     if (word === "large") throw tooLarge(place, Number(size), maxBytes);
     if (word === "work") {
       const isNew = !(await hasGit(place.path));
-      const next = await installReturned(place, reply, { maxBytes, isNew });
+      const next = await installReturned(place, reply, { maxBytes, isNew, tell });
       await book.change(issueId, { ...next, isBehind: false, sending: null });
       return;
     }

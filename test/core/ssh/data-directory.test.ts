@@ -5,7 +5,7 @@ import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } 
 import { after, before, test } from "node:test";
 import { gitIn } from "../../support/makers/git-repository.ts";
 import { SshWorld } from "../../support/worlds/ssh-world.ts";
-import { eventually, isAlive, symphony } from "../../support/worlds/symphony.ts";
+import { eventually, isAlive, killed, symphony } from "../../support/worlds/symphony.ts";
 
 let world: SshWorld;
 before(async () => {
@@ -75,6 +75,30 @@ test("an older data directory: what is the same on both sides, or more on one, i
   assert.equal(last?.status, "succeeded", String(last?.error));
   assert.match(git("log", "--format=%s"), /^here$/m);
   assert.ok(existsSync(`${path}/only-here`));
+});
+
+test("what a person resets here while work has not come back is replaced by that, and the events say so", async () => {
+  world.stop();
+  const { length } = await attemptsOf("LOCAL-1");
+  const path = (await attemptsOf("LOCAL-1")).at(-1)?.workspace?.path ?? "";
+  const { length: before } = world.shared("started");
+  assert.equal((await symphony(world.place, "transition", "LOCAL-1", "queued", "--yes")).code, 0);
+  await eventually("its agent runs", async () => world.shared("started").length > before);
+  await killed(world.server?.child ?? null);
+  world.go();
+  const log = (cwd: string) => gitIn(cwd)("log", "--format=%h");
+  const had = log(path);
+  await eventually("it has committed", async () => log(there("LOCAL-1")) !== had);
+  const made = log(there("LOCAL-1")).split("\n")[0] ?? "none";
+  gitIn(path)("reset", "-q", "--hard", "HEAD~1");
+  await world.serve();
+  assert.equal((await world.ended("LOCAL-1", length + 2))?.status, "succeeded", world.server?.log);
+  assert.ok(log(path).includes(made));
+  const { recent_events: events } = await world.client.issues.detail({ params: { id: "LOCAL-1" } });
+  assert.ok(
+    events.some(({ message }) => /was changed here, and .* has all of it/.test(message ?? "")),
+    JSON.stringify(events),
+  );
 });
 
 test("a copy of the data directory: the server that was started later has the host; the other one's agent ends, it starts no other there and names that server", async () => {
