@@ -194,6 +194,7 @@ function withUnset(
   const written = provider[key];
   const name = typeof written === "string" ? /^\$([A-Za-z_]\w*)$/.exec(written.trim())?.[1] : null;
   if (name == null || lookup(name)) return problem;
-  const message = `${problem.message}: ${name} is not set`;
+  const { message: said } = problem;
+  const message = said.endsWith("is not set") ? said : `${said}: ${name} is not set`;
   return { ...problem, message, next: `symphony secrets add ${name}, or export ${name}` };
 }

@@ -7,7 +7,7 @@ import type { JsonRpcPeer } from "../json-rpc.ts";
 import { refusalError } from "../refusals.ts";
 import { environmentOf, type Keys } from "../stored-values.ts";
 import type { ConnectionOptions } from "./connection.ts";
-import { type CodexHome, operatorHomeOf } from "./home.ts";
+import { operatorHomeOf } from "./home.ts";
 import { statements } from "./operator-config.ts";
 import { logIn, passKey } from "./protocol.ts";
 import type { CodexConfig } from "./settings.ts";

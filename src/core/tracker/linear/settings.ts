@@ -182,7 +182,7 @@ function authorizationOf(value: unknown, lookup: Lookup): string {
   if (token === "") {
     throw new SymphonyError("missing_tracker_secret", "There is no Linear API key", {
       details: { path: "tracker.provider.api_key" },
-      hint: `Set ${apiKeyVariable}, or let tracker.provider.api_key name a variable, as in $LINEAR_KEY`,
+      hint: `symphony secrets add ${apiKeyVariable}, or let tracker.provider.api_key name a variable, as in $LINEAR_KEY`,
     });
   }
   // fetch quotes a header value that it refuses, so a malformed key must not reach it.
