@@ -23,6 +23,7 @@ import {
   readInputRequired,
   readOutcome,
   readTokens,
+  readUnreached,
   readWindow,
   type TurnOutcome,
   translate,
@@ -59,6 +60,8 @@ export interface ConnectionListener {
   /** The agent wrote a line, or got an answer that it waited for. */
   received(): void;
   turnEnded(outcome: TurnOutcome): void;
+  /** The provider was not reached for as long as an agent may be silent; codex itself would not give up. */
+  unreached(why: string): void;
   /** The turn cannot continue without a person; false when no turn is in flight. */
   personNeeded(error: unknown): boolean;
   turnInFlight(): boolean;
@@ -94,6 +97,7 @@ export class CodexConnection {
   readonly peer: JsonRpcPeer;
   readonly #spec: SessionSpec;
   readonly #listener: ConnectionListener;
+  readonly #options: ConnectionOptions;
   readonly #transport: Transport;
   #hasTotals = false;
   readonly #totals = new ThreadTotals();
@@ -102,6 +106,7 @@ export class CodexConnection {
   #turnId: string | null = null;
   /** Of requests whose commands run: codex adds them to its total when these have ended. */
   #unreported = noTokens;
+  #unreachedSince: number | null = null;
   /** The requests that a person is asked about. */
   readonly #waiting = new Map<PeerRequest["id"], AbortController>();
   readonly #unwatch: () => void;
@@ -113,6 +118,7 @@ export class CodexConnection {
       ...(home && { CODEX_HOME: home.path }),
       ...(scratch && { TMPDIR: scratch }),
     };
+    this.#options = options;
     this.#spec = spec;
     this.#listener = listener;
     const { runId, secretEnvNames: secretNames } = spec;
@@ -186,10 +192,25 @@ export class CodexConnection {
         event.type === "tokens" ? this.#counted(event.total, method, params) : event,
       );
     }
+    this.#lookAtReach(method, params);
     const needs = readInputRequired(method, params);
     if (needs) this.#needPerson(unanswered(needs), needs);
     const outcome = readOutcome(method, params, threadId);
     if (outcome) this.#listener.turnEnded(outcome);
+  }
+
+  /** Its lines about a provider that it does not reach are no signs of life. */
+  #lookAtReach(method: string, params: JsonObject): void {
+    const { clock, config } = this.#options;
+    const why = readUnreached(method, params);
+    if (why === null) {
+      if (/^(?:item|turn|rawResponse)\//.test(method)) this.#unreachedSince = null;
+      return;
+    }
+    this.#unreachedSince ??= clock.now();
+    const waitedMs = clock.now() - this.#unreachedSince;
+    if (config.stallTimeoutMs > 0 && waitedMs >= config.stallTimeoutMs)
+      this.#listener.unreached(why);
   }
 
   /** codex needs no answer any more: it has one, or it has dropped the request. */

@@ -76,6 +76,13 @@ export function readOutcome(
   };
 }
 
+/** What codex says, again and again, for as long as it does not reach its provider; null: anything else. */
+export function readUnreached(method: string, params: JsonObject): string | null {
+  const { message, additionalDetails } = objectOf(params["error"]);
+  const isWaiting = method === "error" && /waiting for network/i.test(textOf(message) ?? "");
+  return isWaiting ? (textOf(additionalDetails) ?? textOf(message)) : null;
+}
+
 /** A notification with which the agent asks a person, or null. */
 export function readInputRequired(method: string, params: JsonObject): Needs | null {
   if (!method.startsWith("turn/")) return null;

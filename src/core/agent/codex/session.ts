@@ -54,6 +54,7 @@ export class CodexSession extends Session<LiveTurn> {
       emit: (event) => this.emit(event),
       received: () => this.received(),
       turnEnded: (outcome) => this.#turnEnded(outcome),
+      unreached: (why) => this.live?.fail(unavailableError(why)),
       personNeeded: (error) => {
         this.live?.fail(error);
         return this.live !== null;

@@ -5,6 +5,7 @@ import {
   providerLimit,
   providerRefusal,
 } from "../../../../src/core/agent/codex/protocol.ts";
+import { bench } from "../../../support/worlds/scripted-agent.ts";
 
 const ended = (info: unknown) => ({ message: "no more", info });
 const at = 1_795_460_000;
@@ -115,4 +116,32 @@ test("without such a window the time is read from codex's error message", () => 
   const info = "usageLimitExceeded";
   const limit = providerLimit({ message, info }, { limits: null, wall: 1_000 });
   assert.equal(limit?.details["untilWall"], 1_000 + 51 * 3_600_000);
+});
+
+test("a provider that codex does not reach ends the turn as an outage after the limit for silence, although codex says each time that it tries again", async () => {
+  const waiting = {
+    do: "notify",
+    method: "error",
+    params: {
+      error: {
+        message: "Reconnecting... waiting for network",
+        additionalDetails: "Connection failed",
+      },
+      willRetry: true,
+    },
+  } as const;
+  const later = { do: "sleep", ms: 400 } as const;
+  const said = { do: "say", text: "it was reached" } as const;
+  const config = { stallTimeoutMs: 700 };
+  await using unreached = await bench([[waiting, later, waiting, later, waiting, { do: "hang" }]], {
+    config,
+  });
+  await using session = await unreached.start();
+  await assert.rejects(session.turn("go", { model: null }), {
+    code: "provider_unavailable",
+    message: /was not reached: Connection failed$/,
+  });
+  await using reached = await bench([[waiting, later, said, waiting, later, waiting]], { config });
+  await using other = await reached.start();
+  await other.turn("go", { model: null });
 });
