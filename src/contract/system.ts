@@ -387,9 +387,7 @@ export const usage = {
       .object({
         by: z.string(),
         currency: z.string(),
-        rows: z
-          .array(UsageRowView)
-          .describe("Days: newest first; everything else: most tokens first"),
+        rows: z.array(UsageRowView).describe("Days: newest first; all else: most tokens first"),
         sum: UsageRowView.omit({ key: true, outcome: true }),
         total: z.number().int(),
         limit: z.number().int(),

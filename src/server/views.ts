@@ -41,8 +41,7 @@ import type { View } from "../core/orchestrator/view.ts";
 import { answeredBy, endedAsk, type Waiting } from "../core/orchestrator/waits.ts";
 import type { Kept } from "../core/workspace/kept.ts";
 
-// Core's values in the layout of the contract. The writers convert them to the wire's names and times, and write nothing
-// that the contract does not name.
+// Core's values in the layout of the contract. The writers convert names and times, and write nothing that it does not name.
 
 const writeAttempt = writerOf(AttemptView);
 const writeDetail = writerOf(IssueDetail);
