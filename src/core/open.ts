@@ -5,12 +5,12 @@ import { learnedIn } from "./agent/openai/learned.ts";
 import { openRecovery, type Recovery } from "./attempt/recovery.ts";
 import { systemClock } from "./clock.ts";
 import { type Config, secretNamesOf } from "./config/config.ts";
-import type { RepositoryConfig } from "./config/git.ts";
 import { withoutCredentials } from "./config/overlay.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { CoreOptions } from "./core.ts";
 import { auditDecisions } from "./decision-audit.ts";
 import { prepareBy } from "./delivery/checks.ts";
+import type { Remotes } from "./delivery/remotes.ts";
 import { type Bus, createBus } from "./events/bus.ts";
 import type { Logger } from "./events/log.ts";
 import { Recorder } from "./journal/recorder.ts";
@@ -19,7 +19,6 @@ import type { EventDraft } from "./model/event.ts";
 import { agentEnvironment } from "./process/environment.ts";
 import { loginEnvironment } from "./process/login.ts";
 import { runIdOf } from "./process/table.ts";
-import type { Credential } from "./repository/credential.ts";
 import { Mirrors } from "./repository/mirrors.ts";
 import { repositoryFor } from "./repository/routing.ts";
 import { noAuditKeys } from "./store/audit.ts";
@@ -81,8 +80,7 @@ interface OpenWorkspacesDeps {
   readonly branches: BranchBook;
   /** Whether the remote has the commit that is checked out. */
   isDelivered(path: string, issueId: string): Promise<boolean>;
-  /** As `Remotes.siteCredential`. */
-  siteCredential(repository: RepositoryConfig): Promise<Credential | null>;
+  readonly remotes: Pick<Remotes, "remake" | "siteCredential">;
 }
 
 /** The mirrors of all remotes. */
@@ -139,12 +137,19 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps) {
         ...{ env, clock, lookup, mirrors, branches, prepared },
         learn: (secret) => redactor.add(secret),
         redact: (text) => redactor.redact(text),
-        siteCredential: (repository) => deps.siteCredential(repository),
+        siteCredential: (repository) => deps.remotes.siteCredential(repository),
         runId: runIdOf(dataDir, "hook"),
         onClone: (clone) => options.onClone?.(clone),
       }),
       hasRepository: (issue) => repositoryFor(issue, config().git.repositories) !== null,
-      mirrors,
+      mirrors: {
+        ...{ dir: mirrors.dir, release: (loan) => mirrors.release(loan) },
+        async repair(path, loan) {
+          await deps.remotes.remake(loan);
+          return mirrors.repair(path, loan);
+        },
+        repairSubmodules: (path, loan) => mirrors.repairSubmodules(path, loan),
+      },
       prepared,
       signal,
     }),

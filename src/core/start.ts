@@ -169,7 +169,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
   const { lookup } = base.trackerDeps;
   const tracker = () => trackers.tracker;
   const common = { bus, history, mirrors, closers, config: current, tracker, lookup };
-  const { deliveries, made, siteCredential } = openWorkDelivery(options, {
+  const { deliveries, made, remotes } = openWorkDelivery(options, {
     ...common,
     workspaces: () => workspaces,
     orchestrator: () => orchestrator,
@@ -177,7 +177,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     mayWrite: () => fleet?.leads !== false,
   });
   const { workspaces, copies } = openWorkspaces(options, {
-    ...{ ...common, branches: deliveries, roots, siteCredential, signal: leaving.signal },
+    ...{ ...common, branches: deliveries, roots, remotes, signal: leaving.signal },
     onSetAside: (aside) => kept.wasSetAside(aside),
     isAtWork: (path) => isAtWork(orchestrator.state, path),
     away: (run) => deps.ssh()?.workspaces.hook(run) ?? null,

@@ -1,6 +1,5 @@
 import type { CommentSteering } from "./comments.ts";
 import { type Config, secretNamesOf } from "./config/config.ts";
-import type { RepositoryConfig } from "./config/git.ts";
 import type { Conversations } from "./conversations.ts";
 import type { CoreDeps, CoreOptions } from "./core.ts";
 import { type ChecksDeps, failedCheck } from "./delivery/checks.ts";
@@ -109,8 +108,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     contentsOf: (rule, path) => remotes.contentsOf(rule, path),
     check: (turn, commands) => failedCheck(turn, commands, checks),
   };
-  const siteCredential = (rule: RepositoryConfig) => remotes.siteCredential(rule);
-  return { deliveries, made, siteCredential };
+  return { deliveries, made, remotes };
 }
 
 /** Who commits, how it is signed, and what must not be in it. */

@@ -13,7 +13,7 @@ import { basename, join } from "node:path";
 import { setTimeout as delay, setImmediate } from "node:timers/promises";
 import { sameWithinMs } from "../../src/commands/stop.ts";
 import { liveProcesses } from "../../src/core/process/table.ts";
-import { eventually, isAlive, launch } from "../support/worlds/symphony.ts";
+import { eventually, isAlive, killed, launch } from "../support/worlds/symphony.ts";
 
 const limitMs = 10_000;
 const atOnce = 2;
@@ -25,6 +25,8 @@ const commands = {
   "serve --once": ["serve", "--once", "--port"],
   run: ["run", "LOCAL-1"],
   demo: ["demo", "--port"],
+  watch: ["watch"],
+  launcher: ["serve", "--port"],
 } as const;
 type Command = keyof typeof commands;
 
@@ -46,6 +48,8 @@ const phasesOf: Readonly<Record<Command, readonly Phase[]>> = {
   "serve --once": phases.filter((phase) => phase !== "idle"),
   run: ["it begins", "before the lock", "from the lock on", "its agent hangs", "draining"],
   demo: ["it begins", "its start fails", "idle"],
+  watch: ["it begins", "idle"],
+  launcher: phases,
 };
 
 const signals: Readonly<Record<string, (child: ChildProcess) => unknown>> = {
@@ -81,6 +85,12 @@ async function twice(child: ChildProcess, signal: NodeJS.Signals): Promise<void>
   child.kill(signal);
 }
 
+/** A terminal closes with the program that shows it: that is SIGHUP. */
+function signalsOf(command: Command): readonly string[] {
+  const names = Object.keys(signals);
+  return command === "watch" ? names.filter((name) => !name.startsWith("SIGPIPE")) : names;
+}
+
 interface Cell {
   readonly command: Command;
   readonly phase: Phase;
@@ -90,7 +100,8 @@ interface Cell {
 /** The codes and signals that a cell may end with. */
 function allowed({ command, phase, signal }: Cell): readonly (number | string)[] {
   const isInterrupt = signal.startsWith("SIGINT");
-  const code = command === "serve" || (command === "demo" && !isInterrupt) ? [0] : [130];
+  const isServer = command === "serve" || command === "launcher";
+  const code = isServer || (command === "demo" && !isInterrupt) ? [0] : [130];
   const [name = ""] = signal.split(/,? /);
   const isInterruptedDemo = command === "demo" && isInterrupt;
   return [
@@ -128,11 +139,42 @@ Work
 
 const root = await mkdtemp(join(tmpdir(), "symphony-signals-"));
 const template = join(root, "template");
+/** Makes the Node that reads it look old, so that the launcher starts another one. */
+const oldNode = join(root, "old-node.cjs");
 
-function around(cwd: string) {
+function around(cwd: string, command: Command = "serve") {
   const env = { HOME: cwd, TMPDIR: cwd, LINEAR_API_KEY: "lin_api_x", SYMPHONY_DATA_DIR: undefined };
-  return { cwd, env, through: (command: readonly string[]) => ["setsid", ...command] };
+  return {
+    ...{ cwd, env: { ...env, SYMPHONY_URL: command === "watch" ? watched : undefined } },
+    through([node = "", ...rest]: readonly string[]) {
+      if (command === "watch") return ["setsid", "python3", "-c", onTerminal, node, ...rest];
+      return ["setsid", node, ...(command === "launcher" ? ["--require", oldNode] : []), ...rest];
+    },
+  };
 }
+
+/** Runs a program on a terminal of its own, passes signals on to it, and ends as it ends. */
+const onTerminal = `
+import os, pty, signal, sys
+names = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+signal.pthread_sigmask(signal.SIG_BLOCK, names)
+pid, fd = pty.fork()
+for one in names: signal.signal(one, signal.SIG_DFL if pid == 0 else lambda number, _: os.kill(pid, number))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, names)
+if pid == 0: os.execvp(sys.argv[1], sys.argv[1:])
+open(os.environ["HOME"] + "/pid", "w").write(str(pid))
+while True:
+    try: part = os.read(fd, 4096)
+    except OSError: break
+    if not part: break
+    os.write(1, part)
+code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+if code >= 0: os._exit(code)
+signal.signal(-code, signal.SIG_DFL)
+os.kill(os.getpid(), -code)
+`;
+/** The server that `watch` shows. */
+let watched: string | undefined;
 
 async function reach(
   { command, phase }: Cell,
@@ -144,7 +186,11 @@ async function reach(
   const isThere = async (name: string) => {
     while (child.exitCode === null && !existsSync(join(data, name))) await setImmediate();
   };
-  if (phase === "it begins") return;
+  if (phase === "it begins") {
+    // A terminal has its program a moment later.
+    while (command === "watch" && !existsSync(join(dir, "pid"))) await setImmediate();
+    return;
+  }
   if (phase === "before the lock") return isThere("");
   if (phase === "from the lock on") return isThere("lock.json");
   if (phase === "its start fails") {
@@ -156,6 +202,7 @@ async function reach(
   await eventually(`it is ${phase}: ${said()}`, async () => {
     if (phase === "its tracker hangs") return asked.has(`/${basename(dir)}`);
     if (phase !== "idle") return existsSync(join(dir, "pid"));
+    if (command === "watch") return said().includes("LOCAL-1");
     return command === "demo" ? said().includes("http://") : existsSync(join(data, "runtime.json"));
   });
   if (phase !== "draining") return;
@@ -172,8 +219,9 @@ async function play(cell: Cell): Promise<string | null> {
   if (["it begins", "before the lock"].includes(phase))
     await rm(join(dir, ".symphony"), { recursive: true, force: true });
   const port = phase === "its start fails" ? String(silentPort) : "0";
-  const args = [...commands[command], ...(command === "run" ? [] : [port])];
-  const child = launch(around(dir), args);
+  const listens = command !== "run" && command !== "watch";
+  const args = [...commands[command], ...(listens ? [port] : [])];
+  const child = launch(around(dir, command), args);
   let said = "";
   for (const stream of [child.stdout, child.stderr]) stream?.on("data", (part) => (said += part));
   const exit = once(child, "exit");
@@ -191,11 +239,11 @@ async function play(cell: Cell): Promise<string | null> {
     const live = (await liveProcesses()).filter(({ groupId }) => groupId === child.pid);
     const agent = Number(await readFile(join(dir, "pid"), "utf8").catch(() => "0"));
     // It was killed; the system may not have taken it away yet.
-    for (let tries = 0; tries < 20 && isAlive(agent); tries += 1) await delay(100);
+    for (let tries = 0; tries < 20 && agent > 0 && isAlive(agent); tries += 1) await delay(100);
     const isRight =
       allowed(cell).includes(end) &&
       left.length + demo.length + live.length === 0 &&
-      !isAlive(agent);
+      !(agent > 0 && isAlive(agent));
     console.log(
       `${isRight ? "ok   " : "WRONG"} ${command} | ${phase} | ${signal}: ${end} after ${ms} ms`,
     );
@@ -215,19 +263,34 @@ async function demosIn(dir: string): Promise<readonly string[]> {
 const wanted = process.argv[2] ?? "";
 const cells = Object.keys(commands).flatMap((command) =>
   phasesOf[command as Command].flatMap((phase) =>
-    Object.keys(signals).map((signal): Cell => ({ command: command as Command, phase, signal })),
+    signalsOf(command as Command).map(
+      (signal): Cell => ({ command: command as Command, phase, signal }),
+    ),
   ),
 );
 const left = cells.filter(({ command, phase, signal }) =>
   `${command} | ${phase} | ${signal}`.includes(wanted),
 );
 const count = left.length;
+let server: ChildProcess | null = null;
+async function serveWatched(): Promise<void> {
+  const dir = join(root, "watched");
+  await cp(template, dir, { recursive: true });
+  server = launch(around(dir), ["serve", "--port", "0"]);
+  const facts = join(dir, ".symphony", "runtime.json");
+  watched = await eventually("the server is ready", async () => {
+    return JSON.parse(await readFile(facts, "utf8")).url;
+  });
+}
 const wrong: string[] = [];
 try {
   await mkdir(template);
   await writeFile(join(template, "WORKFLOW.md"), workflowOf("idle", ""));
   const create = launch(around(template), ["issue", "create", "--title", "x", "--state", "Todo"]);
   assert.deepEqual(await once(create, "exit"), [0, null]);
+  const version = "{ value: { ...process.versions, node: '20.1.0' } }";
+  await writeFile(oldNode, `Object.defineProperty(process, "versions", ${version});`);
+  if (left.some(({ command }) => command === "watch")) await serveWatched();
   const work = async () => {
     for (let cell = left.shift(); cell; cell = left.shift()) {
       const fault = await play(cell).catch((error: unknown) => `${JSON.stringify(cell)}: ${error}`);
@@ -236,6 +299,7 @@ try {
   };
   await Promise.all(Array.from({ length: atOnce }, work));
 } finally {
+  await killed(server);
   silent.closeAllConnections();
   silent.close();
   await rm(root, { recursive: true, force: true, maxRetries: 5 });

@@ -9,7 +9,7 @@ import { type Contents, fetchLfs, pushLfs } from "../repository/lfs.ts";
 import { LfsStore } from "../repository/lfs-store.ts";
 import { newContents } from "../repository/lfs-work.ts";
 import type { FetchOrder } from "../repository/mirror-call.ts";
-import type { Loan, Mirrors } from "../repository/mirrors.ts";
+import { type Loan, type Mirrors, mirrorName } from "../repository/mirrors.ts";
 import { pushCommit, type Refusal, requireOwnObjects } from "../repository/push.ts";
 import { plainName } from "../text/text.ts";
 import { readBaseline } from "../workspace/baseline.ts";
@@ -188,6 +188,22 @@ export class Remotes {
 
   release(loan: Loan): Promise<void> {
     return this.#deps.mirrors.release(loan);
+  }
+
+  /**
+   * Fetches the mirror of a workspace that is gone, as after a restore of the data directory without it. Never rejects: it stays
+   * gone where no configured repository is its own, or none can be read.
+   */
+  async remake({ mirror: name, keep }: Loan): Promise<void> {
+    const { mirrors, config } = this.#deps;
+    const { repositories, timeoutMs: limit } = config().git;
+    const rule = repositories.find((one) => mirrorName(one) === name);
+    if (rule === undefined || (await mirrors.lent({ mirror: name }).exists())) return;
+    await this.#read(rule, async () => {
+      const mirror = await mirrors.ensure(await this.#fetch(rule, limit));
+      // The clone kept it for the workspace: git must not tidy it away.
+      await mirror.keep(keep, (await mirror.refs()).all, this.#deps.clock.wall());
+    });
   }
 
   /** What a delivered branch changes, also when its workspace is gone. Rejects with `no_repository`. */

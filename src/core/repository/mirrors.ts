@@ -80,7 +80,7 @@ export class Mirrors {
    */
   async ensure(order: FetchOrder): Promise<Mirror> {
     order.signal.throwIfAborted();
-    const mirror = this.#mirrorOf(nameOf(order));
+    const mirror = this.#mirrorOf(mirrorName(order));
     const fetchedAt = this.#fetchedAt.get(mirror.path) ?? Number.NEGATIVE_INFINITY;
     const { clock, intervalMs = defaultIntervalMs } = this.#options;
     if (clock.now() - fetchedAt < intervalMs && (await mirror.exists())) return mirror;
@@ -93,7 +93,7 @@ export class Mirrors {
    * `depth` cut.
    */
   async refresh(order: FetchOrder, { whole = false } = {}): Promise<Mirror> {
-    const mirror = this.#mirrorOf(nameOf(order));
+    const mirror = this.#mirrorOf(mirrorName(order));
     const earlier = this.#running.get(mirror.path);
     if (earlier) await this.#join(earlier, order).catch(() => order.signal.throwIfAborted());
     await this.#join(await this.#next(mirror, order, whole), order);
@@ -295,6 +295,7 @@ export class Mirrors {
   }
 }
 
-function nameOf({ address }: FetchOrder): string {
+/** The name of a mirror's directory, as a loan has it. */
+export function mirrorName({ address }: Pick<FetchOrder, "address">): string {
   return createHash("sha256").update(address.address).digest("hex").slice(0, 32);
 }
