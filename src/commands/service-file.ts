@@ -116,6 +116,8 @@ KillMode=mixed
 Delegate=pids memory
 TimeoutStopSec=${stopSeconds}
 LimitNOFILE=${openFiles}
+# The memory holds the secrets.
+LimitCORE=0
 
 [Install]
 WantedBy=default.target

@@ -164,6 +164,7 @@ test("D8: a unit waits longer than a drain, and ends its restarts when a lock or
       Number(unit.one("StartLimitIntervalSec")),
   );
   assert.ok(Number(unit.one("LimitNOFILE")) > 10_000);
+  assert.equal(unit.one("LimitCORE"), "0", "a core would hold the secrets");
   assert.throws(
     () => serviceText("systemd", { ...facts, path: "/a\nExecStartPre=/evil" }),
     /control character/,
