@@ -1,7 +1,12 @@
 import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
-import { asFaultOfDisk } from "../core/model/disk-fault.ts";
-import { type ErrorCode, messageOf, SymphonyError, withHint } from "../core/model/errors.ts";
+import {
+  asFaultOfDisk,
+  type ErrorCode,
+  messageOf,
+  SymphonyError,
+  withHint,
+} from "../core/model/errors.ts";
 import { nearest } from "../core/text/nearest.ts";
 import { columnsOf, foldLines, jsonText, plain, type Terminal } from "./output.ts";
 

@@ -1,5 +1,3 @@
-import { Gathered } from "./text/text.ts";
-
 // How much of an answer from outside is read. Whoever reads a whole body does it here.
 
 const mebibyte = 1024 * 1024;
@@ -122,4 +120,34 @@ export async function tailOf(
     if (tooLargeIn(error) === null) throw error;
   }
   return tail;
+}
+
+/**
+ * Bytes that arrive in pieces, at most `maxBytes` of them; what is over is dropped. They are copied into one buffer: a sender
+ * of single bytes would cost an object for each, a hundred times what it sends.
+ */
+export class Gathered {
+  readonly #maxBytes: number;
+  #held = Buffer.alloc(0);
+  #size = 0;
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  add(piece: Uint8Array): void {
+    const kept = piece.subarray(0, this.#maxBytes - this.#size);
+    const needed = this.#size + kept.byteLength;
+    if (needed > this.#held.length) {
+      const bigger = Math.max(needed, Math.min(this.#held.length * 2, this.#maxBytes));
+      this.#held = Buffer.concat([this.#held.subarray(0, this.#size)], bigger);
+    }
+    this.#held.set(kept, this.#size);
+    this.#size = needed;
+  }
+
+  /** It shares memory with what is added later. */
+  bytes(): Buffer<ArrayBuffer> {
+    return this.#held.subarray(0, this.#size);
+  }
 }

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Route } from "../contract/route.ts";
+import { Gathered } from "../core/answers.ts";
 import { SymphonyError } from "../core/model/errors.ts";
-import { Gathered } from "../core/text/text.ts";
 
 const maxBodyBytes = 1024 * 1024;
 const json = "application/json";

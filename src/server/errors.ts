@@ -1,7 +1,12 @@
 import type { Context, Middleware } from "koa";
 import type { Logger } from "../core/events/log.ts";
-import { asFaultOfDisk } from "../core/model/disk-fault.ts";
-import { type ErrorCode, messageOf, SymphonyError, withHint } from "../core/model/errors.ts";
+import {
+  asFaultOfDisk,
+  type ErrorCode,
+  messageOf,
+  SymphonyError,
+  withHint,
+} from "../core/model/errors.ts";
 import { displayText } from "../core/text/text.ts";
 
 /** The status of the reply for every error code. Exhaustive: a new code does not compile until it has one. */

@@ -91,36 +91,6 @@ export function sameText(given: string, expected: string): boolean {
   return timingSafeEqual(digest(given), digest(expected));
 }
 
-/**
- * Bytes that arrive in pieces, at most `maxBytes` of them; what is over is dropped. They are copied into one buffer: a sender
- * of single bytes would cost an object for each, a hundred times what it sends.
- */
-export class Gathered {
-  readonly #maxBytes: number;
-  #held = Buffer.alloc(0);
-  #size = 0;
-
-  constructor(maxBytes: number) {
-    this.#maxBytes = maxBytes;
-  }
-
-  add(piece: Uint8Array): void {
-    const kept = piece.subarray(0, this.#maxBytes - this.#size);
-    const needed = this.#size + kept.byteLength;
-    if (needed > this.#held.length) {
-      const bigger = Math.max(needed, Math.min(this.#held.length * 2, this.#maxBytes));
-      this.#held = Buffer.concat([this.#held.subarray(0, this.#size)], bigger);
-    }
-    this.#held.set(kept, this.#size);
-    this.#size = needed;
-  }
-
-  /** It shares memory with what is added later. */
-  bytes(): Buffer<ArrayBuffer> {
-    return this.#held.subarray(0, this.#size);
-  }
-}
-
 /** A number of bytes for persons: `1.5 GiB`, `300 MiB`. */
 export function sizeText(bytes: number): string {
   if (bytes >= 1024 ** 3) return `${(bytes / 1024 ** 3).toFixed(1)} GiB`;

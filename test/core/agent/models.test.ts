@@ -274,12 +274,19 @@ env_key = "MINE_KEY"
     const table = "[model_providers.\"a b\"]\nbase_url = 'https://x.example/v1'";
     assert.deepEqual(providerIn(`model_provider = "ab"\n${table}`), {
       ...{ baseUrl: "https://x.example/v1", keyName: null, model: null, isOther: true },
+      usesKeyring: false,
     });
     assert.equal(providerIn('openai_base_url = "https://y.example"').baseUrl, "https://y.example");
     assert.equal(providerIn('model_provider = "oss"\nmodel = "m"').baseUrl, null);
     assert.deepEqual(providerIn("not toml ["), {
-      ...{ baseUrl: null, keyName: null, model: null, isOther: false },
+      ...{ baseUrl: null, keyName: null, model: null, isOther: false, usesKeyring: false },
     });
+    for (const [store, uses] of [
+      ["auto", true],
+      ["keyring", true],
+      ["file", false],
+    ] as const)
+      assert.equal(providerIn(`cli_auth_credentials_store = "${store}"`).usesKeyring, uses);
   });
 });
 

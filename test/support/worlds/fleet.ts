@@ -243,7 +243,11 @@ export class FleetWorld extends ServedProject implements AsyncDisposable {
         ...(isCluster ? ["--cluster-enabled", "yes"] : []),
       ));
     const world = new FleetWorld(dir, engine, { workerEnv, site });
-    if (isCluster) world.redis.cli("cluster", "addslotsrange", "0", "16383");
+    if (isCluster) {
+      world.redis.cli("cluster", "addslotsrange", "0", "16383");
+      const isWhole = async () => /cluster_state:ok/.test(world.redis.cli("cluster", "info"));
+      await eventually("the cluster takes writes", isWhole);
+    }
     await mkdir(join(dir, "shared"));
     const script = `#!/bin/bash
 shared='${dir}/shared'

@@ -67,7 +67,10 @@ const modelUsage = z.looseObject({
 const result = z.looseObject({
   type: z.literal("result"),
   subtype: z.string().catch("unknown"),
-  is_error: z.unknown().transform((value) => String(value) === "true"),
+  is_error: z
+    .unknown()
+    .optional()
+    .transform((value) => String(value) === "true"),
   terminal_reason: words,
   result: words,
   errors: z.array(z.string()).optional().catch(undefined),

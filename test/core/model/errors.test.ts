@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { asFaultOfDisk } from "../../../src/core/model/disk-fault.ts";
-import { SymphonyError } from "../../../src/core/model/errors.ts";
+import { asFaultOfDisk, SymphonyError } from "../../../src/core/model/errors.ts";
 
 const refused = (message: string, cause?: unknown) =>
   new SymphonyError("workspace_error", message, { cause, details: { path: "/w" } });
