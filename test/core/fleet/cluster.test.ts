@@ -133,7 +133,7 @@ test("19: all keys are on one node, and agents work on while these move to anoth
   await succeeded(ids, false);
 });
 
-test("8: the node with the keys is killed (-9) among attempts that run and wait: each runs to its end once, none beside another", async () => {
+test("8: the node with the keys is killed (-9) among attempts that run and wait: each runs to its end once, and none twice at a time", async () => {
   world.stop();
   const before = world.shared("started").length;
   const waiting = await issues(8);
