@@ -5,6 +5,7 @@ import { type AgentRuntime, openOrClose, type SessionSpec } from "../agent.ts";
 import { openBridge } from "../bridge.ts";
 import { programConfinement } from "../confinement.ts";
 import { noticeEvent } from "../event-makers.ts";
+import { firstStartIn } from "../first-start.ts";
 import type { GuardedLaunch } from "../guard/disarm.ts";
 import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.ts";
 import { isPlainForGemini, requireGuardedWorkspace } from "../guard/workspace.ts";
@@ -12,7 +13,6 @@ import { providerWayOf } from "../provider-way.ts";
 import { readableBy, readableCredentials } from "../readable.ts";
 import { environmentOf } from "../stored-values.ts";
 import { noProvider, openWayOut, requireWayOut } from "../way-out.ts";
-import { firstStartIn } from "./first-start.ts";
 import { launchOf } from "./link.ts";
 import { AcpSession } from "./session.ts";
 import type { AcpConfig } from "./settings.ts";
@@ -93,7 +93,9 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
         session = new AcpSession(parts);
         return openOrClose(session, signal);
       };
-      return await (guarded.agents.has("opencode") ? firstStartIn(env).run(signal, open) : open());
+      return await (guarded.agents.has("opencode")
+        ? firstStartIn(env["HOME"] ?? "").run(signal, open)
+        : open());
     },
   };
 }

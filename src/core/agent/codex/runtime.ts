@@ -4,6 +4,7 @@ import type { Clock } from "../../clock.ts";
 import { type Environment, loginEnvironment } from "../../process/login.ts";
 import { hidingLine, sandboxLine } from "../../process/sandbox.ts";
 import { type AgentRuntime, openOrClose, type SessionSpec } from "../agent.ts";
+import { firstStartIn } from "../first-start.ts";
 import type { CodexHomes } from "./home.ts";
 import { CodexSession } from "./session.ts";
 import type { CodexConfig } from "./settings.ts";
@@ -22,9 +23,6 @@ export interface CodexRuntimeOptions {
 const alone =
   "symphony's own sandbox does not stand around codex here, only its commands are confined (docs/agents/codex.md, two sandboxes)";
 
-/** By the home: codex creates its databases there when it starts first. */
-const firsts = new Map<string, Promise<void>>();
-
 /** Runs `codex app-server`, or another program in `codex.command` that uses its protocol. */
 export function createCodexRuntime({
   config,
@@ -41,8 +39,7 @@ export function createCodexRuntime({
       const settings = config();
       const home = (await homes?.prepare(settings, spec)) ?? null;
       const scratch = (await home?.scratch(spec.runId)) ?? null;
-      const leave = home ? await enter(home.path) : () => {};
-      try {
+      const open = async () => {
         signal.throwIfAborted();
         const outer = (await homes?.around(settings, spec, home)) ?? null;
         if (!outer && spec.level !== "danger") spec.onLog(alone);
@@ -55,10 +52,9 @@ export function createCodexRuntime({
           env: { ...(await environment(settings)) },
           probedOnce: (key, probe) => onceFor(probed, key, probe),
         });
-        return await openOrClose(session, signal);
-      } finally {
-        leave();
-      }
+        return openOrClose(session, signal);
+      };
+      return home ? firstStartIn(home.path).run(signal, open) : open();
     },
   };
 }
@@ -78,21 +74,6 @@ export async function hiding(
   const writable = await Promise.all([workspace, ...keep].map(real));
   const readable = await Promise.all(borrowed.map(real));
   return hidingLine(line, { cwd: workspace, hidden, writable, readable });
-}
-
-/**
- * The first start in a home runs alone, because codex then creates its databases. Resolves with the
- * function that lets other starts continue.
- */
-async function enter(path: string): Promise<() => void> {
-  const first = firsts.get(path);
-  if (first !== undefined) {
-    await first;
-    return () => {};
-  }
-  const { promise, resolve } = Promise.withResolvers<void>();
-  firsts.set(path, promise);
-  return resolve;
 }
 
 /**

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
-import { firstStartIn } from "../../../../src/core/agent/acp/first-start.ts";
 import { outcomeOf } from "../../../../src/core/agent/acp/permissions.ts";
+import { firstStartIn } from "../../../../src/core/agent/first-start.ts";
 import { type AcpScript, type AcpStep, piece } from "../../../support/fakes/acp-script.ts";
 import { type AcpBenchOptions, acpBench } from "../../../support/worlds/acp-bench.ts";
 
@@ -197,10 +197,10 @@ test("the tokens of gemini and opencode are estimated in mid-turn, so that what 
 
 test("of several first starts of opencode in one home only one runs at a time, until one has opened its session", async () => {
   const firsts: string[] = [];
-  const env = {};
+  const home = "/home/of-this-test";
   const opened = Promise.withResolvers<string>();
   const start = (name: string, answer: Promise<string>) =>
-    firstStartIn(env).run(new AbortController().signal, () => {
+    firstStartIn(home).run(new AbortController().signal, () => {
       firsts.push(name);
       return answer;
     });
@@ -210,7 +210,7 @@ test("of several first starts of opencode in one home only one runs at a time, u
   await failed;
   await setImmediate();
   assert.deepEqual(firsts, ["a", "b"]);
-  const aborted = firstStartIn(env).run(AbortSignal.abort(), () => Promise.resolve("e"));
+  const aborted = firstStartIn(home).run(AbortSignal.abort(), () => Promise.resolve("e"));
   await assert.rejects(aborted, { name: "AbortError" });
   opened.resolve("b");
   assert.deepEqual(await Promise.all([second, ...later]), ["b", "c", "d"]);

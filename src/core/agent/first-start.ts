@@ -1,21 +1,12 @@
-const starts = new WeakMap<object, FirstStart>();
-
-/** That of all agents that get this environment. */
-export function firstStartIn(env: object): FirstStart {
-  const known = starts.get(env) ?? new FirstStart();
-  starts.set(env, known);
-  return known;
-}
-
 /**
- * Keeps other starts waiting until a first one has opened its session. opencode makes its database at its first start in a
- * home; those that start at the same time find half of it and exit.
+ * Keeps other starts waiting until a first one has opened its session. codex and opencode make their databases at their first
+ * start in a home; those that start at the same time find half of them. After a failure the next one is the first.
  */
 class FirstStart {
   #running: Promise<void> | null = null;
   #isOver = false;
 
-  /** Runs `open` when no first start is in progress, or when `signal` aborts. */
+  /** Runs `open` when no first start is in progress, or rejects when `signal` aborts. */
   async run<Opened>(signal: AbortSignal, open: () => Promise<Opened>): Promise<Opened> {
     const { promise: aborted, resolve } = Promise.withResolvers<void>();
     signal.addEventListener("abort", () => resolve(), { once: true });
@@ -35,4 +26,13 @@ class FirstStart {
       });
     return opened;
   }
+}
+
+const starts = new Map<string, FirstStart>();
+
+/** That of all agents whose home is this directory. */
+export function firstStartIn(home: string): FirstStart {
+  const known = starts.get(home) ?? new FirstStart();
+  starts.set(home, known);
+  return known;
 }
