@@ -3,6 +3,7 @@ import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import type { Reply } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
+import { withNamedMarks } from "../web/words.ts";
 import { type CommandContext, findProject } from "./context.ts";
 import { onServerIssue } from "./failure.ts";
 import { type Cell, type Paint, plain, plainLine, printPage } from "./output.ts";
@@ -202,14 +203,6 @@ async function diffFor(name: string, context: CommandContext): Promise<Diff> {
   }
   const query = path === null ? {} : { path };
   return onServerIssue(id, context, (client) => client.git.diff({ params: { id }, query }));
-}
-
-/** `code` with what would reorder it named, as `<U+202E>`: whoever reviews it must see what runs. */
-export function withNamedMarks(code: string): string {
-  return code.replaceAll(/\p{Bidi_Control}/gu, (one) => {
-    const hex = one.charCodeAt(0).toString(16).toUpperCase();
-    return `<U+${hex.padStart(4, "0")}>`;
-  });
 }
 
 function coloured(patch: string, paint: Paint): string {

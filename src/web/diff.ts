@@ -5,7 +5,7 @@ import type { git } from "../contract/workspaces.ts";
 import { call, issuePath, Refusal } from "./api.ts";
 import { html } from "./markup.ts";
 import { coloured, languageOf, type Piece } from "./syntax.ts";
-import { plural, thousands } from "./words.ts";
+import { plural, thousands, withNamedMarks } from "./words.ts";
 
 type Diff = z.output<typeof git.diff.reply>;
 
@@ -23,11 +23,7 @@ interface FilePatch {
 /** The parts of a patch by file; the name as git wrote it. What would reorder the code that is read is named. */
 export function filesOf(patch: string): readonly FilePatch[] {
   const files: { name: string; lines: string[] }[] = [];
-  const visible = patch.replaceAll(
-    /\p{Bidi_Control}/gu,
-    (one) => `<U+${one.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}>`,
-  );
-  for (const line of visible.split("\n")) {
+  for (const line of withNamedMarks(patch).split("\n")) {
     if (line.startsWith("diff --git ")) {
       files.push({
         name: line.slice("diff --git ".length).replace(/^a\/(.*) b\/\1$/, "$1"),

@@ -8,6 +8,14 @@ export function words(name: string): string {
   return name.replaceAll("_", " ");
 }
 
+/** `code` with what would reorder it named, as `<U+202E>`: whoever reviews it must see what runs. */
+export function withNamedMarks(code: string): string {
+  return code.replaceAll(/\p{Bidi_Control}/gu, (one) => {
+    const hex = one.charCodeAt(0).toString(16).toUpperCase();
+    return `<U+${hex.padStart(4, "0")}>`;
+  });
+}
+
 export function thousands(value: number): string {
   return value.toLocaleString("en-US");
 }

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { closest } from "../../src/commands/failure.ts";
-import { withNamedMarks } from "../../src/commands/git.ts";
 import {
   amount,
   fit,
@@ -16,6 +15,7 @@ import {
   widthOf,
 } from "../../src/commands/output.ts";
 import { Pager } from "../../src/commands/state-watch.ts";
+import { withNamedMarks } from "../../src/web/words.ts";
 
 test("a table fits the terminal: its flexible columns are shortened", () => {
   const columns = [

@@ -3,8 +3,14 @@ import { examineOffer, type Objection, type OfferRules } from "../repository/off
 import { oneLine } from "../text/text.ts";
 import type { Delivered } from "./delivered.ts";
 
-const objectionsNamed = 5;
-const maxPathChars = 200;
+export const mostNamed = 5;
+export const maxPathChars = 200;
+
+/** The first of `all`, and how many more there are. */
+export function namedOf(all: readonly string[], separator: string): string {
+  const more = all.length > mostNamed ? ` and ${all.length - mostNamed} more` : "";
+  return `${all.slice(0, mostNamed).join(separator)}${more}`;
+}
 
 /** What may be pushed, by the settings of `delivery`. */
 export function offerRules(
@@ -16,15 +22,11 @@ export function offerRules(
 
 /** Why it is not pushed, with paths and kinds; never what a file holds. */
 export function refusalOf(objections: readonly Objection[]): string {
-  const named = objections
-    .slice(0, objectionsNamed)
-    .map(
-      ({ path, kind, detail }) =>
-        `${oneLine(path, maxPathChars)} (${kind.replaceAll("_", " ")}: ${detail})`,
-    );
-  const more = objections.length - named.length;
-  const rest = more > 0 ? ` and ${more} more` : "";
-  return `not pushed, the work stays in its workspace: ${named.join(", ")}${rest}`;
+  const all = objections.map(
+    ({ path, kind, detail }) =>
+      `${oneLine(path, maxPathChars)} (${kind.replaceAll("_", " ")}: ${detail})`,
+  );
+  return `not pushed, the work stays in its workspace: ${namedOf(all, ", ")}`;
 }
 
 interface Merge {

@@ -21,7 +21,7 @@ import type { BranchBook } from "../workspace/fill.ts";
 import { findingsIn, requireLentObjects, workIn } from "../workspace/work.ts";
 import type { Checked, FailedCheck } from "./checks.ts";
 import type { Delivered } from "./delivered.ts";
-import { offerRules, refusalOf } from "./examined.ts";
+import { maxPathChars, mostNamed, namedOf, offerRules, refusalOf } from "./examined.ts";
 import { commandsFor } from "./generated.ts";
 import { commitMessage } from "./wording.ts";
 
@@ -55,8 +55,6 @@ export interface MadeDeps {
 /** What is needed of the turn. */
 export type LeftWork = Omit<EndedTurn, "workspace" | "moved"> & Pick<Checked, "workspace">;
 
-const objectionsNamed = 5;
-const maxPathChars = 200;
 /** The end of the output of a failed check, for a person. */
 const maxEvidenceChars = 400;
 
@@ -132,7 +130,7 @@ export async function madeBy(turn: LeftWork, deps: MadeDeps): Promise<Made | Unr
 /** Why there is nothing to offer although something was made; null: nothing was. */
 function whyNothing(leftOut: readonly LeftOut[], { refs, stashes }: Elsewhere): string | null {
   if (leftOut.length > 0) return `nothing was committed: ${leftOutOf(leftOut)}`;
-  const named = refs.slice(0, objectionsNamed).map((ref) => oneLine(ref, maxPathChars));
+  const named = refs.slice(0, mostNamed).map((ref) => oneLine(ref, maxPathChars));
   const stash = stashes === 0 ? [] : [stashes === 1 ? "a stash" : `${stashes} stashes`];
   const places = [...named, ...stash];
   return places.length === 0
@@ -142,11 +140,8 @@ function whyNothing(leftOut: readonly LeftOut[], { refs, stashes }: Elsewhere): 
 
 /** What no commit takes along, in words. */
 function leftOutOf(all: readonly LeftOut[]): string {
-  const named = all.slice(0, objectionsNamed).map(({ path, why }) => {
-    return `${oneLine(path, maxPathChars)}: ${why}`;
-  });
-  const more = all.length > objectionsNamed ? ` and ${all.length - objectionsNamed} more` : "";
-  return `${named.join("; ")}${more}`;
+  const texts = all.map(({ path, why }) => `${oneLine(path, maxPathChars)}: ${why}`);
+  return namedOf(texts, "; ");
 }
 
 /** A workspace of an earlier release has no record of its branch: its repository tells. */

@@ -243,7 +243,7 @@ export class Watch {
       rules: config().delivery,
       shown: shown !== null && shown === pushed,
       ownDraft: now.wrote?.draft === true,
-      isOwnHead: store.isOwn(issueId, head),
+      isOwnHead: head !== pushed && store.isOwn(issueId, head),
     });
     this.#apply({ ...now, ...mended, shown, hadChecks }, seen, { verdict, included });
   }

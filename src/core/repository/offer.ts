@@ -99,7 +99,9 @@ export async function examineOffer(order: OfferOrder): Promise<Offered> {
     const range = [head, ...[base, ...known].flatMap((id) => (id === false ? [] : [`^${id}`]))];
     const objections = new Objections();
     await examineMessages(git, range, rules, objections);
-    const blobs = await changedBlobs(git, lines(await git.run(["rev-list", ...range], call)));
+    const isAll = range.length === 2;
+    const looked = isAll ? ids : lines(await git.run(["rev-list", ...range], call));
+    const blobs = await changedBlobs(git, looked);
     for (const blob of blobs.values()) examineEntry(blob, rules, objections);
     const pointers = new Map<string, Pointer>();
     await examineContents(git, [...blobs.values()], { rules, objections, signal, pointers });

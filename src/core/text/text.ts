@@ -61,6 +61,11 @@ export function parseJson(text: string): unknown {
   }
 }
 
+/** The same for a line of a program's output: some systems begin it with a byte order mark. */
+export function parseJsonLine(line: string): unknown {
+  return parseJson(line.replace(/^\ufeff/, ""));
+}
+
 /** An object read from JSON, of which nothing is known yet. */
 export type JsonObject = Readonly<Record<string, unknown>>;
 

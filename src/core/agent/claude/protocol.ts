@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { parseJson } from "../../text/text.ts";
+import { parseJsonLine } from "../../text/text.ts";
 import { countOf } from "../counts.ts";
 import type { AgentImage } from "../images.ts";
 
@@ -144,7 +144,7 @@ const typed = z.looseObject({ type: z.string() });
 const types: ReadonlySet<string> = new Set(options.map(({ shape }) => shape.type.value));
 
 export function readLine(line: string): Line {
-  const value = parseJson(line.replace(/^\ufeff/, ""));
+  const value = parseJsonLine(line);
   const message = known.safeParse(value);
   if (message.success) return { type: "message", message: message.data };
   const other = typed.safeParse(value);

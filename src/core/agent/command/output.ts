@@ -1,4 +1,4 @@
-import { isObject, parseJson } from "../../text/text.ts";
+import { isObject, parseJsonLine } from "../../text/text.ts";
 import { messageEvents, noticeEvent } from "../event-makers.ts";
 import { claudeReader } from "./claude.ts";
 import type { JsonReader, OutputEvent, Reader, ReaderOptions } from "./reader.ts";
@@ -60,7 +60,7 @@ function jsonLines(reader: JsonReader): OutputReader {
     ...reader,
     line(line) {
       if (line.trim() === "") return [];
-      const message = parseJson(line.replace(/^\ufeff/, ""));
+      const message = parseJsonLine(line);
       if (isObject(message)) return reader.read(message);
       // `claude -p --output-format json --verbose` writes all of its lines as one list.
       if (Array.isArray(message) && message.some(isObject))

@@ -4,7 +4,7 @@ import type { Clock } from "../../clock.ts";
 import { SymphonyError, systemCodeOf } from "../../model/errors.ts";
 import { AgentProcess } from "../../process/program.ts";
 import { runIdOf } from "../../process/table.ts";
-import { displayText, parseJson } from "../../text/text.ts";
+import { displayText, parseJsonLine } from "../../text/text.ts";
 import type { TrackerDeps } from "../tracker.ts";
 import { answerLine, failureOf, type Method } from "./protocol.ts";
 import { type CommandSettings, programDir, programEnvironment } from "./settings.ts";
@@ -137,8 +137,7 @@ export class TrackerProgram {
 
   #line(running: Running, line: string): void {
     if (this.#running !== running || line.trim() === "") return;
-    // Programs of some systems begin their output with a byte order mark.
-    const json = parseJson(line.replace(/^\ufeff/, ""));
+    const json = parseJsonLine(line);
     const answer = answerLine.safeParse(json);
     if (!answer.success) {
       const what = json === undefined ? "is not JSON" : "is no answer";
